@@ -1,0 +1,139 @@
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { UsageError } from "../schemas/errors.js";
+
+/** How to reach a Kafka cluster. */
+export interface KafkaConfig {
+  brokers: string[];
+  ssl: boolean;
+  sasl: { mechanism: "plain" | "scram-sha-256" | "scram-sha-512"; username: string; password: string } | null;
+}
+
+/** How to reach a ClickHouse server. */
+export interface ClickHouseConfig {
+  url: string;
+  username: string;
+  password: string;
+  database: string;
+}
+
+/** Every setting of every role. */
+export interface Config {
+  /** Null: no cluster was named, `npm start` and the tests bring their own (infra/local). */
+  kafka: KafkaConfig | null;
+  /** Null: no server was named, as above. */
+  clickhouse: ClickHouseConfig | null;
+  clickhouseDatabase: string;
+  schemaRegistryUrl: string | null;
+  /** Extra writer schemas, `<id>.avsc`, for producers without a registry. */
+  schemasDir: string | null;
+  /** The directory of model artifacts, which the roles share. */
+  artifacts: string;
+  /** Where the local stack and `npm start` keep their things. */
+  dataDir: string;
+  topicPrefix: string;
+  topicPartitions: number;
+  host: string;
+  port: number;
+  logLevel: "fatal" | "error" | "warn" | "info" | "debug" | "trace" | "silent";
+}
+
+type Env = Record<string, string | undefined>;
+
+/**
+ * The configuration in an environment; the only reader of it.
+ *
+ * @throws UsageError `bad_setting` with one line that names the setting, its value (unless secret) and what it may be
+ */
+export function readConfig(env: Env = process.env): Config {
+  const dataDir = resolve(text(env, "DATA_DIR") ?? ".data");
+  const clickhouseDatabase = matching(env, "CLICKHOUSE_DATABASE", "fraud", /^[A-Za-z_][A-Za-z0-9_]{0,63}$/, "a name of letters, digits and _");
+  return {
+    kafka: kafkaConfig(env),
+    clickhouse: clickhouseConfig(env, clickhouseDatabase),
+    clickhouseDatabase,
+    schemaRegistryUrl: url(env, "SCHEMA_REGISTRY_URL"),
+    schemasDir: text(env, "SCHEMAS_DIR") ?? null,
+    artifacts: resolve(text(env, "ARTIFACTS") ?? `${dataDir}/artifacts`),
+    dataDir,
+    topicPrefix: matching(env, "TOPIC_PREFIX", "fraud.", /^[A-Za-z0-9._-]{0,100}$/, "letters, digits, '.', '_' and '-'"),
+    topicPartitions: integer(env, "TOPIC_PARTITIONS", 4, 1, 10_000),
+    host: text(env, "HOST") ?? "127.0.0.1",
+    port: integer(env, "PORT", 3000, 0, 65_535),
+    logLevel: oneOf(env, "LOG_LEVEL", "info", ["fatal", "error", "warn", "info", "debug", "trace", "silent"]),
+  };
+}
+
+function kafkaConfig(env: Env): KafkaConfig | null {
+  const brokers = text(env, "KAFKA_BROKERS");
+  if (brokers === undefined) return null;
+  const list = brokers.split(",").map((broker) => broker.trim());
+  for (const broker of list) {
+    if (!/^[^\s:]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$/.test(broker)) throw bad("KAFKA_BROKERS", broker, "a comma-separated list of host:port");
+  }
+  return { brokers: list, ssl: oneOf(env, "KAFKA_SSL", "false", ["true", "false"]) === "true", sasl: saslConfig(env) };
+}
+
+function saslConfig(env: Env): KafkaConfig["sasl"] {
+  const username = text(env, "KAFKA_SASL_USERNAME");
+  const password = secret(env, "KAFKA_SASL_PASSWORD");
+  if (username === undefined && password === undefined) return null;
+  if (username === undefined) throw new UsageError("bad_setting", "KAFKA_SASL_PASSWORD is set but KAFKA_SASL_USERNAME is not");
+  if (password === undefined) throw new UsageError("bad_setting", "KAFKA_SASL_USERNAME is set but KAFKA_SASL_PASSWORD is not");
+  const mechanism = oneOf(env, "KAFKA_SASL_MECHANISM", "scram-sha-512", ["plain", "scram-sha-256", "scram-sha-512"]);
+  return { mechanism, username, password };
+}
+
+function clickhouseConfig(env: Env, database: string): ClickHouseConfig | null {
+  const address = url(env, "CLICKHOUSE_URL");
+  if (address === null) return null;
+  return { url: address, username: text(env, "CLICKHOUSE_USER") ?? "default", password: secret(env, "CLICKHOUSE_PASSWORD") ?? "", database };
+}
+
+/** An empty value counts as unset, as compose files and CI systems pass it. */
+function text(env: Env, name: string): string | undefined {
+  return env[name] === "" ? undefined : env[name];
+}
+
+/** A secret stands in NAME, or in the file that NAME_FILE names. */
+function secret(env: Env, name: string): string | undefined {
+  const file = text(env, `${name}_FILE`);
+  if (file === undefined) return text(env, name);
+  try {
+    return readFileSync(file, "utf8").trimEnd();
+  } catch (cause) {
+    throw new UsageError("bad_setting", `${name}_FILE names ${file}, which cannot be read`, { cause });
+  }
+}
+
+function url(env: Env, name: string): string | null {
+  const value = text(env, name);
+  if (value === undefined) return null;
+  if (!URL.canParse(value) || !/^https?:$/.test(new URL(value).protocol)) throw bad(name, value, "an http or https URL");
+  return value.replace(/\/+$/, "");
+}
+
+function integer(env: Env, name: string, fallback: number, least: number, most: number): number {
+  const value = text(env, name);
+  if (value === undefined) return fallback;
+  const number = Number(value);
+  if (!/^\d+$/.test(value) || number < least || number > most) throw bad(name, value, `a whole number from ${least} to ${most}`);
+  return number;
+}
+
+function matching(env: Env, name: string, fallback: string, pattern: RegExp, meaning: string): string {
+  const value = env[name] ?? fallback;
+  if (!pattern.test(value)) throw bad(name, value, meaning);
+  return value;
+}
+
+function oneOf<const T extends string>(env: Env, name: string, fallback: NoInfer<T>, values: readonly T[]): T {
+  const value = text(env, name) ?? fallback;
+  const found = values.find((candidate) => candidate === value);
+  if (found === undefined) throw bad(name, value, `one of ${values.join(", ")}`);
+  return found;
+}
+
+function bad(name: string, value: string, meaning: string): UsageError {
+  return new UsageError("bad_setting", `${name} is ${JSON.stringify(value)}; it must be ${meaning}`);
+}

@@ -1,0 +1,98 @@
+import { once } from "node:events";
+import type { Logger } from "../logging.js";
+import { UsageError, messageOf } from "../../schemas/errors.js";
+
+/** Parts of a process that were started, stopped in reverse order. */
+export class Lifecycle {
+  readonly #parts: { name: string; stop: () => Promise<void> | void }[] = [];
+  readonly #abort = new AbortController();
+  readonly #log: Logger;
+  #stopping: Promise<void> | null = null;
+  #failure: unknown = null;
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /** Aborts when the process is asked to stop, or has failed. */
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** What made the process stop, if something did. */
+  get failure(): unknown {
+    return this.#failure;
+  }
+
+  /** To be called right after a part has started. */
+  add(name: string, stop: () => Promise<void> | void): void {
+    this.#parts.push({ name, stop });
+  }
+
+  /** A part can't go on: the process stops, and ends with exit code 1. */
+  fail(error: unknown): void {
+    this.#failure ??= error;
+    void this.stop();
+  }
+
+  /** Stops every part once, last started first; one that fails to stop is logged and does not hold up the others. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stopAll();
+    return this.#stopping;
+  }
+
+  async #stopAll(): Promise<void> {
+    this.#abort.abort();
+    for (const part of this.#parts.reverse()) {
+      try {
+        await part.stop();
+      } catch (error) {
+        this.#log.error({ part: part.name, err: error }, "did not stop cleanly");
+      }
+    }
+  }
+}
+
+/** Runs a role until SIGINT, SIGTERM or a failure: `start` wires its parts and returns once they run. */
+export function runRole(log: Logger, start: (lifecycle: Lifecycle) => Promise<void>): Promise<void> {
+  return run(log, async (lifecycle) => {
+    await start(lifecycle);
+    if (!lifecycle.signal.aborted) await once(lifecycle.signal, "abort");
+  });
+}
+
+/** Runs a command: it is done when `work` returns; SIGINT and SIGTERM abort its signal and end it with code 130. */
+export function runCommand(log: Logger, work: (lifecycle: Lifecycle) => Promise<void>): Promise<void> {
+  return run(log, async (lifecycle) => {
+    await work(lifecycle);
+    if (lifecycle.signal.aborted) process.exitCode ??= 130;
+  });
+}
+
+/** A second signal ends the process at once. A user's mistake is one line, without a stack. */
+async function run(log: Logger, body: (lifecycle: Lifecycle) => Promise<void>): Promise<void> {
+  const lifecycle = new Lifecycle(log);
+  let signals = 0;
+  const onSignal = (): void => {
+    signals += 1;
+    if (signals > 1) process.exit(130);
+    void lifecycle.stop();
+  };
+  process.on("SIGINT", onSignal);
+  process.on("SIGTERM", onSignal);
+  try {
+    await body(lifecycle);
+  } catch (error) {
+    // What a part throws because it was told to stop is not a failure.
+    if (signals === 0) lifecycle.fail(error);
+    else process.exitCode = 130;
+  }
+  await lifecycle.stop();
+  process.off("SIGINT", onSignal);
+  process.off("SIGTERM", onSignal);
+  const { failure } = lifecycle;
+  if (failure === null) return;
+  process.exitCode = 1;
+  if (failure instanceof UsageError) process.stderr.write(`${failure.message}\n`);
+  else log.fatal({ err: failure }, messageOf(failure));
+}

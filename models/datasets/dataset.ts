@@ -1,0 +1,24 @@
+/** An attribute's values over a data set. */
+export type AttributeColumn =
+  | { type: "number" | "boolean"; values: Float64Array /** NaN: absent */ }
+  /** `codes[row]` is an index into `categories`; -1: absent. */
+  | { type: "text"; codes: Int32Array; categories: string[] };
+
+/** Labelled transactions, column by column, in event-time order (ties in the source's order). */
+export interface Dataset {
+  /** Where it came from, for people. */
+  source: string;
+  length: number;
+  transactionId: string[];
+  /** Epoch milliseconds, ascending. */
+  eventTime: Float64Array;
+  cardId: string[];
+  merchantId: string[];
+  amount: Float64Array;
+  currency: string[];
+  /** 1: fraud. */
+  label: Uint8Array;
+  attributes: Map<string, AttributeColumn>;
+  /** What was recognised, made up or left out, a line each, for people. */
+  notes: string[];
+}

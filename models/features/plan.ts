@@ -1,0 +1,141 @@
+import { createHash } from "node:crypto";
+import { FraudstreamError } from "../../schemas/errors.js";
+import { Type, type Static } from "@sinclair/typebox";
+
+/** Where a feature's value comes from. `equals` turns a text attribute into 1 (it has this value) or 0. */
+export const FeatureSource = Type.Union([
+  Type.Object({ kind: Type.Literal("amount") }, { additionalProperties: false }),
+  Type.Object({ kind: Type.Literal("hour") }, { additionalProperties: false }),
+  Type.Object({ kind: Type.Literal("weekend") }, { additionalProperties: false }),
+  Type.Object({ kind: Type.Literal("night") }, { additionalProperties: false }),
+  Type.Object({ kind: Type.Literal("attribute"), attribute: Type.String({ minLength: 1 }), equals: Type.Optional(Type.String()) }, { additionalProperties: false }),
+]);
+export type FeatureSource = Static<typeof FeatureSource>;
+
+/** One input of a model. */
+export const FeatureSpec = Type.Object(
+  {
+    name: Type.String({ minLength: 1 }),
+    type: Type.Union([Type.Literal("number"), Type.Literal("boolean")]),
+    source: FeatureSource,
+    /** Taken when the attribute is absent; null: missing (NaN), which trees handle. */
+    default: Type.Union([Type.Number(), Type.Null()]),
+  },
+  { additionalProperties: false },
+);
+export type FeatureSpec = Static<typeof FeatureSpec>;
+
+/** What a column of attribute values holds: a number, a boolean as 0 and 1, or whether a text equals a value. */
+export interface AttributeSlot {
+  attribute: string;
+  type: "number" | "boolean";
+  equals?: string;
+}
+
+/** Transactions column by column: what features are computed from, in the stream and in training. */
+export interface TransactionColumns {
+  readonly length: number;
+  /** Epoch milliseconds. */
+  readonly eventTime: Float64Array;
+  /** Major units. */
+  readonly amount: Float64Array;
+  /** Attribute values, row by row: `slots[row * slotCount + slot]`; NaN where the attribute is absent. */
+  readonly slots: Float32Array;
+  readonly slotCount: number;
+}
+
+/** sha256 over what defines the features; equal hashes mean equal vectors for equal transactions. */
+export function featureHash(specs: readonly FeatureSpec[]): string {
+  const canonical = specs.map(({ name, type, source, default: missing }) => {
+    const from = source.kind === "attribute" ? [source.kind, source.attribute, source.equals ?? null] : [source.kind];
+    return [name, type, from, missing];
+  });
+  return createHash("sha256").update(JSON.stringify(canonical)).digest("hex");
+}
+
+/** The attribute slots that a set of models reads, each once, in a stable order. */
+export function slotsOf(models: readonly (readonly FeatureSpec[])[]): AttributeSlot[] {
+  const slots = new Map<string, AttributeSlot>();
+  for (const specs of models) {
+    for (const { source, type } of specs) {
+      if (source.kind !== "attribute") continue;
+      const slot: AttributeSlot = { attribute: source.attribute, type, ...(source.equals === undefined ? {} : { equals: source.equals }) };
+      slots.set(slotKey(slot), slot);
+    }
+  }
+  return [...slots.values()];
+}
+
+function slotKey(slot: AttributeSlot): string {
+  return JSON.stringify([slot.attribute, slot.type, slot.equals ?? null]);
+}
+
+type Column = { from: "amount" | "hour" | "weekend" | "night" } | { from: "slot"; slot: number; missing: number };
+
+/** Computes one model's feature vectors: the single definition of features, for training and for the stream. */
+export class FeaturePlan {
+  /** Features in a vector. */
+  readonly size: number;
+  readonly #columns: Column[];
+
+  /**
+   * @param specs the model's features, in its input's order
+   * @param slots what the columns' slots hold; must include every attribute of `specs`
+   * @throws FraudstreamError `unknown_feature`
+   */
+  constructor(specs: readonly FeatureSpec[], slots: readonly AttributeSlot[]) {
+    const index = new Map(slots.map((slot, i) => [slotKey(slot), i]));
+    this.size = specs.length;
+    this.#columns = specs.map(({ name, type, source, default: missing }) => {
+      if (source.kind !== "attribute") return { from: source.kind };
+      const slot = index.get(slotKey({ attribute: source.attribute, type, ...(source.equals === undefined ? {} : { equals: source.equals }) }));
+      if (slot === undefined) throw new FraudstreamError("unknown_feature", `feature ${name} reads attribute ${source.attribute}, which has no slot`);
+      return { from: "slot", slot, missing: missing ?? Number.NaN };
+    });
+  }
+
+  /**
+   * @param out at least `columns.length * size` floats; filled row by row
+   */
+  compute(columns: TransactionColumns, out: Float32Array): void {
+    const { length, slots, slotCount } = columns;
+    const size = this.size;
+    for (let feature = 0; feature < size; feature++) {
+      const column = this.#columns[feature];
+      if (column.from !== "slot") {
+        computeBase(column.from, columns, out, feature, size);
+        continue;
+      }
+      const { slot, missing } = column;
+      for (let row = 0, at = feature, from = slot; row < length; row++, at += size, from += slotCount) {
+        const value = slots[from];
+        out[at] = Number.isNaN(value) ? missing : value;
+      }
+    }
+  }
+}
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+/** The last hour of the night, as in the Fraud Detection Handbook's baseline features: 00:00 to 06:59 UTC. */
+const LAST_NIGHT_HOUR = 6;
+/** 1970-01-01 was a Thursday; 0 is Sunday. */
+const EPOCH_WEEKDAY = 4;
+
+function computeBase(from: "amount" | "hour" | "weekend" | "night", columns: TransactionColumns, out: Float32Array, feature: number, size: number): void {
+  const { length, amount, eventTime } = columns;
+  for (let row = 0, at = feature; row < length; row++, at += size) {
+    if (from === "amount") {
+      out[at] = amount[row];
+      continue;
+    }
+    const day = Math.floor(eventTime[row] / DAY_MS);
+    if (from === "weekend") {
+      const weekday = (((day + EPOCH_WEEKDAY) % 7) + 7) % 7;
+      out[at] = weekday === 0 || weekday === 6 ? 1 : 0;
+      continue;
+    }
+    const hour = Math.floor((eventTime[row] - day * DAY_MS) / HOUR_MS);
+    out[at] = from === "hour" ? hour : hour <= LAST_NIGHT_HOUR ? 1 : 0;
+  }
+}

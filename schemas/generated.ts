@@ -1,0 +1,649 @@
+// Made by schemas/generate.mjs from schemas/avro/*.avsc. Do not edit: change the .avsc and run `npm run schemas`.
+/* eslint-disable */
+export interface ModelRegistered {
+  /** name@version */
+  model: string;
+  /** Of manifest.json, which holds the sha256 of model.onnx. */
+  manifest_sha256: string;
+  /** The training job that made it. */
+  job: null | string;
+}
+
+export interface DeployedModel {
+  model: string;
+  /** Scores from here on are reviewed. */
+  review: number;
+  /** Scores from here on are declined. */
+  decline: number;
+}
+
+export interface Deployed {
+  champion: null | DeployedModel;
+  shadows: DeployedModel[];
+}
+
+export interface JobRequested {
+  /** JSON */
+  request: string;
+}
+
+export interface JobClaimed {
+  attempt: number;
+  worker: string;
+}
+
+export interface JobFinished {
+  attempt: number;
+  model: null | string;
+  /** Of the error, when it failed. */
+  code: null | string;
+  reason: null | string;
+  /** JSON */
+  metrics: null | string;
+}
+
+export type JobCancelled = Record<string, never>;
+
+export interface DeadLetterReplayed {
+  topic: string;
+  partition: number;
+  offset: number;
+}
+
+/** One decision of an operator or a trainer; the fold of these is the state of the control plane. */
+export interface ControlEvent {
+  /** deployment, model:<id>, job:<id> or dead-letter:<coordinates>; also the record's key. */
+  key: string;
+  /** Offset of the last accepted event of this key that the author knew; -1 for none. Any other is refused. */
+  base: number;
+  at: number;
+  /** A user id, or system:start, system:train. */
+  who: string;
+  event: { "fraudstream.ModelRegistered": ModelRegistered } | { "fraudstream.Deployed": Deployed } | { "fraudstream.JobRequested": JobRequested } | { "fraudstream.JobClaimed": JobClaimed } | { "fraudstream.JobFinished": JobFinished } | { "fraudstream.JobCancelled": JobCancelled } | { "fraudstream.DeadLetterReplayed": DeadLetterReplayed };
+}
+
+/** What became known of a transaction. */
+export interface Label {
+  transaction_id: string;
+  /** Also the record's key, so that a label meets its transaction's partition. */
+  card_id: string;
+  is_fraud: boolean;
+  /** When it became known. */
+  label_time: number;
+}
+
+export type Decision = "approve" | "review" | "decline";
+
+export interface Reason {
+  feature: string;
+  /** To the raw score (log-odds). */
+  contribution: number;
+}
+
+/** The score of one transaction by one model. */
+export interface Prediction {
+  transaction_id: string;
+  /** Also the record's key. */
+  card_id: string;
+  merchant_id: string;
+  amount: number;
+  currency: string;
+  event_time: number;
+  scored_at: number;
+  /** From the start of the transaction's batch in the worker to its score, milliseconds. */
+  scoring_ms: number;
+  /** Probability of fraud, 0 to 1. */
+  score: number;
+  decision: Decision;
+  /** name@version */
+  model: string;
+  /** Offset in fraud.control of the deployment that was in force. */
+  epoch: number;
+  /** The model's input, in its manifest's order. */
+  features: number[];
+  /** Merchant features were older than they should have been. */
+  stale: boolean;
+  /** Of an alert: the features that raised the score most; null where there are none to give. */
+  reasons: null | Reason[];
+  source_topic: string;
+  source_partition: number;
+  source_offset: number;
+}
+
+/** One card payment, as its payment system published it. */
+export interface Transaction {
+  /** Unique for its card. */
+  transaction_id: string;
+  /** When the payment happened. */
+  event_time: number;
+  /** Also the record's key. */
+  card_id: string;
+  merchant_id: string;
+  /** Major units; zero is fine, a negative one is a refund. */
+  amount: number;
+  /** ISO 4217, three capital letters. */
+  currency: string;
+  /** Whatever else a model may look at. */
+  attributes: Record<string, number | string | boolean>;
+}
+
+export interface OwnedPartition {
+  partition: number;
+  /** Of the deployment that every later prediction of this partition carries, or a later one. */
+  epoch: number;
+}
+
+export interface JobProgress {
+  id: string;
+  attempt: number;
+  phase: string;
+  percent: number;
+  rows: number;
+}
+
+/** What one process of one role says of itself. */
+export interface WorkerHeartbeat {
+  /** Also the record's key. */
+  worker: string;
+  role: string;
+  at: number;
+  partitions: OwnedPartition[];
+  /** Models that could not be loaded, shadows that were dropped. */
+  problems: string[];
+  job: null | JobProgress;
+}
+
+/** schemas/avro/control-event.avsc */
+export const controlEventSchema = {
+  "type": "record",
+  "name": "ControlEvent",
+  "namespace": "fraudstream",
+  "doc": "One decision of an operator or a trainer; the fold of these is the state of the control plane.",
+  "fields": [
+    {
+      "name": "key",
+      "type": "string",
+      "doc": "deployment, model:<id>, job:<id> or dead-letter:<coordinates>; also the record's key."
+    },
+    {
+      "name": "base",
+      "type": "long",
+      "doc": "Offset of the last accepted event of this key that the author knew; -1 for none. Any other is refused."
+    },
+    {
+      "name": "at",
+      "type": {
+        "type": "long",
+        "logicalType": "timestamp-millis"
+      }
+    },
+    {
+      "name": "who",
+      "type": "string",
+      "doc": "A user id, or system:start, system:train."
+    },
+    {
+      "name": "event",
+      "type": [
+        {
+          "type": "record",
+          "name": "ModelRegistered",
+          "fields": [
+            {
+              "name": "model",
+              "type": "string",
+              "doc": "name@version"
+            },
+            {
+              "name": "manifest_sha256",
+              "type": "string",
+              "doc": "Of manifest.json, which holds the sha256 of model.onnx."
+            },
+            {
+              "name": "job",
+              "type": [
+                "null",
+                "string"
+              ],
+              "default": null,
+              "doc": "The training job that made it."
+            }
+          ]
+        },
+        {
+          "type": "record",
+          "name": "Deployed",
+          "fields": [
+            {
+              "name": "champion",
+              "type": [
+                "null",
+                {
+                  "type": "record",
+                  "name": "DeployedModel",
+                  "fields": [
+                    {
+                      "name": "model",
+                      "type": "string"
+                    },
+                    {
+                      "name": "review",
+                      "type": "double",
+                      "doc": "Scores from here on are reviewed."
+                    },
+                    {
+                      "name": "decline",
+                      "type": "double",
+                      "doc": "Scores from here on are declined."
+                    }
+                  ]
+                }
+              ]
+            },
+            {
+              "name": "shadows",
+              "type": {
+                "type": "array",
+                "items": "DeployedModel"
+              }
+            }
+          ]
+        },
+        {
+          "type": "record",
+          "name": "JobRequested",
+          "fields": [
+            {
+              "name": "request",
+              "type": "string",
+              "doc": "JSON"
+            }
+          ]
+        },
+        {
+          "type": "record",
+          "name": "JobClaimed",
+          "fields": [
+            {
+              "name": "attempt",
+              "type": "int"
+            },
+            {
+              "name": "worker",
+              "type": "string"
+            }
+          ]
+        },
+        {
+          "type": "record",
+          "name": "JobFinished",
+          "fields": [
+            {
+              "name": "attempt",
+              "type": "int"
+            },
+            {
+              "name": "model",
+              "type": [
+                "null",
+                "string"
+              ],
+              "default": null
+            },
+            {
+              "name": "code",
+              "type": [
+                "null",
+                "string"
+              ],
+              "default": null,
+              "doc": "Of the error, when it failed."
+            },
+            {
+              "name": "reason",
+              "type": [
+                "null",
+                "string"
+              ],
+              "default": null
+            },
+            {
+              "name": "metrics",
+              "type": [
+                "null",
+                "string"
+              ],
+              "default": null,
+              "doc": "JSON"
+            }
+          ]
+        },
+        {
+          "type": "record",
+          "name": "JobCancelled",
+          "fields": []
+        },
+        {
+          "type": "record",
+          "name": "DeadLetterReplayed",
+          "fields": [
+            {
+              "name": "topic",
+              "type": "string"
+            },
+            {
+              "name": "partition",
+              "type": "int"
+            },
+            {
+              "name": "offset",
+              "type": "long"
+            }
+          ]
+        }
+      ]
+    }
+  ]
+} as const;
+
+/** schemas/avro/label.avsc */
+export const labelSchema = {
+  "type": "record",
+  "name": "Label",
+  "namespace": "fraudstream",
+  "doc": "What became known of a transaction.",
+  "fields": [
+    {
+      "name": "transaction_id",
+      "type": "string"
+    },
+    {
+      "name": "card_id",
+      "type": "string",
+      "doc": "Also the record's key, so that a label meets its transaction's partition."
+    },
+    {
+      "name": "is_fraud",
+      "type": "boolean"
+    },
+    {
+      "name": "label_time",
+      "type": {
+        "type": "long",
+        "logicalType": "timestamp-millis"
+      },
+      "doc": "When it became known."
+    }
+  ]
+} as const;
+
+/** schemas/avro/prediction.avsc */
+export const predictionSchema = {
+  "type": "record",
+  "name": "Prediction",
+  "namespace": "fraudstream",
+  "doc": "The score of one transaction by one model.",
+  "fields": [
+    {
+      "name": "transaction_id",
+      "type": "string"
+    },
+    {
+      "name": "card_id",
+      "type": "string",
+      "doc": "Also the record's key."
+    },
+    {
+      "name": "merchant_id",
+      "type": "string"
+    },
+    {
+      "name": "amount",
+      "type": "double"
+    },
+    {
+      "name": "currency",
+      "type": "string"
+    },
+    {
+      "name": "event_time",
+      "type": {
+        "type": "long",
+        "logicalType": "timestamp-millis"
+      }
+    },
+    {
+      "name": "scored_at",
+      "type": {
+        "type": "long",
+        "logicalType": "timestamp-millis"
+      }
+    },
+    {
+      "name": "scoring_ms",
+      "type": "float",
+      "doc": "From the start of the transaction's batch in the worker to its score, milliseconds."
+    },
+    {
+      "name": "score",
+      "type": "float",
+      "doc": "Probability of fraud, 0 to 1."
+    },
+    {
+      "name": "decision",
+      "type": {
+        "type": "enum",
+        "name": "Decision",
+        "symbols": [
+          "approve",
+          "review",
+          "decline"
+        ]
+      }
+    },
+    {
+      "name": "model",
+      "type": "string",
+      "doc": "name@version"
+    },
+    {
+      "name": "epoch",
+      "type": "long",
+      "doc": "Offset in fraud.control of the deployment that was in force."
+    },
+    {
+      "name": "features",
+      "type": {
+        "type": "array",
+        "items": "float"
+      },
+      "doc": "The model's input, in its manifest's order."
+    },
+    {
+      "name": "stale",
+      "type": "boolean",
+      "doc": "Merchant features were older than they should have been."
+    },
+    {
+      "name": "reasons",
+      "type": [
+        "null",
+        {
+          "type": "array",
+          "items": {
+            "type": "record",
+            "name": "Reason",
+            "fields": [
+              {
+                "name": "feature",
+                "type": "string"
+              },
+              {
+                "name": "contribution",
+                "type": "double",
+                "doc": "To the raw score (log-odds)."
+              }
+            ]
+          }
+        }
+      ],
+      "default": null,
+      "doc": "Of an alert: the features that raised the score most; null where there are none to give."
+    },
+    {
+      "name": "source_topic",
+      "type": "string"
+    },
+    {
+      "name": "source_partition",
+      "type": "int"
+    },
+    {
+      "name": "source_offset",
+      "type": "long"
+    }
+  ]
+} as const;
+
+/** schemas/avro/transaction.avsc */
+export const transactionSchema = {
+  "type": "record",
+  "name": "Transaction",
+  "namespace": "fraudstream",
+  "doc": "One card payment, as its payment system published it.",
+  "fields": [
+    {
+      "name": "transaction_id",
+      "type": "string",
+      "doc": "Unique for its card."
+    },
+    {
+      "name": "event_time",
+      "type": {
+        "type": "long",
+        "logicalType": "timestamp-millis"
+      },
+      "doc": "When the payment happened."
+    },
+    {
+      "name": "card_id",
+      "type": "string",
+      "doc": "Also the record's key."
+    },
+    {
+      "name": "merchant_id",
+      "type": "string"
+    },
+    {
+      "name": "amount",
+      "type": "double",
+      "doc": "Major units; zero is fine, a negative one is a refund."
+    },
+    {
+      "name": "currency",
+      "type": "string",
+      "doc": "ISO 4217, three capital letters."
+    },
+    {
+      "name": "attributes",
+      "type": {
+        "type": "map",
+        "values": [
+          "double",
+          "string",
+          "boolean"
+        ]
+      },
+      "default": {},
+      "doc": "Whatever else a model may look at."
+    }
+  ]
+} as const;
+
+/** schemas/avro/worker-heartbeat.avsc */
+export const workerHeartbeatSchema = {
+  "type": "record",
+  "name": "WorkerHeartbeat",
+  "namespace": "fraudstream",
+  "doc": "What one process of one role says of itself.",
+  "fields": [
+    {
+      "name": "worker",
+      "type": "string",
+      "doc": "Also the record's key."
+    },
+    {
+      "name": "role",
+      "type": "string"
+    },
+    {
+      "name": "at",
+      "type": {
+        "type": "long",
+        "logicalType": "timestamp-millis"
+      }
+    },
+    {
+      "name": "partitions",
+      "type": {
+        "type": "array",
+        "items": {
+          "type": "record",
+          "name": "OwnedPartition",
+          "fields": [
+            {
+              "name": "partition",
+              "type": "int"
+            },
+            {
+              "name": "epoch",
+              "type": "long",
+              "doc": "Of the deployment that every later prediction of this partition carries, or a later one."
+            }
+          ]
+        }
+      }
+    },
+    {
+      "name": "problems",
+      "type": {
+        "type": "array",
+        "items": "string"
+      },
+      "doc": "Models that could not be loaded, shadows that were dropped."
+    },
+    {
+      "name": "job",
+      "type": [
+        "null",
+        {
+          "type": "record",
+          "name": "JobProgress",
+          "fields": [
+            {
+              "name": "id",
+              "type": "string"
+            },
+            {
+              "name": "attempt",
+              "type": "int"
+            },
+            {
+              "name": "phase",
+              "type": "string"
+            },
+            {
+              "name": "percent",
+              "type": "float"
+            },
+            {
+              "name": "rows",
+              "type": "long"
+            }
+          ]
+        }
+      ],
+      "default": null
+    }
+  ]
+} as const;

@@ -1,0 +1,48 @@
+/** The topics of the system, and how each is kept. The only place that names them. */
+
+export interface TopicSpec {
+  name: string;
+  partitions: number;
+  /** Kafka's own topic settings. */
+  settings: Record<string, string>;
+}
+
+export interface Topics {
+  transactions: TopicSpec;
+  predictions: TopicSpec;
+  shadowPredictions: TopicSpec;
+  labels: TopicSpec;
+  deadLetters: TopicSpec;
+  merchantBuckets: TopicSpec;
+  control: TopicSpec;
+  users: TopicSpec;
+  workers: TopicSpec;
+}
+
+/** Largest record value, in bytes, that `transactions` takes; larger ones are dead-lettered by their coordinates. */
+export const MAX_TRANSACTION_BYTES = 4 * 1024 * 1024;
+/** Room for the headers that a dead letter adds. */
+export const MAX_DEAD_LETTER_BYTES = MAX_TRANSACTION_BYTES + 64 * 1024;
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+/**
+ * @param prefix put before every name, `fraud.` by default
+ * @param partitions of transactions and of everything that is partitioned like them
+ */
+export function topicsFor(prefix: string, partitions: number): Topics {
+  const keep = { "cleanup.policy": "delete" };
+  const compact = { "cleanup.policy": "compact" };
+  const forever = { "cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1" };
+  return {
+    transactions: { name: `${prefix}transactions`, partitions, settings: { ...keep, "max.message.bytes": String(MAX_TRANSACTION_BYTES + 1024) } },
+    predictions: { name: `${prefix}predictions`, partitions, settings: keep },
+    shadowPredictions: { name: `${prefix}shadow-predictions`, partitions, settings: keep },
+    labels: { name: `${prefix}labels`, partitions, settings: keep },
+    deadLetters: { name: `${prefix}dead-letters`, partitions, settings: { ...keep, "max.message.bytes": String(MAX_DEAD_LETTER_BYTES + 1024) } },
+    merchantBuckets: { name: `${prefix}merchant-buckets`, partitions, settings: compact },
+    control: { name: `${prefix}control`, partitions: 1, settings: forever },
+    users: { name: `${prefix}users`, partitions: 1, settings: compact },
+    workers: { name: `${prefix}workers`, partitions: 1, settings: { ...keep, "retention.ms": String(DAY_MS) } },
+  };
+}
