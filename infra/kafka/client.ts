@@ -1,0 +1,62 @@
+import { createRequire } from "node:module";
+import type { Admin, Kafka, KafkaConfig as KafkaJsConfig, LogEntry, logLevel as LogLevel } from "kafkajs";
+import type { KafkaConfig } from "../config.js";
+import type { Logger } from "../logging.js";
+import type { TopicSpec } from "../../schemas/topics.js";
+import { UsageError } from "../../schemas/errors.js";
+
+// kafkajs is CommonJS whose exports Node can't name.
+const { Kafka: KafkaJs, logLevel } = createRequire(import.meta.url)("kafkajs") as { Kafka: new (config: KafkaJsConfig) => Kafka; logLevel: typeof LogLevel };
+
+/** The kafkajs client: administration and group membership, and producing off the hot path. */
+export function createKafka(config: KafkaConfig, clientId: string, log: Logger): Kafka {
+  return new KafkaJs({
+    clientId,
+    brokers: config.brokers,
+    ssl: config.ssl,
+    ...(config.sasl ? { sasl: config.sasl as NonNullable<KafkaJsConfig["sasl"]> } : {}),
+    connectionTimeout: 5_000,
+    requestTimeout: 30_000,
+    retry: { initialRetryTime: 100, maxRetryTime: 2_000, retries: 20 },
+    logLevel: logLevel.WARN,
+    // Only the message: kafkajs adds payload details that may hold keys.
+    logCreator: () => (entry: LogEntry) => {
+      log[entry.level <= logLevel.ERROR ? "warn" : "debug"]({ component: `kafkajs/${entry.namespace}` }, entry.log.message);
+    },
+  });
+}
+
+/** Creates the topics that are missing. @throws UsageError `partition_count` when one has other partitions than configured */
+export async function ensureTopics(kafka: Kafka, topics: readonly TopicSpec[]): Promise<void> {
+  const admin = kafka.admin();
+  await admin.connect();
+  try {
+    const existing = new Set(await admin.listTopics());
+    const missing = topics.filter((topic) => !existing.has(topic.name));
+    if (missing.length > 0) {
+      // Two roles may create a topic at once: that it exists is fine, too (createTopics then answers false).
+      await admin.createTopics({
+        waitForLeaders: true,
+        topics: missing.map(({ name, partitions, settings }) => ({
+          topic: name,
+          numPartitions: partitions,
+          replicationFactor: -1,
+          configEntries: Object.entries(settings).map(([key, value]) => ({ name: key, value })),
+        })),
+      });
+    }
+    await checkPartitions(admin, topics);
+  } finally {
+    await admin.disconnect();
+  }
+}
+
+async function checkPartitions(admin: Admin, topics: readonly TopicSpec[]): Promise<void> {
+  const { topics: found } = await admin.fetchTopicMetadata({ topics: topics.map((topic) => topic.name) });
+  for (const spec of topics) {
+    const partitions = found.find((topic) => topic.name === spec.name)?.partitions.length ?? 0;
+    if (partitions !== spec.partitions) {
+      throw new UsageError("partition_count", `topic ${spec.name} has ${partitions} partitions, not ${spec.partitions}: set TOPIC_PARTITIONS to what it was created with; a partition count does not change`);
+    }
+  }
+}

@@ -1,0 +1,177 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { Connection, findCoordinatorV4, metadataV12, type API, type ConnectionOptions } from "@platformatic/kafka";
+import type { KafkaConfig } from "../config.js";
+import { KafkaError, protocolError, toKafkaError } from "./errors.js";
+
+export interface BrokerAddress { host: string; port: number }
+export type CoordinatorOf = "group" | "transaction";
+const COORDINATOR_KEY_TYPE = { group: 0, transaction: 1 } as const;
+
+interface TopicMetadata { leaders: (number | null)[] }
+
+/**
+ * A Kafka cluster as the hot path sees it: who leads a partition, who coordinates a group or a transactional id, and
+ * connections of one's own to them. A connection is never shared: a long poll would hold up whatever shares it.
+ */
+export class KafkaCluster {
+  readonly #clientId: string;
+  readonly #bootstrap: BrokerAddress[];
+  readonly #options: ConnectionOptions;
+  readonly #topics = new Map<string, TopicMetadata>();
+  #brokers = new Map<number, BrokerAddress>();
+  #control: Connection | null = null;
+  #controlOpening: Promise<Connection> | null = null;
+  #closed = false;
+
+  constructor(config: KafkaConfig, clientId: string) {
+    this.#clientId = clientId;
+    this.#bootstrap = config.brokers.map((broker) => {
+      const colon = broker.lastIndexOf(":");
+      return { host: broker.slice(0, colon).replace(/^\[|\]$/g, ""), port: Number(broker.slice(colon + 1)) };
+    });
+    this.#options = {
+      connectTimeout: 5_000,
+      requestTimeout: 30_000,
+      maxInflights: 5,
+      ...(config.ssl ? { tls: {}, tlsServerName: true } : {}),
+      ...(config.sasl
+        ? { sasl: { mechanism: config.sasl.mechanism.toUpperCase() as "PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512", username: config.sasl.username, password: config.sasl.password } }
+        : {}),
+    };
+  }
+
+  /** Opens a connection of the caller's own; the caller closes it. */
+  async open(address: BrokerAddress): Promise<Connection> {
+    const connection = new Connection(this.#clientId, this.#options);
+    // Requests in flight are answered with an error of their own; an event without a listener would end the process.
+    connection.on("error", () => {});
+    try {
+      await connection.connect(address.host, address.port);
+      return connection;
+    } catch (error) {
+      throw toKafkaError(error, `connecting to ${address.host}:${address.port}`);
+    }
+  }
+
+  /** The broker that leads a partition. Asks the cluster when it isn't known, or when `fresh` says that it has changed. */
+  async leaderOf(topic: string, partition: number, fresh = false): Promise<BrokerAddress> {
+    let metadata = fresh ? undefined : this.#topics.get(topic);
+    metadata ??= await this.#refresh(topic);
+    const leader = metadata.leaders[partition];
+    if (leader === undefined) throw protocolError("UNKNOWN_TOPIC_OR_PARTITION", `finding the leader of ${topic}[${partition}]`);
+    const address = leader === null ? undefined : this.#brokers.get(leader);
+    if (address === undefined) {
+      this.#topics.delete(topic);
+      throw protocolError("LEADER_NOT_AVAILABLE", `finding the leader of ${topic}[${partition}]`);
+    }
+    return address;
+  }
+
+  /** How many partitions a topic has. */
+  async partitionsOf(topic: string): Promise<number> {
+    return (await this.#refresh(topic)).leaders.length;
+  }
+
+  async coordinatorOf(kind: CoordinatorOf, key: string): Promise<BrokerAddress> {
+    const doing = `finding the coordinator of ${kind} ${key}`;
+    const response = await this.#ask(findCoordinatorV4.api, [COORDINATOR_KEY_TYPE[kind], [key]], doing);
+    const found = response.coordinators[0];
+    if (found === undefined) throw protocolError("COORDINATOR_NOT_AVAILABLE", doing);
+    return { host: found.host, port: found.port };
+  }
+
+  /** Closes the connection for metadata; the others are their owners'. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    const control = this.#control;
+    this.#control = null;
+    await control?.close();
+  }
+
+  async #refresh(topic: string): Promise<TopicMetadata> {
+    const response = await this.#ask(metadataV12.api, [[topic], false, false], `reading metadata of ${topic}`);
+    this.#brokers = new Map(response.brokers.map((broker) => [broker.nodeId, { host: broker.host, port: broker.port }]));
+    const found = response.topics[0];
+    if (found === undefined) throw protocolError("UNKNOWN_TOPIC_OR_PARTITION", `reading metadata of ${topic}`);
+    const leaders: (number | null)[] = [];
+    for (const partition of found.partitions) leaders[partition.partitionIndex] = partition.leaderId < 0 ? null : partition.leaderId;
+    const metadata = { leaders };
+    this.#topics.set(topic, metadata);
+    return metadata;
+  }
+
+  async #ask<A extends unknown[], R>(api: API<A, R>, args: A, doing: string): Promise<R> {
+    const connection = await this.#controlConnection();
+    try {
+      return await call(connection, api, args, doing);
+    } catch (error) {
+      if (error instanceof KafkaError && error.code === "kafka_network" && this.#control === connection) {
+        this.#control = null;
+        void connection.close();
+      }
+      throw error;
+    }
+  }
+
+  async #controlConnection(): Promise<Connection> {
+    if (this.#closed) throw new KafkaError("CLOSED", "the Kafka cluster object is closed", { retriable: false });
+    if (this.#control?.isConnected()) return this.#control;
+    this.#controlOpening ??= this.#openControl().finally(() => (this.#controlOpening = null));
+    return this.#controlOpening;
+  }
+
+  async #openControl(): Promise<Connection> {
+    let last: unknown;
+    for (const address of [...this.#bootstrap, ...this.#brokers.values()]) {
+      try {
+        const connection = await this.open(address);
+        if (this.#closed) {
+          await connection.close();
+          break;
+        }
+        this.#control = connection;
+        return connection;
+      } catch (error) {
+        last = error;
+      }
+    }
+    throw toKafkaError(last ?? new Error("closed"), "connecting to Kafka");
+  }
+}
+
+/** Calls one API of the protocol. @throws KafkaError */
+export async function call<A extends unknown[], R>(connection: Connection, api: API<A, R>, args: A, doing: string): Promise<R> {
+  try {
+    return await api.async(connection, ...args);
+  } catch (error) {
+    throw toKafkaError(error, doing);
+  }
+}
+
+const FIRST_PAUSE_MS = 5;
+const LONGEST_PAUSE_MS = 1_000;
+
+export interface RetryOptions {
+  deadlineMs: number;
+  signal?: AbortSignal | undefined;
+  /** Which errors are worth another try; those marked retriable by default. */
+  retry?: (error: KafkaError) => boolean;
+}
+
+/**
+ * Repeats what fails with such a KafkaError, with growing pauses, until `deadlineMs` have passed or `signal` aborts.
+ * The first pauses are short: a transaction that is still completing is done within milliseconds.
+ */
+export async function retrying<T>(work: () => Promise<T>, options: RetryOptions): Promise<T> {
+  const { retry = (error) => error.retriable } = options;
+  const deadline = Date.now() + options.deadlineMs;
+  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
+    try {
+      return await work();
+    } catch (error) {
+      const again = error instanceof KafkaError && retry(error) && Date.now() + pause < deadline && options.signal?.aborted !== true;
+      if (!again) throw error;
+      await sleep(pause, undefined, options.signal ? { signal: options.signal } : {});
+    }
+  }
+}

@@ -1,0 +1,39 @@
+import { FraudstreamError, messageOf } from "../../schemas/errors.js";
+
+/** An error of Kafka or of the way to it. `code` is `kafka_` and the protocol's own name in lower case, or `kafka_network`. */
+export class KafkaError extends FraudstreamError {
+  /** Another producer has taken this one's transactional id over: it must not be used again. */
+  readonly fenced: boolean;
+  /** The partition's leader or the coordinator is another broker now. */
+  readonly moved: boolean;
+
+  constructor(name: string, message: string, options: { retriable: boolean; cause?: unknown }) {
+    super(`kafka_${name.toLowerCase()}`, message, options);
+    this.name = "KafkaError";
+    this.fenced = FENCED.has(name);
+    this.moved = MOVED.has(name);
+  }
+}
+
+const FENCED = new Set(["PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH"]);
+const MOVED = new Set(["NOT_LEADER_OR_FOLLOWER", "LEADER_NOT_AVAILABLE", "FENCED_LEADER_EPOCH", "UNKNOWN_LEADER_EPOCH", "UNKNOWN_TOPIC_OR_PARTITION", "NOT_COORDINATOR", "COORDINATOR_NOT_AVAILABLE", "NETWORK", "REPLICA_NOT_AVAILABLE", "KAFKA_STORAGE_ERROR"]);
+const RETRIABLE = new Set([
+  ...MOVED, "CONCURRENT_TRANSACTIONS", "COORDINATOR_LOAD_IN_PROGRESS", "REQUEST_TIMED_OUT", "NOT_ENOUGH_REPLICAS", "NOT_ENOUGH_REPLICAS_AFTER_APPEND",
+  "UNSTABLE_OFFSET_COMMIT", "THROTTLING_QUOTA_EXCEEDED", "OFFSET_NOT_AVAILABLE",
+]);
+
+interface ProtocolFailure { apiId?: string; message?: string; serverErrorMessage?: string | null }
+
+/** The error of a named protocol error code. */
+export function protocolError(name: string, doing: string, detail?: string | null): KafkaError {
+  return new KafkaError(name, `${doing}: ${name}${detail ? ` (${detail})` : ""}`, { retriable: RETRIABLE.has(name) });
+}
+
+/** Maps whatever the client library throws to a KafkaError. */
+export function toKafkaError(error: unknown, doing: string): KafkaError {
+  if (error instanceof KafkaError) return error;
+  const failures = (error as { errors?: ProtocolFailure[] }).errors;
+  const first = failures?.find((failure) => failure.apiId !== undefined) ?? (error as ProtocolFailure);
+  if (first.apiId !== undefined) return protocolError(first.apiId, doing, first.serverErrorMessage);
+  return new KafkaError("NETWORK", `${doing}: ${messageOf(error)}`, { retriable: true, cause: error });
+}

@@ -1,0 +1,119 @@
+import type { Consumer, Kafka } from "kafkajs";
+import { offsetFetchV8 } from "@platformatic/kafka";
+import type { Logger } from "../logging.js";
+import { call, retrying, type KafkaCluster } from "./cluster.js";
+import { toKafkaError } from "./errors.js";
+
+export interface TopicPartition { topic: string; partition: number }
+
+export interface MembershipOptions {
+  kafka: Kafka;
+  group: string;
+  topics: string[];
+  log: Logger;
+  /** After every rebalance: all that this member now owns. Called synchronously, must not throw. */
+  onAssigned: (assigned: TopicPartition[]) => void;
+  /** The membership is lost for good. */
+  onFailure: (error: Error) => void;
+}
+
+/** A member that doesn't answer for this long is taken for dead; the shortest that brokers allow by default. */
+const SESSION_TIMEOUT_MS = 6_000;
+const REBALANCE_TIMEOUT_MS = 10_000;
+const HEARTBEAT_MS = 500;
+
+/**
+ * Membership in a consumer group: which partitions are ours. It reads nothing: kafkajs consumes with every partition
+ * paused, which keeps the heartbeats going and joins again after rebalances (infra/decisions/0002).
+ */
+export class GroupMembership {
+  readonly #options: MembershipOptions;
+  readonly #consumer: Consumer;
+  #stopping = false;
+  #rejoining: Promise<void> | null = null;
+
+  constructor(options: MembershipOptions) {
+    this.#options = options;
+    const { kafka, group } = options;
+    this.#consumer = kafka.consumer({
+      groupId: group,
+      sessionTimeout: SESSION_TIMEOUT_MS,
+      rebalanceTimeout: REBALANCE_TIMEOUT_MS,
+      heartbeatInterval: HEARTBEAT_MS,
+      maxWaitTimeInMs: HEARTBEAT_MS / 2,
+      retry: { initialRetryTime: 100, maxRetryTime: 2_000, retries: Number.MAX_SAFE_INTEGER },
+    });
+  }
+
+  async start(): Promise<void> {
+    const { topics, onAssigned, onFailure } = this.#options;
+    const { GROUP_JOIN, CRASH } = this.#consumer.events;
+    this.#consumer.on(GROUP_JOIN, ({ payload }) => {
+      this.#consumer.pause(topics.map((topic) => ({ topic })));
+      onAssigned(Object.entries(payload.memberAssignment).flatMap(([topic, partitions]) => partitions.map((partition) => ({ topic, partition }))));
+    });
+    this.#consumer.on(CRASH, ({ payload }) => {
+      // kafkajs starts itself again after what it takes for passing trouble.
+      if (!payload.restart && !this.#stopping) onFailure(payload.error);
+    });
+    await this.#consumer.connect();
+    await this.#consumer.subscribe({ topics, fromBeginning: true });
+    await this.#run();
+  }
+
+  /** Leaves the group and joins it again, so that what was ours is assigned anew. */
+  rejoin(): Promise<void> {
+    this.#rejoining ??= this.#leaveAndRun().finally(() => (this.#rejoining = null));
+    return this.#rejoining;
+  }
+
+  /**
+   * Commits offsets as this member.
+   *
+   * @throws KafkaError when the group has moved on without this member
+   */
+  async commit(offsets: readonly (TopicPartition & { offset: number })[]): Promise<void> {
+    try {
+      await this.#consumer.commitOffsets(offsets.map(({ topic, partition, offset }) => ({ topic, partition, offset: String(offset) })));
+    } catch (error) {
+      throw toKafkaError(error, `committing offsets of ${this.#options.group}`);
+    }
+  }
+
+  /** Leaves the group. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await this.#rejoining?.catch(() => {});
+    await this.#consumer.disconnect();
+  }
+
+  async #leaveAndRun(): Promise<void> {
+    await this.#consumer.stop();
+    if (!this.#stopping) await this.#run();
+  }
+
+  #run(): Promise<void> {
+    return this.#consumer.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch: () => Promise.resolve() });
+  }
+}
+
+/**
+ * The committed offset of a group in a partition; null: none. Waits for transactions that are about to change it
+ * (KIP-447's "require stable"), which kafkajs doesn't.
+ */
+export async function committedOffset(cluster: KafkaCluster, group: string, { topic, partition }: TopicPartition): Promise<number | null> {
+  return retrying(
+    async () => {
+      const connection = await cluster.open(await cluster.coordinatorOf("group", group));
+      try {
+        const groups = [{ groupId: group, memberEpoch: -1, topics: [{ name: topic, partitionIndexes: [partition] }] }];
+        const response = await call(connection, offsetFetchV8.api, [groups, true], `fetching the committed offset of ${group} in ${topic}[${partition}]`);
+        const offset = Number(response.groups[0].topics[0].partitions[0].committedOffset);
+        return offset < 0 ? null : offset;
+      } finally {
+        await connection.close();
+      }
+    },
+    { deadlineMs: 60_000 },
+  );
+}

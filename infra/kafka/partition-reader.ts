@@ -1,0 +1,184 @@
+import { Writer, listOffsetsV7, protocolErrorsCodesById, type Connection, type Reader } from "@platformatic/kafka";
+import { retrying, call, type BrokerAddress, type KafkaCluster } from "./cluster.js";
+import { KafkaError, protocolError, toKafkaError } from "./errors.js";
+import { readRecords, type AbortedTransaction } from "./record-reader.js";
+import type { FetchedRecords } from "./records.js";
+
+export interface PartitionReaderOptions {
+  /** The longest that a fetch waits for a first record, milliseconds. */
+  maxWaitMs?: number;
+  /** About how many bytes a fetch brings at most; a single larger batch still comes whole. */
+  maxBytes?: number;
+  /** How long trouble with the cluster is waited out before it becomes the caller's. */
+  patienceMs?: number;
+  signal?: AbortSignal;
+}
+
+const READ_COMMITTED = 1;
+const FETCH_API = 1;
+/** The newest version that names topics by name; brokers from 2.7 on know it. */
+const FETCH_VERSION = 12;
+const LATEST = -1n;
+const EARLIEST = -2n;
+
+interface FetchResponse { error: number; lastStableOffset: number; aborted: AbortedTransaction[]; bytes: Buffer }
+
+/**
+ * Reads one partition, read_committed, from offsets that its user names: no group, no position of its own. Follows the
+ * partition when its leader moves. One fetch at a time.
+ */
+export class PartitionReader {
+  readonly topic: string;
+  readonly partition: number;
+  readonly #cluster: KafkaCluster;
+  readonly #maxWaitMs: number;
+  readonly #maxBytes: number;
+  readonly #patienceMs: number;
+  readonly #signal: AbortSignal | undefined;
+  #connection: Connection | null = null;
+  #leaderMoved = false;
+  #closed = false;
+
+  constructor(cluster: KafkaCluster, topic: string, partition: number, options: PartitionReaderOptions = {}) {
+    this.#cluster = cluster;
+    this.topic = topic;
+    this.partition = partition;
+    this.#maxWaitMs = options.maxWaitMs ?? 500;
+    this.#maxBytes = options.maxBytes ?? 1024 * 1024;
+    this.#patienceMs = options.patienceMs ?? 30_000;
+    this.#signal = options.signal;
+  }
+
+  /**
+   * The committed records from `offset` on; none when none came within the wait (`nextOffset` may still have moved).
+   *
+   * @throws KafkaError `kafka_offset_out_of_range` when the log no longer has that offset
+   * @throws FraudstreamError `batch_corrupt`
+   */
+  async fetch(offset: number): Promise<FetchedRecords> {
+    const { topic, partition } = this;
+    const response = await this.#asking(`fetching ${topic}[${partition}]`, (connection, doing) => this.#fetchOnce(connection, offset, doing));
+    const { bytes, aborted, lastStableOffset } = response;
+    return readRecords({ topic, partition, from: offset, bytes, aborted, lastStableOffset });
+  }
+
+  /** The offset of the first record that the log still has. */
+  firstOffset(): Promise<number> {
+    return this.#listOffset(EARLIEST);
+  }
+
+  /** What a read_committed reader can see ends before this offset (the last stable offset). */
+  endOffset(): Promise<number> {
+    return this.#listOffset(LATEST);
+  }
+
+  /** The first offset whose record's timestamp is at or after a time, or the end when none is. */
+  async offsetAt(timestamp: number): Promise<number> {
+    const offset = await this.#listOffset(BigInt(timestamp));
+    return offset < 0 ? this.endOffset() : offset;
+  }
+
+  /** Ends a fetch under way with an error. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#drop();
+  }
+
+  async #listOffset(timestamp: bigint): Promise<number> {
+    const { topic, partition } = this;
+    return this.#asking(`listing offsets of ${topic}[${partition}]`, async (connection, doing) => {
+      const topics = [{ name: topic, partitions: [{ partitionIndex: partition, currentLeaderEpoch: -1, timestamp }] }];
+      const response = await call(connection, listOffsetsV7.api, [-1, READ_COMMITTED, topics], doing);
+      return Number(response.topics[0].partitions[0].offset);
+    });
+  }
+
+  /** Asks the partition's leader, looking for it again when it has moved, with patience for passing trouble. */
+  #asking<T>(doing: string, ask: (connection: Connection, doing: string) => Promise<T>): Promise<T> {
+    return retrying(
+      async () => {
+        if (this.#closed) throw new KafkaError("CLOSED", `${doing}: the reader is closed`, { retriable: false });
+        try {
+          const connection = await this.#leader();
+          return await ask(connection, doing);
+        } catch (thrown) {
+          const error = toKafkaError(thrown, doing);
+          if (error.moved || error.code === "kafka_network") {
+            this.#leaderMoved = true;
+            await this.#drop();
+          }
+          if (this.#closed) throw new KafkaError("CLOSED", `${doing}: the reader is closed`, { retriable: false });
+          throw error;
+        }
+      },
+      { deadlineMs: this.#patienceMs, signal: this.#signal },
+    );
+  }
+
+  async #leader(): Promise<Connection> {
+    if (this.#connection?.isConnected()) return this.#connection;
+    const address: BrokerAddress = await this.#cluster.leaderOf(this.topic, this.partition, this.#leaderMoved);
+    this.#leaderMoved = false;
+    const connection = await this.#cluster.open(address);
+    this.#connection = connection;
+    return connection;
+  }
+
+  async #drop(): Promise<void> {
+    const connection = this.#connection;
+    this.#connection = null;
+    await connection?.close();
+  }
+
+  async #fetchOnce(connection: Connection, offset: number, doing: string): Promise<FetchResponse> {
+    const response = await new Promise<FetchResponse>((resolve, reject) => {
+      connection.send(FETCH_API, FETCH_VERSION, () => this.#request(offset), parseFetch, true, true, (error, answer) => (error ? reject(error) : resolve(answer as FetchResponse)));
+    });
+    if (response.error !== 0) throw protocolError(protocolErrorsCodesById[response.error as 0] ?? `CODE_${response.error}`, doing);
+    return response;
+  }
+
+  #request(offset: number): Writer {
+    return Writer.create()
+      .appendInt32(-1) // replica: a consumer
+      .appendInt32(this.#maxWaitMs)
+      .appendInt32(1) // least bytes
+      .appendInt32(this.#maxBytes)
+      .appendInt8(READ_COMMITTED)
+      .appendInt32(0) // session id and epoch: no session
+      .appendInt32(-1)
+      .appendArray([this.topic], (w, topic) => {
+        w.appendString(topic).appendArray([this.partition], (inner, partition) => {
+          inner.appendInt32(partition).appendInt32(-1).appendInt64(BigInt(offset)).appendInt32(-1).appendInt64(-1n).appendInt32(this.#maxBytes);
+        });
+      })
+      .appendArray([], () => {})
+      .appendString("")
+      .appendTaggedFields();
+  }
+}
+
+/** A fetch response with its record batches as bytes, not as objects. */
+function parseFetch(_correlationId: number, _apiKey: number, _apiVersion: number, reader: Reader): FetchResponse {
+  reader.readInt32(); // throttle time
+  const result: FetchResponse = { error: reader.readInt16(), lastStableOffset: -1, aborted: [], bytes: Buffer.alloc(0) };
+  reader.readInt32(); // session
+  reader.readArray((topics) => {
+    topics.readString();
+    topics.readArray((r) => {
+      r.readInt32(); // partition
+      result.error ||= r.readInt16();
+      r.readInt64(); // high watermark
+      result.lastStableOffset = Number(r.readInt64());
+      r.readInt64(); // log start
+      result.aborted = r.readNullableArray((entry) => ({ producerId: entry.readInt64(), firstOffset: Number(entry.readInt64()) })) ?? [];
+      r.readInt32(); // preferred replica
+      const length = r.readUnsignedVarInt() - 1;
+      if (length > 0) {
+        result.bytes = r.buffer.slice(r.position, r.position + length);
+        r.skip(length);
+      }
+    });
+  });
+  return result;
+}

@@ -1,0 +1,214 @@
+import { addOffsetsToTxnV3, addPartitionsToTxnV3, endTxnV3, initProducerIdV4, txnOffsetCommitV3, type Connection } from "@platformatic/kafka";
+import { call, retrying, type BrokerAddress, type KafkaCluster } from "./cluster.js";
+import { KafkaError, protocolError } from "./errors.js";
+import { produce, type PartitionBatch } from "./produce.js";
+import type { PartitionOutput } from "./partition-output.js";
+
+/** The offset up to which a group has consumed a partition. */
+export interface ConsumedOffset { group: string; topic: string; partition: number; offset: number }
+
+export interface TransactionalProducerOptions {
+  /** The broker aborts a transaction that is open for longer, milliseconds. */
+  transactionTimeoutMs?: number;
+  /** How long passing trouble is waited out, milliseconds. */
+  patienceMs?: number;
+}
+
+/**
+ * The producer of one transactional id: output and consumed offsets in one Kafka transaction, or none of it.
+ *
+ * Opening it fences whoever held the id before. After any error of `begin`, `commit` or `abort` it must be discarded: the
+ * outcome may be unknown, and only opening the id anew settles it. One transaction at a time.
+ */
+export class TransactionalProducer {
+  readonly transactionalId: string;
+  readonly #cluster: KafkaCluster;
+  readonly #patienceMs: number;
+  readonly #producerId: bigint;
+  readonly #producerEpoch: number;
+  /** Connections of this producer's own, by address: the coordinators' and the leaders'. */
+  readonly #connections: Map<string, Promise<Connection>>;
+  readonly #coordinator: BrokerAddress;
+  readonly #sequences = new Map<string, number>();
+  /** Partitions that the transaction under way includes; null: none is under way. */
+  #partitions: Set<string> | null = null;
+  #prepared: Promise<void> | null = null;
+  #groupCoordinatorAddress: BrokerAddress | null = null;
+
+  private constructor(cluster: KafkaCluster, transactionalId: string, patienceMs: number, coordinator: BrokerAddress, connections: Map<string, Promise<Connection>>, producerId: bigint, producerEpoch: number) {
+    this.#cluster = cluster;
+    this.transactionalId = transactionalId;
+    this.#patienceMs = patienceMs;
+    this.#coordinator = coordinator;
+    this.#connections = connections;
+    this.#producerId = producerId;
+    this.#producerEpoch = producerEpoch;
+  }
+
+  /** Takes the transactional id over: fences its former holder, and aborts or completes what that one left open. */
+  static async open(cluster: KafkaCluster, transactionalId: string, options: TransactionalProducerOptions = {}): Promise<TransactionalProducer> {
+    const { transactionTimeoutMs = 60_000, patienceMs = 30_000 } = options;
+    return retrying(
+      async () => {
+        const coordinator = await cluster.coordinatorOf("transaction", transactionalId);
+        const connections = new Map<string, Promise<Connection>>();
+        const connection = cluster.open(coordinator);
+        connections.set(addressKey(coordinator), connection);
+        try {
+          const opened = await call(await connection, initProducerIdV4.api, [transactionalId, transactionTimeoutMs, -1n, -1], `taking over ${transactionalId}`);
+          return new TransactionalProducer(cluster, transactionalId, patienceMs, coordinator, connections, opened.producerId, opened.producerEpoch);
+        } catch (error) {
+          await closeAll(connections);
+          throw error;
+        }
+      },
+      { deadlineMs: patienceMs },
+    );
+  }
+
+  /**
+   * Starts a transaction: announces the partitions that it will write to and the offsets that it commits. Returns at
+   * once, so that this goes on while the output is being made; `commit` waits for it and throws what went wrong.
+   */
+  begin(partitions: readonly { topic: string; partition: number }[], offsets: ConsumedOffset): void {
+    if (this.#partitions !== null) throw new KafkaError("TRANSACTION_OPEN", `${this.transactionalId}: a transaction is already open`, { retriable: false });
+    this.#partitions = new Set(partitions.map(partitionKey));
+    this.#prepared = this.#prepare(partitions, offsets);
+    // It is looked at in `commit`; until then a failure must not end the process.
+    this.#prepared.catch(() => {});
+  }
+
+  /** Writes the output and commits the transaction, offsets included. */
+  async commit(outputs: readonly PartitionOutput[], timestamp: number): Promise<void> {
+    const announced = this.#partitions;
+    if (announced === null) throw new KafkaError("NO_TRANSACTION", `${this.transactionalId}: no transaction is open`, { retriable: false });
+    await this.#prepared;
+    const further = outputs.filter((output) => !announced.has(partitionKey(output)));
+    if (further.length > 0) await this.#addPartitions(further);
+    await this.#produce(outputs, timestamp);
+    await this.#end(true);
+  }
+
+  /** Gives the transaction under way up. */
+  async abort(): Promise<void> {
+    if (this.#partitions === null) return;
+    await this.#prepared?.catch(() => {});
+    await this.#end(false);
+  }
+
+  /** Closes the connections. A transaction that is open stays so until the id is opened anew or times out. */
+  async close(): Promise<void> {
+    await closeAll(this.#connections);
+  }
+
+  /** Both requests go out at once: a broker answers the requests of one connection in their order. */
+  async #prepare(partitions: readonly { topic: string; partition: number }[], offsets: ConsumedOffset): Promise<void> {
+    await Promise.all([this.#addPartitions(partitions), this.#addOffsets(offsets)]);
+  }
+
+  #addPartitions(partitions: readonly { topic: string; partition: number }[]): Promise<void> {
+    const topics = new Map<string, number[]>();
+    for (const { topic, partition } of partitions) topics.set(topic, [...(topics.get(topic) ?? []), partition]);
+    const transaction = {
+      transactionalId: this.transactionalId, producerId: this.#producerId, producerEpoch: this.#producerEpoch, verifyOnly: false,
+      topics: [...topics].map(([name, numbers]) => ({ name, partitions: numbers })),
+    };
+    return this.#patiently(async () => {
+      await call(await this.#connection(this.#coordinator), addPartitionsToTxnV3.api, [[transaction]], `adding partitions to a transaction of ${this.transactionalId}`);
+    });
+  }
+
+  async #addOffsets({ group, topic, partition, offset }: ConsumedOffset): Promise<void> {
+    const doing = `adding offsets to a transaction of ${this.transactionalId}`;
+    await this.#patiently(async () => {
+      await call(await this.#connection(this.#coordinator), addOffsetsToTxnV3.api, [this.transactionalId, this.#producerId, this.#producerEpoch, group], doing);
+    });
+    const topics = [{ name: topic, partitions: [{ partitionIndex: partition, committedOffset: BigInt(offset), committedLeaderEpoch: -1, committedMetadata: null }] }];
+    await this.#patiently(async () => {
+      const coordinator = await this.#groupCoordinator(group);
+      // No generation and no member: whoever holds the transactional id of the partition owns it.
+      await call(await this.#connection(coordinator), txnOffsetCommitV3.api, [this.transactionalId, group, this.#producerId, this.#producerEpoch, -1, "", null, topics], doing);
+    });
+  }
+
+  async #groupCoordinator(group: string): Promise<BrokerAddress> {
+    this.#groupCoordinatorAddress ??= await this.#cluster.coordinatorOf("group", group);
+    return this.#groupCoordinatorAddress;
+  }
+
+  async #produce(outputs: readonly PartitionOutput[], timestamp: number): Promise<void> {
+    // A request holds one batch a partition; what is left goes out behind it on the same connection, which keeps the order.
+    const rounds = Math.max(...outputs.map((output) => output.batches.length));
+    const sent: Promise<void>[] = [];
+    for (let round = 0; round < rounds; round++) {
+      const byLeader = new Map<string, { address: BrokerAddress; batches: PartitionBatch[] }>();
+      for (const output of outputs) {
+        const batch = output.batches.at(round);
+        if (batch === undefined) continue;
+        const { topic, partition } = output;
+        const address = await this.#cluster.leaderOf(topic, partition);
+        const leader = byLeader.get(addressKey(address)) ?? { address, batches: [] };
+        leader.batches.push({ topic, partition, batch: batch.finish(timestamp, this.#stamp(output, batch.count)) });
+        byLeader.set(addressKey(address), leader);
+      }
+      for (const { address, batches } of byLeader.values()) sent.push(this.#send(address, batches));
+    }
+    await Promise.all(sent);
+  }
+
+  #stamp(output: { topic: string; partition: number }, count: number): { producerId: bigint; producerEpoch: number; firstSequence: number; transactional: true } {
+    const key = partitionKey(output);
+    const firstSequence = this.#sequences.get(key) ?? 0;
+    this.#sequences.set(key, (firstSequence + count) & 0x7fffffff);
+    return { producerId: this.#producerId, producerEpoch: this.#producerEpoch, firstSequence, transactional: true };
+  }
+
+  async #send(address: BrokerAddress, batches: PartitionBatch[]): Promise<void> {
+    try {
+      await produce(await this.#connection(address), this.transactionalId, batches);
+    } catch (error) {
+      // The next tenure must look the leaders up anew.
+      if (error instanceof KafkaError && error.moved) for (const { topic, partition } of batches) await this.#cluster.leaderOf(topic, partition, true).catch(() => {});
+      throw error;
+    }
+  }
+
+  async #end(commit: boolean): Promise<void> {
+    const doing = `${commit ? "committing" : "aborting"} a transaction of ${this.transactionalId}`;
+    await this.#patiently(async () => {
+      await call(await this.#connection(this.#coordinator), endTxnV3.api, [this.transactionalId, this.#producerId, this.#producerEpoch, commit], doing);
+    });
+    this.#partitions = null;
+    this.#prepared = null;
+  }
+
+  /** Only what the coordinator itself says will pass is tried again; a broken connection leaves the outcome open. */
+  #patiently(work: () => Promise<void>): Promise<void> {
+    return retrying(work, { deadlineMs: this.#patienceMs, retry: (error) => WAIT_FOR.has(error.code) });
+  }
+
+  #connection(address: BrokerAddress): Promise<Connection> {
+    const key = addressKey(address);
+    let connection = this.#connections.get(key);
+    if (connection === undefined) {
+      connection = this.#cluster.open(address);
+      this.#connections.set(key, connection);
+      connection.catch(() => {});
+    }
+    return connection;
+  }
+}
+
+const WAIT_FOR = new Set(["CONCURRENT_TRANSACTIONS", "COORDINATOR_LOAD_IN_PROGRESS"].map((name) => protocolError(name, "").code));
+
+function addressKey({ host, port }: BrokerAddress): string {
+  return `${host}:${port}`;
+}
+
+function partitionKey({ topic, partition }: { topic: string; partition: number }): string {
+  return `${topic}[${partition}]`;
+}
+
+async function closeAll(connections: Map<string, Promise<Connection>>): Promise<void> {
+  await Promise.all([...connections.values()].map((opening) => opening.then((connection) => connection.close(), () => {})));
+}

@@ -1,0 +1,155 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Kafka } from "kafkajs";
+import type { Logger } from "../../infra/logging.js";
+import type { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { KafkaError } from "../../infra/kafka/errors.js";
+import { GroupMembership, committedOffset, type TopicPartition } from "../../infra/kafka/group-membership.js";
+import { PartitionReader, type PartitionReaderOptions } from "../../infra/kafka/partition-reader.js";
+import type { FetchedRecords } from "../../infra/kafka/records.js";
+import { FraudstreamError, messageOf } from "../../schemas/errors.js";
+
+/** What is done with one partition while it is ours. */
+export interface PartitionHandler {
+  /** The next records, in order; the batch behind them is fetched meanwhile. An error ends the tenure. */
+  process(records: FetchedRecords): Promise<void>;
+  /** The tenure is over: nothing more will come, and what is under way must not be waited for long. */
+  close(): Promise<void>;
+}
+
+export interface Tenure extends TopicPartition {
+  /** Aborts when the partition is no longer ours, or the role stops. */
+  signal: AbortSignal;
+  /** Where the group's consumption of this partition stands; asks Kafka when it is called. Null: nowhere yet. */
+  committed(): Promise<number | null>;
+}
+
+export interface PartitionConsumerOptions {
+  cluster: KafkaCluster;
+  kafka: Kafka;
+  log: Logger;
+  group: string;
+  topics: string[];
+  /** Begins a tenure: prepares the handler and says from which offset it wants records. Null: from the log's beginning. */
+  open(tenure: Tenure): Promise<{ handler: PartitionHandler; start: number | null }>;
+  /** Something that no new try can mend. */
+  onFailure(error: unknown): void;
+  reader?: Omit<PartitionReaderOptions, "signal">;
+}
+
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 5_000;
+
+/**
+ * Consumes the partitions that a group assigns to this process, each in a loop of its own: a tenure begins when the
+ * partition is assigned, and begins anew after an error that may pass. Being fenced is different: then the worker leaves
+ * the group and joins it again, so that two owners never fence each other in turn.
+ */
+export class PartitionConsumer {
+  readonly #options: PartitionConsumerOptions;
+  readonly #membership: GroupMembership;
+  readonly #loops = new Map<string, { abort: AbortController; done: Promise<void> }>();
+  #stopped = false;
+
+  constructor(options: PartitionConsumerOptions) {
+    this.#options = options;
+    const { kafka, group, topics, log, onFailure } = options;
+    this.#membership = new GroupMembership({ kafka, group, topics, log, onAssigned: (assigned) => this.#assign(assigned), onFailure });
+  }
+
+  /** The partitions that are ours now. */
+  get assigned(): TopicPartition[] {
+    return [...this.#loops.keys()].map((key) => JSON.parse(key) as [string, number]).map(([topic, partition]) => ({ topic, partition }));
+  }
+
+  start(): Promise<void> {
+    return this.#membership.start();
+  }
+
+  /** Ends the tenures after the batch in hand and leaves the group. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    const loops = [...this.#loops.values()];
+    for (const loop of loops) loop.abort.abort();
+    await Promise.all(loops.map((loop) => loop.done));
+    await this.#membership.stop();
+  }
+
+  /** Commits offsets as a member of the group; refused when the group has moved on. */
+  commit(offsets: readonly (TopicPartition & { offset: number })[]): Promise<void> {
+    return this.#membership.commit(offsets);
+  }
+
+  #assign(assigned: TopicPartition[]): void {
+    if (this.#stopped) return;
+    const wanted = new Map(assigned.map((partition) => [loopKey(partition), partition]));
+    for (const [key, loop] of this.#loops) {
+      if (wanted.has(key)) continue;
+      this.#loops.delete(key);
+      loop.abort.abort();
+    }
+    for (const [key, partition] of wanted) {
+      if (this.#loops.has(key)) continue;
+      const abort = new AbortController();
+      this.#loops.set(key, { abort, done: this.#consume(partition, abort.signal) });
+    }
+  }
+
+  async #consume(partition: TopicPartition, signal: AbortSignal): Promise<void> {
+    const log = this.#options.log.child({ topic: partition.topic, partition: partition.partition });
+    for (let pause = FIRST_PAUSE_MS; !signal.aborted; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
+      try {
+        await this.#tenure(partition, signal, () => (pause = FIRST_PAUSE_MS));
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof KafkaError && error.fenced) {
+          log.warn("fenced: another worker owns the partition; leaving and joining the group again");
+          this.#leaveAll();
+          void this.#membership.rejoin().catch((failure: unknown) => this.#options.onFailure(failure));
+          return;
+        }
+        if (!(error instanceof FraudstreamError) || !error.retriable) {
+          this.#options.onFailure(error);
+          return;
+        }
+        log.warn({ code: error.code, retryInMs: pause }, messageOf(error));
+        await sleep(pause, undefined, { signal }).catch(() => {});
+      }
+    }
+  }
+
+  async #tenure(partition: TopicPartition, signal: AbortSignal, onProgress: () => void): Promise<void> {
+    const { cluster, group, open, log } = this.#options;
+    const opened = await open({ ...partition, signal, committed: () => committedOffset(cluster, group, partition) });
+    const { handler } = opened;
+    const reader = new PartitionReader(cluster, partition.topic, partition.partition, { ...this.#options.reader, signal });
+    const onAbort = (): void => void reader.close();
+    signal.addEventListener("abort", onAbort, { once: true });
+    try {
+      const first = await reader.firstOffset();
+      if (opened.start !== null && opened.start < first) {
+        log.error({ ...partition, committed: opened.start, first, lost: first - opened.start }, "the topic's retention has deleted records that were not consumed");
+      }
+      let next = reader.fetch(Math.max(opened.start ?? first, first));
+      while (!signal.aborted) {
+        const records = await next;
+        next = reader.fetch(records.nextOffset);
+        next.catch(() => {}); // looked at in the next round
+        if (records.count > 0) await handler.process(records);
+        onProgress();
+      }
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      await reader.close();
+      await handler.close();
+    }
+  }
+
+  #leaveAll(): void {
+    for (const loop of this.#loops.values()) loop.abort.abort();
+    this.#loops.clear();
+  }
+}
+
+function loopKey({ topic, partition }: TopicPartition): string {
+  return JSON.stringify([topic, partition]);
+}
