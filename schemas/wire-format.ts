@@ -1,0 +1,36 @@
+import {
+  controlEventSchema, labelSchema, predictionSchema, transactionSchema, workerHeartbeatSchema,
+} from "./generated.js";
+
+/**
+ * The Confluent wire format: byte 0, the schema id in four bytes (big endian), the Avro value. The ids below hold where
+ * no registry is configured; a changed schema gets a new id and the old one stays, so that old records stay readable.
+ */
+export const FIXED_SCHEMAS: ReadonlyMap<number, { subject: SubjectName; schema: object }> = new Map([
+  [1_000_001, { subject: "transactions", schema: transactionSchema }],
+  [1_000_002, { subject: "predictions", schema: predictionSchema }],
+  [1_000_003, { subject: "labels", schema: labelSchema }],
+  [1_000_004, { subject: "control", schema: controlEventSchema }],
+  [1_000_005, { subject: "workers", schema: workerHeartbeatSchema }],
+]);
+
+export type SubjectName = "transactions" | "predictions" | "labels" | "control" | "workers";
+
+export const WIRE_HEAD_BYTES = 5;
+const MAGIC = 0;
+
+/** The schema id at the head of a value, or null when it isn't in the wire format. */
+export function schemaIdOf(bytes: Uint8Array, at: number, length: number): number | null {
+  if (length < WIRE_HEAD_BYTES || bytes[at] !== MAGIC) return null;
+  return ((bytes[at + 1] << 24) | (bytes[at + 2] << 16) | (bytes[at + 3] << 8) | bytes[at + 4]) >>> 0;
+}
+
+/** Writes the head of a value and returns the position behind it. */
+export function writeWireHead(bytes: Uint8Array, at: number, schemaId: number): number {
+  bytes[at] = MAGIC;
+  bytes[at + 1] = schemaId >>> 24;
+  bytes[at + 2] = schemaId >>> 16;
+  bytes[at + 3] = schemaId >>> 8;
+  bytes[at + 4] = schemaId;
+  return at + WIRE_HEAD_BYTES;
+}
