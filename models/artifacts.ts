@@ -1,0 +1,193 @@
+import { createHash, randomBytes } from "node:crypto";
+import { mkdir, open, readFile, readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { Value } from "@sinclair/typebox/value";
+import { FraudstreamError, UsageError, messageOf } from "../schemas/errors.js";
+import { featureHash } from "./features/plan.js";
+import { Manifest } from "./manifest.js";
+
+/**
+ * An artifact is a folder `<name>@<version>` with `manifest.json` and `model.onnx`. It appears whole, by one rename, and
+ * never changes. The manifest's sha256 names it, since the manifest holds the ONNX file's.
+ */
+export interface Artifact {
+  manifest: Manifest;
+  onnx: Uint8Array;
+  manifestSha256: string;
+  folder: string;
+}
+
+const MANIFEST_FILE = "manifest.json";
+const ONNX_FILE = "model.onnx";
+const NAME = /^[a-z0-9][a-z0-9-]{0,62}$/;
+const MODEL_ID = /^([a-z0-9][a-z0-9-]{0,62})@([1-9][0-9]{0,8})$/;
+
+export function sha256(bytes: Uint8Array | string): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+/**
+ * The folder of a model. An id that could lead out of the artifacts' directory is refused like any other wrong one.
+ *
+ * @throws FraudstreamError `model_id_invalid`
+ */
+export function artifactFolder(artifactsDir: string, modelId: string): string {
+  if (!MODEL_ID.test(modelId)) throw new FraudstreamError("model_id_invalid", `${JSON.stringify(modelId)} is not a model id (name@version)`);
+  return join(artifactsDir, modelId);
+}
+
+/** @throws UsageError `model_name_invalid` */
+export function checkModelName(name: string): void {
+  if (!NAME.test(name)) throw new UsageError("model_name_invalid", `the model's name is ${JSON.stringify(name)}; it must be lower-case letters, digits and '-', up to 63 of them`);
+}
+
+/**
+ * The version after the highest that is stored; 1 at first.
+ *
+ * @throws UsageError `model_name_invalid`
+ */
+export async function nextVersion(artifactsDir: string, name: string): Promise<number> {
+  checkModelName(name);
+  let highest = 0;
+  for (const entry of await entriesOf(artifactsDir)) {
+    const match = MODEL_ID.exec(entry);
+    if (match?.[1] === name) highest = Math.max(highest, Number(match[2]));
+  }
+  return highest + 1;
+}
+
+/**
+ * Stores an artifact durably: both files and the folder are on disk before the rename, the rename before the return.
+ *
+ * @throws FraudstreamError `artifact_exists`, `manifest_invalid`, `artifact_corrupt` where the files don't fit each other
+ */
+export async function saveArtifact(artifactsDir: string, manifest: Manifest, onnx: Uint8Array): Promise<Artifact> {
+  const folder = artifactFolder(artifactsDir, manifest.model);
+  checkFit(manifest.model, manifest, onnx);
+  await mkdir(artifactsDir, { recursive: true });
+  if ((await entriesOf(artifactsDir)).includes(manifest.model)) throw exists(manifest.model);
+  const text = `${JSON.stringify(manifest, null, 2)}\n`;
+  const draft = join(artifactsDir, `.${manifest.model}.${randomBytes(6).toString("hex")}`);
+  try {
+    await mkdir(draft);
+    await writeDurably(join(draft, MANIFEST_FILE), text);
+    await writeDurably(join(draft, ONNX_FILE), onnx);
+    await syncFolder(draft);
+    // rename() replaces no folder that has files, so of two that store one id, one fails here.
+    await rename(draft, folder);
+  } catch (error) {
+    await rm(draft, { recursive: true, force: true });
+    if (error instanceof Error && "code" in error && (error.code === "ENOTEMPTY" || error.code === "EEXIST")) throw exists(manifest.model);
+    throw error;
+  }
+  await syncFolder(artifactsDir);
+  return { manifest, onnx, manifestSha256: sha256(text), folder };
+}
+
+/**
+ * Stores a model under the next version of its name, whatever version its manifest names: another process that takes
+ * the version first only means the one after.
+ *
+ * @throws as `saveArtifact`, but for `artifact_exists`
+ */
+export async function saveNextVersion(artifactsDir: string, name: string, built: { manifest: Manifest; onnx: Uint8Array }): Promise<Artifact> {
+  for (;;) {
+    const model = `${name}@${await nextVersion(artifactsDir, name)}`;
+    try {
+      return await saveArtifact(artifactsDir, { ...built.manifest, model }, built.onnx);
+    } catch (error) {
+      if (!(error instanceof FraudstreamError) || error.code !== "artifact_exists") throw error;
+    }
+  }
+}
+
+/**
+ * Reads an artifact and checks it: both hashes, the manifest's schema, its id and its feature hash.
+ *
+ * @param manifestSha256 as it was registered; without it, the manifest is taken as it is
+ * @throws FraudstreamError `model_id_invalid`, `artifact_missing`, `artifact_corrupt`, `manifest_invalid`, `feature_hash_differs`
+ */
+export async function loadArtifact(artifactsDir: string, modelId: string, manifestSha256?: string): Promise<Artifact> {
+  const folder = artifactFolder(artifactsDir, modelId);
+  const text = await readPart(folder, modelId, MANIFEST_FILE);
+  const found = sha256(text);
+  if (manifestSha256 !== undefined && found !== manifestSha256) {
+    throw new FraudstreamError("artifact_corrupt", `${modelId}: ${MANIFEST_FILE} has sha256 ${found}, but ${manifestSha256} was registered`);
+  }
+  const manifest = parseManifest(modelId, text);
+  const onnx = await readPart(folder, modelId, ONNX_FILE);
+  checkFit(modelId, manifest, onnx);
+  return { manifest, onnx, manifestSha256: found, folder };
+}
+
+/**
+ * A manifest from its JSON.
+ *
+ * @throws FraudstreamError `manifest_invalid`, naming the first field that is wrong
+ */
+export function parseManifest(modelId: string, json: Uint8Array): Manifest {
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json));
+  } catch (cause) {
+    throw new FraudstreamError("manifest_invalid", `${modelId}: the manifest is not JSON: ${messageOf(cause)}`, { cause });
+  }
+  if (Value.Check(Manifest, value)) return value;
+  const first = Value.Errors(Manifest, value).First();
+  throw new FraudstreamError("manifest_invalid", `${modelId}: the manifest is wrong${first === undefined ? "" : ` at ${first.path || "/"}: ${first.message}`}`);
+}
+
+/** What the schema can't say: that the parts of an artifact belong together. */
+function checkFit(modelId: string, manifest: Manifest, onnx: Uint8Array): void {
+  const invalid = (reason: string): FraudstreamError => new FraudstreamError("manifest_invalid", `${modelId}: ${reason}`);
+  if (!Value.Check(Manifest, manifest)) throw invalid(`the manifest is wrong at ${Value.Errors(Manifest, manifest).First()?.path ?? "/"}`);
+  if (manifest.model !== modelId) throw invalid(`the manifest is that of ${manifest.model}`);
+  const { review, decline } = manifest.thresholds;
+  if (review > decline) throw invalid(`the review threshold ${review} is above the decline threshold ${decline}`);
+  if (new Set(manifest.features.map(({ name }) => name)).size < manifest.features.length) throw invalid("two features have the same name");
+  const hash = featureHash(manifest.features);
+  if (hash !== manifest.feature_hash) throw new FraudstreamError("feature_hash_differs", `${modelId}: its features have hash ${hash}, the manifest says ${manifest.feature_hash}`);
+  const found = sha256(onnx);
+  if (found !== manifest.sha256) throw new FraudstreamError("artifact_corrupt", `${modelId}: ${ONNX_FILE} has sha256 ${found}, the manifest says ${manifest.sha256}`);
+}
+
+async function readPart(folder: string, modelId: string, file: string): Promise<Uint8Array> {
+  try {
+    return await readFile(join(folder, file));
+  } catch (cause) {
+    if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") throw new FraudstreamError("artifact_missing", `${modelId}: there is no ${join(folder, file)}`, { cause });
+    throw cause;
+  }
+}
+
+async function entriesOf(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return [];
+    throw error;
+  }
+}
+
+async function writeDurably(file: string, content: Uint8Array | string): Promise<void> {
+  const handle = await open(file, "wx");
+  try {
+    await handle.writeFile(content);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function exists(model: string): FraudstreamError {
+  return new FraudstreamError("artifact_exists", `${model} is stored already; an artifact never changes`);
+}

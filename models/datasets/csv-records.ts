@@ -1,0 +1,173 @@
+import { createReadStream } from "node:fs";
+import { open } from "node:fs/promises";
+import { Writable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { createGunzip } from "node:zlib";
+import { CsvError, Parser, type Options } from "csv-parse";
+import { UsageError, messageOf } from "../../schemas/errors.js";
+import { quoted } from "./values.js";
+
+/** A longer record means that a quote was never closed, or that it is no CSV. */
+const MAX_RECORD_BYTES = 1_000_000;
+
+export interface ReadOptions {
+  /** 0 to 100, by bytes of the file. */
+  onProgress?: (percent: number) => void;
+  signal?: AbortSignal;
+}
+
+/** Takes the records of a file. */
+export interface RecordSink {
+  add(cells: string[], line: number): void;
+}
+
+/**
+ * Reads a comma-separated file with a header, plain or gzipped (told by its first bytes), record by record.
+ *
+ * @param start gets the trimmed names of line 1 and returns what takes the records: their cells, as many as the header
+ * has, and the line they end on. What either throws ends the reading
+ * @returns what `start` returned
+ * @throws UsageError `file_not_found`, `file_unreadable`, `csv_empty`, `not_csv`, `csv_ragged_line`, `csv_bad_quote`, `csv_truncated`; each names the file
+ */
+export async function readRecords<T extends RecordSink>(file: string, start: (header: string[]) => T, options: ReadOptions = {}): Promise<T> {
+  const { size, gzip } = await inspect(file);
+  const read: { header: string[] | null; sink: T | null; records: number } = { header: null, sink: null, records: 0 };
+  const parser = new RecordParser((cells, line) => {
+    if (read.sink === null) {
+      read.header = checkedHeader(file, cells);
+      read.sink = start(read.header);
+      return;
+    }
+    read.records += 1;
+    read.sink.add(cells, line);
+  });
+  const source = createReadStream(file, { highWaterMark: 256 * 1024 });
+  const checked = (chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer> => refuseBinary(file, chunks, () => options.onProgress?.((100 * source.bytesRead) / size));
+  const nowhere = new Writable({ objectMode: true, write: (_chunk, _encoding, done) => done() });
+  const signal = options.signal === undefined ? {} : { signal: options.signal };
+  try {
+    if (gzip) await pipeline(source, createGunzip({ chunkSize: 64 * 1024 }), checked, parser, nowhere, signal);
+    else await pipeline(source, checked, parser, nowhere, signal);
+  } catch (error) {
+    throw explained(file, error, read.header, parser);
+  }
+  if (read.sink === null) throw new UsageError("csv_empty", `${file} line 1: the file is empty; it needs a header and transactions`);
+  if (read.records === 0) throw new UsageError("csv_empty", `${file} line 2: nothing follows the header`);
+  return read.sink;
+}
+
+/**
+ * csv-parse, with each record handed over where the parser pushes it. Its `on_record` makes an object of counters for
+ * each record and its readable side queues each one: 2.5 s and 1.4 s for 555,712 records of 6 cells, against 1.2 s.
+ */
+class RecordParser extends Parser {
+  readonly #onRecord: (cells: string[], line: number) => void;
+  /** csv-parse counts CR LF inside quotes as two lines. */
+  #surplus = 0;
+  #failed = false;
+  /** On which the last record ended. */
+  lastLine = 0;
+
+  constructor(onRecord: (cells: string[], line: number) => void) {
+    const options: Options = { bom: true, skip_empty_lines: true, max_record_size: MAX_RECORD_BYTES };
+    super(options);
+    this.#onRecord = onRecord;
+  }
+
+  /** That is being parsed. */
+  get currentLine(): number {
+    return this.info.lines - this.#surplus;
+  }
+
+  override push(record: string[] | null): boolean {
+    if (record === null) return super.push(null);
+    if (this.#failed) return true;
+    if (this.currentLine - this.lastLine > 1) this.#surplus += record.reduce((count, cell) => count + cell.split("\r\n").length - 1, 0);
+    this.lastLine = this.currentLine;
+    try {
+      this.#onRecord(record, this.lastLine);
+    } catch (error) {
+      this.#failed = true;
+      this.destroy(error instanceof Error ? error : new Error(messageOf(error)));
+    }
+    return true;
+  }
+}
+
+async function inspect(file: string): Promise<{ size: number; gzip: boolean }> {
+  try {
+    const handle = await open(file);
+    try {
+      const { size } = await handle.stat();
+      const { buffer, bytesRead } = await handle.read(Buffer.alloc(2), 0, 2, 0);
+      return { size, gzip: bytesRead === 2 && buffer[0] === 0x1f && buffer[1] === 0x8b };
+    } finally {
+      await handle.close();
+    }
+  } catch (cause) {
+    const code = codeOf(cause);
+    if (code === "ENOENT") throw new UsageError("file_not_found", `${file}: there is no such file`, { cause });
+    if (code === "EISDIR") throw new UsageError("file_unreadable", `${file} is a folder, not a CSV file`, { cause });
+    throw new UsageError("file_unreadable", `${file} can't be read: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** Text has no zero bytes, unless it is UTF-16, which then begins with a mark. */
+async function* refuseBinary(file: string, chunks: AsyncIterable<Buffer>, onChunk: () => void): AsyncGenerator<Buffer> {
+  let first = true;
+  for await (const chunk of chunks) {
+    if (first && chunk.includes(0) && !(chunk[0] === 0xff && chunk[1] === 0xfe)) throw notCsv(file);
+    first = false;
+    yield chunk;
+    onChunk();
+  }
+}
+
+function checkedHeader(file: string, cells: string[]): string[] {
+  const header = cells.map((cell) => cell.trim());
+  // U+FFFD is what bytes that are no UTF-8 become.
+  if (header.some((name) => /[\p{Cc}\uFFFD]/u.test(name))) throw notCsv(file);
+  const other = [";", "\t", "|"].find((separator) => header.length === 1 && header[0].includes(separator));
+  if (other !== undefined) throw new UsageError("not_csv", `${file} line 1: the columns are separated by ${JSON.stringify(other)}; they must be separated by ","`);
+  return header;
+}
+
+function explained(file: string, error: unknown, header: string[] | null, parser: RecordParser): unknown {
+  if (error instanceof CsvError) return explainedCsv(file, error, header, parser);
+  const { lastLine } = parser;
+  const code = codeOf(error);
+  if (code === "Z_BUF_ERROR") return new UsageError("csv_truncated", `${file}: the gzip data ends too early, after line ${lastLine}: the file was cut off`, { cause: error });
+  if (code?.startsWith("Z_")) return new UsageError("csv_truncated", `${file}: the gzip data is damaged after line ${lastLine} (${messageOf(error)})`, { cause: error });
+  if (code === "EIO" || code === "EACCES") return new UsageError("file_unreadable", `${file} can't be read: ${messageOf(error)}`, { cause: error });
+  return error;
+}
+
+/** What is wrong with a quote, by csv-parse's code. */
+const BAD_QUOTES: Readonly<Record<string, string>> = {
+  CSV_MAX_RECORD_SIZE: "a record of over 1 MB, is a quote left open?",
+  CSV_QUOTE_NOT_CLOSED: "a quote is opened and never closed",
+  CSV_INVALID_CLOSING_QUOTE: "text follows a closing quote",
+  INVALID_OPENING_QUOTE: "a quote stands inside a cell that doesn't begin with one",
+};
+
+function explainedCsv(file: string, error: CsvError, header: string[] | null, parser: RecordParser): UsageError {
+  if (header === null) return notCsv(file);
+  if (error.code === "CSV_RECORD_INCONSISTENT_FIELDS_LENGTH" && Array.isArray(error.record)) {
+    const found = error.record.length;
+    const where = found < header.length ? `nothing for column ${JSON.stringify(header[found])}` : `${quoted(String(error.record[header.length]))} is beyond column ${JSON.stringify(header.at(-1))}`;
+    return new UsageError("csv_ragged_line", `${file} line ${parser.currentLine} has ${found} columns, the header ${header.length}: ${where}`, { cause: error });
+  }
+  // An open quote is at the record's first line, wherever it was noticed.
+  const open = error.code === "CSV_MAX_RECORD_SIZE" || error.code === "CSV_QUOTE_NOT_CLOSED";
+  const line = open ? parser.lastLine + 1 : parser.currentLine;
+  const column = typeof error.column === "number" ? `, column ${JSON.stringify(header[error.column] ?? "")}` : "";
+  return new UsageError("csv_bad_quote", `${file} line ${line}${column}: ${BAD_QUOTES[error.code] ?? error.message}`, { cause: error });
+}
+
+function notCsv(file: string): UsageError {
+  return new UsageError("not_csv", `${file} line 1: this is not a CSV file (comma-separated UTF-8 text with a header, plain or gzipped)`);
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
+}

@@ -1,0 +1,121 @@
+import { UsageError } from "../../schemas/errors.js";
+import { seededRandom } from "../training/random.js";
+import type { AttributeColumn, Dataset } from "./dataset.js";
+
+/** Rows from `start` up to, not including, `end`. */
+export interface RowRange {
+  start: number;
+  end: number;
+}
+
+/** The earliest `fraction` of the rows, and the rest: no row of `before` is later than one of `after`. */
+export function splitByTime(dataset: Pick<Dataset, "length">, fraction: number): { before: RowRange; after: RowRange } {
+  const cut = Math.round(dataset.length * fraction);
+  return { before: { start: 0, end: cut }, after: { start: cut, end: dataset.length } };
+}
+
+/** A part of a data set, as one of its own; numbers and codes are views of the same memory. */
+export function sliceDataset(dataset: Dataset, { start, end }: RowRange): Dataset {
+  const attributes = [...dataset.attributes].map(([name, column]): [string, AttributeColumn] => [
+    name,
+    column.type === "text" ? { ...column, codes: column.codes.subarray(start, end) } : { ...column, values: column.values.subarray(start, end) },
+  ]);
+  return {
+    source: dataset.source,
+    length: end - start,
+    transactionId: dataset.transactionId.slice(start, end),
+    eventTime: dataset.eventTime.subarray(start, end),
+    cardId: dataset.cardId.slice(start, end),
+    merchantId: dataset.merchantId.slice(start, end),
+    amount: dataset.amount.subarray(start, end),
+    currency: dataset.currency.slice(start, end),
+    label: dataset.label.subarray(start, end),
+    attributes: new Map(attributes),
+    notes: dataset.notes,
+  };
+}
+
+export interface SplitOptions {
+  /** Share of the rows, the latest, to test on; 0: no test part. @default 0.3 */
+  testFraction?: number;
+  /** Share of the remaining rows, the latest, for choosing thresholds and the number of trees. @default 0.2 */
+  validationFraction?: number;
+  /** Of the shuffle where a cut by time won't do. @default 1 */
+  seed?: number;
+}
+
+/** Rows of a data set by what they are for, each part ascending, no row in two. */
+export interface Split {
+  train: Uint32Array;
+  validation: Uint32Array;
+  test: Uint32Array;
+  /** How it was cut, for people. */
+  notes: string[];
+}
+
+/**
+ * Cuts by time: the latest rows are the test part, the latest of the rest the validation part. Where that would leave a
+ * side without one class, the cut is stratified instead (the same share of each class, drawn by seed), and a note says so.
+ *
+ * @throws UsageError `too_few_rows` where a class has fewer rows than there are parts
+ */
+export function splitDataset(dataset: Pick<Dataset, "length" | "label">, options: SplitOptions = {}): Split {
+  const { testFraction = 0.3, validationFraction = 0.2, seed = 1 } = options;
+  const { label } = dataset;
+  const parts = testFraction > 0 ? 3 : 2;
+  const all = Uint32Array.from({ length: dataset.length }, (_, row) => row);
+  for (const [value, name] of [[1, "frauds"], [0, "genuine transactions"]] as const) {
+    const count = countOf(label, all, value);
+    if (count < parts) throw new UsageError("too_few_rows", `there are ${count} ${name}; training, validation${parts === 3 ? " and test" : ""} need one each at least`);
+  }
+  const notes: string[] = [];
+  const [rest, test] = testFraction > 0 ? cut(label, all, { name: "test", fraction: testFraction, seed, least: 2 }, notes) : [all, new Uint32Array(0)];
+  const [train, validation] = cut(label, rest, { name: "validation", fraction: validationFraction, seed: seed + 1, least: 1 }, notes);
+  return { train, validation, test, notes };
+}
+
+interface Cut {
+  name: string;
+  fraction: number;
+  seed: number;
+  /** Rows of each class that the first side must keep. */
+  least: number;
+}
+
+function cut(label: Uint8Array, rows: Uint32Array, { name, fraction, seed, least }: Cut, notes: string[]): [Uint32Array, Uint32Array] {
+  const at = rows.length - Math.round(rows.length * fraction);
+  const before = rows.subarray(0, at);
+  const after = rows.subarray(at);
+  const whole = [0, 1].every((value) => countOf(label, before, value) >= least && countOf(label, after, value) >= 1);
+  if (whole) {
+    notes.push(`${name} part: the latest ${percent(fraction)}${name === "test" ? "" : " of the rest"} by time`);
+    return [before, after];
+  }
+  notes.push(`${name} part: ${percent(fraction)} of each class drawn at random (seed ${seed}), not the latest: a cut by time would leave a side without frauds or without genuine transactions`);
+  return stratified(label, rows, fraction, seed, least);
+}
+
+function stratified(label: Uint8Array, rows: Uint32Array, fraction: number, seed: number, least: number): [Uint32Array, Uint32Array] {
+  const random = seededRandom(seed);
+  const drawn = new Uint8Array(label.length);
+  for (const value of [0, 1]) {
+    const members = rows.filter((row) => label[row] === value);
+    const count = Math.min(Math.max(Math.round(members.length * fraction), 1), members.length - least);
+    for (let i = 0; i < count; i++) {
+      const j = i + Math.floor(random() * (members.length - i));
+      [members[i], members[j]] = [members[j], members[i]];
+      drawn[members[i]] = 1;
+    }
+  }
+  return [rows.filter((row) => drawn[row] === 0), rows.filter((row) => drawn[row] === 1)];
+}
+
+function countOf(label: Uint8Array, rows: Uint32Array, value: number): number {
+  let count = 0;
+  for (const row of rows) if (label[row] === value) count += 1;
+  return count;
+}
+
+function percent(fraction: number): string {
+  return `${Number((fraction * 100).toFixed(2))} %`;
+}
