@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
 import { UsageError } from "../schemas/errors.js";
+import { DEFAULT_RETENTION, type Retention } from "./clickhouse/tables.js";
 
 /** How to reach a Kafka cluster. */
 export interface KafkaConfig {
@@ -24,6 +26,8 @@ export interface Config {
   /** Null: no server was named, as above. */
   clickhouse: ClickHouseConfig | null;
   clickhouseDatabase: string;
+  /** Days that each table keeps its rows, counted from their insertion; 0: forever. */
+  retention: Retention;
   schemaRegistryUrl: string | null;
   /** Extra writer schemas, `<id>.avsc`, for producers without a registry. */
   schemasDir: string | null;
@@ -31,6 +35,8 @@ export interface Config {
   artifacts: string;
   /** Where the local stack and `npm start` keep their things. */
   dataDir: string;
+  /** What can be fetched again: the jars of the local Kafka. */
+  cacheDir: string;
   topicPrefix: string;
   topicPartitions: number;
   host: string;
@@ -52,10 +58,12 @@ export function readConfig(env: Env = process.env): Config {
     kafka: kafkaConfig(env),
     clickhouse: clickhouseConfig(env, clickhouseDatabase),
     clickhouseDatabase,
+    retention: retention(env),
     schemaRegistryUrl: url(env, "SCHEMA_REGISTRY_URL"),
     schemasDir: text(env, "SCHEMAS_DIR") ?? null,
     artifacts: resolve(text(env, "ARTIFACTS") ?? `${dataDir}/artifacts`),
     dataDir,
+    cacheDir: join(text(env, "XDG_CACHE_HOME") ?? join(homedir(), ".cache"), "fraudstream"),
     topicPrefix: matching(env, "TOPIC_PREFIX", "fraud.", /^[A-Za-z0-9._-]{0,100}$/, "letters, digits, '.', '_' and '-'"),
     topicPartitions: integer(env, "TOPIC_PARTITIONS", 4, 1, 10_000),
     host: text(env, "HOST") ?? "127.0.0.1",
@@ -88,6 +96,19 @@ function clickhouseConfig(env: Env, database: string): ClickHouseConfig | null {
   const address = url(env, "CLICKHOUSE_URL");
   if (address === null) return null;
   return { url: address, username: text(env, "CLICKHOUSE_USER") ?? "default", password: secret(env, "CLICKHOUSE_PASSWORD") ?? "", database };
+}
+
+/** `RETENTION_DAYS`: `transactions=365,dead_letters=30`, or one number for every table. */
+function retention(env: Env): Retention {
+  const days = { ...DEFAULT_RETENTION };
+  const tables = Object.keys(days) as (keyof Retention)[];
+  for (const entry of (text(env, "RETENTION_DAYS") ?? "").split(",").filter((part) => part !== "")) {
+    const [, name = "", number] = /^(?:(\w+)=)?(\d{1,5})$/.exec(entry.trim()) ?? [];
+    const meant = tables.filter((table) => name === "" || name === table);
+    if (number === undefined || meant.length === 0) throw bad("RETENTION_DAYS", entry, `a number of days, or table=days with a table of ${tables.join(", ")}`);
+    for (const table of meant) days[table] = Number(number);
+  }
+  return days;
 }
 
 /** An empty value counts as unset, as compose files and CI systems pass it. */
