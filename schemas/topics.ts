@@ -1,5 +1,7 @@
 /** The topics of the system, and how each is kept. The only place that names them. */
 
+import type { SubjectName } from "./wire-format.js";
+
 export interface TopicSpec {
   name: string;
   partitions: number;
@@ -45,4 +47,10 @@ export function topicsFor(prefix: string, partitions: number): Topics {
     users: { name: `${prefix}users`, partitions: 1, settings: compact },
     workers: { name: `${prefix}workers`, partitions: 1, settings: { ...keep, "retention.ms": String(DAY_MS) } },
   };
+}
+
+/** The topic whose values have each of our schemas (shadow predictions share the predictions' one). */
+export function subjectTopics(topics: Topics): Record<SubjectName, string> {
+  const { transactions, predictions, labels, control, workers } = topics;
+  return { transactions: transactions.name, predictions: predictions.name, labels: labels.name, control: control.name, workers: workers.name };
 }

@@ -201,7 +201,7 @@ function compileField(name: string, type: AvroSchema, target: AttributeTarget, n
       return { op: numberField(name, type, named, (f, value) => { f.amount = value; }) };
     case "event_time": {
       const micros = primitiveOf(type)?.logicalType === "timestamp-micros";
-      return { op: numberField(name, type, named, (f, value) => { f.eventTime = micros ? Math.floor(value / 1000) : value; }) };
+      return { op: numberField(name, type, named, (f, value) => { f.eventTime = Math.floor(micros ? value / 1000 : value); }) };
     }
     case "attributes":
       return { op: attributesMap(type, target, named) };

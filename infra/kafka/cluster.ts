@@ -67,6 +67,13 @@ export class KafkaCluster {
     return address;
   }
 
+  /** A broker that can be reached, for what any of them can answer. */
+  async anyBroker(): Promise<BrokerAddress> {
+    const { host, port } = await this.#controlConnection();
+    if (host === undefined || port === undefined) throw protocolError("BROKER_NOT_AVAILABLE", "looking for a broker");
+    return { host, port };
+  }
+
   /** How many partitions a topic has. */
   async partitionsOf(topic: string): Promise<number> {
     return (await this.#refresh(topic)).leaders.length;

@@ -1,5 +1,6 @@
-import { addOffsetsToTxnV3, addPartitionsToTxnV3, endTxnV3, initProducerIdV4, txnOffsetCommitV3, type Connection } from "@platformatic/kafka";
+import { addOffsetsToTxnV3, addPartitionsToTxnV3, endTxnV3, initProducerIdV4, txnOffsetCommitV3 } from "@platformatic/kafka";
 import { call, retrying, type BrokerAddress, type KafkaCluster } from "./cluster.js";
+import { ConnectionsByBroker, addressKey } from "./connections-by-broker.js";
 import { KafkaError, protocolError } from "./errors.js";
 import { produce, type PartitionBatch } from "./produce.js";
 import type { PartitionOutput } from "./partition-output.js";
@@ -27,7 +28,7 @@ export class TransactionalProducer {
   readonly #producerId: bigint;
   readonly #producerEpoch: number;
   /** Connections of this producer's own, by address: the coordinators' and the leaders'. */
-  readonly #connections: Map<string, Promise<Connection>>;
+  readonly #connections: ConnectionsByBroker;
   readonly #coordinator: BrokerAddress;
   readonly #sequences = new Map<string, number>();
   /** Partitions that the transaction under way includes; null: none is under way. */
@@ -35,7 +36,7 @@ export class TransactionalProducer {
   #prepared: Promise<void> | null = null;
   #groupCoordinatorAddress: BrokerAddress | null = null;
 
-  private constructor(cluster: KafkaCluster, transactionalId: string, patienceMs: number, coordinator: BrokerAddress, connections: Map<string, Promise<Connection>>, producerId: bigint, producerEpoch: number) {
+  private constructor(cluster: KafkaCluster, transactionalId: string, patienceMs: number, coordinator: BrokerAddress, connections: ConnectionsByBroker, producerId: bigint, producerEpoch: number) {
     this.#cluster = cluster;
     this.transactionalId = transactionalId;
     this.#patienceMs = patienceMs;
@@ -51,14 +52,12 @@ export class TransactionalProducer {
     return retrying(
       async () => {
         const coordinator = await cluster.coordinatorOf("transaction", transactionalId);
-        const connections = new Map<string, Promise<Connection>>();
-        const connection = cluster.open(coordinator);
-        connections.set(addressKey(coordinator), connection);
+        const connections = new ConnectionsByBroker(cluster);
         try {
-          const opened = await call(await connection, initProducerIdV4.api, [transactionalId, transactionTimeoutMs, -1n, -1], `taking over ${transactionalId}`);
+          const opened = await call(await connections.to(coordinator), initProducerIdV4.api, [transactionalId, transactionTimeoutMs, -1n, -1], `taking over ${transactionalId}`);
           return new TransactionalProducer(cluster, transactionalId, patienceMs, coordinator, connections, opened.producerId, opened.producerEpoch);
         } catch (error) {
-          await closeAll(connections);
+          await connections.close();
           throw error;
         }
       },
@@ -98,7 +97,7 @@ export class TransactionalProducer {
 
   /** Closes the connections. A transaction that is open stays so until the id is opened anew or times out. */
   async close(): Promise<void> {
-    await closeAll(this.#connections);
+    await this.#connections.close();
   }
 
   /** Both requests go out at once: a broker answers the requests of one connection in their order. */
@@ -114,20 +113,20 @@ export class TransactionalProducer {
       topics: [...topics].map(([name, numbers]) => ({ name, partitions: numbers })),
     };
     return this.#patiently(async () => {
-      await call(await this.#connection(this.#coordinator), addPartitionsToTxnV3.api, [[transaction]], `adding partitions to a transaction of ${this.transactionalId}`);
+      await call(await this.#connections.to(this.#coordinator), addPartitionsToTxnV3.api, [[transaction]], `adding partitions to a transaction of ${this.transactionalId}`);
     });
   }
 
   async #addOffsets({ group, topic, partition, offset }: ConsumedOffset): Promise<void> {
     const doing = `adding offsets to a transaction of ${this.transactionalId}`;
     await this.#patiently(async () => {
-      await call(await this.#connection(this.#coordinator), addOffsetsToTxnV3.api, [this.transactionalId, this.#producerId, this.#producerEpoch, group], doing);
+      await call(await this.#connections.to(this.#coordinator), addOffsetsToTxnV3.api, [this.transactionalId, this.#producerId, this.#producerEpoch, group], doing);
     });
     const topics = [{ name: topic, partitions: [{ partitionIndex: partition, committedOffset: BigInt(offset), committedLeaderEpoch: -1, committedMetadata: null }] }];
     await this.#patiently(async () => {
       const coordinator = await this.#groupCoordinator(group);
       // No generation and no member: whoever holds the transactional id of the partition owns it.
-      await call(await this.#connection(coordinator), txnOffsetCommitV3.api, [this.transactionalId, group, this.#producerId, this.#producerEpoch, -1, "", null, topics], doing);
+      await call(await this.#connections.to(coordinator), txnOffsetCommitV3.api, [this.transactionalId, group, this.#producerId, this.#producerEpoch, -1, "", null, topics], doing);
     });
   }
 
@@ -139,7 +138,7 @@ export class TransactionalProducer {
   async #produce(outputs: readonly PartitionOutput[], timestamp: number): Promise<void> {
     // A request holds one batch a partition; what is left goes out behind it on the same connection, which keeps the order.
     const rounds = Math.max(...outputs.map((output) => output.batches.length));
-    const sent: Promise<void>[] = [];
+    const sent: Promise<unknown>[] = [];
     for (let round = 0; round < rounds; round++) {
       const byLeader = new Map<string, { address: BrokerAddress; batches: PartitionBatch[] }>();
       for (const output of outputs) {
@@ -165,7 +164,7 @@ export class TransactionalProducer {
 
   async #send(address: BrokerAddress, batches: PartitionBatch[]): Promise<void> {
     try {
-      await produce(await this.#connection(address), this.transactionalId, batches);
+      await produce(await this.#connections.to(address), this.transactionalId, batches);
     } catch (error) {
       // The next tenure must look the leaders up anew.
       if (error instanceof KafkaError && error.moved) for (const { topic, partition } of batches) await this.#cluster.leaderOf(topic, partition, true).catch(() => {});
@@ -176,7 +175,7 @@ export class TransactionalProducer {
   async #end(commit: boolean): Promise<void> {
     const doing = `${commit ? "committing" : "aborting"} a transaction of ${this.transactionalId}`;
     await this.#patiently(async () => {
-      await call(await this.#connection(this.#coordinator), endTxnV3.api, [this.transactionalId, this.#producerId, this.#producerEpoch, commit], doing);
+      await call(await this.#connections.to(this.#coordinator), endTxnV3.api, [this.transactionalId, this.#producerId, this.#producerEpoch, commit], doing);
     });
     this.#partitions = null;
     this.#prepared = null;
@@ -186,29 +185,10 @@ export class TransactionalProducer {
   #patiently(work: () => Promise<void>): Promise<void> {
     return retrying(work, { deadlineMs: this.#patienceMs, retry: (error) => WAIT_FOR.has(error.code) });
   }
-
-  #connection(address: BrokerAddress): Promise<Connection> {
-    const key = addressKey(address);
-    let connection = this.#connections.get(key);
-    if (connection === undefined) {
-      connection = this.#cluster.open(address);
-      this.#connections.set(key, connection);
-      connection.catch(() => {});
-    }
-    return connection;
-  }
 }
 
 const WAIT_FOR = new Set(["CONCURRENT_TRANSACTIONS", "COORDINATOR_LOAD_IN_PROGRESS"].map((name) => protocolError(name, "").code));
 
-function addressKey({ host, port }: BrokerAddress): string {
-  return `${host}:${port}`;
-}
-
 function partitionKey({ topic, partition }: { topic: string; partition: number }): string {
   return `${topic}[${partition}]`;
-}
-
-async function closeAll(connections: Map<string, Promise<Connection>>): Promise<void> {
-  await Promise.all([...connections.values()].map((opening) => opening.then((connection) => connection.close(), () => {})));
 }

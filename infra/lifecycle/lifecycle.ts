@@ -80,6 +80,8 @@ async function run(log: Logger, body: (lifecycle: Lifecycle) => Promise<void>): 
   };
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);
+  // Started by another process of ours: when that one is gone, however it ended, this one must not stay behind.
+  process.on("disconnect", onSignal);
   try {
     await body(lifecycle);
   } catch (error) {
@@ -90,6 +92,7 @@ async function run(log: Logger, body: (lifecycle: Lifecycle) => Promise<void>): 
   await lifecycle.stop();
   process.off("SIGINT", onSignal);
   process.off("SIGTERM", onSignal);
+  process.off("disconnect", onSignal);
   const { failure } = lifecycle;
   if (failure === null) return;
   process.exitCode = 1;

@@ -36,6 +36,8 @@ export interface PartitionConsumerOptions {
   reader?: Omit<PartitionReaderOptions, "signal">;
 }
 
+interface Loop { abort: AbortController; done: Promise<void> }
+
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5_000;
 
@@ -47,7 +49,9 @@ const LONGEST_PAUSE_MS = 5_000;
 export class PartitionConsumer {
   readonly #options: PartitionConsumerOptions;
   readonly #membership: GroupMembership;
-  readonly #loops = new Map<string, { abort: AbortController; done: Promise<void> }>();
+  readonly #loops = new Map<string, Loop>();
+  /** Loops of partitions that were taken from us and that have not ended yet. */
+  readonly #ending = new Map<string, Promise<void>>();
   #stopped = false;
 
   constructor(options: PartitionConsumerOptions) {
@@ -70,7 +74,7 @@ export class PartitionConsumer {
     this.#stopped = true;
     const loops = [...this.#loops.values()];
     for (const loop of loops) loop.abort.abort();
-    await Promise.all(loops.map((loop) => loop.done));
+    await Promise.all([...loops.map((loop) => loop.done), ...this.#ending.values()]);
     await this.#membership.stop();
   }
 
@@ -82,16 +86,23 @@ export class PartitionConsumer {
   #assign(assigned: TopicPartition[]): void {
     if (this.#stopped) return;
     const wanted = new Map(assigned.map((partition) => [loopKey(partition), partition]));
-    for (const [key, loop] of this.#loops) {
-      if (wanted.has(key)) continue;
-      this.#loops.delete(key);
-      loop.abort.abort();
-    }
+    for (const key of [...this.#loops.keys()]) if (!wanted.has(key)) this.#end(key);
     for (const [key, partition] of wanted) {
       if (this.#loops.has(key)) continue;
       const abort = new AbortController();
-      this.#loops.set(key, { abort, done: this.#consume(partition, abort.signal) });
+      // A partition that comes back waits until its former tenure here has ended.
+      const done = (this.#ending.get(key) ?? Promise.resolve()).then(() => this.#consume(partition, abort.signal));
+      this.#loops.set(key, { abort, done });
     }
+  }
+
+  #end(key: string): void {
+    const loop = this.#loops.get(key);
+    if (loop === undefined) return;
+    this.#loops.delete(key);
+    const ended = loop.done.finally(() => this.#ending.get(key) === ended && this.#ending.delete(key));
+    this.#ending.set(key, ended);
+    loop.abort.abort();
   }
 
   async #consume(partition: TopicPartition, signal: AbortSignal): Promise<void> {
@@ -103,11 +114,13 @@ export class PartitionConsumer {
         if (signal.aborted) return;
         if (error instanceof KafkaError && error.fenced) {
           log.warn("fenced: another worker owns the partition; leaving and joining the group again");
-          this.#leaveAll();
+          for (const key of [...this.#loops.keys()]) this.#end(key);
           void this.#membership.rejoin().catch((failure: unknown) => this.#options.onFailure(failure));
           return;
         }
-        if (!(error instanceof FraudstreamError) || !error.retriable) {
+        // Whatever Kafka said, the outcome is settled by taking the partition over anew.
+        const mayPass = error instanceof KafkaError || (error instanceof FraudstreamError && error.retriable);
+        if (!mayPass) {
           this.#options.onFailure(error);
           return;
         }
@@ -142,11 +155,6 @@ export class PartitionConsumer {
       await reader.close();
       await handler.close();
     }
-  }
-
-  #leaveAll(): void {
-    for (const loop of this.#loops.values()) loop.abort.abort();
-    this.#loops.clear();
   }
 }
 

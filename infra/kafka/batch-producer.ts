@@ -1,0 +1,138 @@
+import { initProducerIdV4, murmur2 } from "@platformatic/kafka";
+import { call, retrying, type BrokerAddress, type KafkaCluster } from "./cluster.js";
+import { ConnectionsByBroker } from "./connections-by-broker.js";
+import { KafkaError } from "./errors.js";
+import { PartitionOutput } from "./partition-output.js";
+import { produce } from "./produce.js";
+
+/** A record to publish. `headers` as `encodeHeaders` gives them. */
+export interface OutgoingRecord { key: Buffer | null; value: Buffer | null; headers?: Buffer | null }
+
+export interface BatchProducerOptions {
+  /** How long trouble is waited out before `publish` fails, milliseconds. */
+  patienceMs?: number;
+}
+
+/**
+ * An idempotent producer of whole batches, outside of transactions: what is acknowledged is stored once and in the order
+ * of the calls, also when requests had to be repeated. After an error it must be discarded, since what became of the
+ * batch under way is unknown.
+ */
+export class BatchProducer {
+  readonly #cluster: KafkaCluster;
+  readonly #patienceMs: number;
+  readonly #producerId: bigint;
+  readonly #producerEpoch: number;
+  readonly #connections: ConnectionsByBroker;
+  readonly #sequences = new Map<string, number>();
+  readonly #partitionCounts = new Map<string, number>();
+  #turn: Promise<unknown> = Promise.resolve();
+
+  private constructor(cluster: KafkaCluster, connections: ConnectionsByBroker, patienceMs: number, producerId: bigint, producerEpoch: number) {
+    this.#cluster = cluster;
+    this.#connections = connections;
+    this.#patienceMs = patienceMs;
+    this.#producerId = producerId;
+    this.#producerEpoch = producerEpoch;
+  }
+
+  static async open(cluster: KafkaCluster, options: BatchProducerOptions = {}): Promise<BatchProducer> {
+    const { patienceMs = 30_000 } = options;
+    return retrying(
+      async () => {
+        const connections = new ConnectionsByBroker(cluster);
+        const anyBroker = await cluster.anyBroker();
+        const opened = await call(await connections.to(anyBroker), initProducerIdV4.api, [null, 0, -1n, -1], "asking for a producer id");
+        return new BatchProducer(cluster, connections, patienceMs, opened.producerId, opened.producerEpoch);
+      },
+      { deadlineMs: patienceMs },
+    );
+  }
+
+  /** Publishes records, each to the partition that its key belongs to (murmur2, as Kafka's own clients do). */
+  publish(topic: string, records: readonly OutgoingRecord[]): Promise<void> {
+    return this.#inTurn(async () => {
+      const count = await this.#partitionsOf(topic);
+      const outputs = new Map<number, PartitionOutput>();
+      for (const { key, value, headers } of records) {
+        const partition = partitionOf(key, count);
+        let output = outputs.get(partition);
+        if (output === undefined) {
+          output = new PartitionOutput(topic, partition);
+          outputs.set(partition, output);
+        }
+        output.append(key, value, headers ?? null);
+      }
+      await Promise.all([...outputs.values()].map((output) => this.#send(output)));
+    });
+  }
+
+  /** Publishes records to one partition. @returns the offset of the first */
+  publishTo(topic: string, partition: number, records: readonly OutgoingRecord[]): Promise<number> {
+    return this.#inTurn(async () => {
+      const output = new PartitionOutput(topic, partition);
+      for (const { key, value, headers } of records) output.append(key, value, headers ?? null);
+      return this.#send(output);
+    });
+  }
+
+  /** Waits for what is under way and closes the connections. */
+  async close(): Promise<void> {
+    await this.#turn.catch(() => {});
+    await this.#connections.close();
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => {});
+    return done;
+  }
+
+  async #partitionsOf(topic: string): Promise<number> {
+    let count = this.#partitionCounts.get(topic);
+    if (count === undefined) {
+      count = await retrying(() => this.#cluster.partitionsOf(topic), { deadlineMs: this.#patienceMs });
+      this.#partitionCounts.set(topic, count);
+    }
+    return count;
+  }
+
+  async #send(output: PartitionOutput): Promise<number> {
+    const { topic, partition } = output;
+    const key = `${topic}[${partition}]`;
+    let first = -1;
+    for (const builder of output.batches) {
+      const firstSequence = this.#sequences.get(key) ?? 0;
+      const batch = builder.finish(Date.now(), { producerId: this.#producerId, producerEpoch: this.#producerEpoch, firstSequence, transactional: false });
+      const offset = await this.#sendBatch(topic, partition, batch);
+      this.#sequences.set(key, (firstSequence + builder.count) & 0x7fffffff);
+      if (first < 0) first = offset;
+    }
+    return first;
+  }
+
+  /** The same bytes go out again after trouble: the broker knows them by their sequence and stores them once. */
+  async #sendBatch(topic: string, partition: number, batch: Buffer): Promise<number> {
+    let moved = false;
+    return retrying(
+      async () => {
+        const address: BrokerAddress = await this.#cluster.leaderOf(topic, partition, moved);
+        try {
+          const [offset] = await produce(await this.#connections.to(address), null, [{ topic, partition, batch }]);
+          return offset;
+        } catch (error) {
+          if (error instanceof KafkaError && error.code === "kafka_duplicate_sequence_number") return -1;
+          moved = true;
+          if (error instanceof KafkaError && error.code === "kafka_network") await this.#connections.drop(address);
+          throw error;
+        }
+      },
+      { deadlineMs: this.#patienceMs },
+    );
+  }
+}
+
+/** The partition of a key; records without a key go to the first. */
+export function partitionOf(key: Buffer | null, partitions: number): number {
+  return key === null ? 0 : (murmur2(key) & 0x7fffffff) % partitions;
+}

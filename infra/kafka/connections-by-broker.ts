@@ -1,0 +1,42 @@
+import type { Connection } from "@platformatic/kafka";
+import type { BrokerAddress, KafkaCluster } from "./cluster.js";
+
+/** One producer's own connections, one a broker, opened when first needed and again when one is gone. */
+export class ConnectionsByBroker {
+  readonly #cluster: KafkaCluster;
+  readonly #open = new Map<string, { opening: Promise<Connection>; opened: Connection | null }>();
+
+  constructor(cluster: KafkaCluster) {
+    this.#cluster = cluster;
+  }
+
+  to(address: BrokerAddress): Promise<Connection> {
+    const key = addressKey(address);
+    const entry = this.#open.get(key);
+    if (entry !== undefined && (entry.opened === null || entry.opened.isConnected())) return entry.opening;
+    const fresh: { opening: Promise<Connection>; opened: Connection | null } = { opening: this.#cluster.open(address), opened: null };
+    this.#open.set(key, fresh);
+    fresh.opening.then(
+      (connection) => (fresh.opened = connection),
+      () => this.#open.get(key) === fresh && this.#open.delete(key),
+    );
+    return fresh.opening;
+  }
+
+  /** Gives a connection up on which a request got no answer: its later answers would be taken for others'. */
+  async drop(address: BrokerAddress): Promise<void> {
+    const entry = this.#open.get(addressKey(address));
+    this.#open.delete(addressKey(address));
+    await entry?.opening.then((connection) => connection.close(), () => {});
+  }
+
+  async close(): Promise<void> {
+    const entries = [...this.#open.values()];
+    this.#open.clear();
+    await Promise.all(entries.map(({ opening }) => opening.then((connection) => connection.close(), () => {})));
+  }
+}
+
+export function addressKey({ host, port }: BrokerAddress): string {
+  return `${host}:${port}`;
+}

@@ -1,0 +1,34 @@
+import type { BatchProducer } from "../../infra/kafka/batch-producer.js";
+import { FraudstreamError } from "../../schemas/errors.js";
+import type { DeployedModel } from "../../schemas/generated.js";
+import { DEPLOYMENT_KEY, modelKey } from "./control-state.js";
+import type { ControlLog } from "./control-log.js";
+
+/** Who decides, and the producer that writes it down. */
+export interface Author { who: string; producer: BatchProducer }
+
+/**
+ * Registers a model whose artifact is in place.
+ *
+ * @throws FraudstreamError `conflict` when a model of that id is registered already
+ */
+export async function registerModel(control: ControlLog, author: Author, model: { model: string; manifestSha256: string; job?: string | null }): Promise<void> {
+  const event = { "fraudstream.ModelRegistered": { model: model.model, manifest_sha256: model.manifestSha256, job: model.job ?? null } };
+  await control.append(author.producer, { key: modelKey(model.model), who: author.who, base: -1, event });
+}
+
+/**
+ * Decides what is in force from now on: champion, shadows and thresholds together.
+ *
+ * @param base epoch of the deployment that the author knew; the newest when it isn't given
+ * @returns the epoch of the new deployment
+ * @throws FraudstreamError `unknown_model`, or `conflict` when somebody else decided first
+ */
+export async function deploy(control: ControlLog, author: Author, deployment: { champion: DeployedModel | null; shadows: DeployedModel[] }, base?: number): Promise<number> {
+  const { champion, shadows } = deployment;
+  for (const { model } of [...(champion === null ? [] : [champion]), ...shadows]) {
+    if (!control.state.models.has(model)) throw new FraudstreamError("unknown_model", `no model ${model} is registered`);
+  }
+  const event = { "fraudstream.Deployed": { champion, shadows } };
+  return control.append(author.producer, { key: DEPLOYMENT_KEY, who: author.who, event, ...(base === undefined ? {} : { base }) });
+}

@@ -1,0 +1,54 @@
+import { createHash } from "node:crypto";
+import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
+import type { PartitionOutput } from "../../infra/kafka/partition-output.js";
+import { readHeaders, type FetchedRecords } from "../../infra/kafka/records.js";
+import { MAX_TRANSACTION_BYTES } from "../../schemas/topics.js";
+
+/** Why a record could not be used, and where on its way that came out. */
+export interface Cause { code: string; reason: string; step: string }
+
+export const REPLY_TO = "reply-to";
+/** A longer one is not ours and is not copied. */
+export const MAX_REPLY_TO_BYTES = 256;
+const ATTEMPT = "attempt";
+
+/** The reply-to header of a record; null: none that is copied. */
+export function replyToOf(records: FetchedRecords, record: number): Buffer | null {
+  // Almost every record has no headers: their count is its own first byte.
+  if (records.bytes[records.headersAt[record]] === 0) return null;
+  for (const [name, value] of readHeaders(records, record)) {
+    if (name === REPLY_TO && value !== null && value.length <= MAX_REPLY_TO_BYTES) return value;
+  }
+  return null;
+}
+
+/**
+ * Appends a dead letter: the untouched key and bytes of the source, its coordinates and the cause in the headers. Of a
+ * value that is larger than dead letters may be, its length and sha256 instead.
+ */
+export function appendDeadLetter(records: FetchedRecords, record: number, cause: Cause, output: PartitionOutput): void {
+  const { bytes, keyAt, keyLength, valueAt, valueLength } = records;
+  const key = keyLength[record] < 0 ? null : bytes.subarray(keyAt[record], keyAt[record] + keyLength[record]);
+  const value = valueLength[record] < 0 ? null : bytes.subarray(valueAt[record], valueAt[record] + valueLength[record]);
+  const headers: [string, Uint8Array | string][] = [
+    ["code", cause.code],
+    ["reason", cause.reason],
+    ["step", cause.step],
+    ["topic", records.topic],
+    ["partition", String(records.partition)],
+    ["offset", String(records.offset[record])],
+    [ATTEMPT, attemptOf(records, record)],
+  ];
+  const replyTo = replyToOf(records, record);
+  if (replyTo !== null) headers.push([REPLY_TO, replyTo]);
+  const tooLarge = value !== null && value.length > MAX_TRANSACTION_BYTES;
+  if (tooLarge) headers.push(["length", String(value.length)], ["sha256", createHash("sha256").update(value).digest("hex")]);
+  output.append(key, tooLarge ? null : value, encodeHeaders(headers));
+}
+
+/** How often the record has been tried: once, unless it was sent again and says so. */
+function attemptOf(records: FetchedRecords, record: number): string {
+  if (records.bytes[records.headersAt[record]] === 0) return "1";
+  const header = readHeaders(records, record).find(([name]) => name === ATTEMPT)?.[1]?.toString() ?? "";
+  return /^[1-9]\d{0,5}$/.test(header) ? header : "1";
+}

@@ -1,0 +1,72 @@
+import type { BatchProducer } from "../../infra/kafka/batch-producer.js";
+import type { Schemas } from "../../infra/kafka/schemas.js";
+import type { Logger } from "../../infra/logging.js";
+import type { WorkerHeartbeat } from "../../schemas/generated.js";
+import { messageOf } from "../../schemas/errors.js";
+
+export interface HeartbeatOptions {
+  /** Opens the producer: again when the former one has failed. */
+  openProducer: () => Promise<BatchProducer>;
+  topic: string;
+  schemas: Schemas;
+  log: Logger;
+  worker: string;
+  role: string;
+  /** What to say; asked at each beat. */
+  report: () => Pick<WorkerHeartbeat, "partitions" | "problems" | "job">;
+}
+
+const EVERY_MS = 1_000;
+
+/** Says what one process is doing, once a second and whenever `beat` is called. Trouble with it never stops the role. */
+export class Heartbeat {
+  readonly #options: HeartbeatOptions;
+  #producer: BatchProducer | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #sending: Promise<void> | null = null;
+  #again = false;
+
+  constructor(options: HeartbeatOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => this.beat(), EVERY_MS);
+    this.beat();
+  }
+
+  /** Sends a heartbeat soon; calls while one is under way are answered by one more. */
+  beat(): void {
+    if (this.#sending !== null) {
+      this.#again = true;
+      return;
+    }
+    this.#sending = this.#send().finally(() => {
+      this.#sending = null;
+      if (!this.#again || this.#timer === null) return;
+      this.#again = false;
+      this.beat();
+    });
+  }
+
+  async stop(): Promise<void> {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
+    await this.#sending;
+    await this.#producer?.close();
+  }
+
+  async #send(): Promise<void> {
+    const { openProducer, topic, schemas, log, worker, role, report } = this.#options;
+    const value: WorkerHeartbeat = { worker, role, at: Date.now(), ...report() };
+    try {
+      this.#producer ??= await openProducer();
+      await this.#producer.publishTo(topic, 0, [{ key: Buffer.from(worker), value: schemas.encode("workers", value) }]);
+    } catch (error) {
+      log.warn(`a heartbeat could not be sent: ${messageOf(error)}`);
+      const failed = this.#producer;
+      this.#producer = null;
+      await failed?.close();
+    }
+  }
+}

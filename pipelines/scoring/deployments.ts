@@ -1,0 +1,180 @@
+import type { Logger } from "../../infra/logging.js";
+import { loadArtifact } from "../../models/artifacts.js";
+import { slotsOf, type AttributeSlot } from "../../models/features/plan.js";
+import type { Manifest } from "../../models/manifest.js";
+import { ModelSession } from "../../models/onnx/session.js";
+import type { ControlState, Deployment } from "../../models/registry/control-state.js";
+import type { DeployedModel } from "../../schemas/generated.js";
+import { FraudstreamError, messageOf } from "../../schemas/errors.js";
+
+/** A model in memory, ready to score. */
+export interface LoadedModel extends DeployedModel { manifest: Manifest; session: ModelSession }
+
+/** A deployment whose champion is in memory. */
+export interface LoadedDeployment {
+  readonly epoch: number;
+  readonly champion: LoadedModel;
+  /** Those that work; one that fails is taken out until the next epoch. */
+  shadows: LoadedModel[];
+  /** The attributes that its models read. */
+  readonly slots: AttributeSlot[];
+}
+
+/**
+ * The deployments of fraud.control in the memory of one worker. `current` changes only when the models of a newer one
+ * are loaded; whoever scores takes it once for each batch.
+ */
+export class Deployments {
+  readonly #artifactsDir: string;
+  readonly #log: Logger;
+  /** Called when `current` or the problems have changed. */
+  readonly #onChange: () => void;
+  #current: LoadedDeployment | null = null;
+  /** Epoch of the newest deployment that was looked at. */
+  #seen = -1;
+  #problems: string[] = [];
+  #settling: Promise<void> = Promise.resolve();
+  #waiting: (() => void)[] = [];
+  readonly #users = new Map<LoadedDeployment, number>();
+
+  constructor(options: { artifactsDir: string; log: Logger; onChange: () => void }) {
+    this.#artifactsDir = options.artifactsDir;
+    this.#log = options.log;
+    this.#onChange = options.onChange;
+  }
+
+  /** What is in force here; null: no deployment has a champion, or none could be loaded. */
+  get current(): LoadedDeployment | null {
+    return this.#current;
+  }
+
+  /** Models that could not be loaded, shadows that were dropped; for people. */
+  get problems(): readonly string[] {
+    return this.#problems;
+  }
+
+  /** Loads the newest deployment that can be loaded, unless that is in force already. One at a time. */
+  settle(state: ControlState): Promise<void> {
+    this.#settling = this.#settling.then(() => this.#settle(state));
+    return this.#settling;
+  }
+
+  /** The deployment in force, held until `release`. Waits until there is one. */
+  async acquire(signal: AbortSignal): Promise<LoadedDeployment> {
+    while (this.#current === null) {
+      signal.throwIfAborted();
+      await new Promise<void>((resolve) => {
+        this.#waiting.push(resolve);
+        signal.addEventListener("abort", () => resolve(), { once: true });
+      });
+    }
+    this.#users.set(this.#current, (this.#users.get(this.#current) ?? 0) + 1);
+    return this.#current;
+  }
+
+  release(deployment: LoadedDeployment): void {
+    this.#users.set(deployment, (this.#users.get(deployment) ?? 1) - 1);
+    this.#dropUnused();
+  }
+
+  /** Takes a shadow out until the next epoch. */
+  dropShadow(deployment: LoadedDeployment, shadow: LoadedModel, reason: string): void {
+    if (!deployment.shadows.includes(shadow)) return;
+    deployment.shadows = deployment.shadows.filter((other) => other !== shadow);
+    const problem = `shadow ${shadow.model} of epoch ${deployment.epoch} is dropped: ${reason}`;
+    this.#log.error(problem);
+    this.#problems = [...this.#problems, problem];
+    this.#onChange();
+  }
+
+  async close(): Promise<void> {
+    await this.#settling;
+    this.#current = null;
+    this.#dropUnused();
+  }
+
+  async #settle(state: ControlState): Promise<void> {
+    const newest = state.deployment;
+    if (newest === null || newest.epoch === this.#seen) return;
+    this.#seen = newest.epoch;
+    if (newest.champion === null) {
+      // Decided so: without a champion nothing is consumed.
+      this.#replace(null, []);
+      return;
+    }
+    const problems: string[] = [];
+    // At start the newest that can be loaded; later the one that is in force stays when the newest can't be.
+    const candidates = this.#current === null ? [...state.deployments].reverse() : [newest];
+    for (const deployment of candidates) {
+      if (deployment.champion === null) break;
+      const loaded = await this.#load(state, deployment, deployment.champion, problems);
+      if (loaded === null) continue;
+      this.#replace(loaded, problems);
+      return;
+    }
+    this.#problems = problems;
+    this.#onChange();
+  }
+
+  #replace(loaded: LoadedDeployment | null, problems: string[]): void {
+    const former = this.#current;
+    this.#current = loaded;
+    this.#problems = problems;
+    if (former !== null) this.#users.set(former, this.#users.get(former) ?? 0);
+    this.#log.info({ epoch: loaded?.epoch ?? this.#seen, champion: loaded?.champion.model ?? null, shadows: loaded?.shadows.map(({ model }) => model) ?? [] }, "deployment in force");
+    for (const wake of this.#waiting.splice(0)) wake();
+    this.#dropUnused();
+    this.#onChange();
+  }
+
+  async #load(state: ControlState, deployment: Deployment, champion: DeployedModel, problems: string[]): Promise<LoadedDeployment | null> {
+    const main = await this.#loadModel(state, champion).catch((error: unknown) => {
+      this.#report(problems, `epoch ${deployment.epoch} can't be loaded: ${messageOf(error)}`);
+      return null;
+    });
+    if (main === null) return null;
+    const shadows: LoadedModel[] = [];
+    for (const shadow of deployment.shadows) {
+      try {
+        shadows.push(await this.#loadModel(state, shadow));
+      } catch (error) {
+        this.#report(problems, `shadow ${shadow.model} of epoch ${deployment.epoch} can't be loaded: ${messageOf(error)}`);
+      }
+    }
+    const slots = slotsOf([main, ...shadows].map(({ manifest }) => manifest.features));
+    return { epoch: deployment.epoch, champion: main, shadows, slots };
+  }
+
+  /** A model that is in memory is used again. */
+  async #loadModel(state: ControlState, deployed: DeployedModel): Promise<LoadedModel> {
+    const registered = state.models.get(deployed.model);
+    if (registered === undefined) throw new FraudstreamError("unknown_model", `${deployed.model} is not registered`);
+    const inMemory = this.#models().find(({ model }) => model === deployed.model);
+    if (inMemory !== undefined) return { ...inMemory, ...deployed };
+    const { manifest, onnx } = await loadArtifact(this.#artifactsDir, deployed.model, registered.manifestSha256);
+    const session = await ModelSession.load(onnx, { input: manifest.input, output: manifest.output, features: manifest.features.length });
+    // The first run allocates and shapes: better now than on the first transaction.
+    await session.run(new Float32Array(manifest.features.length), 1);
+    return { ...deployed, manifest, session };
+  }
+
+  #report(problems: string[], problem: string): void {
+    this.#log.error(problem);
+    problems.push(problem);
+  }
+
+  #models(): LoadedModel[] {
+    const deployments = [...this.#users.keys(), ...(this.#current === null ? [] : [this.#current])];
+    return deployments.flatMap(({ champion, shadows }) => [champion, ...shadows]);
+  }
+
+  /** Frees the sessions that only superseded deployments without users hold. */
+  #dropUnused(): void {
+    for (const [deployment, users] of this.#users) {
+      if (users > 0 || deployment === this.#current) continue;
+      this.#users.delete(deployment);
+      const kept = new Set(this.#models().map(({ session }) => session));
+      for (const { session } of [deployment.champion, ...deployment.shadows]) if (!kept.has(session)) void session.release();
+    }
+  }
+}

@@ -1,0 +1,87 @@
+import { randomUUID } from "node:crypto";
+import { hostname } from "node:os";
+import type { Config } from "../../infra/config.js";
+import { BatchProducer } from "../../infra/kafka/batch-producer.js";
+import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
+import { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { Schemas } from "../../infra/kafka/schemas.js";
+import { configOrExit } from "../../infra/lifecycle/config-or-exit.js";
+import { runRole, type Lifecycle } from "../../infra/lifecycle/lifecycle.js";
+import { createLogger, type Logger } from "../../infra/logging.js";
+import { ControlLog } from "../../models/registry/control-log.js";
+import { UsageError } from "../../schemas/errors.js";
+import { subjectTopics, topicsFor } from "../../schemas/topics.js";
+import { Heartbeat } from "../runtime/heartbeat.js";
+import { PartitionConsumer } from "../runtime/partition-consumer.js";
+import { Deployments } from "./deployments.js";
+import { ScoringMeter } from "./meter.js";
+import { ScoringTenure } from "./scoring-pipeline.js";
+
+const REPORT_EVERY_MS = 10_000;
+
+/** The scoring worker: `node dist/pipelines/scoring/main.js`. */
+async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise<void> {
+  if (config.kafka === null) throw new UsageError("no_kafka", "KAFKA_BROKERS is not set: a scoring worker needs a Kafka cluster (npm start brings one of its own)");
+  const worker = `scoring-${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`;
+  const topics = topicsFor(config.topicPrefix, config.topicPartitions);
+  const group = `${config.topicPrefix}scoring`;
+  const kafka = createKafka(config.kafka, worker, log);
+  await ensureTopics(kafka, Object.values(topics));
+
+  const schemas = new Schemas(config);
+  await schemas.register(subjectTopics(topics));
+  const cluster = new KafkaCluster(config.kafka, worker);
+  lifecycle.add("cluster", () => cluster.close());
+
+  const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });
+  lifecycle.add("control", () => control.close());
+  const deployments = new Deployments({ artifactsDir: config.artifacts, log, onChange: () => heartbeat.beat() });
+  lifecycle.add("deployments", () => deployments.close());
+
+  const tenures = new Map<number, ScoringTenure>();
+  const heartbeat = new Heartbeat({
+    openProducer: () => BatchProducer.open(cluster),
+    topic: topics.workers.name, schemas, log, worker, role: "scoring",
+    report: () => ({
+      partitions: [...tenures].flatMap(([partition, { epoch }]) => (epoch === null ? [] : [{ partition, epoch }])),
+      problems: [...deployments.problems],
+      job: null,
+    }),
+  });
+
+  // Guarantee 7: a worker knows the newest deployment before its first score.
+  await control.readToEnd();
+  await deployments.settle(control.state);
+  control.follow((state) => void deployments.settle(state), (error) => lifecycle.fail(error));
+  if (deployments.current === null) log.warn("no model is deployed: nothing is consumed until one is");
+
+  const meter = new ScoringMeter();
+  const deps = { cluster, topics, group, schemas, control, deployments, meter };
+  const consumer = new PartitionConsumer({
+    cluster, kafka, log, group,
+    topics: [topics.transactions.name],
+    onFailure: (error) => lifecycle.fail(error),
+    open: async (tenure) => {
+      const opened = await ScoringTenure.open(deps, tenure);
+      tenures.set(tenure.partition, opened.handler);
+      heartbeat.beat();
+      const close = async (): Promise<void> => {
+        if (tenures.get(tenure.partition) === opened.handler) tenures.delete(tenure.partition);
+        meter.forget(tenure.partition);
+        await opened.handler.close();
+      };
+      return { start: opened.start, handler: { process: (records) => opened.handler.process(records), close } };
+    },
+  });
+  heartbeat.start();
+  lifecycle.add("heartbeat", () => heartbeat.stop());
+  await consumer.start();
+  lifecycle.add("consumer", () => consumer.stop());
+  const report = setInterval(() => log.info(meter.take(), "scored"), REPORT_EVERY_MS);
+  lifecycle.add("report", () => clearInterval(report));
+  log.info({ worker, group, topic: topics.transactions.name }, "scoring");
+}
+
+const config = configOrExit();
+const log = createLogger(config, "scoring");
+await runRole(log, (lifecycle) => start(config, log, lifecycle));

@@ -1,0 +1,183 @@
+/**
+ * Kafka → Kafka. The path of a batch of transactions of one partition, in one Kafka transaction:
+ *
+ *  1. begin    announce the output partitions and the offset behind the batch; this goes on while the rest is done
+ *  2. decode   records become columns; what is no transaction becomes a dead letter (steps/decode-transactions.ts)
+ *  3. score    features and ONNX, the champion first, then the shadows (steps/score-models.ts)
+ *  4. encode   decisions and predictions in Avro (steps/encode-predictions.ts), dead letters (runtime/dead-letters.ts)
+ *  5. commit   output and offset together, or nothing
+ *
+ * Any error ends the tenure; taking the transactional id over anew settles what became of the batch (guarantee 1).
+ */
+import type { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
+import { PartitionOutput } from "../../infra/kafka/partition-output.js";
+import type { FetchedRecords } from "../../infra/kafka/records.js";
+import type { Schemas } from "../../infra/kafka/schemas.js";
+import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
+import type { ControlLog } from "../../models/registry/control-log.js";
+import { messageOf } from "../../schemas/errors.js";
+import type { Topics } from "../../schemas/topics.js";
+import { TransactionReader } from "../../schemas/transaction-reader.js";
+import { REPLY_TO, appendDeadLetter, replyToOf } from "../runtime/dead-letters.js";
+import type { PartitionHandler, Tenure } from "../runtime/partition-consumer.js";
+import type { Deployments, LoadedDeployment } from "./deployments.js";
+import type { ScoringMeter } from "./meter.js";
+import { decodeTransactions, learnSchemas, type Rejection } from "./steps/decode-transactions.js";
+import { PredictionEncoder, type ScoredBatch } from "./steps/encode-predictions.js";
+import { ModelScorer, scoreChampion, scoreShadow } from "./steps/score-models.js";
+import { TransactionBatch } from "./transaction-batch.js";
+
+export interface ScoringDeps {
+  cluster: KafkaCluster;
+  topics: Topics;
+  group: string;
+  schemas: Schemas;
+  control: ControlLog;
+  deployments: Deployments;
+  meter: ScoringMeter;
+}
+
+/** The transactional id of an input partition: whoever holds it owns the partition. */
+export function scoringTransactionalId(group: string, partition: number): string {
+  return `${group}-${partition}`;
+}
+
+/** What depends on the deployment: readers and buffers that fit its models. */
+interface Bench {
+  deployment: LoadedDeployment;
+  batch: TransactionBatch;
+  reader: TransactionReader;
+  champion: ModelScorer;
+  shadows: ModelScorer[];
+}
+
+/** Scores one partition while this worker owns it. */
+export class ScoringTenure implements PartitionHandler {
+  readonly #deps: ScoringDeps;
+  readonly #tenure: Tenure;
+  readonly #producer: TransactionalProducer;
+  readonly #encoder: PredictionEncoder;
+  readonly #predictions: PartitionOutput;
+  readonly #shadowPredictions: PartitionOutput;
+  readonly #deadLetters: PartitionOutput;
+  #bench: Bench | null = null;
+  /** Epoch of the batch under way; null: none is. */
+  #scoringEpoch: number | null = null;
+
+  private constructor(deps: ScoringDeps, tenure: Tenure, producer: TransactionalProducer) {
+    const { topics, schemas } = deps;
+    const { partition } = tenure;
+    this.#deps = deps;
+    this.#tenure = tenure;
+    this.#producer = producer;
+    this.#encoder = new PredictionEncoder(tenure, schemas.idOf("predictions"));
+    this.#predictions = new PartitionOutput(topics.predictions.name, partition);
+    this.#shadowPredictions = new PartitionOutput(topics.shadowPredictions.name, partition);
+    this.#deadLetters = new PartitionOutput(topics.deadLetters.name, partition);
+  }
+
+  /** Begins a tenure, in the order of guarantee 1: fence the former owner, then ask where it stood, then catch up with control. */
+  static async open(deps: ScoringDeps, tenure: Tenure): Promise<{ handler: ScoringTenure; start: number | null }> {
+    const producer = await TransactionalProducer.open(deps.cluster, scoringTransactionalId(deps.group, tenure.partition));
+    try {
+      const start = await tenure.committed();
+      await deps.control.readToEnd();
+      await deps.deployments.settle(deps.control.state);
+      return { handler: new ScoringTenure(deps, tenure, producer), start };
+    } catch (error) {
+      await producer.close();
+      throw error;
+    }
+  }
+
+  /** Every later prediction of this partition carries this epoch or a later one; null: no deployment is in force. */
+  get epoch(): number | null {
+    return this.#scoringEpoch ?? this.#deps.deployments.current?.epoch ?? null;
+  }
+
+  async process(records: FetchedRecords): Promise<void> {
+    const { deployments } = this.#deps;
+    const deployment = await deployments.acquire(this.#tenure.signal);
+    this.#scoringEpoch = deployment.epoch;
+    try {
+      await this.#score(records, deployment);
+    } finally {
+      this.#scoringEpoch = null;
+      deployments.release(deployment);
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#producer.close();
+  }
+
+  async #score(records: FetchedRecords, deployment: LoadedDeployment): Promise<void> {
+    const { schemas, group, meter } = this.#deps;
+    const { topic, partition } = this.#tenure;
+    const startedAt = performance.now();
+    const bench = this.#benchFor(deployment);
+    const outputs = [this.#predictions, ...(bench.shadows.length > 0 ? [this.#shadowPredictions] : [])];
+
+    this.#producer.begin(outputs, { group, topic, partition, offset: records.nextOffset });
+
+    await learnSchemas(records, bench.reader, schemas);
+    const { batch } = bench;
+    const rejections = decodeTransactions(records, bench.reader, batch);
+
+    const champion = await scoreChampion(bench.champion, batch, startedAt);
+    rejections.push(...champion.rejections);
+    const shadows = await this.#scoreShadows(bench, champion.scored, startedAt);
+
+    const headersOf = replyHeaders(records, batch);
+    this.#encoder.encode(batch, champion.scored, records.offset, headersOf, this.#predictions);
+    for (const shadow of shadows) this.#encoder.encode(batch, shadow, records.offset, headersOf, this.#shadowPredictions);
+    this.#encodeDeadLetters(records, rejections);
+
+    const written = [this.#predictions, this.#shadowPredictions, this.#deadLetters].filter(({ count }) => count > 0);
+    await this.#producer.commit(written, Date.now());
+    meter.committed(records, champion.scored, batch.length, rejections, performance.now() - startedAt);
+    for (const output of [this.#predictions, this.#shadowPredictions, this.#deadLetters]) output.reset();
+  }
+
+  #benchFor(deployment: LoadedDeployment): Bench {
+    if (this.#bench?.deployment !== deployment) {
+      const batch = new TransactionBatch(deployment.slots);
+      this.#bench = {
+        deployment, batch,
+        reader: new TransactionReader(batch),
+        champion: new ModelScorer(deployment.champion, deployment),
+        shadows: deployment.shadows.map((shadow) => new ModelScorer(shadow, deployment)),
+      };
+    }
+    const bench = this.#bench;
+    if (bench.shadows.length !== deployment.shadows.length) bench.shadows = bench.shadows.filter(({ model }) => deployment.shadows.includes(model));
+    return bench;
+  }
+
+  /** A shadow that fails is dropped; it costs no transaction its prediction. */
+  async #scoreShadows(bench: Bench, champion: ScoredBatch, startedAt: number): Promise<ScoredBatch[]> {
+    const scored: ScoredBatch[] = [];
+    for (const shadow of bench.shadows) {
+      try {
+        scored.push(await scoreShadow(shadow, bench.batch, champion, startedAt));
+      } catch (error) {
+        this.#deps.deployments.dropShadow(bench.deployment, shadow.model, messageOf(error));
+      }
+    }
+    return scored;
+  }
+
+  #encodeDeadLetters(records: FetchedRecords, rejections: Rejection[]): void {
+    rejections.sort((a, b) => a.record - b.record);
+    for (const { record, ...cause } of rejections) appendDeadLetter(records, record, cause, this.#deadLetters);
+  }
+}
+
+/** The reply-to header of each row's source, for its predictions. */
+function replyHeaders(records: FetchedRecords, batch: TransactionBatch): (row: number) => Buffer | null {
+  return (row) => {
+    const replyTo = replyToOf(records, batch.record[row]);
+    return replyTo === null ? null : encodeHeaders([[REPLY_TO, replyTo]]);
+  };
+}

@@ -1,0 +1,46 @@
+import type { Schemas } from "../../../infra/kafka/schemas.js";
+import type { FetchedRecords } from "../../../infra/kafka/records.js";
+import { MAX_TRANSACTION_BYTES } from "../../../schemas/topics.js";
+import { TransactionFields, type TransactionReader } from "../../../schemas/transaction-reader.js";
+import { TransactionRejected } from "../../../schemas/transaction-rejected.js";
+import { schemaIdOf } from "../../../schemas/wire-format.js";
+import type { TransactionBatch } from "../transaction-batch.js";
+
+/** A record that gets a dead letter instead of a prediction. */
+export interface Rejection { record: number; step: "decode" | "score"; code: string; reason: string }
+
+/** Makes the writer schemas of a batch known to the reader. Asks for those that it hasn't met. */
+export async function learnSchemas(records: FetchedRecords, reader: TransactionReader, schemas: Schemas): Promise<void> {
+  let last = -1;
+  const asked = new Set<number>();
+  for (let i = 0; i < records.count; i++) {
+    const id = schemaIdOf(records.bytes, records.valueAt[i], records.valueLength[i]);
+    if (id === null || id === last || asked.has(id)) continue;
+    last = id;
+    if (reader.knows(id)) continue;
+    asked.add(id);
+    const schema = await schemas.load(id);
+    // An unknown id is not learnt: it may be registered by the time that the next batch brings it.
+    if (schema !== null) reader.learn(id, schema);
+  }
+}
+
+/** Reads and checks every record of a batch: the accepted ones fill `batch`, the others are returned with their cause. */
+export function decodeTransactions(records: FetchedRecords, reader: TransactionReader, batch: TransactionBatch): Rejection[] {
+  const rejections: Rejection[] = [];
+  const fields = new TransactionFields();
+  const { bytes, valueAt, valueLength, timestamp } = records;
+  batch.reset(records.count);
+  for (let i = 0; i < records.count; i++) {
+    try {
+      if (valueLength[i] > MAX_TRANSACTION_BYTES) throw new TransactionRejected("too_large", `the value has ${valueLength[i]} bytes; ${MAX_TRANSACTION_BYTES} are taken`);
+      reader.read(bytes, valueAt[i], valueLength[i], timestamp[i], fields);
+      batch.add(fields, i);
+    } catch (error) {
+      if (!(error instanceof TransactionRejected)) throw error;
+      batch.discardRow();
+      rejections.push({ record: i, step: "decode", code: error.code, reason: error.message });
+    }
+  }
+  return rejections;
+}

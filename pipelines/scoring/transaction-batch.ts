@@ -1,0 +1,130 @@
+import type { AttributeSlot, TransactionColumns } from "../../models/features/plan.js";
+import type { AttributeTarget, TransactionFields } from "../../schemas/transaction-reader.js";
+import { TransactionRejected } from "../../schemas/transaction-rejected.js";
+
+/** The largest magnitude that a feature, a float32, can hold. */
+const LARGEST_FLOAT32 = 3.4028234663852886e38;
+
+interface AttributeSlots { number: number; boolean: number; texts: { slot: number; equals: Buffer }[] }
+
+/**
+ * Accepted transactions of one batch, column by column; its arrays are used again for the next batch. It is also where
+ * a reader puts the attributes that the deployed models look at, in the slots of the row that is being read.
+ */
+export class TransactionBatch implements TransactionColumns, AttributeTarget {
+  length = 0;
+  readonly slotCount: number;
+  eventTime = new Float64Array(0);
+  amount = new Float64Array(0);
+  slots = new Float32Array(0);
+  /** Index of each row's record in what was fetched. */
+  record = new Int32Array(0);
+  /** The buffer that a row's texts stand in, and where: transaction id, card id, merchant id; the currency has three bytes. */
+  bytes: Buffer[] = [];
+  transactionIdAt = new Int32Array(0);
+  transactionIdLength = new Int32Array(0);
+  cardIdAt = new Int32Array(0);
+  cardIdLength = new Int32Array(0);
+  merchantIdAt = new Int32Array(0);
+  merchantIdLength = new Int32Array(0);
+  currencyAt = new Int32Array(0);
+  readonly #attributes: AttributeSlots[] = [];
+  readonly #byName = new Map<string, number>();
+  #row = 0;
+
+  constructor(slots: readonly AttributeSlot[]) {
+    this.slotCount = slots.length;
+    slots.forEach((slot, index) => {
+      let found = this.#byName.get(slot.attribute);
+      if (found === undefined) {
+        found = this.#attributes.length;
+        this.#byName.set(slot.attribute, found);
+        this.#attributes.push({ number: -1, boolean: -1, texts: [] });
+      }
+      const attribute = this.#attributes[found];
+      if (slot.equals !== undefined) attribute.texts.push({ slot: index, equals: Buffer.from(slot.equals) });
+      else if (slot.type === "number") attribute.number = index;
+      else attribute.boolean = index;
+    });
+  }
+
+  /** Empties the batch and makes room for `capacity` rows. */
+  reset(capacity: number): void {
+    this.length = 0;
+    if (capacity > this.eventTime.length) this.#grow(Math.ceil(capacity * 1.25));
+    this.#beginRow();
+  }
+
+  /** The row that is being read becomes part of the batch. */
+  add(fields: TransactionFields, record: number): void {
+    const row = this.length++;
+    this.eventTime[row] = fields.eventTime;
+    this.amount[row] = fields.amount;
+    this.record[row] = record;
+    this.bytes[row] = fields.bytes;
+    this.transactionIdAt[row] = fields.transactionIdAt;
+    this.transactionIdLength[row] = fields.transactionIdLength;
+    this.cardIdAt[row] = fields.cardIdAt;
+    this.cardIdLength[row] = fields.cardIdLength;
+    this.merchantIdAt[row] = fields.merchantIdAt;
+    this.merchantIdLength[row] = fields.merchantIdLength;
+    this.currencyAt[row] = fields.currencyAt;
+    this.#beginRow();
+  }
+
+  /** The row that is being read is given up. */
+  discardRow(): void {
+    this.#beginRow();
+  }
+
+  find(name: string): number {
+    return this.#byName.get(name) ?? -1;
+  }
+
+  number(found: number, value: number): void {
+    const slot = this.#attributes[found].number;
+    if (slot < 0) throw this.#wrongType(found, "a number");
+    // NaN is how many producers write an absent number.
+    if (value > LARGEST_FLOAT32 || value < -LARGEST_FLOAT32) throw new TransactionRejected("bad_attribute", `attribute ${this.#nameOf(found)} is too large for a feature`);
+    this.slots[this.#row + slot] = value;
+  }
+
+  boolean(found: number, value: boolean): void {
+    const slot = this.#attributes[found].boolean;
+    if (slot < 0) throw this.#wrongType(found, "a boolean");
+    this.slots[this.#row + slot] = value ? 1 : 0;
+  }
+
+  text(found: number, bytes: Buffer, at: number, length: number): void {
+    const { texts } = this.#attributes[found];
+    if (texts.length === 0) throw this.#wrongType(found, "a string");
+    for (const { slot, equals } of texts) {
+      this.slots[this.#row + slot] = equals.length === length && equals.compare(bytes, at, at + length) === 0 ? 1 : 0;
+    }
+  }
+
+  #beginRow(): void {
+    this.#row = this.length * this.slotCount;
+    this.slots.fill(Number.NaN, this.#row, this.#row + this.slotCount);
+  }
+
+  #wrongType(found: number, given: string): TransactionRejected {
+    return new TransactionRejected("wrong_attribute_type", `attribute ${this.#nameOf(found)} is ${given}, which the deployed models don't take`);
+  }
+
+  #nameOf(found: number): string {
+    for (const [name, index] of this.#byName) if (index === found) return JSON.stringify(name);
+    return "";
+  }
+
+  /** Nothing is kept: a batch grows only while it is empty. */
+  #grow(capacity: number): void {
+    this.eventTime = new Float64Array(capacity);
+    this.amount = new Float64Array(capacity);
+    // One row more: the row that is being read may turn out to be rejected.
+    this.slots = new Float32Array((capacity + 1) * this.slotCount);
+    const columns = ["record", "transactionIdAt", "transactionIdLength", "cardIdAt", "cardIdLength", "merchantIdAt", "merchantIdLength", "currencyAt"] as const;
+    for (const column of columns) this[column] = new Int32Array(capacity);
+    this.bytes = new Array<Buffer>(capacity);
+  }
+}
