@@ -1,0 +1,148 @@
+import { createHash, randomUUID } from "node:crypto";
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { ClickHouseConfig } from "../config.js";
+import type { Logger } from "../logging.js";
+import { packageRoot } from "../package-root.js";
+import { FraudstreamError } from "../../schemas/errors.js";
+import { type ClickHouse, createClickHouse, quoteName } from "./client.js";
+import { clickHouseErrorType } from "./errors.js";
+import { splitStatements } from "./sql.js";
+
+export interface Migration {
+  version: number;
+  name: string;
+  statements: string[];
+  /** Of the statements, without comments. */
+  sha256: string;
+}
+
+export interface MigrateOptions {
+  /** @default the files in infra/clickhouse/migrations */
+  migrations?: Migration[];
+  signal?: AbortSignal;
+  /** How long a holder of the lock may give no sign before it counts as dead, milliseconds. @default 20_000 */
+  lockPatienceMs?: number;
+}
+
+/** The numbered migrations of a folder, in order. */
+export function readMigrations(folder = join(packageRoot(), "infra/clickhouse/migrations")): Migration[] {
+  const files = readdirSync(folder).filter((name) => name.endsWith(".sql")).sort();
+  return files.map((name, index) => {
+    const version = Number(/^(\d{4})-[a-z0-9-]+\.sql$/.exec(name)?.[1] ?? NaN);
+    if (version !== index + 1) throw new FraudstreamError("bad_migration", `${join(folder, name)}: expected a name that begins with ${String(index + 1).padStart(4, "0")}-`);
+    const statements = splitStatements(readFileSync(join(folder, name), "utf8"));
+    return { version, name, statements, sha256: createHash("sha256").update(JSON.stringify(statements.map((text) => text.replace(/\s+/g, " ")))).digest("hex") };
+  });
+}
+
+/**
+ * Brings the database to the newest migration, creating it if need be, and returns the names of those that it ran.
+ * Safe to call from several processes at once: one works, the others wait for it. Statements are idempotent, so a
+ * process that died half-way, or lost its lock by being stopped for long, does no harm.
+ *
+ * @throws FraudstreamError `migration_changed` when a migration that was applied has other statements by now
+ */
+export async function migrate(config: ClickHouseConfig, log: Logger, options: MigrateOptions = {}): Promise<string[]> {
+  const migrations = options.migrations ?? readMigrations();
+  await createDatabase(config);
+  const clickhouse = createClickHouse(config);
+  try {
+    await clickhouse.command(
+      "CREATE TABLE IF NOT EXISTS schema_migrations (version UInt32, name String, sha256 String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = ReplacingMergeTree ORDER BY version",
+    );
+    if ((await pending(clickhouse, migrations)).length === 0) return [];
+    return await withLock(clickhouse, log, options, async () => {
+      const todo = await pending(clickhouse, migrations);
+      for (const migration of todo) {
+        for (const statement of migration.statements) await clickhouse.command(statement);
+        const { version, name, sha256 } = migration;
+        await clickhouse.command("INSERT INTO schema_migrations (version, name, sha256) SELECT {version: UInt32}, {name: String}, {sha256: String}", { version, name, sha256 });
+        log.info({ migration: name, database: config.database }, "migrated");
+      }
+      return todo.map((migration) => migration.name);
+    });
+  } finally {
+    await clickhouse.close();
+  }
+}
+
+/** Waits until some process has brought the database to the newest migration; for roles that only read. */
+export async function waitForMigrations(clickhouse: ClickHouse, log: Logger, { migrations = readMigrations(), signal, pollMs = 500 }: { migrations?: Migration[]; signal?: AbortSignal; pollMs?: number } = {}): Promise<void> {
+  for (let told = false; ; told = true) {
+    if (await isMigrated(clickhouse, migrations)) return;
+    if (!told) log.info({ database: clickhouse.database }, "waiting for the sink to migrate ClickHouse");
+    await sleep(pollMs, undefined, signal && { signal });
+  }
+}
+
+async function isMigrated(clickhouse: ClickHouse, migrations: Migration[]): Promise<boolean> {
+  try {
+    return (await pending(clickhouse, migrations)).length === 0;
+  } catch (error) {
+    const notYet = clickHouseErrorType(error) === "UNKNOWN_TABLE" || clickHouseErrorType(error) === "UNKNOWN_DATABASE";
+    if (notYet || (error instanceof FraudstreamError && error.retriable)) return false;
+    throw error;
+  }
+}
+
+async function pending(clickhouse: ClickHouse, migrations: Migration[]): Promise<Migration[]> {
+  const rows = await clickhouse.query<{ version: number; sha256: string }>("SELECT version, sha256 FROM schema_migrations FINAL");
+  const applied = new Map(rows.map((row) => [row.version, row.sha256]));
+  for (const { version, name, sha256 } of migrations) {
+    if ((applied.get(version) ?? sha256) === sha256) continue;
+    throw new FraudstreamError("migration_changed", `${name} was applied to the database ${clickhouse.database} with other statements: add a new migration instead of changing one`);
+  }
+  return migrations.filter(({ version }) => !applied.has(version));
+}
+
+async function createDatabase(config: ClickHouseConfig): Promise<void> {
+  const server = createClickHouse({ ...config, database: "default" });
+  try {
+    await server.command(`CREATE DATABASE IF NOT EXISTS ${quoteName(config.database)}`);
+  } finally {
+    await server.close();
+  }
+}
+
+const LOCK = "schema_migrations_lock";
+
+/**
+ * The lock is a table, since creating one either succeeds or finds it there. Its comment is the holder's sign of life;
+ * a waiter that has seen the same one for too long takes the holder for dead and removes the table.
+ */
+async function withLock<T>(clickhouse: ClickHouse, log: Logger, { signal, lockPatienceMs = 20_000 }: MigrateOptions, work: () => Promise<T>): Promise<T> {
+  const me = randomUUID();
+  await acquire(clickhouse, me, log, lockPatienceMs, signal);
+  let beats = 0;
+  const beat = setInterval(() => {
+    beats += 1;
+    // A beat that fails costs the lock at worst, and migrations bear that.
+    clickhouse.command(`ALTER TABLE ${LOCK} MODIFY COMMENT '${me} ${beats}'`).catch((error: unknown) => log.debug({ err: error }, "no sign of life given"));
+  }, lockPatienceMs / 5);
+  try {
+    return await work();
+  } finally {
+    clearInterval(beat);
+    await clickhouse.command(`DROP TABLE IF EXISTS ${LOCK} SYNC`);
+  }
+}
+
+async function acquire(clickhouse: ClickHouse, me: string, log: Logger, patienceMs: number, signal?: AbortSignal): Promise<void> {
+  let seen = { comment: "", since: Date.now() };
+  for (;;) {
+    try {
+      return await clickhouse.command(`CREATE TABLE ${LOCK} (holder String) ENGINE = MergeTree ORDER BY holder COMMENT '${me} 0'`);
+    } catch (error) {
+      if (clickHouseErrorType(error) !== "TABLE_ALREADY_EXISTS") throw error;
+    }
+    const [row] = await clickhouse.query<{ comment: string }>(`SELECT comment FROM system.tables WHERE database = currentDatabase() AND name = '${LOCK}'`);
+    if (row !== undefined && row.comment !== seen.comment) seen = { comment: row.comment, since: Date.now() };
+    else if (Date.now() - seen.since > patienceMs) {
+      log.warn({ lock: seen.comment }, "the holder of the migration lock gives no sign of life: taking the lock away");
+      await clickhouse.command(`DROP TABLE IF EXISTS ${LOCK} SYNC`);
+    }
+    await sleep(Math.min(250, patienceMs / 4), undefined, signal && { signal });
+  }
+}

@@ -1,0 +1,24 @@
+/**
+ * The statements of a file, split at the semicolons that stand in no string, quoted name or comment. Comments are
+ * dropped, so that a file may be explained anew without becoming another file.
+ */
+export function splitStatements(text: string): string[] {
+  const statements: string[] = [];
+  let statement = "";
+  for (const [piece] of text.matchAll(PIECE)) {
+    if (piece === ";") {
+      statements.push(statement.trim());
+      statement = "";
+    } else if (isComment(piece)) statement += " ";
+    else statement += piece;
+  }
+  statements.push(statement.trim());
+  return statements.filter((candidate) => candidate !== "");
+}
+
+/** Comments, here-documents, quoted texts and names (with \x and doubled quotes), then any other single character. */
+const PIECE = /--[^\n]*|#[ !][^\n]*|\/\*[\s\S]*?\*\/|(\$\w*\$)[\s\S]*?\1|'(?:\\[\s\S]|''|[^'\\])*'|"(?:\\[\s\S]|""|[^"\\])*"|`(?:\\[\s\S]|``|[^`\\])*`|[\s\S]/g;
+
+function isComment(piece: string): boolean {
+  return piece.length > 1 && /^(--|#|\/\*)/.test(piece);
+}

@@ -1,0 +1,38 @@
+import { createClickHouse } from "../../infra/clickhouse/client.js";
+import { readConfig } from "../../infra/config.js";
+import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
+import { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { Schemas } from "../../infra/kafka/schemas.js";
+import { runRole } from "../../infra/lifecycle/lifecycle.js";
+import { createLogger } from "../../infra/logging.js";
+import { UsageError } from "../../schemas/errors.js";
+import { topicsFor } from "../../schemas/topics.js";
+import { prepareClickHouse, startSink } from "./sink.js";
+
+/** The role `sink`: from Kafka to ClickHouse. */
+const config = readConfig();
+const log = createLogger(config, "sink");
+await runRole(log, async (lifecycle) => {
+  if (config.kafka === null) throw new UsageError("bad_setting", "KAFKA_BROKERS is not set: the sink needs a Kafka cluster");
+  if (config.clickhouse === null) throw new UsageError("bad_setting", "CLICKHOUSE_URL is not set: the sink needs a ClickHouse server");
+  const topics = topicsFor(config.topicPrefix, config.topicPartitions);
+
+  const clickhouse = createClickHouse(config.clickhouse);
+  lifecycle.add("clickhouse", () => clickhouse.close());
+  await prepareClickHouse(config.clickhouse, clickhouse, { retention: config.retention, log, signal: lifecycle.signal });
+
+  const clientId = `${config.topicPrefix}sink`;
+  const kafka = createKafka(config.kafka, clientId, log);
+  const cluster = new KafkaCluster(config.kafka, clientId);
+  lifecycle.add("kafka", () => cluster.close());
+  await ensureTopics(kafka, Object.values(topics));
+  const schemas = new Schemas(config);
+  await schemas.register(topicNames(topics));
+
+  await startSink(lifecycle, { kafka, cluster, clickhouse, schemas, topics, group: `${config.topicPrefix}sink`, log });
+  log.info("storing in ClickHouse");
+});
+
+function topicNames({ transactions, predictions, labels, control, workers }: ReturnType<typeof topicsFor>): Parameters<Schemas["register"]>[0] {
+  return { transactions: transactions.name, predictions: predictions.name, labels: labels.name, control: control.name, workers: workers.name };
+}

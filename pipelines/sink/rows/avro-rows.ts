@@ -1,0 +1,44 @@
+import type { RowBinaryWriter } from "../../../infra/clickhouse/row-binary.js";
+import type { FetchedRecords } from "../../../infra/kafka/records.js";
+import type { Logger } from "../../../infra/logging.js";
+import { labelSchema, predictionSchema } from "../../../schemas/generated.js";
+import type { Backoff } from "../backoff.js";
+import { AvroTranscoder, type ReaderSchema } from "./avro-transcoder.js";
+import { type Refusal, type RowMapper, writeCoordinates } from "./row-mapper.js";
+import { payloadAt, type SchemaLookup, WriterSchemas } from "./writer-schemas.js";
+
+export interface AvroRowsDeps {
+  lookup: SchemaLookup;
+  backoff: Backoff;
+  log: Logger;
+}
+
+/** Rows of `predictions` and `shadow_predictions`. */
+export function predictionRows(deps: AvroRowsDeps): RowMapper {
+  return new AvroRows(deps, predictionSchema, []);
+}
+
+/** Rows of `labels`. A label without an id could not be joined to anything. */
+export function labelRows(deps: AvroRowsDeps): RowMapper {
+  return new AvroRows(deps, labelSchema, ["transaction_id", "card_id"]);
+}
+
+/** Rows that are a record's coordinates and then the fields of its Avro value, transcoded. */
+class AvroRows implements RowMapper {
+  readonly #schemas: WriterSchemas<AvroTranscoder>;
+
+  constructor(deps: AvroRowsDeps, reader: ReaderSchema, required: string[]) {
+    this.#schemas = new WriterSchemas({ ...deps, make: (schema) => new AvroTranscoder(schema, reader, { required }) });
+  }
+
+  prepare(records: FetchedRecords, index: number): Promise<void> | null {
+    return this.#schemas.prepare(records, index);
+  }
+
+  write(records: FetchedRecords, index: number, out: RowBinaryWriter): Refusal | null {
+    const found = this.#schemas.of(records, index);
+    if (!("made" in found)) return found;
+    writeCoordinates(records, index, out);
+    return found.made.write(records.bytes, payloadAt(records, index), records.valueAt[index] + records.valueLength[index], out);
+  }
+}

@@ -1,0 +1,24 @@
+import type { RowBinaryWriter } from "../../../infra/clickhouse/row-binary.js";
+import type { FetchedRecords } from "../../../infra/kafka/records.js";
+
+/** Why a record has no row. `code` is stable; `reason` is for people and quotes nothing of the record. */
+export interface Refusal {
+  /** Ours: empty_value, not_avro, unknown_schema, incompatible_schema, malformed_avro, bad_time, missing_id; or the transaction reader's. */
+  code: string;
+  reason: string;
+}
+
+/** Turns the records of a topic into rows of a table: columns as SINK_COLUMNS lists them. */
+export interface RowMapper {
+  /** To be awaited before `write` when the record needs something that isn't there yet: its writer's schema. */
+  prepare(records: FetchedRecords, index: number): Promise<void> | null;
+  /** Writes one whole row, or returns why there is none; what it wrote until then is taken back by the caller. */
+  write(records: FetchedRecords, index: number, out: RowBinaryWriter): Refusal | null;
+}
+
+/** The columns that begin every row. */
+export function writeCoordinates(records: FetchedRecords, index: number, out: RowBinaryWriter): void {
+  out.text(records.topic);
+  out.int32(records.partition);
+  out.int64(records.offset[index]);
+}

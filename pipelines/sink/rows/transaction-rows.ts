@@ -1,0 +1,146 @@
+import { RowBinaryWriter } from "../../../infra/clickhouse/row-binary.js";
+import { TIME_RANGE } from "../../../infra/clickhouse/tables.js";
+import type { FetchedRecords } from "../../../infra/kafka/records.js";
+import type { Logger } from "../../../infra/logging.js";
+import { type AttributeTarget, TransactionFields, TransactionReader } from "../../../schemas/transaction-reader.js";
+import { TransactionRejected } from "../../../schemas/transaction-rejected.js";
+import { schemaIdOf } from "../../../schemas/wire-format.js";
+import { type Backoff, retried } from "../backoff.js";
+import { type Refusal, type RowMapper, writeCoordinates } from "./row-mapper.js";
+import type { SchemaLookup } from "./writer-schemas.js";
+
+/** Distinct names of attributes, of all producers together, that are stored. */
+const MOST_NAMES = 10_000;
+/** Schema ids that were unknown are asked for again after this long. */
+const FORGET_UNKNOWN_MS = 30_000;
+
+/**
+ * Rows of `transactions`, read as scoring reads them; what the reader rejects has no row, since scoring dead-letters it.
+ * Attributes go by their type into three maps.
+ */
+export function transactionRows({ lookup, backoff, log }: { lookup: SchemaLookup; backoff: Backoff; log: Logger }): RowMapper {
+  const attributes = new AttributeMaps(log);
+  const reader = new TransactionReader(attributes);
+  const fields = new TransactionFields();
+  let forgetAt = 0;
+
+  const learn = async (id: number): Promise<void> => {
+    const schema = await retried(async () => await lookup(id), backoff);
+    if (schema === null) log.warn({ schema: id }, "transactions of this schema id can't be read");
+    reader.learn(id, schema);
+  };
+  return {
+    prepare(records, index) {
+      const id = schemaIdOf(records.bytes, records.valueAt[index], records.valueLength[index]);
+      if (id === null) return null;
+      if (Date.now() > forgetAt) {
+        forgetAt = Date.now() + FORGET_UNKNOWN_MS;
+        reader.forgetUnknown();
+      }
+      return reader.knows(id) ? null : learn(id);
+    },
+    write(records, index, out) {
+      attributes.clear();
+      const refusal = read(reader, records, index, fields);
+      if (refusal) return refusal;
+      if (fields.eventTime > TIME_RANGE.most) return { code: "bad_time", reason: "event_time is after 2299" };
+      const { bytes } = fields;
+      writeCoordinates(records, index, out);
+      out.blob(bytes, fields.transactionIdAt, fields.transactionIdLength);
+      out.int64(fields.eventTime);
+      out.blob(bytes, fields.cardIdAt, fields.cardIdLength);
+      out.blob(bytes, fields.merchantIdAt, fields.merchantIdLength);
+      out.float64(fields.amount);
+      out.blob(bytes, fields.currencyAt, fields.currencyLength);
+      attributes.write(out);
+      return null;
+    },
+  };
+}
+
+function read(reader: TransactionReader, records: FetchedRecords, index: number, fields: TransactionFields): Refusal | null {
+  try {
+    reader.read(records.bytes, records.valueAt[index], records.valueLength[index], records.timestamp[index], fields);
+    return null;
+  } catch (error) {
+    if (error instanceof TransactionRejected) return { code: error.code, reason: error.message };
+    throw error;
+  }
+}
+
+/** The maps numbers, texts and flags of one row, gathered as its attributes are met. */
+class AttributeMaps implements AttributeTarget {
+  /** Each name as the key of a map: its RowBinary. */
+  readonly #keys: Buffer[] = [];
+  readonly #found = new Map<string, number>();
+  readonly #numbers = new GatheredMap();
+  readonly #texts = new GatheredMap();
+  readonly #flags = new GatheredMap();
+  readonly #log: Logger;
+  #told = false;
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  find(name: string): number {
+    const found = this.#found.get(name);
+    if (found !== undefined) return found;
+    if (this.#keys.length >= MOST_NAMES) {
+      if (!this.#told) this.#log.error({ names: MOST_NAMES }, "transactions have too many different attributes: further ones are not stored");
+      this.#told = true;
+      return -1;
+    }
+    const key = new RowBinaryWriter(name.length + 8);
+    key.text(name);
+    this.#found.set(name, this.#keys.length);
+    return this.#keys.push(key.written()) - 1;
+  }
+
+  number(found: number, value: number): void {
+    this.#numbers.entry(this.#keys[found]).float64(value);
+  }
+
+  boolean(found: number, value: boolean): void {
+    this.#flags.entry(this.#keys[found]).byte(value ? 1 : 0);
+  }
+
+  text(found: number, bytes: Buffer, at: number, length: number): void {
+    this.#texts.entry(this.#keys[found]).blob(bytes, at, length);
+  }
+
+  clear(): void {
+    this.#numbers.clear();
+    this.#texts.clear();
+    this.#flags.clear();
+  }
+
+  write(out: RowBinaryWriter): void {
+    this.#numbers.write(out);
+    this.#texts.write(out);
+    this.#flags.write(out);
+  }
+}
+
+/** Entries of a map whose count is known only at the end. */
+class GatheredMap {
+  readonly #entries = new RowBinaryWriter(1_024);
+  #count = 0;
+
+  /** Writes the key; the caller writes the value. */
+  entry(key: Buffer): RowBinaryWriter {
+    this.#count += 1;
+    this.#entries.raw(key, 0, key.length);
+    return this.#entries;
+  }
+
+  clear(): void {
+    this.#count = 0;
+    this.#entries.clear(64 * 1024);
+  }
+
+  write(out: RowBinaryWriter): void {
+    out.count(this.#count);
+    out.raw(this.#entries.bytes, 0, this.#entries.length);
+  }
+}

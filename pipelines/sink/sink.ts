@@ -1,0 +1,69 @@
+import type { ClickHouse } from "../../infra/clickhouse/client.js";
+import { migrate } from "../../infra/clickhouse/migrate.js";
+import { applyRetention } from "../../infra/clickhouse/retention.js";
+import type { Retention } from "../../infra/clickhouse/tables.js";
+import type { ClickHouseConfig } from "../../infra/config.js";
+import type { KafkaCluster } from "../../infra/kafka/cluster.js";
+import type { Schemas } from "../../infra/kafka/schemas.js";
+import type { Lifecycle } from "../../infra/lifecycle/lifecycle.js";
+import type { Logger } from "../../infra/logging.js";
+import type { Topics } from "../../schemas/topics.js";
+import type { Kafka } from "kafkajs";
+import { PartitionConsumer } from "../runtime/partition-consumer.js";
+import { type Backoff, retried } from "./backoff.js";
+import { LabelDeadLetters } from "./label-dead-letters.js";
+import { labelRows, predictionRows } from "./rows/avro-rows.js";
+import { controlEventRows } from "./rows/control-event-rows.js";
+import { deadLetterRows } from "./rows/dead-letter-rows.js";
+import { transactionRows } from "./rows/transaction-rows.js";
+import { SinkPipeline, type SinkRoute } from "./sink-pipeline.js";
+
+export interface SinkOptions {
+  kafka: Kafka;
+  cluster: KafkaCluster;
+  clickhouse: ClickHouse;
+  schemas: Schemas;
+  topics: Topics;
+  /** The consumer group. */
+  group: string;
+  log: Logger;
+}
+
+/** Brings the tables up to date, waiting for ClickHouse as long as it is away. */
+export async function prepareClickHouse(config: ClickHouseConfig, clickhouse: ClickHouse, { retention, log, signal }: { retention: Retention; log: Logger; signal: AbortSignal }): Promise<void> {
+  let told = false;
+  const onRetry = (error: Error): void => {
+    if (!told) log.warn({ err: error }, "waiting for ClickHouse");
+    told = true;
+  };
+  await retried(async () => {
+    await migrate(config, log, { signal });
+    await applyRetention(clickhouse, log, retention);
+  }, { firstMs: 200, mostMs: 5_000, signal, onRetry });
+}
+
+/** Starts a sink in this process: a member of the group, with the tables and topics there already. Stopped by `lifecycle`. */
+export async function startSink(lifecycle: Lifecycle, options: SinkOptions): Promise<SinkPipeline> {
+  const { kafka, cluster, clickhouse, schemas, topics, group, log } = options;
+  const deadLetters = new LabelDeadLetters(cluster, topics.deadLetters.name);
+  lifecycle.add("label dead letters", () => deadLetters.close());
+
+  const backoff: Backoff = { firstMs: 200, mostMs: 10_000, signal: lifecycle.signal };
+  const deps = { lookup: (id: number) => schemas.load(id), backoff, log };
+  const routes = new Map<string, SinkRoute>([
+    [topics.transactions.name, { table: "transactions", rows: transactionRows(deps) }],
+    [topics.predictions.name, { table: "predictions", rows: predictionRows(deps) }],
+    [topics.shadowPredictions.name, { table: "shadow_predictions", rows: predictionRows(deps) }],
+    [topics.labels.name, { table: "labels", rows: labelRows(deps), onRefusal: (records, index, refusal) => deadLetters.send(records, index, refusal) }],
+    [topics.deadLetters.name, { table: "dead_letters", rows: deadLetterRows() }],
+    [topics.control.name, { table: "control_events", rows: controlEventRows(deps) }],
+  ]);
+  const fail = (error: unknown): void => lifecycle.fail(error);
+  const pipeline: SinkPipeline = new SinkPipeline({ clickhouse, routes, commit: (offsets) => consumer.commit(offsets), log, fail });
+  lifecycle.add("sink", () => pipeline.stop());
+  const consumer = new PartitionConsumer({ cluster, kafka, log, group, topics: [...routes.keys()], open: (tenure) => pipeline.open(tenure), onFailure: fail });
+  // Stopped first: each partition's rows are stored and committed while this process is still a member.
+  lifecycle.add("consumer", () => consumer.stop());
+  await consumer.start();
+  return pipeline;
+}

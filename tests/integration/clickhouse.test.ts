@@ -1,0 +1,175 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, describe, expect, it, onTestFinished } from "vitest";
+import { type ClickHouse, createClickHouse } from "../../infra/clickhouse/client.js";
+import { clickHouseErrorType } from "../../infra/clickhouse/errors.js";
+import { type Migration, migrate, readMigrations, waitForMigrations } from "../../infra/clickhouse/migrate.js";
+import { applyRetention } from "../../infra/clickhouse/retention.js";
+import { DEFAULT_RETENTION, SINK_COLUMNS } from "../../infra/clickhouse/tables.js";
+import type { ClickHouseConfig } from "../../infra/config.js";
+import { createLogger } from "../../infra/logging.js";
+import { FraudstreamError } from "../../schemas/errors.js";
+import { clickhouseConfig, uniquePrefix } from "../support/engines.js";
+
+const log = createLogger({ logLevel: "silent" }, "test");
+const opened: ClickHouse[] = [];
+
+function database(): { config: ClickHouseConfig; clickhouse: ClickHouse } {
+  const config = clickhouseConfig(`${uniquePrefix("_")}db`);
+  const clickhouse = createClickHouse(config);
+  opened.push(clickhouse);
+  return { config, clickhouse };
+}
+
+afterEach(async () => {
+  for (const clickhouse of opened.splice(0)) {
+    const server = createClickHouse({ ...clickhouseConfig("default") });
+    await server.command(`DROP DATABASE IF EXISTS ${clickhouse.database}`);
+    await server.close();
+    await clickhouse.close();
+  }
+});
+
+/** A migration that counts how often it ran. */
+function counting(version: number, table: string): Migration {
+  const statements = [`CREATE TABLE IF NOT EXISTS ${table} (at DateTime) ENGINE = MergeTree ORDER BY at`, `INSERT INTO ${table} SELECT now()`];
+  return { version, name: `${version}-${table}.sql`, statements, sha256: `sha of ${table}` };
+}
+
+async function failure(work: Promise<unknown>): Promise<FraudstreamError> {
+  const error: unknown = await work.then(() => null, (thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(FraudstreamError);
+  return error as FraudstreamError;
+}
+
+describe("migrate", () => {
+  it("makes every table with the columns that the sink writes, and then has nothing to do", async () => {
+    const { config, clickhouse } = database();
+    expect(await migrate(config, log)).toEqual(readMigrations().map(({ name }) => name));
+    expect(await migrate(config, log)).toEqual([]);
+    const columns = await clickhouse.query<{ table: string; name: string }>("SELECT table, name FROM system.columns WHERE database = currentDatabase() ORDER BY table, position");
+    for (const [table, expected] of Object.entries(SINK_COLUMNS)) {
+      expect(columns.filter((column) => column.table === table).map(({ name }) => name), table).toEqual([...expected, "inserted_at"]);
+    }
+  });
+
+  it("runs each migration once when several processes start at once, and later ones after it", async () => {
+    const { config, clickhouse } = database();
+    const first = counting(1, "one");
+    const ran = await Promise.all(Array.from({ length: 4 }, () => migrate(config, log, { migrations: [first] })));
+    expect(ran.flat()).toEqual([first.name]);
+    expect(await migrate(config, log, { migrations: [first, counting(2, "two")] })).toEqual(["2-two.sql"]);
+    // A process of an older version starts beside it.
+    expect(await migrate(config, log, { migrations: [first] })).toEqual([]);
+    expect(await clickhouse.query("SELECT (SELECT count() FROM one) AS one, (SELECT count() FROM two) AS two")).toEqual([{ one: 1, two: 1 }]);
+  });
+
+  it("takes the lock of a process that died away", async () => {
+    const { config, clickhouse } = database();
+    await migrate(config, log, { migrations: [] });
+    await clickhouse.command("CREATE TABLE schema_migrations_lock (holder String) ENGINE = MergeTree ORDER BY holder COMMENT 'a dead process'");
+    expect(await migrate(config, log, { migrations: [counting(1, "one")], lockPatienceMs: 400 })).toEqual(["1-one.sql"]);
+    expect(await clickhouse.query("SELECT name FROM system.tables WHERE database = currentDatabase() AND name LIKE '%lock%'")).toEqual([]);
+  });
+
+  it("does not take the lock of a process that is slow but alive", async () => {
+    const { config, clickhouse } = database();
+    const slow = { ...counting(1, "one"), statements: [...counting(1, "one").statements, "SELECT sleep(2)"] };
+    const slowly = migrate(config, log, { migrations: [slow], lockPatienceMs: 1_000 });
+    await sleep(200);
+    const waiting = migrate(config, log, { migrations: [slow], lockPatienceMs: 1_000 });
+    expect([await slowly, await waiting]).toEqual([[slow.name], []]);
+    expect(await clickhouse.query("SELECT count() AS count FROM one")).toEqual([{ count: 1 }]);
+  });
+
+  it("refuses a migration that was changed after it had been applied", async () => {
+    const { config } = database();
+    await migrate(config, log, { migrations: [counting(1, "one")] });
+    const error = await failure(migrate(config, log, { migrations: [{ ...counting(1, "one"), sha256: "other" }] }));
+    expect([error.code, error.retriable]).toEqual(["migration_changed", false]);
+  });
+
+  it("goes on where a migration broke off", async () => {
+    const { config } = database();
+    const broken = { ...counting(1, "one"), statements: ["CREATE TABLE IF NOT EXISTS kept (at DateTime) ENGINE = MergeTree ORDER BY at", "SELEC 1"] };
+    expect((await failure(migrate(config, log, { migrations: [broken] }))).code).toBe("clickhouse_refused");
+    const mended = { ...broken, statements: [broken.statements[0], "SELECT 1"] };
+    expect(await migrate(config, log, { migrations: [mended], lockPatienceMs: 60_000 })).toEqual([mended.name]);
+  });
+});
+
+describe("waitForMigrations", () => {
+  it("returns once another process has migrated, also when there is no database yet", async () => {
+    const { config, clickhouse } = database();
+    const migrations = [counting(1, "one")];
+    let done = false;
+    const waiting = waitForMigrations(clickhouse, log, { migrations, pollMs: 20 }).then(() => (done = true));
+    await sleep(100);
+    expect(done).toBe(false);
+    await migrate(config, log, { migrations });
+    await waiting;
+    expect(done).toBe(true);
+  });
+
+  it("ends when it is told to", async () => {
+    const { clickhouse } = database();
+    const abort = new AbortController();
+    const waiting = waitForMigrations(clickhouse, log, { signal: abort.signal, pollMs: 10_000 });
+    setTimeout(() => abort.abort(), 50);
+    await expect(waiting).rejects.toThrow(/abort/i);
+  });
+});
+
+describe("applyRetention", () => {
+  const ttls = async (clickhouse: ClickHouse): Promise<Record<string, number>> => {
+    const rows = await clickhouse.query<{ name: string; engine_full: string }>("SELECT name, engine_full FROM system.tables WHERE database = currentDatabase()");
+    return Object.fromEntries(rows.filter(({ name }) => name in SINK_COLUMNS).map(({ name, engine_full: engine }) => [name, Number(/TTL toDateTime\(inserted_at\) \+ toIntervalDay\((\d+)\)/.exec(engine)?.[1] ?? 0)]));
+  };
+
+  it("gives every table its time to live, changes it and takes it away", async () => {
+    const { config, clickhouse } = database();
+    await migrate(config, log);
+    await applyRetention(clickhouse, log);
+    expect(await ttls(clickhouse)).toEqual(DEFAULT_RETENTION);
+    await applyRetention(clickhouse, log, { transactions: 30, control_events: 7, labels: 0 });
+    expect(await ttls(clickhouse)).toEqual({ ...DEFAULT_RETENTION, transactions: 30, control_events: 7, labels: 0 });
+  });
+
+  it("drops what was inserted too long ago, whatever its event time", async () => {
+    const { config, clickhouse } = database();
+    await migrate(config, log);
+    await applyRetention(clickhouse, log, { labels: 30 });
+    const insert = (id: string, labelTime: string, days: number): Promise<void> =>
+      clickhouse.command("INSERT INTO labels (topic, transaction_id, card_id, label_time, inserted_at) SELECT 't', {id: String}, 'c', toDateTime64({time: String}, 3, 'UTC'), now64(3) - toIntervalDay({days: UInt32})", { id, time: labelTime, days });
+    await insert("old", "2030-01-01 00:00:00", 31);
+    await insert("new", "2001-01-01 00:00:00", 29);
+    await clickhouse.command("OPTIMIZE TABLE labels FINAL");
+    expect(await clickhouse.query("SELECT transaction_id FROM labels FINAL")).toEqual([{ transaction_id: "new" }]);
+  });
+});
+
+describe("errors", () => {
+  it("tells what may be tried again from what may not, by the server's code", async () => {
+    const { clickhouse, config } = database();
+    await migrate(config, log, { migrations: [] });
+    const syntax = await failure(clickhouse.query("SELEC 1"));
+    expect([syntax.code, syntax.retriable, clickHouseErrorType(syntax)]).toEqual(["clickhouse_refused", false, "SYNTAX_ERROR"]);
+    const missing = await failure(clickhouse.command("DROP TABLE nowhere"));
+    expect([missing.retriable, clickHouseErrorType(missing)]).toEqual([false, "UNKNOWN_TABLE"]);
+    const slow = await failure(clickhouse.query("SELECT sleep(1) FROM numbers(3) SETTINGS max_execution_time = 0.5, max_block_size = 1"));
+    expect([slow.code, slow.retriable, clickHouseErrorType(slow)]).toEqual(["clickhouse_refused", true, "TIMEOUT_EXCEEDED"]);
+    const cut = await failure(clickhouse.insertRows({ table: "schema_migrations", columns: ["version", "name"], rows: Buffer.from([1, 2]), token: "x" }));
+    expect([cut.code, cut.retriable]).toEqual(["clickhouse_refused", false]);
+  });
+
+  it("may be tried again when nobody answers", async () => {
+    const nobody = createClickHouse({ ...clickhouseConfig("default"), url: "http://127.0.0.1:1" });
+    onTestFinished(() => nobody.close());
+    const refused = await failure(nobody.query("SELECT 1"));
+    expect([refused.code, refused.retriable]).toEqual(["clickhouse_unreachable", true]);
+    expect(await nobody.ping()).toBe(false);
+    const hurried = createClickHouse(clickhouseConfig("default"), { requestTimeoutMs: 100 });
+    onTestFinished(() => hurried.close());
+    const late = await failure(hurried.query("SELECT sleep(2)"));
+    expect([late.code, late.retriable]).toEqual(["clickhouse_unreachable", true]);
+  });
+});

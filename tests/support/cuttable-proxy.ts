@@ -1,0 +1,49 @@
+import { once } from "node:events";
+import { connect, createServer, type AddressInfo, type Socket } from "node:net";
+
+/** A TCP proxy on loopback in front of a real server, whose connections a test can cut. */
+export interface CuttableProxy {
+  port: number;
+  /** `up`: passes everything. `down`: refuses and cuts. `deaf`: passes requests on, but cuts before the answer comes back. */
+  mode: "up" | "down" | "deaf";
+  close(): Promise<void>;
+}
+
+export async function cuttableProxy(target: { host: string; port: number }): Promise<CuttableProxy> {
+  const sockets = new Set<Socket>();
+  let mode: CuttableProxy["mode"] = "up";
+  const server = createServer((client) => {
+    if (mode === "down") {
+      client.destroy();
+      return;
+    }
+    const upstream = connect(target.port, target.host);
+    const end = (): void => {
+      client.destroy();
+      upstream.destroy();
+    };
+    for (const socket of [client, upstream]) {
+      sockets.add(socket);
+      socket.on("error", end).on("close", () => (sockets.delete(socket), end()));
+    }
+    client.on("data", (bytes) => upstream.write(bytes));
+    upstream.on("data", (bytes) => (mode === "deaf" ? end() : client.write(bytes)));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    port: (server.address() as AddressInfo).port,
+    get mode() {
+      return mode;
+    },
+    set mode(next) {
+      mode = next;
+      if (next === "down") for (const socket of sockets) socket.destroy();
+    },
+    async close() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
