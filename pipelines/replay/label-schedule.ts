@@ -1,4 +1,5 @@
 import type { Dataset } from "../../models/datasets/dataset.js";
+import { LABEL_DELAY_MS } from "../../models/simulator/simulate.js";
 
 /** Rows of a data set, `end` not included. */
 export interface Rows {
@@ -14,7 +15,7 @@ export class LabelSchedule {
   readonly #waiting: Rows[] = [];
 
   /** @param delayMs from a transaction's event time to its label's label_time */
-  constructor(delayMs: number) {
+  constructor(delayMs: number = LABEL_DELAY_MS) {
     this.#delayMs = delayMs;
   }
 

@@ -1,22 +1,23 @@
+import type { BatchProducer, OutgoingRecord } from "../../infra/kafka/batch-producer.js";
 import type { Dataset } from "../../models/datasets/dataset.js";
 import { LABEL_DELAY_MS } from "../../models/simulator/simulate.js";
 import type { Label, Transaction } from "../../schemas/generated.js";
-import { LabelSchedule, type Rows } from "./label-schedule.js";
+import type { LabelSchedule, Rows } from "./label-schedule.js";
 import type { Pace } from "./pace.js";
-import type { OutgoingRecord, Publisher } from "./publisher.js";
 
 export interface ReplayOptions {
   /** What to publish, in event-time order. */
   rows: Iterable<Rows> | AsyncIterable<Rows>;
-  /** Transactions of an earlier run, before all `rows`, whose labels are still due. */
-  labelsOf?: Iterable<Rows>;
-  publisher: Publisher;
+  /** Labels that are still due: empty, or with transactions of an earlier run, all before `rows`. */
+  schedule: LabelSchedule;
+  /** Keeps the order of calls for records of one key, and stamps each with the time of its sending. */
+  publisher: Pick<BatchProducer, "publish">;
   topics: { transactions: string; labels: string };
   encode: { transaction(value: Transaction): Buffer; label(value: Label): Buffer };
   pace: Pace;
   /** Ends the transactions; the labels of those that were published still follow. */
   signal: AbortSignal;
-  /** Called just before transactions are sent, with their records' timestamp. */
+  /** Called just before transactions are sent, with the present time (epoch milliseconds). */
   onSend?: (rows: Rows, timestamp: number) => void;
   /** Called when Kafka has acknowledged transactions or labels. */
   onAcknowledged?: (what: "transactions" | "labels", count: number) => void;
@@ -42,18 +43,16 @@ const LABEL_BATCH = 5_000;
  *
  * 1. every label whose label_time is not after the batch's last event time; so a label is early by at most an hour of
  *    event time, and never late;
- * 2. once Kafka has acknowledged those, the transactions, stamped with the present time.
+ * 2. once Kafka has acknowledged those, the transactions.
  *
  * The labels that remain at the end are published then. A transaction carries no trace of its label.
  *
- * @throws FraudstreamError as `publisher.publish` does
+ * @throws KafkaError as `publisher.publish` does
  */
 export async function replayTransactions(options: ReplayOptions): Promise<Replayed> {
-  const { pace, signal } = options;
-  const schedule = new LabelSchedule(LABEL_DELAY_MS);
+  const { pace, schedule, signal } = options;
   const replayed: Replayed = { transactions: 0, labels: 0, until: null };
   const inFlight = new InFlight();
-  for (const rows of options.labelsOf ?? []) schedule.add(rows);
   try {
     for await (const { dataset, start, end } of options.rows) {
       for (let row = start; row < end; ) {
@@ -61,7 +60,7 @@ export async function replayTransactions(options: ReplayOptions): Promise<Replay
         if (due === 0) break;
         const batch = { dataset, start: row, end: batchEnd(dataset, row, Math.min(row + due, end), end) };
         const last = dataset.eventTime[batch.end - 1];
-        replayed.labels += await publishLabels(options, schedule, last);
+        replayed.labels += await publishLabels(options, last);
         await inFlight.room(MAX_IN_FLIGHT);
         send(options, batch, inFlight);
         schedule.add(batch);
@@ -76,7 +75,7 @@ export async function replayTransactions(options: ReplayOptions): Promise<Replay
     // Also after a failure: nothing may settle unseen.
     await inFlight.room(1);
   }
-  replayed.labels += await publishLabels(options, schedule, Number.POSITIVE_INFINITY);
+  replayed.labels += await publishLabels(options, Number.POSITIVE_INFINITY);
   return replayed;
 }
 
@@ -90,26 +89,24 @@ function batchEnd({ eventTime }: Dataset, start: number, wanted: number, end: nu
 
 function send(options: ReplayOptions, batch: Rows, inFlight: InFlight): void {
   const { dataset, start, end } = batch;
-  const timestamp = Date.now();
   const records: OutgoingRecord[] = [];
   for (let row = start; row < end; row++) {
-    records.push({ key: Buffer.from(dataset.cardId[row]), value: options.encode.transaction(transactionOf(dataset, row)), timestamp });
+    records.push({ key: Buffer.from(dataset.cardId[row]), value: options.encode.transaction(transactionOf(dataset, row)) });
   }
-  options.onSend?.(batch, timestamp);
+  options.onSend?.(batch, Date.now());
   inFlight.add(options.publisher.publish(options.topics.transactions, records).then(() => options.onAcknowledged?.("transactions", records.length)));
 }
 
 /** Publishes what is known at `time` and waits until Kafka has it; returns how many. */
-async function publishLabels(options: ReplayOptions, schedule: LabelSchedule, time: number): Promise<number> {
+async function publishLabels(options: ReplayOptions, time: number): Promise<number> {
   let published = 0;
   for (;;) {
-    const due = schedule.take(time, LABEL_BATCH);
+    const due = options.schedule.take(time, LABEL_BATCH);
     if (due.length === 0) return published;
-    const timestamp = Date.now();
     const records = due.flatMap(({ dataset, start, end }) =>
       Array.from({ length: end - start }, (_, i) => {
         const label = labelOf(dataset, start + i);
-        return { key: Buffer.from(label.card_id), value: options.encode.label(label), timestamp };
+        return { key: Buffer.from(label.card_id), value: options.encode.label(label) };
       }),
     );
     await options.publisher.publish(options.topics.labels, records);

@@ -1,0 +1,58 @@
+import { Command, InvalidArgumentError } from "commander";
+import { parseDuration, parseRate } from "../replay/arguments.js";
+import { parseColumnOverrides, type ColumnOverrides } from "../../models/datasets/columns.js";
+
+/** What `npm start` was asked for. */
+export interface StartOptions {
+  /** A CSV file to take the transactions from; null: they are simulated. */
+  dataset: string | null;
+  columns: ColumnOverrides;
+  /** Transactions a second; null: as fast as possible. */
+  rate: number | null;
+  /** Ends the stream after so many milliseconds. */
+  forMs: number | null;
+  /** Ends it after all of a file, or so many simulated transactions. */
+  once: boolean;
+  /** Of the simulated payments, and their cards; null: not given. */
+  seed: number | null;
+  customers: number | null;
+}
+
+/** A stream that a person can follow. */
+const WATCHABLE_RATE = 300;
+
+interface Flags {
+  dataset?: string;
+  columns: string[];
+  rate?: number;
+  for?: number;
+  once: boolean;
+  seed?: number;
+  customers?: number;
+}
+
+/** Reads the command line; with --help or a mistake in it, it says so and ends the process. */
+export function readStartOptions(argv: readonly string[]): StartOptions {
+  const command = new Command("npm start --")
+    .description("Brings up Kafka and ClickHouse, trains a first model, scores a stream of transactions and shows what happens.")
+    .option("--dataset <file>", "a CSV file with a header, plain or gzipped: train on its first 70 % by time, replay the rest (default: simulated payments)")
+    .option("--columns <role=column,...>", "which column of the file is what, where names don't tell: transaction_id, event_time, card_id, merchant_id, amount, currency, label", (value: string, before: string[]) => [...before, value], [])
+    .option("--rate <n>", `transactions a second (default: as fast as possible with --dataset or --once, else ${WATCHABLE_RATE})`, parseRate)
+    .option("--for <duration>", "end after that time, such as 60s, 5m or 1h", parseDuration)
+    .option("--once", "end after the whole file, or 20,000 simulated transactions; exit code 0 only if each has exactly one prediction", false)
+    .option("--seed <n>", "of the simulated payments (default: 1; a DATA_DIR keeps to its first)", parseWhole)
+    .option("--customers <n>", "how many cards the simulated payments are made with (default: 5,000; a DATA_DIR keeps to its first)", parseWhole)
+    .showHelpAfterError("(--help shows what there is)")
+    .allowExcessArguments(false)
+    .parse(argv);
+  const flags = command.opts<Flags>();
+  const { dataset = null, once, seed = null, customers = null } = flags;
+  const rate = flags.rate ?? (once || dataset !== null ? null : WATCHABLE_RATE);
+  return { dataset, columns: parseColumnOverrides(flags.columns), rate, forMs: flags.for ?? null, once, seed, customers };
+}
+
+function parseWhole(text: string): number {
+  const number = Number(text);
+  if (!/^\d+$/.test(text) || number < 1 || number > 1_000_000) throw new InvalidArgumentError("It must be a whole number from 1 to 1,000,000.");
+  return number;
+}

@@ -1,0 +1,116 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { basename, resolve } from "node:path";
+import { pipeline } from "node:stream/promises";
+import type { Dataset } from "../../models/datasets/dataset.js";
+import { readCsv } from "../../models/datasets/read-csv.js";
+import { sliceDataset, splitByTime } from "../../models/datasets/split.js";
+import { simulateDataset } from "../../models/simulator/simulate.js";
+import { UsageError, messageOf } from "../../schemas/errors.js";
+import { LabelSchedule, type Rows } from "../replay/label-schedule.js";
+import type { StartOptions } from "./options.js";
+import { count } from "./panel.js";
+import { continueOrBegin, simulatedRows, trainingRange, unlabelledRows } from "./simulated-rows.js";
+import { readStartState, writeStartState } from "./start-state.js";
+
+/** Where the transactions of a run come from. */
+export interface Source {
+  /** In a few words. */
+  title: string;
+  /** Of the model that is trained on it. */
+  modelName: string;
+  /** Whether it gets a model of its own, whatever is deployed. */
+  alwaysTrain: boolean;
+  trainingData(): Dataset;
+  /** Labels that an earlier run left. */
+  schedule: LabelSchedule;
+  /** To be called once; notes durably what is about to be published. */
+  rows(signal: AbortSignal): AsyncIterable<Rows>;
+  /** To be called when all transactions before an event time, and their labels, have been published. */
+  finish(until: number | null): Promise<void>;
+}
+
+/** Transactions of `--once` from the simulator. */
+const ONCE_ROWS = 20_000;
+/** Part of a file, by time, that the model is trained on. */
+const TRAINING_SHARE = 0.7;
+
+/**
+ * Prepares what `npm start` was asked to stream; a file is read here, so that what is wrong with it is said first.
+ *
+ * @throws UsageError `dataset_replayed`, `another_simulation`, those of `readCsv` and `readStartState`
+ */
+export async function prepareSource(options: StartOptions, dataDir: string, progress: (line: string) => void, signal: AbortSignal): Promise<Source> {
+  return options.dataset === null ? simulatedSource(options, dataDir) : datasetSource(options.dataset, options, dataDir, progress, signal);
+}
+
+async function simulatedSource(options: StartOptions, dataDir: string): Promise<Source> {
+  const state = await readStartState(dataDir);
+  let town = continueOrBegin(state.simulated, options, Date.now());
+  const schedule = new LabelSchedule();
+  const note = async (until: number, labelledUntil: number): Promise<void> => {
+    town = { ...town, until, labelled_until: labelledUntil };
+    await writeStartState(dataDir, { ...state, simulated: town });
+  };
+  return {
+    title: `simulated payments of ${count(town.customers)} cards (seed ${town.seed})`,
+    modelName: "simulated",
+    alwaysTrain: false,
+    trainingData: () => simulateDataset(trainingRange(town)),
+    schedule,
+    rows(ended) {
+      for (const rows of unlabelledRows(town)) schedule.add(rows);
+      return simulatedRows({
+        state: town,
+        limit: options.once && options.forMs === null ? ONCE_ROWS : null,
+        wait: !options.once,
+        // A run that is killed leaves a gap in the payments, but never publishes one twice; its labels follow in the next.
+        reserve: (until) => note(until, schedule.next ?? town.until),
+        signal: ended,
+      });
+    },
+    finish: (until) => note(until ?? town.until, until ?? town.until),
+  };
+}
+
+async function datasetSource(path: string, options: StartOptions, dataDir: string, progress: (line: string) => void, signal: AbortSignal): Promise<Source> {
+  const file = resolve(path);
+  const sha256 = await fileSha256(path, signal);
+  const state = await readStartState(dataDir);
+  const before = state.datasets[sha256];
+  if (before !== undefined) {
+    throw new UsageError("dataset_replayed", `${path} was replayed into ${dataDir} on ${before.at.slice(0, 10)} already: its transactions would come twice. Use another DATA_DIR: DATA_DIR=.data-2 npm start -- --dataset ${path}`);
+  }
+  const dataset = await readCsv(file, { columns: options.columns, signal });
+  progress(`${path}: ${count(dataset.length)} transactions`);
+  for (const line of dataset.notes) progress(`  ${line}`);
+  const { before: training, after: rest } = splitByTime(dataset, TRAINING_SHARE);
+  return {
+    title: `${basename(path)}, the last ${count(rest.end - rest.start)} of ${count(dataset.length)} transactions`,
+    modelName: modelNameOf(path),
+    alwaysTrain: true,
+    trainingData: () => sliceDataset(dataset, training),
+    schedule: new LabelSchedule(),
+    async *rows() {
+      await writeStartState(dataDir, { ...state, datasets: { ...state.datasets, [sha256]: { file, at: new Date().toISOString() } } });
+      yield { dataset, ...rest };
+    },
+    finish: () => Promise.resolve(),
+  };
+}
+
+async function fileSha256(file: string, signal: AbortSignal): Promise<string> {
+  const hash = createHash("sha256");
+  try {
+    await pipeline(createReadStream(file), hash, { signal });
+  } catch (cause) {
+    throw new UsageError("csv_unreadable", `${file} can't be read: ${messageOf(cause)}`, { cause });
+  }
+  return hash.digest("hex");
+}
+
+/** `Card Transactions.csv.gz` → `card-transactions` */
+function modelNameOf(file: string): string {
+  const stem = basename(file).toLowerCase().replace(/(\.csv)?(\.gz)?$/, "");
+  return stem.replace(/[^a-z0-9]+/g, "-").replace(/^-+/, "").slice(0, 63).replace(/-+$/, "") || "file";
+}
