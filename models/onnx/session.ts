@@ -1,13 +1,27 @@
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 
-/** What a model is called with and what it answers. */
-export interface ModelIo { input: string; output: string; features: number }
+/** What a model's graph is called from outside. */
+export interface ModelIo {
+  input: string;
+  output: string;
+  features: number;
+}
 
 /**
- * A model in memory. One thread: onnxruntime blocks the caller's thread in any case, and workers scale by process. The
- * options are those that tests/bench/onnx.ts found quickest.
+ * One thread: onnxruntime blocks the caller's thread in any case, and workers scale by process. Its pool would spin
+ * between calls. Warnings about a graph are of no use to whoever runs it.
  */
+const OPTIONS: InferenceSession.SessionOptions = {
+  executionProviders: ["cpu"],
+  intraOpNumThreads: 1,
+  interOpNumThreads: 1,
+  executionMode: "sequential",
+  graphOptimizationLevel: "all",
+  logSeverityLevel: 3,
+};
+
+/** An ONNX model in memory, ready to score. */
 export class ModelSession {
   readonly #session: InferenceSession;
   readonly #io: ModelIo;
@@ -17,21 +31,24 @@ export class ModelSession {
     this.#io = io;
   }
 
-  /** @throws FraudstreamError `model_invalid`, `model_shape` */
+  /**
+   * Loads a model whose input is float32 [N, features] and whose output is float32 [N], [N, 1] or [N, 2] (the second
+   * column is then the probability of fraud), and tries it on one row.
+   *
+   * @throws FraudstreamError `model_invalid` when onnxruntime refuses the file, `model_shape` when its input or output
+   *   is another, `model_failed` when it can't score
+   */
   static async load(onnx: Uint8Array, io: ModelIo): Promise<ModelSession> {
     let session: InferenceSession;
     try {
-      session = await InferenceSession.create(onnx, {
-        executionProviders: ["cpu"], graphOptimizationLevel: "all", executionMode: "sequential",
-        intraOpNumThreads: 1, interOpNumThreads: 1, logSeverityLevel: 3,
-      });
-    } catch (cause) {
-      throw new FraudstreamError("model_invalid", `onnxruntime does not take the model: ${messageOf(cause)}`, { cause });
+      session = await InferenceSession.create(onnx, OPTIONS);
+    } catch (error) {
+      throw new FraudstreamError("model_invalid", `not a model that onnxruntime can run: ${messageOf(error)}`, { cause: error });
     }
     const loaded = new ModelSession(session, io);
     try {
-      if (!session.inputNames.includes(io.input)) throw new FraudstreamError("model_shape", `the model has no input ${io.input}; it has ${session.inputNames.join(", ")}`);
-      if (!session.outputNames.includes(io.output)) throw new FraudstreamError("model_shape", `the model has no output ${io.output}; it has ${session.outputNames.join(", ")}`);
+      checkInput(session.inputMetadata, io);
+      checkOutput(session.outputMetadata, io);
       await loaded.run(new Float32Array(io.features), 1);
     } catch (error) {
       await session.release();
@@ -41,29 +58,58 @@ export class ModelSession {
   }
 
   /**
-   * Scores rows.
-   *
-   * @param features `features[row * io.features + feature]`
-   * @returns the probability of fraud of each row
-   * @throws FraudstreamError `model_failed`, `model_shape`
+   * @param features row by row; at least `rows` times as many as the model takes
+   * @returns the probabilities of fraud, one a row
+   * @throws FraudstreamError `model_shape`, `model_failed`
    */
   async run(features: Float32Array, rows: number): Promise<Float32Array> {
     const { input, output, features: width } = this.#io;
-    let answer: InferenceSession.OnnxValueMapType;
+    if (rows === 0) return new Float32Array();
+    if (features.length < rows * width) throw new FraudstreamError("model_shape", `${features.length} values are not ${rows} rows of ${width} features`);
+    // onnxruntime reads the array in place, but not from shared memory.
+    const values = features.buffer instanceof SharedArrayBuffer ? features.slice(0, rows * width) : features.subarray(0, rows * width);
+    let result: Tensor;
     try {
-      answer = await this.#session.run({ [input]: new Tensor("float32", features, [rows, width]) }, [output]);
-    } catch (cause) {
-      throw new FraudstreamError("model_failed", messageOf(cause), { cause });
+      result = (await this.#session.run({ [input]: new Tensor("float32", values, [rows, width]) }, [output]))[output];
+    } catch (error) {
+      throw new FraudstreamError("model_failed", `the model failed: ${messageOf(error)}`, { cause: error });
     }
-    const { data, dims } = answer[output];
-    if (!(data instanceof Float32Array)) throw new FraudstreamError("model_shape", `the model's output ${output} is not of floats`);
+    const { data, dims } = result;
+    if (!(data instanceof Float32Array) || dims[0] !== rows || (data.length !== rows && data.length !== 2 * rows)) {
+      throw new FraudstreamError("model_shape", `output ${output} is ${result.type} [${dims.join(", ")}] for ${rows} rows`);
+    }
     if (data.length === rows) return data;
-    // Two classes: the second is fraud.
-    if (dims.length === 2 && dims[0] === rows && dims[1] === 2) return Float32Array.from({ length: rows }, (_, row) => data[row * 2 + 1]);
-    throw new FraudstreamError("model_shape", `the model's output ${output} has the shape [${dims.join(", ")}] for ${rows} rows`);
+    const probabilities = new Float32Array(rows);
+    for (let row = 0; row < rows; row++) probabilities[row] = data[2 * row + 1];
+    return probabilities;
   }
 
+  /** The session is of no use afterwards. */
   release(): Promise<void> {
     return this.#session.release();
   }
+}
+
+type Metadata = readonly InferenceSession.ValueMetadata[];
+
+function checkInput(inputs: Metadata, { input, features }: ModelIo): void {
+  const [only] = inputs;
+  if (inputs.length !== 1 || only.name !== input) refuse("inputs", inputs, input);
+  const [rows, width] = only.isTensor ? only.shape : [];
+  // An unknown size is a name, or not above zero.
+  const isFixed = (size: number | string): boolean => typeof size === "number" && size > 0;
+  const fits = only.isTensor && only.type === "float32" && only.shape.length === 2 && !isFixed(rows) && (!isFixed(width) || width === features);
+  if (!fits) refuse("inputs", inputs, `float32 [N, ${features}] ${input}`);
+}
+
+function checkOutput(outputs: Metadata, { output }: ModelIo): void {
+  const found = outputs.find(({ name }) => name === output);
+  if (found === undefined) refuse("outputs", outputs, output);
+  const width = found.isTensor && found.shape.length === 2 ? found.shape[1] : 1;
+  if (!found.isTensor || found.type !== "float32" || found.shape.length > 2 || (typeof width === "number" && width > 2)) refuse("outputs", outputs, `float32 [N], [N, 1] or [N, 2] ${output}`);
+}
+
+function refuse(what: "inputs" | "outputs", found: Metadata, expected: string): never {
+  const names = found.map((each) => (each.isTensor ? `${each.type} [${each.shape.join(", ")}] ${each.name}` : `${each.name}, not a tensor`));
+  throw new FraudstreamError("model_shape", `the model's ${what} are ${names.join("; ")}; expected ${expected}`);
 }
