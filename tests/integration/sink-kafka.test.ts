@@ -1,0 +1,98 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, it, onTestFinished } from "vitest";
+import { applyRetention } from "../../infra/clickhouse/retention.js";
+import { BatchProducer } from "../../infra/kafka/batch-producer.js";
+import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
+import { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { committedOffset } from "../../infra/kafka/group-membership.js";
+import { Schemas } from "../../infra/kafka/schemas.js";
+import { Lifecycle } from "../../infra/lifecycle/lifecycle.js";
+import { createLogger } from "../../infra/logging.js";
+import type { SinkPipeline } from "../../pipelines/sink/sink-pipeline.js";
+import { startSink } from "../../pipelines/sink/sink.js";
+import type { ControlEvent, Label, Prediction, Transaction } from "../../schemas/generated.js";
+import { topicsFor } from "../../schemas/topics.js";
+import { clickhouseDatabase } from "../support/clickhouse-database.js";
+import { kafkaConfig, uniquePrefix } from "../support/engines.js";
+
+const log = createLogger({ logLevel: "silent" }, "test");
+const BASE = Date.UTC(2026, 2, 1);
+
+async function eventually(check: () => Promise<boolean>): Promise<void> {
+  for (let round = 0; !(await check()); round++) {
+    if (round > 400) throw new Error("it never came to be");
+    await sleep(50);
+  }
+}
+
+it("stores every topic, dead-letters a label, hands its partitions over, and goes on where it stopped", async () => {
+  const clickhouse = await clickhouseDatabase();
+  await applyRetention(clickhouse, log);
+  const prefix = uniquePrefix(".");
+  const topics = topicsFor(prefix, 2);
+  const group = `${prefix}sink`;
+  const kafka = createKafka(kafkaConfig(), `${prefix}test`, log);
+  const cluster = new KafkaCluster(kafkaConfig(), `${prefix}test`);
+  onTestFinished(() => cluster.close());
+  await ensureTopics(kafka, Object.values(topics));
+  const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
+  const producer = await BatchProducer.open(cluster);
+  onTestFinished(() => producer.close());
+
+  const publish = async (from: number, to: number): Promise<void> => {
+    const numbers = Array.from({ length: to - from }, (_, i) => from + i);
+    const transaction = (n: number): Transaction => ({ transaction_id: `t${n}`, event_time: BASE + n, card_id: `c${n % 50}`, merchant_id: "m", amount: n, currency: "EUR", attributes: { n } });
+    const prediction = (n: number): Prediction => {
+      const { transaction_id, event_time, card_id, merchant_id, amount, currency } = transaction(n);
+      return { transaction_id, event_time, card_id, merchant_id, amount, currency, scored_at: BASE + n, scoring_ms: 1, score: 0.5, decision: "approve", model: "m@1", epoch: 0, features: [n], stale: false, reasons: null, source_topic: topics.transactions.name, source_partition: 0, source_offset: n };
+    };
+    const label = (n: number): Label => ({ transaction_id: `t${n}`, card_id: `c${n % 50}`, is_fraud: n % 10 === 0, label_time: BASE + n });
+    const keyed = (subject: "transactions" | "predictions" | "labels", value: { card_id: string }): { key: Buffer; value: Buffer } => ({ key: Buffer.from(value.card_id), value: schemas.encode(subject, value) });
+    await producer.publish(topics.transactions.name, numbers.map((n) => keyed("transactions", transaction(n))));
+    await producer.publish(topics.predictions.name, numbers.map((n) => keyed("predictions", prediction(n))));
+    await producer.publish(topics.shadowPredictions.name, numbers.map((n) => keyed("predictions", prediction(n))));
+    await producer.publish(topics.labels.name, numbers.map((n) => keyed("labels", label(n))));
+  };
+  const start = async (): Promise<{ lifecycle: Lifecycle; pipeline: SinkPipeline }> => {
+    const lifecycle = new Lifecycle(log);
+    onTestFinished(() => lifecycle.stop());
+    return { lifecycle, pipeline: await startSink(lifecycle, { kafka, cluster, clickhouse, schemas, topics, group, log }) };
+  };
+  const counts = async (): Promise<Record<string, number>> => {
+    const tables = ["transactions", "predictions", "shadow_predictions", "labels", "dead_letters", "control_events"];
+    const [row] = await clickhouse.query<Record<string, number>>(`SELECT ${tables.map((table) => `(SELECT count() FROM ${table} FINAL) AS ${table}`).join(", ")}`);
+    return row;
+  };
+
+  await publish(0, 1_000);
+  await producer.publish(topics.labels.name, [{ key: Buffer.from("c1"), value: Buffer.from("no label") }]);
+  const event: ControlEvent = { key: "deployment", base: -1, at: BASE, who: "system:start", event: { "fraudstream.Deployed": { champion: null, shadows: [] } } };
+  await producer.publish(topics.control.name, [{ key: Buffer.from(event.key), value: schemas.encode("control", event) }]);
+
+  const first = await start();
+  await eventually(async () => Object.values(await counts()).join() === "1000,1000,1000,1000,1,1");
+  const [dead] = await clickhouse.query("SELECT code, step, source_topic, value, attempt FROM dead_letters FINAL");
+  expect(dead).toEqual({ code: "not_avro", step: "store-labels", source_topic: topics.labels.name, value: "no label", attempt: 1 });
+
+  // A second sink takes some of the partitions over, while records keep coming.
+  const second = await start();
+  await publish(1_000, 3_000);
+  await eventually(async () => (await counts()).labels === 3_000 && (await counts()).predictions === 3_000);
+  await first.lifecycle.stop();
+  await publish(3_000, 4_000);
+  await eventually(async () => Object.values(await counts()).join() === "4000,4000,4000,4000,1,1");
+  await second.lifecycle.stop();
+
+  // What was stored is committed: a third one finds nothing to do.
+  const partitions = [topics.transactions, topics.predictions, topics.shadowPredictions, topics.labels].flatMap(({ name }) => [0, 1].map((partition) => ({ topic: name, partition })));
+  for (const table of ["transactions", "predictions"]) {
+    const stored = await clickhouse.query<{ topic: string; partition: number; end: number }>(`SELECT topic, partition, max(offset) + 1 AS end FROM ${table} GROUP BY topic, partition ORDER BY partition`);
+    for (const { topic, partition, end } of stored) expect(await committedOffset(cluster, group, { topic, partition })).toBe(end);
+  }
+  for (const partition of partitions) expect(await committedOffset(cluster, group, partition)).not.toBeNull();
+  const third = await start();
+  await publish(4_000, 4_100);
+  await eventually(async () => (await counts()).transactions === 4_100 && (await counts()).labels === 4_100);
+  expect(third.pipeline.counts.rows.transactions).toBe(100);
+  expect([first, second, third].map(({ lifecycle }) => lifecycle.failure)).toEqual([null, null, null]);
+});
