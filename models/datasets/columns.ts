@@ -96,7 +96,7 @@ function whyNotAttribute(name: string): string | null {
   if (LEAK.test(name) || ALIASES.label.includes(name)) return "it would tell the label";
   if (DERIVED_TIME.test(name)) return "it repeats the time";
   const role = ROLES.find((candidate) => ALIASES[candidate].includes(name));
-  return role === undefined ? null : `it would be the ${role}, which another column is or --columns says otherwise`;
+  return role === undefined ? null : `the ${role} is taken from elsewhere`;
 }
 
 function recognise(file: string, header: readonly string[], names: readonly string[], role: Role): number {

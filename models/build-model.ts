@@ -1,0 +1,133 @@
+import { FraudstreamError } from "../schemas/errors.js";
+import { sha256 } from "./artifacts.js";
+import type { Dataset } from "./datasets/dataset.js";
+import { splitDataset, type SplitOptions } from "./datasets/split.js";
+import { alertMetrics, evaluate, type AlertMetrics } from "./evaluation/metrics.js";
+import { rank } from "./evaluation/ranking.js";
+import { checkThresholdOptions, chooseThresholds, type ThresholdOptions } from "./evaluation/thresholds.js";
+import { featureHash, type FeatureSpec } from "./features/plan.js";
+import { featureMatrix, selectFeatures } from "./features/select.js";
+import type { Manifest } from "./manifest.js";
+import { TOLERANCE, verifyOnnx } from "./onnx/verify.js";
+import { INPUT, OUTPUT, writeOnnx } from "./onnx/write.js";
+import type { Matrix } from "./training/matrix.js";
+import { score, trainModel, type Algorithm } from "./training/train.js";
+
+/** Rows of each part that both score for the comparison: enough to reach every leaf that matters, in a second or two. */
+const COMPARED_ROWS = 50_000;
+
+export interface BuildOptions extends SplitOptions, ThresholdOptions {
+  /** name@version */
+  model: string;
+  /** @default "gradient-boosted-trees" */
+  algorithm?: Algorithm;
+  /** The trainer's; see models/training/params.ts. */
+  params?: Readonly<Record<string, unknown>>;
+  /** @default what `selectFeatures` finds */
+  features?: readonly FeatureSpec[];
+}
+
+export interface BuildProgress {
+  onProgress?: (progress: { phase: string; percent: number }) => void;
+  signal?: AbortSignal;
+}
+
+export interface BuiltModel {
+  manifest: Manifest;
+  onnx: Uint8Array;
+  /** What the decline threshold does, beside the manifest's metrics at the review threshold. */
+  atDecline: { validation: AlertMetrics; test: AlertMetrics | null };
+  /** How the rows were split, for people. */
+  notes: string[];
+}
+
+/**
+ * From labelled transactions to a model that may be stored: splits, trains, writes ONNX, reads it back and compares it,
+ * chooses thresholds on the validation part and measures on the test part. Percent is of the whole.
+ *
+ * @throws UsageError `too_few_rows`, `bad_threshold`, `training_params`
+ * @throws FraudstreamError `onnx_differs`, those of `trainModel`; the signal's reason when it aborts
+ */
+export async function buildModel(dataset: Dataset, options: BuildOptions, { onProgress, signal }: BuildProgress = {}): Promise<BuiltModel> {
+  const { algorithm = "gradient-boosted-trees", params = {} } = options;
+  const enter = (phase: string, percent: number): void => {
+    signal?.throwIfAborted();
+    onProgress?.({ phase, percent });
+  };
+  checkThresholdOptions(options);
+
+  enter("features", 0);
+  const features = [...(options.features ?? selectFeatures(dataset))];
+  const split = splitDataset(dataset, options);
+  const part = (rows: Uint32Array): Part => ({ matrix: featureMatrix(dataset, features, rows), labels: Uint8Array.from(rows, (row) => dataset.label[row]) });
+  const train = part(split.train);
+  const validation = part(split.validation);
+
+  enter("training", 5);
+  const trained = await trainModel(
+    { algorithm, params, train: train.matrix, labels: train.labels, validation },
+    { onProgress: ({ phase, percent }) => onProgress?.({ phase, percent: 5 + percent * 0.8 }), ...(signal === undefined ? {} : { signal }) },
+  );
+
+  enter("onnx", 85);
+  const names = features.map(({ name }) => name);
+  const onnx = writeOnnx(trained, names);
+  const test = split.test.length === 0 ? null : part(split.test);
+  for (const { matrix } of test === null ? [validation] : [validation, test]) {
+    refuseDifference(await verifyOnnx(onnx, trained, head(matrix, COMPARED_ROWS)));
+  }
+
+  enter("evaluation", 95);
+  const scores = score(trained, validation.matrix);
+  const thresholds = chooseThresholds(rank(validation.labels, scores), options);
+  const testScores = test === null ? null : score(trained, test.matrix);
+  const manifest: Manifest = {
+    format: 1,
+    model: options.model,
+    algorithm,
+    input: INPUT,
+    output: OUTPUT,
+    features,
+    feature_hash: featureHash(features),
+    sha256: sha256(onnx),
+    thresholds,
+    training: {
+      source: dataset.source,
+      rows: split.train.length,
+      frauds: train.labels.reduce((sum, label) => sum + label, 0),
+      from: dataset.eventTime[split.train[0]],
+      to: dataset.eventTime[split.train[split.train.length - 1]],
+      params: trained.params,
+      seconds: Math.round(trained.seconds * 1000) / 1000,
+    },
+    validation: evaluate(validation.labels, scores, thresholds.review),
+    test: test === null || testScores === null ? null : evaluate(test.labels, testScores, thresholds.review),
+    created_at: new Date().toISOString(),
+  };
+  const atDecline = {
+    validation: alertMetrics(validation.labels, scores, thresholds.decline),
+    test: test === null || testScores === null ? null : alertMetrics(test.labels, testScores, thresholds.decline),
+  };
+  enter("done", 100);
+  return { manifest, onnx, atDecline, notes: split.notes };
+}
+
+/**
+ * @param difference greatest, of a score by onnxruntime and the trainer's; NaN where one is no number
+ * @throws FraudstreamError `onnx_differs`
+ */
+export function refuseDifference(difference: number): void {
+  if (difference < TOLERANCE) return;
+  throw new FraudstreamError("onnx_differs", `the ONNX model's scores differ from the trainer's by up to ${difference}; they must by less than ${TOLERANCE}`);
+}
+
+interface Part {
+  matrix: Matrix;
+  /** 1: fraud. */
+  labels: Uint8Array;
+}
+
+function head({ rows, features, values }: Matrix, most: number): Matrix {
+  const taken = Math.min(rows, most);
+  return { rows: taken, features, values: values.subarray(0, taken * features) };
+}

@@ -1,0 +1,119 @@
+import { resolve } from "node:path";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { readConfig, type Config } from "../../infra/config.js";
+import { runCommand, type Lifecycle } from "../../infra/lifecycle/lifecycle.js";
+import { createLogger } from "../../infra/logging.js";
+import type { Artifact } from "../../models/artifacts.js";
+import { parseColumnOverrides } from "../../models/datasets/columns.js";
+import { DEFAULT_CURRENCY } from "../../models/datasets/read-csv.js";
+import { parseNumber } from "../../models/datasets/values.js";
+import type { Algorithm } from "../../models/training/train.js";
+import { UsageError } from "../../schemas/errors.js";
+import { trainFile } from "./train-command.js";
+
+type Param = number | string | boolean;
+
+interface Flags {
+  register?: boolean;
+  name?: string;
+  algorithm: Algorithm;
+  columns?: string[];
+  param?: Record<string, Param>;
+  currency: string;
+  reviewCapacity: number;
+  declinePrecision: number;
+  out?: string;
+}
+
+const command = new Command("npm run train --")
+  .description("Trains a model on labelled transactions, and stores it as an artifact.")
+  .argument("<file>", "a CSV file with a header, plain or gzipped")
+  .option("--register", "make the model known to the system, so that it can be deployed")
+  .option("--name <name>", "of the model (default: made from the file's name)")
+  .addOption(new Option("--algorithm <algorithm>", "what to train").choices(["gradient-boosted-trees", "logistic-regression"]).default("gradient-boosted-trees"))
+  .option("--columns <role=column,...>", "which column is what, where names don't tell: transaction_id, event_time, card_id, merchant_id, amount, currency, label", collect)
+  .option("--param <name=value>", "of the training, by LightGBM's names: num_iterations, learning_rate, num_leaves, ... (repeatable)", collectParam)
+  .option("--currency <code>", "of transactions that don't name theirs (ISO 4217)", DEFAULT_CURRENCY)
+  .option("--review-capacity <share>", "share of the transactions that people can look at", share, 0.005)
+  .option("--decline-precision <share>", "least share of frauds among the transactions to decline", share, 0.9)
+  .option("--out <folder>", "where to store the artifact (default: ARTIFACTS)")
+  .showHelpAfterError("(--help shows what there is)");
+command.parse();
+
+await runCommand(createLogger({ logLevel: "error" }, "train"), async (lifecycle) => {
+  const flags = command.opts<Flags>();
+  const config = readConfig();
+  if (flags.register === true && flags.out !== undefined) throw new UsageError("bad_option", "--register needs the artifact where the roles look for it (ARTIFACTS): leave out --out");
+  const progress = showProgress(process.stderr);
+  try {
+    await trainFile(
+      command.args[0],
+      {
+        algorithm: flags.algorithm,
+        params: flags.param ?? {},
+        columns: parseColumnOverrides(flags.columns ?? []),
+        currency: flags.currency,
+        reviewCapacity: flags.reviewCapacity,
+        declinePrecision: flags.declinePrecision,
+        artifactsDir: flags.out === undefined ? config.artifacts : resolve(flags.out),
+        ...(flags.name === undefined ? {} : { name: flags.name }),
+      },
+      {
+        print: (line) => {
+          progress.clear();
+          process.stdout.write(`${line}\n`);
+        },
+        onProgress: progress.show,
+        register: flags.register === true ? registrar(config, lifecycle) : null,
+        signal: lifecycle.signal,
+      },
+    );
+  } finally {
+    progress.clear();
+  }
+});
+
+/** SEAT: `--register` publishes ModelRegistered through models/registry. */
+function registrar(_config: Config, _lifecycle: Lifecycle): (artifact: Artifact) => Promise<string> {
+  throw new UsageError("register_unavailable", "--register is not connected yet");
+}
+
+function collect(value: string, previous: string[] = []): string[] {
+  return [...previous, value];
+}
+
+function collectParam(text: string, previous: Record<string, Param> = {}): Record<string, Param> {
+  const equals = text.indexOf("=");
+  if (equals < 1) throw new InvalidArgumentError("It must be name=value.");
+  const value = text.slice(equals + 1).trim();
+  const number = parseNumber(value);
+  return { ...previous, [text.slice(0, equals).trim()]: value === "true" || value === "false" ? value === "true" : Number.isNaN(number) ? value : number };
+}
+
+function share(text: string): number {
+  const number = parseNumber(text);
+  if (!(number > 0 && number <= 1)) throw new InvalidArgumentError("It must be a share over 0 and up to 1, such as 0.005.");
+  return number;
+}
+
+/** Says on a terminal, in one line, or in a file, in a few, what takes longer than two seconds. */
+function showProgress(stream: NodeJS.WriteStream): { show: (phase: string, percent: number) => void; clear: () => void } {
+  const started = Date.now();
+  let phase = "";
+  let at = 0;
+  let shown = false;
+  return {
+    show(current, percent) {
+      const now = Date.now();
+      const due = current !== phase || now - at >= (stream.isTTY ? 200 : 5000);
+      if (now - started < 2000 || !due) return;
+      const text = `${current} ${Math.floor(percent)} %`;
+      stream.write(stream.isTTY ? `\r\x1b[K${text}` : `${text}\n`);
+      [phase, at, shown] = [current, now, true];
+    },
+    clear() {
+      if (shown && stream.isTTY) stream.write("\r\x1b[K");
+      shown = false;
+    },
+  };
+}
