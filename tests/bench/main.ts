@@ -1,0 +1,50 @@
+/** `npm run bench`: every figure of tests/bench/README.md, or only those that are named. */
+import { parseArgs } from "node:util";
+import { configOrExit } from "../../infra/lifecycle/config-or-exit.js";
+import { runCommand } from "../../infra/lifecycle/lifecycle.js";
+import { startLocalStack } from "../../infra/local/stack.js";
+import { createLogger } from "../../infra/logging.js";
+import { UsageError } from "../../schemas/errors.js";
+import { benchLatency } from "./latency.js";
+import { benchMemory } from "./memory.js";
+import { benchScoring } from "./scoring.js";
+import type { BenchContext } from "./support/context.js";
+
+const BENCHMARKS: Record<string, (context: BenchContext) => Promise<void>> = { scoring: benchScoring, latency: benchLatency, memory: benchMemory };
+
+const USAGE = `npm run bench -- [${Object.keys(BENCHMARKS).join("] [")}] [--runs N] [--no-peer]
+
+  --runs N    interleaved runs of the scoring path and the Java peer (3)
+  --no-peer   without the Java peer: no ratio, and scores are not compared
+
+Engines: those of KAFKA_BROKERS and CLICKHOUSE_URL, or a local stack under DATA_DIR/bench.`;
+
+const config = configOrExit();
+const log = createLogger({ logLevel: "warn" }, "bench");
+await runCommand(log, async (lifecycle) => {
+  const { values, positionals } = parse();
+  if (values.help) return void process.stdout.write(`${USAGE}\n`);
+  const runs = Number(values.runs);
+  if (!Number.isInteger(runs) || runs < 1) throw new UsageError("bad_option", `--runs is ${values.runs}; it must be a whole number from 1`);
+  const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
+  const unknown = names.find((name) => !(name in BENCHMARKS));
+  if (unknown !== undefined) throw new UsageError("bad_option", `there is no benchmark ${unknown}; there are ${Object.keys(BENCHMARKS).join(", ")}`);
+
+  const dataDir = `${config.dataDir}/bench`;
+  const own = { ...config, dataDir, artifacts: `${dataDir}/artifacts` };
+  const print = (line: string): void => void process.stdout.write(`${line}\n`);
+  const stack = await startLocalStack({ config: own, log, progress: (line) => process.stderr.write(`${line}\n`), signal: lifecycle.signal });
+  lifecycle.add("local stack", () => stack.stop());
+  for (const name of names) await BENCHMARKS[name]({ config: own, kafka: stack.kafka, clickhouse: stack.clickhouse, log, print, options: { runs, peer: !values["no-peer"] } });
+});
+
+function parse(): ReturnType<typeof parseArgs<{ allowPositionals: true; options: { runs: { type: "string"; default: string }; "no-peer": { type: "boolean"; default: boolean }; help: { type: "boolean"; default: boolean } } }>> {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: { runs: { type: "string", default: "3" }, "no-peer": { type: "boolean", default: false }, help: { type: "boolean", default: false } },
+    });
+  } catch (error) {
+    throw new UsageError("bad_option", error instanceof Error ? error.message : String(error));
+  }
+}

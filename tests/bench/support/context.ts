@@ -1,0 +1,12 @@
+import type { ClickHouseConfig, Config, KafkaConfig } from "../../../infra/config.js";
+import type { Logger } from "../../../infra/logging.js";
+
+/** What every benchmark is given. */
+export interface BenchContext {
+  config: Config;
+  kafka: KafkaConfig;
+  clickhouse: ClickHouseConfig;
+  log: Logger;
+  print: (line: string) => void;
+  options: { runs: number; peer: boolean };
+}
