@@ -69,9 +69,11 @@ export async function trainModel(request: TrainRequest, options: TrainOptions): 
     validation: validation === null ? null : { matrix: share(validation.matrix), labels: toShared(validation.labels) },
   };
   const worker = new Worker(compiledModule("models/training/worker"), { workerData });
+  let onAbort = (): void => undefined;
   try {
     return await new Promise<TrainedModel>((resolve, reject) => {
-      signal?.addEventListener("abort", () => reject(aborted()), { once: true });
+      onAbort = () => reject(aborted());
+      signal?.addEventListener("abort", onAbort, { once: true });
       worker.once("error", (error) => reject(new FraudstreamError("training_failed", `training failed: ${error.message}`, { cause: error })));
       worker.once("exit", (code) => reject(new FraudstreamError("training_failed", `the training thread ended with code ${code}`)));
       worker.on("message", (message: FromWorker) => {
@@ -81,6 +83,7 @@ export async function trainModel(request: TrainRequest, options: TrainOptions): 
       });
     });
   } finally {
+    signal?.removeEventListener("abort", onAbort);
     await worker.terminate();
   }
 }
