@@ -104,7 +104,7 @@ export function compileSkip(schema: AvroSchema, named: Map<string, AvroObject> =
   }
   const definition = typeof schema === "string" ? named.get(schema) : schema;
   const type = definition === undefined ? schema : definition.type;
-  if (typeof type !== "string") return compileSkip(type as AvroSchema, named);
+  if (typeof type !== "string") return compileSkip(type, named);
   switch (type) {
     case "null":
       return () => {};

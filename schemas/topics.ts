@@ -54,3 +54,12 @@ export function subjectTopics(topics: Topics): Record<SubjectName, string> {
   const { transactions, predictions, labels, control, workers } = topics;
   return { transactions: transactions.name, predictions: predictions.name, labels: labels.name, control: control.name, workers: workers.name };
 }
+
+/** Every topic of the system. */
+export function allTopics(topics: Topics): TopicSpec[] {
+  return Object.values(topics) as TopicSpec[];
+}
+
+export function topicNames(topics: Topics): string[] {
+  return allTopics(topics).map(({ name }) => name);
+}

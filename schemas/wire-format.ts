@@ -1,3 +1,4 @@
+import type { AvroSchema } from "./avro-cursor.js";
 import {
   controlEventSchema, labelSchema, predictionSchema, transactionSchema, workerHeartbeatSchema,
 } from "./generated.js";
@@ -6,13 +7,18 @@ import {
  * The Confluent wire format: byte 0, the schema id in four bytes (big endian), the Avro value. The ids below hold where
  * no registry is configured; a changed schema gets a new id and the old one stays, so that old records stay readable.
  */
-export const FIXED_SCHEMAS: ReadonlyMap<number, { subject: SubjectName; schema: object }> = new Map([
-  [1_000_001, { subject: "transactions", schema: transactionSchema }],
-  [1_000_002, { subject: "predictions", schema: predictionSchema }],
-  [1_000_003, { subject: "labels", schema: labelSchema }],
-  [1_000_004, { subject: "control", schema: controlEventSchema }],
-  [1_000_005, { subject: "workers", schema: workerHeartbeatSchema }],
+export const FIXED_SCHEMAS: ReadonlyMap<number, { subject: SubjectName; schema: AvroSchema }> = new Map<number, { subject: SubjectName; schema: AvroSchema }>([
+  [1_000_001, { subject: "transactions", schema: schemaOf(transactionSchema) }],
+  [1_000_002, { subject: "predictions", schema: schemaOf(predictionSchema) }],
+  [1_000_003, { subject: "labels", schema: schemaOf(labelSchema) }],
+  [1_000_004, { subject: "control", schema: schemaOf(controlEventSchema) }],
+  [1_000_005, { subject: "workers", schema: schemaOf(workerHeartbeatSchema) }],
 ]);
+
+/** A schema as the readers take it: what was written as a constant is not changed by them. */
+function schemaOf(constant: object): AvroSchema {
+  return constant as AvroSchema;
+}
 
 export type SubjectName = "transactions" | "predictions" | "labels" | "control" | "workers";
 

@@ -8,7 +8,8 @@ import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js
 import { FIXED_SCHEMAS, WIRE_HEAD_BYTES, schemaIdOf, writeWireHead, type SubjectName } from "../../schemas/wire-format.js";
 import type { Config } from "../config.js";
 
-const avro = createRequire(import.meta.url)("avsc") as typeof import("avsc");
+// avsc is CommonJS whose exports Node can't name.
+const avro = createRequire(import.meta.url)("avsc") as { Type: { forSchema(schema: AvroSchema): Type } };
 
 /** How long an id that nobody knows stays unknown before it is asked for again. */
 const UNKNOWN_FOR_MS = 30_000;
@@ -18,7 +19,7 @@ const UNKNOWN_FOR_MS = 30_000;
  * records carry the fixed ids, with one the ids that the registry gave.
  */
 export class Schemas {
-  readonly #known = new Map<number, AvroSchema>([...FIXED_SCHEMAS].map(([id, { schema }]) => [id, schema as AvroSchema]));
+  readonly #known = new Map([...FIXED_SCHEMAS].map(([id, { schema }]) => [id, schema]));
   readonly #unknownUntil = new Map<number, number>();
   readonly #ids = new Map<SubjectName, number>([...FIXED_SCHEMAS].map(([id, { subject }]) => [subject, id]));
   readonly #codecs = new Map<string, Type>();
@@ -37,7 +38,7 @@ export class Schemas {
     this.#registry =
       config.schemaRegistryUrl === null
         ? null
-        : new SchemaRegistry({ host: config.schemaRegistryUrl, retry: { retries: 3 } }, { [SchemaType.AVRO]: { typeHook } as never });
+        : new SchemaRegistry({ host: config.schemaRegistryUrl, retry: { retries: 3 } }, { [SchemaType.AVRO]: { typeHook } });
   }
 
   /**
@@ -51,7 +52,7 @@ export class Schemas {
       try {
         const { id } = await this.#registry.register({ type: SchemaType.AVRO, schema: JSON.stringify(schema) }, { subject: `${topics[subject]}-value` });
         this.#ids.set(subject, id);
-        this.#known.set(id, schema as AvroSchema);
+        this.#known.set(id, schema);
       } catch (cause) {
         throw new UsageError("schema_registry", `SCHEMA_REGISTRY_URL: the registry did not take the schema of ${topics[subject]}: ${messageOf(cause)}`, { cause });
       }
@@ -114,7 +115,7 @@ export class Schemas {
   #codec(key: string, schema: AvroSchema): Type {
     let codec = this.#codecs.get(key);
     if (codec === undefined) {
-      codec = avro.Type.forSchema(schema as never);
+      codec = avro.Type.forSchema(schema);
       this.#codecs.set(key, codec);
     }
     return codec;

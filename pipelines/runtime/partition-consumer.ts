@@ -30,9 +30,9 @@ export interface PartitionConsumerOptions {
   group: string;
   topics: string[];
   /** Begins a tenure: prepares the handler and says from which offset it wants records. Null: from the log's beginning. */
-  open(tenure: Tenure): Promise<{ handler: PartitionHandler; start: number | null }>;
+  open: (tenure: Tenure) => Promise<{ handler: PartitionHandler; start: number | null }>;
   /** Something that no new try can mend. */
-  onFailure(error: unknown): void;
+  onFailure: (error: unknown) => void;
   reader?: Omit<PartitionReaderOptions, "signal">;
 }
 

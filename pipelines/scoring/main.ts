@@ -10,7 +10,7 @@ import { runRole, type Lifecycle } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger, type Logger } from "../../infra/logging.js";
 import { ControlLog } from "../../models/registry/control-log.js";
 import { UsageError } from "../../schemas/errors.js";
-import { subjectTopics, topicsFor } from "../../schemas/topics.js";
+import { allTopics, subjectTopics, topicsFor } from "../../schemas/topics.js";
 import { Heartbeat } from "../runtime/heartbeat.js";
 import { PartitionConsumer } from "../runtime/partition-consumer.js";
 import { Deployments } from "./deployments.js";
@@ -26,7 +26,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
   const group = `${config.topicPrefix}scoring`;
   const kafka = createKafka(config.kafka, worker, log);
-  await ensureTopics(kafka, Object.values(topics));
+  await ensureTopics(kafka, allTopics(topics));
 
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));

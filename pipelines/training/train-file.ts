@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { readConfig, type Config } from "../../infra/config.js";
-import { runCommand, type Lifecycle } from "../../infra/lifecycle/lifecycle.js";
+import { configOrExit } from "../../infra/lifecycle/config-or-exit.js";
+import { runCommand } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger } from "../../infra/logging.js";
 import type { Artifact } from "../../models/artifacts.js";
 import { parseColumnOverrides } from "../../models/datasets/columns.js";
@@ -9,6 +9,7 @@ import { DEFAULT_CURRENCY } from "../../models/datasets/read-csv.js";
 import { parseNumber } from "../../models/datasets/values.js";
 import type { Algorithm } from "../../models/training/train.js";
 import { UsageError } from "../../schemas/errors.js";
+import { registerArtifact } from "./register-artifact.js";
 import { trainFile } from "./train-command.js";
 
 type Param = number | string | boolean;
@@ -40,9 +41,10 @@ const command = new Command("npm run train --")
   .showHelpAfterError("(--help shows what there is)");
 command.parse();
 
-await runCommand(createLogger({ logLevel: "error" }, "train"), async (lifecycle) => {
+const config = configOrExit();
+const log = createLogger({ logLevel: "error" }, "train");
+await runCommand(log, async (lifecycle) => {
   const flags = command.opts<Flags>();
-  const config = readConfig();
   if (flags.register === true && flags.out !== undefined) throw new UsageError("bad_option", "--register needs the artifact where the roles look for it (ARTIFACTS): leave out --out");
   const progress = showProgress(process.stderr);
   try {
@@ -64,7 +66,7 @@ await runCommand(createLogger({ logLevel: "error" }, "train"), async (lifecycle)
           process.stdout.write(`${line}\n`);
         },
         onProgress: progress.show,
-        register: flags.register === true ? registrar(config, lifecycle) : null,
+        register: flags.register === true ? registrar() : null,
         signal: lifecycle.signal,
       },
     );
@@ -73,9 +75,11 @@ await runCommand(createLogger({ logLevel: "error" }, "train"), async (lifecycle)
   }
 });
 
-/** SEAT: `--register` publishes ModelRegistered through models/registry. */
-function registrar(_config: Config, _lifecycle: Lifecycle): (artifact: Artifact) => Promise<string> {
-  throw new UsageError("register_unavailable", "--register is not connected yet");
+/** @throws UsageError when no cluster is named, before anything is trained */
+function registrar(): (artifact: Artifact) => Promise<string> {
+  const { kafka } = config;
+  if (kafka === null) throw new UsageError("no_kafka", "--register needs KAFKA_BROKERS; while npm start runs, DATA_DIR/stack.json says which they are");
+  return (artifact) => registerArtifact(config, kafka, log, artifact);
 }
 
 function collect(value: string, previous: string[] = []): string[] {

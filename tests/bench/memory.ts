@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { startRole } from "./support/child.js";
 import { BenchCluster } from "./support/cluster.js";
 import type { BenchContext } from "./support/context.js";
+import { topicNames } from "../../schemas/topics.js";
 import { Peers } from "./support/peers.js";
 
 const MILLIONS = 10;
@@ -34,7 +35,7 @@ export async function benchMemory(context: BenchContext): Promise<void> {
     await worker.stop();
     const admin = bench.kafka.admin();
     await admin.connect();
-    await admin.deleteTopics({ topics: Object.values(bench.topics).map(({ name }) => name) });
+    await admin.deleteTopics({ topics: topicNames(bench.topics) });
     await admin.disconnect();
     await bench.close();
   }

@@ -12,7 +12,7 @@ import type { Logger } from "../../../infra/logging.js";
 import type { Artifact } from "../../../models/artifacts.js";
 import { ControlLog } from "../../../models/registry/control-log.js";
 import { deploy, registerModel } from "../../../models/registry/decisions.js";
-import { topicsFor, type Topics } from "../../../schemas/topics.js";
+import { topicNames, topicsFor, type Topics } from "../../../schemas/topics.js";
 
 /** What benchmarks do to a Kafka cluster. */
 export class BenchCluster {
@@ -39,7 +39,7 @@ export class BenchCluster {
     const admin = this.kafka.admin();
     await admin.connect();
     const existing = new Set(await admin.listTopics());
-    const outputs = Object.values(this.topics).map(({ name }) => name).filter((name) => name !== this.topics.transactions.name && existing.has(name));
+    const outputs = topicNames(this.topics).filter((name) => name !== this.topics.transactions.name && existing.has(name));
     if (outputs.length > 0) await admin.deleteTopics({ topics: outputs });
     await admin.deleteGroups([this.group]).catch(() => {});
     await admin.disconnect();
