@@ -77,7 +77,7 @@ if (values.write !== undefined) {
       `${JSON.stringify({
         bench: "training", rows: train.matrix.rows, features: FEATURES, params, cpu_seconds: round((user + system) / 1e6, 2), seconds: round(model.seconds, 2),
         roc_auc: round(rocAuc(scores, test.labels), 5), average_precision: round(averagePrecision(Float64Array.from(scores), test.labels), 5),
-        resident_mb: Math.round(process.memoryUsage.rss() / 2 ** 20),
+        peak_mb: Math.round(process.resourceUsage().maxRSS / 1024),
       })}\n`,
     );
   }
