@@ -12,19 +12,17 @@ export interface TrainAndDeployOptions {
   artifactsDir: string;
   control: ControlLog;
   author: Author;
+  /** Takes lines that stay, and what is being done at the moment. */
   progress: (line: string) => void;
+  status: (text: string) => void;
   signal: AbortSignal;
 }
 
 /** Trains a model on a data set, all of it, stores, registers and deploys it as the champion; returns its id. */
-export async function trainAndDeploy({ name, dataset, artifactsDir, control, author, progress, signal }: TrainAndDeployOptions): Promise<string> {
+export async function trainAndDeploy({ name, dataset, artifactsDir, control, author, progress, status, signal }: TrainAndDeployOptions): Promise<string> {
   const frauds = dataset.label.reduce((sum, label) => sum + label, 0);
   progress(`training on ${count(dataset.length)} transactions with ${count(frauds)} frauds, ${day(dataset.eventTime[0])} to ${day(dataset.eventTime[dataset.length - 1])}`);
-  let phase = "";
-  const onProgress = (at: { phase: string; percent: number }): void => {
-    if (at.phase !== phase) progress(`training: ${at.phase}`);
-    phase = at.phase;
-  };
+  const onProgress = ({ phase, percent }: { phase: string; percent: number }): void => status(`  ${phase} ${percent.toFixed(0)} %`);
   // What is streamed later is the test.
   const built = await buildModel(dataset, { model: `${name}@1`, testFraction: 0 }, { onProgress, signal });
   signal.throwIfAborted();

@@ -61,7 +61,10 @@ async function start(lifecycle: Lifecycle, log: Logger, screen: Screen): Promise
   if (champion === null || source.alwaysTrain) {
     const producer = await BatchProducer.open(cluster);
     lifecycle.add("control producer", () => producer.close());
-    await trainAndDeploy({ name: source.modelName, dataset: source.trainingData(), artifactsDir: config.artifacts, control, author: { who: "system:start", producer }, progress: say, signal });
+    await trainAndDeploy({
+      name: source.modelName, dataset: source.trainingData(), artifactsDir: config.artifacts,
+      control, author: { who: "system:start", producer }, progress: say, status: (text) => screen.status(text), signal,
+    });
   } else {
     say(`model ${champion.model} is deployed already`);
   }
@@ -69,6 +72,7 @@ async function start(lifecycle: Lifecycle, log: Logger, screen: Screen): Promise
   signal.throwIfAborted();
   const heartbeats = await ScoringHeartbeats.open(cluster, topics, schemas);
   lifecycle.add("heartbeats", () => heartbeats.close());
+  screen.status("  scoring and sink are starting");
   await startRole("scoring", config, stack, lifecycle);
   await startRole("sink", config, stack, lifecycle);
   await heartbeats.live(control.state.deployment?.epoch ?? 0, signal);
@@ -100,7 +104,7 @@ async function start(lifecycle: Lifecycle, log: Logger, screen: Screen): Promise
       const labelWindow = { topic: topics.labels.name, starts: labelStarts, ends: await endOffsets(cluster, topics.labels) };
       const summary = await summarise({ clickhouse, outcomes, predictions: watch.window, labels: labelWindow, labelsPublished: labels, seconds, broken: broken.signal });
       if (broken.signal.aborted) return;
-      for (const line of summaryLines(summary)) say(line);
+      for (const line of ["", ...summaryLines(summary)]) say(line);
       const problems = problemsOf(summary.counts);
       if (problems.length === 0) say("Every transaction has exactly one prediction, on the topic and in ClickHouse.");
       else process.exitCode = 1;

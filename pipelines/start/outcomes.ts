@@ -39,6 +39,7 @@ export class Outcomes {
   others = 0;
   /** Predictions for a place in the transactions topic that had one already. */
   doubled = 0;
+  /** Of transactions, this run's or others'. */
   deadLetters = 0;
   lastDeadLetter: { code: string; reason: string } | null = null;
   lastEventTime: number | null = null;
@@ -79,9 +80,9 @@ export class Outcomes {
     this.lastDeadLetter = { code, reason };
   }
 
-  /** Transactions of this run that have neither a prediction nor a dead letter to explain that. */
+  /** Transactions of this run that have no prediction yet; dead letters don't tell whose they are. */
   get missing(): number {
-    return Math.max(0, this.sent - this.predicted - this.deadLetters);
+    return this.sent - this.predicted;
   }
 
   /** Latencies since the last call. */

@@ -98,6 +98,11 @@ export class Screen {
     this.#drawn = 0;
   }
 
+  /** What is being done, in place of the panel; a pipe is spared it. */
+  status(text: string): void {
+    if (this.isTerminal) this.panel([text]);
+  }
+
   /** Draws the panel; on a terminal only. */
   panel(lines: readonly string[]): void {
     const width = this.#out.columns ?? 80;

@@ -41,8 +41,9 @@ const PLAIN_LINE_EVERY_MS = 5_000;
 const QUERY_EVERY_MS = 1_000;
 /** Rates and latencies are those of about this long. */
 const LATELY_MS = 5_000;
-/** Waiting for predictions ends when none has come for so long. */
+/** Waiting for predictions ends when none has come for so long; sooner when dead letters explain what is missing. */
 const PATIENCE_MS = 30_000;
+const PATIENCE_WITH_DEAD_LETTERS_MS = 3_000;
 
 /**
  * Publishes the transactions and shows what becomes of them, until they end or are ended; then waits until each that was
@@ -89,9 +90,12 @@ export async function stream(options: StreamOptions): Promise<Streamed> {
 /** Waits until every transaction has an outcome, or none has come for too long. */
 async function settle(outcomes: Outcomes, stop: AbortSignal): Promise<void> {
   let last = { missing: outcomes.missing, at: Date.now() };
-  while (outcomes.missing > 0 && !stop.aborted && Date.now() - last.at < PATIENCE_MS) {
+  for (;;) {
+    const { missing, deadLetters } = outcomes;
+    if (missing === 0 || stop.aborted) return;
+    if (missing < last.missing) last = { missing, at: Date.now() };
+    if (Date.now() - last.at > (missing <= deadLetters ? PATIENCE_WITH_DEAD_LETTERS_MS : PATIENCE_MS)) return;
     await sleep(20);
-    if (outcomes.missing < last.missing) last = { missing: outcomes.missing, at: Date.now() };
   }
 }
 
