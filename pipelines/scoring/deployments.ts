@@ -16,6 +16,8 @@ export interface LoadedDeployment {
   readonly champion: LoadedModel;
   /** Those that work; one that fails is taken out until the next epoch. */
   shadows: LoadedModel[];
+  /** All that it holds in memory, dropped shadows included: freed when nobody scores with it any more. */
+  readonly models: readonly LoadedModel[];
   /** The attributes that its models read. */
   readonly slots: AttributeSlot[];
 }
@@ -34,6 +36,8 @@ export class Deployments {
   #seen = -1;
   #problems: string[] = [];
   #settling: Promise<void> = Promise.resolve();
+  /** While models are being loaded none is freed: the new deployment may take it over. */
+  #loading = false;
   #waiting: (() => void)[] = [];
   readonly #users = new Map<LoadedDeployment, number>();
 
@@ -105,13 +109,17 @@ export class Deployments {
     const problems: string[] = [];
     // At start the newest that can be loaded; later the one that is in force stays when the newest can't be.
     const candidates = this.#current === null ? [...state.deployments].reverse() : [newest];
+    this.#loading = true;
     for (const deployment of candidates) {
       if (deployment.champion === null) break;
       const loaded = await this.#load(state, deployment, deployment.champion, problems);
       if (loaded === null) continue;
+      this.#loading = false;
       this.#replace(loaded, problems);
       return;
     }
+    this.#loading = false;
+    this.#dropUnused();
     this.#problems = problems;
     this.#onChange();
   }
@@ -141,8 +149,8 @@ export class Deployments {
         this.#report(problems, `shadow ${shadow.model} of epoch ${deployment.epoch} can't be loaded: ${messageOf(error)}`);
       }
     }
-    const slots = slotsOf([main, ...shadows].map(({ manifest }) => manifest.features));
-    return { epoch: deployment.epoch, champion: main, shadows, slots };
+    const models = [main, ...shadows];
+    return { epoch: deployment.epoch, champion: main, shadows, models, slots: slotsOf(models.map(({ manifest }) => manifest.features)) };
   }
 
   /** A model that is in memory is used again. */
@@ -165,16 +173,17 @@ export class Deployments {
 
   #models(): LoadedModel[] {
     const deployments = [...this.#users.keys(), ...(this.#current === null ? [] : [this.#current])];
-    return deployments.flatMap(({ champion, shadows }) => [champion, ...shadows]);
+    return deployments.flatMap(({ models }) => models);
   }
 
   /** Frees the sessions that only superseded deployments without users hold. */
   #dropUnused(): void {
+    if (this.#loading) return;
     for (const [deployment, users] of this.#users) {
       if (users > 0 || deployment === this.#current) continue;
       this.#users.delete(deployment);
       const kept = new Set(this.#models().map(({ session }) => session));
-      for (const { session } of [deployment.champion, ...deployment.shadows]) if (!kept.has(session)) void session.release();
+      for (const { session } of deployment.models) if (!kept.has(session)) void session.release();
     }
   }
 }
