@@ -10,6 +10,8 @@ export interface Cause { code: string; reason: string; step: string }
 export const REPLY_TO = "reply-to";
 /** A longer one is not ours and is not copied. */
 export const MAX_REPLY_TO_BYTES = 256;
+/** A longer key (only a compressed batch can bring one) would not fit beside the longest value and the headers. */
+const MAX_KEY_BYTES = 32 * 1024;
 const ATTEMPT = "attempt";
 
 /** The reply-to header of a record; null: none that is copied. */
@@ -24,7 +26,7 @@ export function replyToOf(records: FetchedRecords, record: number): Buffer | nul
 
 /**
  * Appends a dead letter: the untouched key and bytes of the source, its coordinates and the cause in the headers. Of a
- * value that is larger than dead letters may be, its length and sha256 instead.
+ * value or a key that is larger than dead letters may be, its length and sha256 instead.
  */
 export function appendDeadLetter(records: FetchedRecords, record: number, cause: Cause, output: PartitionOutput): void {
   const { bytes, keyAt, keyLength, valueAt, valueLength } = records;
@@ -42,8 +44,14 @@ export function appendDeadLetter(records: FetchedRecords, record: number, cause:
   const replyTo = replyToOf(records, record);
   if (replyTo !== null) headers.push([REPLY_TO, replyTo]);
   const tooLarge = value !== null && value.length > MAX_TRANSACTION_BYTES;
-  if (tooLarge) headers.push(["length", String(value.length)], ["sha256", createHash("sha256").update(value).digest("hex")]);
-  output.append(key, tooLarge ? null : value, encodeHeaders(headers));
+  if (tooLarge) headers.push(["length", String(value.length)], ["sha256", sha256(value)]);
+  const keyTooLarge = key !== null && key.length > MAX_KEY_BYTES;
+  if (keyTooLarge) headers.push(["key-length", String(key.length)], ["key-sha256", sha256(key)]);
+  output.append(keyTooLarge ? null : key, tooLarge ? null : value, encodeHeaders(headers));
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
 }
 
 /** How often the record has been tried: once, unless it was sent again and says so. */
