@@ -25,6 +25,7 @@ export class Heartbeat {
   #timer: NodeJS.Timeout | null = null;
   #sending: Promise<void> | null = null;
   #again = false;
+  #stopped = false;
 
   constructor(options: HeartbeatOptions) {
     this.#options = options;
@@ -37,19 +38,22 @@ export class Heartbeat {
 
   /** Sends a heartbeat soon; calls while one is under way are answered by one more. */
   beat(): void {
+    // A deployment may change while the role is stopping; a producer opened then would never be closed.
+    if (this.#stopped) return;
     if (this.#sending !== null) {
       this.#again = true;
       return;
     }
     this.#sending = this.#send().finally(() => {
       this.#sending = null;
-      if (!this.#again || this.#timer === null) return;
+      if (!this.#again) return;
       this.#again = false;
       this.beat();
     });
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true;
     if (this.#timer !== null) clearInterval(this.#timer);
     this.#timer = null;
     await this.#sending;
