@@ -32,6 +32,8 @@ export class Deployments {
   /** Called when `current` or the problems have changed. */
   readonly #onChange: () => void;
   #current: LoadedDeployment | null = null;
+  /** Epoch of `current`, or of the decision to have no champion. */
+  #epoch: number | null = null;
   /** Epoch of the newest deployment that was looked at. */
   #seen = -1;
   #problems: string[] = [];
@@ -50,6 +52,11 @@ export class Deployments {
   /** What is in force here; null: no deployment has a champion, or none could be loaded. */
   get current(): LoadedDeployment | null {
     return this.#current;
+  }
+
+  /** The epoch in force, also where it says that there is no champion; null: none could be loaded yet. */
+  get epoch(): number | null {
+    return this.#epoch;
   }
 
   /** Models that could not be loaded, shadows that were dropped; for people. */
@@ -103,7 +110,7 @@ export class Deployments {
     this.#seen = newest.epoch;
     if (newest.champion === null) {
       // Decided so: without a champion nothing is consumed.
-      this.#replace(null, []);
+      this.#replace(null, newest.epoch, []);
       return;
     }
     const problems: string[] = [];
@@ -115,7 +122,7 @@ export class Deployments {
       const loaded = await this.#load(state, deployment, deployment.champion, problems);
       if (loaded === null) continue;
       this.#loading = false;
-      this.#replace(loaded, problems);
+      this.#replace(loaded, loaded.epoch, problems);
       return;
     }
     this.#loading = false;
@@ -124,12 +131,13 @@ export class Deployments {
     this.#onChange();
   }
 
-  #replace(loaded: LoadedDeployment | null, problems: string[]): void {
+  #replace(loaded: LoadedDeployment | null, epoch: number, problems: string[]): void {
     const former = this.#current;
     this.#current = loaded;
+    this.#epoch = epoch;
     this.#problems = problems;
     if (former !== null) this.#users.set(former, this.#users.get(former) ?? 0);
-    this.#log.info({ epoch: loaded?.epoch ?? this.#seen, champion: loaded?.champion.model ?? null, shadows: loaded?.shadows.map(({ model }) => model) ?? [] }, "deployment in force");
+    this.#log.info({ epoch, champion: loaded?.champion.model ?? null, shadows: loaded?.shadows.map(({ model }) => model) ?? [] }, "deployment in force");
     for (const wake of this.#waiting.splice(0)) wake();
     this.#dropUnused();
     this.#onChange();

@@ -91,9 +91,9 @@ export class ScoringTenure implements PartitionHandler {
     }
   }
 
-  /** Every later prediction of this partition carries this epoch or a later one; null: no deployment is in force. */
+  /** Every later prediction of this partition carries this epoch or a later one; null: no deployment was ever in force. */
   get epoch(): number | null {
-    return this.#scoringEpoch ?? this.#deps.deployments.current?.epoch ?? null;
+    return this.#scoringEpoch ?? this.#deps.deployments.epoch;
   }
 
   async process(records: FetchedRecords): Promise<void> {
@@ -103,9 +103,10 @@ export class ScoringTenure implements PartitionHandler {
     try {
       await this.#score(records, deployment);
     } finally {
-      this.#scoringEpoch = null;
       deployments.release(deployment);
     }
+    // Not after an error: the transaction's outcome is open until the next tenure, which then reports its own epoch.
+    this.#scoringEpoch = null;
   }
 
   close(): Promise<void> {
