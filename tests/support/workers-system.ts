@@ -1,0 +1,186 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { KafkaConfig } from "../../infra/config.js";
+import { BatchProducer, type OutgoingRecord } from "../../infra/kafka/batch-producer.js";
+import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
+import { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { committedOffset } from "../../infra/kafka/group-membership.js";
+import { PartitionReader } from "../../infra/kafka/partition-reader.js";
+import { readHeaders } from "../../infra/kafka/records.js";
+import { Schemas } from "../../infra/kafka/schemas.js";
+import { createLogger } from "../../infra/logging.js";
+import { ControlLog } from "../../models/registry/control-log.js";
+import { deploy, registerModel } from "../../models/registry/decisions.js";
+import type { DeployedModel, Prediction, WorkerHeartbeat } from "../../schemas/generated.js";
+import { topicsFor, type TopicSpec, type Topics } from "../../schemas/topics.js";
+import { manifestOf, writeArtifact, type TestModel } from "./models.js";
+import { readPrediction } from "./transactions.js";
+import { RoleProcess, eventually } from "./workers.js";
+
+/** A record as a read_committed reader finds it. */
+export interface ReadRecord {
+  partition: number;
+  offset: number;
+  timestamp: number;
+  key: Buffer | null;
+  value: Buffer | null;
+  headers: Record<string, string>;
+}
+
+export interface ReadPrediction extends ReadRecord { prediction: Prediction }
+
+/** Topics, models and scoring workers of one test, under a prefix of its own. */
+export class TestSystem {
+  readonly prefix: string;
+  readonly topics: Topics;
+  readonly group: string;
+  readonly cluster: KafkaCluster;
+  readonly producer: BatchProducer;
+  readonly control: ControlLog;
+  readonly artifacts: string;
+  readonly workers: RoleProcess[] = [];
+  readonly #kafka: KafkaConfig;
+  readonly #schemas: Schemas;
+
+  private constructor(kafka: KafkaConfig, prefix: string, topics: Topics, cluster: KafkaCluster, producer: BatchProducer, artifacts: string) {
+    this.#kafka = kafka;
+    this.prefix = prefix;
+    this.topics = topics;
+    this.group = `${prefix}scoring`;
+    this.cluster = cluster;
+    this.producer = producer;
+    this.artifacts = artifacts;
+    this.#schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
+    this.control = new ControlLog({ cluster, topic: topics.control.name, schemas: this.#schemas, log: createLogger({ logLevel: "silent" }, "test") });
+  }
+
+  static async open({ kafka, prefix, partitions = 2 }: { kafka: KafkaConfig; prefix: string; partitions?: number }): Promise<TestSystem> {
+    const topics = topicsFor(prefix, partitions);
+    await ensureTopics(createKafka(kafka, prefix, createLogger({ logLevel: "silent" }, "test")), Object.values(topics));
+    const cluster = new KafkaCluster(kafka, prefix);
+    const system = new TestSystem(kafka, prefix, topics, cluster, await BatchProducer.open(cluster), await mkdtemp(join(tmpdir(), "fraudstream-artifacts-")));
+    await system.control.readToEnd();
+    return system;
+  }
+
+  get kafka(): KafkaConfig {
+    return this.#kafka;
+  }
+
+  get partitions(): number {
+    return this.topics.transactions.partitions;
+  }
+
+  /** The settings of a role in this system. */
+  get settings(): Record<string, string> {
+    return { KAFKA_BROKERS: this.#kafka.brokers.join(","), TOPIC_PREFIX: this.prefix, TOPIC_PARTITIONS: String(this.partitions), ARTIFACTS: this.artifacts, LOG_LEVEL: "info" };
+  }
+
+  /** Starts a scoring worker; it is killed when the system closes. */
+  startWorker(settings: Record<string, string> = {}): RoleProcess {
+    const worker = new RoleProcess("scoring", { ...this.settings, ...settings });
+    this.workers.push(worker);
+    return worker;
+  }
+
+  /** Stores a model's artifact and registers it. */
+  async register(id: string, model: TestModel): Promise<void> {
+    await this.registerFiles(id, await writeArtifact(this.artifacts, manifestOf(id, model), model.onnx));
+  }
+
+  /** Registers a model whatever its files are like. */
+  registerFiles(id: string, manifestSha256: string): Promise<void> {
+    return registerModel(this.control, { who: "system:test", producer: this.producer }, { model: id, manifestSha256 });
+  }
+
+  /** Deploys models by their ids, with thresholds of 0.5 and 0.9. @returns the epoch */
+  deploy(champion: string | DeployedModel | null, shadows: (string | DeployedModel)[] = []): Promise<number> {
+    const deployed = (model: string | DeployedModel): DeployedModel => (typeof model === "string" ? { model, review: 0.5, decline: 0.9 } : model);
+    return deploy(this.control, { who: "system:test", producer: this.producer }, { champion: champion === null ? null : deployed(champion), shadows: shadows.map(deployed) });
+  }
+
+  /** Publishes transactions by their keys. */
+  publish(records: readonly OutgoingRecord[]): Promise<void> {
+    return this.producer.publish(this.topics.transactions.name, records);
+  }
+
+  /** Publishes transactions as one batch. @returns the offset of the first */
+  publishTo(partition: number, records: readonly OutgoingRecord[]): Promise<number> {
+    return this.producer.publishTo(this.topics.transactions.name, partition, records);
+  }
+
+  /** All that a read_committed reader finds in a topic. */
+  async read({ name, partitions }: TopicSpec): Promise<ReadRecord[]> {
+    const found: ReadRecord[] = [];
+    for (let partition = 0; partition < partitions; partition++) {
+      const reader = new PartitionReader(this.cluster, name, partition);
+      const end = await reader.endOffset();
+      for (let offset = await reader.firstOffset(); offset < end; ) {
+        const records = await reader.fetch(offset);
+        const part = (at: number, length: number): Buffer | null => (length < 0 ? null : Buffer.from(records.bytes.subarray(at, at + length)));
+        for (let i = 0; i < records.count; i++) {
+          found.push({
+            partition, offset: records.offset[i], timestamp: records.timestamp[i],
+            key: part(records.keyAt[i], records.keyLength[i]), value: part(records.valueAt[i], records.valueLength[i]),
+            headers: Object.fromEntries(readHeaders(records, i).map(([header, value]) => [header, value?.toString() ?? ""])),
+          });
+        }
+        offset = records.nextOffset;
+      }
+      await reader.close();
+    }
+    return found;
+  }
+
+  async predictions(topic: TopicSpec = this.topics.predictions): Promise<ReadPrediction[]> {
+    return (await this.read(topic)).map((record) => ({ ...record, prediction: readPrediction(record.value as Buffer) }));
+  }
+
+  deadLetters(): Promise<ReadRecord[]> {
+    return this.read(this.topics.deadLetters);
+  }
+
+  /** Waits until the group has consumed all that is published. */
+  async consumed(): Promise<void> {
+    const topic = this.topics.transactions.name;
+    for (let partition = 0; partition < this.partitions; partition++) {
+      const reader = new PartitionReader(this.cluster, topic, partition);
+      const end = await reader.endOffset();
+      await reader.close();
+      if (end === 0) continue;
+      await eventually(
+        `the group stands at ${end} in partition ${partition}`,
+        async () => {
+          const ended = this.workers.find(({ exit }) => exit !== null && exit.code !== 0 && exit.signal === null);
+          if (ended !== undefined) throw new Error(`a worker ended with ${JSON.stringify(ended.exit)}: ${ended.tail()}`);
+          return ((await committedOffset(this.cluster, this.group, { topic, partition })) ?? 0) >= end;
+        },
+      );
+    }
+  }
+
+  /** Heartbeats from an offset of the workers' topic on, with where the next begin. */
+  async heartbeats(from = 0): Promise<{ beats: (WorkerHeartbeat & { offset: number })[]; next: number }> {
+    const records = (await this.read(this.topics.workers)).filter(({ offset }) => offset >= from);
+    const beats = await Promise.all(records.map(async ({ offset, value }) => ({ ...((await this.#schemas.decode("workers", value as Buffer)) as WorkerHeartbeat), offset })));
+    return { beats, next: (beats.at(-1)?.offset ?? from - 1) + 1 };
+  }
+
+  /** The last heartbeat of a worker (of the only one, when none is named), once it satisfies a condition. */
+  heartbeat(what: string, condition: (beat: WorkerHeartbeat) => boolean, worker?: RoleProcess): Promise<WorkerHeartbeat & { offset: number }> {
+    return eventually(`a heartbeat says ${what}`, async () => {
+      const { beats } = await this.heartbeats();
+      const last = beats.filter((beat) => worker === undefined || beat.worker.includes(`-${worker.pid}-`)).at(-1);
+      return last !== undefined && condition(last) ? last : undefined;
+    });
+  }
+
+  async close(): Promise<void> {
+    for (const worker of this.workers) await worker.kill();
+    await this.control.close();
+    await this.producer.close();
+    await this.cluster.close();
+    await rm(this.artifacts, { recursive: true, force: true });
+  }
+}
