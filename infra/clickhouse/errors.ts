@@ -40,6 +40,8 @@ const RETRIABLE_CODES = new Set([
   "749", // TCP_CONNECTION_LIMIT_REACHED
   "762", // HTTP_CONNECTION_LIMIT_REACHED
   "999", // KEEPER_EXCEPTION
+  "1000", // POCO_EXCEPTION: trouble with the network or the disk that has no code of its own
+  "1001", // STD_EXCEPTION: the same
 ]);
 
 /** Node's codes for a certificate or a protocol that won't be better next time. */

@@ -68,6 +68,8 @@ interface Partition {
 
 /** Records handled between two turns of the event loop. */
 const SLICE = 2_048;
+/** How often it is said again that ClickHouse is away. */
+const REMIND_MS = 60_000;
 /** How long a revoked partition waits for its rows to be stored. */
 const CLOSE_PATIENCE_MS = 3_000;
 
@@ -76,6 +78,7 @@ export class SinkPipeline {
   readonly #tables = new Map<SinkTable, TableBlocks>();
   readonly #commits: OffsetCommits;
   readonly #abort = new AbortController();
+  #toldAwayAt = 0;
   readonly counts: SinkCounts = { rows: {}, blocks: 0, bytes: 0, refused: new Map(), clickhouseUp: true };
 
   constructor(deps: SinkDeps) {
@@ -170,8 +173,13 @@ export class SinkPipeline {
     if (!this.#abort.signal.aborted) this.#deps.fail(error);
   }
 
+  /** Logged when it happens and then now and then, with the latest cause. */
   #away(error: Error): void {
-    if (this.counts.clickhouseUp) this.#deps.log.warn({ err: error }, "ClickHouse is away, reading pauses until it is back");
+    const now = performance.now();
+    if (this.counts.clickhouseUp || now - this.#toldAwayAt > REMIND_MS) {
+      this.#deps.log.warn({ err: error }, "ClickHouse does not take rows, reading pauses until it does");
+      this.#toldAwayAt = now;
+    }
     this.counts.clickhouseUp = false;
   }
 

@@ -10,7 +10,9 @@ import type { AvroObject, AvroSchema } from "../../../schemas/avro-cursor.js";
 export function encodingOf(type: AvroSchema, named = new Map<string, AvroObject>(), open = new Set<AvroObject>()): string {
   if (Array.isArray(type)) return `(${type.map((branch) => encodingOf(branch, named, open)).join("|")})`;
   if (typeof type === "string") {
-    const definition = named.get(type);
+    // A full name whose namespace was inherited is found by its last part, and then under both.
+    const definition = named.get(type) ?? named.get(type.slice(type.lastIndexOf(".") + 1));
+    if (definition) named.set(type, definition);
     if (definition) return encodingOfNamed(definition, named, open);
     const primitive = PRIMITIVES.get(type);
     if (primitive === undefined) throw new TypeError(`not an Avro type: ${type}`);

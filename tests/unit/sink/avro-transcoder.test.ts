@@ -54,6 +54,14 @@ describe("AvroTranscoder", () => {
     expect(() => new AvroTranscoder(other, current)).toThrow(TypeError);
   });
 
+  it("finds types that are named where another field defined them, by short and by full name", () => {
+    for (const name of ["Decision", "fraudstream.Decision"]) {
+      const wrapped = { name: "first", type: { type: "record", name: "First", fields: [{ name: "decision", type: current.fields.find((field) => field.name === "decision")!.type }] } };
+      const fields = [wrapped, ...current.fields.map((field) => (field.name === "decision" ? { ...field, type: name } : field))];
+      expect(transcode({ ...current, fields }, { ...prediction, first: { decision: "approve" } } as Prediction)).toEqual(stored);
+    }
+  });
+
   it("takes a decision that it has never heard of", () => {
     const fields = current.fields.map((field) => (field.name === "decision" ? { ...field, type: { type: "enum", name: "Decision", symbols: ["hold", "approve"] } } : field));
     expect(transcode({ ...current, fields }, { ...prediction, decision: "hold" as never })).toEqual({ ...stored, decision: "hold" });
