@@ -7,10 +7,11 @@ import { EngineProcess } from "./engine-process.js";
 const START_MS = 60_000;
 const STOP_MS = 20_000;
 
-/** Whether the optional package `chdb` was installed (containers and unsupported systems are without it). */
+/** Whether the optional package `chdb` was installed with the library for this system (it is left out of containers). */
 export function canRunChdb(): boolean {
+  const library = `@chdb/lib-${process.platform}-${process.arch}${process.platform === "linux" ? "-gnu" : ""}`;
   try {
-    createRequire(import.meta.url).resolve("chdb");
+    createRequire(createRequire(import.meta.url).resolve("chdb")).resolve(library);
     return true;
   } catch {
     return false;

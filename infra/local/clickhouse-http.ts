@@ -1,21 +1,19 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { createWriteStream } from "node:fs";
-import { rm, statfs } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { join } from "node:path";
 import { PassThrough, type Readable, type Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { constants, createBrotliCompress, createBrotliDecompress, createGunzip, createGzip } from "node:zlib";
 import { messageOf } from "../../schemas/errors.js";
 import { ClickHouseException, quoteText, type ClickHouseEngine, type EngineRequest } from "./clickhouse-engine.js";
 import { dataInsert, shapeOf, type DataInsert } from "./clickhouse-statement.js";
+import { openSpool } from "./spool.js";
 
 /** The parts and bounds of the local ClickHouse server. */
 export interface ClickHouseHttpOptions {
   engine: ClickHouseEngine;
   timezone: string;
-  /** Where the rows of inserts wait; the first folder with room is taken, and the last without asking. */
+  /** Where the rows of inserts wait, as `openSpool` takes them. */
   spoolFolders: string[];
   /** Most bytes of a statement. */
   maxStatementBytes: number;
@@ -100,16 +98,15 @@ class Exchange {
 
   /** The rows are spooled to a file, which the engine then parses as it would what comes from the network. */
   async #insert(insert: DataInsert): Promise<void> {
-    const file = join(await this.#spoolFolder(), randomUUID());
+    const spool = openSpool(this.#options.spoolFolders, Number(this.#request.headers["content-length"] ?? 0));
     try {
-      const spool = createWriteStream(file, { mode: 0o600 });
-      spool.write(insert.inlineData);
-      await pipeline(this.#decoded(), spool);
-      const sql = `${insert.into} FROM INFILE ${quoteText(file)} COMPRESSION 'none' ${insert.settings} FORMAT ${insert.format}`;
+      spool.rows.write(insert.inlineData);
+      await pipeline(this.#decoded(), spool.rows);
+      const sql = `${insert.into} FROM INFILE ${quoteText(spool.path)} COMPRESSION 'none' ${insert.settings} FORMAT ${insert.format}`;
       const { rowsRead, bytesRead, elapsed } = await this.#options.engine.run(this.#engineRequest(sql, "TabSeparated"), this.#options.maxResultBytes);
       this.#begin(null, { read_rows: rowsRead, read_bytes: bytesRead, written_rows: rowsRead, written_bytes: bytesRead, elapsed_ns: elapsed }).end();
     } finally {
-      await rm(file, { force: true });
+      await spool.remove();
     }
   }
 
@@ -168,16 +165,6 @@ class Exchange {
       pieces.push(piece);
     }
     return Buffer.concat(pieces);
-  }
-
-  async #spoolFolder(): Promise<string> {
-    const { spoolFolders } = this.#options;
-    const wanted = 2 * Number(this.#request.headers["content-length"] ?? 0) + 256 * 2 ** 20;
-    for (const folder of spoolFolders.slice(0, -1)) {
-      const { bavail, bsize } = await statfs(folder);
-      if (bavail * bsize > wanted) return folder;
-    }
-    return spoolFolders[spoolFolders.length - 1];
   }
 
   /** Sends the head of a good answer. What is written to the stream it returns becomes the body. */

@@ -2,12 +2,10 @@
  * The local ClickHouse server, a process of its own: `node clickhouse-server.js DATA-PATH PORT`, started by clickhouse-chdb.ts.
  * It takes the first free port from PORT on, tells its parent `{port}`, and ends on SIGTERM or when its parent is gone.
  */
-import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, rmSync } from "node:fs";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { join, resolve } from "node:path";
 import { messageOf } from "../../schemas/errors.js";
 import { ClickHouseEngine } from "./clickhouse-engine.js";
 import { createClickHouseHttp } from "./clickhouse-http.js";
@@ -20,26 +18,33 @@ const GRACE_MS = 10_000;
 async function main(path: string, firstPort: number): Promise<void> {
   // In a terminal Ctrl-C reaches the whole process group; the one who started this server decides when it ends.
   process.on("SIGINT", () => undefined);
+  let end = (): void => process.exit(0);
+  process.on("SIGTERM", () => end());
+  process.on("disconnect", () => end());
+  // The parent may be gone already.
+  if (process.connected === false) end();
+
   mkdirSync(path, { recursive: true });
   const engine = await openEngine(path);
+  const spoolFolder = `${path}-spool`;
+  // The path's lock is ours now, so what is in the folder comes from a server that was killed.
+  rmSync(spoolFolder, { recursive: true, force: true });
+  mkdirSync(spoolFolder, { mode: 0o700 });
   const timezone = Buffer.from((await engine.run({ sql: "SELECT timezone()", format: "TabSeparatedRaw", database: null, settings: [] }, 1 << 20)).bytes).toString().trim();
-  const server = createClickHouseHttp({ engine, timezone, spoolFolders: spoolFolders(path), maxStatementBytes: 16 << 20, maxResultBytes: 256 << 20 });
+  const server = createClickHouseHttp({ engine, timezone, spoolFolders: ["/dev/shm", spoolFolder], maxStatementBytes: 16 << 20, maxResultBytes: 256 << 20 });
   const port = await listen(server, firstPort);
 
-  let ending = false;
-  const end = (): void => {
-    if (ending) return;
-    ending = true;
-    // Requests in hand are finished, idle connections closed; one that never ends does not hold up the end.
+  end = () => {
+    end = () => undefined;
+    // Requests in hand are finished; one that never ends does not hold up the end.
     setTimeout(() => process.exit(0), GRACE_MS).unref();
     server.close(() => {
       engine.close();
       process.exit(0);
     });
-    server.closeIdleConnections();
+    // A connection is idle only once its answer is sent.
+    setInterval(() => server.closeIdleConnections(), 50);
   };
-  process.on("SIGTERM", end);
-  process.on("disconnect", end);
   process.send?.({ port });
 }
 
@@ -53,22 +58,6 @@ async function openEngine(path: string): Promise<ClickHouseEngine> {
       await new Promise((resolve) => setTimeout(resolve, 250));
     }
   }
-}
-
-/** Emptied of what a killed server left; only the one that holds the path's lock comes here. */
-function spoolFolders(path: string): string[] {
-  const name = `fraudstream-${createHash("sha256").update(resolve(path)).digest("hex").slice(0, 16)}`;
-  return [join("/dev/shm", name), `${path}-spool`].filter((folder, index) => {
-    try {
-      rmSync(folder, { recursive: true, force: true });
-      mkdirSync(folder, { recursive: index > 0, mode: 0o700 });
-      return true;
-    } catch (error) {
-      // No file system in memory, or not ours to write in.
-      if (index === 0) return false;
-      throw error;
-    }
-  });
 }
 
 async function listen(server: Server, firstPort: number): Promise<number> {

@@ -27,7 +27,11 @@ function leave(code: number): never {
 process.on("SIGINT", () => undefined);
 process.on("SIGTERM", end);
 process.on("disconnect", end);
-engine.once("spawn", () => process.send?.({ enginePid: engine.pid }));
+// The parent may be gone already.
+if (process.connected === false) end();
+engine.once("spawn", () => {
+  if (process.connected) process.send?.({ enginePid: engine.pid });
+});
 engine.once("error", (error) => {
   process.stderr.write(`${command}: ${error.message}\n`);
   leave(127);

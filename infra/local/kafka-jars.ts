@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { mkdir, mkdtemp, readdir, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { FraudstreamError } from "../../schemas/errors.js";
 import { packageRoot } from "../package-root.js";
 
@@ -23,6 +23,7 @@ export async function fetchKafkaJars(cacheDir: string, progress: (line: string) 
   const folder = kafkaJars(cacheDir);
   if (existsSync(folder)) return folder;
   await mkdir(dirname(folder), { recursive: true });
+  await removeAbandoned(folder);
   const fresh = await mkdtemp(`${folder}.fetching-`);
   const startedAt = Date.now();
   const tell = async (): Promise<void> => {
@@ -43,6 +44,15 @@ export async function fetchKafkaJars(cacheDir: string, progress: (line: string) 
   }
   progress(`Apache Kafka ${KAFKA_VERSION} is in ${folder}`);
   return folder;
+}
+
+/** What fetches that were killed have left, once they are an hour old. */
+async function removeAbandoned(folder: string): Promise<void> {
+  const names = (await readdir(dirname(folder))).filter((name) => name.startsWith(`${basename(folder)}.fetching-`));
+  for (const path of names.map((name) => join(dirname(folder), name))) {
+    const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Date.now() }));
+    if (mtimeMs < Date.now() - 3_600_000) await rm(path, { recursive: true, force: true });
+  }
 }
 
 async function copyDependencies(into: string, signal?: AbortSignal): Promise<void> {

@@ -79,7 +79,7 @@ async function findStarters(config: Config): Promise<{ kafka: Starter | null; cl
         `There is no ${missing.join(" and no ")} to use. Three ways to mend that:`,
         "  1. Set KAFKA_BROKERS (host:port,…) and CLICKHOUSE_URL to servers that run already.",
         "  2. Start Docker: both then run in containers.",
-        "  3. Install Java 17 or later and Maven for Kafka; ClickHouse comes with npm ci, unless optional packages were left out.",
+        "  3. Install Java 17 or later and Maven for Kafka; ClickHouse comes with npm ci as the optional package chdb (Linux with glibc, macOS).",
       ].join("\n"),
     );
   }

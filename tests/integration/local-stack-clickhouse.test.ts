@@ -149,7 +149,7 @@ describe("ClickHouse over HTTP", () => {
   });
 
   it("reports an unknown setting, database, and rows that don't parse", async () => {
-    await expect(client.command({ query: "SELECT 1", clickhouse_settings: { no_such_setting: 1 } as ClickHouseSettings })).rejects.toMatchObject({ type: "UNKNOWN_SETTING" });
+    await expect(client.command({ query: "SELECT 1", clickhouse_settings: { no_such_setting: 1 } })).rejects.toMatchObject({ type: "UNKNOWN_SETTING" });
     const lost = connect({ database: "no_such_database" });
     await expect(lost.command({ query: "SELECT 1" })).rejects.toMatchObject({ type: "UNKNOWN_DATABASE" });
     await lost.close();
@@ -158,6 +158,22 @@ describe("ClickHouse over HTTP", () => {
     const half = client.exec({ query: `INSERT INTO ${name} FORMAT RowBinary`, values: Readable.from([Buffer.from([1, 0, 0, 0, 2])], { objectMode: false }) });
     await expect(half).rejects.toMatchObject({ type: "CANNOT_READ_ALL_DATA" });
     expect(await rows(`SELECT a FROM ${name}`)).toEqual([]);
+  });
+
+  it("stores nothing of an insert that its client calls off", async () => {
+    const name = await table("a UInt32", "ENGINE = MergeTree ORDER BY a");
+    for (let round = 0; round < 10; round += 1) {
+      const half = Readable.from(
+        (async function* () {
+          yield Buffer.alloc(400_000, 1);
+          await new Promise((_, reject) => setTimeout(() => reject(new Error("called off")), 50));
+        })(),
+        { objectMode: false },
+      );
+      await expect(client.exec({ query: `INSERT INTO ${name} FORMAT RowBinary`, values: half })).rejects.toThrow();
+      await client.insert({ table: name, values: [{ a: round }], format: "JSONEachRow" });
+    }
+    expect(await rows(`SELECT a FROM ${name} ORDER BY a`)).toEqual(Array.from({ length: 10 }, (_, a) => ({ a })));
   });
 
   it("fails a streamed result whose query fails on the way", async () => {
