@@ -12,8 +12,11 @@ export interface AvroObject {
   size?: number;
 }
 
-/** Bytes that end before the value does, or a length that makes no sense. */
+/** Bytes that end before the value does, or a length or depth that makes no sense. */
 export class AvroTruncated extends Error {}
+
+/** The weight of the tenth byte of a varint, the last that a long has; its first bit is the sign. */
+const LAST_SCALE = 2 ** 62;
 
 /**
  * Reads Avro's binary encoding (Avro 1.12 specification, "Binary Encoding") straight from a larger buffer. Reading past
@@ -23,6 +26,8 @@ export class AvroCursor {
   bytes: Buffer = Buffer.alloc(0);
   at = 0;
   end = 0;
+  /** Records that the value being read stands in. */
+  depth = 0;
   #view = new DataView(this.bytes.buffer);
 
   /** Points the cursor at the part of a buffer that holds one value. */
@@ -33,19 +38,20 @@ export class AvroCursor {
     }
     this.at = at;
     this.end = end;
+    this.depth = 0;
   }
 
-  /** A zigzag varint; exact up to 2^53. */
+  /** A zigzag varint; exact up to 2^53, of the right sign beyond. */
   long(): number {
     const { bytes } = this;
-    let byte = bytes[this.at++];
-    let value = byte & 0x7f;
-    for (let scale = 128; byte >= 0x80; scale *= 128) {
-      if (this.at >= this.end) throw new AvroTruncated("a number is cut off");
+    const first = bytes[this.at++];
+    let value = (first & 0x7f) >> 1;
+    for (let byte = first, scale = 64; byte >= 0x80; scale *= 128) {
+      if (this.at >= this.end || scale > LAST_SCALE) throw new AvroTruncated("a number is cut off or too long");
       byte = bytes[this.at++];
       value += (byte & 0x7f) * scale;
     }
-    return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
+    return (first & 1) === 0 ? value : -value - 1;
   }
 
   double(): number {
@@ -88,12 +94,22 @@ export class AvroCursor {
   }
 }
 
-const MAX_EMPTY_ITEMS = 1_000;
+/** Records that may stand in one another: a schema may contain itself, and the stack is finite. */
+const MAX_DEPTH = 500;
 
-type Skip = (cursor: AvroCursor) => void;
+export type Skip = (cursor: AvroCursor) => void;
 
-/** A function that steps over a value of a schema. `named` are the record, enum and fixed types seen so far. */
-export function compileSkip(schema: AvroSchema, named: Map<string, AvroObject> = new Map()): Skip {
+/** The named types of a schema: how to step over each, by its full name, and the namespace that a name without one is in. */
+export interface NamedTypes { readonly known: Map<string, Skip>; readonly namespace: string }
+
+const NO_BYTES: Skip = () => {};
+
+/**
+ * A function that steps over a value of a schema. The schema's own named types are added to `named`.
+ *
+ * @throws TypeError for a schema that is none
+ */
+export function compileSkip(schema: AvroSchema, named: NamedTypes = { known: new Map(), namespace: "" }): Skip {
   if (Array.isArray(schema)) {
     const branches = schema.map((branch) => compileSkip(branch, named));
     return (cursor) => {
@@ -102,18 +118,16 @@ export function compileSkip(schema: AvroSchema, named: Map<string, AvroObject> =
       branch(cursor);
     };
   }
-  const definition = typeof schema === "string" ? named.get(schema) : schema;
-  const type = definition === undefined ? schema : definition.type;
+  const definition: AvroObject = typeof schema === "string" ? { type: schema } : schema;
+  const { type } = definition;
   if (typeof type !== "string") return compileSkip(type, named);
   switch (type) {
     case "null":
-      return () => {};
+      return NO_BYTES;
     case "boolean":
       return (cursor) => cursor.skip(1);
     case "int":
     case "long":
-    case "enum":
-      remember(definition, named);
       return (cursor) => void cursor.long();
     case "float":
       return (cursor) => cursor.skip(4);
@@ -122,51 +136,70 @@ export function compileSkip(schema: AvroSchema, named: Map<string, AvroObject> =
     case "string":
     case "bytes":
       return (cursor) => cursor.skip(cursor.length());
+    case "enum":
+      return remember(definition, named, (cursor) => void cursor.long());
     case "fixed": {
-      remember(definition, named);
-      const size = definition?.size ?? 0;
-      return (cursor) => cursor.skip(size);
+      const size = definition.size ?? 0;
+      return remember(definition, named, size === 0 ? NO_BYTES : (cursor) => cursor.skip(size));
     }
     case "array":
-      return skipBlocks(compileSkip(definition?.items ?? "null", named));
+      return skipBlocks(compileSkip(definition.items ?? "null", named));
     case "map": {
-      const value = compileSkip(definition?.values ?? "null", named);
+      const value = compileSkip(definition.values ?? "null", named);
       return skipBlocks((cursor) => {
         cursor.skip(cursor.length());
         value(cursor);
       });
     }
-    case "record": {
-      remember(definition, named);
-      // A record may contain itself: its fields are compiled when they are first met.
-      let fields: Skip[] | null = null;
-      return (cursor) => {
-        fields ??= (definition?.fields ?? []).map((field) => compileSkip(field.type, named));
-        for (const field of fields) field(cursor);
-      };
+    case "record":
+    case "error":
+      return skipRecord(definition, named);
+    default: {
+      const known = named.known.get(qualified(type, named.namespace)) ?? named.known.get(type);
+      if (known === undefined) throw new TypeError(`unknown Avro type ${type}`);
+      return known;
     }
-    default:
-      throw new Error(`unknown Avro type ${type}`);
   }
+}
+
+function skipRecord(definition: AvroObject, named: NamedTypes): Skip {
+  const fields: Skip[] = [];
+  const skip = remember(definition, named, (cursor) => {
+    if (++cursor.depth > MAX_DEPTH) throw new AvroTruncated("records are nested too deeply");
+    for (const field of fields) field(cursor);
+    cursor.depth--;
+  });
+  const inside = { known: named.known, namespace: namespaceIn(definition, named.namespace) };
+  for (const field of definition.fields ?? []) fields.push(compileSkip(field.type, inside));
+  return fields.every((field) => field === NO_BYTES) ? remember(definition, named, NO_BYTES) : skip;
 }
 
 function skipBlocks(item: Skip): Skip {
   return (cursor) => {
     for (let count = cursor.long(); count !== 0; count = cursor.long()) {
       // A negative count is followed by the block's length in bytes.
-      if (count < 0) {
-        cursor.skip(cursor.length());
-        continue;
+      if (count < 0) cursor.skip(cursor.length());
+      else if (item !== NO_BYTES) {
+        // Every other item takes a byte at least: a larger count is nonsense, not work.
+        if (count > cursor.end - cursor.at) throw new AvroTruncated("a list is longer than the value");
+        for (let i = 0; i < count; i++) item(cursor);
       }
-      // An item takes a byte at least (but for nulls, of which nobody sends many): a larger count is nonsense, not work.
-      if (count > cursor.end - cursor.at + MAX_EMPTY_ITEMS) throw new AvroTruncated("a list is longer than the value");
-      for (let i = 0; i < count; i++) item(cursor);
     }
   };
 }
 
-function remember(definition: AvroObject | undefined, named: Map<string, AvroObject>): void {
-  if (definition?.name === undefined) return;
-  named.set(definition.name, definition);
-  if (definition.namespace !== undefined) named.set(`${definition.namespace}.${definition.name}`, definition);
+function remember(definition: AvroObject, named: NamedTypes, skip: Skip): Skip {
+  if (definition.name !== undefined) named.known.set(qualified(definition.name, definition.namespace ?? named.namespace), skip);
+  return skip;
+}
+
+/** The full name (Avro 1.12 specification, "Names"): one with a dot is full already. */
+function qualified(name: string, namespace: string): string {
+  return namespace === "" || name.includes(".") ? name : `${namespace}.${name}`;
+}
+
+/** The namespace of what a named type contains. */
+export function namespaceIn({ name = "", namespace }: AvroObject, enclosing: string): string {
+  const dot = name.lastIndexOf(".");
+  return dot >= 0 ? name.slice(0, dot) : (namespace ?? enclosing);
 }

@@ -1,7 +1,7 @@
 import avro from "avsc";
 import { RowBinaryWriter } from "../../../infra/clickhouse/row-binary.js";
 import { TIME_RANGE } from "../../../infra/clickhouse/tables.js";
-import { AvroCursor, AvroTruncated, compileSkip, type AvroObject, type AvroSchema } from "../../../schemas/avro-cursor.js";
+import { AvroCursor, AvroTruncated, compileSkip, namespaceIn, type AvroObject, type AvroSchema } from "../../../schemas/avro-cursor.js";
 import { encodingOf } from "./avro-types.js";
 import type { Refusal } from "./row-mapper.js";
 
@@ -73,7 +73,7 @@ export class AvroTranscoder {
     this.#length = new Int32Array(theirs.length);
     this.#steps = Uint8Array.from(theirs, (field) => stepOf(field.encoding));
     this.#sizes = Int32Array.from(theirs, (field) => FIXED_SIZES.get(field.encoding) ?? 0);
-    const named = new Map<string, AvroObject>();
+    const named = { known: new Map(), namespace: namespaceIn(writer as AvroObject, "") };
     this.#skips = theirs.map((field) => compileSkip(field.type, named));
 
     const indexOf = new Map(theirs.map((field, index) => [field.name, index]));
