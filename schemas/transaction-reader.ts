@@ -1,5 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import { AvroCursor, AvroTruncated, compileSkip, type AvroObject, type AvroSchema } from "./avro-cursor.js";
+import { AvroCursor, AvroTruncated, compileSkip, namespaceIn, type AvroObject, type AvroSchema, type NamedTypes } from "./avro-cursor.js";
 import { messageOf } from "./errors.js";
 import { parseJsonTransaction } from "./transaction-json.js";
 import { TransactionRejected } from "./transaction-rejected.js";
@@ -156,12 +156,14 @@ function checkId(name: string, bytes: Buffer, at: number, length: number): void 
 }
 
 const LETTERS = 26;
+/** Codes of ISO 4217 that Intl leaves out: funds, metals, units of account, tests. */
+const FURTHER_CURRENCIES = "BOV CHE CHW CLF COU MXV USN UYI UYW VED XAD XAG XAU XBA XBB XBC XBD XPD XPT XTS XUA XXX".split(" ");
 /** By the three letters' index: whether ISO 4217 has (or had) that code. */
 const CURRENCIES = knownCurrencies();
 
 function knownCurrencies(): Uint8Array {
   const known = new Uint8Array(LETTERS ** 3);
-  for (const code of [...Intl.supportedValuesOf("currency"), "XXX", "XTS"]) known[currencyIndex(code.charCodeAt(0), code.charCodeAt(1), code.charCodeAt(2))] = 1;
+  for (const code of [...Intl.supportedValuesOf("currency"), ...FURTHER_CURRENCIES]) known[currencyIndex(code.charCodeAt(0), code.charCodeAt(1), code.charCodeAt(2))] = 1;
   return known;
 }
 
@@ -181,13 +183,15 @@ function compile(schema: AvroSchema, target: AttributeTarget): Op[] {
   const names = new Set(schema.fields.map((field) => field.name));
   const missing = REQUIRED.filter((name) => !names.has(name));
   if (missing.length > 0) throw new TransactionRejected("schema_mismatch", `the writer's schema lacks ${missing.join(", ")}`);
-  const named = new Map<string, AvroObject>();
+  const named = { known: new Map(), namespace: namespaceIn(schema, "") };
+  // Every name is known from here on: a field may be of the record's own type.
+  compileSkip(schema, named);
   return mergeDoubles(schema.fields.map((field) => compileField(field.name, field.type, target, named)));
 }
 
 interface FieldOp { op: Op; /** The target's number of a plain double, which can be read in a run with its neighbours. */ double?: number }
 
-function compileField(name: string, type: AvroSchema, target: AttributeTarget, named: Map<string, AvroObject>): FieldOp {
+function compileField(name: string, type: AvroSchema, target: AttributeTarget, named: NamedTypes): FieldOp {
   switch (name) {
     case "transaction_id":
       return { op: textField(name, type, named, (f, at, length) => { f.transactionIdAt = at; f.transactionIdLength = length; }) };
@@ -199,12 +203,10 @@ function compileField(name: string, type: AvroSchema, target: AttributeTarget, n
       return { op: textField(name, type, named, (f, at, length) => { f.currencyAt = at; f.currencyLength = length; }) };
     case "amount":
       return { op: numberField(name, type, named, (f, value) => { f.amount = value; }) };
-    case "event_time": {
-      const micros = primitiveOf(type)?.logicalType === "timestamp-micros";
-      return { op: numberField(name, type, named, (f, value) => { f.eventTime = Math.floor(micros ? value / 1000 : value); }) };
-    }
+    case "event_time":
+      return { op: numberField(name, type, named, (f, value, logicalType) => { f.eventTime = Math.floor(logicalType === "timestamp-micros" ? value / 1000 : value); }) };
     case "attributes":
-      return { op: attributesMap(type, target, named) };
+      return { op: branched(type, (branch) => attributesMap(branch, target, named)) };
     default:
       return attributeField(name, type, target, named);
   }
@@ -231,7 +233,7 @@ function branched(type: AvroSchema, compileBranch: (branch: AvroSchema) => Op): 
 
 const NOTHING: Op = () => {};
 
-function textField(name: string, type: AvroSchema, named: Map<string, AvroObject>, set: (fields: TransactionFields, at: number, length: number) => void): Op {
+function textField(name: string, type: AvroSchema, named: NamedTypes, set: (fields: TransactionFields, at: number, length: number) => void): Op {
   return branched(type, (branch) => {
     const primitive = primitiveOf(branch)?.type;
     if (primitive === "null") return NOTHING;
@@ -244,17 +246,18 @@ function textField(name: string, type: AvroSchema, named: Map<string, AvroObject
   });
 }
 
-function numberField(name: string, type: AvroSchema, named: Map<string, AvroObject>, set: (fields: TransactionFields, value: number) => void): Op {
+function numberField(name: string, type: AvroSchema, named: NamedTypes, set: (fields: TransactionFields, value: number, logicalType?: string) => void): Op {
   return branched(type, (branch) => {
-    const primitive = primitiveOf(branch)?.type;
-    if (primitive === "null") return NOTHING;
-    if (primitive === undefined || !NUMERIC.has(primitive)) return wrongType(name, "a number", branch, named);
-    const read = numberReader(primitive);
-    return (cursor, fields) => set(fields, read(cursor));
+    const primitive = primitiveOf(branch);
+    if (primitive?.type === "null") return NOTHING;
+    if (primitive === null || !NUMERIC.has(primitive.type)) return wrongType(name, "a number", branch, named);
+    const read = numberReader(primitive.type);
+    const { logicalType } = primitive;
+    return (cursor, fields) => set(fields, read(cursor), logicalType);
   });
 }
 
-function wrongType(name: string, wanted: string, branch: AvroSchema, named: Map<string, AvroObject>): Op {
+function wrongType(name: string, wanted: string, branch: AvroSchema, named: NamedTypes): Op {
   compileSkip(branch, named);
   return () => {
     throw new TransactionRejected("schema_mismatch", `${name} is not ${wanted} in the writer's schema`);
@@ -268,7 +271,7 @@ function numberReader(primitive: string): (cursor: AvroCursor) => number {
 }
 
 /** A further top-level field: an attribute if it is a number, string or boolean, otherwise stepped over. */
-function attributeField(name: string, type: AvroSchema, target: AttributeTarget, named: Map<string, AvroObject>): FieldOp {
+function attributeField(name: string, type: AvroSchema, target: AttributeTarget, named: NamedTypes): FieldOp {
   const found = target.find(name);
   if (found < 0) {
     const skip = compileSkip(type, named);
@@ -278,7 +281,7 @@ function attributeField(name: string, type: AvroSchema, target: AttributeTarget,
   return primitiveOf(type)?.type === "double" ? { op, double: found } : { op };
 }
 
-function attributeBranch(branch: AvroSchema, found: number, named: Map<string, AvroObject>): Op {
+function attributeBranch(branch: AvroSchema, found: number, named: NamedTypes): Op {
   const primitive = primitiveOf(branch)?.type;
   if (primitive === "boolean") return (cursor, _fields, target) => target.boolean(found, cursor.boolean());
   if (primitive === "string") {
@@ -296,16 +299,17 @@ function attributeBranch(branch: AvroSchema, found: number, named: Map<string, A
   return (cursor) => skip(cursor);
 }
 
+const MAX_KNOWN_NAMES = 10_000;
+const MAX_KNOWN_NAME_LENGTH = 256;
+
 /** The `attributes` map: each value is of a primitive type or a union of them. */
-function attributesMap(type: AvroSchema, target: AttributeTarget, named: Map<string, AvroObject>): Op {
-  const map = Array.isArray(type) ? type.find((branch) => typeof branch === "object" && !Array.isArray(branch) && branch.type === "map") : type;
-  if (typeof map !== "object" || Array.isArray(map) || map.type !== "map" || map.values === undefined) {
-    return wrongType("attributes", "a map", type, named);
-  }
+function attributesMap(map: AvroSchema, target: AttributeTarget, named: NamedTypes): Op {
+  if (primitiveOf(map)?.type === "null") return NOTHING;
+  if (typeof map === "string" || Array.isArray(map) || map.type !== "map" || map.values === undefined) return wrongType("attributes", "a map", map, named);
   const values = map.values;
   const skip = compileSkip(values, named);
   const names = new Map<string, { found: number; op: Op }>();
-  const mapOp: Op = (cursor, fields) => {
+  return (cursor, fields) => {
     for (let count = cursor.long(); count !== 0; count = cursor.long()) {
       if (count < 0) {
         cursor.length();
@@ -318,14 +322,13 @@ function attributesMap(type: AvroSchema, target: AttributeTarget, named: Map<str
         if (known === undefined) {
           const found = target.find(name);
           known = { found, op: found < 0 ? (at) => skip(at) : branched(values, (branch) => attributeBranch(branch, found, named)) };
-          // Names come from producers: a bounded number of them is remembered.
-          if (names.size < 10_000) names.set(name, known);
+          // Names come from producers: a bounded number of them is remembered, none of them huge.
+          if (names.size < MAX_KNOWN_NAMES && name.length <= MAX_KNOWN_NAME_LENGTH) names.set(name, known);
         }
         known.op(cursor, fields, target);
       }
     }
   };
-  return Array.isArray(type) ? branched(type, (branch) => (branch === map ? mapOp : NOTHING)) : mapOp;
 }
 
 /** Runs of plain doubles become one op: a flat schema of a model's inputs is mostly that. */
