@@ -3,6 +3,7 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { UsageError } from "../schemas/errors.js";
 import { DEFAULT_RETENTION, type Retention } from "./clickhouse/tables.js";
+import { isNetwork } from "./download/addresses.js";
 
 /** How to reach a Kafka cluster. */
 export interface KafkaConfig {
@@ -17,6 +18,22 @@ export interface ClickHouseConfig {
   username: string;
   password: string;
   database: string;
+}
+
+/** What training jobs may fetch and read, and when a trainer counts as gone. */
+export interface TrainingConfig {
+  /** Whether links to private, loopback and other special addresses are followed: always, never, or to these networks (CIDR). */
+  allowPrivate: boolean | string[];
+  /** Most bytes of a file as it travels, and unpacked. */
+  maxBytes: number;
+  maxUnpackedBytes: number;
+  /** Most transactions of one data set. */
+  maxRows: number;
+  /** How long a download may bring nothing, and how long it may take, milliseconds. */
+  stallMs: number;
+  deadlineMs: number;
+  /** How long a trainer may give no sign before its job is taken over, milliseconds. */
+  silenceMs: number;
 }
 
 /** Every setting of every role. */
@@ -41,6 +58,7 @@ export interface Config {
   topicPartitions: number;
   host: string;
   port: number;
+  training: TrainingConfig;
   logLevel: "fatal" | "error" | "warn" | "info" | "debug" | "trace" | "silent";
 }
 
@@ -68,6 +86,7 @@ export function readConfig(env: Env = process.env): Config {
     topicPartitions: integer(env, "TOPIC_PARTITIONS", 4, 1, 10_000),
     host: text(env, "HOST") ?? "127.0.0.1",
     port: integer(env, "PORT", 3000, 0, 65_535),
+    training: trainingConfig(env),
     logLevel: oneOf(env, "LOG_LEVEL", "info", ["fatal", "error", "warn", "info", "debug", "trace", "silent"]),
   };
 }
@@ -109,6 +128,26 @@ function retention(env: Env): Retention {
     for (const table of meant) days[table] = Number(number);
   }
   return days;
+}
+
+function trainingConfig(env: Env): TrainingConfig {
+  return {
+    allowPrivate: allowedNetworks(env),
+    maxBytes: integer(env, "DATASETS_MAX_BYTES", 4 * 1024 ** 3, 1, Number.MAX_SAFE_INTEGER),
+    maxUnpackedBytes: integer(env, "DATASETS_MAX_UNPACKED_BYTES", 16 * 1024 ** 3, 1, Number.MAX_SAFE_INTEGER),
+    maxRows: integer(env, "DATASETS_MAX_ROWS", 10_000_000, 1, 1_000_000_000),
+    stallMs: integer(env, "DATASETS_STALL_SECONDS", 30, 1, 86_400) * 1000,
+    deadlineMs: integer(env, "DATASETS_DEADLINE_SECONDS", 7_200, 1, 1_000_000) * 1000,
+    silenceMs: integer(env, "TRAINER_SILENCE_SECONDS", 10, 2, 3_600) * 1000,
+  };
+}
+
+function allowedNetworks(env: Env): boolean | string[] {
+  const value = text(env, "DATASETS_ALLOW_PRIVATE") ?? "false";
+  if (value === "true" || value === "false") return value === "true";
+  const networks = value.split(",").map((network) => network.trim());
+  if (!networks.every(isNetwork)) throw bad("DATASETS_ALLOW_PRIVATE", value, "true, false, or networks such as 10.1.0.0/16,fd00::/8");
+  return networks;
 }
 
 /** An empty value counts as unset, as compose files and CI systems pass it. */
