@@ -127,6 +127,32 @@ export interface Transaction {
   attributes: Record<string, number | string | boolean>;
 }
 
+export type UserRole = "service" | "analyst" | "operator" | "admin";
+
+/** One user as of one change; the record's key is the id, and a record without a value removes the user. */
+export interface User {
+  id: string;
+  /** As it was chosen; two names that differ only in case are one. */
+  username: string;
+  email: string;
+  role: UserRole;
+  enabled: boolean;
+  /** argon2id, encoded; null: this user can't sign in with a password. */
+  password_hash: null | string;
+  /** Tokens of any other version are refused; a new password raises it. */
+  token_version: number;
+  created_at: number;
+  /** A user id, or system:start. */
+  created_by: string;
+  changed_at: number;
+  /** A user id, or system:start. */
+  changed_by: string;
+  /** Offset of the record that made this user, -1 in that record: of two users with one name, the lower claim wins. */
+  claim: number;
+  /** Offset of the user's last accepted record that the author knew; -1 in the first. Any other is refused. */
+  base: number;
+}
+
 export interface OwnedPartition {
   partition: number;
   /** Of the deployment that every later prediction of this partition carries, or a later one. */
@@ -556,6 +582,94 @@ export const transactionSchema = {
       },
       "default": {},
       "doc": "Whatever else a model may look at."
+    }
+  ]
+} as const;
+
+/** schemas/avro/user.avsc */
+export const userSchema = {
+  "type": "record",
+  "name": "User",
+  "namespace": "fraudstream",
+  "doc": "One user as of one change; the record's key is the id, and a record without a value removes the user.",
+  "fields": [
+    {
+      "name": "id",
+      "type": "string"
+    },
+    {
+      "name": "username",
+      "type": "string",
+      "doc": "As it was chosen; two names that differ only in case are one."
+    },
+    {
+      "name": "email",
+      "type": "string"
+    },
+    {
+      "name": "role",
+      "type": {
+        "type": "enum",
+        "name": "UserRole",
+        "symbols": [
+          "service",
+          "analyst",
+          "operator",
+          "admin"
+        ]
+      }
+    },
+    {
+      "name": "enabled",
+      "type": "boolean"
+    },
+    {
+      "name": "password_hash",
+      "type": [
+        "null",
+        "string"
+      ],
+      "default": null,
+      "doc": "argon2id, encoded; null: this user can't sign in with a password."
+    },
+    {
+      "name": "token_version",
+      "type": "int",
+      "doc": "Tokens of any other version are refused; a new password raises it."
+    },
+    {
+      "name": "created_at",
+      "type": {
+        "type": "long",
+        "logicalType": "timestamp-millis"
+      }
+    },
+    {
+      "name": "created_by",
+      "type": "string",
+      "doc": "A user id, or system:start."
+    },
+    {
+      "name": "changed_at",
+      "type": {
+        "type": "long",
+        "logicalType": "timestamp-millis"
+      }
+    },
+    {
+      "name": "changed_by",
+      "type": "string",
+      "doc": "A user id, or system:start."
+    },
+    {
+      "name": "claim",
+      "type": "long",
+      "doc": "Offset of the record that made this user, -1 in that record: of two users with one name, the lower claim wins."
+    },
+    {
+      "name": "base",
+      "type": "long",
+      "doc": "Offset of the user's last accepted record that the author knew; -1 in the first. Any other is refused."
     }
   ]
 } as const;

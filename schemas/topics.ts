@@ -51,8 +51,8 @@ export function topicsFor(prefix: string, partitions: number): Topics {
 
 /** The topic whose values have each of our schemas (shadow predictions share the predictions' one). */
 export function subjectTopics(topics: Topics): Record<SubjectName, string> {
-  const { transactions, predictions, labels, control, workers } = topics;
-  return { transactions: transactions.name, predictions: predictions.name, labels: labels.name, control: control.name, workers: workers.name };
+  const { transactions, predictions, labels, control, workers, users } = topics;
+  return { transactions: transactions.name, predictions: predictions.name, labels: labels.name, control: control.name, workers: workers.name, users: users.name };
 }
 
 /** Every topic of the system. */

@@ -1,6 +1,6 @@
 import type { AvroSchema } from "./avro-cursor.js";
 import {
-  controlEventSchema, labelSchema, predictionSchema, transactionSchema, workerHeartbeatSchema,
+  controlEventSchema, labelSchema, predictionSchema, transactionSchema, userSchema, workerHeartbeatSchema,
 } from "./generated.js";
 
 /**
@@ -13,6 +13,7 @@ export const FIXED_SCHEMAS: ReadonlyMap<number, { subject: SubjectName; schema: 
   [1_000_003, { subject: "labels", schema: schemaOf(labelSchema) }],
   [1_000_004, { subject: "control", schema: schemaOf(controlEventSchema) }],
   [1_000_005, { subject: "workers", schema: schemaOf(workerHeartbeatSchema) }],
+  [1_000_006, { subject: "users", schema: schemaOf(userSchema) }],
 ]);
 
 /** A schema as the readers take it: what was written as a constant is not changed by them. */
@@ -20,7 +21,7 @@ function schemaOf(constant: object): AvroSchema {
   return constant as AvroSchema;
 }
 
-export type SubjectName = "transactions" | "predictions" | "labels" | "control" | "workers";
+export type SubjectName = "transactions" | "predictions" | "labels" | "control" | "workers" | "users";
 
 export const WIRE_HEAD_BYTES = 5;
 const MAGIC = 0;

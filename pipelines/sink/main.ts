@@ -6,7 +6,7 @@ import { Schemas } from "../../infra/kafka/schemas.js";
 import { runRole } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger } from "../../infra/logging.js";
 import { UsageError } from "../../schemas/errors.js";
-import { topicsFor } from "../../schemas/topics.js";
+import { subjectTopics, topicsFor } from "../../schemas/topics.js";
 import { prepareClickHouse, startSink } from "./sink.js";
 
 /** The role `sink`: from Kafka to ClickHouse. */
@@ -27,12 +27,8 @@ await runRole(log, async (lifecycle) => {
   lifecycle.add("kafka", () => cluster.close());
   await ensureTopics(kafka, Object.values(topics));
   const schemas = new Schemas(config);
-  await schemas.register(topicNames(topics));
+  await schemas.register(subjectTopics(topics));
 
   await startSink(lifecycle, { kafka, cluster, clickhouse, schemas, topics, group: `${config.topicPrefix}sink`, log });
   log.info("storing in ClickHouse");
 });
-
-function topicNames({ transactions, predictions, labels, control, workers }: ReturnType<typeof topicsFor>): Parameters<Schemas["register"]>[0] {
-  return { transactions: transactions.name, predictions: predictions.name, labels: labels.name, control: control.name, workers: workers.name };
-}
