@@ -88,11 +88,12 @@ export async function saveArtifact(artifactsDir: string, manifest: Manifest, onn
  * Stores a model under the next version of its name, whatever version its manifest names: another process that takes
  * the version first only means the one after.
  *
+ * @param above a version that was given before, whether its folder is still there or not
  * @throws as `saveArtifact`, but for `artifact_exists`
  */
-export async function saveNextVersion(artifactsDir: string, name: string, built: { manifest: Manifest; onnx: Uint8Array }): Promise<Artifact> {
+export async function saveNextVersion(artifactsDir: string, name: string, built: { manifest: Manifest; onnx: Uint8Array }, above = 0): Promise<Artifact> {
   for (;;) {
-    const model = `${name}@${await nextVersion(artifactsDir, name)}`;
+    const model = `${name}@${Math.max(await nextVersion(artifactsDir, name), above + 1)}`;
     try {
       return await saveArtifact(artifactsDir, { ...built.manifest, model }, built.onnx);
     } catch (error) {

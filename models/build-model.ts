@@ -1,7 +1,7 @@
 import { FraudstreamError } from "../schemas/errors.js";
 import { sha256 } from "./artifacts.js";
 import type { Dataset } from "./datasets/dataset.js";
-import { splitDataset, type SplitOptions } from "./datasets/split.js";
+import { splitDataset, type Split, type SplitOptions } from "./datasets/split.js";
 import { alertMetrics, evaluate, type AlertMetrics } from "./evaluation/metrics.js";
 import { rank } from "./evaluation/ranking.js";
 import { checkThresholdOptions, chooseThresholds, type ThresholdOptions } from "./evaluation/thresholds.js";
@@ -37,6 +37,8 @@ export interface BuiltModel {
   onnx: Uint8Array;
   /** What the decline threshold does, beside the manifest's metrics at the review threshold. */
   atDecline: { validation: AlertMetrics; test: AlertMetrics | null };
+  /** Which rows were for what. */
+  split: Split;
   /** How the rows were split, for people. */
   notes: string[];
 }
@@ -97,6 +99,7 @@ export async function buildModel(dataset: Dataset, options: BuildOptions, { onPr
       frauds: train.labels.reduce((sum, label) => sum + label, 0),
       from: dataset.eventTime[split.train[0]],
       to: dataset.eventTime[split.train[split.train.length - 1]],
+      seen_until: Math.max(...[split.train, split.validation].map((rows) => dataset.eventTime[rows[rows.length - 1]])),
       params: trained.params,
       seconds: Math.round(trained.seconds * 1000) / 1000,
     },
@@ -109,7 +112,7 @@ export async function buildModel(dataset: Dataset, options: BuildOptions, { onPr
     test: test === null || testScores === null ? null : alertMetrics(test.labels, testScores, thresholds.decline),
   };
   enter("done", 100);
-  return { manifest, onnx, atDecline, notes: split.notes };
+  return { manifest, onnx, atDecline, split, notes: split.notes };
 }
 
 /**

@@ -39,6 +39,8 @@ export const Manifest = Type.Object({
     /** First and last event time of the training rows, epoch milliseconds. */
     from: Type.Number(),
     to: Type.Number(),
+    /** Last event time of any row that the model was made with, those that chose its thresholds included; `to` where it isn't told. */
+    seen_until: Type.Optional(Type.Number()),
     params: Type.Record(Type.String(), Type.Union([Type.Number(), Type.String(), Type.Boolean()])),
     seconds: Type.Number(),
   }),

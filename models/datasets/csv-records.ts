@@ -10,9 +10,18 @@ import { quoted } from "./values.js";
 /** A longer record means that a quote was never closed, or that it is no CSV. */
 const MAX_RECORD_BYTES = 1_000_000;
 
+/** A gzip file that unpacks to more than this many times its size, beyond what tables of zeros do, was made to do harm. */
+const MOST_UNPACKED = { ratio: 200, from: 64 * 1024 * 1024 };
+/** Of files that are limited: each column costs memory before it has a value. */
+const MOST_COLUMNS = 2_000;
+
+/** Bounds of a file that comes from somebody else. */
+export interface CsvLimits { /** Unpacked. */ bytes: number; rows: number }
+
 export interface ReadOptions {
-  /** 0 to 100, by bytes of the file. */
-  onProgress?: (percent: number) => void;
+  /** 0 to 100, by bytes of the file, and the records so far. */
+  onProgress?: (percent: number, records: number) => void;
+  limits?: CsvLimits;
   signal?: AbortSignal;
 }
 
@@ -27,22 +36,29 @@ export interface RecordSink {
  * @param start gets the trimmed names of line 1 and returns what takes the records: their cells, as many as the header
  * has, and the line they end on. What either throws ends the reading
  * @returns what `start` returned
- * @throws UsageError `file_not_found`, `file_unreadable`, `csv_empty`, `not_csv`, `csv_ragged_line`, `csv_bad_quote`, `csv_truncated`; each names the file
+ * @throws UsageError `file_not_found`, `file_unreadable`, `csv_empty`, `not_csv`, `csv_ragged_line`, `csv_bad_quote`, `csv_truncated`,
+ * and by `limits` `csv_too_large`, `csv_bomb`, `csv_too_many_rows`, `csv_too_many_columns`; each names the file
  */
 export async function readRecords<T extends RecordSink>(file: string, start: (header: string[]) => T, options: ReadOptions = {}): Promise<T> {
+  const { limits } = options;
   const { size, gzip } = await inspect(file);
   const read: { header: string[] | null; sink: T | null; records: number } = { header: null, sink: null, records: 0 };
   const parser = new RecordParser((cells, line) => {
     if (read.sink === null) {
       read.header = checkedHeader(file, cells);
+      if (limits !== undefined && cells.length > MOST_COLUMNS) throw new UsageError("csv_too_many_columns", `${file} line 1: ${cells.length} columns; ${MOST_COLUMNS} are the most`);
       read.sink = start(read.header);
       return;
     }
     read.records += 1;
+    if (limits !== undefined && read.records > limits.rows) throw new UsageError("csv_too_many_rows", `${file} line ${line}: more than ${limits.rows} rows, the most that are taken`);
     read.sink.add(cells, line);
   });
   const source = createReadStream(file, { highWaterMark: 256 * 1024 });
-  const checked = (chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer> => refuseBinary(file, chunks, () => options.onProgress?.((100 * source.bytesRead) / size));
+  const checked = (chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer> => refuseBinary(file, chunks, (unpacked) => {
+    if (limits !== undefined) refuseBomb(file, unpacked, source.bytesRead, limits);
+    options.onProgress?.((100 * source.bytesRead) / size, read.records);
+  });
   const nowhere = new Writable({ objectMode: true, write: (_chunk, _encoding, done) => done() });
   const signal = options.signal === undefined ? {} : { signal: options.signal };
   try {
@@ -113,14 +129,22 @@ async function inspect(file: string): Promise<{ size: number; gzip: boolean }> {
 }
 
 /** Text has no zero bytes, unless it is UTF-16, which then begins with a mark. */
-async function* refuseBinary(file: string, chunks: AsyncIterable<Buffer>, onChunk: () => void): AsyncGenerator<Buffer> {
+async function* refuseBinary(file: string, chunks: AsyncIterable<Buffer>, onChunk: (bytes: number) => void): AsyncGenerator<Buffer> {
   let first = true;
+  let bytes = 0;
   for await (const chunk of chunks) {
     if (first && chunk.includes(0) && !(chunk[0] === 0xff && chunk[1] === 0xfe)) throw notCsv(file);
     first = false;
+    bytes += chunk.length;
     yield chunk;
-    onChunk();
+    onChunk(bytes);
   }
+}
+
+function refuseBomb(file: string, unpacked: number, packed: number, { bytes }: CsvLimits): void {
+  if (unpacked > bytes) throw new UsageError("csv_too_large", `${file} holds more than ${bytes} bytes unpacked, the most that are taken`);
+  const { ratio, from } = MOST_UNPACKED;
+  if (unpacked > from && unpacked > ratio * packed) throw new UsageError("csv_bomb", `${file} unpacks to more than ${ratio} times its size: it is taken for a compression bomb`);
 }
 
 function checkedHeader(file: string, cells: string[]): string[] {

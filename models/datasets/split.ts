@@ -38,6 +38,8 @@ export function sliceDataset(dataset: Dataset, { start, end }: RowRange): Datase
 export interface SplitOptions {
   /** Share of the rows, the latest, to test on; 0: no test part. @default 0.3 */
   testFraction?: number;
+  /** Event times, epoch milliseconds, to test on instead: from `from` up to, not including, `to`. Later rows are left out. */
+  test?: { from: number; to: number };
   /** Share of the remaining rows, the latest, for choosing thresholds and the number of trees. @default 0.2 */
   validationFraction?: number;
   /** Of the shuffle where a cut by time won't do. @default 1 */
@@ -57,11 +59,13 @@ export interface Split {
  * Cuts by time: the latest rows are the test part, the latest of the rest the validation part. Where that would leave a
  * side without one class, the cut is stratified instead (the same share of each class, drawn by seed), and a note says so.
  *
- * @throws UsageError `too_few_rows` where a class has fewer rows than there are parts
+ * @throws UsageError `too_few_rows` where a class has fewer rows than there are parts, `bad_test_range` where the range to
+ * test on, or what comes before it, lacks a class
  */
-export function splitDataset(dataset: Pick<Dataset, "length" | "label">, options: SplitOptions = {}): Split {
+export function splitDataset(dataset: Pick<Dataset, "length" | "label" | "eventTime">, options: SplitOptions = {}): Split {
   const { testFraction = 0.3, validationFraction = 0.2, seed = 1 } = options;
   const { label } = dataset;
+  if (options.test !== undefined) return splitAt(dataset, options.test, { validationFraction, seed });
   const parts = testFraction > 0 ? 3 : 2;
   const all = Uint32Array.from({ length: dataset.length }, (_, row) => row);
   for (const [value, name] of [[1, "frauds"], [0, "genuine transactions"]] as const) {
@@ -72,6 +76,25 @@ export function splitDataset(dataset: Pick<Dataset, "length" | "label">, options
   const [rest, test] = testFraction > 0 ? cut(label, all, { name: "test", fraction: testFraction, seed, least: 2 }, notes) : [all, new Uint32Array(0)];
   const [train, validation] = cut(label, rest, { name: "validation", fraction: validationFraction, seed: seed + 1, least: 1 }, notes);
   return { train, validation, test, notes };
+}
+
+/** Tests on a range of event time, trains on what comes before it. */
+function splitAt({ length, label, eventTime }: Pick<Dataset, "length" | "label" | "eventTime">, range: { from: number; to: number }, { validationFraction, seed }: { validationFraction: number; seed: number }): Split {
+  const rest = rowsWhere(length, (row) => eventTime[row] < range.from);
+  const test = rowsWhere(length, (row) => eventTime[row] >= range.from && eventTime[row] < range.to);
+  const [from, to] = [range.from, range.to].map((time) => new Date(time).toISOString());
+  for (const [rows, where, least] of [[rest, `before ${from}`, 2], [test, `from ${from} to ${to}`, 1]] as const) {
+    const frauds = countOf(label, rows, 1);
+    if (frauds >= least && rows.length - frauds >= least) continue;
+    throw new UsageError("bad_test_range", `there are ${frauds} frauds and ${rows.length - frauds} genuine transactions ${where}; ${least} of each are needed at least`);
+  }
+  const notes = [`test part: ${from} to ${to}; ${length - rest.length - test.length} later rows are left out`];
+  const [train, validation] = cut(label, rest, { name: "validation", fraction: validationFraction, seed: seed + 1, least: 1 }, notes);
+  return { train, validation, test, notes };
+}
+
+function rowsWhere(length: number, holds: (row: number) => boolean): Uint32Array {
+  return Uint32Array.from({ length }, (_, row) => row).filter(holds);
 }
 
 interface Cut {
