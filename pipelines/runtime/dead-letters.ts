@@ -24,11 +24,17 @@ export function replyToOf(records: FetchedRecords, record: number): Buffer | nul
   return null;
 }
 
-/**
- * Appends a dead letter: the untouched key and bytes of the source, its coordinates and the cause in the headers. Of a
- * value or a key that is larger than dead letters may be, its length and sha256 instead.
- */
+/** Appends the dead letter of a record to an output. */
 export function appendDeadLetter(records: FetchedRecords, record: number, cause: Cause, output: PartitionOutput): void {
+  const { key, value, headers } = deadLetterOf(records, record, cause);
+  output.append(key, value, headers);
+}
+
+/**
+ * A dead letter: the untouched key and bytes of the source, its coordinates and the cause in the headers. Of a value or a
+ * key that is larger than dead letters may be, its length and sha256 instead.
+ */
+export function deadLetterOf(records: FetchedRecords, record: number, cause: Cause): { key: Buffer | null; value: Buffer | null; headers: Buffer } {
   const { bytes, keyAt, keyLength, valueAt, valueLength } = records;
   const key = keyLength[record] < 0 ? null : bytes.subarray(keyAt[record], keyAt[record] + keyLength[record]);
   const value = valueLength[record] < 0 ? null : bytes.subarray(valueAt[record], valueAt[record] + valueLength[record]);
@@ -47,7 +53,7 @@ export function appendDeadLetter(records: FetchedRecords, record: number, cause:
   if (tooLarge) headers.push(["length", String(value.length)], ["sha256", sha256(value)]);
   const keyTooLarge = key !== null && key.length > MAX_KEY_BYTES;
   if (keyTooLarge) headers.push(["key-length", String(key.length)], ["key-sha256", sha256(key)]);
-  output.append(keyTooLarge ? null : key, tooLarge ? null : value, encodeHeaders(headers));
+  return { key: keyTooLarge ? null : key, value: tooLarge ? null : value, headers: encodeHeaders(headers) };
 }
 
 function sha256(bytes: Uint8Array): string {

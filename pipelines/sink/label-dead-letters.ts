@@ -1,11 +1,10 @@
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
-import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
-import { type FetchedRecords, readHeaders } from "../../infra/kafka/records.js";
+import type { FetchedRecords } from "../../infra/kafka/records.js";
+import { deadLetterOf } from "../runtime/dead-letters.js";
 import type { Refusal } from "./rows/row-mapper.js";
 
 const STEP = "store-labels";
-const MOST_REPLY_TO_BYTES = 256;
 
 /** Sends labels that can't be stored to the dead letters: their bytes untouched, the cause in headers. */
 export class LabelDeadLetters {
@@ -20,17 +19,11 @@ export class LabelDeadLetters {
 
   /** Returns when Kafka has it. @throws KafkaError */
   async send(records: FetchedRecords, index: number, { code, reason }: Refusal): Promise<void> {
-    const replyTo = readHeaders(records, index).find(([name, value]) => name === "reply-to" && value !== null && value.length <= MOST_REPLY_TO_BYTES)?.[1];
-    const headers = encodeHeaders([
-      ["code", code], ["reason", reason], ["step", STEP], ["topic", records.topic], ["partition", String(records.partition)], ["offset", String(records.offset[index])], ["attempt", "1"],
-      ...(replyTo ? [["reply-to", replyTo] as const] : []),
-    ]);
-    const key = part(records.bytes, records.keyAt[index], records.keyLength[index]);
-    const value = part(records.bytes, records.valueAt[index], records.valueLength[index]);
+    const letter = deadLetterOf(records, index, { code, reason, step: STEP });
     this.#producer ??= BatchProducer.open(this.#cluster);
     try {
       const producer = await this.#producer;
-      await producer.publish(this.#topic, [{ key, value, headers }]);
+      await producer.publish(this.#topic, [letter]);
     } catch (error) {
       // What became of its last batch is unknown: the next one starts with a new producer.
       await this.close();
@@ -43,8 +36,4 @@ export class LabelDeadLetters {
     this.#producer = null;
     await producer?.then((opened) => opened.close()).catch(() => {});
   }
-}
-
-function part(bytes: Buffer, at: number, length: number): Buffer | null {
-  return length < 0 ? null : bytes.subarray(at, at + length);
 }
