@@ -1,16 +1,20 @@
 import type { Connection } from "@platformatic/kafka";
 import type { BrokerAddress, KafkaCluster } from "./cluster.js";
+import { KafkaError } from "./errors.js";
 
 /** One producer's own connections, one a broker, opened when first needed and again when one is gone. */
 export class ConnectionsByBroker {
   readonly #cluster: KafkaCluster;
   readonly #open = new Map<string, { opening: Promise<Connection>; opened: Connection | null }>();
+  #closed = false;
 
   constructor(cluster: KafkaCluster) {
     this.#cluster = cluster;
   }
 
   to(address: BrokerAddress): Promise<Connection> {
+    // What was under way when its owner closed must not open a connection that nobody closes: it would keep the process alive.
+    if (this.#closed) return Promise.reject(new KafkaError("CLOSED", "the producer is closed", { retriable: false }));
     const key = addressKey(address);
     const entry = this.#open.get(key);
     if (entry !== undefined && (entry.opened === null || entry.opened.isConnected())) return entry.opening;
@@ -31,6 +35,7 @@ export class ConnectionsByBroker {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     const entries = [...this.#open.values()];
     this.#open.clear();
     await Promise.all(entries.map(({ opening }) => opening.then((connection) => connection.close(), () => {})));

@@ -121,6 +121,8 @@ export class PartitionReader {
     this.#leaderMoved = false;
     const connection = await this.#cluster.open(address);
     this.#connection = connection;
+    // Closed in the meantime: the caller gives up, and nobody else would close it.
+    if (this.#closed) await this.#drop();
     return connection;
   }
 
