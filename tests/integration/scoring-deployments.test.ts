@@ -1,0 +1,230 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, it, onTestFinished } from "vitest";
+import type { OutgoingRecord } from "../../infra/kafka/batch-producer.js";
+import { committedOffset } from "../../infra/kafka/group-membership.js";
+import { PartitionReader } from "../../infra/kafka/partition-reader.js";
+import type { Manifest } from "../../models/manifest.js";
+import type { Transaction, WorkerHeartbeat } from "../../schemas/generated.js";
+import { kafkaConfig, uniquePrefix } from "../support/engines.js";
+import { alwaysNan, amountFeature, logistic, lookup, manifestOf, nanForRefunds, numberFeature, sigmoidOf, unbounded, weighted, writeArtifact } from "../support/models.js";
+import { transaction, transactionRecord } from "../support/transactions.js";
+import { TestSystem } from "../support/workers-system.js";
+
+async function openSystem(partitions = 1): Promise<TestSystem> {
+  const system = await TestSystem.open({ kafka: kafkaConfig(), prefix: uniquePrefix(), partitions });
+  onTestFinished(() => system.close());
+  return system;
+}
+
+let ids = 0;
+/** Transactions of these amounts, each with a new id. */
+const amounts = (list: number[], changed: Partial<Transaction> = {}): OutgoingRecord[] => list.map((amount) => transactionRecord(transaction((ids += 1), { amount, ...changed })));
+
+const at = (epoch: number) => (beat: WorkerHeartbeat): boolean => beat.partitions.length > 0 && beat.partitions.every((owned) => owned.epoch === epoch);
+const says = (problem: RegExp) => (beat: WorkerHeartbeat): boolean => beat.problems.some((text) => problem.test(text));
+
+it("scores with a champion and two shadows, and drops a shadow that fails until the next epoch", async () => {
+  const system = await openSystem();
+  await system.register("champion@1", logistic());
+  await system.register("steady@2", weighted([numberFeature("risk", 0), amountFeature], [1, 0]));
+  await system.register("shaky@3", nanForRefunds());
+  const first = await system.deploy({ model: "champion@1", review: 0.6, decline: 0.7 }, ["steady@2", { model: "shaky@3", review: 0, decline: 0.125 }]);
+  system.startWorker();
+  await system.publishTo(0, amounts([0, 10], { attributes: { risk: 2 } }));
+  await system.consumed();
+  const champions = (await system.predictions()).map(({ prediction }) => prediction);
+  const shadows = async (): Promise<{ model: string; epoch: number; source_offset: number; score: number }[]> => (await system.predictions(system.topics.shadowPredictions)).map(({ prediction }) => prediction);
+  expect(champions.map(({ model, score, features, epoch }) => [model, score.toFixed(4), features, epoch])).toEqual([["champion@1", sigmoidOf(0).toFixed(4), [0], first], ["champion@1", sigmoidOf(10).toFixed(4), [10], first]]);
+  expect(await shadows()).toMatchObject([
+    { model: "steady@2", source_offset: 0, features: [2, 0], decision: "review" }, { model: "steady@2", source_offset: 1, features: [2, 10] },
+    { model: "shaky@3", source_offset: 0, score: 0, decision: "review" }, { model: "shaky@3", source_offset: 1, decision: "decline" },
+  ]);
+
+  await system.publishTo(0, amounts([5, -5, 5]));
+  await system.heartbeat("that the shadow is dropped", says(/^shadow shaky@3 of epoch \d+ is dropped: .*NaN/));
+  await system.publishTo(0, amounts([5]));
+  await system.consumed();
+  expect((await shadows()).slice(4).map(({ model, source_offset }) => [model, source_offset])).toEqual([2, 3, 4, 5].map((offset) => ["steady@2", offset]));
+  expect(await system.predictions()).toHaveLength(6);
+
+  const second = await system.deploy("champion@1", ["shaky@3"]);
+  await system.heartbeat("that the newer epoch is in force without problems", (beat) => at(second)(beat) && beat.problems.length === 0);
+  await system.publishTo(0, amounts([5]));
+  await system.consumed();
+  expect((await shadows()).slice(8)).toMatchObject([{ model: "shaky@3", source_offset: 6, epoch: second }]);
+  expect(await system.deadLetters()).toEqual([]);
+});
+
+it("dead-letters the records that the champion fails on, and decides by thresholds exactly", async () => {
+  const system = await openSystem();
+  for (const [id, model] of [["nan@1", nanForRefunds()], ["lookup@1", lookup([0.25, 0.75])], ["unbounded@1", unbounded()]] as const) await system.register(id, model);
+  const deployed = async (model: string, review: number, decline: number): Promise<void> => {
+    const epoch = await system.deploy({ model, review, decline });
+    await system.heartbeat(`that ${model} is in force`, at(epoch));
+  };
+  await system.deploy("nan@1");
+  system.startWorker();
+  await system.publishTo(0, amounts([4, -4, 4, -1, 4]));
+  await system.consumed();
+  await deployed("lookup@1", 0.25, 0.75);
+  await system.publishTo(0, amounts([0, 199, 200, 10, 1_000]));
+  await system.consumed();
+  await deployed("lookup@1", 0.250001, 0.750001);
+  await system.publishTo(0, amounts([0, 100]));
+  await system.consumed();
+  await deployed("unbounded@1", 0, 1);
+  await system.publishTo(0, amounts([100, 101, 0, -1, -0]));
+  await system.consumed();
+  const scored = (await system.predictions()).map(({ prediction: { model, source_offset, score, decision } }) => [model, source_offset, Number(score.toFixed(3)), decision]);
+  expect(scored).toEqual([
+    ["nan@1", 0, 0.2, "approve"], ["nan@1", 2, 0.2, "approve"], ["nan@1", 4, 0.2, "approve"],
+    ["lookup@1", 5, 0.25, "review"], ["lookup@1", 6, 0.75, "decline"], ["lookup@1", 8, 0.25, "review"],
+    ["lookup@1", 10, 0.25, "approve"], ["lookup@1", 11, 0.75, "review"],
+    ["unbounded@1", 12, 1, "decline"], ["unbounded@1", 14, 0, "review"], ["unbounded@1", 16, 0, "review"],
+  ]);
+  const letters = (await system.deadLetters()).map(({ headers }) => [Number(headers["offset"]), headers["step"], headers["code"]]);
+  expect(letters).toEqual([[1, "score", "no_score"], [3, "score", "no_score"], [7, "score", "model_failed"], [9, "score", "model_failed"], [13, "score", "no_score"], [15, "score", "no_score"]]);
+
+  // A single record says little of a model that still scores: it is the record's fault.
+  await system.publishTo(0, amounts([-1]));
+  await system.consumed();
+  expect((await system.deadLetters()).at(-1)?.headers).toMatchObject({ offset: "17", code: "no_score" });
+});
+
+it("stops when the champion fails on every record, and nothing of that batch is lost", async () => {
+  const system = await openSystem();
+  await system.register("broken@1", alwaysNan());
+  await system.register("fine@1", logistic());
+  await system.deploy("broken@1");
+  await system.publishTo(0, amounts([1, 2, 3]));
+  const worker = system.startWorker();
+  expect(await worker.ended).toEqual({ code: 1, signal: null });
+  expect(worker.tail()).toMatch(/the champion fails on every transaction: broken@1 gave NaN/);
+  expect([await system.predictions(), await system.deadLetters()]).toEqual([[], []]);
+  system.workers.splice(0);
+  await system.deploy("fine@1");
+  system.startWorker();
+  await system.consumed();
+  expect((await system.predictions()).map(({ prediction }) => prediction.amount)).toEqual([1, 2, 3]);
+});
+
+it("refuses a deployment that it can't load, says why, and goes on with the old one", async () => {
+  const system = await openSystem();
+  await system.register("good@1", logistic());
+  const broken = async (id: string, change: (manifest: Manifest) => Manifest, onnx: Uint8Array | null = logistic().onnx): Promise<void> => system.registerFiles(id, await writeArtifact(system.artifacts, change(manifestOf(id, logistic())), onnx));
+  await broken("other-file@1", (manifest) => manifest, nanForRefunds().onnx);
+  await broken("no-file@1", (manifest) => manifest, null);
+  await broken("two-features@1", (manifest) => manifestOf(manifest.model, { features: [amountFeature, numberFeature("risk")], onnx: logistic().onnx }));
+  await broken("hash@1", (manifest) => ({ ...manifest, feature_hash: "0".repeat(64) }));
+  await broken("feature@1", (manifest) => ({ ...manifest, features: [{ ...amountFeature, source: { kind: "phase-of-moon" } as never }] }));
+  await broken("output@1", (manifest) => ({ ...manifest, output: "nothing" }));
+  await broken("garbage@1", (manifest) => manifestOf(manifest.model, { features: [amountFeature], onnx: Buffer.from("no model") }), Buffer.from("no model"));
+  await system.registerFiles("other-manifest@1", "0".repeat(64));
+  await writeArtifact(system.artifacts, manifestOf("other-manifest@1", logistic()), logistic().onnx);
+  const good = await system.deploy("good@1");
+  const worker = system.startWorker();
+  await system.heartbeat("that the good one is in force", at(good));
+  const refused: [id: string, reason: RegExp][] = [
+    ["other-file@1", /model\.onnx has sha256/], ["no-file@1", /there is no .*model\.onnx/], ["two-features@1", /inputs are float32 \[N, 1\]|expected float32 \[N, 2\]/], ["hash@1", /features have hash/],
+    ["feature@1", /manifest is wrong at \/features\/0/], ["output@1", /outputs are/], ["garbage@1", /not a model/], ["other-manifest@1", /manifest\.json has sha256/],
+  ];
+  let epoch = -1;
+  for (const [id, reason] of refused) {
+    epoch = await system.deploy(id);
+    const beat = await system.heartbeat(`why ${id} is refused`, says(new RegExp(`^epoch ${epoch} can't be loaded: .*(${reason.source})`)));
+    expect(beat.partitions).toEqual([{ partition: 0, epoch: good }]);
+  }
+  // What the registry would not let pass, written down by somebody else.
+  const unknown = { "fraudstream.Deployed": { champion: { model: "nobody@1", review: 0.5, decline: 0.9 }, shadows: [] } };
+  epoch = await system.control.append(system.producer, { key: "deployment", who: "system:test", event: unknown });
+  await system.heartbeat("that the model is unknown", says(new RegExp(`^epoch ${epoch} can't be loaded: nobody@1 is not registered`)));
+  await system.publishTo(0, amounts([1]));
+  await system.consumed();
+  expect((await system.predictions()).map(({ prediction }) => prediction.epoch)).toEqual([good]);
+
+  // A worker that starts now takes the newest that it can load.
+  await worker.stop();
+  const second = system.startWorker();
+  const beat = await system.heartbeat("what a new worker has taken", at(good), second);
+  expect(beat.problems).toHaveLength(refused.length + 1);
+  await system.publishTo(0, amounts([2]));
+  await system.consumed();
+  expect((await system.predictions()).map(({ prediction }) => prediction.epoch)).toEqual([good, good]);
+});
+
+it("consumes nothing without a champion", async () => {
+  const system = await openSystem();
+  await system.register("good@1", logistic());
+  await system.publishTo(0, amounts([1, 2]));
+  const worker = system.startWorker();
+  const consumedUpTo = (): Promise<number | null> => committedOffset(system.cluster, system.group, { topic: system.topics.transactions.name, partition: 0 });
+  await worker.logged("scoring");
+  const { next } = await system.heartbeats();
+  await system.heartbeat("that the worker still waits", (beat) => (beat as { offset?: number }).offset as number > next + 2 && beat.partitions.length === 0);
+  expect([await consumedUpTo(), await system.predictions()]).toEqual([null, []]);
+  await system.deploy("good@1");
+  await system.consumed();
+  expect(await system.predictions()).toHaveLength(2);
+
+  const withdrawn = await system.deploy(null);
+  await system.heartbeat("that the champion is withdrawn", at(withdrawn));
+  await system.publishTo(0, amounts([3]));
+  const then = (await system.heartbeats()).next;
+  await system.heartbeat("that the worker waits again", (beat) => (beat as { offset?: number }).offset as number > then + 2);
+  expect([await consumedUpTo().then((offset) => offset === 2), (await system.predictions()).length]).toEqual([true, 2]);
+  const stopped = await worker.stop();
+  expect(stopped).toEqual({ code: 0, signal: null });
+});
+
+it("swaps models while it streams: once all partitions have reported an epoch, no older one is written", async () => {
+  const system = await openSystem(3);
+  for (const id of ["a@1", "b@1"]) await system.register(id, logistic());
+  let epoch = await system.deploy("a@1", ["b@1"]);
+  system.startWorker();
+  system.startWorker();
+  await system.consumed();
+  let streaming = true;
+  let published = 0;
+  const stream = (async () => {
+    for (; streaming; await sleep(2)) {
+      await system.publish(Array.from({ length: 30 }, (_, i) => transactionRecord(transaction(published + i, { transaction_id: `s${published + i}` }))));
+      published += 30;
+    }
+  })();
+  const ends = async (): Promise<number[]> => {
+    const list: number[] = [];
+    for (let partition = 0; partition < 3; partition++) {
+      const reader = new PartitionReader(system.cluster, system.topics.predictions.name, partition);
+      list.push(await reader.endOffset());
+      await reader.close();
+    }
+    return list;
+  };
+  // Where each partition of the predictions ended (for readers of committed records) when its epoch was first reported.
+  const reported: { epoch: number; partition: number; end: number }[] = [];
+  let seen = 0;
+  for (let round = 0; round < 6; round++) {
+    epoch = await system.deploy(round % 2 === 0 ? "b@1" : "a@1", round % 3 === 0 ? [] : ["a@1"]);
+    const missing = new Set([0, 1, 2]);
+    for (const deadline = Date.now() + 30_000; missing.size > 0; ) {
+      const { beats, next } = await system.heartbeats(seen);
+      seen = next;
+      const at = await ends();
+      for (const { partition, epoch: of } of beats.flatMap(({ partitions }) => partitions)) if (of >= epoch && missing.delete(partition)) reported.push({ epoch, partition, end: at[partition] });
+      if (Date.now() > deadline) throw new Error(`epoch ${epoch} was never reported for all partitions`);
+      await sleep(20);
+    }
+  }
+  streaming = false;
+  await stream;
+  await system.consumed();
+  const predictions = await system.predictions();
+  expect(predictions).toHaveLength(published);
+  for (const { epoch: of, partition, end } of reported) expect(predictions.filter((record) => record.partition === partition && record.offset >= end && record.prediction.epoch < of)).toEqual([]);
+  for (let partition = 0; partition < 3; partition++) {
+    const epochs = predictions.filter((record) => record.partition === partition).map(({ prediction }) => prediction.epoch);
+    expect(epochs).toEqual([...epochs].sort((a, b) => a - b));
+    expect(new Set(epochs).size).toBeGreaterThan(3);
+  }
+  expect(await system.deadLetters()).toEqual([]);
+});
