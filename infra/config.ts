@@ -96,7 +96,8 @@ function kafkaConfig(env: Env): KafkaConfig | null {
   if (brokers === undefined) return null;
   const list = brokers.split(",").map((broker) => broker.trim());
   for (const broker of list) {
-    if (!/^[^\s:]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$/.test(broker)) throw bad("KAFKA_BROKERS", broker, "a comma-separated list of host:port");
+    const [, port] = /^(?:[^\s:/@[\]]+|\[[0-9a-fA-F:]+\]):(\d{1,5})$/.exec(broker) ?? [];
+    if (port === undefined || Number(port) < 1 || Number(port) > 65_535) throw bad("KAFKA_BROKERS", broker, "a comma-separated list of host:port");
   }
   return { brokers: list, ssl: oneOf(env, "KAFKA_SSL", "false", ["true", "false"]) === "true", sasl: saslConfig(env) };
 }
@@ -182,7 +183,8 @@ function integer(env: Env, name: string, fallback: number, least: number, most: 
 }
 
 function matching(env: Env, name: string, fallback: string, pattern: RegExp, meaning: string): string {
-  const value = env[name] ?? fallback;
+  // An empty prefix means something, an empty database name doesn't.
+  const value = env[name] === "" && pattern.test("") ? "" : (text(env, name) ?? fallback);
   if (!pattern.test(value)) throw bad(name, value, meaning);
   return value;
 }
@@ -195,5 +197,6 @@ function oneOf<const T extends string>(env: Env, name: string, fallback: NoInfer
 }
 
 function bad(name: string, value: string, meaning: string): UsageError {
-  return new UsageError("bad_setting", `${name} is ${JSON.stringify(value)}; it must be ${meaning}`);
+  return new UsageError("bad_setting", `${name} is ${JSON.stringify(value.replace(/^.*@/s, "…@"))}; it must be ${meaning}`);
 }
+/** Whatever stands before an @ may be a password. */
