@@ -14,6 +14,7 @@ import { parseDuration, parseRate } from "./arguments.js";
 import { LabelSchedule } from "./label-schedule.js";
 import { Pace } from "./pace.js";
 import { replayTransactions } from "./replay-transactions.js";
+import { withTimeLimit } from "./time-limit.js";
 
 interface Flags {
   rate?: number;
@@ -68,7 +69,7 @@ await runCommand(log, async (lifecycle) => {
       topics: { transactions: topics.transactions.name, labels: topics.labels.name },
       encode: { transaction: (value) => schemas.encode("transactions", value), label: (value) => schemas.encode("labels", value) },
       pace: new Pace(flags.rate ?? null),
-      signal: flags.for === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(flags.for)]),
+      signal: withTimeLimit(signal, flags.for ?? null),
       onAcknowledged: (what, count) => (acknowledged[what] += count),
     });
     // Ctrl-C ends the transactions; their labels still follow, before the connections close.

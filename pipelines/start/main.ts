@@ -11,6 +11,7 @@ import { startLocalStack, writeStackFile } from "../../infra/local/stack.js";
 import { createLogger, type Logger } from "../../infra/logging.js";
 import { ControlLog } from "../../models/registry/control-log.js";
 import { subjectTopics, topicsFor } from "../../schemas/topics.js";
+import { withTimeLimit } from "../replay/time-limit.js";
 import { trainAndDeploy } from "./first-model.js";
 import { readStartOptions } from "./options.js";
 import { Screen } from "./panel.js";
@@ -93,7 +94,7 @@ async function start(lifecycle: Lifecycle, log: Logger, screen: Screen): Promise
     signal.addEventListener("abort", () => {
       if (lifecycle.failure !== null) broken.abort(lifecycle.failure);
     });
-    const enough = options.forMs === null ? signal : AbortSignal.any([signal, AbortSignal.timeout(options.forMs)]);
+    const enough = withTimeLimit(signal, options.forMs);
     const labelStarts = await endOffsets(cluster, topics.labels);
     const { outcomes, watch, seconds, labels, until } = await stream({
       source: source.title, rows: source.rows(enough), schedule: source.schedule, rate: options.rate,
