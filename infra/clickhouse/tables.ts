@@ -11,8 +11,8 @@ const fieldsOf = (schema: { fields: readonly { name: string }[] }): string[] => 
  */
 export const SINK_COLUMNS = {
   transactions: [...COORDINATES, "transaction_id", "event_time", "card_id", "merchant_id", "amount", "currency", "numbers", "texts", "flags"],
-  predictions: [...COORDINATES, ...fieldsOf(predictionSchema)],
-  shadow_predictions: [...COORDINATES, ...fieldsOf(predictionSchema)],
+  predictions: [...COORDINATES, ...fieldsOf(predictionSchema), "reply_to"],
+  shadow_predictions: [...COORDINATES, ...fieldsOf(predictionSchema), "reply_to"],
   labels: [...COORDINATES, ...fieldsOf(labelSchema)],
   dead_letters: [...COORDINATES, "at", "key", "value", "code", "reason", "step", "source_topic", "source_partition", "source_offset", "attempt", "reply_to", "headers"],
   control_events: [...COORDINATES, ...fieldsOf(controlEventSchema).filter((name) => name !== "event"), "kind", "payload"],
@@ -20,11 +20,19 @@ export const SINK_COLUMNS = {
 
 export type SinkTable = keyof typeof SINK_COLUMNS;
 
+/** What the API writes of the requests that it serves and of their answers. */
+export const REQUEST_LOG_COLUMNS = {
+  requests: ["request_id", "at", "user_id", "username", "role", "method", "route", "url", "address", "body"],
+  responses: ["request_id", "at", "user_id", "method", "route", "status", "code", "ms", "body"],
+} as const satisfies Record<string, readonly string[]>;
+
+export type RequestLogTable = keyof typeof REQUEST_LOG_COLUMNS;
+
 /** The earliest and latest time that a DateTime64(3) column keeps and a month partition can name, epoch milliseconds. */
 export const TIME_RANGE = { least: Date.UTC(1970, 0, 1), most: Date.UTC(2299, 11, 31) } as const;
 
 /** Days that rows are kept, counted from their insertion; 0 keeps them forever. */
-export type Retention = Record<SinkTable, number>;
+export type Retention = Record<SinkTable | RequestLogTable, number>;
 
 /** Two years of what models learn from and are judged by; what operators decided is kept. */
 export const DEFAULT_RETENTION: Retention = {
@@ -34,4 +42,6 @@ export const DEFAULT_RETENTION: Retention = {
   labels: 730,
   dead_letters: 180,
   control_events: 0,
+  requests: 90,
+  responses: 90,
 };
