@@ -24,9 +24,10 @@ export class Lifecycle {
     return this.#failure;
   }
 
-  /** To be called right after a part has started. */
+  /** To be called right after a part has started. One that came up while the process was being stopped is stopped, too. */
   add(name: string, stop: () => Promise<void> | void): void {
     this.#parts.push({ name, stop });
+    if (this.#stopping !== null) this.#stopping = this.#stopping.then(() => this.#stopAll());
   }
 
   /** A part can't go on: the process stops, and ends with exit code 1. */
@@ -43,7 +44,7 @@ export class Lifecycle {
 
   async #stopAll(): Promise<void> {
     this.#abort.abort();
-    for (const part of this.#parts.reverse()) {
+    for (let part = this.#parts.pop(); part !== undefined; part = this.#parts.pop()) {
       try {
         await part.stop();
       } catch (error) {
