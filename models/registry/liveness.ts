@@ -1,0 +1,43 @@
+import type { WorkerHeartbeat } from "../../schemas/generated.js";
+
+/** What tells who is at work: `WorkerBoard`, or a part of it. */
+export interface Heartbeats {
+  alive(role: string, maxAgeMs?: number): WorkerHeartbeat[];
+  changed(signal?: AbortSignal): Promise<void>;
+}
+
+export interface Liveness {
+  live: boolean;
+  /** Input partitions that no scoring worker has reported at the epoch or a later one. */
+  missing: number[];
+  /** What the scoring workers complain of. */
+  problems: { worker: string; problem: string }[];
+}
+
+/**
+ * Whether a deployment is live at this moment: every input partition is reported by a scoring worker at its epoch or a
+ * later one (guarantee 7). A report comes after its tenure's fence, so no other worker can write for that partition.
+ */
+export function livenessOf(board: Heartbeats, epoch: number, partitions: number): Liveness {
+  const beats = board.alive("scoring");
+  const reported = new Set(beats.flatMap((beat) => beat.partitions.filter((owned) => owned.epoch >= epoch).map(({ partition }) => partition)));
+  const missing = Array.from({ length: partitions }, (_, partition) => partition).filter((partition) => !reported.has(partition));
+  return { live: missing.length === 0, missing, problems: beats.flatMap(({ worker, problems }) => problems.map((problem) => ({ worker, problem }))) };
+}
+
+/** Waits until a deployment is live, the time is over, or the signal aborts. @returns how it stands then */
+export async function waitUntilLive(board: Heartbeats, epoch: number, options: { partitions: number; timeoutMs: number; signal?: AbortSignal | undefined }): Promise<Liveness> {
+  const { partitions, timeoutMs, signal } = options;
+  const timeUp = new AbortController();
+  const timer = setTimeout(() => timeUp.abort(), timeoutMs);
+  const over = signal === undefined ? timeUp.signal : AbortSignal.any([timeUp.signal, signal]);
+  try {
+    for (;;) {
+      const liveness = livenessOf(board, epoch, partitions);
+      if (liveness.live || over.aborted) return liveness;
+      await board.changed(over);
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+}

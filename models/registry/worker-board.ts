@@ -1,0 +1,130 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { PartitionReader } from "../../infra/kafka/partition-reader.js";
+import type { FetchedRecords } from "../../infra/kafka/records.js";
+import type { Schemas } from "../../infra/kafka/schemas.js";
+import type { Logger } from "../../infra/logging.js";
+import { FraudstreamError, messageOf } from "../../schemas/errors.js";
+import type { WorkerHeartbeat } from "../../schemas/generated.js";
+
+export interface WorkerBoardOptions {
+  cluster: KafkaCluster;
+  /** Of the heartbeats. */
+  topic: string;
+  schemas: Schemas;
+  log: Logger;
+  /** How far back heartbeats are read at first, milliseconds. @default one minute */
+  lookBackMs?: number;
+}
+
+/** Workers send one heartbeat a second; one that misses this many is gone or stuck. */
+const ALIVE_MS = 5_000;
+const LOOK_BACK_MS = 60_000;
+/** A worker that has been silent for this long is forgotten. */
+const FORGET_MS = 10 * 60_000;
+const PAUSE_MS = 500;
+
+interface Seen { beat: WorkerHeartbeat; /** When, by this process's clock: the clocks of two machines differ. */ at: number }
+
+/** The latest heartbeat of every process that has sent one lately, read from fraud.workers as they come. */
+export class WorkerBoard {
+  readonly #reader: PartitionReader;
+  readonly #schemas: Schemas;
+  readonly #log: Logger;
+  readonly #seen = new Map<string, Seen>();
+  #wake: (() => void)[] = [];
+  #next = 0;
+  #following: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  private constructor({ cluster, topic, schemas, log }: WorkerBoardOptions) {
+    this.#reader = new PartitionReader(cluster, topic, 0);
+    this.#schemas = schemas;
+    this.#log = log;
+  }
+
+  /** Reads what has been said lately, then follows until `close`. */
+  static async open(options: WorkerBoardOptions): Promise<WorkerBoard> {
+    const board = new WorkerBoard(options);
+    try {
+      const end = await board.#reader.endOffset();
+      const { lookBackMs = LOOK_BACK_MS } = options;
+      board.#next = lookBackMs === 0 ? end : Math.min(end, await board.#reader.offsetAt(Date.now() - lookBackMs));
+      while (board.#next < end) await board.#read((timestamp) => Math.min(timestamp, Date.now()));
+    } catch (error) {
+      await board.#reader.close();
+      throw error;
+    }
+    board.#following = board.#follow();
+    return board;
+  }
+
+  /** Heartbeats of a role that are younger than `maxAgeMs`. */
+  alive(role: string, maxAgeMs = ALIVE_MS): WorkerHeartbeat[] {
+    const since = Date.now() - maxAgeMs;
+    return [...this.#seen.values()].filter(({ beat, at }) => beat.role === role && at >= since).map(({ beat }) => beat);
+  }
+
+  /** Resolves at the next heartbeat of anybody, or when the signal aborts, or the board is closed. */
+  changed(signal?: AbortSignal): Promise<void> {
+    if (this.#closed || signal?.aborted === true) return Promise.resolve();
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        signal?.removeEventListener("abort", wake);
+        resolve();
+      };
+      signal?.addEventListener("abort", wake, { once: true });
+      this.#wake.push(wake);
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#reader.close();
+    await this.#following;
+    this.#wakeAll();
+  }
+
+  async #follow(): Promise<void> {
+    while (!this.#closed) {
+      try {
+        // What comes from now on is as young as its reading.
+        await this.#read(() => Date.now());
+      } catch (error) {
+        if (this.#closed) return;
+        this.#log.warn(`heartbeats can't be read at the moment: ${messageOf(error)}`);
+        if (error instanceof FraudstreamError && error.code === "kafka_offset_out_of_range") this.#next = await this.#reader.firstOffset().catch(() => this.#next);
+        await sleep(PAUSE_MS);
+      }
+    }
+  }
+
+  async #read(seenAt: (timestamp: number) => number): Promise<void> {
+    const records = await this.#reader.fetch(this.#next);
+    for (let i = 0; i < records.count; i++) {
+      const beat = await this.#decode(records, i);
+      if (beat !== null) this.#seen.set(beat.worker, { beat, at: seenAt(records.timestamp[i]) });
+    }
+    this.#next = records.nextOffset;
+    if (records.count === 0) return;
+    for (const [worker, { at }] of this.#seen) if (at < Date.now() - FORGET_MS) this.#seen.delete(worker);
+    this.#wakeAll();
+  }
+
+  async #decode(records: FetchedRecords, index: number): Promise<WorkerHeartbeat | null> {
+    const at = records.valueAt[index];
+    try {
+      return (await this.#schemas.decode("workers", records.bytes.subarray(at, at + Math.max(0, records.valueLength[index])))) as WorkerHeartbeat;
+    } catch (error) {
+      if (error instanceof FraudstreamError && error.retriable) throw error;
+      this.#log.warn({ offset: records.offset[index] }, `a heartbeat was left out: ${messageOf(error)}`);
+      return null;
+    }
+  }
+
+  #wakeAll(): void {
+    const waiting = this.#wake;
+    this.#wake = [];
+    for (const wake of waiting) wake();
+  }
+}
