@@ -108,13 +108,13 @@ describe("what is stored", () => {
     const sink = sinkInto(clickhouse);
     const full = prediction(1, { amount: -12.5, card_id: "Käfer🙂", transaction_id: "", decision: "decline", stale: true, features: [0, -1.5, 1e-40, 3e38], reasons: [{ feature: "amount", contribution: 1.5 }, { feature: "höhe", contribution: -0.25 }], epoch: 2 ** 41 });
     await sink.feed(fetchedRecords({ topic: "predictions", partition: 3, firstOffset: 2 ** 40 }, [
-      { value: encoded(PREDICTION, full) }, { value: encoded(OLDER, prediction(2)) }, { value: encoded(NEWER, { ...prediction(3), region: "eu" }) },
+      { value: encoded(PREDICTION, full), headers: [["reply-to", Buffer.from("copy/user/1")]] }, { value: encoded(OLDER, prediction(2)) }, { value: encoded(NEWER, { ...prediction(3), region: "eu" }) },
     ]));
     await sink.pipeline.flush();
     const rows = await clickhouse.query<Record<string, unknown>>("SELECT * EXCEPT (inserted_at, event_time, scored_at), toUnixTimestamp64Milli(event_time) AS event_time, toUnixTimestamp64Milli(scored_at) AS scored_at FROM predictions FINAL ORDER BY offset");
-    expect(rows[0]).toEqual({ topic: "predictions", partition: 3, offset: 2 ** 40, ...full });
-    expect(rows[1]).toEqual({ topic: "predictions", partition: 3, offset: 2 ** 40 + 1, ...prediction(2), reasons: [] });
-    expect(rows[2]).toEqual({ topic: "predictions", partition: 3, offset: 2 ** 40 + 2, ...prediction(3), reasons: [] });
+    expect(rows[0]).toEqual({ topic: "predictions", partition: 3, offset: 2 ** 40, ...full, reply_to: "copy/user/1" });
+    expect(rows[1]).toEqual({ topic: "predictions", partition: 3, offset: 2 ** 40 + 1, ...prediction(2), reasons: [], reply_to: "" });
+    expect(rows[2]).toEqual({ topic: "predictions", partition: 3, offset: 2 ** 40 + 2, ...prediction(3), reasons: [], reply_to: "" });
     expect(sink.refused).toEqual([]);
     const [{ age }] = await clickhouse.query<{ age: number }>("SELECT dateDiff('second', min(inserted_at), now64(3)) AS age FROM predictions");
     expect(Math.abs(age)).toBeLessThan(600);

@@ -2,6 +2,7 @@ import type { RowBinaryWriter } from "../../../infra/clickhouse/row-binary.js";
 import type { FetchedRecords } from "../../../infra/kafka/records.js";
 import type { Logger } from "../../../infra/logging.js";
 import { labelSchema, predictionSchema } from "../../../schemas/generated.js";
+import { replyToOf } from "../../runtime/dead-letters.js";
 import type { Backoff } from "../backoff.js";
 import { AvroTranscoder, type ReaderSchema } from "./avro-transcoder.js";
 import { type Refusal, type RowMapper, writeCoordinates } from "./row-mapper.js";
@@ -13,9 +14,20 @@ export interface AvroRowsDeps {
   log: Logger;
 }
 
-/** Rows of `predictions` and `shadow_predictions`. */
+/** Rows of `predictions` and `shadow_predictions`: behind the fields, the reply-to header. */
 export function predictionRows(deps: AvroRowsDeps): RowMapper {
-  return new AvroRows(deps, predictionSchema, []);
+  const rows = new AvroRows(deps, predictionSchema, []);
+  return {
+    prepare: (records, index) => rows.prepare(records, index),
+    write(records, index, out) {
+      const refusal = rows.write(records, index, out);
+      if (refusal !== null) return refusal;
+      const replyTo = replyToOf(records, index);
+      if (replyTo === null) out.byte(0); // an empty text
+      else out.blob(replyTo, 0, replyTo.length);
+      return null;
+    },
+  };
 }
 
 /** Rows of `labels`. A label without an id could not be joined to anything. */
