@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { UsageError } from "../schemas/errors.js";
@@ -34,6 +35,37 @@ export interface TrainingConfig {
   deadlineMs: number;
   /** How long a trainer may give no sign before its job is taken over, milliseconds. */
   silenceMs: number;
+}
+
+/** Who may use the API, and how they show it. */
+export interface AuthConfig {
+  /** Signs and checks our own tokens (HS256), at least 32 bytes; null: JWKS_URL, or nobody can sign in. */
+  jwtSecret: string | null;
+  /** The keys of an identity provider, whose tokens are then taken instead of our own. */
+  jwksUrl: string | null;
+  issuer: string;
+  audience: string;
+  /** How long a token of ours is good for, seconds. */
+  tokenSeconds: number;
+  /** Who may make a user: an admin only, or anybody. */
+  registration: "closed" | "open";
+  /** Made at the start of the API when there is no such user; `admin` when only the password is given. */
+  adminUsername: string | null;
+  adminPassword: string | null;
+}
+
+/** How the API meets the network. */
+export interface HttpConfig {
+  /** Whether /metrics answers. */
+  metricsOpen: boolean;
+  /** Origins whose pages may call the API from a browser; none: CORS is closed. */
+  corsOrigins: string[];
+  /** Addresses of the proxies in front, whose word on a client's address is taken. */
+  trustProxy: string[];
+  /** Requests a minute that a signed-in user may make of one copy. */
+  rateLimit: number;
+  /** Sign-ins and registrations a minute from one address, of one copy. */
+  signInRateLimit: number;
 }
 
 /** Every setting of every role. */
@@ -86,6 +118,8 @@ export function readConfig(env: Env = process.env): Config {
     topicPartitions: integer(env, "TOPIC_PARTITIONS", 4, 1, 10_000),
     host: text(env, "HOST") ?? "127.0.0.1",
     port: integer(env, "PORT", 3000, 0, 65_535),
+    auth: authConfig(env),
+    http: httpConfig(env),
     training: trainingConfig(env),
     logLevel: oneOf(env, "LOG_LEVEL", "info", ["fatal", "error", "warn", "info", "debug", "trace", "silent"]),
   };
@@ -116,6 +150,40 @@ function clickhouseConfig(env: Env, database: string): ClickHouseConfig | null {
   const address = url(env, "CLICKHOUSE_URL");
   if (address === null) return null;
   return { url: address, username: text(env, "CLICKHOUSE_USER") ?? "default", password: secret(env, "CLICKHOUSE_PASSWORD") ?? "", database };
+}
+
+const LEAST_SECRET_BYTES = 32;
+
+function authConfig(env: Env): AuthConfig {
+  const jwtSecret = secret(env, "JWT_SECRET") ?? null;
+  const jwksUrl = url(env, "JWKS_URL");
+  if (jwtSecret !== null && jwksUrl !== null) throw new UsageError("bad_setting", "JWT_SECRET and JWKS_URL are both set: tokens are either ours or an identity provider's");
+  if (jwtSecret !== null && Buffer.byteLength(jwtSecret) < LEAST_SECRET_BYTES) throw new UsageError("bad_setting", `JWT_SECRET has ${Buffer.byteLength(jwtSecret)} bytes; it must have at least ${LEAST_SECRET_BYTES}`);
+  return {
+    jwtSecret,
+    jwksUrl,
+    issuer: text(env, "JWT_ISSUER") ?? "fraudstream",
+    audience: text(env, "JWT_AUDIENCE") ?? "fraudstream",
+    tokenSeconds: integer(env, "TOKEN_SECONDS", 3_600, 60, 30 * 24 * 3_600),
+    registration: oneOf(env, "REGISTRATION", "closed", ["closed", "open"]),
+    adminUsername: text(env, "ADMIN_USERNAME") ?? null,
+    adminPassword: secret(env, "ADMIN_PASSWORD") ?? null,
+  };
+}
+
+function httpConfig(env: Env): HttpConfig {
+  const list = (name: string): string[] => (text(env, name) ?? "").split(",").map((part) => part.trim()).filter((part) => part !== "");
+  const corsOrigins = list("CORS_ORIGINS");
+  for (const origin of corsOrigins) if (!URL.canParse(origin) || new URL(origin).origin !== origin) throw bad("CORS_ORIGINS", origin, "a comma-separated list of origins such as https://desk.example");
+  const trustProxy = list("TRUST_PROXY");
+  for (const proxy of trustProxy) if (isIP(proxy.replace(/\/\d{1,3}$/, "")) === 0) throw bad("TRUST_PROXY", proxy, "a comma-separated list of addresses or networks such as 10.0.0.0/8");
+  return {
+    metricsOpen: oneOf(env, "METRICS_OPEN", "true", ["true", "false"]) === "true",
+    corsOrigins,
+    trustProxy,
+    rateLimit: integer(env, "RATE_LIMIT", 600_000, 1, 1_000_000_000),
+    signInRateLimit: integer(env, "SIGN_IN_RATE_LIMIT", 20, 1, 1_000_000),
+  };
 }
 
 /** `RETENTION_DAYS`: `transactions=365,dead_letters=30`, or one number for every table. */
@@ -196,7 +264,7 @@ function oneOf<const T extends string>(env: Env, name: string, fallback: NoInfer
   return found;
 }
 
+/** Whatever stands before an @ may be a password. */
 function bad(name: string, value: string, meaning: string): UsageError {
   return new UsageError("bad_setting", `${name} is ${JSON.stringify(value.replace(/^.*@/s, "…@"))}; it must be ${meaning}`);
 }
-/** Whatever stands before an @ may be a password. */
