@@ -142,11 +142,15 @@ export class PartitionConsumer {
       if (opened.start !== null && opened.start < first) {
         log.error({ ...partition, committed: opened.start, first, lost: first - opened.start }, "the topic's retention has deleted records that were not consumed");
       }
-      let next = reader.fetch(Math.max(opened.start ?? first, first));
+      const fetch = (from: number): Promise<FetchedRecords> => {
+        const fetching = reader.fetch(from);
+        fetching.catch(() => {}); // looked at in the next round, if there is one
+        return fetching;
+      };
+      let next = fetch(Math.max(opened.start ?? first, first));
       while (!signal.aborted) {
         const records = await next;
-        next = reader.fetch(records.nextOffset);
-        next.catch(() => {}); // looked at in the next round
+        next = fetch(records.nextOffset);
         if (records.count > 0) await handler.process(records);
         onProgress();
       }
