@@ -90,7 +90,11 @@ export interface Config {
   topicPartitions: number;
   host: string;
   port: number;
+  auth: AuthConfig;
+  http: HttpConfig;
   training: TrainingConfig;
+  /** How many days old a transaction without a label must be to count as genuine. */
+  labelMaturityDays: number;
   logLevel: "fatal" | "error" | "warn" | "info" | "debug" | "trace" | "silent";
 }
 
@@ -121,6 +125,7 @@ export function readConfig(env: Env = process.env): Config {
     auth: authConfig(env),
     http: httpConfig(env),
     training: trainingConfig(env),
+    labelMaturityDays: integer(env, "LABEL_MATURITY_DAYS", 30, 0, 3_650),
     logLevel: oneOf(env, "LOG_LEVEL", "info", ["fatal", "error", "warn", "info", "debug", "trace", "silent"]),
   };
 }
