@@ -21,6 +21,8 @@ const PAUSE_MS = 500;
  * reply-to header. Records of others are passed over without being decoded.
  */
 export class ReplyListener {
+  /** Of this API copy; begins every reply-to. */
+  readonly copy: string;
   readonly #options: ReplyListenerOptions;
   readonly #prefix: Buffer;
   readonly #waiting = new Map<string, (outcome: Outcome) => void>();
@@ -30,6 +32,7 @@ export class ReplyListener {
 
   constructor(options: ReplyListenerOptions) {
     this.#options = options;
+    this.copy = options.copy;
     this.#prefix = Buffer.from(`${options.copy}/`);
   }
 

@@ -66,13 +66,13 @@ export class TransactionalProducer {
   }
 
   /**
-   * Starts a transaction: announces the partitions that it will write to and the offsets that it commits. Returns at
-   * once, so that this goes on while the output is being made; `commit` waits for it and throws what went wrong.
+   * Starts a transaction: announces the partitions that it will write to and the offset that it commits, if any. Returns
+   * at once, so that this goes on while the output is being made; `commit` waits for it and throws what went wrong.
    */
-  begin(partitions: readonly { topic: string; partition: number }[], offsets: ConsumedOffset): void {
+  begin(partitions: readonly { topic: string; partition: number }[], offset: ConsumedOffset | null): void {
     if (this.#partitions !== null) throw new KafkaError("TRANSACTION_OPEN", `${this.transactionalId}: a transaction is already open`, { retriable: false });
     this.#partitions = new Set(partitions.map(partitionKey));
-    this.#prepared = this.#prepare(partitions, offsets);
+    this.#prepared = this.#prepare(partitions, offset);
     // It is looked at in `commit`; until then a failure must not end the process.
     this.#prepared.catch(() => {});
   }
@@ -101,8 +101,8 @@ export class TransactionalProducer {
   }
 
   /** Both requests go out at once: a broker answers the requests of one connection in their order. */
-  async #prepare(partitions: readonly { topic: string; partition: number }[], offsets: ConsumedOffset): Promise<void> {
-    await Promise.all([this.#addPartitions(partitions), this.#addOffsets(offsets)]);
+  async #prepare(partitions: readonly { topic: string; partition: number }[], offset: ConsumedOffset | null): Promise<void> {
+    await Promise.all([this.#addPartitions(partitions), ...(offset === null ? [] : [this.#addOffsets(offset)])]);
   }
 
   #addPartitions(partitions: readonly { topic: string; partition: number }[]): Promise<void> {

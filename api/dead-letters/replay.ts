@@ -1,0 +1,113 @@
+import { PartitionOutput } from "../../infra/kafka/partition-output.js";
+import { PartitionReader } from "../../infra/kafka/partition-reader.js";
+import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
+import { readHeaders } from "../../infra/kafka/records.js";
+import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
+import { deadLetterKey } from "../../models/registry/control-state.js";
+import type { ControlEvent } from "../../schemas/generated.js";
+import type { ApiContext } from "../context.js";
+
+/** Where a dead letter stands in fraud.dead-letters. */
+export interface DeadLetterCoordinates { partition: number; offset: number }
+
+export interface ReplayResult {
+  replayed: DeadLetterCoordinates[];
+  /** Those that were left alone, each with its reason. */
+  skipped: (DeadLetterCoordinates & { reason: "already_replayed" | "not_found" | "no_bytes" | "unknown_source" | "next_time" })[];
+}
+
+interface Letter { coordinates: DeadLetterCoordinates; sourceTopic: string; sourcePartition: number; key: Buffer | null; value: Buffer; headers: Buffer }
+
+const CONTROL_PARTITION = 0;
+/** What one Kafka transaction carries at most; the rest is for another call. */
+const MAX_BYTES = 64 * 1024 * 1024;
+
+/**
+ * Sends dead letters again to where they came from, each once, however often this is called and whichever API copy dies:
+ * the records and the control events that say so are one Kafka transaction, under one transactional id for all copies,
+ * begun after the id was taken over and fraud.control was read to its end (guarantee 6).
+ */
+export async function replayDeadLetters(context: ApiContext, who: string, wanted: readonly DeadLetterCoordinates[]): Promise<ReplayResult> {
+  const { cluster, config, control, topics, schemas } = context;
+  const producer = await TransactionalProducer.open(cluster, `${config.topicPrefix}replay`);
+  try {
+    await control.readToEnd();
+    const result: ReplayResult = { replayed: [], skipped: [] };
+    const letters: Letter[] = [];
+    const seen = new Set<string>();
+    let bytes = 0;
+    for (const coordinates of wanted) {
+      const key = keyOf(context, coordinates);
+      if (seen.has(key)) continue;
+      seen.add(key);
+      if (control.state.replayed.has(key)) {
+        result.skipped.push({ ...coordinates, reason: "already_replayed" });
+        continue;
+      }
+      const letter = bytes < MAX_BYTES ? await readLetter(context, coordinates) : "next_time";
+      if (typeof letter === "string") result.skipped.push({ ...coordinates, reason: letter });
+      else {
+        letters.push(letter);
+        bytes += letter.value.length;
+      }
+    }
+    if (letters.length === 0) return result;
+
+    const outputs = new Map<string, PartitionOutput>();
+    const outputTo = (topic: string, partition: number): PartitionOutput => {
+      const name = `${topic}/${partition}`;
+      const output = outputs.get(name) ?? new PartitionOutput(topic, partition);
+      outputs.set(name, output);
+      return output;
+    };
+    const decisions = outputTo(topics.control.name, CONTROL_PARTITION);
+    const at = Date.now();
+    for (const { coordinates, sourceTopic, sourcePartition, key, value, headers } of letters) {
+      const eventKey = keyOf(context, coordinates);
+      const event: ControlEvent = { key: eventKey, base: -1, at, who, event: { "fraudstream.DeadLetterReplayed": { topic: topics.deadLetters.name, ...coordinates } } };
+      decisions.append(Buffer.from(eventKey), schemas.encode("control", event));
+      outputTo(sourceTopic, sourcePartition).append(key, value, headers);
+      result.replayed.push(coordinates);
+    }
+    producer.begin([...outputs.values()], null);
+    await producer.commit([...outputs.values()], at);
+    await control.readToEnd();
+    return result;
+  } finally {
+    await producer.close();
+  }
+}
+
+function keyOf({ topics }: ApiContext, { partition, offset }: DeadLetterCoordinates): string {
+  return deadLetterKey(topics.deadLetters.name, partition, offset);
+}
+
+/** The letter as Kafka has it, or why it can't be sent again. */
+async function readLetter(context: ApiContext, coordinates: DeadLetterCoordinates): Promise<Letter | "not_found" | "no_bytes" | "unknown_source"> {
+  const { cluster, topics } = context;
+  if (coordinates.partition >= topics.deadLetters.partitions) return "not_found";
+  const reader = new PartitionReader(cluster, topics.deadLetters.name, coordinates.partition, { maxWaitMs: 100, maxBytes: 64 * 1024 });
+  try {
+    const [first, end] = await Promise.all([reader.firstOffset(), reader.endOffset()]);
+    if (coordinates.offset < first || coordinates.offset >= end) return "not_found";
+    const records = await reader.fetch(coordinates.offset);
+    if (records.count === 0 || records.offset[0] !== coordinates.offset) return "not_found";
+    const headers = new Map(readHeaders(records, 0));
+    const text = (name: string): string => headers.get(name)?.toString() ?? "";
+    const sources = new Map([topics.transactions, topics.labels].map((topic) => [topic.name, topic.partitions]));
+    const sourceTopic = text("topic");
+    const sourcePartition = Number(text("partition"));
+    if (!(sourcePartition < (sources.get(sourceTopic) ?? 0))) return "unknown_source";
+    // Too large to be kept: only its length and hash are here.
+    if (records.valueLength[0] < 0 || headers.has("key-sha256")) return "no_bytes";
+    const replyTo = headers.get("reply-to");
+    return {
+      coordinates, sourceTopic, sourcePartition,
+      key: records.keyLength[0] < 0 ? null : Buffer.from(records.bytes.subarray(records.keyAt[0], records.keyAt[0] + records.keyLength[0])),
+      value: Buffer.from(records.bytes.subarray(records.valueAt[0], records.valueAt[0] + records.valueLength[0])),
+      headers: encodeHeaders([["attempt", String((Number(text("attempt")) || 1) + 1)], ...(replyTo ? [["reply-to", replyTo] as const] : [])]),
+    };
+  } finally {
+    await reader.close();
+  }
+}

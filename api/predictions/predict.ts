@@ -1,0 +1,55 @@
+import { randomUUID } from "node:crypto";
+import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
+import type { Transaction } from "../../schemas/generated.js";
+import type { ApiContext } from "../context.js";
+import { replyToHeader, type Outcome } from "./reply-listener.js";
+
+/** Transactions that are on their way after the wait was over, so that a GET can say so. Bounded; forgotten in time. */
+const PENDING_KEPT_MS = 10 * 60 * 1000;
+const PENDING_KEPT = 100_000;
+
+/** Asks for predictions: publishes transactions like any other and waits for what the stream answers. */
+export class Predictor {
+  readonly #context: ApiContext;
+  readonly #pending = new Map<string, { user: string; until: number }>();
+
+  constructor(context: ApiContext) {
+    this.#context = context;
+  }
+
+  /**
+   * @param user who asks; stays with the prediction, as whose it is
+   * @returns the outcome of each transaction, in their order; null where the wait was over first
+   */
+  async ask(user: string, transactions: readonly Transaction[], waitMs: number): Promise<(Outcome | null)[]> {
+    const { replies, topics, schemas } = this.#context;
+    const request = randomUUID();
+    const records = transactions.map((transaction, i) => {
+      const replyTo = `${replies.copy}/${user}/${request}/${i}`;
+      return {
+        replyTo,
+        record: { key: Buffer.from(transaction.card_id), value: schemas.encode("transactions", transaction), headers: encodeHeaders([replyToHeader(replyTo)]) },
+      };
+    });
+    const outcomes = records.map(({ replyTo }) => replies.expect(replyTo, waitMs));
+    await this.#context.produce((producer) => producer.publish(topics.transactions.name, records.map(({ record }) => record)));
+    const settled = await Promise.all(outcomes);
+    settled.forEach((outcome, i) => outcome === null && this.#remember(transactions[i], user));
+    return settled;
+  }
+
+  /** Whether a transaction was published here, by this user (null: any), and wasn't answered in time. */
+  isPending(transactionId: string, user: string | null): boolean {
+    const entry = this.#pending.get(transactionId);
+    return entry !== undefined && entry.until > Date.now() && (user === null || entry.user === user);
+  }
+
+  #remember({ transaction_id }: Transaction, user: string): void {
+    this.#pending.delete(transaction_id);
+    this.#pending.set(transaction_id, { user, until: Date.now() + PENDING_KEPT_MS });
+    for (const key of this.#pending.keys()) {
+      if (this.#pending.size <= PENDING_KEPT) break;
+      this.#pending.delete(key);
+    }
+  }
+}

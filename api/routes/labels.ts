@@ -1,0 +1,59 @@
+import { Type, type Static } from "@sinclair/typebox";
+import type { FastifyInstance } from "fastify";
+import type { Label } from "../../schemas/generated.js";
+import type { ApiContext } from "../context.js";
+import type { BadField } from "../plugins/bad-fields.js";
+import { HttpProblem } from "../plugins/errors.js";
+
+const MOST_AT_ONCE = 1_000;
+const Id = Type.String({ minLength: 1, maxLength: 256 });
+
+const LabelInput = Type.Object(
+  {
+    transaction_id: Id,
+    card_id: Type.Optional(Type.String({ minLength: 1, maxLength: 256, description: "looked up when it isn't given" })),
+    is_fraud: Type.Boolean(),
+    label_time: Type.Optional(Type.String({ format: "date-time", description: "when it became known; now when it isn't given" })),
+  },
+  { additionalProperties: false },
+);
+const Body = Type.Union([LabelInput, Type.Array(LabelInput, { minItems: 1, maxItems: MOST_AT_ONCE })]);
+
+const CARDS = "SELECT DISTINCT transaction_id, card_id FROM predictions WHERE transaction_id IN {ids: Array(String)}";
+
+/** Outcomes that came back: chargebacks, and what an investigation found. */
+export function labelRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
+  app.post<{ Body: Static<typeof Body> }>(
+    "/api/v1/labels",
+    { config: { permission: "labels:write" }, schema: { tags: ["labels"], summary: "Say whether transactions were frauds", body: Body, response: { 202: Type.Object({ accepted: Type.Integer() }) } } },
+    async ({ body }, reply) => {
+      const inputs = Array.isArray(body) ? body : [body];
+      const cards = await cardsOf(context, inputs.filter(({ card_id }) => card_id === undefined).map(({ transaction_id }) => transaction_id));
+      const now = Date.now();
+      const errors: BadField[] = [];
+      const labels: Label[] = [];
+      for (const [i, { transaction_id, card_id, is_fraud, label_time }] of inputs.entries()) {
+        const known = card_id === undefined ? (cards.get(transaction_id) ?? []) : [card_id];
+        if (known.length === 1) labels.push({ transaction_id, card_id: known[0], is_fraud, label_time: label_time === undefined ? now : Date.parse(label_time) });
+        else {
+          const message = known.length === 0 ? "no prediction of this transaction is stored (yet): give its card_id" : "several cards have a transaction of this id: give its card_id";
+          errors.push({ in: "body", field: `${Array.isArray(body) ? `${i}.` : ""}card_id`, code: known.length === 0 ? "unknown_card" : "ambiguous_card", message });
+        }
+      }
+      if (errors.length > 0) throw new HttpProblem(422, errors[0].code, errors[0].message, { errors: errors.slice(0, 100) });
+      const records = labels.map((label) => ({ key: Buffer.from(label.card_id), value: context.schemas.encode("labels", label) }));
+      await context.produce((producer) => producer.publish(context.topics.labels.name, records));
+      return reply.code(202).send({ accepted: labels.length });
+    },
+  );
+  return Promise.resolve();
+}
+
+async function cardsOf({ clickhouse }: ApiContext, ids: string[]): Promise<Map<string, string[]>> {
+  const cards = new Map<string, string[]>();
+  if (ids.length === 0) return cards;
+  for (const { transaction_id, card_id } of await clickhouse.query<{ transaction_id: string; card_id: string }>(CARDS, { ids })) {
+    cards.set(transaction_id, [...(cards.get(transaction_id) ?? []), card_id]);
+  }
+  return cards;
+}

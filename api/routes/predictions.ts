@@ -1,0 +1,170 @@
+import { Type, type Static, type TSchema } from "@sinclair/typebox";
+import type { FastifyInstance } from "fastify";
+import type { Prediction, Transaction } from "../../schemas/generated.js";
+import type { ApiContext } from "../context.js";
+import { HttpProblem } from "../plugins/errors.js";
+import { DeployedFeatures, type FieldError } from "../predictions/deployed-features.js";
+import { Predictor } from "../predictions/predict.js";
+import type { Outcome } from "../predictions/reply-listener.js";
+import { TransactionInput, toTransaction } from "../predictions/transaction-input.js";
+import { can } from "../users/roles.js";
+
+const MOST_AT_ONCE = 1_000;
+const DEFAULT_WAIT_MS = 2_000;
+const MOST_WAIT_MS = 30_000;
+
+const orNull = <T extends TSchema>(schema: T): ReturnType<typeof Type.Union<[T, ReturnType<typeof Type.Null>]>> => Type.Union([schema, Type.Null()]);
+
+const PredictionAnswer = Type.Object({
+  transaction_id: Type.String(),
+  card_id: Type.String(),
+  merchant_id: Type.String(),
+  amount: Type.Number(),
+  currency: Type.String(),
+  event_time: Type.String(),
+  scored_at: Type.String(),
+  scoring_ms: Type.Number(),
+  score: Type.Number({ description: "probability of fraud" }),
+  decision: Type.Union([Type.Literal("approve"), Type.Literal("review"), Type.Literal("decline")]),
+  model: Type.String(),
+  epoch: Type.Integer(),
+  features: Type.Array(orNull(Type.Number()), { description: "the model's input, in its manifest's order; null: missing" }),
+  stale: Type.Boolean(),
+  reasons: orNull(Type.Array(Type.Object({ feature: Type.String(), contribution: Type.Number() }))),
+});
+const Pending = Type.Object({ transaction_id: Type.String(), status: Type.Literal("pending"), location: Type.String() });
+const BatchItem = Type.Union([
+  Type.Object({ status: Type.Literal("scored"), prediction: PredictionAnswer }),
+  Pending,
+  Type.Object({ transaction_id: Type.String(), status: Type.Literal("rejected"), code: Type.String(), reason: Type.String() }),
+]);
+const Stored = Type.Union([
+  Type.Object({ status: Type.Literal("scored"), prediction: PredictionAnswer, label: orNull(Type.Object({ is_fraud: Type.Boolean(), label_time: Type.String() })) }),
+  Pending,
+]);
+
+const Body = Type.Union([TransactionInput, Type.Array(TransactionInput, { minItems: 1, maxItems: MOST_AT_ONCE })]);
+const WaitQuery = Type.Object({ wait_ms: Type.Optional(Type.Integer({ minimum: 0, maximum: MOST_WAIT_MS, default: DEFAULT_WAIT_MS })) }, { additionalProperties: false });
+const Params = Type.Object({ transaction_id: Type.String({ minLength: 1, maxLength: 256 }) }, { additionalProperties: false });
+const StoredQuery = Type.Object({ card_id: Type.Optional(Type.String({ minLength: 1, maxLength: 256, description: "where several cards have a transaction of this id" })) }, { additionalProperties: false });
+
+interface StoredRow extends Omit<Prediction, "event_time" | "scored_at" | "source_topic" | "source_partition" | "source_offset"> {
+  event_time: number; scored_at: number; labelled: boolean; is_fraud: boolean; label_time: number;
+}
+
+const STORED = `
+  SELECT p.transaction_id AS transaction_id, p.card_id AS card_id, merchant_id, amount, currency, toUnixTimestamp64Milli(p.event_time) AS event_time,
+    toUnixTimestamp64Milli(p.scored_at) AS scored_at, scoring_ms, score, decision, model, epoch, features, stale, reasons,
+    l.transaction_id != '' AS labelled, l.is_fraud AS is_fraud, toUnixTimestamp64Milli(l.label_time) AS label_time
+  FROM (
+    SELECT * FROM predictions FINAL
+    WHERE transaction_id = {id: String} AND ({card: String} = '' OR card_id = {card: String})
+      AND ({owner: String} = '' OR splitByChar('/', reply_to)[2] = {owner: String})
+    ORDER BY event_time DESC LIMIT 1
+  ) AS p
+  LEFT JOIN (SELECT * FROM labels FINAL WHERE transaction_id = {id: String}) AS l ON l.card_id = p.card_id AND l.transaction_id = p.transaction_id`;
+const ON_ITS_WAY = "SELECT count() AS count FROM transactions WHERE transaction_id = {id: String} AND ({card: String} = '' OR card_id = {card: String})";
+
+/** Predictions over HTTP: asked for, answered from the stream, and looked up. */
+export function predictionRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
+  const features = new DeployedFeatures(context.control, context.config);
+  const predictor = new Predictor(context);
+
+  app.post<{ Body: Static<typeof Body>; Querystring: Static<typeof WaitQuery> }>(
+    "/api/v1/predictions",
+    {
+      config: { permission: "predictions:write" },
+      schema: {
+        tags: ["predictions"], summary: "Score one transaction, or up to 1,000", body: Body, querystring: WaitQuery,
+        response: { 200: Type.Union([PredictionAnswer, Type.Array(BatchItem)]), 202: Pending },
+      },
+    },
+    async ({ body, query, user }, reply) => {
+      if (!features.ready) throw new HttpProblem(503, "no_champion", "no model is deployed", { headers: { "retry-after": "5" } });
+      const single = !Array.isArray(body);
+      const transactions = await checked(single ? [body] : body, features, single);
+      const outcomes = await predictor.ask(user.id, transactions, query.wait_ms ?? DEFAULT_WAIT_MS);
+      if (!single) return outcomes.map((outcome, i) => item(transactions[i], outcome));
+      const [outcome] = outcomes;
+      const location = locationOf(transactions[0]);
+      if (outcome === null) return reply.code(202).header("location", location).send({ transaction_id: transactions[0].transaction_id, status: "pending", location });
+      if (outcome.kind === "dead-letter") throw rejected(outcome, location);
+      return shown(outcome.prediction);
+    },
+  );
+
+  app.get<{ Params: Static<typeof Params>; Querystring: Static<typeof StoredQuery> }>(
+    "/api/v1/predictions/:transaction_id",
+    {
+      config: { permission: ["predictions:read", "predictions:read-own"] },
+      schema: { tags: ["predictions"], summary: "The stored prediction of a transaction, with its label", params: Params, querystring: StoredQuery, response: { 200: Stored } },
+    },
+    async ({ params, query, user }) => {
+      const owner = can(user.role, "predictions:read") ? null : user.id;
+      const where = { id: params.transaction_id, card: query.card_id ?? "", owner: owner ?? "" };
+      const [row] = await context.clickhouse.query<StoredRow>(STORED, where);
+      if (row !== undefined) {
+        const { labelled, is_fraud, label_time, ...prediction } = row;
+        const label = labelled ? { is_fraud: Boolean(is_fraud), label_time: new Date(label_time).toISOString() } : null;
+        return { status: "scored" as const, prediction: shown(prediction), label };
+      }
+      const pending = predictor.isPending(params.transaction_id, owner) || (owner === null && (await onItsWay(context, where)));
+      if (!pending) throw new HttpProblem(404, "unknown_prediction", "there is no prediction of this transaction");
+      return { transaction_id: params.transaction_id, status: "pending" as const, location: locationOf({ transaction_id: params.transaction_id }) };
+    },
+  );
+  return Promise.resolve();
+}
+
+async function onItsWay({ clickhouse }: ApiContext, where: Record<string, string>): Promise<boolean> {
+  const [row] = await clickhouse.query<{ count: number }>(ON_ITS_WAY, where);
+  return Number(row?.count ?? 0) > 0;
+}
+
+/** The records of what was asked about. @throws HttpProblem naming every field that can't be taken */
+async function checked(inputs: readonly TransactionInput[], features: DeployedFeatures, single: boolean): Promise<Transaction[]> {
+  const transactions: Transaction[] = [];
+  const errors: FieldError[] = [];
+  for (const [i, input] of inputs.entries()) {
+    const path = single ? "" : `${i}.`;
+    const made = toTransaction(input, path);
+    if ("errors" in made) errors.push(...made.errors);
+    else {
+      transactions.push(made.transaction);
+      errors.push(...(await features.check(made.transaction.attributes, path)));
+    }
+  }
+  if (errors.length === 0) return transactions;
+  throw new HttpProblem(400, "invalid_request", errors.map(({ field, message }) => `${field}: ${message}`).slice(0, 5).join("; "), {
+    errors: errors.slice(0, 100).map(({ field, message }) => ({ in: "body", field, code: "value", message })),
+  });
+}
+
+function item(transaction: Transaction, outcome: Outcome | null): Static<typeof BatchItem> {
+  const { transaction_id } = transaction;
+  if (outcome === null) return { transaction_id, status: "pending", location: locationOf(transaction) };
+  if (outcome.kind === "dead-letter") return { transaction_id, status: "rejected", code: outcome.code, reason: outcome.reason };
+  return { status: "scored", prediction: shown(outcome.prediction) };
+}
+
+/** A repeat is in conflict with the first, which has its own address; anything else could not be processed. */
+function rejected({ code, reason }: { code: string; reason: string }, location: string): HttpProblem {
+  return code === "repeated_transaction" ? new HttpProblem(409, code, reason, { headers: { location } }) : new HttpProblem(422, code, reason);
+}
+
+function locationOf({ transaction_id }: { transaction_id: string }): string {
+  return `/api/v1/predictions/${encodeURIComponent(transaction_id)}`;
+}
+
+function shown(prediction: Omit<Prediction, "source_topic" | "source_partition" | "source_offset">): Static<typeof PredictionAnswer> {
+  const { event_time, scored_at, features, reasons, stale, ...rest } = prediction;
+  return {
+    ...rest,
+    event_time: new Date(event_time).toISOString(),
+    scored_at: new Date(scored_at).toISOString(),
+    // JSON knows no NaN.
+    features: features.map((value) => (Number.isFinite(value) ? value : null)),
+    stale: Boolean(stale),
+    reasons: reasons === null || reasons.length === 0 ? null : reasons,
+  };
+}
