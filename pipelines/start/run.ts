@@ -1,0 +1,38 @@
+import { withTimeLimit } from "../replay/time-limit.js";
+import type { Context, System } from "./bring-up.js";
+import type { StartOptions } from "./options.js";
+import type { Source } from "./source.js";
+import { stream } from "./stream.js";
+import { problemsOf, summarise, summaryLines } from "./summary.js";
+import { endOffsets } from "./topic-watch.js";
+
+/**
+ * Streams the source until it ends, the time is over or Ctrl-C, waits for what is under way, and writes the summary.
+ * The exit code becomes 1 when not every transaction has exactly one prediction.
+ */
+export async function run(options: StartOptions, source: Source, { lifecycle, screen }: Context, { topics, cluster, clickhouse, schemas }: System): Promise<void> {
+  const { signal } = lifecycle;
+  const broken = new AbortController();
+  signal.addEventListener("abort", () => {
+    if (lifecycle.failure !== null) broken.abort(lifecycle.failure);
+  });
+  const enough = withTimeLimit(signal, options.forMs);
+  const labelStarts = await endOffsets(cluster, topics.labels);
+  const { outcomes, watch, seconds, labels, until } = await stream({
+    source: source.title, rows: source.rows(enough), schedule: source.schedule, rate: options.rate,
+    topics, schemas, cluster, clickhouse, screen, enough, broken: broken.signal,
+  });
+  try {
+    await source.finish(until);
+    const labelWindow = { topic: topics.labels.name, starts: labelStarts, ends: await endOffsets(cluster, topics.labels) };
+    const summary = await summarise({ clickhouse, outcomes, predictions: watch.window, labels: labelWindow, labelsPublished: labels, seconds, broken: broken.signal });
+    if (broken.signal.aborted) return;
+    for (const line of ["", ...summaryLines(summary)]) screen.line(line);
+    const problems = problemsOf(summary.counts);
+    if (problems.length === 0) screen.line("Every transaction has exactly one prediction, on the topic and in ClickHouse.");
+    else process.exitCode = 1;
+    for (const problem of problems) screen.line(`NOT RIGHT: ${problem}`);
+  } finally {
+    await watch.stop();
+  }
+}
