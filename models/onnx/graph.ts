@@ -76,7 +76,7 @@ export function doubles(name: string, dims: readonly number[], values: Iterable<
 }
 
 /** ValueInfoProto of a float32 tensor with one row a transaction. */
-function rowsOf(name: string, columns: number): Message {
+export function rowsOf(name: string, columns: number): Message {
   const dims = [message((writer) => writer.tag(2, WireType.LengthDelimited).string("N")), message((writer) => writer.tag(1, WireType.Varint).int64(columns))];
   const shape = message((writer) => {
     for (const dim of dims) writer.tag(1, WireType.LengthDelimited).bytes(dim);
