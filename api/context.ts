@@ -1,6 +1,6 @@
 import type { Kafka } from "kafkajs";
 import type { Config, KafkaConfig } from "../infra/config.js";
-import type { ClickHouseReader } from "../infra/clickhouse/client.js";
+import type { ClickHouse } from "../infra/clickhouse/client.js";
 import type { BatchProducer } from "../infra/kafka/batch-producer.js";
 import type { KafkaCluster } from "../infra/kafka/cluster.js";
 import type { Schemas } from "../infra/kafka/schemas.js";
@@ -8,6 +8,12 @@ import type { Logger } from "../infra/logging.js";
 import type { ControlLog } from "../models/registry/control-log.js";
 import type { Topics } from "../schemas/topics.js";
 import type { WorkerHeartbeat } from "../schemas/generated.js";
+import type { UserDirectory } from "./users/user-directory.js";
+import type { PasswordHasher } from "./users/passwords.js";
+import type { Tokens } from "./users/tokens.js";
+import type { RequestLog } from "./request-log/request-log.js";
+import type { ApiMetrics } from "./metrics.js";
+import type { ReplyListener } from "./predictions/reply-listener.js";
 
 /** The latest heartbeat of every process that has sent one lately. */
 export interface WorkerBoard {
@@ -26,9 +32,17 @@ export interface ApiContext {
   kafka: Kafka;
   topics: Topics;
   schemas: Schemas;
-  clickhouse: ClickHouseReader;
+  clickhouse: ClickHouse;
   control: ControlLog;
   workers: WorkerBoard;
+  /** Answers from the stream to what this copy has published. */
+  replies: ReplyListener;
+  users: UserDirectory;
+  passwords: PasswordHasher;
+  tokens: Tokens;
+  /** Where requests and their answers are written down. */
+  requestLog: RequestLog;
+  metrics: ApiMetrics;
   /** Runs work with the process's producer; one that has failed is replaced for the next call. */
   produce<T>(work: (producer: BatchProducer) => Promise<T>): Promise<T>;
 }

@@ -1,0 +1,101 @@
+import { randomUUID } from "node:crypto";
+import cors from "@fastify/cors";
+import helmet from "@fastify/helmet";
+import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
+import Fastify, { type FastifyInstance } from "fastify";
+import type { ApiContext } from "./context.js";
+import { authenticate, authentication } from "./plugins/authentication.js";
+import { problems } from "./plugins/errors.js";
+import { httpMetrics } from "./plugins/http-metrics.js";
+import { jsonBodies } from "./plugins/json-body.js";
+import { openapi } from "./plugins/openapi.js";
+import { permissions } from "./plugins/permissions.js";
+import { rateLimits } from "./plugins/rate-limits.js";
+import { loggedRequests } from "./plugins/request-log.js";
+import { onBrokenRequest } from "./plugins/broken-requests.js";
+import { validation } from "./plugins/validation.js";
+import { deadLetterRoutes } from "./routes/dead-letters.js";
+import { healthRoutes } from "./routes/health.js";
+import { labelRoutes } from "./routes/labels.js";
+import { predictionRoutes } from "./routes/predictions.js";
+import { schemaRoutes } from "./routes/schemas.js";
+import { statusRoutes } from "./routes/status.js";
+import { tokenRoutes } from "./routes/tokens.js";
+import { registrationRoutes, userRoutes } from "./routes/users.js";
+
+/** What one resource adds to the app. */
+export type Routes = (app: FastifyInstance, context: ApiContext) => Promise<void>;
+
+/** Routes for whoever is signed in and has the permission that each names in its `config`. */
+const SIGNED_IN_ROUTES: readonly Routes[] = [userRoutes, predictionRoutes, labelRoutes, deadLetterRoutes];
+
+/** How long a caller may take, milliseconds. */
+export interface Patience {
+  /** Until its headers are there. @default 10_000 */
+  headersMs?: number;
+  /** Until all of its request is there. @default 120_000 */
+  requestMs?: number;
+}
+
+const MOST_BODY_BYTES = 1024 * 1024;
+const MOST_PARAM_LENGTH = 500;
+
+/** The API, ready to listen or to be asked through `inject`. Closing it ends no part of the context. */
+export async function createApp(context: ApiContext, { headersMs = 10_000, requestMs = 120_000 }: Patience = {}): Promise<FastifyInstance> {
+  const { config, log, metrics, requestLog } = context;
+  const app = Fastify({
+    loggerInstance: log.child({}, { serializers: { req: () => undefined, res: () => undefined } }),
+    // Requests are in the request log; here are only failures.
+    disableRequestLogging: true,
+    // An id that a caller chose could stand for two requests.
+    genReqId: () => randomUUID(),
+    requestIdHeader: false,
+    trustProxy: config.http.trustProxy.length > 0 ? config.http.trustProxy : false,
+    bodyLimit: MOST_BODY_BYTES,
+    requestTimeout: requestMs,
+    http: { headersTimeout: Math.min(headersMs, requestMs), connectionsCheckingInterval: Math.min(1_000, headersMs) },
+    keepAliveTimeout: 30_000,
+    routerOptions: { maxParamLength: MOST_PARAM_LENGTH },
+    forceCloseConnections: "idle",
+    return503OnClosing: true,
+    clientErrorHandler: onBrokenRequest,
+    frameworkErrors: (error) => {
+      throw error;
+    },
+  }).withTypeProvider<TypeBoxTypeProvider>() as unknown as FastifyInstance;
+
+  problems(app);
+  validation(app);
+  jsonBodies(app);
+  authentication(app);
+  httpMetrics(app, metrics);
+  loggedRequests(app, requestLog);
+  app.addHook("onRequest", (request, reply, done) => {
+    reply.header("x-request-id", request.id);
+    done();
+  });
+  await app.register(helmet, { contentSecurityPolicy: { directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } } });
+  if (config.http.corsOrigins.length > 0) await app.register(cors, { origin: config.http.corsOrigins, methods: ["GET", "POST", "PUT", "PATCH", "DELETE"], exposedHeaders: ["location", "x-request-id", "retry-after"] });
+  await openapi(app);
+  const limits = await rateLimits(app, config.http);
+
+  // Public: these scopes have no authentication to be exempt from.
+  await app.register(async (probes) => healthRoutes(probes, context));
+  await app.register(async (open) => {
+    open.addHook("onRequest", limits.open);
+    await statusRoutes(open);
+    await schemaRoutes(open, context);
+  });
+  await app.register(async (entrance) => {
+    entrance.addHook("onRequest", limits.signIn);
+    await tokenRoutes(entrance, context);
+    await registrationRoutes(entrance, context, limits);
+  });
+  await app.register(async (signedIn) => {
+    signedIn.addHook("onRequest", authenticate(context, limits));
+    permissions(signedIn);
+    for (const routes of SIGNED_IN_ROUTES) await signedIn.register(async (scope) => routes(scope, context));
+  });
+  await app.ready();
+  return app;
+}

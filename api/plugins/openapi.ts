@@ -1,0 +1,64 @@
+import swagger from "@fastify/swagger";
+import swaggerUi from "@fastify/swagger-ui";
+import { Type } from "@sinclair/typebox";
+import type { FastifyInstance, FastifySchema } from "fastify";
+
+/** How every error looks: RFC 9457. */
+export const ProblemSchema = Type.Object(
+  {
+    type: Type.String(),
+    title: Type.String(),
+    status: Type.Integer(),
+    code: Type.String({ description: "Stable, for programs." }),
+    detail: Type.String({ description: "For people." }),
+    request_id: Type.String({ description: "Also in the log, and the x-request-id header." }),
+    errors: Type.Optional(Type.Array(Type.Object({ in: Type.Optional(Type.String()), field: Type.String(), code: Type.Optional(Type.String()), message: Type.String() }), { description: "Each bad field by its name." })),
+  },
+  { description: "An error.", $id: "Problem", title: "Problem" },
+);
+
+/** /doc is Swagger UI, /doc/json the OpenAPI 3.1 document, made of the same schemas that requests are checked against. */
+export async function openapi(app: FastifyInstance): Promise<void> {
+  await app.register(swagger, {
+    openapi: {
+      openapi: "3.1.0",
+      info: {
+        title: "fraudstream", version: "1", license: { name: "Apache-2.0", identifier: "Apache-2.0" },
+        description: "Trains, enables and measures fraud models, and scores transactions. Sign in with POST /api/v1/tokens and send the token as `Authorization: Bearer`.",
+      },
+      servers: [{ url: "/" }],
+      tags: ["status", "users", "training", "models", "predictions", "labels", "dead letters", "schemas", "health"].map((name) => ({ name })),
+      components: {
+        securitySchemes: { token: { type: "http", scheme: "bearer", bearerFormat: "JWT" } },
+        // Of TypeBox's symbols and $id a document has no use.
+        schemas: { Problem: plain(ProblemSchema) },
+      },
+    },
+    hideUntagged: true,
+    transform: ({ schema, url, route }) => {
+      const permission = route.config?.permission;
+      const documented: FastifySchema = { ...schema };
+      documented.response = { ...(schema?.response as Record<string, unknown> | undefined), default: problemResponse };
+      if (permission !== undefined) documented.security = [{ token: [] }];
+      documented.operationId = schema?.operationId ?? operationId(String(route.method), url);
+      return { schema: documented, url };
+    },
+  });
+  await app.register(swaggerUi, { routePrefix: "/doc", staticCSP: true, uiConfig: { persistAuthorization: false } });
+}
+
+const problemResponse = {
+  description: "An error: what was wrong, with a stable code.",
+  content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } },
+};
+
+function plain(schema: object): Record<string, unknown> {
+  const { $id: _, ...rest } = JSON.parse(JSON.stringify(schema)) as Record<string, unknown>;
+  return rest;
+}
+
+/** `GET /api/v1/models/:id/history` → `getModelsIdHistory`: names for generated clients. */
+function operationId(method: string, url: string): string {
+  const words = url.replace(/^\/api\/v1/, "").split(/[^A-Za-z0-9]+/).filter((word) => word !== "");
+  return method.toLowerCase() + words.map((word) => word[0].toUpperCase() + word.slice(1)).join("");
+}

@@ -1,0 +1,43 @@
+import type { FastifyInstance } from "fastify";
+import { maskedJson, maskedUrl } from "../request-log/mask.js";
+import type { RequestLog } from "../request-log/request-log.js";
+
+declare module "fastify" {
+  interface FastifyRequest {
+    /** What the answer was made of. */
+    answer: unknown;
+    /** When the request came, epoch milliseconds. */
+    arrivedAt: number;
+  }
+}
+
+/** Of a body or an answer, so much is kept, characters. */
+const MOST_BODY = 4_000;
+const MOST_URL = 500;
+
+/** Every request of somebody who is signed in, and its answer, go to the request log once the answer is out. */
+export function loggedRequests(app: FastifyInstance, requestLog: RequestLog): void {
+  app.decorateRequest("answer", undefined);
+  app.decorateRequest("arrivedAt", 0);
+  app.addHook("onRequest", (request, _reply, done) => {
+    request.arrivedAt = Date.now();
+    done();
+  });
+  app.addHook("preSerialization", (request, _reply, payload, done) => {
+    request.answer = payload;
+    done(null, payload);
+  });
+  app.addHook("onResponse", (request, reply, done) => {
+    if (request.signedIn !== null) {
+      const { id, username, role } = request.signedIn.user;
+      requestLog.add({
+        requestId: request.id, at: request.arrivedAt, userId: id, username, role,
+        method: request.method, route: request.routeOptions.url ?? "", url: maskedUrl(request.url, MOST_URL), address: request.ip,
+        body: request.body === undefined ? "" : maskedJson(request.body, MOST_BODY),
+        status: reply.statusCode, code: request.problemCode, ms: reply.elapsedTime,
+        answer: request.answer === undefined ? "" : maskedJson(request.answer, MOST_BODY),
+      });
+    }
+    done();
+  });
+}

@@ -1,0 +1,40 @@
+import { createRequire } from "node:module";
+import type { FastifyInstance } from "fastify";
+import { FraudstreamError } from "../../schemas/errors.js";
+
+interface CompilerOptions { customOptions: Record<string, unknown> }
+type Compile = (route: { schema: unknown; httpPart?: string }) => (data: unknown) => unknown;
+// CommonJS whose types name another ajv than the one that it brings.
+const AjvCompiler = createRequire(import.meta.url)("@fastify/ajv-compiler") as () => (schemas: Record<string, unknown>, options: CompilerOptions) => Compile;
+
+/** allErrors: every bad field is named. What one request can cost is bounded by its size. */
+const STRICT = { allErrors: true, removeAdditional: false, useDefaults: true, coerceTypes: false, strict: false };
+
+/**
+ * How requests are checked: bodies as they are, without coercion; queries, paths and headers, which can only be text,
+ * may be read as numbers and booleans. A route whose request schema leaves an object open doesn't start.
+ */
+export function validation(app: FastifyInstance): void {
+  const build = AjvCompiler();
+  const body = build({}, { customOptions: STRICT });
+  const text = build({}, { customOptions: { ...STRICT, coerceTypes: true } });
+  app.setValidatorCompiler((route) => (route.httpPart === "body" ? body : text)(route) as (data: unknown) => boolean);
+  app.addHook("onRoute", ({ url, schema }) => {
+    for (const part of ["body", "querystring", "params"] as const) {
+      const open = openObject(schema?.[part], part);
+      if (open !== null) throw new FraudstreamError("open_schema", `${url}: ${open} doesn't say additionalProperties; write { additionalProperties: false }`);
+    }
+  });
+}
+
+/** Where a schema has an object that doesn't say what becomes of further properties. */
+function openObject(schema: unknown, path: string): string | null {
+  if (typeof schema !== "object" || schema === null) return null;
+  const { type, properties, additionalProperties } = schema as Record<string, unknown>;
+  if (type === "object" && properties !== undefined && additionalProperties === undefined) return path;
+  for (const [name, inner] of Object.entries(schema)) {
+    const open = openObject(inner, `${path}.${name}`);
+    if (open !== null) return open;
+  }
+  return null;
+}

@@ -1,0 +1,115 @@
+/** Fields whose values are never written down, whatever they hold. */
+const SECRET_FIELD = /passw|secret|token|authorization|api[-_]?key|credential|cookie|\bcvv|\bcvc|\bpin$/i;
+const HIDDEN = "[hidden]";
+const CARD = "[card number]";
+
+/** The lengths of card numbers (ISO/IEC 7812). */
+const LEAST_DIGITS = 13;
+const MOST_DIGITS = 19;
+/** Digits that may be written in groups. */
+const DIGIT_RUN = /\d(?:[ -]?\d){12,}/g;
+
+/** A text without the card numbers in it: any 13 to 19 digits that pass Luhn's check, also inside longer runs. */
+export function maskCardNumbers(text: string): string {
+  return text.replace(DIGIT_RUN, (run) => {
+    const at: number[] = [];
+    for (let i = 0; i < run.length; i++) if (run.charCodeAt(i) >= 48 && run.charCodeAt(i) <= 57) at.push(i);
+    let masked = "";
+    let done = 0;
+    for (let from = 0; from + LEAST_DIGITS <= at.length; ) {
+      const length = cardLengthAt(run, at, from);
+      if (length === 0) from++;
+      else {
+        masked += run.slice(done, at[from]) + CARD;
+        done = at[from + length - 1] + 1;
+        from += length;
+      }
+    }
+    return masked + run.slice(done);
+  });
+}
+
+/** How many digits from here on are a card number, the most that can be; 0: none. */
+function cardLengthAt(run: string, at: readonly number[], from: number): number {
+  for (let length = Math.min(MOST_DIGITS, at.length - from); length >= LEAST_DIGITS; length--) {
+    let sum = 0;
+    for (let i = 0; i < length; i++) {
+      const digit = run.charCodeAt(at[from + length - 1 - i]) - 48;
+      const doubled = i % 2 === 0 ? digit : digit * 2;
+      sum += doubled > 9 ? doubled - 9 : doubled;
+    }
+    if (sum % 10 === 0) return length;
+  }
+  return 0;
+}
+
+/**
+ * A value as JSON for the request log: secrets hidden by their field's name, card numbers wherever they stand, and cut
+ * where `most` characters are reached, with the work bounded likewise.
+ */
+export function maskedJson(value: unknown, most: number): string {
+  let left = most;
+  const spend = (text: string): string => {
+    left -= text.length;
+    return text;
+  };
+  const textOf = (text: string): string => {
+    // Cut after masking, with room for a card number that begins before the cut.
+    const part = maskCardNumbers(text.slice(0, Math.max(0, left) + 2 * MOST_DIGITS));
+    return spend(JSON.stringify(part.length < text.length && part.length > left ? `${part.slice(0, Math.max(0, left))}…` : part));
+  };
+  const write = (item: unknown, depth: number): string => {
+    if (left <= 0 || depth > 20) return spend('"…"');
+    if (typeof item === "string") return textOf(item);
+    if (typeof item === "number" || typeof item === "bigint") {
+      const digits = String(item);
+      const masked = maskCardNumbers(digits);
+      return spend(masked === digits ? (Number.isFinite(Number(item)) ? digits : "null") : JSON.stringify(masked));
+    }
+    if (typeof item === "boolean" || item === null) return spend(String(item));
+    if (Array.isArray(item)) {
+      const parts: string[] = [];
+      for (const inner of item) {
+        if (left <= 0) {
+          parts.push('"…"');
+          break;
+        }
+        parts.push(write(inner, depth + 1));
+      }
+      return `[${parts.join(",")}]`;
+    }
+    if (item instanceof Date) return textOf(item.toISOString());
+    if (typeof item !== "object") return spend("null");
+    const parts: string[] = [];
+    for (const [name, inner] of Object.entries(item)) {
+      if (inner === undefined) continue;
+      if (left <= 0) {
+        parts.push('"…":true');
+        break;
+      }
+      const key = textOf(name.slice(0, 200));
+      parts.push(`${key}:${SECRET_FIELD.test(name) ? spend(JSON.stringify(HIDDEN)) : write(inner, depth + 1)}`);
+    }
+    return `{${parts.join(",")}}`;
+  };
+  return write(value, 0);
+}
+
+/** A request's URL for the request log. */
+export function maskedUrl(url: string, most: number): string {
+  const [path, query] = url.slice(0, most + 200).split("?", 2);
+  const safe = (text: string): string => maskCardNumbers(decoded(text));
+  const pairs = query?.split("&").map((pair) => {
+    const [name, ...value] = pair.split("=");
+    return SECRET_FIELD.test(decoded(name)) ? `${name}=${HIDDEN}` : safe([name, ...value].join("="));
+  });
+  return `${safe(path)}${pairs === undefined ? "" : `?${pairs.join("&")}`}`.slice(0, most);
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

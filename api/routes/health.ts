@@ -1,0 +1,54 @@
+import { Type } from "@sinclair/typebox";
+import type { FastifyInstance } from "fastify";
+import type { ApiContext } from "../context.js";
+import { HttpProblem } from "../plugins/errors.js";
+import { systemGauges } from "../system-gauges.js";
+
+const PATIENCE_MS = 2_000;
+
+/** Probes and Prometheus. */
+export async function healthRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
+  const { config, control, users, clickhouse, metrics } = context;
+  const tags = ["health"];
+  const gauges = systemGauges(context);
+  app.addHook("onClose", () => gauges.close());
+
+  app.get("/health/live", { schema: { tags, summary: "The process is alive", response: { 200: Type.Object({ status: Type.Literal("live") }, { description: "Alive." }) } } }, () => ({ status: "live" }));
+
+  const Checks = Type.Object({ status: Type.String(), kafka: Type.String(), deployment: Type.String(), clickhouse: Type.String() }, { description: "What is needed, and ClickHouse, which is not." });
+  app.get("/health/ready", { schema: { tags, summary: "The API can do its work", response: { 200: Checks, 503: Checks } } }, async (_request, reply) => {
+    const [kafka, stored] = await Promise.all([
+      answers(async () => {
+        await users.readToEnd();
+        return true;
+      }),
+      answers(() => clickhouse.ping()),
+    ]);
+    const deployed = control.state.deployment?.champion !== null && control.state.deployment !== null;
+    const ready = kafka && deployed;
+    return reply.code(ready ? 200 : 503).send({
+      status: ready ? "ready" : "not ready", kafka: kafka ? "up" : "down", deployment: deployed ? "in force" : "none", clickhouse: stored ? "up" : "down",
+    });
+  });
+
+  app.get("/metrics", { schema: { tags, summary: "Prometheus metrics", produces: ["text/plain"], response: { 200: Type.String({ description: "Prometheus' text format." }) } } }, async (_request, reply) => {
+    if (!config.http.metricsOpen) throw new HttpProblem(404, "not_found", "there is no such route");
+    return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
+  });
+  return Promise.resolve();
+}
+
+/** True when something says yes soon. */
+async function answers(ask: () => Promise<boolean>): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), PATIENCE_MS);
+  });
+  try {
+    return await Promise.race([ask(), late]);
+  } catch {
+    return false;
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,49 @@
+import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
+import { Type } from "@sinclair/typebox";
+import type { FastifyInstance } from "fastify";
+import { HttpProblem } from "../plugins/errors.js";
+import type { ApiContext } from "../context.js";
+import { canonicalName } from "../users/user-fold.js";
+import { FailedSignIns } from "../users/failed-sign-ins.js";
+import { tooMany } from "../plugins/rate-limits.js";
+
+export const TokenSchema = Type.Object({
+  access_token: Type.String(),
+  token_type: Type.Literal("Bearer"),
+  expires_in: Type.Integer({ description: "Seconds." }),
+});
+
+/** A new token, as it is answered. */
+export async function tokenFor(tokens: ApiContext["tokens"], user: { id: string; token_version: number }): Promise<{ access_token: string; token_type: "Bearer"; expires_in: number }> {
+  return { access_token: await tokens.issue(user), token_type: "Bearer", expires_in: tokens.lifetimeSeconds };
+}
+
+/** POST /api/v1/tokens: a token for a name and a password. Needs no ClickHouse. */
+export async function tokenRoutes(app: FastifyInstance, { tokens, users, passwords }: ApiContext): Promise<void> {
+  const api = app.withTypeProvider<TypeBoxTypeProvider>();
+  const failures = new FailedSignIns();
+  const schema = {
+    tags: ["users"], summary: "Sign in",
+    // No pattern and hardly a limit here: which names there can be is nothing to learn from an answer.
+    body: Type.Object({ username: Type.String({ maxLength: 200 }), password: Type.String({ maxLength: 1_000 }) }, { additionalProperties: false }),
+    response: { 200: Type.Object(TokenSchema.properties, { description: "A token for this user." }) },
+  };
+  api.post("/api/v1/tokens", { schema }, async (request, reply) => {
+    if (!tokens.canSign) throw new HttpProblem(403, "sign_in_off", "sign-in is at the identity provider whose keys JWKS_URL names; this API gives no tokens");
+    const { username, password } = request.body;
+    const name = canonicalName(username);
+    const wait = failures.waitOf(name);
+    if (wait > 0) throw tooMany("wrong passwords for this name", wait);
+    const user = await users.current(username);
+    const right = await passwords.verify(user?.password_hash ?? null, password);
+    // One answer for all three, after the same work: it doesn't tell which names there are.
+    if (user === undefined || !right || !user.enabled) {
+      failures.count(name);
+      throw new HttpProblem(401, "wrong_credentials", "the username or the password is wrong, or the user is disabled");
+    }
+    failures.forget(name);
+    void reply.header("cache-control", "no-store");
+    return tokenFor(tokens, user);
+  });
+  return Promise.resolve();
+}

@@ -1,0 +1,120 @@
+import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
+import { Type, type Static } from "@sinclair/typebox";
+import type { FastifyInstance } from "fastify";
+import { UsageError } from "../../schemas/errors.js";
+import type { User } from "../../schemas/generated.js";
+import type { ApiContext } from "../context.js";
+import { authenticate } from "../plugins/authentication.js";
+import { HttpProblem } from "../plugins/errors.js";
+import type { RateLimits } from "../plugins/rate-limits.js";
+import { can, type Role } from "../users/roles.js";
+import { tokenFor, TokenSchema } from "./tokens.js";
+
+const RoleSchema = Type.Union([Type.Literal("service"), Type.Literal("analyst"), Type.Literal("operator"), Type.Literal("admin")], { description: "What the user may do; roles don't contain each other, except that an admin may do all." });
+const UsernameSchema = Type.String({ minLength: 2, maxLength: 64, pattern: "^[A-Za-z0-9][A-Za-z0-9._@+|-]*$", description: "Names that differ only in case are one." });
+const PasswordSchema = Type.String({ minLength: 12, maxLength: 256 });
+const EmailSchema = Type.String({ format: "email", maxLength: 254 });
+const UserSchema = Type.Object({
+  id: Type.String({ format: "uuid" }),
+  username: Type.String(),
+  email: Type.String(),
+  role: RoleSchema,
+  enabled: Type.Boolean(),
+  created_at: Type.String({ format: "date-time" }),
+  changed_at: Type.String({ format: "date-time" }),
+});
+const IdParams = Type.Object({ id: Type.String({ maxLength: 64 }) }, { additionalProperties: false });
+
+/** What others see of a user: never the hash. */
+function shown({ id, username, email, role, enabled, created_at, changed_at }: User): Static<typeof UserSchema> {
+  return { id, username, email, role, enabled, created_at: new Date(created_at).toISOString(), changed_at: new Date(changed_at).toISOString() };
+}
+
+/** POST /api/v1/users: by an admin, or where REGISTRATION=open by anybody, who then is an analyst. */
+export async function registrationRoutes(app: FastifyInstance, context: ApiContext, limits: RateLimits): Promise<void> {
+  const { config, users, passwords, tokens, produce } = context;
+  const api = app.withTypeProvider<TypeBoxTypeProvider>();
+  const open = config.auth.registration === "open";
+  const checkToken = authenticate(context, limits);
+  const schema = {
+    tags: ["users"], summary: "Make a user", ...(open ? {} : { security: [{ token: [] }] }),
+    body: Type.Object({ username: UsernameSchema, password: PasswordSchema, email: EmailSchema, role: Type.Optional(RoleSchema) }, { additionalProperties: false }),
+    response: { 201: Type.Object({ ...UserSchema.properties, ...Type.Partial(TokenSchema).properties }, { description: "The user; with a token when they made themselves." }) },
+  };
+  api.route({
+    method: "POST", url: "/api/v1/users", schema,
+    onRequest: async (request) => {
+      if (!open || request.headers.authorization !== undefined) await checkToken(request);
+      if (!open && !can(request.user.role, "users:write")) throw new HttpProblem(403, "forbidden", `the role ${request.user.role} may not make users`);
+    },
+    handler: async (request, reply) => {
+      const { username, password, email, role = "analyst" } = request.body;
+      const byAdmin = request.signedIn !== null && can(request.signedIn.user.role, "users:write");
+      if (!byAdmin && role !== "analyst") throw new HttpProblem(403, "forbidden", `only an admin makes a user with the role ${role}`);
+      checkPassword(password, username);
+      const passwordHash = await passwords.hash(password);
+      const user = await produce((producer) => users.create(producer, { username, email, role, passwordHash, ...(byAdmin ? { by: request.user.id } : {}) }));
+      void reply.code(201).headers({ location: `/api/v1/users/${user.id}`, "cache-control": "no-store" });
+      return { ...shown(user), ...(byAdmin || !tokens.canSign ? {} : await tokenFor(tokens, user)) };
+    },
+  });
+  return Promise.resolve();
+}
+
+/** The users' own routes, and an admin's. */
+export async function userRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
+  const { users, passwords, tokens, produce } = context;
+  const api = app.withTypeProvider<TypeBoxTypeProvider>();
+  const tags = ["users"];
+
+  const MeSchema = Type.Object({ ...UserSchema.properties, token_expires_at: Type.String({ format: "date-time" }) }, { description: "Who the token is, and until when." });
+  api.get("/api/v1/users/me", { config: { permission: "self" }, schema: { tags, summary: "Who am I?", response: { 200: MeSchema } } }, async (request) => {
+    const user = await known(request.user.id);
+    return { ...shown(user), token_expires_at: new Date((request.signedIn?.expiresAt ?? 0) * 1000).toISOString() };
+  });
+
+  const passwordBody = Type.Object({ current_password: Type.String({ maxLength: 1_000 }), password: PasswordSchema }, { additionalProperties: false });
+  const passwordSchema = { tags, summary: "Change my password", description: "Older tokens are no longer taken; the answer has a new one.", body: passwordBody, response: { 200: Type.Object(TokenSchema.properties, { description: "A token with the new password." }) } };
+  api.patch("/api/v1/users/me", { config: { permission: "self" }, schema: passwordSchema }, async (request, reply) => {
+    if (!tokens.canSign) throw new HttpProblem(403, "sign_in_off", "passwords are the identity provider's affair");
+    const { current_password: current, password } = request.body;
+    const user = await known(request.user.id);
+    if (!(await passwords.verify(user.password_hash, current))) throw new HttpProblem(403, "wrong_password", "the current password is wrong");
+    checkPassword(password, user.username);
+    const passwordHash = await passwords.hash(password);
+    const changed = await produce((producer) => users.change(producer, user.id, { passwordHash }, user.id));
+    void reply.header("cache-control", "no-store");
+    return tokenFor(tokens, changed);
+  });
+
+  const listSchema = { tags, summary: "All users", response: { 200: Type.Object({ users: Type.Array(UserSchema) }, { description: "Oldest first." }) } };
+  api.get("/api/v1/users", { config: { permission: "users:read" }, schema: listSchema }, async () => {
+    await users.readToEnd();
+    return { users: users.all().map(shown) };
+  });
+
+  const changeBody = Type.Object({ enabled: Type.Optional(Type.Boolean()), role: Type.Optional(RoleSchema) }, { additionalProperties: false, minProperties: 1 });
+  const changeSchema = { tags, summary: "Enable or disable a user, or give another role", description: "Holds everywhere within a second.", params: IdParams, body: changeBody, response: { 200: Type.Object(UserSchema.properties, { description: "The user as changed." }) } };
+  api.patch("/api/v1/users/:id", { config: { permission: "users:write" }, schema: changeSchema }, async (request) => {
+    const { enabled, role } = request.body;
+    const change: { enabled?: boolean; role?: Role } = { ...(enabled === undefined ? {} : { enabled }), ...(role === undefined ? {} : { role }) };
+    return shown(await produce((producer) => users.change(producer, request.params.id, change, request.user.id)));
+  });
+
+  const removeSchema = { tags, summary: "Remove a user", params: IdParams, response: { 204: Type.Null({ description: "Removed; the name is free." }) } };
+  api.delete("/api/v1/users/:id", { config: { permission: "users:write" }, schema: removeSchema }, async (request, reply) => {
+    await produce((producer) => users.remove(producer, request.params.id));
+    return reply.code(204).send(null);
+  });
+  return Promise.resolve();
+
+  async function known(id: string): Promise<User> {
+    const user = await users.find({ id });
+    if (user === undefined) throw new HttpProblem(404, "unknown_user", "there is no such user");
+    return user;
+  }
+}
+
+function checkPassword(password: string, username: string): void {
+  if (password.toLowerCase().includes(username.toLowerCase())) throw new UsageError("weak_password", "the password contains the username");
+}

@@ -1,0 +1,101 @@
+import { randomUUID } from "node:crypto";
+import { createClickHouse } from "../infra/clickhouse/client.js";
+import type { ClickHouseConfig, Config, KafkaConfig } from "../infra/config.js";
+import { BatchProducer } from "../infra/kafka/batch-producer.js";
+import { createKafka } from "../infra/kafka/client.js";
+import { KafkaCluster } from "../infra/kafka/cluster.js";
+import { Schemas } from "../infra/kafka/schemas.js";
+import type { Lifecycle } from "../infra/lifecycle/lifecycle.js";
+import type { Logger } from "../infra/logging.js";
+import { ControlLog } from "../models/registry/control-log.js";
+import { UsageError } from "../schemas/errors.js";
+import { topicsFor } from "../schemas/topics.js";
+import type { ApiContext } from "./context.js";
+import { createMetrics } from "./metrics.js";
+import { OneProducer } from "./one-producer.js";
+import { ReplyListener } from "./predictions/reply-listener.js";
+import { ReplyListener } from "./predictions/reply-listener.js";
+import { RequestLog } from "./request-log/request-log.js";
+import { PasswordHasher } from "./users/passwords.js";
+import { createTokens } from "./users/tokens.js";
+import { UserDirectory } from "./users/user-directory.js";
+import { HeartbeatBoard } from "./worker-board.js";
+
+/** The parts of an API, wired and not yet started: nothing has been asked of Kafka or ClickHouse. */
+export interface Parts {
+  context: ApiContext;
+  users: UserDirectory;
+  board: HeartbeatBoard;
+  /** Each part's own end, in the order in which they are to be added to a lifecycle. */
+  ends: readonly { name: string; stop: () => Promise<void> | void }[];
+}
+
+/** @throws UsageError `bad_setting` without a way to check tokens */
+export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConfig, clientId, log }: { config: Config; kafka: KafkaConfig; clickhouse: ClickHouseConfig; clientId: string; log: Logger }): Parts {
+  const topics = topicsFor(config.topicPrefix, config.topicPartitions);
+  const kafka = createKafka(kafkaConfig, clientId, log);
+  const cluster = new KafkaCluster(kafkaConfig, clientId);
+  const schemas = new Schemas(config);
+  const clickhouse = createClickHouse(clickhouseConfig);
+  const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });
+  const users = new UserDirectory({ cluster, topic: topics.users.name, schemas, log });
+  const board = new HeartbeatBoard({ cluster, topic: topics.workers.name, schemas, log });
+  const replies = new ReplyListener({ cluster, topics, schemas, log, copy: `api-${randomUUID()}` });
+  const replies = new ReplyListener({ cluster, topics, schemas, log, copy: clientId });
+  const requestLog = new RequestLog({ clickhouse, log });
+  const producer = new OneProducer(() => BatchProducer.open(cluster));
+  const context: ApiContext = {
+    config, kafkaConfig, log, cluster, kafka, topics, schemas, clickhouse, control, workers: board, replies, users, requestLog,
+    passwords: new PasswordHasher(), tokens: createTokens(config.auth), metrics: createMetrics(),
+    produce: (work) => producer.use(work),
+  };
+  const ends = [
+    { name: "clickhouse", stop: () => clickhouse.close() },
+    { name: "request log", stop: () => requestLog.close() },
+    { name: "cluster", stop: () => cluster.close() },
+    { name: "producer", stop: () => producer.close() },
+    { name: "replies", stop: () => replies.close() },
+    { name: "workers", stop: () => board.close() },
+    { name: "replies", stop: () => replies.close() },
+    { name: "control", stop: () => control.close() },
+    { name: "users", stop: () => users.close() },
+  ];
+  return { context, users, board, ends };
+}
+
+/** Reads what the API has to know before its first answer, and follows it from then on. Stopped by `lifecycle`. */
+export async function startParts({ context, users, board, ends }: Parts, lifecycle: Pick<Lifecycle, "add" | "fail">): Promise<void> {
+  for (const { name, stop } of ends) lifecycle.add(name, stop);
+  const { control, replies } = context;
+  const fail = (error: unknown): void => lifecycle.fail(error);
+  await Promise.all([control.readToEnd(), users.readToEnd(), board.open(fail), context.replies.start()]);
+  await context.produce((producer) => users.repair(producer));
+  control.follow(() => {}, fail);
+  users.follow(fail);
+  await ensureAdmin(context);
+}
+
+/**
+ * Makes the first admin, if there isn't one of that name.
+ *
+ * @throws UsageError `no_admin` when nobody could manage users and no admin is configured
+ */
+async function ensureAdmin({ config, users, passwords, tokens, produce, log }: ApiContext): Promise<void> {
+  const { adminUsername, adminPassword } = config.auth;
+  const configured = adminPassword !== null || (adminUsername !== null && !tokens.canSign);
+  const username = adminUsername ?? "admin";
+  if (configured && (await users.find({ username })) === undefined) {
+    const passwordHash = adminPassword === null ? null : await passwords.hash(adminPassword);
+    try {
+      await produce((producer) => users.create(producer, { username, email: "", role: "admin", passwordHash, by: "system:start" }));
+      log.info({ username }, "the first admin was made");
+    } catch (error) {
+      // Another copy of the API was quicker.
+      if ((await users.find({ username })) === undefined) throw error;
+    }
+  }
+  if (users.all().some((user) => user.enabled && user.role === "admin")) return;
+  throw new UsageError("no_admin", tokens.canSign
+    ? "there is no admin who is enabled: set ADMIN_PASSWORD (and ADMIN_USERNAME, if not admin) to make one"
+    : "there is no admin who is enabled: set ADMIN_USERNAME to the subject of the identity provider's token who is to be one");
+}
