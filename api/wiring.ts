@@ -14,7 +14,6 @@ import type { ApiContext } from "./context.js";
 import { createMetrics } from "./metrics.js";
 import { OneProducer } from "./one-producer.js";
 import { ReplyListener } from "./predictions/reply-listener.js";
-import { ReplyListener } from "./predictions/reply-listener.js";
 import { RequestLog } from "./request-log/request-log.js";
 import { PasswordHasher } from "./users/passwords.js";
 import { createTokens } from "./users/tokens.js";
@@ -41,7 +40,6 @@ export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConf
   const users = new UserDirectory({ cluster, topic: topics.users.name, schemas, log });
   const board = new HeartbeatBoard({ cluster, topic: topics.workers.name, schemas, log });
   const replies = new ReplyListener({ cluster, topics, schemas, log, copy: `api-${randomUUID()}` });
-  const replies = new ReplyListener({ cluster, topics, schemas, log, copy: clientId });
   const requestLog = new RequestLog({ clickhouse, log });
   const producer = new OneProducer(() => BatchProducer.open(cluster));
   const context: ApiContext = {
@@ -54,7 +52,6 @@ export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConf
     { name: "request log", stop: () => requestLog.close() },
     { name: "cluster", stop: () => cluster.close() },
     { name: "producer", stop: () => producer.close() },
-    { name: "replies", stop: () => replies.close() },
     { name: "workers", stop: () => board.close() },
     { name: "replies", stop: () => replies.close() },
     { name: "control", stop: () => control.close() },
@@ -66,7 +63,7 @@ export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConf
 /** Reads what the API has to know before its first answer, and follows it from then on. Stopped by `lifecycle`. */
 export async function startParts({ context, users, board, ends }: Parts, lifecycle: Pick<Lifecycle, "add" | "fail">): Promise<void> {
   for (const { name, stop } of ends) lifecycle.add(name, stop);
-  const { control, replies } = context;
+  const { control } = context;
   const fail = (error: unknown): void => lifecycle.fail(error);
   await Promise.all([control.readToEnd(), users.readToEnd(), board.open(fail), context.replies.start()]);
   await context.produce((producer) => users.repair(producer));
