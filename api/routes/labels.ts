@@ -40,7 +40,7 @@ export function labelRoutes(app: FastifyInstance, context: ApiContext): Promise<
           errors.push({ in: "body", field: `${Array.isArray(body) ? `${i}.` : ""}card_id`, code: known.length === 0 ? "unknown_card" : "ambiguous_card", message });
         }
       }
-      if (errors.length > 0) throw new HttpProblem(422, errors[0].code, errors[0].message, { errors: errors.slice(0, 100) });
+      if (errors.length > 0) throw new HttpProblem(422, errors[0].code ?? "unknown_card", errors[0].message, { errors: errors.slice(0, 100) });
       const records = labels.map((label) => ({ key: Buffer.from(label.card_id), value: context.schemas.encode("labels", label) }));
       await context.produce((producer) => producer.publish(context.topics.labels.name, records));
       return reply.code(202).send({ accepted: labels.length });
