@@ -3,7 +3,12 @@ import { readCsv } from "../../../models/datasets/read-csv.js";
 import { sliceDataset, splitByTime, splitDataset, type Split } from "../../../models/datasets/split.js";
 import { fileWith, paysimCsv } from "./csv-files.js";
 
-const labels = (length: number, frauds: number[]): { length: number; label: Uint8Array } => ({ length, label: Uint8Array.from({ length }, (_, row) => Number(frauds.includes(row))) });
+const hour = 3_600_000;
+const labels = (length: number, frauds: number[]): { length: number; label: Uint8Array; eventTime: Float64Array } => ({
+  length,
+  label: Uint8Array.from({ length }, (_, row) => Number(frauds.includes(row))),
+  eventTime: Float64Array.from({ length }, (_, row) => row * hour),
+});
 const all = ({ train, validation, test }: Split): number[] => [...train, ...validation, ...test].sort((a, b) => a - b);
 
 test("the latest 30 % are the test part, the latest 20 % of the rest the validation part", () => {
@@ -42,6 +47,17 @@ test("three frauds are one for each part; two are refused, unless there is no te
   expect(() => splitDataset(labels(50, [0, 49]))).toThrow(expect.objectContaining({ name: "UsageError", code: "too_few_rows" }) as Error);
   const two = splitDataset(labels(50, [0, 49]), { testFraction: 0 });
   expect([two.train.length, two.validation.length, two.test.length]).toEqual([40, 10, 0]);
+});
+
+test("a test range by time: what comes before it trains, what comes after is left out", () => {
+  const set = labels(100, [5, 20, 45, 60, 72, 99]);
+  const split = splitDataset(set, { test: { from: 70 * hour, to: 90 * hour } });
+  expect([split.train.length, split.validation.length, split.test.length]).toEqual([56, 14, 20]);
+  expect([split.test[0], split.test.at(-1)]).toEqual([70, 89]);
+  expect(split.notes[0]).toBe("test part: 1970-01-03T22:00:00.000Z to 1970-01-04T18:00:00.000Z; 10 later rows are left out");
+  for (const range of [{ from: 73 * hour, to: 90 * hour }, { from: 10 * hour, to: 90 * hour }, { from: 200 * hour, to: 300 * hour }]) {
+    expect(() => splitDataset(set, { test: range })).toThrow(expect.objectContaining({ code: "bad_test_range" }) as Error);
+  }
 });
 
 test("splitByTime covers every row once; a slice holds the rows of its range", async () => {

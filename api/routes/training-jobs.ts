@@ -1,0 +1,108 @@
+import { Type, type Static } from "@sinclair/typebox";
+import type { FastifyInstance } from "fastify";
+import type { TrainingJob } from "../../models/registry/control-state.js";
+import { cancelJob, JobMetrics, parseJobMetrics, requestJob, TrainingRequest } from "../../models/registry/training-request.js";
+import { FraudstreamError } from "../../schemas/errors.js";
+import type { ApiContext } from "../context.js";
+
+const PATH = "/api/v1/training-jobs";
+/** A trainer sends a heartbeat each second; an older one says nothing of a job's progress any more. */
+const PROGRESS_MAX_AGE_MS = 30_000;
+
+const Status = Type.Union((["pending", "processing", "processed", "error", "cancelled"] as const).map((status) => Type.Literal(status)));
+const orNull = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) => Type.Union([schema, Type.Null()]);
+
+const Job = Type.Object({
+  id: Type.String(),
+  status: Status,
+  request: Type.Unknown({ description: "as it was asked for" }),
+  requested_at: Type.String(),
+  requested_by: Type.String(),
+  attempt: Type.Integer({ description: "how many trainers have taken it; 0: none yet" }),
+  claimed_at: orNull(Type.String()),
+  finished_at: orNull(Type.String()),
+  progress: orNull(Type.Object({ phase: Type.String(), percent: Type.Number(), rows: Type.Integer() }, { description: "while it is processing and its trainer is heard of" })),
+  model: orNull(Type.String({ description: "name@version" })),
+  metrics: orNull(JobMetrics),
+  error: orNull(Type.Object({ code: Type.String(), reason: Type.String() }, { description: "why it failed" })),
+}, { title: "TrainingJob" });
+
+const Id = Type.Object({ id: Type.String({ minLength: 1, maxLength: 100 }) }, { additionalProperties: false });
+const ListQuery = Type.Object({ status: Type.Optional(Status), limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000, default: 100 })) }, { additionalProperties: false });
+
+/** Training jobs: ask for one, look at them, cancel one. */
+export function trainingJobRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
+  const { control } = context;
+
+  app.post<{ Body: TrainingRequest }>(
+    PATH,
+    {
+      config: { permission: "jobs:write" },
+      schema: { tags: ["training"], summary: "Train a model on a CSV file behind a link, or on stored transactions", body: TrainingRequest, response: { 202: Type.Object({ id: Type.String() }) } },
+    },
+    async ({ body, user }, reply) => {
+      const id = await context.produce((producer) => requestJob(control, { who: user.id, producer }, body));
+      return reply.code(202).header("location", `${PATH}/${id}`).send({ id });
+    },
+  );
+
+  app.get<{ Querystring: Static<typeof ListQuery> }>(
+    PATH,
+    { config: { permission: "jobs:read" }, schema: { tags: ["training"], summary: "Training jobs, newest first", querystring: ListQuery, response: { 200: Type.Object({ jobs: Type.Array(Job) }) } } },
+    async ({ query: { status, limit = 100 } }) => {
+      await control.readToEnd();
+      const jobs = [...control.state.jobs.values()].reverse().filter((job) => status === undefined || job.status === status);
+      return { jobs: jobs.slice(0, limit).map((job) => shown(context, job)) };
+    },
+  );
+
+  app.get<{ Params: Static<typeof Id> }>(
+    `${PATH}/:id`,
+    { config: { permission: "jobs:read" }, schema: { tags: ["training"], summary: "A training job: how far it is, what came of it", params: Id, response: { 200: Job } } },
+    async ({ params: { id } }) => {
+      // Another copy of the API may have taken the request a moment ago.
+      if (!control.state.jobs.has(id)) await control.readToEnd();
+      const job = control.state.jobs.get(id);
+      if (job === undefined) throw new FraudstreamError("unknown_job", `there is no training job ${id}`);
+      return shown(context, job);
+    },
+  );
+
+  app.delete<{ Params: Static<typeof Id> }>(
+    `${PATH}/:id`,
+    { config: { permission: "jobs:write" }, schema: { tags: ["training"], summary: "Cancel a training job that hasn't ended; 409 when it has", params: Id, response: { 200: Job } } },
+    async ({ params: { id }, user }) => shown(context, await context.produce((producer) => cancelJob(control, { who: user.id, producer }, id))),
+  );
+  return Promise.resolve();
+}
+
+function shown({ workers }: ApiContext, job: TrainingJob): Static<typeof Job> {
+  const { id, status, attempt } = job;
+  const beat = status !== "processing" ? undefined : workers.alive("training", PROGRESS_MAX_AGE_MS).find((worker) => worker.job?.id === id && worker.job.attempt === attempt);
+  const progress = beat?.job ?? null;
+  return {
+    id, status, attempt,
+    request: requestOf(job),
+    requested_at: iso(job.requestedAt),
+    requested_by: job.requestedBy,
+    claimed_at: job.claimedAt === null ? null : iso(job.claimedAt),
+    finished_at: job.finishedAt === null ? null : iso(job.finishedAt),
+    progress: progress === null ? null : { phase: progress.phase, percent: Math.round(progress.percent * 10) / 10, rows: progress.rows },
+    model: job.model,
+    metrics: parseJobMetrics(job.metrics),
+    error: job.code === null ? null : { code: job.code, reason: job.reason ?? "" },
+  };
+}
+
+/** Whatever stands in fraud.control, a list of jobs must be shown. */
+function requestOf(job: TrainingJob): unknown {
+  try {
+    return JSON.parse(job.request) as unknown;
+  } catch {
+    return job.request;
+  }
+}
+
+function iso(time: number): string {
+  return new Date(time).toISOString();
+}

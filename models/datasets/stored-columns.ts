@@ -1,0 +1,150 @@
+import { Growing, MOST_CATEGORIES } from "./attribute-builder.js";
+import type { AttributeColumn, Dataset } from "./dataset.js";
+
+/** A stored transaction with its label; attributes by the type that they were sent with. */
+export interface StoredRow {
+  transactionId: string;
+  eventTime: number;
+  cardId: string;
+  merchantId: string;
+  amount: number;
+  currency: string;
+  numbers: readonly [string, number][];
+  texts: readonly [string, string][];
+  /** 1: true. */
+  flags: readonly [string, number][];
+  /** 1: fraud. */
+  label: number;
+}
+
+/** Attributes with more names than this are somebody's mistake, and each costs memory for every row. */
+const MOST_ATTRIBUTES = 2_000;
+
+/** Gathers stored transactions, in the order of event time, as a data set. */
+export class StoredColumns {
+  readonly #transactionId: string[] = [];
+  readonly #cardId: string[] = [];
+  readonly #merchantId: string[] = [];
+  readonly #currency: string[] = [];
+  readonly #eventTime = new Growing(Float64Array);
+  readonly #amount = new Growing(Float64Array);
+  readonly #label = new Growing(Uint8Array);
+  readonly #interned = new Map<string, string>();
+  readonly #numbers = new Map<string, Growing<Float64Array>>();
+  readonly #flags = new Map<string, Growing<Float64Array>>();
+  readonly #texts = new Map<string, TextColumn>();
+  readonly #surplus = new Set<string>();
+  #unusable = 0;
+
+  get length(): number {
+    return this.#label.length;
+  }
+
+  add(row: StoredRow): void {
+    // What float32 can't hold no model can be given.
+    if (!Number.isFinite(Math.fround(row.amount))) {
+      this.#unusable += 1;
+      return;
+    }
+    const at = this.length;
+    this.#transactionId.push(row.transactionId);
+    this.#cardId.push(this.#intern(row.cardId));
+    this.#merchantId.push(this.#intern(row.merchantId));
+    this.#currency.push(this.#intern(row.currency));
+    this.#eventTime.push(row.eventTime);
+    this.#amount.push(row.amount);
+    this.#label.push(row.label);
+    for (const [name, value] of row.numbers) this.#put(this.#numbers, name, at, Number.isFinite(Math.fround(value)) ? value : Number.NaN);
+    for (const [name, value] of row.flags) this.#put(this.#flags, name, at, value);
+    for (const [name, value] of row.texts) {
+      let column = this.#texts.get(name);
+      if (column === undefined && this.#hasRoom(name)) this.#texts.set(name, (column = new TextColumn()));
+      column?.put(at, value);
+    }
+  }
+
+  finish(source: string, notes: readonly string[]): Dataset {
+    const length = this.length;
+    const attributes = new Map<string, AttributeColumn>();
+    const left: string[] = [];
+    const names = [...new Set([...this.#numbers.keys(), ...this.#flags.keys(), ...this.#texts.keys()])].sort();
+    for (const name of names) {
+      const [number, flag, text] = [this.#numbers.get(name), this.#flags.get(name), this.#texts.get(name)];
+      if ([number, flag, text].filter((column) => column !== undefined).length > 1) left.push(`left out: attribute ${JSON.stringify(name)}, of different types in different transactions`);
+      else if (number !== undefined) attributes.set(name, { type: "number", values: filled(number, length) });
+      else if (flag !== undefined) attributes.set(name, { type: "boolean", values: filled(flag, length) });
+      else {
+        const column = text?.finish(length) ?? null;
+        if (column === null) left.push(`left out: attribute ${JSON.stringify(name)}, more than ${MOST_CATEGORIES} different texts`);
+        else attributes.set(name, column);
+      }
+    }
+    if (this.#surplus.size > 0) left.push(`left out: ${this.#surplus.size} attributes beyond the first ${MOST_ATTRIBUTES}`);
+    if (this.#unusable > 0) left.push(`left out: ${this.#unusable} transactions whose amount no model can be given`);
+    return {
+      source, length, attributes,
+      transactionId: this.#transactionId, cardId: this.#cardId, merchantId: this.#merchantId, currency: this.#currency,
+      eventTime: this.#eventTime.take(null), amount: this.#amount.take(null), label: this.#label.take(null),
+      notes: [...notes, ...left],
+    };
+  }
+
+  #put(columns: Map<string, Growing<Float64Array>>, name: string, row: number, value: number): void {
+    let column = columns.get(name);
+    if (column === undefined) {
+      if (!this.#hasRoom(name)) return;
+      columns.set(name, (column = new Growing(Float64Array)));
+    }
+    // A map may hold a name twice; the first counts.
+    if (column.length > row) return;
+    while (column.length < row) column.push(Number.NaN);
+    column.push(value);
+  }
+
+  #hasRoom(name: string): boolean {
+    const room = this.#numbers.size + this.#flags.size + this.#texts.size < MOST_ATTRIBUTES;
+    if (!room && this.#surplus.size < MOST_ATTRIBUTES) this.#surplus.add(name);
+    return room;
+  }
+
+  #intern(text: string): string {
+    const known = this.#interned.get(text);
+    if (known !== undefined) return known;
+    this.#interned.set(text, text);
+    return text;
+  }
+}
+
+/** Codes of a dictionary, until it has too many texts. */
+class TextColumn {
+  #codes: Growing<Int8Array> | null = new Growing(Int8Array);
+  readonly #dictionary = new Map<string, number>();
+
+  put(row: number, text: string): void {
+    // A map may hold a name twice; the first counts.
+    if (this.#codes === null || this.#codes.length > row) return;
+    let code = text === "" ? -1 : this.#dictionary.get(text);
+    if (code === undefined) {
+      if (this.#dictionary.size === MOST_CATEGORIES) {
+        this.#codes = null;
+        return;
+      }
+      this.#dictionary.set(text, (code = this.#dictionary.size));
+    }
+    while (this.#codes.length < row) this.#codes.push(-1);
+    this.#codes.push(code);
+  }
+
+  finish(length: number): AttributeColumn | null {
+    if (this.#codes === null) return null;
+    const codes = new Int32Array(length).fill(-1);
+    codes.set(this.#codes.take(null));
+    return { type: "text", codes, categories: [...this.#dictionary.keys()] };
+  }
+}
+
+function filled(column: Growing<Float64Array>, length: number): Float64Array {
+  const values = new Float64Array(length).fill(Number.NaN);
+  values.set(column.take(null));
+  return values;
+}

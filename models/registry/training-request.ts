@@ -1,0 +1,172 @@
+import { randomUUID } from "node:crypto";
+import { Type, type Static, type TLiteral } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
+import { ROLES } from "../datasets/columns.js";
+import { OfflineMetrics } from "../manifest.js";
+import { resolveLogisticParams, resolveTreeParams } from "../training/params.js";
+import type { ControlLog } from "./control-log.js";
+import { jobKey, type TrainingJob } from "./control-state.js";
+import type { Author } from "./decisions.js";
+
+const closed = { additionalProperties: false } as const;
+/** ISO 8601 with a zone. */
+const Time = Type.String({ pattern: "^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d(:\\d\\d(\\.\\d{1,9})?)?(Z|[+-]\\d\\d:\\d\\d)$", description: "ISO 8601 with a zone" });
+const TimeRange = Type.Object({ from: Time, to: Time }, { ...closed, description: "Event times: from `from` up to, not including, `to`" });
+
+export const TrainingRequest = Type.Object(
+  {
+    dataset: Type.Union([
+      Type.String({ pattern: "^https?://", maxLength: 2_000, description: "A public http or https link to a CSV file, plain or gzipped" }),
+      TimeRange,
+    ], { description: "A link to a CSV file, or the event times of stored transactions" }),
+    columns: Type.Optional(Type.Object(
+      Object.fromEntries(ROLES.map((role) => [role, Type.Optional(Type.Union([Type.String({ minLength: 1, maxLength: 200 }), Type.Null()]))])),
+      { ...closed, description: "Which column of the file is what, where its name doesn't tell; null: the file has none" },
+    )),
+    algorithm: Type.Union([Type.Literal("gradient-boosted-trees"), Type.Literal("logistic-regression")]),
+    params: Type.Optional(Type.Record(Type.String({ maxLength: 100 }), Type.Union([Type.Number(), Type.String({ maxLength: 100 }), Type.Boolean()]), { description: "Of the training, by LightGBM's names", maxProperties: 50 })),
+    features: Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 200 }), { minItems: 1, maxItems: 2_000, uniqueItems: true, description: "Names of the features to use; a text attribute's name stands for all of its values. Without it: all" })),
+    test: Type.Optional(TimeRange),
+    seed: Type.Optional(Type.Integer({ minimum: 0, maximum: 4_294_967_295 })),
+    name: Type.Optional(Type.String({ pattern: "^[a-z0-9][a-z0-9-]{0,62}$", description: "Of the model, which is called name@version. Without it: made from the file's name" })),
+    enable: Type.Optional(literals(["never", "if_better"], { default: "never", description: "if_better: make it the champion when it does better on rows later than what either model was made with" })),
+    metric: Type.Optional(literals(["average_precision", "f1"], { default: "average_precision", description: "What better means" })),
+  },
+  closed,
+);
+export type TrainingRequest = Static<typeof TrainingRequest>;
+
+/** How a model did beside the champion. Null: can't be computed. */
+export const Comparison = Type.Object(
+  {
+    metric: literals(["average_precision", "f1"]),
+    /** Null: none was deployed. */
+    champion: Type.Union([Type.String(), Type.Null()]),
+    /** Epoch of the deployment that had it; -1: there was none. */
+    epoch: Type.Integer(),
+    /** On which both were judged. */
+    rows: Type.Integer(),
+    frauds: Type.Integer(),
+    candidate_value: Type.Union([Type.Number(), Type.Null()]),
+    champion_value: Type.Union([Type.Number(), Type.Null()]),
+    better: Type.Boolean(),
+    reason: Type.String(),
+  },
+  closed,
+);
+export type Comparison = Static<typeof Comparison>;
+
+/** What a finished job tells of its model, as JSON in JobFinished. */
+export const JobMetrics = Type.Object(
+  {
+    rows: Type.Integer({ description: "Transactions in the data set" }),
+    frauds: Type.Integer(),
+    training_seconds: Type.Number(),
+    features: Type.Integer(),
+    thresholds: Type.Object({ review: Type.Number(), decline: Type.Number() }, closed),
+    validation: Type.Union([OfflineMetrics, Type.Null()]),
+    test: Type.Union([OfflineMetrics, Type.Null()]),
+    manifest_sha256: Type.String(),
+    notes: Type.Array(Type.String(), { description: "What was recognised, made up or left out" }),
+    comparison: Type.Union([Comparison, Type.Null()]),
+  },
+  closed,
+);
+export type JobMetrics = Static<typeof JobMetrics>;
+
+/** Epoch milliseconds of a range of event times. */
+export interface EventTimes { from: number; to: number }
+
+/** @throws UsageError `bad_training_request` for times that are none, or an empty range */
+export function eventTimes(range: Static<typeof TimeRange>, what: string): EventTimes {
+  const [from, to] = [range.from, range.to].map((text) => Date.parse(text));
+  if (Number.isNaN(from) || Number.isNaN(to)) throw new UsageError("bad_training_request", `${what}: ${Number.isNaN(from) ? "from" : "to"} is no date`);
+  if (from >= to) throw new UsageError("bad_training_request", `${what}: from must be before to`);
+  return { from, to };
+}
+
+/**
+ * What the schema can't say, so that it is said before anything is fetched.
+ *
+ * @throws UsageError `bad_training_request`, `training_params`
+ */
+export function checkTrainingRequest({ algorithm, params = {}, dataset, columns, test }: TrainingRequest): void {
+  (algorithm === "logistic-regression" ? resolveLogisticParams : resolveTreeParams)(params);
+  if (test !== undefined) eventTimes(test, "test");
+  if (typeof dataset !== "string") {
+    eventTimes(dataset, "dataset");
+    if (columns !== undefined) throw new UsageError("bad_training_request", "columns: stored transactions have no columns to name");
+  } else if (!URL.canParse(dataset)) throw new UsageError("bad_training_request", "dataset: it is not a URL");
+  else if (new URL(dataset).username !== "" || new URL(dataset).password !== "") throw new UsageError("bad_training_request", "dataset: a link must not hold a user name or password");
+}
+
+/**
+ * The request of a job, as it is in fraud.control.
+ *
+ * @throws FraudstreamError `bad_training_request` for one that was written by something else than `requestJob`
+ */
+export function parseTrainingRequest(json: string): TrainingRequest {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (cause) {
+    throw new FraudstreamError("bad_training_request", `the request is not JSON: ${messageOf(cause)}`, { cause });
+  }
+  const wrong = Value.Errors(TrainingRequest, value).First();
+  if (wrong !== undefined) throw new FraudstreamError("bad_training_request", `the request is wrong at ${wrong.path || "/"}: ${wrong.message}`);
+  return value as TrainingRequest;
+}
+
+/** The metrics of a finished job; null: it has none, or none that can be read. */
+export function parseJobMetrics(json: string | null): JobMetrics | null {
+  if (json === null) return null;
+  try {
+    const value: unknown = JSON.parse(json);
+    return Value.Check(JobMetrics, value) ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Asks for a training job; any trainer may take it.
+ *
+ * @returns its id
+ * @throws UsageError as `checkTrainingRequest`
+ */
+export async function requestJob(control: ControlLog, { who, producer }: Author, request: TrainingRequest): Promise<string> {
+  checkTrainingRequest(request);
+  const id = randomUUID();
+  const event = { "fraudstream.JobRequested": { request: JSON.stringify(request) } };
+  await control.append(producer, { key: jobKey(id), who, base: -1, event });
+  return id;
+}
+
+/** How often a job may be claimed anew while somebody tries to cancel it. */
+const CANCEL_TRIES = 5;
+
+/**
+ * Cancels a job, whichever trainer has it by now.
+ *
+ * @throws FraudstreamError `unknown_job`; `conflict` when it has ended already
+ */
+export async function cancelJob(control: ControlLog, { who, producer }: Author, id: string): Promise<TrainingJob> {
+  for (let tries = 1; ; tries++) {
+    await control.readToEnd();
+    const job = control.state.jobs.get(id);
+    if (job === undefined) throw new FraudstreamError("unknown_job", `there is no training job ${id}`);
+    if (job.status !== "pending" && job.status !== "processing") throw new FraudstreamError("conflict", `training job ${id} has ended already: ${job.status}`);
+    try {
+      await control.append(producer, { key: jobKey(id), who, event: { "fraudstream.JobCancelled": {} } });
+      return job;
+    } catch (error) {
+      const again = error instanceof FraudstreamError && error.code === "conflict" && tries < CANCEL_TRIES;
+      if (!again) throw error;
+    }
+  }
+}
+
+function literals<const T extends string>(values: readonly T[], options: { default?: T; description?: string } = {}): ReturnType<typeof Type.Union<TLiteral<T>[]>> {
+  return Type.Union(values.map((value) => Type.Literal(value)), options);
+}

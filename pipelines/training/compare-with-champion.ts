@@ -1,0 +1,69 @@
+import { loadArtifact, type Artifact } from "../../models/artifacts.js";
+import type { BuiltModel } from "../../models/build-model.js";
+import type { Dataset } from "../../models/datasets/dataset.js";
+import { alertMetrics } from "../../models/evaluation/metrics.js";
+import { averagePrecision, rank } from "../../models/evaluation/ranking.js";
+import { featureMatrix } from "../../models/features/select.js";
+import type { Manifest } from "../../models/manifest.js";
+import { ModelSession } from "../../models/onnx/session.js";
+import type { Comparison } from "../../models/registry/training-request.js";
+import { FraudstreamError } from "../../schemas/errors.js";
+import type { Incumbent } from "./job-messages.js";
+
+const ROWS_AT_ONCE = 10_000;
+
+/**
+ * Judges a new model beside the champion, on the rows of its test part that are later than everything that either was
+ * made with. Both score as they are served, through ONNX; F1 is that of each at its own review threshold. Where the two
+ * can't be compared, the champion stays, and `reason` says why; where there is none, the new model is better.
+ */
+export async function compareWithChampion(
+  dataset: Dataset,
+  { manifest, onnx, split }: BuiltModel,
+  { incumbent: { epoch, champion }, artifactsDir, metric }: { incumbent: Incumbent; artifactsDir: string; metric: Comparison["metric"] },
+): Promise<Comparison> {
+  const none = { metric, champion: champion?.model ?? null, epoch, rows: 0, frauds: 0, candidate_value: null, champion_value: null };
+  if (champion === null) return { ...none, better: true, reason: "no champion is deployed" };
+  let artifact: Artifact;
+  try {
+    artifact = await loadArtifact(artifactsDir, champion.model, champion.manifestSha256);
+  } catch (error) {
+    if (!(error instanceof FraudstreamError)) throw error;
+    return { ...none, better: false, reason: `the champion can't be loaded: ${error.code}` };
+  }
+  const missing = artifact.manifest.features.find(({ source }) => source.kind === "attribute" && !dataset.attributes.has(source.attribute));
+  if (missing !== undefined) return { ...none, better: false, reason: `the champion can't be judged on this data set: it has nothing for its feature ${missing.name}` };
+
+  const seen = Math.max(seenUntil(manifest), seenUntil(artifact.manifest));
+  const rows = split.test.filter((row) => dataset.eventTime[row] > seen);
+  const labels = Uint8Array.from(rows, (row) => dataset.label[row]);
+  const value = async (model: { manifest: Manifest; onnx: Uint8Array }, review: number): Promise<number | null> => {
+    const scores = await scoresOf(model, dataset, rows);
+    return metric === "f1" ? alertMetrics(labels, scores, review).f1 : averagePrecision(rank(labels, scores));
+  };
+  const measured = { ...none, rows: rows.length, frauds: labels.reduce((sum, label) => sum + label, 0) };
+  if (measured.frauds === 0) return { ...measured, better: false, reason: `no fraud is later than what the models were made with (${new Date(seen).toISOString()})` };
+  const candidate = await value({ manifest, onnx }, manifest.thresholds.review);
+  const current = await value(artifact, champion.review);
+  const better = candidate !== null && current !== null && candidate > current;
+  return { ...measured, candidate_value: candidate, champion_value: current, better, reason: better ? "it does better than the champion" : "it does no better than the champion" };
+}
+
+function seenUntil({ training }: Manifest): number {
+  return Math.max(training.to, training.seen_until ?? training.to);
+}
+
+async function scoresOf({ manifest, onnx }: { manifest: Manifest; onnx: Uint8Array }, dataset: Dataset, rows: Uint32Array): Promise<Float32Array> {
+  const { values, features } = featureMatrix(dataset, manifest.features, rows);
+  const session = await ModelSession.load(onnx, { input: manifest.input, output: manifest.output, features });
+  const scores = new Float32Array(rows.length);
+  try {
+    for (let from = 0; from < rows.length; from += ROWS_AT_ONCE) {
+      const count = Math.min(ROWS_AT_ONCE, rows.length - from);
+      scores.set(await session.run(values.subarray(from * features, (from + count) * features), count), from);
+    }
+  } finally {
+    await session.release();
+  }
+  return scores;
+}

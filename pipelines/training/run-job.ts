@@ -1,0 +1,144 @@
+import { basename, join } from "node:path";
+import { addressPolicy } from "../../infra/download/addresses.js";
+import { download } from "../../infra/download/download.js";
+import { buildModel, type BuildOptions } from "../../models/build-model.js";
+import type { Dataset } from "../../models/datasets/dataset.js";
+import { readCsv } from "../../models/datasets/read-csv.js";
+import { readStored } from "../../models/datasets/read-stored.js";
+import type { FeatureSpec } from "../../models/features/plan.js";
+import { selectFeatures } from "../../models/features/select.js";
+import { checkTrainingRequest, eventTimes, type TrainingRequest } from "../../models/registry/training-request.js";
+import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
+import { compareWithChampion } from "./compare-with-champion.js";
+import type { Incumbent, JobProgress, JobResult, JobSpec } from "./job-messages.js";
+
+export interface RunJobDeps {
+  report: (progress: JobProgress) => void;
+  /** What is deployed by now. */
+  incumbent: () => Promise<Incumbent>;
+}
+
+/** Where each part of a job ends, in percent of the whole. */
+const DOWNLOADED = 20;
+const READ = 35;
+const BUILT = 95;
+
+const REPORT_EVERY_MS = 200;
+
+/**
+ * One training job, from its request to a model that could be registered: fetches, reads, builds and compares. Stores and
+ * decides nothing.
+ *
+ * @throws UsageError, FraudstreamError those of `download`, `readCsv`, `readStored` and `buildModel`; `no_clickhouse`, `unknown_feature`
+ */
+export async function runJob(spec: JobSpec, { report, incumbent }: RunJobDeps): Promise<JobResult> {
+  const { request } = spec;
+  checkTrainingRequest(request);
+  const tell = throttled(report);
+  const dataset = await readDataset(spec, tell);
+  const name = request.name ?? (typeof request.dataset === "string" ? modelName(fileName(request.dataset)) : "stored");
+  const built = await buildModel(dataset, { ...buildOptions(request, dataset), model: `${name}@1` }, {
+    onProgress: ({ phase, percent }) => tell({ phase, percent: READ + (percent * (BUILT - READ)) / 100, rows: dataset.length }),
+  });
+  let comparison: JobResult["metrics"]["comparison"] = null;
+  if (request.enable === "if_better") {
+    tell({ phase: "comparing", percent: BUILT, rows: dataset.length });
+    comparison = await compareWithChampion(dataset, built, { incumbent: await incumbent(), artifactsDir: spec.artifactsDir, metric: request.metric ?? "average_precision" });
+  }
+  const { manifest, onnx } = built;
+  return {
+    name, manifest, onnx,
+    metrics: {
+      rows: dataset.length,
+      frauds: dataset.label.reduce((sum, label) => sum + label, 0),
+      training_seconds: manifest.training.seconds,
+      features: manifest.features.length,
+      thresholds: manifest.thresholds,
+      validation: manifest.validation,
+      test: manifest.test,
+      notes: [...dataset.notes, ...built.notes],
+      comparison,
+    },
+  };
+}
+
+async function readDataset(spec: JobSpec, tell: (progress: JobProgress) => void): Promise<Dataset> {
+  const { request, limits } = spec;
+  if (typeof request.dataset === "string") return readLink(request.dataset, spec, tell);
+  if (spec.clickhouse === null) throw new UsageError("no_clickhouse", "this trainer has no CLICKHOUSE_URL: it can't read stored transactions");
+  return readStored(spec.clickhouse, {
+    ...eventTimes(request.dataset, "dataset"),
+    maturityMs: spec.maturityMs,
+    now: Date.now(),
+    maxRows: limits.maxRows,
+    onProgress: (percent, rows) => tell({ phase: "reading", percent: (percent * READ) / 100, rows }),
+  });
+}
+
+async function readLink(link: string, { request, folder, limits }: JobSpec, tell: (progress: JobProgress) => void): Promise<Dataset> {
+  const file = join(folder, fileName(link));
+  tell({ phase: "downloading", percent: 0, rows: 0 });
+  await download(link, file, {
+    policy: addressPolicy(limits.allowPrivate),
+    maxBytes: limits.maxBytes, stallMs: limits.stallMs, deadlineMs: limits.deadlineMs,
+    onProgress: (bytes, total) => tell({ phase: "downloading", percent: total === null ? 0 : (DOWNLOADED * bytes) / total, rows: 0 }),
+  });
+  try {
+    return await readCsv(file, {
+      columns: (request.columns ?? {}),
+      limits: { bytes: limits.maxUnpackedBytes, rows: limits.maxRows },
+      onProgress: (percent, rows) => tell({ phase: "reading", percent: DOWNLOADED + (percent * (READ - DOWNLOADED)) / 100, rows }),
+    });
+  } catch (error) {
+    // Whoever asked for the job knows the file by its link, not by where it lies here.
+    if (error instanceof FraudstreamError) throw new UsageError(error.code, messageOf(error).replaceAll(file, basename(file)), { cause: error });
+    throw error;
+  }
+}
+
+function buildOptions(request: TrainingRequest, dataset: Dataset): Omit<BuildOptions, "model"> {
+  const { algorithm, params = {}, seed, features, test } = request;
+  const seeded = algorithm === "logistic-regression" || ["seed", "random_state", "random_seed"].some((name) => name in params);
+  return {
+    algorithm,
+    params: seed === undefined || seeded ? params : { ...params, seed },
+    ...(seed === undefined ? {} : { seed }),
+    ...(features === undefined ? {} : { features: featuresByName(dataset, features) }),
+    ...(test === undefined ? {} : { test: eventTimes(test, "test") }),
+  };
+}
+
+/** A text attribute's name stands for all of its values. */
+function featuresByName(dataset: Dataset, names: readonly string[]): FeatureSpec[] {
+  const offered = selectFeatures(dataset);
+  const chosen = new Set<FeatureSpec>();
+  for (const name of names) {
+    const found = offered.filter((spec) => spec.name === name || (spec.source.kind === "attribute" && spec.source.equals !== undefined && spec.source.attribute === name));
+    if (found.length === 0) throw new UsageError("unknown_feature", `there is no feature ${JSON.stringify(name)}; the data set offers ${offered.map((spec) => spec.name).join(", ").slice(0, 1_000)}`);
+    for (const spec of found) chosen.add(spec);
+  }
+  return [...chosen];
+}
+
+/** The last part of a link's path, as a file's name that leads nowhere. */
+function fileName(link: string): string {
+  const last = new URL(link).pathname.split("/").at(-1) ?? "";
+  return last.replace(/%[0-9a-f]{2}/gi, "_").replace(/[^A-Za-z0-9._-]/g, "_").replace(/^[.]+/, "").slice(-100) || "dataset.csv";
+}
+
+/** `Card_Transactions.csv.gz` → `card-transactions` */
+function modelName(file: string): string {
+  const stem = file.toLowerCase().replace(/(\.csv)?(\.gz)?$/, "");
+  return stem.replace(/[^a-z0-9]+/g, "-").replace(/^-+/, "").slice(0, 63).replace(/-+$/, "") || "fraud";
+}
+
+/** Passes a report on when its phase is new, or a while after the last one. */
+function throttled(report: (progress: JobProgress) => void): (progress: JobProgress) => void {
+  let last = { phase: "", at: 0 };
+  return (progress) => {
+    const now = performance.now();
+    if (progress.phase === last.phase && now - last.at < REPORT_EVERY_MS) return;
+    last = { phase: progress.phase, at: now };
+    report(progress);
+  };
+}

@@ -1,0 +1,290 @@
+import { mkdir, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { ClickHouseConfig, TrainingConfig } from "../../infra/config.js";
+import { KafkaError } from "../../infra/kafka/errors.js";
+import type { Logger } from "../../infra/logging.js";
+import { saveNextVersion, type Artifact } from "../../models/artifacts.js";
+import type { ControlLog } from "../../models/registry/control-log.js";
+import { DEPLOYMENT_KEY, jobKey, type EventBody, type TrainingJob } from "../../models/registry/control-state.js";
+import { parseTrainingRequest } from "../../models/registry/training-request.js";
+import { FraudstreamError, messageOf } from "../../schemas/errors.js";
+import type { WorkerHeartbeat } from "../../schemas/generated.js";
+import { runJobProcess } from "./job-child.js";
+import type { Incumbent, JobResult } from "./job-messages.js";
+import type { Producing } from "./producing.js";
+import { settleJob, TRAINER } from "./settle-job.js";
+import type { TrainerSigns } from "./trainer-signs.js";
+
+export interface TrainerOptions {
+  control: ControlLog;
+  signs: TrainerSigns;
+  producing: Producing;
+  log: Logger;
+  worker: string;
+  artifactsDir: string;
+  /** Where jobs keep what they download; trainers may share it. */
+  workDir: string;
+  clickhouse: ClickHouseConfig | null;
+  limits: TrainingConfig;
+  maturityMs: number;
+  /** What the heartbeats say has changed. */
+  onChange: () => void;
+}
+
+/** A job that lost this many trainers is the cause. */
+const MOST_ATTEMPTS = 5;
+const LOOK_EVERY_MS = 1_000;
+/** How long whoever finished a job has to settle it before others do. */
+const SETTLE_AFTER_MS = 5_000;
+const LONGEST_REASON = 2_000;
+const RETRY_PAUSE_MS = 1_000;
+
+/** An attempt at a job that this trainer has claimed; `base` is the offset of its JobClaimed. */
+interface Claim { job: TrainingJob; attempt: number; base: number }
+
+/** Takes training jobs off fraud.control, one at a time. */
+export class Trainer {
+  readonly #options: TrainerOptions;
+  readonly #log: Logger;
+  /** What the heartbeats tell: set before the claim is published, so that none after it lacks it. */
+  #progress: WorkerHeartbeat["job"] = null;
+  /** Ends the job under way when it is no longer this trainer's. */
+  #gone: AbortController | null = null;
+  #claim: Claim | null = null;
+  readonly #settled = new Set<string>();
+  #wake: () => void = () => {};
+
+  constructor(options: TrainerOptions) {
+    this.#options = options;
+    this.#log = options.log;
+  }
+
+  get progress(): WorkerHeartbeat["job"] {
+    return this.#progress;
+  }
+
+  /** To be called after each change of the control state. */
+  changed(): void {
+    if (this.#claim !== null && !this.#holds(this.#claim)) this.#gone?.abort(new FraudstreamError("training_superseded", "the job was cancelled or is somebody else's by now"));
+    this.#wake();
+  }
+
+  /** Works until the signal aborts; the job under way is then left to another trainer. */
+  async run(signal: AbortSignal): Promise<void> {
+    signal.addEventListener("abort", () => {
+      this.#gone?.abort(signal.reason);
+      this.#wake();
+    });
+    await this.#options.signs.read();
+    while (!signal.aborted) {
+      const claim = await this.#claimNext(signal);
+      if (claim === null) {
+        this.#setProgress(null);
+        await this.#tidy();
+        await this.#pause();
+        continue;
+      }
+      try {
+        await this.#work(claim, signal);
+      } finally {
+        this.#setProgress(null);
+      }
+    }
+  }
+
+  /** The oldest job that nobody works on, once the fold has accepted that it is ours; null: there is none. */
+  async #claimNext(signal: AbortSignal): Promise<Claim | null> {
+    const { control, signs, producing, worker } = this.#options;
+    const open = [...control.state.jobs.values()].filter(({ status }) => status === "pending" || status === "processing");
+    if (open.some(({ status }) => status === "processing")) await signs.read();
+    for (const job of open) {
+      if (signal.aborted) return null;
+      const base = control.state.baseOf(jobKey(job.id));
+      if (job.status !== "pending" && !(job.status === "processing" && signs.isAbandoned(job))) continue;
+      if (job.attempt >= MOST_ATTEMPTS) {
+        await this.#decide({ job, attempt: job.attempt, base }, failure(job.attempt, "training_abandoned", `${job.attempt} trainers were lost while they worked on it`), signal);
+        continue;
+      }
+      const attempt = job.attempt + 1;
+      this.#setProgress({ id: job.id, attempt, phase: "claimed", percent: 0, rows: 0 });
+      try {
+        const claimed = await producing.run((producer) => control.append(producer, { key: jobKey(job.id), who: TRAINER, base, event: { "fraudstream.JobClaimed": { attempt, worker } } }));
+        return { job, attempt, base: claimed };
+      } catch (error) {
+        // Another trainer was faster. After trouble with Kafka the claim may be ours all the same: it is then abandoned, since the heartbeats don't name it.
+        if (!(error instanceof FraudstreamError) || (error.code !== "conflict" && !error.retriable)) throw error;
+        this.#setProgress(null);
+      }
+    }
+    return null;
+  }
+
+  async #work(claim: Claim, signal: AbortSignal): Promise<void> {
+    const { job, attempt } = claim;
+    const { control, artifactsDir, clickhouse, limits, maturityMs } = this.#options;
+    const log = this.#log.child({ job: job.id, attempt });
+    const folder = join(this.#options.workDir, `${job.id}.${attempt}`);
+    const gone = new AbortController();
+    this.#claim = claim;
+    this.#gone = gone;
+    log.info("training");
+    try {
+      // What came between the claim and now has been folded already, unseen by `changed`.
+      this.changed();
+      if (signal.aborted) gone.abort(signal.reason);
+      await rm(folder, { recursive: true, force: true });
+      await mkdir(folder, { recursive: true });
+      const spec = { request: parseTrainingRequest(job.request), folder, artifactsDir, clickhouse, limits, maturityMs };
+      const result = await runJobProcess(spec, {
+        onProgress: (progress) => this.#setProgress({ id: job.id, attempt, ...progress }),
+        incumbent: () => this.#incumbent(),
+        signal: gone.signal,
+      });
+      await control.readToEnd();
+      this.changed();
+      gone.signal.throwIfAborted();
+      this.#setProgress({ id: job.id, attempt, phase: "registering", percent: 98, rows: result.metrics.rows });
+      await this.#finish(claim, result, signal);
+    } catch (error) {
+      if (gone.signal.aborted) log.info(`training ended: ${signal.aborted ? "the trainer stops" : messageOf(gone.signal.reason)}`);
+      else if (error instanceof KafkaError) throw error;
+      else {
+        const code = error instanceof FraudstreamError ? error.code : "training_failed";
+        log.warn({ code, ...(error instanceof FraudstreamError ? {} : { err: error }) }, `training failed: ${messageOf(error)}`);
+        await this.#decide(claim, failure(attempt, code, messageOf(error)), signal);
+      }
+    } finally {
+      this.#claim = null;
+      this.#gone = null;
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+
+  /** Stores the model, decides the job with it, and brings about what follows (see `settleJob` for the order). */
+  async #finish(claim: Claim, { name, manifest, onnx, metrics }: JobResult, signal: AbortSignal): Promise<void> {
+    const { control, artifactsDir } = this.#options;
+    const artifact = await saveNextVersion(artifactsDir, name, { manifest, onnx }, highestVersion(control, name));
+    const { model } = artifact.manifest;
+    const event = { "fraudstream.JobFinished": { attempt: claim.attempt, model, code: null, reason: null, metrics: JSON.stringify({ ...metrics, manifest_sha256: artifact.manifestSha256 }) } };
+    if (!(await this.#decide(claim, event, signal))) return this.#withdraw(artifact);
+    this.#log.info({ job: claim.job.id, model }, "trained");
+    await this.#settle(claim.job);
+  }
+
+  /** The job isn't ours any more, so no event will ever name this artifact. */
+  async #withdraw({ manifest, folder }: Artifact): Promise<void> {
+    this.#log.info({ model: manifest.model }, "not registered: the job was cancelled or is somebody else's by now");
+    await rm(folder, { recursive: true, force: true });
+  }
+
+  /**
+   * Publishes the event that ends a job, however long that takes.
+   *
+   * @returns whether it was accepted; false: another attempt was claimed, or the job has ended
+   */
+  async #decide({ job, base }: Claim, event: EventBody, signal: AbortSignal): Promise<boolean> {
+    const { control, producing } = this.#options;
+    for (;;) {
+      try {
+        await producing.run((producer) => control.append(producer, { key: jobKey(job.id), who: TRAINER, base, event }));
+        return true;
+      } catch (error) {
+        if (!(error instanceof FraudstreamError)) throw error;
+        if (error.code === "conflict") break;
+        if (!error.retriable || signal.aborted) throw error;
+        this.#log.warn({ job: job.id }, `a job's end could not be published yet: ${error.message}`);
+        await sleep(RETRY_PAUSE_MS, undefined, { signal });
+      }
+      await control.readToEnd();
+      if (control.state.baseOf(jobKey(job.id)) !== base) break;
+    }
+    // An earlier try may have been accepted although its answer was lost.
+    return isOutcome(control.state.jobs.get(job.id), event);
+  }
+
+  async #incumbent(): Promise<Incumbent> {
+    const { control } = this.#options;
+    await control.readToEnd();
+    const { state } = control;
+    const champion = state.deployment?.champion ?? null;
+    const registered = champion === null ? undefined : state.models.get(champion.model);
+    return {
+      epoch: state.baseOf(DEPLOYMENT_KEY),
+      champion: champion === null || registered === undefined ? null : { model: champion.model, manifestSha256: registered.manifestSha256, review: champion.review },
+    };
+  }
+
+  /** Settles what other trainers have left, and removes what they have downloaded. */
+  async #tidy(): Promise<void> {
+    const { control, signs, worker } = this.#options;
+    for (const job of control.state.jobs.values()) {
+      const due = job.worker === worker || (job.finishedAt ?? 0) < Date.now() - SETTLE_AFTER_MS;
+      if (job.status === "processed" && due) await this.#settle(job);
+    }
+    signs.forget((id, attempt) => {
+      const job = control.state.jobs.get(id);
+      return job?.status === "processing" && attempt >= job.attempt;
+    });
+    await this.#sweep();
+  }
+
+  async #settle(job: TrainingJob): Promise<void> {
+    if (this.#settled.has(job.id)) return;
+    const { control, producing, artifactsDir } = this.#options;
+    if (await settleJob({ control, producing, artifactsDir, log: this.#log }, job)) this.#settled.add(job.id);
+  }
+
+  /** Folders of jobs that have ended, and of attempts that others have followed; a job that isn't known may be newer than what was read. */
+  async #sweep(): Promise<void> {
+    const { control, workDir } = this.#options;
+    for (const entry of await readdir(workDir)) {
+      const [id, attempt] = entry.split(".");
+      const job = control.state.jobs.get(id);
+      if (job === undefined || job.status === "pending") continue;
+      if (job.status !== "processing" || Number(attempt) < job.attempt) await rm(join(workDir, entry), { recursive: true, force: true });
+    }
+  }
+
+  #holds({ job, attempt }: Claim): boolean {
+    const now = this.#options.control.state.jobs.get(job.id);
+    return now?.status === "processing" && now.attempt === attempt && now.worker === this.#options.worker;
+  }
+
+  #setProgress(progress: WorkerHeartbeat["job"]): void {
+    const told = this.#progress;
+    this.#progress = progress;
+    if (told?.id !== progress?.id || told?.phase !== progress?.phase) this.#options.onChange();
+  }
+
+  /** Until the control state changes, or it is time to look for abandoned jobs. */
+  #pause(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, LOOK_EVERY_MS);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}
+
+function failure(attempt: number, code: string, reason: string): EventBody {
+  return { "fraudstream.JobFinished": { attempt, model: null, code, reason: reason.slice(0, LONGEST_REASON), metrics: null } };
+}
+
+function isOutcome(job: TrainingJob | undefined, event: EventBody): boolean {
+  if (job === undefined || !("fraudstream.JobFinished" in event)) return false;
+  const { attempt, model, code } = event["fraudstream.JobFinished"];
+  return (job.status === "processed" || job.status === "error") && job.attempt === attempt && job.model === model && job.code === code;
+}
+
+/** The highest version of a name that was ever registered. */
+function highestVersion(control: ControlLog, name: string): number {
+  let highest = 0;
+  for (const model of control.state.models.keys()) {
+    const at = model.lastIndexOf("@");
+    if (model.slice(0, at) === name) highest = Math.max(highest, Number(model.slice(at + 1)));
+  }
+  return highest;
+}
