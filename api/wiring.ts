@@ -8,6 +8,7 @@ import { Schemas } from "../infra/kafka/schemas.js";
 import type { Lifecycle } from "../infra/lifecycle/lifecycle.js";
 import type { Logger } from "../infra/logging.js";
 import { ControlLog } from "../models/registry/control-log.js";
+import { WorkerBoard } from "../models/registry/worker-board.js";
 import { UsageError } from "../schemas/errors.js";
 import { topicsFor } from "../schemas/topics.js";
 import type { ApiContext } from "./context.js";
@@ -18,13 +19,12 @@ import { RequestLog } from "./request-log/request-log.js";
 import { PasswordHasher } from "./users/passwords.js";
 import { createTokens } from "./users/tokens.js";
 import { UserDirectory } from "./users/user-directory.js";
-import { HeartbeatBoard } from "./worker-board.js";
 
 /** The parts of an API, wired and not yet started: nothing has been asked of Kafka or ClickHouse. */
 export interface Parts {
   context: ApiContext;
   users: UserDirectory;
-  board: HeartbeatBoard;
+  board: WorkerBoard;
   /** Each part's own end, in the order in which they are to be added to a lifecycle. */
   ends: readonly { name: string; stop: () => Promise<void> | void }[];
 }
@@ -38,7 +38,7 @@ export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConf
   const clickhouse = createClickHouse(clickhouseConfig);
   const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });
   const users = new UserDirectory({ cluster, topic: topics.users.name, schemas, log });
-  const board = new HeartbeatBoard({ cluster, topic: topics.workers.name, schemas, log });
+  const board = new WorkerBoard({ cluster, topic: topics.workers.name, schemas, log });
   const replies = new ReplyListener({ cluster, topics, schemas, log, copy: `api-${randomUUID()}` });
   const requestLog = new RequestLog({ clickhouse, log });
   const producer = new OneProducer(() => BatchProducer.open(cluster));
@@ -65,7 +65,7 @@ export async function startParts({ context, users, board, ends }: Parts, lifecyc
   for (const { name, stop } of ends) lifecycle.add(name, stop);
   const { control } = context;
   const fail = (error: unknown): void => lifecycle.fail(error);
-  await Promise.all([control.readToEnd(), users.readToEnd(), board.open(fail), context.replies.start()]);
+  await Promise.all([control.readToEnd(), users.readToEnd(), board.start(), context.replies.start()]);
   await context.produce((producer) => users.repair(producer));
   control.follow(() => {}, fail);
   users.follow(fail);

@@ -31,32 +31,38 @@ export class WorkerBoard {
   readonly #reader: PartitionReader;
   readonly #schemas: Schemas;
   readonly #log: Logger;
+  readonly #lookBackMs: number;
   readonly #seen = new Map<string, Seen>();
   #wake: (() => void)[] = [];
   #next = 0;
   #following: Promise<void> = Promise.resolve();
   #closed = false;
 
-  private constructor({ cluster, topic, schemas, log }: WorkerBoardOptions) {
+  constructor({ cluster, topic, schemas, log, lookBackMs = LOOK_BACK_MS }: WorkerBoardOptions) {
     this.#reader = new PartitionReader(cluster, topic, 0);
     this.#schemas = schemas;
     this.#log = log;
+    this.#lookBackMs = lookBackMs;
   }
 
-  /** Reads what has been said lately, then follows until `close`. */
+  /** A board that has started. */
   static async open(options: WorkerBoardOptions): Promise<WorkerBoard> {
     const board = new WorkerBoard(options);
     try {
-      const end = await board.#reader.endOffset();
-      const { lookBackMs = LOOK_BACK_MS } = options;
-      board.#next = lookBackMs === 0 ? end : Math.min(end, await board.#reader.offsetAt(Date.now() - lookBackMs));
-      while (board.#next < end) await board.#read((timestamp) => Math.min(timestamp, Date.now()));
+      await board.start();
     } catch (error) {
-      await board.#reader.close();
+      await board.close();
       throw error;
     }
-    board.#following = board.#follow();
     return board;
+  }
+
+  /** Reads what has been said lately, then follows until `close`. Trouble with Kafka after that is waited out. */
+  async start(): Promise<void> {
+    const end = await this.#reader.endOffset();
+    this.#next = this.#lookBackMs === 0 ? end : Math.min(end, await this.#reader.offsetAt(Date.now() - this.#lookBackMs));
+    while (this.#next < end) await this.#read((timestamp) => Math.min(timestamp, Date.now()));
+    this.#following = this.#follow();
   }
 
   /** Heartbeats of a role that are younger than `maxAgeMs`. */
