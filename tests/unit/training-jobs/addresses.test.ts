@@ -1,0 +1,37 @@
+import { expect, test } from "vitest";
+import { addressPolicy } from "../../../infra/download/addresses.js";
+import { UsageError } from "../../../schemas/errors.js";
+import { readConfig } from "../../../infra/config.js";
+
+const SPECIAL = [
+  "127.0.0.1", "127.255.255.254", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "169.254.169.254",
+  "192.0.0.1", "192.0.2.1", "192.88.99.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255",
+  "::", "::1", "::7f00:1", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "::ffff:0:7f00:1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001::1", "2001:db8::1",
+  "fc00::1", "fd12:3456::1", "fe80::1", "fe80::1%eth0", "fec0::1", "ff02::1", "100::1",
+];
+
+test.each(SPECIAL)("%s is refused", (address) => {
+  expect(addressPolicy(false)(address)).toBe(false);
+});
+
+test.each(["8.8.8.8", "93.184.216.34", "172.32.0.1", "100.128.0.1", "2606:4700:4700::1111", "2a00:1450:4001::1"])("%s is public", (address) => {
+  expect(addressPolicy(false)(address)).toBe(true);
+});
+
+test.each(["", "localhost", "999.1.1.1", "127.0.0.1:80", "1.2.3.4/8"])("%j is no address, so it is refused", (text) => {
+  expect(addressPolicy(false)(text)).toBe(false);
+  expect(addressPolicy(["0.0.0.0/0", "::/0"])(text)).toBe(false);
+});
+
+test("networks that a setting allows, and nothing beside them", () => {
+  const policy = addressPolicy(["10.1.0.0/16", "fd00::/8"]);
+  expect(["10.1.2.3", "fd12::1", "8.8.8.8"].map(policy)).toEqual([true, true, true]);
+  expect(["10.2.0.1", "127.0.0.1", "169.254.169.254", "fc00::1", "::ffff:10.1.2.3"].map(policy)).toEqual([false, false, false, false, false]);
+  expect(addressPolicy(true)("169.254.169.254")).toBe(true);
+});
+
+test("DATASETS_ALLOW_PRIVATE is true, false or a list of networks", () => {
+  const allowed = (value: string): unknown => readConfig({ DATASETS_ALLOW_PRIVATE: value }).training.allowPrivate;
+  expect([allowed(""), allowed("false"), allowed("true"), allowed("127.0.0.1/32, fd00::/8")]).toEqual([false, false, true, ["127.0.0.1/32", "fd00::/8"]]);
+  for (const wrong of ["yes", "10.0.0.1", "10.0.0.0/33", "10.0.0.0/8,"]) expect(() => allowed(wrong)).toThrow(UsageError);
+});
