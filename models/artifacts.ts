@@ -109,16 +109,21 @@ export async function saveNextVersion(artifactsDir: string, name: string, built:
  * @throws FraudstreamError `model_id_invalid`, `artifact_missing`, `artifact_corrupt`, `manifest_invalid`, `feature_hash_differs`
  */
 export async function loadArtifact(artifactsDir: string, modelId: string, manifestSha256?: string): Promise<Artifact> {
+  const { manifest, manifestSha256: found, folder } = await loadManifest(artifactsDir, modelId, manifestSha256);
+  const onnx = await readPart(folder, modelId, ONNX_FILE);
+  checkFit(modelId, manifest, onnx);
+  return { manifest, onnx, manifestSha256: found, folder };
+}
+
+/** The manifest of an artifact alone; its ONNX file is not looked at. @throws as `loadArtifact` */
+export async function loadManifest(artifactsDir: string, modelId: string, manifestSha256?: string): Promise<Omit<Artifact, "onnx">> {
   const folder = artifactFolder(artifactsDir, modelId);
   const text = await readPart(folder, modelId, MANIFEST_FILE);
   const found = sha256(text);
   if (manifestSha256 !== undefined && found !== manifestSha256) {
     throw new FraudstreamError("artifact_corrupt", `${modelId}: ${MANIFEST_FILE} has sha256 ${found}, but ${manifestSha256} was registered`);
   }
-  const manifest = parseManifest(modelId, text);
-  const onnx = await readPart(folder, modelId, ONNX_FILE);
-  checkFit(modelId, manifest, onnx);
-  return { manifest, onnx, manifestSha256: found, folder };
+  return { manifest: parseManifest(modelId, text), manifestSha256: found, folder };
 }
 
 /**
