@@ -194,7 +194,7 @@ function remember(definition: AvroObject, named: NamedTypes, skip: Skip): Skip {
 }
 
 /** The full name (Avro 1.12 specification, "Names"): one with a dot is full already. */
-function qualified(name: string, namespace: string): string {
+export function qualified(name: string, namespace: string): string {
   return namespace === "" || name.includes(".") ? name : `${namespace}.${name}`;
 }
 

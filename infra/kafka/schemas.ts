@@ -7,9 +7,12 @@ import type { AvroSchema } from "../../schemas/avro-cursor.js";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
 import { FIXED_SCHEMAS, WIRE_HEAD_BYTES, schemaIdOf, writeWireHead, type SubjectName } from "../../schemas/wire-format.js";
 import type { Config } from "../config.js";
+import { withReferences } from "./schema-references.js";
 
 // avsc is CommonJS whose exports Node can't name.
 const avro = createRequire(import.meta.url)("avsc") as { Type: { forSchema(schema: AvroSchema): Type } };
+
+type Middleware = NonNullable<ConstructorParameters<typeof SchemaRegistry>[0]["middlewares"]>[number];
 
 /** How long an id that nobody knows stays unknown before it is asked for again. */
 const UNKNOWN_FOR_MS = 30_000;
@@ -25,20 +28,25 @@ export class Schemas {
   readonly #codecs = new Map<string, Type>();
   readonly #schemasDir: string | null;
   readonly #registry: SchemaRegistry | null;
-  #captured: AvroSchema | null = null;
+  /** The texts of schemas that came with the request under way: the one asked for, then those that it refers to. */
+  #received: string[] = [];
   #loading: Promise<unknown> = Promise.resolve();
 
   constructor(config: Pick<Config, "schemaRegistryUrl" | "schemasDir">) {
     this.#schemasDir = config.schemasDir;
-    // The registry's client keeps avsc types, which drop logical types; the hook sees each schema as it was written.
-    const typeHook = (schema: unknown): undefined => {
-      this.#captured ??= schema as AvroSchema;
-      return undefined;
-    };
+    // The registry's client keeps avsc types, which drop logical types; this sees each schema as it was written.
+    const middleware: Middleware = () => ({
+      response: async (next) => {
+        const answer = await next();
+        const { schema, schemaType = "AVRO" } = answer.data<{ schema?: unknown; schemaType?: string } | null>() ?? {};
+        if (typeof schema === "string" && schemaType === "AVRO") this.#received.push(schema);
+        return answer;
+      },
+    });
     this.#registry =
       config.schemaRegistryUrl === null
         ? null
-        : new SchemaRegistry({ host: config.schemaRegistryUrl, retry: { retries: 3 } }, { [SchemaType.AVRO]: { typeHook } });
+        : new SchemaRegistry({ host: config.schemaRegistryUrl, retry: { retries: 3 }, middlewares: [middleware] });
   }
 
   /**
@@ -138,21 +146,38 @@ export class Schemas {
     }
   }
 
-  /** One at a time, so that what the hook captured belongs to the schema asked for. */
+  /** One at a time, so that what was received belongs to the schema asked for. */
   #fromRegistry(id: number): Promise<AvroSchema | null> {
     const registry = this.#registry;
     if (registry === null) return Promise.resolve(null);
     const loaded = this.#loading.then(async () => {
-      this.#captured = null;
+      // Asked for twice at once: the registry's client would answer the second from its cache.
+      const known = this.#known.get(id);
+      if (known !== undefined) return known;
+      this.#received = [];
       try {
         await registry.getSchema(id);
-        return this.#captured;
       } catch (error) {
-        if ((error as { status?: number }).status === 404) return null;
-        throw new FraudstreamError("schema_registry_unreachable", `the schema registry did not give schema ${id}: ${messageOf(error)}`, { retriable: true, cause: error });
+        const { status } = error as { status?: number };
+        if (status === 404) return null;
+        if (status !== undefined) throw new FraudstreamError("schema_registry_unreachable", `the schema registry did not give schema ${id}: ${messageOf(error)}`, { retriable: true, cause: error });
+        // The client could not make a type of it. Whether it can be read is for our readers to say.
       }
+      const schema = wholeSchema(this.#received);
+      if (schema !== null) this.#known.set(id, schema);
+      return schema;
     });
     this.#loading = loaded.catch(() => {});
     return loaded;
+  }
+}
+
+/** The first of several schemas, with what it refers to; null: it is no JSON, or there is none. */
+function wholeSchema(texts: readonly string[]): AvroSchema | null {
+  try {
+    const [schema = null, ...referenced] = texts.map((text) => JSON.parse(text) as AvroSchema);
+    return schema === null ? null : withReferences(schema, referenced);
+  } catch {
+    return null;
   }
 }
