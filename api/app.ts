@@ -2,10 +2,10 @@ import { randomUUID } from "node:crypto";
 import cors from "@fastify/cors";
 import helmet from "@fastify/helmet";
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
-import Fastify, { type FastifyInstance } from "fastify";
+import Fastify, { LogController, type FastifyInstance } from "fastify";
 import type { ApiContext } from "./context.js";
 import { authenticate, authentication } from "./plugins/authentication.js";
-import { problems } from "./plugins/errors.js";
+import { problems, sendProblem } from "./plugins/errors.js";
 import { httpMetrics } from "./plugins/http-metrics.js";
 import { jsonBodies } from "./plugins/json-body.js";
 import { openapi } from "./plugins/openapi.js";
@@ -17,6 +17,7 @@ import { validation } from "./plugins/validation.js";
 import { deadLetterRoutes } from "./routes/dead-letters.js";
 import { healthRoutes } from "./routes/health.js";
 import { labelRoutes } from "./routes/labels.js";
+import { modelRoutes } from "./routes/models.js";
 import { predictionRoutes } from "./routes/predictions.js";
 import { schemaRoutes } from "./routes/schemas.js";
 import { statusRoutes } from "./routes/status.js";
@@ -27,7 +28,7 @@ import { registrationRoutes, userRoutes } from "./routes/users.js";
 export type Routes = (app: FastifyInstance, context: ApiContext) => Promise<void>;
 
 /** Routes for whoever is signed in and has the permission that each names in its `config`. */
-const SIGNED_IN_ROUTES: readonly Routes[] = [userRoutes, predictionRoutes, labelRoutes, deadLetterRoutes];
+const SIGNED_IN_ROUTES: readonly Routes[] = [userRoutes, modelRoutes, predictionRoutes, labelRoutes, deadLetterRoutes];
 
 /** How long a caller may take, milliseconds. */
 export interface Patience {
@@ -46,7 +47,7 @@ export async function createApp(context: ApiContext, { headersMs = 10_000, reque
   const app = Fastify({
     loggerInstance: log.child({}, { serializers: { req: () => undefined, res: () => undefined } }),
     // Requests are in the request log; here are only failures.
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     // An id that a caller chose could stand for two requests.
     genReqId: () => randomUUID(),
     requestIdHeader: false,
@@ -59,9 +60,7 @@ export async function createApp(context: ApiContext, { headersMs = 10_000, reque
     forceCloseConnections: "idle",
     return503OnClosing: true,
     clientErrorHandler: onBrokenRequest,
-    frameworkErrors: (error) => {
-      throw error;
-    },
+    frameworkErrors: sendProblem,
   }).withTypeProvider<TypeBoxTypeProvider>() as unknown as FastifyInstance;
 
   problems(app);

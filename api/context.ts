@@ -44,5 +44,5 @@ export interface ApiContext {
   requestLog: RequestLog;
   metrics: ApiMetrics;
   /** Runs work with the process's producer; one that has failed is replaced for the next call. */
-  produce<T>(work: (producer: BatchProducer) => Promise<T>): Promise<T>;
+  produce: <T>(work: (producer: BatchProducer) => Promise<T>) => Promise<T>;
 }

@@ -13,3 +13,16 @@ export async function listen(app: FastifyInstance, { host, port }: { host: strin
     throw error;
   }
 }
+
+/** A deployment may keep its caller waiting for 30 s. */
+const GRACE_MS = 35_000;
+
+/** Takes no more requests, finishes those under way, and cuts off what isn't done in time. */
+export async function stopListening(app: FastifyInstance, graceMs = GRACE_MS): Promise<void> {
+  const cut = setTimeout(() => app.server.closeAllConnections(), graceMs);
+  try {
+    await app.close();
+  } finally {
+    clearTimeout(cut);
+  }
+}

@@ -8,7 +8,7 @@ import { createLogger, type Logger } from "../infra/logging.js";
 import { UsageError } from "../schemas/errors.js";
 import { allTopics, subjectTopics } from "../schemas/topics.js";
 import { createApp } from "./app.js";
-import { listen } from "./listen.js";
+import { listen, stopListening } from "./listen.js";
 import { startParts, wireApi } from "./wiring.js";
 
 /** The role `api`: `node dist/api/main.js`. */
@@ -23,7 +23,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   await startParts(parts, lifecycle);
 
   const app = await createApp(context);
-  lifecycle.add("http", () => app.close());
+  lifecycle.add("http", () => stopListening(app));
   const address = await listen(app, config);
   log.info({ address, doc: `${address}/doc` }, "listening");
 }

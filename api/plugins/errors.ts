@@ -65,7 +65,7 @@ export function toProblem(thrown: unknown): HttpProblem {
     const status = STATUS_BY_CODE[thrown.code] ?? (thrown instanceof UsageError ? 400 : thrown.retriable ? 503 : 500);
     return new HttpProblem(status, status === 500 ? "internal" : thrown.code, thrown.message, { cause: thrown, ...(status === 503 ? { headers: { "retry-after": "1" } } : {}) });
   }
-  const error = thrown as Partial<FastifyError>;
+  const error = (thrown ?? {}) as Partial<FastifyError>;
   if (Array.isArray(error.validation)) {
     const errors = badFields(error.validation, error.validationContext ?? "body");
     return new HttpProblem(400, "invalid_request", errors.map(({ field, message }) => `${field}: ${message}`).slice(0, 5).join("; "), { errors });
@@ -90,21 +90,21 @@ export function problemBody({ status, code, title, detail, errors }: HttpProblem
   };
 }
 
-/** Answers for everything that was thrown and for what isn't there; 5xx are logged with the request's id, and say nothing. */
+/** Sends whatever was thrown; 5xx are logged with the request's id, and say nothing. */
+export function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const problem = toProblem(thrown);
+  if (problem.status >= 500) {
+    request.log[problem.status === 500 ? "error" : "warn"]({ err: problem.cause ?? problem, code: problem.code, request_id: request.id, route: request.routeOptions.url }, "a request failed");
+  }
+  request.problemCode = problem.code;
+  void reply.code(problem.status).headers(problem.headers).type("application/problem+json").send(problemBody(problem, request.id));
+}
+
+/** Answers for everything that was thrown and for what isn't there. */
 export function problems(app: FastifyInstance): void {
-  const send = (problem: HttpProblem, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
-    request.problemCode = problem.code;
-    return reply.code(problem.status).headers(problem.headers).type("application/problem+json").send(problemBody(problem, request.id));
-  };
   app.decorateRequest("problemCode", "");
-  app.setErrorHandler((thrown, request, reply) => {
-    const problem = toProblem(thrown);
-    if (problem.status >= 500) {
-      request.log[problem.status === 500 ? "error" : "warn"]({ err: problem.cause ?? problem, code: problem.code, request_id: request.id, route: request.routeOptions.url }, "a request failed");
-    }
-    return send(problem, request, reply);
-  });
-  app.setNotFoundHandler((request, reply) => send(new HttpProblem(404, "not_found", "there is no such route"), request, reply));
+  app.setErrorHandler(sendProblem);
+  app.setNotFoundHandler((request, reply) => sendProblem(new HttpProblem(404, "not_found", "there is no such route"), request, reply));
 }
 
 declare module "fastify" {

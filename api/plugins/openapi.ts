@@ -14,7 +14,7 @@ export const ProblemSchema = Type.Object(
     request_id: Type.String({ description: "Also in the log, and the x-request-id header." }),
     errors: Type.Optional(Type.Array(Type.Object({ in: Type.Optional(Type.String()), field: Type.String(), code: Type.Optional(Type.String()), message: Type.String() }), { description: "Each bad field by its name." })),
   },
-  { description: "An error.", $id: "Problem", title: "Problem" },
+  { description: "An error.", title: "Problem" },
 );
 
 /** /doc is Swagger UI, /doc/json the OpenAPI 3.1 document, made of the same schemas that requests are checked against. */
@@ -30,7 +30,6 @@ export async function openapi(app: FastifyInstance): Promise<void> {
       tags: ["status", "users", "training", "models", "predictions", "labels", "dead letters", "schemas", "health"].map((name) => ({ name })),
       components: {
         securitySchemes: { token: { type: "http", scheme: "bearer", bearerFormat: "JWT" } },
-        // Of TypeBox's symbols and $id a document has no use.
         schemas: { Problem: plain(ProblemSchema) },
       },
     },
@@ -52,9 +51,9 @@ const problemResponse = {
   content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } },
 };
 
+/** A schema without TypeBox's symbols. */
 function plain(schema: object): Record<string, unknown> {
-  const { $id: _, ...rest } = JSON.parse(JSON.stringify(schema)) as Record<string, unknown>;
-  return rest;
+  return JSON.parse(JSON.stringify(schema)) as Record<string, unknown>;
 }
 
 /** `GET /api/v1/models/:id/history` → `getModelsIdHistory`: names for generated clients. */

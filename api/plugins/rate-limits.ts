@@ -6,13 +6,13 @@ import { HttpProblem } from "./errors.js";
 /** Each throws a 429 with Retry-After when a caller has had enough. Counted by this copy alone, in memory. */
 export interface RateLimits {
   /** Sign-ins and registrations, by address. */
-  signIn(request: FastifyRequest): Promise<void>;
+  signIn: (request: FastifyRequest) => Promise<void>;
   /** Other public routes, by address. */
-  open(request: FastifyRequest): Promise<void>;
+  open: (request: FastifyRequest) => Promise<void>;
   /** Tokens that were refused, by address; good ones from the same address are served all the same. */
-  refusedToken(request: FastifyRequest): Promise<void>;
+  refusedToken: (request: FastifyRequest) => Promise<void>;
   /** Requests with a good token, by user. */
-  signedIn(request: FastifyRequest): Promise<void>;
+  signedIn: (request: FastifyRequest) => Promise<void>;
 }
 
 const MINUTE_MS = 60_000;

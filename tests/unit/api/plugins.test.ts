@@ -1,0 +1,178 @@
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Validator } from "@seriousme/openapi-schema-validator";
+import argon2 from "argon2";
+import Fastify from "fastify";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { HttpProblem, problems, toProblem } from "../../../api/plugins/errors.js";
+import { depthOf } from "../../../api/plugins/json-body.js";
+import { validation } from "../../../api/plugins/validation.js";
+import { permissions } from "../../../api/plugins/permissions.js";
+import { FailedSignIns } from "../../../api/users/failed-sign-ins.js";
+import { PasswordHasher } from "../../../api/users/passwords.js";
+import { PERMISSIONS, can } from "../../../api/users/roles.js";
+import { ensureSecrets } from "../../../infra/local/secrets.js";
+import { FraudstreamError, UsageError } from "../../../schemas/errors.js";
+import { apiDocument } from "../../support/api-document.js";
+
+test("depthOf looks past strings and escapes", () => {
+  expect(depthOf("1")).toBe(0);
+  expect(depthOf('{"a":[1,{"b":[]}]}')).toBe(4);
+  expect(depthOf('"[[[["')).toBe(0);
+  expect(depthOf('{"a\\"[[[":"\\\\","b":[]}')).toBe(2);
+  expect(depthOf("[".repeat(100_000))).toBe(100_000);
+  expect(depthOf('"\\')).toBe(0);
+});
+
+describe("toProblem", () => {
+  test("errors of the system have their status", () => {
+    expect(toProblem(new FraudstreamError("conflict", "x"))).toMatchObject({ status: 409, code: "conflict" });
+    expect(toProblem(new FraudstreamError("unknown_model", "x"))).toMatchObject({ status: 404 });
+    expect(toProblem(new UsageError("bad_params", "x"))).toMatchObject({ status: 400, code: "bad_params", detail: "x" });
+    expect(toProblem(new FraudstreamError("kafka_network", "x", { retriable: true }))).toMatchObject({ status: 503, code: "kafka_network", headers: { "retry-after": "1" } });
+    expect(toProblem(new FraudstreamError("anything", "x"))).toMatchObject({ status: 500, code: "internal" });
+    for (const thrown of [new Error("x"), "x", null, undefined, { statusCode: 200 }, { statusCode: 502 }]) expect(toProblem(thrown)).toMatchObject({ status: 500, code: "internal" });
+  });
+
+  test("5xx hide what happened", async () => {
+    const app = Fastify();
+    problems(app);
+    app.get("/error", () => {
+      throw new Error("secret detail");
+    });
+    app.get("/problem", () => {
+      throw new HttpProblem(503, "kafka_network", "secret detail");
+    });
+    for (const url of ["/error", "/problem"]) {
+      const answer = await app.inject({ url });
+      expect(answer.headers["content-type"]).toMatch(/^application\/problem\+json/);
+      expect(answer.body).not.toContain("secret detail");
+    }
+    await app.close();
+  });
+});
+
+describe("validation", () => {
+  const item = { type: "object", properties: { amount: { type: "number", minimum: 0 }, kind: { anyOf: [{ const: "a" }, { const: "b" }] } }, required: ["amount"], additionalProperties: false };
+  const body = { type: "object", properties: { name: { type: "string" }, rows: { type: "array", items: item } }, required: ["name"], additionalProperties: false };
+  const querystring = { type: "object", properties: { limit: { type: "integer" }, all: { type: "boolean" } }, additionalProperties: false };
+
+  async function errorsOf(payload: unknown, query = ""): Promise<unknown> {
+    const app = Fastify();
+    problems(app);
+    validation(app);
+    app.post("/x", { schema: { body, querystring } }, (request) => ({ body: request.body, query: request.query }));
+    const answer = await app.inject({ method: "POST", url: `/x${query}`, payload: JSON.stringify(payload), headers: { "content-type": "application/json" } });
+    await app.close();
+    return answer.statusCode === 400 ? answer.json<{ errors: unknown }>().errors : answer.json();
+  }
+
+  test("every bad field is named, nothing is coerced, and no value is repeated", async () => {
+    expect(await errorsOf({ nme: 1, rows: [{ amount: "1" }, { amount: -1, kind: "c", more: 1 }, null, {}] })).toEqual([
+      { in: "body", field: "name", code: "required", message: "is missing" },
+      { in: "body", field: "nme", code: "additionalProperties", message: "is not a field of this request" },
+      { in: "body", field: "rows[0].amount", code: "type", message: "must be number" },
+      { in: "body", field: "rows[1].more", code: "additionalProperties", message: "is not a field of this request" },
+      { in: "body", field: "rows[1].amount", code: "minimum", message: "must be >= 0" },
+      { in: "body", field: "rows[1].kind", code: "enum", message: 'must be one of "a", "b"' },
+      { in: "body", field: "rows[2]", code: "type", message: "must be object" },
+      { in: "body", field: "rows[3].amount", code: "required", message: "is missing" },
+    ]);
+    for (const name of [1, true, null, ["a"], {}]) expect(await errorsOf({ name })).toMatchObject([{ field: "name", code: "type" }]);
+  });
+
+  test("queries are read as numbers and booleans, once each", async () => {
+    expect(await errorsOf({ name: "a" }, "?limit=5&all=true")).toMatchObject({ query: { limit: 5, all: true } });
+    expect(await errorsOf({ name: "a" }, "?limit=5x&all=yes&b=1")).toMatchObject([{ in: "query", field: "b" }, { field: "limit" }, { field: "all" }]);
+    expect(await errorsOf({ name: "a" }, "?limit=5&limit=6")).toMatchObject([{ in: "query", field: "limit", code: "type" }]);
+    expect(await errorsOf({ name: "a" }, "?limit=")).toMatchObject([{ field: "limit" }]);
+  });
+
+  test("an open schema doesn't start", async () => {
+    const app = Fastify();
+    validation(app);
+    expect(() => app.post("/x", { schema: { body: { type: "object", properties: { a: { type: "object", properties: {} } }, additionalProperties: false } } }, () => null)).toThrow(/body\.properties\.a doesn't say additionalProperties/);
+    await app.close();
+  });
+});
+
+describe("permissions", () => {
+  test("are those of the design, and not inherited", () => {
+    expect(Object.keys(PERMISSIONS)).toEqual(["service", "analyst", "operator", "admin"]);
+    expect(can("service", "predictions:write") && can("service", "predictions:read-own") && can("service", "labels:write")).toBe(true);
+    for (const role of ["analyst", "operator"] as const) expect(can(role, "predictions:write", "labels:write", "users:read", "users:write")).toBe(false);
+    expect(can("analyst", "jobs:write", "models:write", "deployments:write", "dead-letters:read", "dead-letters:replay")).toBe(false);
+    expect(can("service", "predictions:read", "models:read", "jobs:read", "metrics:read", "users:read", "dead-letters:read")).toBe(false);
+    for (const all of Object.values(PERMISSIONS)) expect(PERMISSIONS.admin).toEqual(expect.arrayContaining([...all]));
+  });
+
+  test("a route that says nothing doesn't start", async () => {
+    const app = Fastify();
+    permissions(app);
+    expect(() => app.get("/x", () => null)).toThrow(/says in no config.permission/);
+    await app.close();
+  });
+});
+
+describe("passwords", () => {
+  test("argon2id with OWASP's parameters, checked", async () => {
+    const passwords = new PasswordHasher();
+    const hash = await passwords.hash("correct horse");
+    expect(hash).toMatch(/^\$argon2id\$v=19\$m=19456,p=1,t=2\$/);
+    expect(await passwords.verify(hash, "correct horse")).toBe(true);
+    expect(await passwords.verify(hash, "correct horsf")).toBe(false);
+    expect(await passwords.verify(null, "correct horse")).toBe(false);
+    expect(await argon2.verify(hash, "correct horse")).toBe(true);
+  });
+
+  test("a few at once, a queue that ends, and nobody forgotten", async () => {
+    const passwords = new PasswordHasher();
+    const results = await Promise.allSettled(Array.from({ length: 80 }, () => passwords.hash("x")));
+    const refused = results.filter(({ status }) => status === "rejected");
+    expect(refused).toHaveLength(80 - 66);
+    for (const result of refused) expect(result).toMatchObject({ reason: { code: "busy" } });
+    await expect(passwords.hash("x")).resolves.toContain("$argon2id$");
+  });
+});
+
+test("wrong passwords of a name are counted until it has to wait, and a right one ends the count", () => {
+  const failures = new FailedSignIns();
+  for (let i = 0; i < 49; i++) failures.count("ann");
+  expect(failures.waitOf("ann")).toBe(0);
+  failures.forget("ann");
+  for (let i = 0; i < 50; i++) failures.count("ann");
+  expect(failures.waitOf("ann")).toBeGreaterThan(0);
+  expect(failures.waitOf("bob")).toBe(0);
+});
+
+test("secrets are made once, long enough, for their owner only", () => {
+  const folder = mkdtempSync(join(tmpdir(), "fraudstream-secrets-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const files = ensureSecrets(folder);
+  const texts = Object.values(files).map((file: string) => readFileSync(file, "utf8"));
+  for (const file of Object.values(files) as string[]) expect(statSync(file).mode & 0o777).toBe(0o600);
+  expect(texts[0].trim().length).toBeGreaterThanOrEqual(32);
+  expect(texts[1].trim().length).toBeGreaterThanOrEqual(24);
+  expect(ensureSecrets(folder)).toEqual(files);
+  expect(Object.values(files).map((file: string) => readFileSync(file, "utf8"))).toEqual(texts);
+});
+
+describe("the OpenAPI document", () => {
+  test("is valid 3.1, with or without open registration", async () => {
+    for (const settings of [{}, { REGISTRATION: "open" }]) {
+      const document = await apiDocument(settings);
+      expect(document.openapi).toBe("3.1.0");
+      expect(await new Validator().validate(document as never)).toMatchObject({ valid: true });
+    }
+  });
+
+  test("every operation has its own id and tells of errors, and of the token that it takes", async () => {
+    const { paths } = (await apiDocument()) as { paths: Record<string, Record<string, { operationId: string; security?: unknown[]; responses: Record<string, unknown> }>> };
+    const operations = Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ path, method, ...operation })));
+    expect(new Set(operations.map(({ operationId }) => operationId)).size).toBe(operations.length);
+    for (const { responses } of operations) expect(responses).toHaveProperty("default");
+    const open = operations.filter(({ security }) => security === undefined).map(({ method, path }) => `${method} ${path}`);
+    expect(open.sort()).toEqual(["get /api/v1/status", "get /health/live", "get /health/ready", "get /metrics", "get /schemas/ids/{id}", "get /subjects/{subject}/versions/latest", "post /api/v1/tokens"]);
+  });
+});
