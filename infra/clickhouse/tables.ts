@@ -45,3 +45,6 @@ export const DEFAULT_RETENTION: Retention = {
   requests: 90,
   responses: 90,
 };
+
+/** Tables that are made of another one, and whose rows go when that one's do. */
+export const DERIVED_TABLES = { labels_by_event: "labels" } as const satisfies Record<string, keyof Retention>;

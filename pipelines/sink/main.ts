@@ -7,6 +7,7 @@ import { runRole } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger } from "../../infra/logging.js";
 import { UsageError } from "../../schemas/errors.js";
 import { subjectTopics, topicsFor } from "../../schemas/topics.js";
+import { startPlacingLabels } from "./place-labels.js";
 import { prepareClickHouse, startSink } from "./sink.js";
 
 /** The role `sink`: from Kafka to ClickHouse. */
@@ -30,5 +31,8 @@ await runRole(log, async (lifecycle) => {
   await schemas.register(subjectTopics(topics));
 
   await startSink(lifecycle, { kafka, cluster, clickhouse, schemas, topics, group: `${config.topicPrefix}sink`, log });
+  const patient = createClickHouse(config.clickhouse, { requestTimeoutMs: 600_000 });
+  lifecycle.add("clickhouse of label placement", () => patient.close());
+  startPlacingLabels(lifecycle, { clickhouse: patient, log, keepDays: config.retention.labels });
   log.info("storing in ClickHouse");
 });

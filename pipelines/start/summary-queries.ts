@@ -1,11 +1,10 @@
 import type { ClickHouseReader } from "../../infra/clickhouse/client.js";
+import { lastPlacement } from "../../infra/clickhouse/label-placement.js";
+import { TIME_RANGE } from "../../infra/clickhouse/tables.js";
+import { outcomeMetrics } from "../../models/evaluation/outcome-metrics.js";
+import { outcomeSums, type Scope, scoringSums, type TopicWindow } from "../../models/evaluation/stored-outcomes.js";
 
-/** A run's part of a topic: offsets `starts[p]` to below `ends[p]` of each partition p. */
-export interface TopicWindow {
-  topic: string;
-  starts: number[];
-  ends: number[];
-}
+export type { TopicWindow };
 
 /** How the scores of a window did against the labels that are known of it; null: can't be computed. */
 export interface RunMetrics {
@@ -38,53 +37,6 @@ GROUP BY partition`;
 /** All of the table, repeats included: what the server knows without looking. */
 const STORED_PREDICTIONS = "SELECT count() AS rows FROM predictions";
 
-/**
- * Stored scores joined with stored labels. Rows of one score are one step of the curves, so that ties count as in
- * scikit-learn: average precision is the sum of precision times the recall gained at each step, ROC AUC the share of
- * (fraud, genuine) pairs in the right order, ties half.
- */
-const METRICS = `
-WITH scored AS (
-    SELECT p.score AS score, p.decision != 'approve' AS alert, l.is_fraud AS fraud
-    FROM (SELECT card_id, transaction_id, score, decision FROM predictions FINAL WHERE ${IN_WINDOW}) AS p
-    INNER JOIN (SELECT card_id, transaction_id, is_fraud FROM labels FINAL) AS l USING (card_id, transaction_id)
-  ),
-  steps AS (
-    SELECT score, count() AS rows, countIf(fraud) AS frauds
-    FROM scored
-    GROUP BY score
-  ),
-  curve AS (
-    SELECT
-      rows,
-      frauds,
-      sum(rows) OVER falling AS rows_above,
-      sum(frauds) OVER falling AS frauds_above
-    FROM steps
-    WINDOW falling AS (ORDER BY score DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
-  ),
-  areas AS (
-    SELECT
-      sum(frauds) AS positives,
-      sum(rows - frauds) AS negatives,
-      sum((rows - frauds) * (frauds_above - frauds / 2)) AS ordered_pairs,
-      sum(frauds * (frauds_above / rows_above)) AS precision_sum
-    FROM curve
-  ),
-  alarms AS (
-    SELECT count() AS labelled, countIf(fraud) AS frauds, countIf(alert) AS alerts, countIf(alert AND fraud) AS caught
-    FROM scored
-  )
-SELECT
-  labelled,
-  frauds,
-  alerts,
-  if(positives > 0 AND negatives > 0, ordered_pairs / positives / negatives, NULL) AS roc_auc,
-  if(positives > 0, precision_sum / positives, NULL) AS average_precision,
-  if(alerts > 0, caught / alerts, NULL) AS precision,
-  if(frauds > 0, caught / frauds, NULL) AS recall
-FROM alarms CROSS JOIN areas`;
-
 export async function countPredictions(clickhouse: ClickHouseReader, window: TopicWindow): Promise<{ rows: number; transactions: number }> {
   const [counts] = await clickhouse.query<{ rows: number; transactions: number }>(COUNT_PREDICTIONS, { ...window });
   return counts;
@@ -103,8 +55,16 @@ export async function storedPredictions(clickhouse: ClickHouseReader): Promise<n
   return counts.rows;
 }
 
-/** ROC AUC, average precision, precision and recall of a window's predictions, computed by ClickHouse. */
+/** How a window's predictions did against the labels that are known of them, computed by ClickHouse as the API's metrics are. */
 export async function runMetrics(clickhouse: ClickHouseReader, window: TopicWindow): Promise<RunMetrics> {
-  const [metrics] = await clickhouse.query<RunMetrics>(METRICS, { ...window });
-  return metrics;
+  const scope: Scope = { table: "predictions", from: TIME_RANGE.least, to: TIME_RANGE.most, records: window };
+  const [all] = await scoringSums(clickhouse, scope);
+  const { currencies = [], rows = 0, first = 0, last = 0 } = all ?? {};
+  const outcomes = await outcomeSums(clickhouse, await lastPlacement(clickhouse), { ...scope, from: first, to: last + 1 }, {}, { currencies, maturedBefore: null, rows });
+  const { labelled, roc_auc, average_precision, precision, recall, confusion } = outcomeMetrics(outcomes, currencies);
+  return {
+    labelled, roc_auc, average_precision, precision, recall,
+    frauds: confusion.true_positives + confusion.false_negatives,
+    alerts: confusion.true_positives + confusion.false_positives,
+  };
 }

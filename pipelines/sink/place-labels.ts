@@ -1,0 +1,48 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { ClickHouse } from "../../infra/clickhouse/client.js";
+import { lastPlacement, placeLabels } from "../../infra/clickhouse/label-placement.js";
+import type { Lifecycle } from "../../infra/lifecycle/lifecycle.js";
+import type { Logger } from "../../infra/logging.js";
+
+const LOOK_EVERY_MS = 30_000;
+/** So many labels are placed as soon as they may be; fewer wait until the last placement is so old, since each searches all predictions. */
+const MANY = 200_000;
+const AT_LEAST_EVERY_MS = 600_000;
+
+/**
+ * Places labels at the event time of their transactions now and then, so that metrics of a window stay quick. Metrics are
+ * the same without it, so what goes wrong here is logged and tried again.
+ */
+export function startPlacingLabels(lifecycle: Lifecycle, { clickhouse, log, keepDays }: { clickhouse: ClickHouse; log: Logger; keepDays: number }): void {
+  const abort = new AbortController();
+  const done = (async () => {
+    for (let more = false; ; ) {
+      // Copies of the sink that were started together don't look together.
+      if (!more) await sleep(LOOK_EVERY_MS * (0.75 + Math.random() / 2), undefined, { signal: abort.signal });
+      more = await placeWhenDue(clickhouse, log, keepDays);
+      abort.signal.throwIfAborted();
+    }
+  })().catch(() => {});
+  lifecycle.add("label placement", async () => {
+    abort.abort();
+    // A statement in hand is left to the server: an unfinished placement doesn't count.
+    await Promise.race([done, sleep(1_000, undefined, { ref: false })]);
+  });
+}
+
+/** True when there may be more to do at once. */
+async function placeWhenDue(clickhouse: ClickHouse, log: Logger, keepDays: number): Promise<boolean> {
+  try {
+    const last = await lastPlacement(clickhouse);
+    const due = last.settled >= MANY || Date.now() - last.finishedAt >= AT_LEAST_EVERY_MS;
+    if (!due) return false;
+    const started = performance.now();
+    if (!(await placeLabels(clickhouse, last, { keepDays }))) return false;
+    const now = await lastPlacement(clickhouse);
+    log.debug({ waiting: now.waiting, ms: Math.round(performance.now() - started) }, "labels placed at the event times of their transactions");
+    return now.cut > last.cut && now.settled >= MANY;
+  } catch (error) {
+    log.warn({ err: error }, "labels could not be placed, metrics read more of them meanwhile");
+    return false;
+  }
+}
