@@ -1,7 +1,7 @@
 import { initProducerIdV4, murmur2 } from "@platformatic/kafka";
 import { call, retrying, type BrokerAddress, type KafkaCluster } from "./cluster.js";
 import { ConnectionsByBroker } from "./connections-by-broker.js";
-import { KafkaError } from "./errors.js";
+import { KafkaError, toKafkaError } from "./errors.js";
 import { PartitionOutput } from "./partition-output.js";
 import { produce } from "./produce.js";
 
@@ -16,7 +16,7 @@ export interface BatchProducerOptions {
 /**
  * An idempotent producer of whole batches, outside of transactions: what is acknowledged is stored once and in the order
  * of the calls, also when requests had to be repeated. After an error it must be discarded, since what became of the
- * batch under way is unknown.
+ * batch under way is unknown: calls that wait behind it fail, too.
  */
 export class BatchProducer {
   readonly #cluster: KafkaCluster;
@@ -27,6 +27,8 @@ export class BatchProducer {
   readonly #sequences = new Map<string, number>();
   readonly #partitionCounts = new Map<string, number>();
   #turn: Promise<unknown> = Promise.resolve();
+  /** The error of a batch that may have been stored or not: another batch under its sequence could be taken for it. */
+  #failure: KafkaError | null = null;
 
   private constructor(cluster: KafkaCluster, connections: ConnectionsByBroker, patienceMs: number, producerId: bigint, producerEpoch: number) {
     this.#cluster = cluster;
@@ -41,9 +43,13 @@ export class BatchProducer {
     return retrying(
       async () => {
         const connections = new ConnectionsByBroker(cluster);
-        const anyBroker = await cluster.anyBroker();
-        const opened = await call(await connections.to(anyBroker), initProducerIdV4.api, [null, 0, -1n, -1], "asking for a producer id");
-        return new BatchProducer(cluster, connections, patienceMs, opened.producerId, opened.producerEpoch);
+        try {
+          const opened = await call(await connections.to(await cluster.anyBroker()), initProducerIdV4.api, [null, 0, -1n, -1], "asking for a producer id");
+          return new BatchProducer(cluster, connections, patienceMs, opened.producerId, opened.producerEpoch);
+        } catch (error) {
+          await connections.close();
+          throw error;
+        }
       },
       { deadlineMs: patienceMs },
     );
@@ -83,7 +89,10 @@ export class BatchProducer {
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(work);
+    const done = this.#turn.then(() => {
+      if (this.#failure !== null) throw new KafkaError("PRODUCER_FAILED", "an earlier batch of this producer failed; it must be opened anew", { retriable: true, cause: this.#failure });
+      return work();
+    });
     this.#turn = done.catch(() => {});
     return done;
   }
@@ -114,7 +123,7 @@ export class BatchProducer {
   /** The same bytes go out again after trouble: the broker knows them by their sequence and stores them once. */
   async #sendBatch(topic: string, partition: number, batch: Buffer): Promise<number> {
     let moved = false;
-    return retrying(
+    const sent = retrying(
       async () => {
         const address: BrokerAddress = await this.#cluster.leaderOf(topic, partition, moved);
         try {
@@ -129,6 +138,10 @@ export class BatchProducer {
       },
       { deadlineMs: this.#patienceMs },
     );
+    return sent.catch((error: unknown) => {
+      this.#failure ??= toKafkaError(error, `producing to ${topic}[${partition}]`);
+      throw error;
+    });
   }
 }
 
