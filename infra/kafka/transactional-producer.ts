@@ -150,7 +150,12 @@ export class TransactionalProducer {
         leader.batches.push({ topic, partition, batch: batch.finish(timestamp, this.#stamp(output, batch.count)) });
         byLeader.set(addressKey(address), leader);
       }
-      for (const { address, batches } of byLeader.values()) sent.push(this.#send(address, batches));
+      for (const { address, batches } of byLeader.values()) {
+        const sending = this.#send(address, batches);
+        // It is looked at below; should finding the next round's leader fail first, its own failure must not end the process.
+        sending.catch(() => {});
+        sent.push(sending);
+      }
     }
     await Promise.all(sent);
   }
