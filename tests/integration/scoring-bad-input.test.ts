@@ -1,9 +1,8 @@
 import { createHash } from "node:crypto";
-import { createRequire } from "node:module";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Kafka, KafkaConfig } from "kafkajs";
+import type { Kafka } from "kafkajs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { OutgoingRecord } from "../../infra/kafka/batch-producer.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
@@ -12,10 +11,9 @@ import { MAX_TRANSACTION_BYTES } from "../../schemas/topics.js";
 import { kafkaConfig, uniquePrefix } from "../support/engines.js";
 import { amountFeature, numberFeature, sigmoidOf, weighted } from "../support/models.js";
 import { transaction, transactionRecord, wireValue } from "../support/transactions.js";
+import { GZIP, kafkaJs } from "../support/workers-kafkajs.js";
 import { TestSystem, type ReadPrediction, type ReadRecord } from "../support/workers-system.js";
 import type { RoleProcess } from "../support/workers.js";
-
-const { Kafka: KafkaJs, logLevel, CompressionTypes } = createRequire(import.meta.url)("kafkajs") as typeof import("kafkajs");
 
 /** Writer schemas of producers: one older than ours, a flat one, one whose records nest in themselves. */
 const OLDER = 2_001, FLAT = 2_002, NESTED = 2_003;
@@ -46,7 +44,7 @@ beforeAll(async () => {
   schemasDir = await mkdtemp(join(tmpdir(), "fraudstream-schemas-"));
   for (const [id, schema] of Object.entries(schemas)) await writeFile(join(schemasDir, `${id}.avsc`), JSON.stringify(schema));
   system = await TestSystem.open({ kafka: kafkaConfig(), prefix: uniquePrefix() });
-  kafka = new KafkaJs({ brokers: system.kafka.brokers, logLevel: logLevel.NOTHING } satisfies KafkaConfig);
+  kafka = kafkaJs(system.kafka);
   await system.register("cards@1", weighted([amountFeature, numberFeature("risk", 0)], [0.01, 1]));
   epoch = await system.deploy("cards@1");
   worker = system.startWorker({ SCHEMAS_DIR: schemasDir });
@@ -177,7 +175,7 @@ describe("large records", () => {
       { key: longKey, value: Buffer.from("bad") },
       { key: Buffer.from("c2"), value: fine },
     ].map((message) => ({ ...message, partition: 1 }));
-    const [{ baseOffset }] = await producer.send({ topic: system.topics.transactions.name, compression: CompressionTypes.GZIP, messages });
+    const [{ baseOffset }] = await producer.send({ topic: system.topics.transactions.name, compression: GZIP, messages });
     await producer.disconnect();
     await system.consumed();
     const { predictions, letters } = await outcome(1, Number(baseOffset));

@@ -160,7 +160,7 @@ it("consumes nothing without a champion", async () => {
   const consumedUpTo = (): Promise<number | null> => committedOffset(system.cluster, system.group, { topic: system.topics.transactions.name, partition: 0 });
   await worker.logged("scoring");
   const { next } = await system.heartbeats();
-  await system.heartbeat("that the worker still waits", (beat) => (beat as { offset?: number }).offset as number > next + 2 && beat.partitions.length === 0);
+  await system.heartbeat("that the worker still waits", (beat) => (beat as { offset?: number }).offset as number > next + 1 && beat.partitions.length === 0);
   expect([await consumedUpTo(), await system.predictions()]).toEqual([null, []]);
   await system.deploy("good@1");
   await system.consumed();
@@ -170,7 +170,7 @@ it("consumes nothing without a champion", async () => {
   await system.heartbeat("that the champion is withdrawn", at(withdrawn));
   await system.publishTo(0, amounts([3]));
   const then = (await system.heartbeats()).next;
-  await system.heartbeat("that the worker waits again", (beat) => (beat as { offset?: number }).offset as number > then + 2);
+  await system.heartbeat("that the worker waits again", (beat) => (beat as { offset?: number }).offset as number > then + 1);
   expect([await consumedUpTo().then((offset) => offset === 2), (await system.predictions()).length]).toEqual([true, 2]);
   const stopped = await worker.stop();
   expect(stopped).toEqual({ code: 0, signal: null });
@@ -203,7 +203,7 @@ it("swaps models while it streams: once all partitions have reported an epoch, n
   // Where each partition of the predictions ended (for readers of committed records) when its epoch was first reported.
   const reported: { epoch: number; partition: number; end: number }[] = [];
   let seen = 0;
-  for (let round = 0; round < 6; round++) {
+  for (let round = 0; round < 4; round++) {
     epoch = await system.deploy(round % 2 === 0 ? "b@1" : "a@1", round % 3 === 0 ? [] : ["a@1"]);
     const missing = new Set([0, 1, 2]);
     for (const deadline = Date.now() + 30_000; missing.size > 0; ) {
@@ -224,7 +224,7 @@ it("swaps models while it streams: once all partitions have reported an epoch, n
   for (let partition = 0; partition < 3; partition++) {
     const epochs = predictions.filter((record) => record.partition === partition).map(({ prediction }) => prediction.epoch);
     expect(epochs).toEqual([...epochs].sort((a, b) => a - b));
-    expect(new Set(epochs).size).toBeGreaterThan(3);
+    expect(new Set(epochs).size).toBeGreaterThan(2);
   }
   expect(await system.deadLetters()).toEqual([]);
 });

@@ -110,13 +110,13 @@ export class TestSystem {
     return this.producer.publishTo(this.topics.transactions.name, partition, records);
   }
 
-  /** All that a read_committed reader finds in a topic. */
-  async read({ name, partitions }: TopicSpec): Promise<ReadRecord[]> {
+  /** All that a read_committed reader finds in a topic, from an offset on. */
+  async read({ name, partitions }: TopicSpec, from = 0): Promise<ReadRecord[]> {
     const found: ReadRecord[] = [];
     for (let partition = 0; partition < partitions; partition++) {
       const reader = new PartitionReader(this.cluster, name, partition);
       const end = await reader.endOffset();
-      for (let offset = await reader.firstOffset(); offset < end; ) {
+      for (let offset = Math.max(from, await reader.firstOffset()); offset < end; ) {
         const records = await reader.fetch(offset);
         const part = (at: number, length: number): Buffer | null => (length < 0 ? null : Buffer.from(records.bytes.subarray(at, at + length)));
         for (let i = 0; i < records.count; i++) {
@@ -162,7 +162,7 @@ export class TestSystem {
 
   /** Heartbeats from an offset of the workers' topic on, with where the next begin. */
   async heartbeats(from = 0): Promise<{ beats: (WorkerHeartbeat & { offset: number })[]; next: number }> {
-    const records = (await this.read(this.topics.workers)).filter(({ offset }) => offset >= from);
+    const records = await this.read(this.topics.workers, from);
     const beats = await Promise.all(records.map(async ({ offset, value }) => ({ ...((await this.#schemas.decode("workers", value as Buffer)) as WorkerHeartbeat), offset })));
     return { beats, next: (beats.at(-1)?.offset ?? from - 1) + 1 };
   }

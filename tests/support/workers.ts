@@ -10,7 +10,10 @@ export interface LogLine { level: number; msg: string; [field: string]: unknown 
 
 const MAX_LOG_LINES = 10_000;
 
-/** A role as a process of its own, as in production: `node dist/pipelines/<role>/main.js`. Whoever starts it kills it. */
+/**
+ * A role as a process of its own, as in production: `node dist/pipelines/<role>/main.js`. Whoever starts it ends it; a
+ * channel sees to it that it does not outlive this process.
+ */
 export class RoleProcess {
   readonly role: string;
   readonly ended: Promise<WorkerExit>;
@@ -19,9 +22,9 @@ export class RoleProcess {
   #rest = "";
   #exit: WorkerExit | null = null;
 
-  constructor(role: "scoring" | "sink", settings: Record<string, string>) {
+  constructor(role: "scoring" | "sink" | "training", settings: Record<string, string>) {
     this.role = role;
-    this.#child = spawn(process.execPath, [compiledModule(`pipelines/${role}/main`)], { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, ...settings } });
+    this.#child = spawn(process.execPath, [compiledModule(`pipelines/${role}/main`)], { stdio: ["ignore", "ignore", "pipe", "ipc"], env: { ...process.env, ...settings } });
     this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => this.#read(text));
     // "close" comes after the last of the log, "exit" may come before it.
     this.ended = once(this.#child, "close").then(([code, signal]) => (this.#exit = { code: code as number | null, signal: signal as NodeJS.Signals | null }));

@@ -1,0 +1,168 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Connection } from "@platformatic/kafka";
+import { listOffsetsV7 } from "@platformatic/kafka";
+import { call } from "../../infra/kafka/cluster.js";
+import type { WorkerHeartbeat } from "../../schemas/generated.js";
+import { eventually, type RoleProcess } from "../support/workers.js";
+import type { TestSystem } from "../support/workers-system.js";
+
+/** What a scenario does to the roles while transactions stream. Each returns what it did, for the report. */
+
+const REBALANCE_PATIENCE_MS = 60_000;
+
+/** Follows the workers' heartbeats. */
+class Heartbeats {
+  readonly #system: TestSystem;
+  readonly #last = new Map<number, WorkerHeartbeat>();
+  #next = 0;
+
+  constructor(system: TestSystem) {
+    this.#system = system;
+  }
+
+  /** The partitions that a worker has reported since `since`; empty when it hasn't reported. */
+  async ownedBy(worker: RoleProcess, since = 0): Promise<number[]> {
+    const { beats, next } = await this.#system.heartbeats(this.#next);
+    this.#next = next;
+    for (const beat of beats) this.#last.set(Number(/-(\d+)-[^-]*$/.exec(beat.worker)?.[1]), beat);
+    const beat = this.#last.get(worker.pid);
+    return beat === undefined || beat.at < since ? [] : beat.partitions.map(({ partition }) => partition);
+  }
+}
+
+/** Tells whether a predictions' partition holds records whose transaction is still open. */
+class OpenTransactions {
+  readonly #system: TestSystem;
+  #connection: Connection | null = null;
+
+  constructor(system: TestSystem) {
+    this.#system = system;
+  }
+
+  async isOpen(partition: number): Promise<boolean> {
+    const end = await this.#end(partition, 0);
+    return (await this.#end(partition, 1)) < end;
+  }
+
+  async close(): Promise<void> {
+    await this.#connection?.close();
+  }
+
+  async #end(partition: number, isolation: 0 | 1): Promise<number> {
+    const { cluster, topics: { predictions: { name } } } = this.#system;
+    this.#connection ??= await cluster.open(await cluster.leaderOf(name, partition));
+    const topics = [{ name, partitions: [{ partitionIndex: partition, currentLeaderEpoch: -1, timestamp: -1n }] }];
+    const answer = await call(this.#connection, listOffsetsV7.api, [-1, isolation, topics], "listing offsets");
+    return Number(answer.topics[0].partitions[0].offset);
+  }
+}
+
+const MOST_TRIES = 400;
+
+/**
+ * Waits until a worker owns partitions, then stops it with SIGSTOP at random moments until one of them lies within a
+ * Kafka transaction, its records written and its end not: the moment at which most can go wrong.
+ *
+ * @returns whether it was caught like that; stopped it is in any case
+ */
+async function stopInTransaction(heartbeats: Heartbeats, transactions: OpenTransactions, { worker, since, random, tries }: { worker: RoleProcess; since: number; random: () => number; tries: number }): Promise<boolean> {
+  const owned = await eventually(`worker ${worker.pid} owns partitions`, async () => {
+    const partitions = await heartbeats.ownedBy(worker, since);
+    return partitions.length > 0 && partitions;
+  }, REBALANCE_PATIENCE_MS);
+  for (let tried = 0; ; tried++) {
+    await sleep(10 + random() * 40);
+    worker.send("SIGSTOP");
+    await sleep(20); // what it has sent is answered meanwhile
+    for (const partition of owned) if (await transactions.isOpen(partition)) return true;
+    if (tried === tries) return false;
+    worker.send("SIGCONT");
+  }
+}
+
+export interface KillReport { kills: number; inTransaction: number; sinkKills: number }
+
+/** Kills one of two workers with -9, in turn, each time while it scores, and starts it again at once; now and then the sink. */
+export async function killWorkers(system: TestSystem, options: { kills: number; random: () => number; sink?: SinkHolder; progress?: (line: string) => void }): Promise<KillReport> {
+  const { kills, random, sink, progress } = options;
+  const heartbeats = new Heartbeats(system);
+  const transactions = new OpenTransactions(system);
+  const workers = [system.startWorker(), system.startWorker()];
+  let sinkKills = 0;
+  let inTransaction = 0;
+  for (let kill = 0; kill < kills; kill++) {
+    const turn = kill % workers.length;
+    const victim = workers[turn];
+    // Every third is killed wherever it is.
+    const tries = kill % 3 === 2 ? 0 : MOST_TRIES;
+    if (await stopInTransaction(heartbeats, transactions, { worker: victim, since: 0, random, tries })) inTransaction += 1;
+    await victim.kill();
+    workers[turn] = system.startWorker();
+    if (sink !== undefined && kill % 3 === 1) {
+      await sink.killAndRestart();
+      sinkKills += 1;
+    }
+    progress?.(`killed worker ${victim.pid} (${kill + 1} of ${kills})${sink !== undefined && kill % 3 === 1 ? " and the sink" : ""}`);
+  }
+  await transactions.close();
+  return { kills, inTransaction, sinkKills };
+}
+
+export interface StopReport { stops: number; inTransaction: number; fenced: number }
+
+/** Stops one of two workers with SIGSTOP until the other has all its partitions, then lets it go on, in turn. */
+export async function stopWorkers(system: TestSystem, options: { stops: number; random: () => number; progress?: (line: string) => void }): Promise<StopReport> {
+  const { stops, random, progress } = options;
+  const heartbeats = new Heartbeats(system);
+  const transactions = new OpenTransactions(system);
+  const workers = [system.startWorker(), system.startWorker()];
+  let since = 0;
+  let inTransaction = 0;
+  for (let stop = 0; stop < stops; stop++) {
+    const victim = workers[stop % 2], other = workers[(stop + 1) % 2];
+    if (await stopInTransaction(heartbeats, transactions, { worker: victim, since, random, tries: MOST_TRIES })) inTransaction += 1;
+    await eventually("the other worker owns every partition", async () => (await heartbeats.ownedBy(other)).length === system.partitions, REBALANCE_PATIENCE_MS);
+    await sleep(random() * 2_000);
+    since = Date.now();
+    victim.send("SIGCONT");
+    progress?.(`worker ${victim.pid} was stopped until its partitions had moved (${stop + 1} of ${stops})`);
+    for (const worker of workers) await eventually(`worker ${worker.pid} owns partitions again`, async () => (await heartbeats.ownedBy(worker, since)).length < system.partitions && (await heartbeats.ownedBy(worker, since)).length > 0, REBALANCE_PATIENCE_MS);
+  }
+  await transactions.close();
+  return { stops, inTransaction, fenced: workers.flatMap(({ log }) => log).filter(({ msg }) => msg.startsWith("fenced")).length };
+}
+
+/** The sink of a scenario, which can be killed and started again. */
+export class SinkHolder {
+  readonly #start: () => RoleProcess;
+  #sink: RoleProcess;
+
+  constructor(start: () => RoleProcess) {
+    this.#start = start;
+    this.#sink = start();
+  }
+
+  async killAndRestart(): Promise<void> {
+    await this.#sink.kill();
+    this.#sink = this.#start();
+  }
+
+  async stop(): Promise<void> {
+    await this.#sink.stop();
+  }
+
+  kill(): Promise<void> {
+    return this.#sink.kill();
+  }
+}
+
+/** A sequence of numbers from 0 to 1 that a seed determines (mulberry32, T. Ettinger). */
+export function seeded(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 0x1_0000_0000;
+  };
+}
