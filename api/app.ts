@@ -17,18 +17,20 @@ import { validation } from "./plugins/validation.js";
 import { deadLetterRoutes } from "./routes/dead-letters.js";
 import { healthRoutes } from "./routes/health.js";
 import { labelRoutes } from "./routes/labels.js";
+import { metricsRoutes } from "./routes/metrics.js";
 import { modelRoutes } from "./routes/models.js";
 import { predictionRoutes } from "./routes/predictions.js";
 import { schemaRoutes } from "./routes/schemas.js";
 import { statusRoutes } from "./routes/status.js";
 import { tokenRoutes } from "./routes/tokens.js";
+import { trainingJobRoutes } from "./routes/training-jobs.js";
 import { registrationRoutes, userRoutes } from "./routes/users.js";
 
 /** What one resource adds to the app. */
 export type Routes = (app: FastifyInstance, context: ApiContext) => Promise<void>;
 
 /** Routes for whoever is signed in and has the permission that each names in its `config`. */
-const SIGNED_IN_ROUTES: readonly Routes[] = [userRoutes, modelRoutes, predictionRoutes, labelRoutes, deadLetterRoutes];
+const SIGNED_IN_ROUTES: readonly Routes[] = [userRoutes, trainingJobRoutes, metricsRoutes, modelRoutes, predictionRoutes, labelRoutes, deadLetterRoutes];
 
 /** How long a caller may take, milliseconds. */
 export interface Patience {
