@@ -14,6 +14,7 @@ import { waitUntilLive } from "../../models/registry/liveness.js";
 import { WorkerBoard } from "../../models/registry/worker-board.js";
 import { UsageError } from "../../schemas/errors.js";
 import { subjectTopics, topicsFor, type Topics } from "../../schemas/topics.js";
+import { startApi } from "./api-role.js";
 import type { Screen } from "./panel.js";
 import { startRole } from "./roles.js";
 
@@ -74,9 +75,11 @@ export async function startRoles({ config, lifecycle, log, screen }: Context, { 
   // Only what is said from now on: a worker of an earlier run may have been heard a second ago.
   const workers = await WorkerBoard.open({ cluster, topic: topics.workers.name, schemas, log, lookBackMs: 0 });
   lifecycle.add("workers", () => workers.close());
-  screen.status("  scoring and sink are starting");
+  screen.status("  scoring, sink, training and API are starting");
   await startRole("scoring", config, stack, lifecycle);
   await startRole("sink", config, stack, lifecycle);
+  await startRole("training", config, stack, lifecycle);
+  const api = await startApi(config, stack, lifecycle);
   const epoch = control.state.deployment?.epoch ?? 0;
   const { live, missing, problems } = await waitUntilLive(workers, epoch, { partitions: topics.transactions.partitions, timeoutMs: LIVE_WITHIN_MS, signal });
   signal.throwIfAborted();
@@ -84,6 +87,7 @@ export async function startRoles({ config, lifecycle, log, screen }: Context, { 
     const what = `No scoring worker has taken on partition ${missing.join(", ")} within ${LIVE_WITHIN_MS / 1000} s; the logs are in ${config.dataDir}/logs.`;
     throw new UsageError("not_live", [what, ...problems.map(({ problem }) => problem)].join("\n"));
   }
-  writeStackFile(config.dataDir, { kafka: stack.kafka.brokers.join(","), clickhouse: stack.clickhouse.url });
+  writeStackFile(config.dataDir, { kafka: stack.kafka.brokers.join(","), clickhouse: stack.clickhouse.url, api: api.url });
+  for (const hint of api.hints) screen.line(hint);
   screen.line(`everything is up; addresses in ${config.dataDir}/stack.json, logs in ${config.dataDir}/logs`);
 }

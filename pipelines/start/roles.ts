@@ -5,6 +5,10 @@ import { EngineProcess } from "../../infra/local/engine-process.js";
 import type { LocalStack } from "../../infra/local/stack.js";
 import { UsageError } from "../../schemas/errors.js";
 
+export type Role = "scoring" | "sink" | "training" | "api";
+
+const MODULES: Record<Role, string> = { scoring: "pipelines/scoring/main", sink: "pipelines/sink/main", training: "pipelines/training/main", api: "api/main" };
+
 /** How long a role may take to finish the batch in hand before it is killed. */
 const GRACE_MS = 15_000;
 
@@ -13,15 +17,15 @@ const GRACE_MS = 15_000;
  * terminal reaches it only through `lifecycle`, and it ends when this process is gone, however it went. Its log is
  * DATA_DIR/logs/<role>.log. When it ends by itself, so does this process, with the end of that log.
  */
-export async function startRole(role: "scoring" | "sink", config: Config, stack: LocalStack, lifecycle: Lifecycle): Promise<void> {
+export async function startRole(role: Role, config: Config, stack: LocalStack, lifecycle: Lifecycle, env: Record<string, string> = {}): Promise<void> {
   const { kafka, clickhouse } = stack;
   const logFile = join(config.dataDir, "logs", `${role}.log`);
   const child = await EngineProcess.start({
     name: role,
-    module: `pipelines/${role}/main`,
+    module: MODULES[role],
     args: [],
     logFile,
-    env: { KAFKA_BROKERS: kafka.brokers.join(","), CLICKHOUSE_URL: clickhouse.url, CLICKHOUSE_USER: clickhouse.username, DATA_DIR: config.dataDir },
+    env: { KAFKA_BROKERS: kafka.brokers.join(","), CLICKHOUSE_URL: clickhouse.url, CLICKHOUSE_USER: clickhouse.username, DATA_DIR: config.dataDir, ...env },
   });
   let stopping = false;
   lifecycle.add(role, () => {

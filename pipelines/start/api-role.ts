@@ -1,0 +1,46 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Config } from "../../infra/config.js";
+import type { Lifecycle } from "../../infra/lifecycle/lifecycle.js";
+import { freePorts } from "../../infra/local/ports.js";
+import { ensureSecrets } from "../../infra/local/secrets.js";
+import type { LocalStack } from "../../infra/local/stack.js";
+import { startRole } from "./roles.js";
+
+/** Where the API is, and what a first user must know of it. */
+export interface RunningApi { url: string; hints: string[] }
+
+const UP_WITHIN_MS = 60_000;
+
+/**
+ * Starts the API on the first free port from PORT on, with secrets of its own where none are set, and registration open
+ * unless a setting closes it: it is one machine's, on loopback.
+ */
+export async function startApi(config: Config, stack: LocalStack, lifecycle: Lifecycle): Promise<RunningApi> {
+  const { auth } = config;
+  const secrets = ensureSecrets(config.dataDir);
+  const port = await freePorts(config.port, 1);
+  const ownTokens = auth.jwtSecret === null && auth.jwksUrl === null;
+  const ownAdmin = auth.jwksUrl === null && auth.adminPassword === null;
+  await startRole("api", config, stack, lifecycle, {
+    PORT: String(port),
+    ...(ownTokens ? { JWT_SECRET_FILE: secrets.jwtSecretFile, REGISTRATION: "open" } : {}),
+    ...(ownAdmin ? { ADMIN_PASSWORD_FILE: secrets.adminPasswordFile } : {}),
+  });
+  const host = config.host === "0.0.0.0" || config.host === "::" ? "127.0.0.1" : config.host;
+  const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  await untilItAnswers(`${url}/health/live`, lifecycle.signal);
+  const hints = [`API on ${url}, its pages on ${url}/doc`];
+  if (ownAdmin) hints.push(`sign in as ${auth.adminUsername ?? "admin"} with the password in ${secrets.adminPasswordFile}`);
+  return { url, hints };
+}
+
+async function untilItAnswers(url: string, signal: AbortSignal): Promise<void> {
+  const deadline = Date.now() + UP_WITHIN_MS;
+  for (;;) {
+    const answered = await fetch(url, { signal }).then((response) => response.ok, () => false);
+    if (answered) return;
+    signal.throwIfAborted();
+    if (Date.now() > deadline) throw new Error(`the API does not answer on ${url}`);
+    await sleep(100, undefined, { signal });
+  }
+}
