@@ -75,6 +75,16 @@ export async function createApp(context: ApiContext, { headersMs = 10_000, reque
     reply.header("x-request-id", request.id);
     done();
   });
+  // A connection that is kept alive would keep a stopping API waiting.
+  let stopping = false;
+  app.addHook("preClose", (done) => {
+    stopping = true;
+    done();
+  });
+  app.addHook("onSend", (_request, reply, payload, done) => {
+    if (stopping) reply.header("connection", "close");
+    done(null, payload);
+  });
   await app.register(helmet, { contentSecurityPolicy: { directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } } });
   if (config.http.corsOrigins.length > 0) await app.register(cors, { origin: config.http.corsOrigins, methods: ["GET", "POST", "PUT", "PATCH", "DELETE"], exposedHeaders: ["location", "x-request-id", "retry-after"] });
   await openapi(app);

@@ -21,16 +21,21 @@ export function createMetrics(): ApiMetrics {
   };
 }
 
-export interface GaugeSource { name: string; help: string; labelNames?: readonly string[]; /** Asked at each scrape. */ read: () => readonly { labels?: Record<string, string>; value: number }[] | Promise<readonly { labels?: Record<string, string>; value: number }[]> }
+export interface Sample { labels?: Record<string, string>; value: number }
 
-/** A gauge that is asked at each scrape; one that fails is left out of it. */
-export function gauge(registry: Registry, { name, help, labelNames = [], read }: GaugeSource): void {
+export interface GaugeSource { name: string; help: string; labelNames?: readonly string[]; read: () => readonly Sample[] | Promise<readonly Sample[]> }
+
+/** A gauge that is asked at each scrape; one that fails is left out of it, and `onFailure` hears of it. */
+export function gauge(registry: Registry, { name, help, labelNames = [], read }: GaugeSource, onFailure: (error: unknown) => void = () => {}): void {
   new Gauge({
     name, help, labelNames: [...labelNames], registers: [registry],
     async collect() {
       this.reset();
       // What can't be told now is left out rather than told wrong.
-      const samples = await Promise.resolve().then(read).catch(() => []);
+      const samples = await Promise.resolve().then(read).catch((error: unknown) => {
+        onFailure(error);
+        return [];
+      });
       for (const { labels = {}, value } of samples) this.set(labels, value);
     },
   });

@@ -1,8 +1,9 @@
+import { messageOf } from "../schemas/errors.js";
 import type { ApiContext } from "./context.js";
 import { gauge } from "./metrics.js";
 
 /** What /metrics tells of the system around the API: lag, deployment, workers, request log. Read at each scrape. */
-export function systemGauges({ config, kafka, topics, control, workers, users, requestLog, metrics: { registry } }: ApiContext): { close: () => Promise<void> } {
+export function systemGauges({ config, log, kafka, topics, control, workers, users, requestLog, metrics: { registry } }: ApiContext): { close: () => Promise<void> } {
   const admin = kafka.admin();
   let connected: Promise<void> | null = null;
   gauge(registry, {
@@ -18,7 +19,7 @@ export function systemGauges({ config, kafka, topics, control, workers, users, r
       const committed = new Map(groups.flatMap(({ partitions }) => partitions).map(({ partition, offset }) => [partition, Number(offset)]));
       return ends.map(({ partition, low, high }) => ({ labels: { partition: String(partition) }, value: Number(high) - Math.max(Number(low), committed.get(partition) ?? 0) }));
     },
-  });
+  }, (error) => log.warn(`the lag of scoring can't be told: ${messageOf(error)}`));
   gauge(registry, { name: "fraudstream_deployment_epoch", help: "Epoch of the newest deployment; -1: none.", read: () => [{ value: control.state.deployment?.epoch ?? -1 }] });
   gauge(registry, {
     name: "fraudstream_partition_epoch", help: "The deployment epoch in use, by partition of the transactions, as the workers say.", labelNames: ["partition"],

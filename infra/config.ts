@@ -158,12 +158,15 @@ function clickhouseConfig(env: Env, database: string): ClickHouseConfig | null {
 }
 
 const LEAST_SECRET_BYTES = 32;
+const LEAST_PASSWORD = 12;
 
 function authConfig(env: Env): AuthConfig {
   const jwtSecret = secret(env, "JWT_SECRET") ?? null;
   const jwksUrl = url(env, "JWKS_URL");
   if (jwtSecret !== null && jwksUrl !== null) throw new UsageError("bad_setting", "JWT_SECRET and JWKS_URL are both set: tokens are either ours or an identity provider's");
   if (jwtSecret !== null && Buffer.byteLength(jwtSecret) < LEAST_SECRET_BYTES) throw new UsageError("bad_setting", `JWT_SECRET has ${Buffer.byteLength(jwtSecret)} bytes; it must have at least ${LEAST_SECRET_BYTES}`);
+  const adminPassword = secret(env, "ADMIN_PASSWORD") ?? null;
+  if (adminPassword !== null && adminPassword.length < LEAST_PASSWORD) throw new UsageError("bad_setting", `ADMIN_PASSWORD has ${adminPassword.length} characters; it must have at least ${LEAST_PASSWORD}`);
   return {
     jwtSecret,
     jwksUrl,
@@ -172,7 +175,7 @@ function authConfig(env: Env): AuthConfig {
     tokenSeconds: integer(env, "TOKEN_SECONDS", 3_600, 60, 30 * 24 * 3_600),
     registration: oneOf(env, "REGISTRATION", "closed", ["closed", "open"]),
     adminUsername: text(env, "ADMIN_USERNAME") ?? null,
-    adminPassword: secret(env, "ADMIN_PASSWORD") ?? null,
+    adminPassword,
   };
 }
 

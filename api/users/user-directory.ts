@@ -19,6 +19,8 @@ export interface UserChange { enabled?: boolean; role?: UserRole; passwordHash?:
 const PARTITION = 0;
 /** Authors look at the outcome of a record right after they have written it. */
 const KEPT_OUTCOMES = 1_000;
+/** Another copy may write over the same record at the same time, which makes ours the refused one. */
+const REPAIR_TURNS = 10;
 /** How long sign-in waits for the newest records before it goes on with those that it has. */
 const FRESHNESS_MS = 1_000;
 
@@ -148,9 +150,11 @@ export class UserDirectory {
 
   /** Writes what holds over records that were refused, so that compaction can't keep those instead. To be called at the start, too. */
   async repair(producer: BatchProducer): Promise<void> {
-    for (const id of [...this.#fold.strays]) {
-      const user = this.byId(id);
-      await this.#publish(producer, id, user === undefined ? null : { ...user, base: this.#fold.baseOf(id) });
+    for (let turn = 0; turn < REPAIR_TURNS && this.#fold.strays.size > 0; turn++) {
+      for (const id of [...this.#fold.strays]) {
+        const user = this.byId(id);
+        await this.#publish(producer, id, user === undefined ? null : { ...user, base: this.#fold.baseOf(id) });
+      }
     }
   }
 
