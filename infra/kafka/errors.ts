@@ -23,17 +23,23 @@ const RETRIABLE = new Set([
 ]);
 
 interface ProtocolFailure { apiId?: string; message?: string; serverErrorMessage?: string | null }
+/** How kafkajs carries what a broker said, often as the cause of an error of its own. */
+interface KafkaJsFailure { type?: unknown }
 
 /** The error of a named protocol error code. */
 export function protocolError(name: string, doing: string, detail?: string | null): KafkaError {
   return new KafkaError(name, `${doing}: ${name}${detail ? ` (${detail})` : ""}`, { retriable: RETRIABLE.has(name) });
 }
 
-/** Maps whatever the client library throws to a KafkaError. */
+/** Maps whatever the client libraries throw to a KafkaError. */
 export function toKafkaError(error: unknown, doing: string): KafkaError {
   if (error instanceof KafkaError) return error;
   const failures = (error as { errors?: ProtocolFailure[] }).errors;
   const first = failures?.find((failure) => failure.apiId !== undefined) ?? (error as ProtocolFailure);
   if (first.apiId !== undefined) return protocolError(first.apiId, doing, first.serverErrorMessage);
+  for (let failure = error; failure instanceof Error; failure = failure.cause) {
+    const { type } = failure as KafkaJsFailure;
+    if (typeof type === "string") return protocolError(type, doing);
+  }
   return new KafkaError("NETWORK", `${doing}: ${messageOf(error)}`, { retriable: true, cause: error });
 }

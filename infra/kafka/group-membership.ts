@@ -2,7 +2,7 @@ import type { Consumer, Kafka } from "kafkajs";
 import { offsetFetchV8 } from "@platformatic/kafka";
 import type { Logger } from "../logging.js";
 import { call, retrying, type KafkaCluster } from "./cluster.js";
-import { toKafkaError } from "./errors.js";
+import { KafkaError, toKafkaError } from "./errors.js";
 
 export interface TopicPartition { topic: string; partition: number }
 
@@ -29,6 +29,8 @@ const HEARTBEAT_MS = 500;
 export class GroupMembership {
   readonly #options: MembershipOptions;
   readonly #consumer: Consumer;
+  /** Keys of the partitions that are ours; none while we are no member. */
+  #assigned = new Set<string>();
   #stopping = false;
   #rejoining: Promise<void> | null = null;
 
@@ -50,9 +52,12 @@ export class GroupMembership {
     const { GROUP_JOIN, CRASH } = this.#consumer.events;
     this.#consumer.on(GROUP_JOIN, ({ payload }) => {
       this.#consumer.pause(topics.map((topic) => ({ topic })));
-      onAssigned(Object.entries(payload.memberAssignment).flatMap(([topic, partitions]) => partitions.map((partition) => ({ topic, partition }))));
+      const assigned = Object.entries(payload.memberAssignment).flatMap(([topic, partitions]) => partitions.map((partition) => ({ topic, partition })));
+      this.#assigned = new Set(assigned.map(partitionKey));
+      onAssigned(assigned);
     });
     this.#consumer.on(CRASH, ({ payload }) => {
+      this.#assigned.clear();
       // kafkajs starts itself again after what it takes for passing trouble.
       if (!payload.restart && !this.#stopping) onFailure(payload.error);
     });
@@ -70,24 +75,35 @@ export class GroupMembership {
   /**
    * Commits offsets as this member.
    *
-   * @throws KafkaError when the group has moved on without this member
+   * @throws KafkaError when the group has moved on without this member, `kafka_not_assigned` when a partition is another's
    */
   async commit(offsets: readonly (TopicPartition & { offset: number })[]): Promise<void> {
+    this.#checkAssigned(offsets);
     try {
       await this.#consumer.commitOffsets(offsets.map(({ topic, partition, offset }) => ({ topic, partition, offset: String(offset) })));
     } catch (error) {
       throw toKafkaError(error, `committing offsets of ${this.#options.group}`);
     }
+    // kafkajs says nothing when it commits nothing because it has just left.
+    this.#checkAssigned(offsets);
+  }
+
+  /** A broker knows the members of a group, not whose a partition is: it would let any member set any offset back. */
+  #checkAssigned(offsets: readonly TopicPartition[]): void {
+    const other = offsets.find((offset) => !this.#assigned.has(partitionKey(offset)));
+    if (other !== undefined) throw new KafkaError("NOT_ASSIGNED", `committing offsets of ${this.#options.group}: ${partitionKey(other)} is not this member's`, { retriable: false });
   }
 
   /** Leaves the group. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    this.#assigned.clear();
     await this.#rejoining?.catch(() => {});
     await this.#consumer.disconnect();
   }
 
   async #leaveAndRun(): Promise<void> {
+    this.#assigned.clear();
     await this.#consumer.stop();
     if (!this.#stopping) await this.#run();
   }
@@ -95,6 +111,10 @@ export class GroupMembership {
   #run(): Promise<void> {
     return this.#consumer.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch: () => Promise.resolve() });
   }
+}
+
+function partitionKey({ topic, partition }: TopicPartition): string {
+  return `${topic}[${partition}]`;
 }
 
 /**
