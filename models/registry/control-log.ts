@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
@@ -7,12 +8,20 @@ import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import type { ControlEvent } from "../../schemas/generated.js";
 import { ControlState, type EventBody } from "./control-state.js";
 
-export interface ControlLogOptions { cluster: KafkaCluster; topic: string; schemas: Schemas; log: Logger }
+export interface ControlLogOptions {
+  cluster: KafkaCluster;
+  topic: string;
+  schemas: Schemas;
+  log: Logger;
+  /** How long trouble with the cluster is waited out before it is the caller's, milliseconds. */
+  patienceMs?: number;
+}
 
 /** What an author wants to have decided. */
 export interface NewEvent { key: string; who: string; event: EventBody; /** The base that the author knew; what the fold has now when it isn't given. */ base?: number }
 
 const PARTITION = 0;
+const FOLLOW_AGAIN_MS = 1_000;
 
 /** The control topic and its fold, kept in memory by whoever needs it. */
 export class ControlLog {
@@ -26,13 +35,14 @@ export class ControlLog {
   #next = 0;
   #reading: Promise<void> = Promise.resolve();
   #following: Promise<void> | null = null;
+  readonly #closing = new AbortController();
   #closed = false;
 
-  constructor({ cluster, topic, schemas, log }: ControlLogOptions) {
+  constructor({ cluster, topic, schemas, log, patienceMs = 30_000 }: ControlLogOptions) {
     this.#topic = topic;
     this.#schemas = schemas;
     this.#log = log;
-    this.#reader = new PartitionReader(cluster, topic, PARTITION, { maxWaitMs: 200 });
+    this.#reader = new PartitionReader(cluster, topic, PARTITION, { maxWaitMs: 200, patienceMs });
   }
 
   /** Offset of the next event to be read. */
@@ -48,12 +58,12 @@ export class ControlLog {
     });
   }
 
-  /** Keeps folding what comes; `onChange` is called after each event. Ends with `close`. */
+  /** Keeps folding what comes, through trouble that may pass; `onChange` is called after each event. Ends with `close`. */
   follow(onChange: (state: ControlState) => void, onFailure: (error: unknown) => void): void {
     this.#following ??= (async () => {
       while (!this.#closed) {
         const before = this.#next;
-        await this.#inTurn(() => this.#fold());
+        await this.#inTurn(() => this.#fold()).catch((error: unknown) => this.#waitOut(error));
         if (this.#next > before) onChange(this.state);
       }
     })().catch((error: unknown) => {
@@ -79,8 +89,15 @@ export class ControlLog {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#closing.abort();
     await this.#reader.close();
     await this.#following;
+  }
+
+  async #waitOut(error: unknown): Promise<void> {
+    if (this.#closed || !(error instanceof FraudstreamError) || !error.retriable) throw error;
+    this.#log.warn({ code: error.code, retryInMs: FOLLOW_AGAIN_MS }, messageOf(error));
+    await sleep(FOLLOW_AGAIN_MS, undefined, { signal: this.#closing.signal }).catch(() => {});
   }
 
   /** One fetch at a time, whoever asks. */
