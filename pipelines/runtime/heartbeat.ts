@@ -62,8 +62,8 @@ export class Heartbeat {
 
   async #send(): Promise<void> {
     const { openProducer, topic, schemas, log, worker, role, report } = this.#options;
-    const value: WorkerHeartbeat = { worker, role, at: Date.now(), ...report() };
     try {
+      const value: WorkerHeartbeat = { worker, role, at: Date.now(), ...report() };
       this.#producer ??= await openProducer();
       await this.#producer.publishTo(topic, 0, [{ key: Buffer.from(worker), value: schemas.encode("workers", value) }]);
     } catch (error) {
