@@ -30,11 +30,11 @@ export interface TestKafka {
   kafka: Kafka;
   cluster: KafkaCluster;
   /** Makes a topic of the test's own and gives its name. */
-  topic(name: string, partitions?: number, settings?: Record<string, string>): Promise<string>;
+  topic: (name: string, partitions?: number, settings?: Record<string, string>) => Promise<string>;
   /** Every committed record's value in a partition, as text. */
-  values(topic: string, partition?: number): Promise<string[]>;
+  values: (topic: string, partition?: number) => Promise<string[]>;
   /** The cluster behind a proxy. */
-  proxied(): Promise<{ proxy: CuttableProxy; cluster: KafkaCluster }>;
+  proxied: () => Promise<{ proxy: CuttableProxy; cluster: KafkaCluster }>;
 }
 
 /** The run's Kafka for one test, which leaves no connection behind. */

@@ -1,0 +1,146 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { BatchProducer } from "../../infra/kafka/batch-producer.js";
+import type { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { Schemas } from "../../infra/kafka/schemas.js";
+import { ControlLog } from "../../models/registry/control-log.js";
+import { DEPLOYMENT_KEY, jobKey, modelKey, type EventBody } from "../../models/registry/control-state.js";
+import { deploy, registerModel } from "../../models/registry/decisions.js";
+import type { ControlEvent } from "../../schemas/generated.js";
+import { eventually, silent, testKafka } from "../support/kafka-cluster.js";
+
+const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
+const requested: EventBody = { "fraudstream.JobRequested": { request: "{}" } };
+const NOTHING: EventBody = { "fraudstream.Deployed": { champion: null, shadows: [] } };
+const failed = (promise: Promise<unknown>): Promise<unknown> => promise.then(() => "no error", (error: unknown) => error);
+
+interface Desk { log: ControlLog; producer: BatchProducer; author: { who: string; producer: BatchProducer } }
+
+/** Somebody who reads and writes the control topic. */
+async function desk(cluster: KafkaCluster, topic: string, who = "ada"): Promise<Desk> {
+  const log = new ControlLog({ cluster, topic, schemas, log: silent });
+  const producer = await BatchProducer.open(cluster);
+  onTestFinished(async () => {
+    await log.close();
+    await producer.close();
+  });
+  return { log, producer, author: { who, producer } };
+}
+
+describe("ControlLog", () => {
+  test("an empty topic has an end, too", async () => {
+    const { cluster, topic } = testKafka();
+    const { log } = await desk(cluster, await topic("control"));
+    await log.readToEnd();
+    expect([log.position, log.state.deployment]).toEqual([0, null]);
+  });
+
+  test("an author sees his event once it is accepted; another sees it when he reads to the end", async () => {
+    const { cluster, topic } = testKafka();
+    const name = await topic("control");
+    const [one, other] = [await desk(cluster, name), await desk(cluster, name)];
+    await registerModel(one.log, one.author, { model: "a@1", manifestSha256: "f".repeat(64) });
+    const epoch = await deploy(one.log, one.author, { champion: { model: "a@1", review: 0.5, decline: 0.9 }, shadows: [] });
+    expect(epoch).toBe(1);
+    expect(one.log.state.deployment).toEqual({ epoch: 1, champion: { model: "a@1", review: 0.5, decline: 0.9 }, shadows: [] });
+    expect(other.log.state.deployment).toBeNull();
+    await other.log.readToEnd();
+    expect(other.log.state.deployment).toEqual(one.log.state.deployment);
+    expect(other.log.state.models).toEqual(one.log.state.models);
+    expect([...other.log.state.models.values()]).toMatchObject([{ model: "a@1", registeredBy: "ada", job: null }]);
+    expect(await failed(deploy(one.log, one.author, { champion: { model: "b@1", review: 0, decline: 0 }, shadows: [] }))).toMatchObject({ code: "unknown_model" });
+  });
+
+  test("who decides on an older state is told so, and may decide again", async () => {
+    const { cluster, topic } = testKafka();
+    const name = await topic("control");
+    const [one, other] = [await desk(cluster, name), await desk(cluster, name)];
+    await one.log.append(one.producer, { key: DEPLOYMENT_KEY, who: "ada", event: NOTHING });
+    expect(await failed(other.log.append(other.producer, { key: DEPLOYMENT_KEY, who: "bob", event: NOTHING }))).toMatchObject({ code: "conflict", retriable: false });
+    // It has read the other's decision by now.
+    expect(await other.log.append(other.producer, { key: DEPLOYMENT_KEY, who: "bob", event: NOTHING })).toBe(2);
+    expect(await failed(one.log.append(one.producer, { key: DEPLOYMENT_KEY, who: "ada", event: NOTHING, base: 0 }))).toMatchObject({ code: "conflict" });
+    await Promise.all([one.log.readToEnd(), other.log.readToEnd()]);
+    for (const { log } of [one, other]) expect(log.state.deployments.map(({ epoch }) => epoch)).toEqual([0, 2]);
+    const model = { model: "a@1", manifestSha256: "f".repeat(64) };
+    await registerModel(one.log, one.author, model);
+    expect(await failed(registerModel(one.log, one.author, model))).toMatchObject({ code: "conflict" });
+  });
+
+  test("of those who race exactly one wins each round, and all agree on who", async () => {
+    const { cluster, topic } = testKafka();
+    const name = await topic("control");
+    const desks = await Promise.all(["ada", "bob", "cyd"].map((who) => desk(cluster, name, who)));
+    for (const { log } of desks) log.follow(() => {}, () => {});
+    const winners: string[] = [];
+    for (let round = 0; round < 8; round++) {
+      const base = desks[0]?.log.state.baseOf(DEPLOYMENT_KEY) ?? -1;
+      const results = await Promise.all(desks.map(({ log, producer, author: { who } }) => log.append(producer, { key: DEPLOYMENT_KEY, who, event: NOTHING, base }).then(() => who, (error: { code: string }) => error.code)));
+      expect(results.filter((result) => result !== "conflict")).toHaveLength(1);
+      winners.push(...results.filter((result) => result !== "conflict"));
+      await Promise.all(desks.map(({ log }) => log.readToEnd()));
+    }
+    for (const { log } of desks) expect(log.state.history.map(({ who }) => who)).toEqual(winners);
+  });
+
+  test("one author's decisions at the same moment are one decision; those of different keys don't meet", async () => {
+    const { cluster, topic } = testKafka();
+    const { log, producer } = await desk(cluster, await topic("control"));
+    const same = await Promise.all([1, 2, 3].map(() => failed(log.append(producer, { key: DEPLOYMENT_KEY, who: "ada", event: NOTHING }))));
+    expect(same.map((result) => (result === "no error" ? result : (result as { code: string }).code)).sort()).toEqual(["conflict", "conflict", "no error"]);
+    const different = await Promise.all(Array.from({ length: 10 }, (_, i) => log.append(producer, { key: jobKey(String(i)), who: "ada", event: requested })));
+    expect(new Set(different).size).toBe(10);
+    expect(log.state.jobs.size).toBe(10);
+  });
+
+  test("following tells of every change, its own among them, until it is closed", async () => {
+    const { cluster, topic } = testKafka();
+    const name = await topic("control");
+    const [one, other] = [await desk(cluster, name), await desk(cluster, name)];
+    const heard: number[] = [];
+    const failures: unknown[] = [];
+    other.log.follow((state) => heard.push(state.deployments.length), (error) => failures.push(error));
+    await one.log.append(one.producer, { key: DEPLOYMENT_KEY, who: "ada", event: NOTHING });
+    await eventually(() => heard.at(-1) === 1);
+    await other.log.append(other.producer, { key: DEPLOYMENT_KEY, who: "bob", event: NOTHING });
+    await eventually(() => heard.at(-1) === 2);
+    await other.log.close();
+    const before = heard.length;
+    await one.log.readToEnd();
+    await one.log.append(one.producer, { key: DEPLOYMENT_KEY, who: "ada", event: NOTHING });
+    await sleep(300);
+    expect([heard.length, failures]).toEqual([before, []]);
+  });
+
+  test("following waits out a cluster that is away; reading to the end says so", async () => {
+    const { cluster, topic, proxied } = testKafka();
+    const name = await topic("control");
+    const { proxy, cluster: behind } = await proxied();
+    const writer = await desk(cluster, name);
+    const follower = new ControlLog({ cluster: behind, topic: name, schemas, log: silent, patienceMs: 200 });
+    onTestFinished(() => follower.close());
+    const failures: unknown[] = [];
+    follower.follow(() => {}, (error) => failures.push(error));
+    await writer.log.append(writer.producer, { key: DEPLOYMENT_KEY, who: "ada", event: NOTHING });
+    await eventually(() => follower.position === 1);
+    proxy.mode = "down";
+    await writer.log.append(writer.producer, { key: DEPLOYMENT_KEY, who: "ada", event: NOTHING });
+    expect(await failed(follower.readToEnd())).toMatchObject({ name: "KafkaError", retriable: true });
+    expect(follower.position).toBe(1);
+    proxy.mode = "up";
+    await eventually(() => follower.position === 2);
+    expect(failures).toEqual([]);
+  });
+
+  test("what is no control event is left out, and does not hold up what follows", async () => {
+    const { cluster, topic } = testKafka();
+    const name = await topic("control");
+    const { log, producer } = await desk(cluster, name);
+    const event: ControlEvent = { key: modelKey("a@1"), base: -1, at: 0, who: "ada", event: { "fraudstream.ModelRegistered": { model: "a@1", manifest_sha256: "x", job: null } } };
+    const value = schemas.encode("control", event);
+    const values = [Buffer.from("text"), null, Buffer.alloc(0), value.subarray(0, -1), schemas.encode("labels", { transaction_id: "t", card_id: "c", is_fraud: false, label_time: 0 }), value];
+    await producer.publishTo(name, 0, values.map((of) => ({ key: null, value: of })));
+    await log.readToEnd();
+    expect([log.position, [...log.state.models.keys()], log.state.baseOf(event.key)]).toEqual([6, ["a@1"], 5]);
+  });
+});
