@@ -7,7 +7,7 @@ import type { Transaction as KafkaJsTransaction } from "kafkajs";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
-import type { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader, type PartitionReaderOptions } from "../../infra/kafka/partition-reader.js";
 import { readHeaders } from "../../infra/kafka/records.js";
 import { readConfig } from "../../infra/config.js";
@@ -260,5 +260,36 @@ describe("ensureTopics", () => {
     const wrong = failed(ensureTopics(kafka, [{ name: `${prefix}one`, partitions: 1, settings: {} }, { name: `${prefix}two`, partitions: 3, settings: {} }]));
     expect(await wrong).toBeInstanceOf(UsageError);
     expect(await wrong).toMatchObject({ code: "partition_count", message: expect.stringMatching(/two has 2 partitions, not 3.*TOPIC_PARTITIONS/) as string });
+  });
+});
+
+describe("KafkaCluster", () => {
+  const clusterOf = (brokers: string[]): KafkaCluster => {
+    const cluster = new KafkaCluster({ ...kafkaConfig(), brokers }, "test");
+    onTestFinished(() => cluster.close());
+    return cluster;
+  };
+
+  test("finds its way from any broker that answers", async () => {
+    const { topic } = testKafka();
+    const name = await topic("two", 2);
+    const cluster = clusterOf(["127.0.0.1:1", ...kafkaConfig().brokers]);
+    expect(await cluster.partitionsOf(name)).toBe(2);
+    expect(`${(await cluster.anyBroker()).host}:${(await cluster.anyBroker()).port}`).toBe(kafkaConfig().brokers[0]);
+  });
+
+  test("takes IPv6 addresses", async () => {
+    expect(await failed(clusterOf(["[::1]:1"]).anyBroker())).toMatchObject({ code: "kafka_network", message: expect.stringContaining("connecting to ::1:1") as string });
+  });
+
+  test("none that answers is trouble that may pass; once it is closed, it is not", async () => {
+    const cluster = clusterOf(["127.0.0.1:1"]);
+    expect(await failed(cluster.partitionsOf("x"))).toMatchObject({ name: "KafkaError", code: "kafka_network", retriable: true });
+    await cluster.close();
+    expect(await failed(cluster.partitionsOf("x"))).toMatchObject({ code: "kafka_closed", retriable: false });
+    const closing = clusterOf(kafkaConfig().brokers);
+    const asking = failed(closing.partitionsOf("x"));
+    await closing.close();
+    expect(await asking).toMatchObject({ name: "KafkaError" });
   });
 });
