@@ -6,7 +6,7 @@ import { loadArtifact } from "../../models/artifacts.js";
 import { Manifest } from "../../models/manifest.js";
 import type { Deployment, RegisteredModel } from "../../models/registry/control-state.js";
 import { deploy } from "../../models/registry/decisions.js";
-import { UploadedManifest } from "../../models/uploads/upload.js";
+import { UploadedManifest, UploadedSamples } from "../../models/uploads/upload.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { ApiContext } from "../context.js";
 import { disabled, enabled, withThresholds, type Decision } from "../deployments/decide.js";
@@ -44,12 +44,14 @@ const History = Type.Array(
 
 /** Checks at a time, in one copy of the API: each may take a processor and a gibibyte. */
 const MOST_UPLOADS = 2;
-const AsFile = (description: string) => Type.Unsafe<string>({ type: "string", format: "binary", description });
-const UploadBody = Type.Object({
-  manifest: AsFile("JSON: name, features in the order of the input's columns, thresholds; input, output, algorithm and training where they are known."),
-  model: AsFile("The ONNX file, a single one of at most 64 MiB: one float input [None, features], an output with the probability of fraud (float tensor, or ZipMap)."),
-  samples: AsFile('JSON: {"columns": [feature, …], "rows": [[value, …], …], "scores": [expected, …]}, 100 rows or more, scored on float32 values; null: absent.'),
-}, { additionalProperties: false });
+const UploadBody = Type.Object(
+  {
+    manifest: UploadedManifest,
+    model: Type.Unsafe<string>({ type: "string", format: "binary", description: "One ONNX file of at most 64 MiB: one float input [None, features], and an output with the probability of fraud, a float tensor or a ZipMap's." }),
+    samples: UploadedSamples,
+  },
+  { additionalProperties: false, description: "Each part is a file or a field; manifest and samples are JSON." },
+);
 
 /** Models: looked at, put in force, and brought along. */
 export async function modelRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {

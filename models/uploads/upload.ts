@@ -3,11 +3,13 @@ import { FraudstreamError } from "../../schemas/errors.js";
 import { sha256 } from "../artifacts.js";
 import { FeatureSpec, featureHash, type FeatureSource } from "../features/plan.js";
 import type { Manifest } from "../manifest.js";
-import type { CheckedModel } from "./check-model.js";
+import type { NormalisedOnnx } from "./normalise-onnx.js";
 
 /** Where a feature of this name comes from when its author doesn't say. */
 const BASE_FEATURES: Readonly<Record<string, FeatureSource>> = { amount: { kind: "amount" }, hour: { kind: "hour" }, weekend: { kind: "weekend" }, night: { kind: "night" } };
 const MOST_FEATURES = 2_000;
+export const LEAST_SAMPLES = 100;
+export const MOST_SAMPLES = 10_000;
 
 const UploadedFeature = Type.Object(
   {
@@ -47,6 +49,16 @@ export const UploadedManifest = Type.Object(
 );
 export type UploadedManifest = Static<typeof UploadedManifest>;
 
+/** What `samplesOf` reads: written down for the documentation, checked by hand, since there may be millions of values. */
+export const UploadedSamples = Type.Object(
+  {
+    columns: Type.Array(Type.String(), { description: "The features' names, in any order." }),
+    rows: Type.Array(Type.Array(Type.Union([Type.Number(), Type.Boolean(), Type.Null()])), { minItems: LEAST_SAMPLES, maxItems: MOST_SAMPLES, description: "null: absent, the feature's default is taken." }),
+    scores: Type.Array(Type.Number({ minimum: 0, maximum: 1 }), { description: "The probability of fraud of each row, scored on float32 values." }),
+  },
+  { additionalProperties: false },
+);
+
 /** Rows that the author has scored, as the model's input takes them. */
 export interface Samples {
   rows: number;
@@ -54,9 +66,6 @@ export interface Samples {
   values: Float32Array;
   scores: Float64Array;
 }
-
-export const LEAST_SAMPLES = 100;
-export const MOST_SAMPLES = 10_000;
 
 /**
  * The features of an upload, whole.
@@ -76,7 +85,7 @@ export function featuresOf(manifest: UploadedManifest): FeatureSpec[] {
 }
 
 /** The manifest of an uploaded model that was checked; the artifact gets its version when it is saved. */
-export function manifestOfUpload(upload: UploadedManifest, checked: CheckedModel): Manifest {
+export function manifestOfUpload(upload: UploadedManifest, checked: NormalisedOnnx): Manifest {
   const { name, algorithm = "onnx", thresholds, training = {} } = upload;
   const features = featuresOf(upload);
   const { source = "uploaded", rows = 0, frauds = 0, from = 0, to = 0, params = {}, seconds = 0 } = training;

@@ -25,7 +25,7 @@ describe("an uploaded manifest", () => {
   });
 
   it("becomes a manifest that fits its schema", () => {
-    const manifest = manifestOfUpload(upload(), { onnx: Uint8Array.of(1), input: "x", output: "y", greatestDifference: 0, msPerRow: 1 });
+    const manifest = manifestOfUpload(upload(), { onnx: Uint8Array.of(1), input: "x", output: "y" });
     expect(Value.Check(Manifest, manifest)).toBe(true);
     for (const each of fixtures()) expect([each.name, Value.Check(UploadedManifest, each.manifest)]).toEqual([each.name, true]);
   });
