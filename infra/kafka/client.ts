@@ -1,4 +1,5 @@
 import { createRequire } from "node:module";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Admin, Kafka, KafkaConfig as KafkaJsConfig, LogEntry, logLevel as LogLevel } from "kafkajs";
 import type { KafkaConfig } from "../config.js";
 import type { Logger } from "../logging.js";
@@ -36,7 +37,8 @@ export async function ensureTopics(kafka: Kafka, topics: readonly TopicSpec[]): 
     if (missing.length > 0) {
       // Two roles may create a topic at once: that it exists is fine, too (createTopics then answers false).
       await admin.createTopics({
-        waitForLeaders: true,
+        // Waiting is ours: kafkajs takes a broker that hasn't heard of the topic yet for a failure.
+        waitForLeaders: false,
         topics: missing.map(({ name, partitions, settings }) => ({
           topic: name,
           numPartitions: partitions,
@@ -45,9 +47,24 @@ export async function ensureTopics(kafka: Kafka, topics: readonly TopicSpec[]): 
         })),
       });
     }
-    await checkPartitions(admin, topics);
+    await onceKnown(() => checkPartitions(admin, topics));
   } finally {
     await admin.disconnect();
+  }
+}
+
+const KNOWN_WITHIN_MS = 30_000;
+const NOT_YET = new Set<unknown>(["UNKNOWN_TOPIC_OR_PARTITION", "LEADER_NOT_AVAILABLE"]);
+
+/** Repeats what fails since a topic that was just made isn't known to every broker yet. */
+async function onceKnown(ask: () => Promise<void>): Promise<void> {
+  for (const deadline = Date.now() + KNOWN_WITHIN_MS; ; ) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!NOT_YET.has((error as { type?: unknown }).type) || Date.now() > deadline) throw error;
+      await sleep(50);
+    }
   }
 }
 
