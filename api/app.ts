@@ -91,7 +91,10 @@ export async function createApp(context: ApiContext, { headersMs = 10_000, reque
   const limits = await rateLimits(app, config.http);
 
   // Public: these scopes have no authentication to be exempt from.
-  await app.register(async (probes) => healthRoutes(probes, context));
+  await app.register(async (probes) => {
+    probes.addHook("onRequest", limits.probes);
+    await healthRoutes(probes, context);
+  });
   await app.register(async (open) => {
     open.addHook("onRequest", limits.open);
     await statusRoutes(open);

@@ -1,4 +1,7 @@
-import type { FastifySchemaValidationError } from "fastify/types/schema.js";
+import type { FastifyError } from "fastify";
+
+/** One complaint of the validator. */
+type Complaint = NonNullable<FastifyError["validation"]>[number];
 
 /** One field of a request that was refused. */
 export interface BadField {
@@ -15,7 +18,7 @@ const PLACES: Readonly<Record<string, NonNullable<BadField["in"]>>> = { body: "b
 const MOST_FIELDS = 50;
 
 /** What a validator says, one entry a field. Values are never repeated: they may be secrets. */
-export function badFields(errors: readonly FastifySchemaValidationError[], context: string): BadField[] {
+export function badFields(errors: readonly Complaint[], context: string): BadField[] {
   const found = new Map<string, BadField>();
   const choices = choicesOf(errors);
   for (const error of errors) {
@@ -36,7 +39,7 @@ export function badFields(errors: readonly FastifySchemaValidationError[], conte
 }
 
 /** The values of each union of literals, by the path of its field. */
-function choicesOf(errors: readonly FastifySchemaValidationError[]): Map<string, unknown[]> {
+function choicesOf(errors: readonly Complaint[]): Map<string, unknown[]> {
   const unions = new Set(errors.filter(({ keyword }) => keyword === "anyOf").map(({ instancePath }) => instancePath));
   const choices = new Map<string, unknown[]>();
   for (const path of unions) {

@@ -7,6 +7,8 @@ import { HttpProblem } from "./errors.js";
 export interface RateLimits {
   /** Sign-ins and registrations, by address. */
   signIn: (request: FastifyRequest) => Promise<void>;
+  /** Probes and metrics, by address. */
+  probes: (request: FastifyRequest) => Promise<void>;
   /** Other public routes, by address. */
   open: (request: FastifyRequest) => Promise<void>;
   /** Tokens that were refused, by address; good ones from the same address are served all the same. */
@@ -23,6 +25,7 @@ export async function rateLimits(app: FastifyInstance, config: HttpConfig): Prom
   await app.register(rateLimit, { global: false });
   const byAddress = (max: number): ReturnType<typeof app.createRateLimit> => app.createRateLimit({ max, timeWindow: MINUTE_MS });
   const signIn = byAddress(config.signInRateLimit);
+  const probes = byAddress(OPEN_A_MINUTE);
   const open = byAddress(OPEN_A_MINUTE);
   const refused = byAddress(REFUSED_TOKENS_A_MINUTE);
   const signedIn = app.createRateLimit({ max: config.rateLimit, timeWindow: MINUTE_MS, keyGenerator: (request) => request.user.id });
@@ -33,6 +36,7 @@ export async function rateLimits(app: FastifyInstance, config: HttpConfig): Prom
   };
   return {
     signIn: enforce(signIn, "sign-ins and registrations from this address"),
+    probes: enforce(probes, "probes from this address"),
     open: enforce(open, "requests from this address"),
     refusedToken: enforce(refused, "refused tokens from this address"),
     signedIn: enforce(signedIn, "requests by this user"),

@@ -34,13 +34,12 @@ export async function tokenRoutes(app: FastifyInstance, { tokens, users, passwor
     const name = canonicalName(username);
     const wait = failures.waitOf(name);
     if (wait > 0) throw tooMany("wrong passwords for this name", wait);
+    // Counted before it is known to be wrong, so that many at once are not all let through.
+    failures.count(name);
     const user = await users.current(username);
     const right = await passwords.verify(user?.password_hash ?? null, password);
     // One answer for all three, after the same work: it doesn't tell which names there are.
-    if (user === undefined || !right || !user.enabled) {
-      failures.count(name);
-      throw new HttpProblem(401, "wrong_credentials", "the username or the password is wrong, or the user is disabled");
-    }
+    if (user === undefined || !right || !user.enabled) throw new HttpProblem(401, "wrong_credentials", "the username or the password is wrong, or the user is disabled");
     failures.forget(name);
     void reply.header("cache-control", "no-store");
     return tokenFor(tokens, user);

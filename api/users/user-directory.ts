@@ -21,6 +21,8 @@ const PARTITION = 0;
 const KEPT_OUTCOMES = 1_000;
 /** Another copy may write over the same record at the same time, which makes ours the refused one. */
 const REPAIR_TURNS = 10;
+/** For longer than this nobody's tokens are taken on old knowledge: the API stops. */
+const FOLLOW_PATIENCE_MS = 120_000;
 /** How long sign-in waits for the newest records before it goes on with those that it has. */
 const FRESHNESS_MS = 1_000;
 
@@ -93,7 +95,18 @@ export class UserDirectory {
   /** Keeps folding what comes. Ends with `close`. */
   follow(onFailure: (error: unknown) => void): void {
     this.#following ??= (async () => {
-      while (!this.#closed) await this.#inTurn(() => this.#foldNext());
+      let readAt = Date.now();
+      while (!this.#closed) {
+        try {
+          await this.#inTurn(() => this.#foldNext());
+          readAt = Date.now();
+        } catch (error) {
+          // A process that was stopped for a while finds its requests timed out when it goes on.
+          const passing = error instanceof FraudstreamError && error.retriable && Date.now() - readAt < FOLLOW_PATIENCE_MS;
+          if (!passing) throw error;
+          this.#log.warn(`fraud.users is not followed at present: ${messageOf(error)}`);
+        }
+      }
     })().catch((error: unknown) => {
       if (!this.#closed) onFailure(error);
     });

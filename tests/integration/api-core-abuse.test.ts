@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { createHmac, randomUUID } from "node:crypto";
 import { Writable } from "node:stream";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { ADMIN_PASSWORD, JWT_SECRET, startTestApi, type TestApi } from "../support/api.js";
@@ -80,6 +81,8 @@ describe("passwords", () => {
       const { statusCode, headers } = await attempt(`wrong ${i}`, "198.51.100.1");
       counts.set(statusCode, (counts.get(statusCode) ?? 0) + 1);
       if (statusCode === 429) expect(Number(headers["retry-after"])).toBeGreaterThan(0);
+      // `inject` alone would leave the sockets of Kafka no turn.
+      if (i % 20 === 0) await nextTurn();
     }
     expect([...counts.keys()].sort()).toEqual([401, 429]);
     expect(counts.get(401)).toBeLessThanOrEqual(60);
@@ -88,7 +91,7 @@ describe("passwords", () => {
     const spared = await attempt(ADMIN_PASSWORD, "203.0.113.9");
     expect(spared.json()).toMatchObject({ status: 429, code: "too_many_requests" });
     expect(Number(spared.headers["retry-after"])).toBeGreaterThan(0);
-  });
+  }, 180_000);
 
   test("unknown, disabled and wrong are one answer", async () => {
     const attempt = (username: string, password: string) => api.app.inject({ method: "POST", url: "/api/v1/tokens", payload: { username, password } });
@@ -102,7 +105,7 @@ describe("passwords", () => {
   test("an address with only refused tokens is told to wait; a good one from there is served", async () => {
     const own = await startTestApi();
     let last = 0;
-    for (let i = 0; i < 700; i++) last = (await own.app.inject({ url: "/api/v1/users/me", headers: { authorization: "Bearer a.b.c" } })).statusCode;
+    for (let i = 0; i < 601; i++) last = (await own.app.inject({ url: "/api/v1/users/me", headers: { authorization: "Bearer a.b.c" } })).statusCode;
     expect(last).toBe(429);
     expect((await own.inject("analyst", { url: "/api/v1/users/me" })).statusCode).toBe(200);
   });

@@ -92,10 +92,23 @@ describe("two copies", () => {
     expect((await change({ current_password: "wrong", password: "another password" })).json()).toMatchObject({ status: 403, code: "wrong_password" });
     const changed = await change({ current_password: PASSWORD, password: "another password" });
     expect(changed.statusCode).toBe(200);
-    await eventually("the old token is refused", async () => (await me(two, headers)).code === "token_revoked", 1_000);
+    // At once, wherever it is shown.
     expect(await me(two, { authorization: `Bearer ${changed.json<{ access_token: string }>().access_token}` })).toMatchObject({ username });
+    await eventually("the old token is refused", async () => (await me(two, headers)).code === "token_revoked", 1_000);
     expect((await signIn(two, username)).statusCode).toBe(401);
     expect((await signIn(two, username, "another password")).statusCode).toBe(200);
+  });
+
+  test("guessing the current password ends, also with many guesses at once", async () => {
+    const username = uniqueName();
+    await make(one, username);
+    const headers = await tokenOf(one, username);
+    const guess = (current: string) => one.app.inject({ method: "PATCH", url: "/api/v1/users/me", headers, payload: { current_password: current, password: "another password" } });
+    const answers = await Promise.all(Array.from({ length: 60 }, (_, i) => guess(`guess ${i}`)));
+    const codes = answers.map(({ statusCode }) => statusCode);
+    expect(codes.filter((code) => code === 403)).toHaveLength(50);
+    expect(codes.filter((code) => code === 429)).toHaveLength(10);
+    expect((await guess(PASSWORD)).json()).toMatchObject({ status: 429, code: "too_many_requests" });
   });
 
   test("of two changes at once on two copies neither undoes the other in silence", async () => {
