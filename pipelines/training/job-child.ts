@@ -13,7 +13,7 @@ export interface JobChildOptions {
 }
 
 /** Below the scoring that may share the machine. */
-const NICENESS = 10;
+const NICENESS = 5;
 const STDERR_KEPT = 4_000;
 
 /**

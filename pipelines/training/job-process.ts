@@ -34,5 +34,5 @@ process.on("message", (message: ToJob) => {
   if (message.kind === "start") void run(message.spec);
   else answer(message.incumbent);
 });
-// Ctrl-C in a terminal reaches the whole group: the trainer decides.
-process.on("SIGINT", () => {});
+// Ctrl-C in a terminal, or a stop of the whole process group, reaches the trainer, too: it decides.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => {});

@@ -1,9 +1,11 @@
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { RoleProcess, eventually } from "../support/workers.js";
 import { startTestApi, type TestApi } from "../support/api.js";
 import { kafkaConfig } from "../support/engines.js";
-import { staticServer } from "../support/static-server.js";
+import { heldPage, staticServer } from "../support/static-server.js";
 import { temporaryFolder, ulbCsv } from "../unit/datasets/csv-files.js";
+
+vi.setConfig({ testTimeout: 150_000 });
 
 const PATH = "/api/v1/training-jobs";
 const trees = { algorithm: "gradient-boosted-trees", params: { num_iterations: 5 } };
@@ -27,14 +29,8 @@ async function asked(api: TestApi, body: object): Promise<string> {
 test("asked for over HTTP, watched, finished, failed, cancelled; another copy of the API knows it at once", async () => {
   const api = await startTestApi();
   const copy = await startTestApi({ prefix: api.prefix, database: api.database });
-  const text = ulbCsv(400);
-  let release: () => void = () => {};
-  const { origin } = await staticServer({
-    "/x.csv": (_request, response) => {
-      response.write(text.slice(0, 4_000));
-      release = () => void response.end(text.slice(4_000));
-    },
-  });
+  const { page, release } = heldPage(ulbCsv(400));
+  const { origin } = await staticServer({ "/x.csv": page });
   const artifacts = temporaryFolder();
   const trainer = new RoleProcess("training", {
     KAFKA_BROKERS: kafkaConfig().brokers.join(","), CLICKHOUSE_URL: "", TOPIC_PREFIX: api.prefix, TOPIC_PARTITIONS: "2", ARTIFACTS: artifacts, DATA_DIR: artifacts, DATASETS_ALLOW_PRIVATE: "127.0.0.1/32", LOG_LEVEL: "info",

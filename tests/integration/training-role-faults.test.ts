@@ -1,7 +1,8 @@
+import { execFileSync } from "node:child_process";
 import { mkdtemp, readdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { readConfig } from "../../infra/config.js";
 import type { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
@@ -13,14 +14,16 @@ import { registerModel } from "../../models/registry/decisions.js";
 import { Producing } from "../../pipelines/training/producing.js";
 import { Trainer } from "../../pipelines/training/trainer.js";
 import { TrainerSigns } from "../../pipelines/training/trainer-signs.js";
-import { staticServer } from "../support/static-server.js";
+import { heldPage, staticServer } from "../support/static-server.js";
 import { TrainingSystem } from "../support/training-system.js";
 import { eventually } from "../support/workers.js";
 import { ulbCsv } from "../unit/datasets/csv-files.js";
 
+vi.setConfig({ testTimeout: 150_000 });
+
 const quick = { algorithm: "gradient-boosted-trees", params: { num_iterations: 5, max_depth: 3 } } as const;
 /** A second or more of training: enough to be killed in. */
-const slow = { algorithm: "gradient-boosted-trees", params: { num_iterations: 150, max_depth: 8 } } as const;
+const slow = { algorithm: "gradient-boosted-trees", params: { num_iterations: 250, max_depth: 8 } } as const;
 const log = createLogger({ logLevel: "silent" }, "test");
 
 /** Every claim and every end of a job that was accepted, in order. */
@@ -40,15 +43,30 @@ async function expectOneModel(system: TrainingSystem, id: string, attempt: numbe
   expect(await readdir(system.system.artifacts)).toContain(job.model);
 }
 
+function childrenOf(pid: number): number[] {
+  const lines = execFileSync("ps", ["-A", "-o", "pid=,ppid="], { encoding: "utf8" }).trim().split("\n");
+  return lines.map((line) => line.trim().split(/\s+/).map(Number)).filter(([, parent]) => parent === pid).map(([child]) => child);
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
 describe("trainers as processes", () => {
   test("one is killed while it trains: another finishes the next attempt", async () => {
     const system = await TrainingSystem.open();
     const { origin } = await staticServer({ "/x.csv": ulbCsv(4_000) });
     const first = system.startTrainer();
     const id = await system.request({ ...slow, dataset: `${origin}/x.csv` });
-    await system.inPhase(id, "training");
+    await system.inPhase(id, "boosting");
     const folders = await system.leftovers();
+    const [job] = childrenOf(first.pid);
     await first.kill();
+    await eventually("the job's process ends with its trainer", () => !isRunning(job));
     const second = system.startTrainer();
     await expectOneModel(system, id, 2);
     expect((await system.job(id)).worker).toContain(`-${second.pid}-`);
@@ -60,20 +78,19 @@ describe("trainers as processes", () => {
   test("one is stopped while it trains, and wakes with its model when another has the job: it is refused and goes on", async () => {
     const system = await TrainingSystem.open();
     const text = ulbCsv(4_000);
+    const { page, release } = heldPage(text);
     let downloads = 0;
-    let release: () => void = () => {};
     const { origin } = await staticServer({
-      "/x.csv": (_request, response) => {
+      "/x.csv": (request, response) => {
         downloads += 1;
-        if (downloads === 1) return void response.end(text);
-        response.write(text.slice(0, 5_000));
-        release = () => void response.end(text.slice(5_000));
+        if (downloads === 1) response.end(text);
+        else page(request, response);
       },
       "/y.csv": text,
     });
     const first = system.startTrainer();
     const id = await system.request({ ...slow, dataset: `${origin}/x.csv`, enable: "if_better" });
-    await system.inPhase(id, "training");
+    await system.inPhase(id, "boosting");
     first.send("SIGSTOP");
     const second = system.startTrainer();
     expect(await system.inPhase(id, "downloading", 2)).toBe(second);
@@ -89,6 +106,18 @@ describe("trainers as processes", () => {
     expect((await system.job(id)).worker).toContain(`-${second.pid}-`);
     expect(storyOf(system, id)).toEqual(["JobRequested", "JobClaimed 1", "JobClaimed 2", "JobFinished 2"]);
     await eventually("its model is deployed", () => system.system.control.readToEnd().then(() => system.system.control.state.deployments.length === 1));
+  });
+
+  test("a job's process is killed, as a machine without memory does: the job has failed, the trainer goes on", async () => {
+    const system = await TrainingSystem.open();
+    const { origin } = await staticServer({ "/held.csv": (_request, response) => void response.write("amount,label\n"), "/x.csv": ulbCsv(400) });
+    const trainer = system.startTrainer();
+    const id = await system.request({ ...quick, dataset: `${origin}/held.csv` });
+    const next = await system.request({ ...quick, dataset: `${origin}/x.csv` });
+    await system.inPhase(id, "downloading");
+    process.kill(childrenOf(trainer.pid)[0], "SIGKILL");
+    expect(await system.ended(id)).toMatchObject({ status: "error", code: "training_killed", attempt: 1 });
+    await expectOneModel(system, next, 1);
   });
 
   test("a trainer that is asked to stop leaves its job to another, at once", async () => {
@@ -230,7 +259,11 @@ describe("a trainer that dies between two of its decisions", () => {
     const id = await system.request({ ...quick, dataset: `${origin}/x.csv`, enable: "if_better" });
     await trainerInside(system, "late", async (call) => void (call === 4 && (await control.readToEnd(), await system.system.deploy("chosen@1"))));
     await expectOneModel(system, id, 1);
-    await eventually("the trainer's deployment was refused", () => control.readToEnd().then(() => control.state.baseOf("deployment") < control.position - 1));
+    await eventually("the trainer's deployment was refused", async () => {
+      await control.readToEnd();
+      const epoch = control.state.baseOf("deployment");
+      return epoch >= 0 && control.position > epoch + 1;
+    });
     expect(control.state.deployments.map(({ champion }) => champion?.model)).toEqual(["chosen@1"]);
   });
 });

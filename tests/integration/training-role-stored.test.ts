@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import type { ClickHouse } from "../../infra/clickhouse/client.js";
 import { RowBinaryWriter } from "../../infra/clickhouse/row-binary.js";
 import { SINK_COLUMNS } from "../../infra/clickhouse/tables.js";
@@ -8,6 +8,8 @@ import { clickhouseDatabase } from "../support/clickhouse-database.js";
 import { clickhouseConfig } from "../support/engines.js";
 import { TrainingSystem } from "../support/training-system.js";
 import { numbers } from "../unit/datasets/csv-files.js";
+
+vi.setConfig({ testTimeout: 150_000 });
 
 const DAY = 86_400_000;
 const START = Date.UTC(2026, 0, 1);

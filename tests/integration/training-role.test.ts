@@ -2,15 +2,17 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { packageRoot } from "../../infra/package-root.js";
 import { loadArtifact } from "../../models/artifacts.js";
 import type { TrainingJob } from "../../models/registry/control-state.js";
 import { parseJobMetrics, type JobMetrics } from "../../models/registry/training-request.js";
-import { redirect, staticServer } from "../support/static-server.js";
+import { heldPage, redirect, staticServer } from "../support/static-server.js";
 import { TrainingSystem } from "../support/training-system.js";
 import { eventually } from "../support/workers.js";
 import { paysimCsv, ulbCsv } from "../unit/datasets/csv-files.js";
+
+vi.setConfig({ testTimeout: 150_000 });
 
 const trees = { algorithm: "gradient-boosted-trees", params: { num_iterations: 10, max_depth: 3 } } as const;
 const sharedData = join(packageRoot(), "../shared/data");
@@ -22,15 +24,8 @@ function metricsOf({ metrics }: TrainingJob): JobMetrics {
 describe("a job becomes a registered model", () => {
   test("from a link: claimed, reported, finished; what it downloaded is removed", async () => {
     const system = await TrainingSystem.open();
-    const text = paysimCsv(4_000);
-    let release: () => void = () => {};
-    const { origin } = await staticServer({
-      "/files/Pay_Sim.csv?token=1": (_request, response) => {
-        response.writeHead(200, { "content-length": text.length, "content-type": "text/csv" });
-        response.write(text.slice(0, text.length / 2));
-        release = () => void response.end(text.slice(text.length / 2));
-      },
-    });
+    const { page, release } = heldPage(paysimCsv(4_000));
+    const { origin } = await staticServer({ "/files/Pay_Sim.csv?token=1": page });
     const trainer = system.startTrainer();
     const id = await system.request({ ...trees, dataset: `${origin}/files/Pay_Sim.csv?token=1`, seed: 3, features: ["amount", "type", "hour"] });
     expect(await system.inPhase(id, "downloading")).toBe(trainer);
@@ -126,7 +121,7 @@ describe("a job that can't be done ends with a code", () => {
     expect(reasons[4]).toBe('bad.csv line 3, column "amount": "x" is not a finite number');
     expect(reasons.join()).not.toContain(system.dataDir);
     expect(await system.ended(good)).toMatchObject({ status: "processed", model: "good@1" });
-    expect(await system.leftovers()).toEqual([]);
+    await eventually("nothing is left of the downloads", async () => (await system.leftovers()).length === 0);
   });
 
   test("links to this machine are refused unless a setting allows them, by address and by name", async () => {
@@ -146,7 +141,7 @@ describe("cancelling", () => {
     const system = await TrainingSystem.open();
     let hungUp: () => void = () => {};
     const closed = new Promise<void>((resolve) => (hungUp = resolve));
-    const { origin } = await staticServer({
+    const { origin, asked } = await staticServer({
       "/held.csv": (_request, response) => {
         response.on("close", hungUp);
         response.write(ulbCsv(100));
@@ -159,11 +154,11 @@ describe("cancelling", () => {
     const waiting = await system.request({ ...trees, dataset: `${origin}/x.csv`, name: "cancelled" });
     const last = await system.request({ ...trees, dataset: `${origin}/x.csv` });
     system.startTrainer();
-    await system.inPhase(downloading, "downloading");
+    await eventually("the download has begun", () => asked.length === 1);
     await system.cancel(waiting);
     await system.cancel(downloading);
     await closed;
-    await system.inPhase(training, "training");
+    await system.inPhase(training, "boosting");
     await system.cancel(training);
     expect(await system.ended(last)).toMatchObject({ status: "processed", model: "x@1" });
     for (const id of [downloading, training, waiting]) {

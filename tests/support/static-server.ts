@@ -36,3 +36,18 @@ export async function staticServer(pages: Readonly<Record<string, Handler | stri
 export function redirect(location: string, status = 302): Handler {
   return (_request, response) => void response.writeHead(status, { location }).end();
 }
+
+/** A page that is sent to its middle, and on once it is released, whichever comes first. */
+export function heldPage(text: string): { page: Handler; release: () => void } {
+  let release: () => void = () => {};
+  const released = new Promise<void>((resolve) => (release = resolve));
+  const half = Math.floor(text.length / 2);
+  return {
+    release,
+    page: (_request, response) => {
+      response.writeHead(200, { "content-length": text.length, "content-type": "text/csv" });
+      response.write(text.slice(0, half));
+      void released.then(() => response.end(text.slice(half)));
+    },
+  };
+}

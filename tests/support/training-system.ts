@@ -11,6 +11,9 @@ import { RoleProcess, eventually } from "./workers.js";
 /** Seconds without a heartbeat until a job is taken over: short, since tests wait for it. */
 const SILENCE_SECONDS = 2;
 
+/** Each job is a process of low priority: on a busy machine it may wait for its turn. */
+const PATIENCE_MS = 100_000;
+
 /** Trainers of one test, as processes, on topics of its own. */
 export class TrainingSystem {
   readonly system: TestSystem;
@@ -63,7 +66,7 @@ export class TrainingSystem {
       const stopped = this.trainers.find(({ exit }) => exit !== null && exit.code !== 0 && exit.signal === null);
       if (stopped !== undefined) throw new Error(`a trainer ended with ${JSON.stringify(stopped.exit)}: ${stopped.tail()}`);
       return job.status !== "pending" && job.status !== "processing" ? job : undefined;
-    });
+    }, PATIENCE_MS);
   }
 
   /** Waits until a heartbeat says that an attempt at a job is in a phase. @returns the worker's process, where it is one of ours */
@@ -71,7 +74,7 @@ export class TrainingSystem {
     const worker = await eventually(`job ${id} is ${phase} (attempt ${attempt})`, async () => {
       const { beats } = await this.system.heartbeats();
       return beats.find(({ job }) => job?.id === id && job.attempt === attempt && job.phase === phase)?.worker;
-    });
+    }, PATIENCE_MS);
     return this.trainers.find(({ pid }) => worker.includes(`-${pid}-`));
   }
 
@@ -83,7 +86,7 @@ export class TrainingSystem {
 
   /** Waits until a job's model is registered. */
   registered(id: string): Promise<RegisteredModel> {
-    return eventually(`the model of job ${id} is registered`, async () => (await this.modelsOf(id)).at(0));
+    return eventually(`the model of job ${id} is registered`, async () => (await this.modelsOf(id)).at(0), PATIENCE_MS);
   }
 
   /** What trainers have left of their downloads. */
