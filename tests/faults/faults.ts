@@ -85,51 +85,62 @@ export interface KillReport { kills: number; inTransaction: number; sinkKills: n
 /** Kills one of two workers with -9, in turn, each time while it scores, and starts it again at once; now and then the sink. */
 export async function killWorkers(system: TestSystem, options: { kills: number; random: () => number; sink?: SinkHolder; progress?: (line: string) => void }): Promise<KillReport> {
   const { kills, random, sink, progress } = options;
+  const report: KillReport = { kills, inTransaction: 0, sinkKills: 0 };
   const heartbeats = new Heartbeats(system);
   const transactions = new OpenTransactions(system);
   const workers = [system.startWorker(), system.startWorker()];
-  let sinkKills = 0;
-  let inTransaction = 0;
-  for (let kill = 0; kill < kills; kill++) {
-    const turn = kill % workers.length;
-    const victim = workers[turn];
-    // Every third is killed wherever it is.
-    const tries = kill % 3 === 2 ? 0 : MOST_TRIES;
-    if (await stopInTransaction(heartbeats, transactions, { worker: victim, since: 0, random, tries })) inTransaction += 1;
-    await victim.kill();
-    workers[turn] = system.startWorker();
-    if (sink !== undefined && kill % 3 === 1) {
-      await sink.killAndRestart();
-      sinkKills += 1;
+  try {
+    for (let kill = 0; kill < kills; kill++) {
+      const turn = kill % workers.length;
+      const victim = workers[turn];
+      // Every third is killed wherever it is.
+      const tries = kill % 3 === 2 ? 0 : MOST_TRIES;
+      if (await stopInTransaction(heartbeats, transactions, { worker: victim, since: 0, random, tries })) report.inTransaction += 1;
+      await victim.kill();
+      workers[turn] = system.startWorker();
+      const withSink = sink !== undefined && kill % 3 === 1;
+      if (withSink) {
+        await sink.killAndRestart();
+        report.sinkKills += 1;
+      }
+      progress?.(`killed worker ${victim.pid} (${kill + 1} of ${kills})${withSink ? " and the sink" : ""}`);
     }
-    progress?.(`killed worker ${victim.pid} (${kill + 1} of ${kills})${sink !== undefined && kill % 3 === 1 ? " and the sink" : ""}`);
+    return report;
+  } finally {
+    await transactions.close();
   }
-  await transactions.close();
-  return { kills, inTransaction, sinkKills };
 }
 
+/** `fenced`: how often a worker that went on found its partitions gone when it wrote. */
 export interface StopReport { stops: number; inTransaction: number; fenced: number }
 
 /** Stops one of two workers with SIGSTOP until the other has all its partitions, then lets it go on, in turn. */
 export async function stopWorkers(system: TestSystem, options: { stops: number; random: () => number; progress?: (line: string) => void }): Promise<StopReport> {
   const { stops, random, progress } = options;
+  const report: StopReport = { stops, inTransaction: 0, fenced: 0 };
   const heartbeats = new Heartbeats(system);
   const transactions = new OpenTransactions(system);
   const workers = [system.startWorker(), system.startWorker()];
-  let since = 0;
-  let inTransaction = 0;
-  for (let stop = 0; stop < stops; stop++) {
-    const victim = workers[stop % 2], other = workers[(stop + 1) % 2];
-    if (await stopInTransaction(heartbeats, transactions, { worker: victim, since, random, tries: MOST_TRIES })) inTransaction += 1;
-    await eventually("the other worker owns every partition", async () => (await heartbeats.ownedBy(other)).length === system.partitions, REBALANCE_PATIENCE_MS);
-    await sleep(random() * 2_000);
-    since = Date.now();
-    victim.send("SIGCONT");
-    progress?.(`worker ${victim.pid} was stopped until its partitions had moved (${stop + 1} of ${stops})`);
-    for (const worker of workers) await eventually(`worker ${worker.pid} owns partitions again`, async () => (await heartbeats.ownedBy(worker, since)).length < system.partitions && (await heartbeats.ownedBy(worker, since)).length > 0, REBALANCE_PATIENCE_MS);
+  try {
+    for (let stop = 0, since = 0; stop < stops; stop++) {
+      const victim = workers[stop % 2], other = workers[(stop + 1) % 2];
+      if (await stopInTransaction(heartbeats, transactions, { worker: victim, since, random, tries: MOST_TRIES })) report.inTransaction += 1;
+      await eventually("the other worker owns every partition", async () => (await heartbeats.ownedBy(other)).length === system.partitions, REBALANCE_PATIENCE_MS);
+      await sleep(random() * 2_000);
+      since = Date.now();
+      victim.send("SIGCONT");
+      progress?.(`worker ${victim.pid} was stopped until its partitions had moved (${stop + 1} of ${stops})`);
+      const shares = async (worker: RoleProcess): Promise<boolean> => {
+        const { length } = await heartbeats.ownedBy(worker, since);
+        return length > 0 && length < system.partitions;
+      };
+      for (const worker of workers) await eventually(`worker ${worker.pid} owns some of the partitions again`, () => shares(worker), REBALANCE_PATIENCE_MS);
+    }
+    report.fenced = workers.flatMap(({ log }) => log).filter(({ msg }) => msg.startsWith("fenced")).length;
+    return report;
+  } finally {
+    await transactions.close();
   }
-  await transactions.close();
-  return { stops, inTransaction, fenced: workers.flatMap(({ log }) => log).filter(({ msg }) => msg.startsWith("fenced")).length };
 }
 
 /** The sink of a scenario, which can be killed and started again. */

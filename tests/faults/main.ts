@@ -42,18 +42,19 @@ async function run(scenario: Scenario, stack: LocalStack, seed: number): Promise
   const sink = new SinkHolder(() => new RoleProcess("sink", settings));
   const seconds = (): string => `${((Date.now() - started) / 1000).toFixed(0)} s`.padStart(6);
   const progress = (line: string): void => say(`${seconds()}  ${line}`);
+  let stream: TransactionStream | null = null;
   try {
     await system.register("champion@1", logistic());
     await system.register("shadow@1", logistic());
     await system.deploy("champion@1", ["shadow@1"]);
-    const stream = new TransactionStream(system, PER_SECOND);
+    stream = new TransactionStream(system, PER_SECOND);
     const random = seeded(seed);
     const report = scenario === "kills" ? await killWorkers(system, { kills: 10, random, sink, progress }) : await stopWorkers(system, { stops: 6, random, progress });
     await stream.reached(LEAST_TRANSACTIONS);
     await stream.stop();
     await system.consumed();
     progress(`${stream.acknowledged} transactions are published and consumed`);
-    const exits = await Promise.all(system.workers.filter(({ exit }) => exit === null).map((worker) => worker.stop()));
+    const exits = await system.stopWorkers();
     const stored = await checkClickHouse(clickhouse, stream.acknowledged);
     await sink.stop();
     const kafka = await checkKafka(system, stream.acknowledged);
@@ -66,6 +67,7 @@ async function run(scenario: Scenario, stack: LocalStack, seed: number): Promise
     say(wrong.length === 0 ? `  ${scenario}: nothing lost, nothing doubled, in order` : `  ${scenario}: FAILED`);
     return wrong.length === 0;
   } finally {
+    await stream?.stop().catch(() => {}); // told already, if it is why we are here
     await sink.kill();
     await system.close();
     await clickhouse.command(`DROP DATABASE IF EXISTS ${database.database}`);

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { expect, it, onTestFinished } from "vitest";
+import { expect, it, onTestFinished, vi } from "vitest";
 import type { OutgoingRecord } from "../../infra/kafka/batch-producer.js";
 import { committedOffset } from "../../infra/kafka/group-membership.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
@@ -9,6 +9,9 @@ import { kafkaConfig, uniquePrefix } from "../support/engines.js";
 import { alwaysNan, amountFeature, logistic, lookup, manifestOf, nanForRefunds, numberFeature, sigmoidOf, unbounded, weighted, writeArtifact } from "../support/models.js";
 import { transaction, transactionRecord } from "../support/transactions.js";
 import { TestSystem } from "../support/workers-system.js";
+
+// Processes of their own start slowly on a busy machine.
+vi.setConfig({ testTimeout: 180_000 });
 
 async function openSystem(partitions = 1): Promise<TestSystem> {
   const system = await TestSystem.open({ kafka: kafkaConfig(), prefix: uniquePrefix(), partitions });

@@ -16,7 +16,7 @@ import type { DeployedModel, Prediction, WorkerHeartbeat } from "../../schemas/g
 import { topicsFor, type TopicSpec, type Topics } from "../../schemas/topics.js";
 import { manifestOf, writeArtifact, type TestModel } from "./models.js";
 import { readPrediction } from "./transactions.js";
-import { RoleProcess, eventually } from "./workers.js";
+import { RoleProcess, eventually, type WorkerExit } from "./workers.js";
 
 /** A record as a read_committed reader finds it. */
 export interface ReadRecord {
@@ -174,6 +174,12 @@ export class TestSystem {
       const last = beats.filter((beat) => worker === undefined || beat.worker.includes(`-${worker.pid}-`)).at(-1);
       return last !== undefined && condition(last) ? last : undefined;
     });
+  }
+
+  /** Asks every worker that runs to stop, once it has started. @returns how they ended */
+  stopWorkers(): Promise<WorkerExit[]> {
+    const running = this.workers.filter(({ exit }) => exit === null);
+    return Promise.all(running.map((worker) => worker.logged("scoring").then(() => worker.stop())));
   }
 
   async close(): Promise<void> {

@@ -56,10 +56,10 @@ export class RoleProcess {
     await this.ended;
   }
 
-  /** Waits for a line of its log whose message contains `text`. */
+  /** Waits for a line of its log with this message. */
   async logged(text: string): Promise<LogLine> {
     return eventually(`${this.role} logs ${JSON.stringify(text)}`, () => {
-      const line = this.log.find(({ msg }) => msg.includes(text));
+      const line = this.log.find(({ msg }) => msg === text);
       if (line === undefined && this.#exit !== null) throw new Error(`${this.role} ended (${JSON.stringify(this.#exit)}): ${this.tail()}`);
       return line;
     });
@@ -88,7 +88,7 @@ function parseLine(line: string): LogLine {
 }
 
 /** Asks until the answer is there: neither undefined nor false. */
-export async function eventually<T>(what: string, look: () => Promise<T | undefined | false> | T | undefined | false, patienceMs = 40_000): Promise<T> {
+export async function eventually<T>(what: string, look: () => Promise<T | undefined | false> | T | undefined | false, patienceMs = 60_000): Promise<T> {
   const deadline = Date.now() + patienceMs;
   for (;;) {
     const found = await look();
