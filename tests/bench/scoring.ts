@@ -88,7 +88,7 @@ async function runPeer(bench: BenchCluster, peers: Peers, dataDir: string, round
   const poll = setInterval(() => {
     try {
       run.cpuSeconds = peer.cpuSeconds();
-      run.peakMb = peer.peakResidentMb();
+      run.peakMb = Math.max(run.peakMb, peer.peakResidentMb());
     } catch (error) {
       if (peer.child.exitCode === null) throw error;
     }
