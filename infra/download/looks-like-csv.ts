@@ -7,7 +7,6 @@ export const HEAD_BYTES = 1024;
 const CONTENT_TYPES = /^(text\/html|application\/(xhtml\+xml|json|pdf|zip|x-tar)|image\/|video\/|audio\/)/i;
 /** What begins no CSV file: markup, JSON, PDF. */
 const OTHER_TEXT = /^(\uFEFF|\s)*(<|\{|\[|%PDF-)/;
- 
 const CONTROL = /[\u0000-\u0008\u000b\u000c\u000e-\u001f]/;
 
 /** Why a response of this type can't be a CSV file; null: it can be. */
