@@ -9,8 +9,15 @@ import { benchLatency } from "./latency.js";
 import { benchMemory } from "./memory.js";
 import { benchScoring } from "./scoring.js";
 import type { BenchContext } from "./support/context.js";
+import { script } from "./support/script.js";
 
-const BENCHMARKS: Record<string, (context: BenchContext) => Promise<void>> = { scoring: benchScoring, latency: benchLatency, memory: benchMemory };
+const BENCHMARKS: Record<string, (context: BenchContext) => Promise<void>> = {
+  scoring: benchScoring,
+  latency: benchLatency,
+  memory: benchMemory,
+  sink: script("tests/bench/sink"),
+  training: script("tests/bench/training"),
+};
 
 const USAGE = `npm run bench -- [${Object.keys(BENCHMARKS).join("] [")}] [--runs N] [--no-peer]
 
