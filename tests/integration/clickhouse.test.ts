@@ -4,7 +4,7 @@ import { type ClickHouse, createClickHouse } from "../../infra/clickhouse/client
 import { clickHouseErrorType } from "../../infra/clickhouse/errors.js";
 import { type Migration, migrate, readMigrations, waitForMigrations } from "../../infra/clickhouse/migrate.js";
 import { applyRetention } from "../../infra/clickhouse/retention.js";
-import { DEFAULT_RETENTION, SINK_COLUMNS } from "../../infra/clickhouse/tables.js";
+import { DEFAULT_RETENTION, DERIVED_TABLES, SINK_COLUMNS } from "../../infra/clickhouse/tables.js";
 import type { ClickHouseConfig } from "../../infra/config.js";
 import { createLogger } from "../../infra/logging.js";
 import { FraudstreamError } from "../../schemas/errors.js";
@@ -122,16 +122,16 @@ describe("waitForMigrations", () => {
 describe("applyRetention", () => {
   const ttls = async (clickhouse: ClickHouse): Promise<Record<string, number>> => {
     const rows = await clickhouse.query<{ name: string; engine_full: string }>("SELECT name, engine_full FROM system.tables WHERE database = currentDatabase()");
-    return Object.fromEntries(rows.filter(({ name }) => name in SINK_COLUMNS).map(({ name, engine_full: engine }) => [name, Number(/TTL toDateTime\(inserted_at\) \+ toIntervalDay\((\d+)\)/.exec(engine)?.[1] ?? 0)]));
+    return Object.fromEntries(rows.filter(({ name }) => name in DEFAULT_RETENTION || name in DERIVED_TABLES).map(({ name, engine_full: engine }) => [name, Number(/TTL toDateTime\(inserted_at\) \+ toIntervalDay\((\d+)\)/.exec(engine)?.[1] ?? 0)]));
   };
 
   it("gives every table its time to live, changes it and takes it away", async () => {
     const { config, clickhouse } = database();
     await migrate(config, log);
     await applyRetention(clickhouse, log);
-    expect(await ttls(clickhouse)).toEqual(DEFAULT_RETENTION);
+    expect(await ttls(clickhouse)).toEqual({ ...DEFAULT_RETENTION, labels_by_event: DEFAULT_RETENTION.labels });
     await applyRetention(clickhouse, log, { transactions: 30, control_events: 7, labels: 0 });
-    expect(await ttls(clickhouse)).toEqual({ ...DEFAULT_RETENTION, transactions: 30, control_events: 7, labels: 0 });
+    expect(await ttls(clickhouse)).toEqual({ ...DEFAULT_RETENTION, transactions: 30, control_events: 7, labels: 0, labels_by_event: 0 });
   });
 
   it("drops what was inserted too long ago, whatever its event time", async () => {
