@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { ClickHouseReader, ClickHouseWriter } from "./client.js";
 
 /**
- * How far labels have been placed at the event time of their transactions (migration 0004, decision 0008). Labels that
+ * How far labels have been placed at the event time of their transactions (migration 0004, decision 0005). Labels that
  * were inserted before the cut are in `labels_by_event`, or in `labels_without_event` under the placement's id; those from
  * the cut on are in `labels` only.
  */
@@ -27,6 +27,9 @@ export interface PlaceOptions {
   /** Days after which a label whose transaction never came is given up, as its table's retention has it; 0: never. @default 730 */
   keepDays?: number;
 }
+
+/** A placement is made again after so long, also when there was nothing new, before it ceases to count. */
+const RENEW_MS = 86_400_000;
 
 /** Nothing was placed: every label is still waiting. */
 export const NO_PLACEMENT = { id: "00000000-0000-0000-0000-000000000000", cut: 0, finishedAt: 0 } as const;
@@ -121,7 +124,7 @@ export async function placeLabels(clickhouse: ClickHouseReader & ClickHouseWrite
   const params = { id, last: last.id, from: last.cut, to, keepDays };
   const [before] = await clickhouse.query<{ labels: number }>(WITHOUT_EVENT, params);
   const [{ labels }] = await clickhouse.query<{ labels: number }>(`SELECT count() AS labels FROM (${CANDIDATES})`, params);
-  if (labels === 0) return false;
+  if (labels === 0 && (last.cut === 0 || Date.now() - last.finishedAt < RENEW_MS)) return false;
   await clickhouse.command(KEEP_WITHOUT_EVENT, params);
   await clickhouse.command(PLACE, params);
   const [after] = await clickhouse.query<{ labels: number }>(WITHOUT_EVENT, params);

@@ -80,7 +80,8 @@ const CODE = "(offset + 1) * 2 + toUInt64(is_fraud)";
 /** Clearing the last bits of a float's mantissa keeps the order, and bins as finely near 0 as near 1. */
 const SCORE = { exact: "score", binned: "reinterpretAsFloat32(bitAnd(reinterpretAsUInt32(score), toUInt32(4294967040)))" } as const;
 
-const SETTINGS = { join_use_nulls: 0, max_execution_time: 55 };
+/** The last join is with few labels: scattering the window's rows among threads would cost more than it saves. */
+const SETTINGS = { join_use_nulls: 0, join_algorithm: "hash", max_execution_time: 55 };
 
 /** Rows, alerts and times of a scope by slice; currencies are only known from a call without `group`. Empty slices are absent. */
 export async function scoringSums(clickhouse: ClickHouseReader, scope: Scope, { by, group }: Slices = {}, currencies: readonly string[] = []): Promise<ScoringSum[]> {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ClickHouse } from "../../infra/clickhouse/client.js";
-import { lastPlacement, placeLabels } from "../../infra/clickhouse/label-placement.js";
+import { lastPlacement, type PlaceOptions, placeLabels } from "../../infra/clickhouse/label-placement.js";
 import type { Lifecycle } from "../../infra/lifecycle/lifecycle.js";
 import type { Logger } from "../../infra/logging.js";
 
@@ -9,18 +9,24 @@ const LOOK_EVERY_MS = 30_000;
 const MANY = 200_000;
 const AT_LEAST_EVERY_MS = 600_000;
 
+export interface LabelPlacingOptions extends PlaceOptions {
+  clickhouse: ClickHouse;
+  log: Logger;
+  /** @default 30_000 */
+  lookEveryMs?: number;
+}
+
 /**
  * Places labels at the event time of their transactions now and then, so that metrics of a window stay quick. Metrics are
  * the same without it, so what goes wrong here is logged and tried again.
  */
-export function startPlacingLabels(lifecycle: Lifecycle, { clickhouse, log, keepDays }: { clickhouse: ClickHouse; log: Logger; keepDays: number }): void {
+export function startPlacingLabels(lifecycle: Pick<Lifecycle, "add">, { lookEveryMs = LOOK_EVERY_MS, ...options }: LabelPlacingOptions): void {
   const abort = new AbortController();
   const done = (async () => {
-    for (let more = false; ; ) {
+    for (let more = false; !abort.signal.aborted; ) {
       // Copies of the sink that were started together don't look together.
-      if (!more) await sleep(LOOK_EVERY_MS * (0.75 + Math.random() / 2), undefined, { signal: abort.signal });
-      more = await placeWhenDue(clickhouse, log, keepDays);
-      abort.signal.throwIfAborted();
+      if (!more) await sleep(lookEveryMs * (0.75 + Math.random() / 2), undefined, { signal: abort.signal });
+      more = await placeWhenDue(options, abort.signal);
     }
   })().catch(() => {});
   lifecycle.add("label placement", async () => {
@@ -31,18 +37,18 @@ export function startPlacingLabels(lifecycle: Lifecycle, { clickhouse, log, keep
 }
 
 /** True when there may be more to do at once. */
-async function placeWhenDue(clickhouse: ClickHouse, log: Logger, keepDays: number): Promise<boolean> {
+async function placeWhenDue({ clickhouse, log, ...options }: Omit<LabelPlacingOptions, "lookEveryMs">, signal: AbortSignal): Promise<boolean> {
   try {
     const last = await lastPlacement(clickhouse);
     const due = last.settled >= MANY || Date.now() - last.finishedAt >= AT_LEAST_EVERY_MS;
     if (!due) return false;
     const started = performance.now();
-    if (!(await placeLabels(clickhouse, last, { keepDays }))) return false;
+    if (!(await placeLabels(clickhouse, last, options))) return false;
     const now = await lastPlacement(clickhouse);
     log.debug({ waiting: now.waiting, ms: Math.round(performance.now() - started) }, "labels placed at the event times of their transactions");
     return now.cut > last.cut && now.settled >= MANY;
   } catch (error) {
-    log.warn({ err: error }, "labels could not be placed, metrics read more of them meanwhile");
+    if (!signal.aborted) log.warn({ err: error }, "labels could not be placed, metrics read more of them meanwhile");
     return false;
   }
 }

@@ -4,7 +4,9 @@ import { modelMetrics, type MetricsRequest } from "../../api/queries/metrics.js"
 import type { SliceMetrics } from "../../api/queries/metrics-schema.js";
 import type { ClickHouse } from "../../infra/clickhouse/client.js";
 import { lastPlacement, NO_PLACEMENT, placeLabels, type PlaceOptions } from "../../infra/clickhouse/label-placement.js";
+import { createLogger } from "../../infra/logging.js";
 import { Random } from "../../models/simulator/random.js";
+import { startPlacingLabels } from "../../pipelines/sink/place-labels.js";
 import { clickhouseDatabase } from "../support/clickhouse-database.js";
 import { type StoredLabel, type StoredPrediction, storeLabels, storePredictions } from "../support/stored-predictions.js";
 
@@ -231,5 +233,50 @@ describe("labels and metrics", () => {
     // A narrow window, with more labels waiting than it has rows.
     const day = rows.slice(300, 324);
     expect(rounded(await modelMetrics(clickhouse, { ...request, from: day[0].event_time, to: day[23].event_time + 1 }))).toMatchObject(rounded(byHand(day, labelsOf(rows, 0, 1), MATURED_BEFORE)) as object);
+  });
+
+  it("are placed anew when the last placement is from so long ago that what belongs to it may be gone", async () => {
+    const clickhouse = await clickhouseDatabase();
+    const rows = someRows();
+    const labels = labelsOf(rows, 0, 1);
+    await storePredictions(clickhouse, rows.slice(0, 500));
+    await storeLabels(clickhouse, labels);
+    await place(clickhouse);
+    const first = await lastPlacement(clickhouse);
+    const aged = async (days: number): Promise<void> => {
+      await clickhouse.command("TRUNCATE TABLE label_placements");
+      await clickhouse.command("INSERT INTO label_placements (placement, cut, labels, finished_at) SELECT {id: UUID}, fromUnixTimestamp64Milli({cut: Int64}, 'UTC'), 1, now64(3) - toIntervalDay({days: UInt32})", { id: first.id, cut: first.cut, days });
+    };
+    await aged(6);
+    expect(await lastPlacement(clickhouse)).toMatchObject({ id: first.id, waiting: 0 });
+    expect(await place(clickhouse)).toBe(true);
+    expect((await lastPlacement(clickhouse)).finishedAt).toBeGreaterThan(Date.now() - HOUR);
+    await aged(8);
+    await clickhouse.command("TRUNCATE TABLE labels_without_event");
+    expect(await lastPlacement(clickhouse)).toMatchObject({ ...NO_PLACEMENT, waiting: ROWS });
+    await storePredictions(clickhouse, rows.slice(500));
+    await expectSame(clickhouse, rows, labels);
+    await place(clickhouse);
+    expect(await lastPlacement(clickhouse)).toMatchObject({ waiting: 0 });
+    await expectSame(clickhouse, rows, labels);
+  });
+
+  it("are placed by the sink, now and then, also after it could not", async () => {
+    const clickhouse = await clickhouseDatabase();
+    const rows = someRows();
+    const labels = labelsOf(rows, 0, 1);
+    await storePredictions(clickhouse, rows);
+    await storeLabels(clickhouse, labels);
+    let failures = 2;
+    const unsteady: ClickHouse = { ...clickhouse, command: (sql, params) => (failures-- > 0 ? Promise.reject(new Error("away")) : clickhouse.command(sql, params)) };
+    let stop = (): Promise<void> | void => {};
+    startPlacingLabels({ add: (_, end) => void (stop = end) }, { clickhouse: unsteady, log: createLogger({ logLevel: "silent" }, "test"), lookEveryMs: 20, settleMs: 0 });
+    try {
+      await expect.poll(async () => (await lastPlacement(clickhouse)).waiting, { timeout: 30_000 }).toBe(0);
+    } finally {
+      await stop();
+    }
+    expect(await count(clickhouse, "labels_by_event FINAL")).toBe(ROWS);
+    await expectSame(clickhouse, rows, labels);
   });
 });

@@ -1,5 +1,5 @@
 -- Labels at the event time of their transaction, so that the metrics of a window read the labels of that window only.
--- `labels` stays the truth; what is here is made from it, at intervals (infra/decisions/0008-metrics.md).
+-- `labels` stays the truth; what is here is made from it, at intervals (infra/decisions/0005-metrics.md).
 --
 -- A placement takes the labels that were inserted before its `cut`: each is then in `labels_by_event` at the event time of
 -- every prediction of its transaction, or, while there is no prediction, in `labels_without_event` under the placement.
