@@ -9,7 +9,7 @@ import { createLogger } from "../../infra/logging.js";
 import { parseColumnOverrides } from "../../models/datasets/columns.js";
 import { readCsv } from "../../models/datasets/read-csv.js";
 import { UsageError } from "../../schemas/errors.js";
-import { subjectTopics, topicsFor } from "../../schemas/topics.js";
+import { allTopics, subjectTopics, topicsFor } from "../../schemas/topics.js";
 import { parseDuration, parseRate } from "./arguments.js";
 import { LabelSchedule } from "./label-schedule.js";
 import { Pace } from "./pace.js";
@@ -44,7 +44,7 @@ await runCommand(log, async (lifecycle) => {
   for (const note of dataset.notes) process.stderr.write(`${note}\n`);
 
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
-  await ensureTopics(createKafka(config.kafka, "fraudstream-replay", log), Object.values(topics));
+  await ensureTopics(createKafka(config.kafka, "fraudstream-replay", log), allTopics(topics));
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));
   const cluster = new KafkaCluster(config.kafka, "fraudstream-replay");

@@ -1,6 +1,5 @@
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Rejection } from "./steps/decode-transactions.js";
-import type { ScoredBatch } from "./steps/encode-predictions.js";
 
 /** What a worker has done since it was last asked. */
 export interface ScoringCounts {
@@ -21,7 +20,7 @@ export class ScoringMeter {
   #slowestBatchMs = 0;
   readonly #lag = new Map<number, number>();
 
-  committed(records: FetchedRecords, _champion: ScoredBatch, accepted: number, rejections: Rejection[], batchMs: number): void {
+  committed(records: FetchedRecords, accepted: number, rejections: Rejection[], batchMs: number): void {
     this.#transactions += accepted;
     this.#deadLetters += rejections.length;
     this.#batches += 1;

@@ -137,7 +137,7 @@ export class ScoringTenure implements PartitionHandler {
 
     const written = [this.#predictions, this.#shadowPredictions, this.#deadLetters].filter(({ count }) => count > 0);
     await this.#producer.commit(written, Date.now());
-    meter.committed(records, champion.scored, batch.length, rejections, performance.now() - startedAt);
+    meter.committed(records, batch.length, rejections, performance.now() - startedAt);
     for (const output of [this.#predictions, this.#shadowPredictions, this.#deadLetters]) output.reset();
   }
 

@@ -1,17 +1,17 @@
 import { createClickHouse } from "../../infra/clickhouse/client.js";
-import { readConfig } from "../../infra/config.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
+import { configOrExit } from "../../infra/lifecycle/config-or-exit.js";
 import { runRole } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger } from "../../infra/logging.js";
 import { UsageError } from "../../schemas/errors.js";
-import { subjectTopics, topicsFor } from "../../schemas/topics.js";
+import { allTopics, subjectTopics, topicsFor } from "../../schemas/topics.js";
 import { startPlacingLabels } from "./place-labels.js";
 import { prepareClickHouse, startSink } from "./sink.js";
 
 /** The role `sink`: from Kafka to ClickHouse. */
-const config = readConfig();
+const config = configOrExit();
 const log = createLogger(config, "sink");
 await runRole(log, async (lifecycle) => {
   if (config.kafka === null) throw new UsageError("bad_setting", "KAFKA_BROKERS is not set: the sink needs a Kafka cluster");
@@ -26,7 +26,7 @@ await runRole(log, async (lifecycle) => {
   const kafka = createKafka(config.kafka, clientId, log);
   const cluster = new KafkaCluster(config.kafka, clientId);
   lifecycle.add("kafka", () => cluster.close());
-  await ensureTopics(kafka, Object.values(topics));
+  await ensureTopics(kafka, allTopics(topics));
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));
 

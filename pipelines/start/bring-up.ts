@@ -13,7 +13,7 @@ import { ControlLog } from "../../models/registry/control-log.js";
 import { waitUntilLive } from "../../models/registry/liveness.js";
 import { WorkerBoard } from "../../models/registry/worker-board.js";
 import { UsageError } from "../../schemas/errors.js";
-import { subjectTopics, topicsFor, type Topics } from "../../schemas/topics.js";
+import { allTopics, subjectTopics, topicsFor, type Topics } from "../../schemas/topics.js";
 import { startApi } from "./api-role.js";
 import type { Screen } from "./panel.js";
 import { startRole } from "./roles.js";
@@ -49,7 +49,7 @@ export async function bringUp({ config, lifecycle, log, screen }: Context): Prom
   rmSync(join(config.dataDir, "stack.json"), { force: true });
   screen.line(`${stack.how.kafka}; ${stack.how.clickhouse}`);
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
-  await ensureTopics(createKafka(stack.kafka, "fraudstream-start", log), Object.values(topics));
+  await ensureTopics(createKafka(stack.kafka, "fraudstream-start", log), allTopics(topics));
   await migrate(stack.clickhouse, log, { signal });
 
   const cluster = new KafkaCluster(stack.kafka, "fraudstream-start");
