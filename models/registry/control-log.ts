@@ -58,6 +58,11 @@ export class ControlLog {
     });
   }
 
+  /** Folds until the event at an offset has been folded; it may stand behind a transaction that is still open. */
+  async readPast(offset: number): Promise<void> {
+    while (this.#next <= offset) await this.#inTurn(() => this.#fold());
+  }
+
   /** Keeps folding what comes, through trouble that may pass; `onChange` is called after each event. Ends with `close`. */
   follow(onChange: (state: ControlState) => void, onFailure: (error: unknown) => void): void {
     this.#following ??= (async () => {
@@ -80,7 +85,7 @@ export class ControlLog {
   async append(producer: BatchProducer, { key, who, event, base }: NewEvent): Promise<number> {
     const value: ControlEvent = { key, base: base ?? this.state.baseOf(key), at: Date.now(), who, event };
     const offset = await producer.publishTo(this.#topic, PARTITION, [{ key: Buffer.from(key), value: this.#schemas.encode("control", value) }]);
-    while (this.#next <= offset) await this.readToEnd();
+    await this.readPast(offset);
     if (!this.#accepted.has(offset)) {
       throw new FraudstreamError("conflict", `${key} was changed by somebody else in the meantime; look at it again and repeat`);
     }

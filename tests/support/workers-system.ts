@@ -1,10 +1,11 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { listOffsetsV7 } from "@platformatic/kafka";
 import type { KafkaConfig } from "../../infra/config.js";
 import { BatchProducer, type OutgoingRecord } from "../../infra/kafka/batch-producer.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
-import { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { call, KafkaCluster } from "../../infra/kafka/cluster.js";
 import { committedOffset } from "../../infra/kafka/group-membership.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { readHeaders } from "../../infra/kafka/records.js";
@@ -17,6 +18,8 @@ import { topicsFor, type TopicSpec, type Topics } from "../../schemas/topics.js"
 import { manifestOf, writeArtifact, type TestModel } from "./models.js";
 import { readPrediction } from "./transactions.js";
 import { RoleProcess, eventually, type WorkerExit } from "./workers.js";
+
+const READ_UNCOMMITTED = 0;
 
 /** A record as a read_committed reader finds it. */
 export interface ReadRecord {
@@ -141,8 +144,29 @@ export class TestSystem {
     return this.read(this.topics.deadLetters);
   }
 
-  /** Waits until the group has consumed all that is published. */
+  /** Waits until the group has consumed all that is published, and readers can see what came of it. */
   async consumed(): Promise<void> {
+    await this.#offsetsCommitted();
+    // The markers of a committed transaction reach the partitions one by one: the group's offset may be there before the predictions.
+    for (const topic of [this.topics.predictions, this.topics.shadowPredictions, this.topics.deadLetters]) await this.#settled(topic);
+  }
+
+  /** Waits until no transaction is open in a topic. */
+  async #settled({ name, partitions }: TopicSpec): Promise<void> {
+    for (let partition = 0; partition < partitions; partition++) {
+      const reader = new PartitionReader(this.cluster, name, partition);
+      const connection = await this.cluster.open(await this.cluster.leaderOf(name, partition));
+      const request = [{ name, partitions: [{ partitionIndex: partition, currentLeaderEpoch: -1, timestamp: -1n }] }];
+      await eventually(`the transactions of ${name}[${partition}] have ended`, async () => {
+        const response = await call(connection, listOffsetsV7.api, [-1, READ_UNCOMMITTED, request], "listing offsets");
+        return (await reader.endOffset()) >= Number(response.topics[0].partitions[0].offset);
+      });
+      await connection.close();
+      await reader.close();
+    }
+  }
+
+  async #offsetsCommitted(): Promise<void> {
     const topic = this.topics.transactions.name;
     for (let partition = 0; partition < this.partitions; partition++) {
       const reader = new PartitionReader(this.cluster, topic, partition);
