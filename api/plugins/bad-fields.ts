@@ -20,7 +20,8 @@ const MOST_FIELDS = 50;
 /** What a validator says, one entry a field. Values are never repeated: they may be secrets. */
 export function badFields(errors: readonly Complaint[], context: string): BadField[] {
   const found = new Map<string, BadField>();
-  const choices = choicesOf(errors);
+  const unions = new Set(errors.filter(({ keyword }) => keyword === "anyOf").map(({ instancePath }) => instancePath));
+  const choices = choicesOf(errors, unions);
   for (const error of errors) {
     if (found.size >= MOST_FIELDS) break;
     const { instancePath: path, keyword } = error;
@@ -29,6 +30,8 @@ export function badFields(errors: readonly Complaint[], context: string): BadFie
     if (keyword === "const" && options !== undefined) continue;
     // Of a union of shapes, what was wrong with each says more than that none fitted.
     if (keyword === "anyOf" && options === undefined && errors.some((other) => other !== error && other.instancePath.startsWith(path))) continue;
+    // Of an object or a list, that it isn't the other says nothing once something in it is wrong.
+    if (keyword === "type" && unions.has(path) && errors.some((other) => isInside(other, path))) continue;
     const inner = keyword === "required" ? params.missingProperty : keyword === "additionalProperties" ? params.additionalProperty : undefined;
     const field = fieldName(path, typeof inner === "string" ? inner : undefined);
     const key = `${field}/${keyword}`;
@@ -38,9 +41,12 @@ export function badFields(errors: readonly Complaint[], context: string): BadFie
   return [...found.values()];
 }
 
+function isInside({ instancePath, keyword }: Complaint, path: string): boolean {
+  return instancePath.startsWith(`${path}/`) || (instancePath === path && (keyword === "required" || keyword === "additionalProperties"));
+}
+
 /** The values of each union of literals, by the path of its field. */
-function choicesOf(errors: readonly Complaint[]): Map<string, unknown[]> {
-  const unions = new Set(errors.filter(({ keyword }) => keyword === "anyOf").map(({ instancePath }) => instancePath));
+function choicesOf(errors: readonly Complaint[], unions: ReadonlySet<string>): Map<string, unknown[]> {
   const choices = new Map<string, unknown[]>();
   for (const path of unions) {
     const branches = errors.filter((error) => error.instancePath === path && error.keyword !== "anyOf");

@@ -20,7 +20,7 @@ export const TransactionInput = Type.Object(
 );
 export type TransactionInput = Static<typeof TransactionInput>;
 
-/** The record to publish, or what is wrong with its fields beyond their form. `path` names it in a list: `3.` */
+/** The record to publish, or what is wrong with its fields beyond their form. `path` names it in a list: `[3].` */
 export function toTransaction(input: TransactionInput, path: string): { transaction: Transaction } | { errors: FieldError[] } {
   const time = typeof input.event_time === "number" ? input.event_time : Date.parse(input.event_time);
   if (!Number.isSafeInteger(time)) return { errors: [{ field: `${path}event_time`, message: "is not a time" }] };

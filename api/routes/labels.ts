@@ -37,7 +37,7 @@ export function labelRoutes(app: FastifyInstance, context: ApiContext): Promise<
         if (known.length === 1) labels.push({ transaction_id, card_id: known[0], is_fraud, label_time: label_time === undefined ? now : Date.parse(label_time) });
         else {
           const message = known.length === 0 ? "no prediction of this transaction is stored (yet): give its card_id" : "several cards have a transaction of this id: give its card_id";
-          errors.push({ in: "body", field: `${Array.isArray(body) ? `${i}.` : ""}card_id`, code: known.length === 0 ? "unknown_card" : "ambiguous_card", message });
+          errors.push({ in: "body", field: `${Array.isArray(body) ? `[${i}].` : ""}card_id`, code: known.length === 0 ? "unknown_card" : "ambiguous_card", message });
         }
       }
       if (errors.length > 0) throw new HttpProblem(422, errors[0].code ?? "unknown_card", errors[0].message, { errors: errors.slice(0, 100) });

@@ -126,7 +126,7 @@ async function checked(inputs: readonly TransactionInput[], features: DeployedFe
   const transactions: Transaction[] = [];
   const errors: FieldError[] = [];
   for (const [i, input] of inputs.entries()) {
-    const path = single ? "" : `${i}.`;
+    const path = single ? "" : `[${i}].`;
     const made = toTransaction(input, path);
     if ("errors" in made) errors.push(...made.errors);
     else {

@@ -1,7 +1,7 @@
 import { Type, type Static } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import type { TrainingJob } from "../../models/registry/control-state.js";
-import { cancelJob, JobMetrics, parseJobMetrics, requestJob, TrainingRequest } from "../../models/registry/training-request.js";
+import { cancelJob, JobMetrics, parseJobMetrics, requestJob, toldStatus, TrainingRequest } from "../../models/registry/training-request.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { ApiContext } from "../context.js";
 
@@ -51,7 +51,7 @@ export function trainingJobRoutes(app: FastifyInstance, context: ApiContext): Pr
     { config: { permission: "jobs:read" }, schema: { tags: ["training"], summary: "Training jobs, newest first", querystring: ListQuery, response: { 200: Type.Object({ jobs: Type.Array(Job) }) } } },
     async ({ query: { status, limit = 100 } }) => {
       await control.readToEnd();
-      const jobs = [...control.state.jobs.values()].reverse().filter((job) => status === undefined || job.status === status);
+      const jobs = [...control.state.jobs.values()].reverse().filter((job) => status === undefined || toldStatus(control.state, job) === status);
       return { jobs: jobs.slice(0, limit).map((job) => shown(context, job)) };
     },
   );
@@ -76,8 +76,9 @@ export function trainingJobRoutes(app: FastifyInstance, context: ApiContext): Pr
   return Promise.resolve();
 }
 
-function shown({ workers }: ApiContext, job: TrainingJob): Static<typeof Job> {
-  const { id, status, attempt } = job;
+function shown({ control, workers }: ApiContext, job: TrainingJob): Static<typeof Job> {
+  const { id, attempt } = job;
+  const status = toldStatus(control.state, job);
   const beat = status !== "processing" ? undefined : workers.alive("training", PROGRESS_MAX_AGE_MS).find((worker) => worker.job?.id === id && worker.job.attempt === attempt);
   const progress = beat?.job ?? null;
   return {
