@@ -4,7 +4,7 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { UsageError } from "../schemas/errors.js";
 import { DEFAULT_RETENTION, type Retention } from "./clickhouse/tables.js";
-import { isNetwork } from "./download/addresses.js";
+import { isException } from "./download/addresses.js";
 
 /** How to reach a Kafka cluster. */
 export interface KafkaConfig {
@@ -23,7 +23,7 @@ export interface ClickHouseConfig {
 
 /** What training jobs may fetch and read, and when a trainer counts as gone. */
 export interface TrainingConfig {
-  /** Whether links to private, loopback and other special addresses are followed: always, never, or to these networks (CIDR). */
+  /** Whether links to private, loopback and other special addresses are followed: always, never, or to these networks (CIDR) and `address:port`. */
   allowPrivate: boolean | string[];
   /** Most bytes of a file as it travels, and unpacked. */
   maxBytes: number;
@@ -209,7 +209,7 @@ function retention(env: Env): Retention {
 
 function trainingConfig(env: Env): TrainingConfig {
   return {
-    allowPrivate: allowedNetworks(env),
+    allowPrivate: allowedAddresses(env),
     maxBytes: integer(env, "DATASETS_MAX_BYTES", 4 * 1024 ** 3, 1, Number.MAX_SAFE_INTEGER),
     maxUnpackedBytes: integer(env, "DATASETS_MAX_UNPACKED_BYTES", 16 * 1024 ** 3, 1, Number.MAX_SAFE_INTEGER),
     maxRows: integer(env, "DATASETS_MAX_ROWS", 10_000_000, 1, 1_000_000_000),
@@ -219,12 +219,12 @@ function trainingConfig(env: Env): TrainingConfig {
   };
 }
 
-function allowedNetworks(env: Env): boolean | string[] {
+function allowedAddresses(env: Env): boolean | string[] {
   const value = text(env, "DATASETS_ALLOW_PRIVATE") ?? "false";
   if (value === "true" || value === "false") return value === "true";
-  const networks = value.split(",").map((network) => network.trim());
-  if (!networks.every(isNetwork)) throw bad("DATASETS_ALLOW_PRIVATE", value, "true, false, or networks such as 10.1.0.0/16,fd00::/8");
-  return networks;
+  const exceptions = value.split(",").map((exception) => exception.trim());
+  if (!exceptions.every(isException)) throw bad("DATASETS_ALLOW_PRIVATE", value, "true, false, or a list of networks and addresses with a port, such as 10.1.0.0/16,127.0.0.1:8080");
+  return exceptions;
 }
 
 /** An empty value counts as unset, as compose files and CI systems pass it. */

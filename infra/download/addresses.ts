@@ -2,29 +2,43 @@ import ipaddr from "ipaddr.js";
 
 type Address = ReturnType<typeof ipaddr.parse>;
 
-/** Says whether an IP address may be connected to. */
-export type AddressPolicy = (address: string) => boolean;
+/** Says whether an IP address may be connected to, at a port. */
+export type AddressPolicy = (address: string, port: number) => boolean;
 
 const GLOBAL_UNICAST_V6 = ipaddr.parseCIDR("2000::/3");
 
 /**
- * Public addresses, and those of some networks.
+ * Public addresses, and some others.
  *
- * @param allowed true: any address; else networks in CIDR notation, `10.1.0.0/16`, whatever is special about them
+ * @param allowed true: any address; else, whatever is special about them, networks in CIDR notation (`10.1.0.0/16`) and
+ * single addresses with a port (`127.0.0.1:8080`, `[::1]:8080`), which allow nothing but that port
  */
 export function addressPolicy(allowed: boolean | readonly string[]): AddressPolicy {
   if (allowed === true) return () => true;
-  const networks = (allowed === false ? [] : allowed).map((network) => ipaddr.parseCIDR(network));
-  return (text) => {
+  const exceptions = (allowed === false ? [] : allowed).map(exceptionOf);
+  return (text, port) => {
     if (!ipaddr.isValid(text)) return false;
     const address = ipaddr.parse(text);
-    return isPublic(address) || networks.some(([network, bits]) => address.kind() === network.kind() && address.match(network, bits));
+    return isPublic(address) || exceptions.some((exception) => exception?.(address, port) === true);
   };
 }
 
-/** Whether a text is a network in CIDR notation. */
-export function isNetwork(text: string): boolean {
-  return ipaddr.isValidCIDR(text);
+/** Whether a text is a network in CIDR notation, or an address with a port. */
+export function isException(text: string): boolean {
+  return exceptionOf(text) !== null;
+}
+
+function exceptionOf(text: string): ((address: Address, port: number) => boolean) | null {
+  if (ipaddr.isValidCIDR(text)) {
+    const [network, bits] = ipaddr.parseCIDR(text);
+    return (address) => address.kind() === network.kind() && address.match(network, bits);
+  }
+  const [, v6, v4, port] = /^(?:\[([^\]]+)\]|([\d.]+)):(\d{1,5})$/.exec(text) ?? [];
+  if (port === undefined || Number(port) < 1 || Number(port) > 65_535) return null;
+  const valid = v6 === undefined ? ipaddr.IPv4.isValidFourPartDecimal(v4) : ipaddr.IPv6.isValid(v6);
+  if (!valid) return null;
+  const only = ipaddr.parse(v6 ?? v4).toNormalizedString();
+  return (address, asked) => asked === Number(port) && address.toNormalizedString() === only;
 }
 
 /**

@@ -36,11 +36,12 @@ export function checkedUrl(link: string, base?: URL): URL {
  */
 export async function requestOnce(url: URL, { policy, resolve, signal }: { policy: AddressPolicy; resolve: Resolve; signal: AbortSignal }): Promise<IncomingMessage> {
   // Of an address that stands in the URL itself, however it was written there, no name is looked up.
+  const port = Number(url.port) || (url.protocol === "https:" ? 443 : 80);
   const literal = /^\[.*\]$/.test(url.hostname) ? url.hostname.slice(1, -1) : /^[\d.]+$/.test(url.hostname) ? url.hostname : null;
-  if (literal !== null && !policy(literal)) throw refused(url.hostname);
+  if (literal !== null && !policy(literal, port)) throw refused(url.hostname);
   const options: RequestOptions = {
     signal,
-    lookup: checkedLookup(policy, resolve),
+    lookup: checkedLookup((address) => policy(address, port), resolve),
     // A connection of its own: one that is kept alive might have been opened under another check.
     agent: false,
     headers: { accept: "text/csv, application/gzip, */*;q=0.5", "accept-encoding": "gzip, identity", "user-agent": "fraudstream" },
@@ -61,11 +62,11 @@ export async function requestOnce(url: URL, { policy, resolve, signal }: { polic
   }
 }
 
-function checkedLookup(policy: AddressPolicy, resolve: Resolve): LookupFunction {
+function checkedLookup(allowed: (address: string) => boolean, resolve: Resolve): LookupFunction {
   return (hostname, options, callback) => {
     const answer = async (): Promise<void> => {
       const found = await resolve(hostname);
-      if (!found.every(({ address }) => policy(address))) throw refused(hostname);
+      if (!found.every(({ address }) => allowed(address))) throw refused(hostname);
       if (found.length === 0) throw new Error(`${hostname} has no address`);
       if (options.all === true) callback(null, found);
       else callback(null, found[0].address, found[0].family);

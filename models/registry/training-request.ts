@@ -6,7 +6,7 @@ import { ROLES } from "../datasets/columns.js";
 import { OfflineMetrics } from "../manifest.js";
 import { resolveLogisticParams, resolveTreeParams } from "../training/params.js";
 import type { ControlLog } from "./control-log.js";
-import { jobKey, type TrainingJob } from "./control-state.js";
+import { jobKey, type ControlState, type TrainingJob } from "./control-state.js";
 import type { Author } from "./decisions.js";
 
 const closed = { additionalProperties: false } as const;
@@ -27,7 +27,8 @@ export const TrainingRequest = Type.Object(
     algorithm: Type.Union([Type.Literal("gradient-boosted-trees"), Type.Literal("logistic-regression")]),
     params: Type.Optional(Type.Record(Type.String({ maxLength: 100 }), Type.Union([Type.Number(), Type.String({ maxLength: 100 }), Type.Boolean()]), { description: "Of the training, by LightGBM's names", maxProperties: 50 })),
     features: Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 200 }), { minItems: 1, maxItems: 2_000, uniqueItems: true, description: "Names of the features to use; a text attribute's name stands for all of its values. Without it: all" })),
-    test: Type.Optional(TimeRange),
+    before: Type.Optional(Type.String({ ...Time, description: "Rows from this event time on are left out; ISO 8601 with a zone" })),
+    test: Type.Optional(Type.Union([TimeRange, Type.Null()], { description: "What is tested on, and not trained on. Without it: the latest 30 %; null: nothing" })),
     seed: Type.Optional(Type.Integer({ minimum: 0, maximum: 4_294_967_295 })),
     name: Type.Optional(Type.String({ pattern: "^[a-z0-9][a-z0-9-]{0,62}$", description: "Of the model, which is called name@version. Without it: made from the file's name" })),
     enable: Type.Optional(literals(["never", "if_better"], { default: "never", description: "if_better: make it the champion when it does better on rows later than what either model was made with" })),
@@ -91,9 +92,11 @@ export function eventTimes(range: Static<typeof TimeRange>, what: string): Event
  *
  * @throws UsageError `bad_training_request`, `training_params`
  */
-export function checkTrainingRequest({ algorithm, params = {}, dataset, columns, test }: TrainingRequest): void {
+export function checkTrainingRequest({ algorithm, params = {}, dataset, columns, before, test, enable }: TrainingRequest): void {
   (algorithm === "logistic-regression" ? resolveLogisticParams : resolveTreeParams)(params);
-  if (test !== undefined) eventTimes(test, "test");
+  if (before !== undefined && Number.isNaN(Date.parse(before))) throw new UsageError("bad_training_request", "before: it is no date");
+  if (test === null && enable === "if_better") throw new UsageError("bad_training_request", "test: without a test part there is nothing to tell by whether the model is better");
+  if (test !== undefined && test !== null) eventTimes(test, "test");
   if (typeof dataset !== "string") {
     eventTimes(dataset, "dataset");
     if (columns !== undefined) throw new UsageError("bad_training_request", "columns: stored transactions have no columns to name");
@@ -141,6 +144,15 @@ export async function requestJob(control: ControlLog, { who, producer }: Author,
   const event = { "fraudstream.JobRequested": { request: JSON.stringify(request) } };
   await control.append(producer, { key: jobKey(id), who, base: -1, event });
   return id;
+}
+
+/** How long after a job's end its model may take to be registered. */
+const REGISTERED_WITHIN_MS = 30_000;
+
+/** A job's status as people are told it: one whose model can't be enabled yet, since it is about to be registered, still runs. */
+export function toldStatus({ models }: Pick<ControlState, "models">, { status, model, finishedAt }: TrainingJob): TrainingJob["status"] {
+  const settling = status === "processed" && model !== null && !models.has(model) && Date.now() - (finishedAt ?? 0) < REGISTERED_WITHIN_MS;
+  return settling ? "processing" : status;
 }
 
 /** How often a job may be claimed anew while somebody tries to cancel it. */

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Config } from "../../infra/config.js";
 import type { Lifecycle } from "../../infra/lifecycle/lifecycle.js";
@@ -5,9 +6,10 @@ import { freePorts } from "../../infra/local/ports.js";
 import { ensureSecrets } from "../../infra/local/secrets.js";
 import type { LocalStack } from "../../infra/local/stack.js";
 import { startRole } from "./roles.js";
+import type { Credentials } from "./training-desk.js";
 
-/** Where the API is, and what a first user must know of it. */
-export interface RunningApi { url: string; hints: string[] }
+/** Where the API is, what a first user must know of it, and the first admin; null: an identity provider knows the users. */
+export interface RunningApi { url: string; hints: string[]; admin: Credentials | null }
 
 const UP_WITHIN_MS = 60_000;
 
@@ -30,8 +32,10 @@ export async function startApi(config: Config, stack: LocalStack, lifecycle: Lif
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
   await untilItAnswers(`${url}/health/live`, lifecycle.signal);
   const hints = [`API on ${url}, its pages on ${url}/doc`];
-  if (ownAdmin) hints.push(`sign in as ${auth.adminUsername ?? "admin"} with the password in ${secrets.adminPasswordFile}`);
-  return { url, hints };
+  const username = auth.adminUsername ?? "admin";
+  if (ownAdmin) hints.push(`sign in as ${username} with the password in ${secrets.adminPasswordFile}`);
+  const password = auth.adminPassword ?? readFileSync(secrets.adminPasswordFile, "utf8").trimEnd();
+  return { url, hints, admin: auth.jwksUrl === null ? { username, password } : null };
 }
 
 async function untilItAnswers(url: string, signal: AbortSignal): Promise<void> {

@@ -14,7 +14,7 @@ import { waitUntilLive } from "../../models/registry/liveness.js";
 import { WorkerBoard } from "../../models/registry/worker-board.js";
 import { UsageError } from "../../schemas/errors.js";
 import { allTopics, subjectTopics, topicsFor, type Topics } from "../../schemas/topics.js";
-import { startApi } from "./api-role.js";
+import { startApi, type RunningApi } from "./api-role.js";
 import type { Screen } from "./panel.js";
 import { startRole } from "./roles.js";
 
@@ -64,23 +64,38 @@ export async function bringUp({ config, lifecycle, log, screen }: Context): Prom
   return { stack, topics, cluster, clickhouse, schemas, control };
 }
 
+/** The roles at work. */
+export interface Roles { api: RunningApi; workers: WorkerBoard }
+
 /**
- * Starts the roles, waits until the deployment is live and writes DATA_DIR/stack.json.
+ * Starts the roles. Without a deployment scoring consumes nothing yet.
  *
- * @throws UsageError `not_live`
+ * @param fetchFrom `host:port` that the trainer may fetch from beside what the configuration allows; null: nothing more
  */
-export async function startRoles({ config, lifecycle, log, screen }: Context, { stack, topics, cluster, schemas, control }: System): Promise<void> {
-  const { signal } = lifecycle;
-  signal.throwIfAborted();
+export async function startRoles({ config, lifecycle, log, screen }: Context, { stack, topics, cluster, schemas }: System, fetchFrom: string | null): Promise<Roles> {
+  lifecycle.signal.throwIfAborted();
   // Only what is said from now on: a worker of an earlier run may have been heard a second ago.
   const workers = await WorkerBoard.open({ cluster, topic: topics.workers.name, schemas, log, lookBackMs: 0 });
   lifecycle.add("workers", () => workers.close());
   screen.status("  scoring, sink, training and API are starting");
   await startRole("scoring", config, stack, lifecycle);
   await startRole("sink", config, stack, lifecycle);
-  await startRole("training", config, stack, lifecycle);
+  const { allowPrivate } = config.training;
+  const mayFetch = fetchFrom === null || allowPrivate === true ? {} : { DATASETS_ALLOW_PRIVATE: [...(allowPrivate === false ? [] : allowPrivate), fetchFrom].join(",") };
+  await startRole("training", config, stack, lifecycle, mayFetch);
   const api = await startApi(config, stack, lifecycle);
-  const epoch = control.state.deployment?.epoch ?? 0;
+  for (const hint of api.hints) screen.line(hint);
+  return { api, workers };
+}
+
+/**
+ * Waits until a deployment is live, and writes DATA_DIR/stack.json.
+ *
+ * @throws UsageError `not_live`
+ */
+export async function everythingUp({ config, lifecycle, screen }: Context, { stack, topics }: System, { api, workers }: Roles, epoch: number): Promise<void> {
+  const { signal } = lifecycle;
+  screen.status("  waiting for the scoring workers");
   const { live, missing, problems } = await waitUntilLive(workers, epoch, { partitions: topics.transactions.partitions, timeoutMs: LIVE_WITHIN_MS, signal });
   signal.throwIfAborted();
   if (!live) {
@@ -88,6 +103,5 @@ export async function startRoles({ config, lifecycle, log, screen }: Context, { 
     throw new UsageError("not_live", [what, ...problems.map(({ problem }) => problem)].join("\n"));
   }
   writeStackFile(config.dataDir, { kafka: stack.kafka.brokers.join(","), clickhouse: stack.clickhouse.url, api: api.url });
-  for (const hint of api.hints) screen.line(hint);
   screen.line(`everything is up; addresses in ${config.dataDir}/stack.json, logs in ${config.dataDir}/logs`);
 }

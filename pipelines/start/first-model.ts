@@ -1,45 +1,75 @@
-import type { Author } from "../../models/registry/decisions.js";
-import { deploy, registerModel } from "../../models/registry/decisions.js";
-import type { ControlLog } from "../../models/registry/control-log.js";
-import { saveNextVersion } from "../../models/artifacts.js";
-import { buildModel } from "../../models/build-model.js";
-import type { Dataset } from "../../models/datasets/dataset.js";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { JobMetrics, TrainingRequest } from "../../models/registry/training-request.js";
+import { UsageError } from "../../schemas/errors.js";
+import type { FileServer } from "./file-server.js";
+import { count, type Screen } from "./panel.js";
+import type { Source } from "./source.js";
+import type { JobView, TrainingDesk } from "./training-desk.js";
 
-export interface TrainAndDeployOptions {
-  /** Of the model; it gets the next free version. */
-  name: string;
-  dataset: Dataset;
-  artifactsDir: string;
-  control: ControlLog;
-  author: Author;
-  /** Takes lines that stay, and what is being done at the moment. */
-  progress: (line: string) => void;
-  status: (text: string) => void;
+export interface FirstModelOptions {
+  source: Pick<Source, "modelName" | "trainingFile">;
+  desk: TrainingDesk;
+  server: FileServer;
+  screen: Screen;
   signal: AbortSignal;
 }
 
-/** Trains a model on a data set, all of it, stores, registers and deploys it as the champion; returns its id. */
-export async function trainAndDeploy({ name, dataset, artifactsDir, control, author, progress, status, signal }: TrainAndDeployOptions): Promise<string> {
-  const frauds = dataset.label.reduce((sum, label) => sum + label, 0);
-  progress(`training on ${count(dataset.length)} transactions with ${count(frauds)} frauds, ${day(dataset.eventTime[0])} to ${day(dataset.eventTime[dataset.length - 1])}`);
-  const onProgress = ({ phase, percent }: { phase: string; percent: number }): void => status(`  ${phase} ${percent.toFixed(0)} %`);
-  // What is streamed later is the test.
-  const built = await buildModel(dataset, { model: `${name}@1`, testFraction: 0 }, { onProgress, signal });
+const LOOK_EVERY_MS = 400;
+
+/**
+ * Has a model trained on the source's file by a training job, as any user would have it, and makes it the champion. Told
+ * to stop, it cancels the job first.
+ *
+ * @returns the deployment's epoch
+ * @throws UsageError `first_training` when the job fails or somebody cancels it; the signal's reason when it aborts
+ */
+export async function trainFirstModel({ source, desk, server, screen, signal }: FirstModelOptions): Promise<number> {
+  screen.status("  the transactions to train on are made ready");
+  const { file, request } = await source.trainingFile();
   signal.throwIfAborted();
-  const { manifest, manifestSha256 } = await saveNextVersion(artifactsDir, name, built);
-  await registerModel(control, author, { model: manifest.model, manifestSha256 });
-  const epoch = await deploy(control, author, { champion: { model: manifest.model, ...manifest.thresholds }, shadows: [] });
-  progress(
-    `model ${manifest.model} is deployed (epoch ${epoch}): ${manifest.features.length} features, trained in ${manifest.training.seconds.toFixed(1)} s, ` +
-      `validation ROC AUC ${manifest.validation?.roc_auc?.toFixed(3) ?? "-"}, average precision ${manifest.validation?.average_precision?.toFixed(3) ?? "-"}`,
-  );
-  return manifest.model;
+  try {
+    // What is streamed later is the test.
+    const whole: TrainingRequest = { dataset: server.offer(file), algorithm: "gradient-boosted-trees", name: source.modelName, test: null, ...request };
+    const id = await desk.request(whole);
+    screen.line(`training job ${id} is asked for`);
+    const { model, metrics } = await finished(id, desk, screen, signal);
+    const epoch = await desk.enable(model, metrics);
+    for (const line of resultLines(model, epoch, metrics)) screen.line(line);
+    return epoch;
+  } finally {
+    server.withdraw();
+  }
 }
 
-function count(number: number): string {
-  return number.toLocaleString("en-US");
+/** Watches a job to its end. */
+async function finished(id: string, desk: TrainingDesk, screen: Screen, signal: AbortSignal): Promise<{ model: string; metrics: JobMetrics }> {
+  try {
+    for (let phase = ""; ; await sleep(LOOK_EVERY_MS, undefined, { signal })) {
+      const { status, progress, model, metrics, error } = await desk.look(id);
+      if (status === "processed" && model !== null && metrics !== null) return { model, metrics };
+      if (status === "error") throw new UsageError("first_training", `The first training failed (${error?.code ?? "unknown"}): ${error?.reason ?? "no reason was given"}`);
+      if (status === "cancelled") throw new UsageError("first_training", `The first training was cancelled (job ${id}).`);
+      phase = show(progress, phase, screen);
+    }
+  } catch (error) {
+    if (signal.aborted) await desk.cancel(id).catch(() => undefined);
+    throw error;
+  }
 }
 
-function day(time: number): string {
-  return new Date(time).toISOString().slice(0, 10);
+/** On a terminal how far the job is; into a pipe each phase as it begins. @returns the phase */
+function show(progress: JobView["progress"], before: string, screen: Screen): string {
+  const { phase, percent } = progress ?? { phase: "waiting for the trainer", percent: 0 };
+  const text = `  ${phase}, ${percent.toFixed(0)} %`;
+  if (screen.isTerminal) screen.status(text);
+  else if (phase !== before) screen.line(text);
+  return phase;
+}
+
+function resultLines(model: string, epoch: number, { rows, frauds, features, training_seconds, validation }: JobMetrics): string[] {
+  return [
+    `trained on ${count(rows)} transactions with ${count(frauds)} frauds`,
+    `model ${model} is deployed (epoch ${epoch}): ${features} features, trained in ${training_seconds.toFixed(1)} s, ` +
+      `validation ROC AUC ${validation?.roc_auc?.toFixed(3) ?? "-"}, average precision ${validation?.average_precision?.toFixed(3) ?? "-"}`,
+  ];
 }

@@ -1,17 +1,18 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { basename, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
-import type { Dataset } from "../../models/datasets/dataset.js";
 import { readCsv } from "../../models/datasets/read-csv.js";
-import { sliceDataset, splitByTime } from "../../models/datasets/split.js";
-import { simulateDataset } from "../../models/simulator/simulate.js";
+import { splitByTime, type RowRange } from "../../models/datasets/split.js";
+import type { TrainingRequest } from "../../models/registry/training-request.js";
+import { simulate } from "../../models/simulator/simulate.js";
 import { UsageError, messageOf } from "../../schemas/errors.js";
 import { LabelSchedule, type Rows } from "../replay/label-schedule.js";
 import type { StartOptions } from "./options.js";
 import { count } from "./panel.js";
 import { continueOrBegin, simulatedRows, trainingRange, unlabelledRows } from "./simulated-rows.js";
 import { readStartState, writeStartState } from "./start-state.js";
+import { writeCsv } from "./write-csv.js";
 
 /** Where the transactions of a run come from. */
 export interface Source {
@@ -21,7 +22,8 @@ export interface Source {
   modelName: string;
   /** Whether it gets a model of its own, whatever is deployed. */
   alwaysTrain: boolean;
-  trainingData(): Dataset;
+  /** What that model is trained on, as a file is trained on over HTTP; one of the source's own is written here. */
+  trainingFile(): Promise<TrainingFile>;
   /** Labels that an earlier run left. */
   schedule: LabelSchedule;
   /** To be called once; notes durably what is about to be published. */
@@ -29,6 +31,9 @@ export interface Source {
   /** To be called when all transactions before an event time, and their labels, have been published. */
   finish(until: number | null): Promise<void>;
 }
+
+/** A CSV file, and what a training request has to say of it. */
+export interface TrainingFile { file: string; request: Pick<TrainingRequest, "columns" | "before"> }
 
 /** Transactions of `--once` from the simulator. */
 const ONCE_ROWS = 20_000;
@@ -56,7 +61,11 @@ async function simulatedSource(options: StartOptions, dataDir: string): Promise<
     title: `simulated payments of ${count(town.customers)} cards (seed ${town.seed})`,
     modelName: "simulated",
     alwaysTrain: false,
-    trainingData: () => simulateDataset(trainingRange(town)),
+    async trainingFile() {
+      const file = join(dataDir, "training", "simulated.csv");
+      await writeCsv(file, simulate(trainingRange(town)));
+      return { file, request: {} };
+    },
     schedule,
     rows(ended) {
       for (const rows of unlabelledRows(town)) schedule.add(rows);
@@ -84,12 +93,12 @@ async function datasetSource(path: string, options: StartOptions, dataDir: strin
   const dataset = await readCsv(file, { columns: options.columns, signal });
   progress(`${path}: ${count(dataset.length)} transactions`);
   for (const line of dataset.notes) progress(`  ${line}`);
-  const { before: training, after: rest } = splitByTime(dataset, TRAINING_SHARE);
+  const rest = restByTime(dataset.eventTime, path);
   return {
     title: `${basename(path)}, the last ${count(rest.end - rest.start)} of ${count(dataset.length)} transactions`,
     modelName: modelNameOf(path),
     alwaysTrain: true,
-    trainingData: () => sliceDataset(dataset, training),
+    trainingFile: () => Promise.resolve({ file, request: { columns: options.columns, before: new Date(dataset.eventTime[rest.start]).toISOString() } }),
     schedule: new LabelSchedule(),
     async *rows() {
       await writeStartState(dataDir, { ...state, datasets: { ...state.datasets, [sha256]: { file, at: new Date().toISOString() } } });
@@ -97,6 +106,19 @@ async function datasetSource(path: string, options: StartOptions, dataDir: strin
     },
     finish: () => Promise.resolve(),
   };
+}
+
+/**
+ * The rows behind the training part, moved on to where a later time begins: no row that is trained on is as late as one of
+ * these. Where none is later, moved back.
+ */
+function restByTime(times: Float64Array, path: string): RowRange {
+  const { after } = splitByTime(times, TRAINING_SHARE);
+  let start = after.start;
+  while (start < after.end && times[start] === times[start - 1]) start++;
+  if (start === after.end) for (start = after.start; start > 0 && times[start] === times[start - 1]; start--);
+  if (start === 0) throw new UsageError("dataset_one_moment", `${path}: all transactions have the same time; there is no part to train on that is earlier than the rest`);
+  return { start, end: after.end };
 }
 
 async function fileSha256(file: string, signal: AbortSignal): Promise<string> {

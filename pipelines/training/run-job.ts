@@ -5,6 +5,7 @@ import { buildModel, type BuildOptions } from "../../models/build-model.js";
 import type { Dataset } from "../../models/datasets/dataset.js";
 import { readCsv } from "../../models/datasets/read-csv.js";
 import { readStored } from "../../models/datasets/read-stored.js";
+import { sliceDataset } from "../../models/datasets/split.js";
 import type { FeatureSpec } from "../../models/features/plan.js";
 import { selectFeatures } from "../../models/features/select.js";
 import { checkTrainingRequest, eventTimes, type TrainingRequest } from "../../models/registry/training-request.js";
@@ -35,7 +36,7 @@ export async function runJob(spec: JobSpec, { report, incumbent }: RunJobDeps): 
   const { request } = spec;
   checkTrainingRequest(request);
   const tell = throttled(report);
-  const dataset = await readDataset(spec, tell);
+  const dataset = rowsBefore(await readDataset(spec, tell), request.before);
   const name = request.name ?? (typeof request.dataset === "string" ? modelName(fileName(request.dataset)) : "stored");
   const built = await buildModel(dataset, { ...buildOptions(request, dataset), model: `${name}@1` }, {
     onProgress: ({ phase, percent }) => tell({ phase, percent: READ + (percent * (BUILT - READ)) / 100, rows: dataset.length }),
@@ -60,6 +61,14 @@ export async function runJob(spec: JobSpec, { report, incumbent }: RunJobDeps): 
       comparison,
     },
   };
+}
+
+/** The rows before a time. That the rest was there shows only in the types of columns, and in which texts they hold. */
+function rowsBefore(dataset: Dataset, before: string | undefined): Dataset {
+  if (before === undefined) return dataset;
+  const time = Date.parse(before);
+  const end = dataset.eventTime.findIndex((at) => at >= time);
+  return end < 0 ? dataset : sliceDataset(dataset, { start: 0, end });
 }
 
 async function readDataset(spec: JobSpec, tell: (progress: JobProgress) => void): Promise<Dataset> {
@@ -104,7 +113,7 @@ function buildOptions(request: TrainingRequest, dataset: Dataset): Omit<BuildOpt
     params: seed === undefined || seeded ? params : { ...params, seed },
     ...(seed === undefined ? {} : { seed }),
     ...(features === undefined ? {} : { features: featuresByName(dataset, features) }),
-    ...(test === undefined ? {} : { test: eventTimes(test, "test") }),
+    ...(test === undefined ? {} : test === null ? { testFraction: 0 } : { test: eventTimes(test, "test") }),
   };
 }
 

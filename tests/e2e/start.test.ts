@@ -19,6 +19,8 @@ interface Installation {
   topics: ReturnType<typeof topicsFor>;
   /** Runs the compiled `npm start` to its end. */
   start(...args: string[]): Promise<{ code: number | null; output: string }>;
+  /** Settings of later starts. */
+  settings: Record<string, string>;
   /** Every committed record of a topic, decoded. */
   read<T>(topic: TopicSpec, subject: "transactions" | "predictions" | "labels"): Promise<T[]>;
   /** A query's rows. */
@@ -41,11 +43,12 @@ async function install(): Promise<Installation> {
     ...process.env, DATA_DIR: dataDir, TOPIC_PREFIX: prefix, CLICKHOUSE_DATABASE: database,
     KAFKA_BROKERS: kafkaConfig().brokers.join(","), CLICKHOUSE_URL: clickhouseConfig(database).url,
   };
+  const settings: Record<string, string> = {};
   return {
-    dataDir, topics,
+    dataDir, topics, settings,
     start: (...args) =>
       new Promise((resolve, reject) => {
-        const child = spawn(process.execPath, [compiledModule("pipelines/start/main"), ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
+        const child = spawn(process.execPath, [compiledModule("pipelines/start/main"), ...args], { env: { ...env, ...settings }, stdio: ["ignore", "pipe", "pipe"] });
         let output = "";
         for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (output += chunk.toString()));
         child.once("error", reject);
@@ -99,6 +102,11 @@ describe("npm start", () => {
       }
       expect(await place.query("SELECT count() AS n FROM dead_letters")).toEqual([{ n: 0 }]);
     }
+    // The training was a job like any other: asked for, and its model enabled, by a user of the API.
+    const events = await place.query("SELECT kind, match(who, '^[0-9a-f-]{36}$') AS user FROM control_events FINAL ORDER BY offset");
+    expect(events).toEqual([{ kind: "JobRequested", user: 1 }, { kind: "JobClaimed", user: 0 }, { kind: "JobFinished", user: 0 }, { kind: "ModelRegistered", user: 0 }, { kind: "Deployed", user: 1 }]);
+    const routes = await place.query("SELECT DISTINCT method, route, status FROM responses FINAL WHERE method != 'GET' ORDER BY method");
+    expect(routes).toEqual([{ method: "POST", route: "/api/v1/training-jobs", status: 202 }, { method: "PUT", route: "/api/v1/models/:id/enabled", status: 200 }]);
     const [{ auc }] = await place.query("SELECT arrayROCAUC(groupArray(score), groupArray(is_fraud)) AS auc FROM predictions FINAL INNER JOIN (SELECT card_id, transaction_id, is_fraud FROM labels FINAL) AS l USING (card_id, transaction_id)");
     expect(auc).toBeGreaterThan(0.8);
     expect(auc).toBeLessThan(0.99);
@@ -106,8 +114,9 @@ describe("npm start", () => {
     expect(addresses).toMatchObject({ kafka: kafkaConfig().brokers.join(","), clickhouse: clickhouseConfig("x").url });
   });
 
-  it("replays the last 30% of a file under its own ids, and refuses the same file again", { timeout: 180_000 }, async () => {
+  it("replays the last 30% of a file under its own ids, and refuses the same file again; where nobody can sign in, too", { timeout: 180_000 }, async () => {
     const place = await install();
+    Object.assign(place.settings, { JWKS_URL: "http://127.0.0.1:1/keys", ADMIN_USERNAME: "ops" });
     const file = join(place.dataDir, "payments.csv");
     const lines = ["transaction_id,event_time,card_id,merchant_id,amount,currency,is_fraud"];
     for (const day of simulate({ seed: 9, customers: 200, terminals: 40, from: Date.UTC(2025, 0, 1), to: Date.UTC(2025, 0, 31) })) {
@@ -117,9 +126,16 @@ describe("npm start", () => {
     }
     await writeFile(file, lines.join("\n"));
     const rows = lines.length - 1;
+    const cut = lines[1 + Math.round(rows * 0.7)].split(",")[1];
     const { code, output } = await place.start("--once", "--dataset", file);
     expect(code, output).toBe(0);
+    expect(output).toContain("users come from JWKS_URL");
     expect(output).toContain("model payments@1 is deployed");
+    const [{ payload }] = await place.query("SELECT payload FROM control_events FINAL WHERE kind = 'JobRequested' AND who = 'system:start'");
+    expect(JSON.parse((JSON.parse(String(payload)) as { request: string }).request)).toMatchObject({ name: "payments", before: cut, test: null });
+    const manifest = JSON.parse(await readFile(join(place.dataDir, "artifacts", "payments@1", "manifest.json"), "utf8")) as { training: { seen_until: number }; test: unknown };
+    expect(manifest.training.seen_until).toBe(Date.parse(lines[Math.round(rows * 0.7)].split(",")[1]));
+    expect(manifest.test).toBeNull();
     const expected = lines.slice(1 + Math.round(rows * 0.7)).map((line) => line.split(",")[0]).sort();
     expect(sortedIds(await place.read<Prediction>(place.topics.predictions, "predictions"))).toEqual(expected);
     expect((await place.query("SELECT transaction_id FROM predictions FINAL ORDER BY transaction_id")).map((row) => row.transaction_id)).toEqual(expected);

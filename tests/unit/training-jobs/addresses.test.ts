@@ -11,27 +11,34 @@ const SPECIAL = [
 ];
 
 test.each(SPECIAL)("%s is refused", (address) => {
-  expect(addressPolicy(false)(address)).toBe(false);
+  expect(addressPolicy(false)(address, 443)).toBe(false);
 });
 
 test.each(["8.8.8.8", "93.184.216.34", "172.32.0.1", "100.128.0.1", "2606:4700:4700::1111", "2a00:1450:4001::1"])("%s is public", (address) => {
-  expect(addressPolicy(false)(address)).toBe(true);
+  expect(addressPolicy(false)(address, 443)).toBe(true);
 });
 
 test.each(["", "localhost", "999.1.1.1", "127.0.0.1:80", "1.2.3.4/8"])("%j is no address, so it is refused", (text) => {
-  expect(addressPolicy(false)(text)).toBe(false);
-  expect(addressPolicy(["0.0.0.0/0", "::/0"])(text)).toBe(false);
+  expect(addressPolicy(false)(text, 443)).toBe(false);
+  expect(addressPolicy(["0.0.0.0/0", "::/0"])(text, 443)).toBe(false);
 });
 
 test("networks that a setting allows, and nothing beside them", () => {
   const policy = addressPolicy(["10.1.0.0/16", "fd00::/8"]);
   expect(["10.1.2.3", "fd12::1", "8.8.8.8"].map(policy)).toEqual([true, true, true]);
   expect(["10.2.0.1", "127.0.0.1", "169.254.169.254", "fc00::1", "::ffff:10.1.2.3"].map(policy)).toEqual([false, false, false, false, false]);
-  expect(addressPolicy(true)("169.254.169.254")).toBe(true);
+  expect(addressPolicy(true)("169.254.169.254", 80)).toBe(true);
 });
 
-test("DATASETS_ALLOW_PRIVATE is true, false or a list of networks", () => {
+test("an address with a port allows that port of that address alone", () => {
+  const policy = addressPolicy(["127.0.0.1:8080", "[::1]:9090"]);
+  expect([policy("127.0.0.1", 8080), policy("::1", 9090), policy("0:0:0:0:0:0:0:1", 9090)]).toEqual([true, true, true]);
+  expect([policy("127.0.0.1", 80), policy("127.0.0.2", 8080), policy("::ffff:127.0.0.1", 8080), policy("::1", 8080), policy("10.0.0.1", 8080)]).toEqual([false, false, false, false, false]);
+});
+
+test("DATASETS_ALLOW_PRIVATE is true, false or a list of networks and addresses with ports", () => {
   const allowed = (value: string): unknown => readConfig({ DATASETS_ALLOW_PRIVATE: value }).training.allowPrivate;
   expect([allowed(""), allowed("false"), allowed("true"), allowed("127.0.0.1/32, fd00::/8")]).toEqual([false, false, true, ["127.0.0.1/32", "fd00::/8"]]);
-  for (const wrong of ["yes", "10.0.0.1", "10.0.0.0/33", "10.0.0.0/8,"]) expect(() => allowed(wrong)).toThrow(UsageError);
+  expect(allowed("10.0.0.0/8,127.0.0.1:8080,[::1]:80")).toEqual(["10.0.0.0/8", "127.0.0.1:8080", "[::1]:80"]);
+  for (const wrong of ["yes", "10.0.0.1", "10.0.0.0/33", "10.0.0.0/8,", "localhost:80", "127.1:80", "127.0.0.1:0", "127.0.0.1:65536", "::1:80", "[127.0.0.1]:80"]) expect(() => allowed(wrong)).toThrow(UsageError);
 });

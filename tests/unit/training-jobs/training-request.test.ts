@@ -21,6 +21,7 @@ describe("a training request", () => {
       ...link, columns: { label: "Class", merchant_id: null }, params: { n_estimators: 50, learning_rate: 0.2, grow_policy: "lossguide" }, features: ["amount", "V1"],
       test: { from: "2018-08-08T00:00:00Z", to: "2018-08-15T00:00:00+02:00" }, seed: 7, name: "card", enable: "if_better", metric: "f1",
     }],
+    ["all rows before a time, and no test", { ...link, before: "2018-08-08T00:00:00.123Z", test: null }],
     ["stored transactions", { dataset: { from: "2026-01-01T00:00:00Z", to: "2026-02-01T00:00:00.000Z" }, algorithm: "logistic-regression" }],
   ])("%s", (_name, request) => {
     expect(problem(request)).toBeNull();
@@ -40,6 +41,8 @@ describe("a training request", () => {
     ["an empty range", { ...link, dataset: { from: "2026-02-01T00:00:00Z", to: "2026-02-01T00:00:00Z" } }],
     ["a range without a zone", { ...link, dataset: { from: "2026-01-01T00:00:00", to: "2026-02-01T00:00:00" } }],
     ["a day that isn't one", { ...link, test: { from: "2026-13-41T00:00:00Z", to: "2026-02-01T00:00:00Z" } }],
+    ["a time before which there is none", { ...link, before: "2018-13-08T00:00:00Z" }],
+    ["a comparison without a test part", { ...link, test: null, enable: "if_better" }],
     ["no features", { ...link, features: [] }],
     ["a feature twice", { ...link, features: ["amount", "amount"] }],
     ["a name that leads elsewhere", { ...link, name: "../x" }],

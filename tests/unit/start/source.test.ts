@@ -1,0 +1,43 @@
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { readCsv } from "../../../models/datasets/read-csv.js";
+import { simulate, simulateDataset } from "../../../models/simulator/simulate.js";
+import type { StartOptions } from "../../../pipelines/start/options.js";
+import { prepareSource } from "../../../pipelines/start/source.js";
+import { writeCsv } from "../../../pipelines/start/write-csv.js";
+import { fileWith, temporaryFolder } from "../datasets/csv-files.js";
+
+const never = new AbortController().signal;
+const options: StartOptions = { dataset: null, columns: {}, rate: null, forMs: null, once: true, seed: null, customers: null };
+
+/** A file with ten transactions at these hours, prepared: what it is trained before, and which rows are streamed. */
+async function cutOf(hours: readonly number[]): Promise<{ before: string | undefined; streamed: string[] }> {
+  const rows = hours.map((hour, i) => `t${i},2025-01-01T${String(hour).padStart(2, "0")}:00:00Z,${i},${i % 2}`);
+  const dataset = fileWith(["transaction_id,event_time,amount,is_fraud", ...rows].join("\n"));
+  const source = await prepareSource({ ...options, dataset }, temporaryFolder(), () => {}, never);
+  const streamed: string[] = [];
+  for await (const { dataset: data, start, end } of source.rows(never)) streamed.push(...data.transactionId.slice(start, end));
+  return { before: (await source.trainingFile()).request.before, streamed };
+}
+
+test("what is trained on is earlier than all that is streamed, also where times repeat at the cut", async () => {
+  expect(await cutOf([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])).toEqual({ before: "2025-01-01T07:00:00.000Z", streamed: ["t7", "t8", "t9"] });
+  expect(await cutOf([0, 1, 2, 3, 4, 5, 6, 6, 6, 9])).toEqual({ before: "2025-01-01T09:00:00.000Z", streamed: ["t9"] });
+  expect(await cutOf([0, 1, 2, 3, 4, 5, 6, 6, 6, 6])).toEqual({ before: "2025-01-01T06:00:00.000Z", streamed: ["t6", "t7", "t8", "t9"] });
+  await expect(cutOf([3, 3, 3, 3, 3, 3, 3, 3, 3, 3])).rejects.toMatchObject({ code: "dataset_one_moment" });
+});
+
+test("the simulator's file holds what the simulator made, every value of it", async () => {
+  const range = { seed: 3, customers: 120, terminals: 24, from: Date.UTC(2025, 0, 1), to: Date.UTC(2025, 0, 15) };
+  const file = join(temporaryFolder(), "a", "simulated.csv");
+  await writeCsv(file, simulate(range));
+  const [read, made] = [await readCsv(file), simulateDataset(range)];
+  expect(made.length).toBeGreaterThan(1_000);
+  for (const column of ["length", "transactionId", "eventTime", "cardId", "merchantId", "amount", "currency", "label"] as const) expect(read[column]).toEqual(made[column]);
+  expect([...read.attributes.keys()]).toEqual([...made.attributes.keys()]);
+  for (const [name, column] of made.attributes) {
+    const other = read.attributes.get(name);
+    if (column.type !== "text" || other?.type !== "text") expect(other).toEqual(column);
+    else expect(Array.from(other.codes, (code) => other.categories[code])).toEqual(Array.from(column.codes, (code) => column.categories[code]));
+  }
+});
