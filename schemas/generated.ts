@@ -72,6 +72,22 @@ export interface Label {
   label_time: number;
 }
 
+export type BucketEntity = "merchant" | "card" | "watermark";
+
+/** What one source partition saw of a merchant (or of a card with frauds) in one sealed hour; or how far it is sealed. */
+export interface MerchantBucket {
+  entity: BucketEntity;
+  /** merchant_id or card_id; empty for a watermark. */
+  id: string;
+  /** When the hour begins. A watermark: every bucket of this source partition that begins before has been published. */
+  bucket: number;
+  /** Of the transactions; also the partition that this stands in. */
+  source_partition: number;
+  /** Transactions; of a card its frauds only. */
+  count: number;
+  frauds: number;
+}
+
 export type Decision = "approve" | "review" | "decline";
 
 export interface Reason {
@@ -399,6 +415,55 @@ export const labelSchema = {
         "logicalType": "timestamp-millis"
       },
       "doc": "When it became known."
+    }
+  ]
+} as const;
+
+/** schemas/avro/merchant-bucket.avsc */
+export const merchantBucketSchema = {
+  "type": "record",
+  "name": "MerchantBucket",
+  "namespace": "fraudstream",
+  "doc": "What one source partition saw of a merchant (or of a card with frauds) in one sealed hour; or how far it is sealed.",
+  "fields": [
+    {
+      "name": "entity",
+      "type": {
+        "type": "enum",
+        "name": "BucketEntity",
+        "symbols": [
+          "merchant",
+          "card",
+          "watermark"
+        ]
+      }
+    },
+    {
+      "name": "id",
+      "type": "string",
+      "doc": "merchant_id or card_id; empty for a watermark."
+    },
+    {
+      "name": "bucket",
+      "type": {
+        "type": "long",
+        "logicalType": "timestamp-millis"
+      },
+      "doc": "When the hour begins. A watermark: every bucket of this source partition that begins before has been published."
+    },
+    {
+      "name": "source_partition",
+      "type": "int",
+      "doc": "Of the transactions; also the partition that this stands in."
+    },
+    {
+      "name": "count",
+      "type": "int",
+      "doc": "Transactions; of a card its frauds only."
+    },
+    {
+      "name": "frauds",
+      "type": "int"
     }
   ]
 } as const;

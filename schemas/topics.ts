@@ -27,6 +27,16 @@ export const MAX_TRANSACTION_BYTES = 4 * 1024 * 1024;
 export const MAX_DEAD_LETTER_BYTES = MAX_TRANSACTION_BYTES + 64 * 1024;
 
 const DAY_MS = 24 * 60 * 60 * 1000;
+/**
+ * The merchants role folds the unsealed week, and a day more for repeats, from these topics when it has no snapshot; the
+ * rest is for the time in which it doesn't run. Card histories are longer: they have snapshots, and ClickHouse beyond.
+ */
+const REREAD_MS = 14 * DAY_MS;
+/**
+ * A worker that starts reads 30 days of buckets, each published a week after its hour; two weeks more for a worker that
+ * lies behind. Compaction alone would keep every hour of every merchant for ever: no key comes twice.
+ */
+const BUCKETS_MS = 45 * DAY_MS;
 
 /**
  * @param prefix put before every name, `fraud.` by default
@@ -35,14 +45,16 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 export function topicsFor(prefix: string, partitions: number): Topics {
   const keep = { "cleanup.policy": "delete" };
   const compact = { "cleanup.policy": "compact" };
+  const reread = { ...keep, "retention.ms": String(REREAD_MS), "retention.bytes": "-1" };
+  const buckets = { "cleanup.policy": "compact,delete", "retention.ms": String(BUCKETS_MS), "retention.bytes": "-1" };
   const forever = { "cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1" };
   return {
-    transactions: { name: `${prefix}transactions`, partitions, settings: { ...keep, "max.message.bytes": String(MAX_TRANSACTION_BYTES + 1024) } },
+    transactions: { name: `${prefix}transactions`, partitions, settings: { ...reread, "max.message.bytes": String(MAX_TRANSACTION_BYTES + 1024) } },
     predictions: { name: `${prefix}predictions`, partitions, settings: keep },
     shadowPredictions: { name: `${prefix}shadow-predictions`, partitions, settings: keep },
-    labels: { name: `${prefix}labels`, partitions, settings: keep },
+    labels: { name: `${prefix}labels`, partitions, settings: reread },
     deadLetters: { name: `${prefix}dead-letters`, partitions, settings: { ...keep, "max.message.bytes": String(MAX_DEAD_LETTER_BYTES + 1024) } },
-    merchantBuckets: { name: `${prefix}merchant-buckets`, partitions, settings: compact },
+    merchantBuckets: { name: `${prefix}merchant-buckets`, partitions, settings: buckets },
     control: { name: `${prefix}control`, partitions: 1, settings: forever },
     users: { name: `${prefix}users`, partitions: 1, settings: compact },
     workers: { name: `${prefix}workers`, partitions: 1, settings: { ...keep, "retention.ms": String(DAY_MS) } },
@@ -51,8 +63,11 @@ export function topicsFor(prefix: string, partitions: number): Topics {
 
 /** The topic whose values have each of our schemas (shadow predictions share the predictions' one). */
 export function subjectTopics(topics: Topics): Record<SubjectName, string> {
-  const { transactions, predictions, labels, control, workers, users } = topics;
-  return { transactions: transactions.name, predictions: predictions.name, labels: labels.name, control: control.name, workers: workers.name, users: users.name };
+  const { transactions, predictions, labels, control, workers, users, merchantBuckets } = topics;
+  return {
+    transactions: transactions.name, predictions: predictions.name, labels: labels.name, control: control.name, workers: workers.name, users: users.name,
+    merchantBuckets: merchantBuckets.name,
+  };
 }
 
 /** Every topic of the system. */

@@ -1,6 +1,6 @@
 import type { AvroSchema } from "./avro-cursor.js";
 import {
-  controlEventSchema, labelSchema, predictionSchema, transactionSchema, userSchema, workerHeartbeatSchema,
+  controlEventSchema, labelSchema, merchantBucketSchema, predictionSchema, transactionSchema, userSchema, workerHeartbeatSchema,
 } from "./generated.js";
 
 /**
@@ -14,6 +14,7 @@ export const FIXED_SCHEMAS: ReadonlyMap<number, { subject: SubjectName; schema: 
   [1_000_004, { subject: "control", schema: schemaOf(controlEventSchema) }],
   [1_000_005, { subject: "workers", schema: schemaOf(workerHeartbeatSchema) }],
   [1_000_006, { subject: "users", schema: schemaOf(userSchema) }],
+  [1_000_007, { subject: "merchantBuckets", schema: schemaOf(merchantBucketSchema) }],
 ]);
 
 /** A schema as the readers take it: what was written as a constant is not changed by them. */
@@ -21,7 +22,7 @@ function schemaOf(constant: object): AvroSchema {
   return constant as AvroSchema;
 }
 
-export type SubjectName = "transactions" | "predictions" | "labels" | "control" | "workers" | "users";
+export type SubjectName = "transactions" | "predictions" | "labels" | "control" | "workers" | "users" | "merchantBuckets";
 
 export const WIRE_HEAD_BYTES = 5;
 const MAGIC = 0;
