@@ -1,6 +1,8 @@
 import { createHash } from "node:crypto";
 import { FraudstreamError } from "../../schemas/errors.js";
 import { Type, type Static } from "@sinclair/typebox";
+import { historyKey, type HistorySlot } from "./history-plan.js";
+import { CardSource, HISTORY_TERMS, MerchantSource, historyTerm } from "./history-terms.js";
 
 /** Where a feature's value comes from. `equals` turns a text attribute into 1 (it has this value) or 0. */
 export const FeatureSource = Type.Union([
@@ -9,6 +11,8 @@ export const FeatureSource = Type.Union([
   Type.Object({ kind: Type.Literal("weekend") }, { additionalProperties: false }),
   Type.Object({ kind: Type.Literal("night") }, { additionalProperties: false }),
   Type.Object({ kind: Type.Literal("attribute"), attribute: Type.String({ minLength: 1 }), equals: Type.Optional(Type.String()) }, { additionalProperties: false }),
+  ...CardSource.anyOf,
+  MerchantSource,
 ]);
 export type FeatureSource = Static<typeof FeatureSource>;
 
@@ -18,7 +22,7 @@ export const FeatureSpec = Type.Object(
     name: Type.String({ minLength: 1 }),
     type: Type.Union([Type.Literal("number"), Type.Literal("boolean")]),
     source: FeatureSource,
-    /** Taken when the attribute is absent; null: missing (NaN), which trees handle. */
+    /** Taken when the attribute is absent, or when history gives no value; null: missing (NaN), which trees handle. */
     default: Type.Union([Type.Number(), Type.Null()]),
   },
   { additionalProperties: false },
@@ -42,15 +46,28 @@ export interface TransactionColumns {
   /** Attribute values, row by row: `slots[row * slotCount + slot]`; NaN where the attribute is absent. */
   readonly slots: Float32Array;
   readonly slotCount: number;
+  /** What history says, row by row, as a HistoryPlan has written it: `history[row * historyCount + slot]`; NaN: nothing. */
+  readonly history: Float64Array;
+  readonly historyCount: number;
 }
 
-/** sha256 over what defines the features; equal hashes mean equal vectors for equal transactions. */
+/**
+ * sha256 over what defines the features; equal hashes mean equal vectors for equal transactions with equal histories.
+ *
+ * @throws FraudstreamError `unknown_feature` for a window, delay or bucket that nobody computes
+ */
 export function featureHash(specs: readonly FeatureSpec[]): string {
   const canonical = specs.map(({ name, type, source, default: missing }) => {
-    const from = source.kind === "attribute" ? [source.kind, source.attribute, source.equals ?? null] : [source.kind];
-    return [name, type, from, missing];
+    return [name, type, definitionOf(source), missing];
   });
   return createHash("sha256").update(JSON.stringify(canonical)).digest("hex");
+}
+
+function definitionOf(source: FeatureSource): (string | number | null)[] {
+  if (source.kind === "attribute") return [source.kind, source.attribute, source.equals ?? null];
+  if (source.kind !== "card" && source.kind !== "merchant") return [source.kind];
+  const { aggregate, windowMs } = historyTerm(source);
+  return [source.kind, aggregate, windowMs, ...HISTORY_TERMS];
 }
 
 /** The attribute slots that a set of models reads, each once, in a stable order. */
@@ -70,7 +87,7 @@ function slotKey(slot: AttributeSlot): string {
   return JSON.stringify([slot.attribute, slot.type, slot.equals ?? null]);
 }
 
-type Column = { from: "amount" | "hour" | "weekend" | "night" } | { from: "slot"; slot: number; missing: number };
+type Column = { from: "amount" | "hour" | "weekend" | "night" } | { from: "slot" | "history"; slot: number; missing: number };
 
 /** Computes one model's feature vectors: the single definition of features, for training and for the stream. */
 export class FeaturePlan {
@@ -81,12 +98,19 @@ export class FeaturePlan {
   /**
    * @param specs the model's features, in its input's order
    * @param slots what the columns' slots hold; must include every attribute of `specs`
+   * @param history what the columns' history holds; must include every card's and merchant's value of `specs`
    * @throws FraudstreamError `unknown_feature`
    */
-  constructor(specs: readonly FeatureSpec[], slots: readonly AttributeSlot[]) {
+  constructor(specs: readonly FeatureSpec[], slots: readonly AttributeSlot[], history: readonly HistorySlot[] = []) {
     const index = new Map(slots.map((slot, i) => [slotKey(slot), i]));
+    const historyIndex = new Map(history.map((slot, i) => [historyKey(slot), i]));
     this.size = specs.length;
     this.#columns = specs.map(({ name, type, source, default: missing }) => {
+      if (source.kind === "card" || source.kind === "merchant") {
+        const slot = historyIndex.get(historyKey(source));
+        if (slot === undefined) throw new FraudstreamError("unknown_feature", `feature ${name} reads the history of the ${source.kind}, which has no slot`);
+        return { from: "history", slot, missing: missing ?? Number.NaN };
+      }
       if (source.kind !== "attribute") return { from: source.kind };
       const slot = index.get(slotKey({ attribute: source.attribute, type, ...(source.equals === undefined ? {} : { equals: source.equals }) }));
       if (slot === undefined) throw new FraudstreamError("unknown_feature", `feature ${name} reads attribute ${source.attribute}, which has no slot`);
@@ -98,17 +122,18 @@ export class FeaturePlan {
    * @param out at least `columns.length * size` floats; filled row by row
    */
   compute(columns: TransactionColumns, out: Float32Array): void {
-    const { length, slots, slotCount } = columns;
+    const { length, slots, slotCount, history, historyCount } = columns;
     const size = this.size;
     for (let feature = 0; feature < size; feature++) {
       const column = this.#columns[feature];
-      if (column.from !== "slot") {
+      if (column.from !== "slot" && column.from !== "history") {
         computeBase(column.from, columns, out, feature, size);
         continue;
       }
+      const [values, stride] = column.from === "slot" ? [slots, slotCount] : [history, historyCount];
       const { slot, missing } = column;
-      for (let row = 0, at = feature, from = slot; row < length; row++, at += size, from += slotCount) {
-        const value = slots[from];
+      for (let row = 0, at = feature, from = slot; row < length; row++, at += size, from += stride) {
+        const value = values[from];
         out[at] = Number.isNaN(value) ? missing : value;
       }
     }

@@ -51,7 +51,7 @@ export function featureMatrix(dataset: Dataset, specs: readonly FeatureSpec[], r
       amount[i] = dataset.amount[block[i]];
     }
     slots.forEach((slot, index) => fillSlot(dataset.attributes.get(slot.attribute), slot, block, values, index, slots.length));
-    const columns = { length: block.length, eventTime, amount, slots: values, slotCount: slots.length };
+    const columns = { length: block.length, eventTime, amount, slots: values, slotCount: slots.length, history: new Float64Array(0), historyCount: 0 };
     plan.compute(columns, matrix.values.subarray(start * plan.size, (start + block.length) * plan.size));
   }
   return matrix;

@@ -17,6 +17,8 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
   eventTime = new Float64Array(0);
   amount = new Float64Array(0);
   slots = new Float32Array(0);
+  history = new Float64Array(0);
+  historyCount = 0;
   /** Index of each row's record in what was fetched. */
   record = new Int32Array(0);
   /** The buffer that a row's texts stand in, and where: transaction id, card id, merchant id; the currency has three bytes. */

@@ -7,7 +7,7 @@ const CALENDAR = [spec("hour", { kind: "hour" }), spec("weekend", { kind: "weeke
 function columns(rows: { eventTime?: number; amount?: number; slots?: number[] }[]): TransactionColumns {
   const slotCount = rows[0]?.slots?.length ?? 0;
   return {
-    length: rows.length, slotCount,
+    length: rows.length, slotCount, history: new Float64Array(0), historyCount: 0,
     eventTime: Float64Array.from(rows, ({ eventTime = 0 }) => eventTime),
     amount: Float64Array.from(rows, ({ amount = 0 }) => amount),
     slots: Float32Array.from(rows.flatMap(({ slots = [] }) => slots)),

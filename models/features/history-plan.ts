@@ -1,0 +1,85 @@
+import { BUCKET_MS, CARD_AGGREGATES, historyTerm, type CardAggregate, type CardSource, type HistoryTerm, type MerchantAggregate, type MerchantSource } from "./history-terms.js";
+import type { FeatureSpec } from "./plan.js";
+
+/** One value that history gives a transaction. */
+export type HistorySlot = CardSource | MerchantSource;
+
+/** Equal for sources that mean the same, however they are written. */
+export function historyKey(slot: HistorySlot): string {
+  const { kind, aggregate, windowMs } = historyTerm(slot);
+  return `${kind} ${aggregate} ${windowMs}`;
+}
+
+/**
+ * The history that a set of models reads, each value once, in a stable order.
+ *
+ * @throws FraudstreamError `unknown_feature` where a model asks for what nobody computes
+ */
+export function historySlotsOf(models: readonly (readonly FeatureSpec[])[]): HistorySlot[] {
+  const slots = new Map<string, HistorySlot>();
+  for (const specs of models) {
+    for (const { source } of specs) {
+      if (source.kind !== "card" && source.kind !== "merchant") continue;
+      const key = historyKey(source);
+      if (!slots.has(key)) slots.set(key, source);
+    }
+  }
+  return [...slots.values()];
+}
+
+/** A card's exact window: what is written when the walk back in time passes its start. */
+export interface CardWindow {
+  windowMs: number;
+  /** Indexes into CARD_AGGREGATES. */
+  aggregates: Uint8Array;
+  /** The slot of each. */
+  slots: Uint16Array;
+}
+
+/** A window of whole buckets: how many, and the slot. */
+export interface BucketWindow<Aggregate> {
+  aggregate: Aggregate;
+  buckets: number;
+  slot: number;
+}
+
+/** What a set of models asks of history, compiled. Slot `i` is written to `out[at + i]`. */
+export class HistoryPlan {
+  readonly slots: readonly HistorySlot[];
+  /** Values a transaction. */
+  readonly size: number;
+  /** Whether any value needs sealed buckets: a merchant's, or a card's fraud share. */
+  readonly needsMerchants: boolean;
+  /** Ascending, each length once. */
+  readonly cardWindows: readonly CardWindow[];
+  /** Of `seconds_since_last`; -1: nobody asks. */
+  readonly lastSlot: number;
+  readonly cardShares: readonly BucketWindow<"fraud_share">[];
+  readonly merchantWindows: readonly BucketWindow<MerchantAggregate>[];
+  /** What the walk has to add up. */
+  readonly needsStd: boolean;
+  readonly needsDistinct: boolean;
+
+  /** @throws FraudstreamError `unknown_feature` */
+  constructor(slots: readonly HistorySlot[]) {
+    this.slots = slots;
+    this.size = slots.length;
+    const terms = slots.map((slot, at) => ({ ...historyTerm(slot), at }));
+    const exact = terms.filter(isExact);
+    this.cardWindows = [...new Set(exact.map(({ windowMs }) => windowMs))].sort((a, b) => a - b).map((windowMs) => {
+      const mine = exact.filter((term) => term.windowMs === windowMs);
+      return { windowMs, aggregates: Uint8Array.from(mine, ({ aggregate }) => CARD_AGGREGATES.indexOf(aggregate)), slots: Uint16Array.from(mine, ({ at }) => at) };
+    });
+    this.lastSlot = terms.findIndex(({ aggregate }) => aggregate === "seconds_since_last");
+    this.cardShares = terms.flatMap(({ kind, aggregate, windowMs, at }) => (kind === "card" && aggregate === "fraud_share" ? [{ aggregate, buckets: windowMs / BUCKET_MS, slot: at }] : []));
+    this.merchantWindows = terms.flatMap(({ kind, aggregate, windowMs, at }) =>
+      kind === "merchant" && (aggregate === "count" || aggregate === "fraud_share") ? [{ aggregate, buckets: windowMs / BUCKET_MS, slot: at }] : []);
+    this.needsMerchants = this.cardShares.length + this.merchantWindows.length > 0;
+    this.needsStd = exact.some(({ aggregate }) => aggregate === "std");
+    this.needsDistinct = exact.some(({ aggregate }) => aggregate === "distinct_merchants");
+  }
+}
+
+function isExact<T extends HistoryTerm>(term: T): term is T & { aggregate: CardAggregate } {
+  return term.kind === "card" && (CARD_AGGREGATES as readonly string[]).includes(term.aggregate);
+}
