@@ -1,25 +1,32 @@
+import type { Kafka } from "kafkajs";
 import { messageOf } from "../schemas/errors.js";
 import type { ApiContext } from "./context.js";
-import { gauge } from "./metrics.js";
+import { gauge, type Sample } from "../infra/metrics/registry.js";
+
+/** What the sink stores. */
+const SINK_TOPICS = ["transactions", "predictions", "shadowPredictions", "labels", "deadLetters", "control"] as const;
 
 /** What /metrics tells of the system around the API: lag, deployment, workers, request log. Read at each scrape. */
 export function systemGauges({ config, log, kafka, topics, control, workers, users, requestLog, metrics: { registry } }: ApiContext): { close: () => Promise<void> } {
   const admin = kafka.admin();
   let connected: Promise<void> | null = null;
-  gauge(registry, {
-    name: "fraudstream_scoring_lag", help: "Transactions that are published and not scored yet, by partition.", labelNames: ["partition"],
-    read: async () => {
-      connected ??= admin.connect();
-      await connected.catch((error: unknown) => {
-        connected = null;
-        throw error;
-      });
-      const topic = topics.transactions.name;
-      const [ends, groups] = await Promise.all([admin.fetchTopicOffsets(topic), admin.fetchOffsets({ groupId: `${config.topicPrefix}scoring`, topics: [topic] })]);
-      const committed = new Map(groups.flatMap(({ partitions }) => partitions).map(({ partition, offset }) => [partition, Number(offset)]));
-      return ends.map(({ partition, low, high }) => ({ labels: { partition: String(partition) }, value: Number(high) - Math.max(Number(low), committed.get(partition) ?? 0) }));
-    },
-  }, (error) => log.warn(`the lag of scoring can't be told: ${messageOf(error)}`));
+  const connect = async (): Promise<void> => {
+    connected ??= admin.connect();
+    await connected.catch((error: unknown) => {
+      connected = null;
+      throw error;
+    });
+  };
+  const lagGauge = (name: string, help: string, group: string, read: readonly string[]): void =>
+    gauge(registry, {
+      name, help, labelNames: ["topic", "partition"],
+      read: async () => {
+        await connect();
+        return lagOf(admin, `${config.topicPrefix}${group}`, read);
+      },
+    }, (error) => log.warn(`the lag of ${group} can't be told: ${messageOf(error)}`));
+  lagGauge("fraudstream_scoring_lag", "Transactions that are published and not scored yet.", "scoring", [topics.transactions.name]);
+  lagGauge("fraudstream_sink_lag", "Records that are published and not stored in ClickHouse yet.", "sink", SINK_TOPICS.map((topic) => topics[topic].name));
   gauge(registry, { name: "fraudstream_deployment_epoch", help: "Epoch of the newest deployment; -1: none.", read: () => [{ value: control.state.deployment?.epoch ?? -1 }] });
   gauge(registry, {
     name: "fraudstream_partition_epoch", help: "The deployment epoch in use, by partition of the transactions, as the workers say.", labelNames: ["partition"],
@@ -29,8 +36,25 @@ export function systemGauges({ config, log, kafka, topics, control, workers, use
     name: "fraudstream_workers", help: "Processes of a role that have said lately that they are alive.", labelNames: ["role"],
     read: () => ["scoring", "sink", "merchants", "training"].map((role) => ({ labels: { role }, value: workers.alive(role).length })),
   });
+  gauge(registry, {
+    name: "fraudstream_training_jobs", help: "Training jobs by status.", labelNames: ["status"],
+    read: () => {
+      const counts = { pending: 0, processing: 0, processed: 0, error: 0, cancelled: 0 };
+      for (const { status } of control.state.jobs.values()) counts[status]++;
+      return Object.entries(counts).map(([status, value]) => ({ labels: { status }, value }));
+    },
+  });
   gauge(registry, { name: "fraudstream_users", help: "Users, enabled or not.", read: () => [{ value: users.all().length }] });
   gauge(registry, { name: "fraudstream_request_log_waiting", help: "Requests that wait to be written to ClickHouse.", read: () => [{ value: requestLog.waiting }] });
   gauge(registry, { name: "fraudstream_request_log_dropped_total", help: "Requests that were not written to ClickHouse.", read: () => [{ value: requestLog.dropped }] });
   return { close: () => admin.disconnect() };
+}
+
+/** How far a group's committed offsets are behind the ends of its topics. */
+async function lagOf(admin: ReturnType<Kafka["admin"]>, groupId: string, topics: readonly string[]): Promise<Sample[]> {
+  const [ends, groups] = await Promise.all([Promise.all(topics.map((topic) => admin.fetchTopicOffsets(topic))), admin.fetchOffsets({ groupId, topics: [...topics] })]);
+  return topics.flatMap((topic, index) => {
+    const committed = new Map(groups.find((group) => group.topic === topic)?.partitions.map(({ partition, offset }) => [partition, Number(offset)]));
+    return ends[index].map(({ partition, low, high }) => ({ labels: { topic, partition: String(partition) }, value: Number(high) - Math.max(Number(low), committed.get(partition) ?? 0) }));
+  });
 }

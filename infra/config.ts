@@ -90,6 +90,8 @@ export interface Config {
   topicPartitions: number;
   host: string;
   port: number;
+  /** Where scoring, sink and training serve their metrics and probes; null: nowhere. The API has them beside its routes. */
+  metricsPort: number | null;
   auth: AuthConfig;
   http: HttpConfig;
   training: TrainingConfig;
@@ -122,6 +124,7 @@ export function readConfig(env: Env = process.env): Config {
     topicPartitions: integer(env, "TOPIC_PARTITIONS", 4, 1, 10_000),
     host: text(env, "HOST") ?? "127.0.0.1",
     port: integer(env, "PORT", 3000, 0, 65_535),
+    metricsPort: integer(env, "METRICS_PORT", 0, 0, 65_535) || null,
     auth: authConfig(env),
     http: httpConfig(env),
     training: trainingConfig(env),

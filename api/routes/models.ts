@@ -141,11 +141,13 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
     const registered = await views.find(request.params.id);
     const deployment = base === (known?.epoch ?? -1) ? known : control.state.deployment;
     const decision = await choose(deployment, registered);
+    const decidedAt = performance.now();
     const inForce = decision === null ? (deployment?.epoch ?? null) : await context.produce((producer) => deploy(control, { who: request.user.id, producer }, decision, base));
     if (decision !== null) log.info({ epoch: inForce, model: registered.model, who: request.user.id }, "a deployment was decided");
     // Nothing was ever deployed, and nothing is to be: that is in force everywhere.
     if (inForce === null) return { model: registered.model, changed: false, epoch: -1, live: true, missing_partitions: [], problems: [] };
     const liveness = await waitUntilLive(context, inForce, { timeoutMs: request.query.wait_ms ?? LIVE_WITHIN_MS, signal: abortedWith(reply) });
+    if (decision !== null && liveness.live) context.metrics.swapSeconds.observe((performance.now() - decidedAt) / 1_000);
     void reply.code(liveness.live ? 200 : 202).header("etag", `"${inForce}"`);
     if (!liveness.live) void reply.header("location", locationOf(registered.model));
     return { model: registered.model, changed: decision !== null, ...livenessView(inForce, liveness) };

@@ -31,6 +31,7 @@ export class Deployments {
   readonly #log: Logger;
   /** Called when `current` or the problems have changed. */
   readonly #onChange: () => void;
+  readonly #onSwap: (ms: number) => void;
   #current: LoadedDeployment | null = null;
   /** Epoch of `current`, or of the decision to have no champion. */
   #epoch: number | null = null;
@@ -43,10 +44,12 @@ export class Deployments {
   #waiting: (() => void)[] = [];
   readonly #users = new Map<LoadedDeployment, number>();
 
-  constructor(options: { artifactsDir: string; log: Logger; onChange: () => void }) {
+  /** @param options.onSwap is told how long a deployment took to be loaded and put in force */
+  constructor(options: { artifactsDir: string; log: Logger; onChange: () => void; onSwap?: (ms: number) => void }) {
     this.#artifactsDir = options.artifactsDir;
     this.#log = options.log;
     this.#onChange = options.onChange;
+    this.#onSwap = options.onSwap ?? (() => {});
   }
 
   /** What is in force here; null: no deployment has a champion, or none could be loaded. */
@@ -113,6 +116,7 @@ export class Deployments {
       this.#replace(null, newest.epoch, []);
       return;
     }
+    const startedAt = performance.now();
     const problems: string[] = [];
     // At start the newest that can be loaded; later the one that is in force stays when the newest can't be.
     const candidates = this.#current === null ? [...state.deployments].reverse() : [newest];
@@ -123,6 +127,7 @@ export class Deployments {
       if (loaded === null) continue;
       this.#loading = false;
       this.#replace(loaded, loaded.epoch, problems);
+      this.#onSwap(performance.now() - startedAt);
       return;
     }
     this.#loading = false;

@@ -8,6 +8,8 @@ import { Schemas } from "../../infra/kafka/schemas.js";
 import { configOrExit } from "../../infra/lifecycle/config-or-exit.js";
 import { runRole, type Lifecycle } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger, type Logger } from "../../infra/logging.js";
+import { createRegistry, gauge } from "../../infra/metrics/registry.js";
+import { serveProbes } from "../../infra/metrics/serve.js";
 import { ControlLog } from "../../models/registry/control-log.js";
 import { UsageError } from "../../schemas/errors.js";
 import { allTopics, subjectTopics, topicsFor } from "../../schemas/topics.js";
@@ -35,10 +37,16 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
 
   const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });
   lifecycle.add("control", () => control.close());
-  const deployments = new Deployments({ artifactsDir: config.artifacts, log, onChange: () => heartbeat.beat() });
+  const registry = createRegistry();
+  const meter = new ScoringMeter(registry);
+  const deployments = new Deployments({ artifactsDir: config.artifacts, log, onChange: () => heartbeat.beat(), onSwap: (ms) => meter.swapped(ms) });
   lifecycle.add("deployments", () => deployments.close());
 
   const tenures = new Map<number, ScoringTenure>();
+  gauge(registry, { name: "fraudstream_scoring_epoch", help: "Epoch of the deployment in force here; -1: none could be loaded yet.", read: () => [{ value: deployments.epoch ?? -1 }] });
+  gauge(registry, { name: "fraudstream_scoring_partitions", help: "Partitions that this worker has.", read: () => [{ value: tenures.size }] });
+  gauge(registry, { name: "fraudstream_scoring_problems", help: "Models that could not be loaded, and shadows that were dropped.", read: () => [{ value: deployments.problems.length }] });
+  await serveProbes(lifecycle, { config, registry, log, ready: () => deployments.current !== null });
   const heartbeat = new Heartbeat({
     openProducer: () => BatchProducer.open(cluster),
     topic: topics.workers.name, schemas, log, worker, role: "scoring",
@@ -55,7 +63,6 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   control.follow((state) => void deployments.settle(state), (error) => lifecycle.fail(error));
   if (deployments.current === null) log.warn("no model is deployed: nothing is consumed until one is");
 
-  const meter = new ScoringMeter();
   const deps = { cluster, topics, group, schemas, control, deployments, meter };
   const consumer = new PartitionConsumer({
     cluster, kafka, log, group,

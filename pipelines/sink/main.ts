@@ -5,6 +5,8 @@ import { Schemas } from "../../infra/kafka/schemas.js";
 import { configOrExit } from "../../infra/lifecycle/config-or-exit.js";
 import { runRole } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger } from "../../infra/logging.js";
+import { createRegistry } from "../../infra/metrics/registry.js";
+import { serveProbes } from "../../infra/metrics/serve.js";
 import { UsageError } from "../../schemas/errors.js";
 import { allTopics, subjectTopics, topicsFor } from "../../schemas/topics.js";
 import { startPlacingLabels } from "./place-labels.js";
@@ -18,6 +20,10 @@ await runRole(log, async (lifecycle) => {
   if (config.clickhouse === null) throw new UsageError("bad_setting", "CLICKHOUSE_URL is not set: the sink needs a ClickHouse server");
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
 
+  const registry = createRegistry();
+  let storing = false;
+  await serveProbes(lifecycle, { config, registry, log, ready: () => storing });
+
   const clickhouse = createClickHouse(config.clickhouse);
   lifecycle.add("clickhouse", () => clickhouse.close());
   await prepareClickHouse(config.clickhouse, clickhouse, { retention: config.retention, log, signal: lifecycle.signal });
@@ -30,9 +36,10 @@ await runRole(log, async (lifecycle) => {
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));
 
-  await startSink(lifecycle, { kafka, cluster, clickhouse, schemas, topics, group: `${config.topicPrefix}sink`, log });
+  await startSink(lifecycle, { kafka, cluster, clickhouse, schemas, topics, group: `${config.topicPrefix}sink`, log, registry });
   const patient = createClickHouse(config.clickhouse, { requestTimeoutMs: 600_000 });
   lifecycle.add("clickhouse of label placement", () => patient.close());
   startPlacingLabels(lifecycle, { clickhouse: patient, log, keepDays: config.retention.labels });
+  storing = true;
   log.info("storing in ClickHouse");
 });

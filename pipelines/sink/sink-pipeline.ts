@@ -42,10 +42,14 @@ export interface SinkDeps {
   log: Logger;
   /** Told when the sink can't go on; `process` throws the same error. */
   fail: (error: unknown) => void;
+  /** Told of every block that ClickHouse has taken. */
+  onStored?: (table: SinkTable, block: StoredBlock) => void;
   limits?: Partial<BlockLimits>;
   /** Pauses between tries, milliseconds. @default first 200, most 10_000 */
   pauses?: Pick<Backoff, "firstMs" | "mostMs">;
 }
+
+export interface StoredBlock { rows: number; bytes: number; ms: number }
 
 export interface SinkCounts {
   /** By table. */
@@ -158,12 +162,13 @@ export class SinkPipeline {
     progress.closed = true;
   }
 
-  #stored(table: SinkTable, block: { rows: number; bytes: number; ms: number }): void {
+  #stored(table: SinkTable, block: StoredBlock): void {
     const { counts } = this;
     counts.rows[table] = (counts.rows[table] ?? 0) + block.rows;
     counts.blocks += 1;
     counts.bytes += block.bytes;
     this.#deps.log.debug({ table, ...block }, "stored");
+    this.#deps.onStored?.(table, block);
     if (!counts.clickhouseUp) this.#deps.log.info("ClickHouse is back, catching up");
     counts.clickhouseUp = true;
   }

@@ -7,6 +7,7 @@ import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Lifecycle } from "../../infra/lifecycle/lifecycle.js";
 import type { Logger } from "../../infra/logging.js";
+import { Registry } from "../../infra/metrics/registry.js";
 import type { Topics } from "../../schemas/topics.js";
 import type { Kafka } from "kafkajs";
 import { PartitionConsumer } from "../runtime/partition-consumer.js";
@@ -16,6 +17,7 @@ import { labelRows, predictionRows } from "./rows/avro-rows.js";
 import { controlEventRows } from "./rows/control-event-rows.js";
 import { deadLetterRows } from "./rows/dead-letter-rows.js";
 import { transactionRows } from "./rows/transaction-rows.js";
+import { sinkMetrics } from "./meter.js";
 import { SinkPipeline, type SinkRoute } from "./sink-pipeline.js";
 
 export interface SinkOptions {
@@ -27,6 +29,8 @@ export interface SinkOptions {
   /** The consumer group. */
   group: string;
   log: Logger;
+  /** Where it tells what it does. @default nowhere */
+  registry?: Registry;
 }
 
 /** Brings the tables up to date, waiting for ClickHouse as long as it is away. */
@@ -44,7 +48,7 @@ export async function prepareClickHouse(config: ClickHouseConfig, clickhouse: Cl
 
 /** Starts a sink in this process: a member of the group, with the tables and topics there already. Stopped by `lifecycle`. */
 export async function startSink(lifecycle: Lifecycle, options: SinkOptions): Promise<SinkPipeline> {
-  const { kafka, cluster, clickhouse, schemas, topics, group, log } = options;
+  const { kafka, cluster, clickhouse, schemas, topics, group, log, registry = new Registry() } = options;
   const deadLetters = new LabelDeadLetters(cluster, topics.deadLetters.name);
   lifecycle.add("label dead letters", () => deadLetters.close());
 
@@ -59,7 +63,8 @@ export async function startSink(lifecycle: Lifecycle, options: SinkOptions): Pro
     [topics.control.name, { table: "control_events", rows: controlEventRows(deps) }],
   ]);
   const fail = (error: unknown): void => lifecycle.fail(error);
-  const pipeline: SinkPipeline = new SinkPipeline({ clickhouse, routes, commit: (offsets) => consumer.commit(offsets), log, fail });
+  const onStored = sinkMetrics(registry, () => pipeline.counts);
+  const pipeline: SinkPipeline = new SinkPipeline({ clickhouse, routes, commit: (offsets) => consumer.commit(offsets), log, fail, onStored });
   lifecycle.add("sink", () => pipeline.stop());
   const consumer = new PartitionConsumer({ cluster, kafka, log, group, topics: [...routes.keys()], open: (tenure) => pipeline.open(tenure), onFailure: fail });
   // Stopped first: each partition's rows are stored and committed while this process is still a member.

@@ -7,6 +7,7 @@ import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import type { Lifecycle } from "../../infra/lifecycle/lifecycle.js";
+import { freePorts } from "../../infra/local/ports.js";
 import { startLocalStack, writeStackFile, type LocalStack } from "../../infra/local/stack.js";
 import type { Logger } from "../../infra/logging.js";
 import { ControlLog } from "../../models/registry/control-log.js";
@@ -78,13 +79,16 @@ export async function startRoles({ config, lifecycle, log, screen }: Context, { 
   const workers = await WorkerBoard.open({ cluster, topic: topics.workers.name, schemas, log, lookBackMs: 0 });
   lifecycle.add("workers", () => workers.close());
   screen.status("  scoring, sink, training and API are starting");
-  await startRole("scoring", config, stack, lifecycle);
-  await startRole("sink", config, stack, lifecycle);
+  const metricsPort = config.metricsPort === null ? null : await freePorts(config.metricsPort, 3);
+  const metrics = (role: number): Record<string, string> => (metricsPort === null ? {} : { METRICS_PORT: String(metricsPort + role) });
+  await startRole("scoring", config, stack, lifecycle, metrics(0));
+  await startRole("sink", config, stack, lifecycle, metrics(1));
   const { allowPrivate } = config.training;
   const mayFetch = fetchFrom === null || allowPrivate === true ? {} : { DATASETS_ALLOW_PRIVATE: [...(allowPrivate === false ? [] : allowPrivate), fetchFrom].join(",") };
-  await startRole("training", config, stack, lifecycle, mayFetch);
+  await startRole("training", config, stack, lifecycle, { ...metrics(2), ...mayFetch });
   const api = await startApi(config, stack, lifecycle);
   for (const hint of api.hints) screen.line(hint);
+  if (metricsPort !== null) screen.line(`metrics of scoring, sink and training on ports ${metricsPort} to ${metricsPort + 2}`);
   return { api, workers };
 }
 

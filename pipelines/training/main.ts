@@ -10,6 +10,8 @@ import { Schemas } from "../../infra/kafka/schemas.js";
 import { configOrExit } from "../../infra/lifecycle/config-or-exit.js";
 import { runRole, type Lifecycle } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger, type Logger } from "../../infra/logging.js";
+import { createRegistry, gauge } from "../../infra/metrics/registry.js";
+import { serveProbes } from "../../infra/metrics/serve.js";
 import { ControlLog } from "../../models/registry/control-log.js";
 import { UsageError } from "../../schemas/errors.js";
 import { allTopics, subjectTopics, topicsFor } from "../../schemas/topics.js";
@@ -49,6 +51,10 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
     maturityMs: config.labelMaturityDays * DAY_MS,
     onChange: () => heartbeat.beat(),
   });
+  const registry = createRegistry();
+  gauge(registry, { name: "fraudstream_training_busy", help: "1: this trainer has a job.", read: () => [{ value: Number(trainer.progress !== null) }] });
+  gauge(registry, { name: "fraudstream_training_percent", help: "How far the job under way is; absent without one.", read: () => (trainer.progress === null ? [] : [{ value: trainer.progress.percent }]) });
+  await serveProbes(lifecycle, { config, registry, log, ready: () => true });
   const heartbeat = new Heartbeat({
     openProducer: () => BatchProducer.open(cluster),
     topic: topics.workers.name, schemas, log, worker, role: "training",

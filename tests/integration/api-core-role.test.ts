@@ -67,7 +67,7 @@ describe("node dist/api/main.js", () => {
     const metrics = async (): Promise<string> => (await fetch(`${address}/metrics`)).text();
     expect(await metrics()).toContain('fraudstream_http_requests_total{method="GET",route="/api/v1/status",status="200"} 1\n');
     // A cluster that was just made has no group coordinator yet.
-    await eventually("the lag is told", async () => (await metrics()).includes('fraudstream_scoring_lag{partition="1"} 0\n'));
+    await eventually("the lag is told", async () => (await metrics()).includes('transactions",partition="1"} 0\n'));
 
     // The head of a request is in, its body comes after the signal.
     const socket = connect(Number(new URL(address).port), "127.0.0.1");
