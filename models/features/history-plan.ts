@@ -1,4 +1,4 @@
-import { BUCKET_MS, CARD_AGGREGATES, historyTerm, type CardAggregate, type CardSource, type HistoryTerm, type MerchantAggregate, type MerchantSource } from "./history-terms.js";
+import { BUCKET_MS, CARD_AGGREGATES, LABEL_DELAY_MS, REPEAT_HORIZON_MS, historyTerm, type CardAggregate, type CardSource, type HistoryTerm, type MerchantAggregate, type MerchantSource } from "./history-terms.js";
 import type { FeatureSpec } from "./plan.js";
 
 /** One value that history gives a transaction. */
@@ -59,6 +59,8 @@ export class HistoryPlan {
   /** What the walk has to add up. */
   readonly needsStd: boolean;
   readonly needsDistinct: boolean;
+  /** How far back the walk goes at most. */
+  readonly reachMs: number;
 
   /** @throws FraudstreamError `unknown_feature` */
   constructor(slots: readonly HistorySlot[]) {
@@ -75,6 +77,8 @@ export class HistoryPlan {
     this.merchantWindows = terms.flatMap(({ kind, aggregate, windowMs, at }) =>
       kind === "merchant" && (aggregate === "count" || aggregate === "fraud_share") ? [{ aggregate, buckets: windowMs / BUCKET_MS, slot: at }] : []);
     this.needsMerchants = this.cardShares.length + this.merchantWindows.length > 0;
+    const shareReach = this.cardShares.map(({ buckets }) => LABEL_DELAY_MS + (buckets + 2) * BUCKET_MS);
+    this.reachMs = Math.max(REPEAT_HORIZON_MS, ...exact.map(({ windowMs }) => windowMs), ...shareReach);
     this.needsStd = exact.some(({ aggregate }) => aggregate === "std");
     this.needsDistinct = exact.some(({ aggregate }) => aggregate === "distinct_merchants");
   }

@@ -1,0 +1,374 @@
+import { EntityTable, bytesOf, grown, grownCapacity, hashOf, uint32Of, type Section } from "./entity-table.js";
+import { AMOUNT, EventPages, ID_HIGH, ID_LOW, MERCHANT, NONE, NUMBERS, OFFSET, OLDER, PAGE_BITS, PAGE_MASK, TIME, WORDS } from "./event-pages.js";
+import type { HistoryPlan } from "./history-plan.js";
+import { BUCKET_MS, CARD_AGGREGATES, LABEL_DELAY_MS, LATENESS_MS, LONGEST_WINDOW_MS, MAX_CARD_EVENTS, REPEAT_HORIZON_MS, RETENTION_MS } from "./history-terms.js";
+
+/** Transactions, column by column, with their ids as bytes. */
+export interface HistoryRows {
+  readonly eventTime: Float64Array;
+  readonly amount: Float64Array;
+  /** The buffer that a row's ids stand in, and where. */
+  readonly bytes: readonly Buffer[];
+  readonly cardIdAt: Int32Array;
+  readonly cardIdLength: Int32Array;
+  readonly merchantIdAt: Int32Array;
+  readonly merchantIdLength: Int32Array;
+  readonly transactionIdAt: Int32Array;
+  readonly transactionIdLength: Int32Array;
+}
+
+/** What cards' fraud shares take their frauds from (MerchantWindows). */
+export interface CardFrauds {
+  /** Frauds of a card in buckets from ≤ b < to. */
+  cardFrauds(bytes: Buffer, at: number, length: number, from: number, to: number): number;
+}
+
+/** What `fold` did with a row. From 0 on: it is a repeat, of the transaction at that offset. */
+export const ACCEPTED = -1;
+export const TOO_LATE = -2;
+
+/** Cards that a commit looks at for having been idle too long, beside one for each event of the batch. */
+const SWEPT_CARDS = 16;
+/** A card's list is trimmed at every fourth of its events: that costs a quarter of a walk each, and keeps no more than three in vain. */
+const TRIM_EVERY = 4;
+
+const [COUNT, SUM, MEAN, MAX, STD, , OVER_MEAN] = CARD_AGGREGATES.map((_, i) => i);
+
+/**
+ * The cards of one partition: a fold of its transactions. Each card's events are a list by (event time, arrival), newest
+ * first, from which every window is computed anew. What `fold` did since the last `commit` can be taken back with `undo`.
+ * Which events count is a matter of event time and rank alone (RETENTION_MS, MAX_CARD_EVENTS): freeing memory changes nothing.
+ */
+export class CardHistory {
+  /** The greatest event time so far, epoch milliseconds; -Infinity at first. */
+  clock = -Infinity;
+  #cards = new EntityTable();
+  #merchants = new EntityTable();
+  #events = new EventPages();
+  /** Of each card: its newest event, and how many it has. */
+  #head = new Int32Array(0);
+  #count = new Int32Array(0);
+  /** Of each merchant: how many events name it, and the walk that last met it. */
+  #uses = new Int32Array(0);
+  #met = new Int32Array(0);
+  #walk = 0;
+  /** What was folded since the last commit, in order: event, its card, the event that is newer in the list. */
+  readonly #journal: number[] = [];
+  #committedClock = -Infinity;
+  /** Cards to trim at the next commit. */
+  readonly #toTrim: number[] = [];
+  /** The card that the sweep looks at next. */
+  #sweepAt = 0;
+  #shareCounts = new Float64Array(0);
+
+  /** Cards that have events. */
+  get cards(): number {
+    return this.#cards.size;
+  }
+
+  get events(): number {
+    return this.#events.live;
+  }
+
+  /** Memory of the columns. */
+  get bytes(): number {
+    return this.#events.bytes + this.#cards.bytes + this.#merchants.bytes + 8 * this.#head.length + 8 * this.#uses.length;
+  }
+
+  /**
+   * Folds one row and writes the row's card slots of `plan` to `out[at…]`; merchants' slots are left alone. A repeat
+   * changes nothing (its slots hold no values); a late one is folded like any other.
+   *
+   * @param offset of the row's record: what a repeat of it is told
+   * @param frauds null: the plan has no card's fraud share, or it is missing (NaN)
+   * @returns ACCEPTED, TOO_LATE, or the offset of the first
+   */
+  fold(rows: HistoryRows, row: number, offset: number, plan: HistoryPlan, frauds: CardFrauds | null, out: Float64Array, at: number): number {
+    const time = rows.eventTime[row];
+    const amount = rows.amount[row];
+    const bytes = rows.bytes[row];
+    const cardAt = rows.cardIdAt[row];
+    const cardLength = rows.cardIdLength[row];
+    const merchantAt = rows.merchantIdAt[row];
+    const merchantLength = rows.merchantIdLength[row];
+    const cardHash = hashOf(bytes, cardAt, cardLength);
+    const card = this.#cards.find(bytes, cardAt, cardLength, cardHash);
+    const idAt = rows.transactionIdAt[row];
+    const idLength = rows.transactionIdLength[row];
+    const idLow = hashOf(bytes, idAt, idLength) | 0;
+    const idHigh = secondHash(bytes, idAt, idLength);
+    const floor = Math.max(this.clock, time) - RETENTION_MS;
+    const { numbers, words } = this.#events;
+
+    // Those that are newer in event time: a late transaction comes between.
+    let event = card < 0 ? NONE : this.#head[card];
+    let newer = NONE;
+    let rank = 0;
+    while (event !== NONE && rank < MAX_CARD_EVENTS) {
+      const number = numbers[event >> PAGE_BITS];
+      const n = (event & PAGE_MASK) * NUMBERS;
+      const ahead = number[n + TIME] - time;
+      if (!(ahead > 0)) break;
+      const word = words[event >> PAGE_BITS];
+      const w = (event & PAGE_MASK) * WORDS;
+      if (ahead <= REPEAT_HORIZON_MS && word[w + ID_LOW] === idLow && word[w + ID_HIGH] === idHigh) return number[n + OFFSET];
+      newer = event;
+      rank += 1;
+      event = word[w + OLDER];
+    }
+    const older = event;
+    const kept = time > floor && rank < MAX_CARD_EVENTS;
+    rank += 1;
+
+    // The transaction itself, then back in time; as the walk passes the start of a window, what was met is its value.
+    const { cardWindows, lastSlot, needsStd, needsDistinct, reachMs } = plan;
+    const shares = plan.cardShares.length > 0 ? this.#startShares(plan) : 0;
+    const lastBucket = Math.floor((time - LABEL_DELAY_MS) / BUCKET_MS) - 1;
+    let window = 0;
+    let windowMs = cardWindows.length > 0 ? cardWindows[0].windowMs : Infinity;
+    let count = 1;
+    let sum = amount;
+    let max = amount;
+    let mean = amount;
+    let squares = 0;
+    let distinct = 1;
+    let walk = 0;
+    if (needsDistinct) {
+      walk = this.#nextWalk();
+      const merchant = this.#merchants.find(bytes, merchantAt, merchantLength);
+      if (merchant >= 0) this.#met[merchant] = walk;
+    }
+    let last = Number.NaN;
+    for (; event !== NONE && rank < MAX_CARD_EVENTS; rank++) {
+      const number = numbers[event >> PAGE_BITS];
+      const n = (event & PAGE_MASK) * NUMBERS;
+      const then = number[n + TIME];
+      if (then <= floor) break;
+      const age = time - then;
+      const word = words[event >> PAGE_BITS];
+      const w = (event & PAGE_MASK) * WORDS;
+      if (age <= REPEAT_HORIZON_MS && word[w + ID_LOW] === idLow && word[w + ID_HIGH] === idHigh) return number[n + OFFSET];
+      if (event === older && age <= LONGEST_WINDOW_MS) last = age / 1000;
+      while (age >= windowMs) {
+        writeWindow(plan, window, amount, count, sum, max, squares, distinct, out, at);
+        window += 1;
+        windowMs = window < cardWindows.length ? cardWindows[window].windowMs : Infinity;
+      }
+      if (age > reachMs) break;
+      const value = number[n + AMOUNT];
+      count += 1;
+      sum += value;
+      if (value > max) max = value;
+      if (needsStd) {
+        // Welford 1962: no difference of large sums.
+        const away = value - mean;
+        mean += away / count;
+        squares += away * (value - mean);
+      }
+      if (needsDistinct) {
+        const merchant = word[w + MERCHANT];
+        if (this.#met[merchant] !== walk) {
+          this.#met[merchant] = walk;
+          distinct += 1;
+        }
+      }
+      if (shares > 0) this.#countForShares(plan, lastBucket, Math.floor(then / BUCKET_MS));
+      event = word[w + OLDER];
+    }
+    for (; window < cardWindows.length; window++) writeWindow(plan, window, amount, count, sum, max, squares, distinct, out, at);
+    if (lastSlot >= 0) out[at + lastSlot] = last;
+    for (let i = 0; i < shares; i++) {
+      const { buckets, slot } = plan.cardShares[i];
+      const own = this.#shareCounts[i];
+      const known = frauds === null ? Number.NaN : frauds.cardFrauds(bytes, cardAt, cardLength, lastBucket - buckets, lastBucket);
+      out[at + slot] = own === 0 && frauds !== null ? 0 : Math.min(1, known / own);
+    }
+
+    const late = time < this.clock - LATENESS_MS;
+    if (time > this.clock) this.clock = time;
+    if (kept) {
+      const index = this.#events.allocate();
+      const number = this.#events.numbers[index >> PAGE_BITS];
+      const n = (index & PAGE_MASK) * NUMBERS;
+      number[n + TIME] = time;
+      number[n + AMOUNT] = amount;
+      number[n + OFFSET] = offset;
+      const word = this.#events.words[index >> PAGE_BITS];
+      const w = (index & PAGE_MASK) * WORDS;
+      word[w + ID_LOW] = idLow;
+      word[w + ID_HIGH] = idHigh;
+      word[w + MERCHANT] = this.#useMerchant(bytes, merchantAt, merchantLength);
+      word[w + OLDER] = older;
+      this.#link(index, card >= 0 ? card : this.#newCard(bytes, cardAt, cardLength, cardHash), newer);
+    }
+    return late ? TOO_LATE : ACCEPTED;
+  }
+
+  /** Keeps what was folded since the last commit, and frees some of what nobody can see any more. */
+  commit(): void {
+    const floor = this.clock - RETENTION_MS;
+    for (const card of this.#toTrim) if (this.#count[card] > 0) this.#trim(card, floor);
+    const { extent } = this.#cards;
+    for (let left = Math.min(extent, SWEPT_CARDS + this.#journal.length / 3); left > 0; left--) {
+      const card = this.#sweepAt < extent ? this.#sweepAt : 0;
+      this.#sweepAt = card + 1;
+      if (this.#count[card] > 0 && this.#events.time(this.#head[card]) <= floor) this.#trim(card, floor);
+    }
+    this.#forgetJournal();
+  }
+
+  /** Takes back what was folded since the last commit. */
+  undo(): void {
+    const journal = this.#journal;
+    for (let i = journal.length - 3; i >= 0; i -= 3) {
+      const [event, card, newer] = [journal[i], journal[i + 1], journal[i + 2]];
+      if (newer === NONE) this.#head[card] = this.#events.older(event);
+      else this.#events.setOlder(newer, this.#events.older(event));
+      this.#free(event);
+      this.#count[card] -= 1;
+      if (this.#count[card] === 0) this.#cards.remove(card);
+    }
+    this.clock = this.#committedClock;
+    this.#forgetJournal();
+  }
+
+  /** Views of the state as of the last commit, after which nothing was folded: to be written, or copied, before the next fold. */
+  sections(): Section[] {
+    if (this.#journal.length > 0) throw new Error("a state in the middle of a batch is nobody's");
+    return [
+      { name: "clock", data: Float64Array.of(this.clock) },
+      { name: "card/head", data: this.#head.subarray(0, this.#cards.extent) },
+      { name: "card/count", data: this.#count.subarray(0, this.#cards.extent) },
+      { name: "merchant/uses", data: this.#uses.subarray(0, this.#merchants.extent) },
+      ...this.#cards.sections("card"),
+      ...this.#merchants.sections("merchant"),
+      ...this.#events.sections(),
+    ];
+  }
+
+  /** @throws FraudstreamError `snapshot_invalid` where a section is missing */
+  static restore(sections: readonly Section[]): CardHistory {
+    const byName = new Map(sections.map(({ name, data }) => [name, data]));
+    const history = new CardHistory();
+    [history.clock] = new Float64Array(bytesOf(byName, "clock").slice().buffer);
+    history.#committedClock = history.clock;
+    history.#cards = EntityTable.restore("card", byName);
+    history.#merchants = EntityTable.restore("merchant", byName);
+    history.#events = EventPages.restore(byName);
+    history.#head = new Int32Array(uint32Of(byName, "card/head").buffer);
+    history.#count = new Int32Array(uint32Of(byName, "card/count").buffer);
+    history.#uses = new Int32Array(uint32Of(byName, "merchant/uses").buffer);
+    history.#met = new Int32Array(history.#uses.length);
+    return history;
+  }
+
+  #newCard(bytes: Buffer, at: number, length: number, hash: number): number {
+    const card = this.#cards.intern(bytes, at, length, hash);
+    if (card >= this.#head.length) {
+      const capacity = grownCapacity(card);
+      this.#head = grown(this.#head, capacity);
+      this.#count = grown(this.#count, capacity);
+    }
+    this.#head[card] = NONE;
+    this.#count[card] = 0;
+    return card;
+  }
+
+  #useMerchant(bytes: Buffer, at: number, length: number): number {
+    const merchant = this.#merchants.intern(bytes, at, length);
+    if (merchant >= this.#uses.length) {
+      const capacity = grownCapacity(merchant);
+      this.#uses = grown(this.#uses, capacity);
+      this.#met = grown(this.#met, capacity);
+    }
+    this.#uses[merchant] += 1;
+    return merchant;
+  }
+
+  /** Puts an event, whose older neighbour is set, into its card's list. */
+  #link(event: number, card: number, newer: number): void {
+    if (newer === NONE) this.#head[card] = event;
+    else this.#events.setOlder(newer, event);
+    this.#count[card] += 1;
+    this.#journal.push(event, card, newer);
+    if (this.#count[card] % TRIM_EVERY === 0) this.#toTrim.push(card);
+  }
+
+  /** Frees the events of a card that are no newer than `floor`, or beyond the cap; the card, where none is left. */
+  #trim(card: number, floor: number): void {
+    let last = NONE;
+    let event = this.#head[card];
+    let rank = 0;
+    while (event !== NONE && rank < MAX_CARD_EVENTS && this.#events.time(event) > floor) {
+      last = event;
+      event = this.#events.older(event);
+      rank += 1;
+    }
+    if (last === NONE) this.#cards.remove(card);
+    else this.#events.setOlder(last, NONE);
+    this.#count[card] = rank;
+    while (event !== NONE) {
+      const older = this.#events.older(event);
+      this.#free(event);
+      event = older;
+    }
+  }
+
+  #free(event: number): void {
+    const merchant = this.#events.merchant(event);
+    this.#uses[merchant] -= 1;
+    if (this.#uses[merchant] === 0) this.#merchants.remove(merchant);
+    this.#events.free(event);
+  }
+
+  #forgetJournal(): void {
+    this.#journal.length = 0;
+    this.#toTrim.length = 0;
+    this.#committedClock = this.clock;
+  }
+
+  #nextWalk(): number {
+    // After two billion walks the marks of the first could be taken for this one's.
+    if (this.#walk === 0x7fffffff) {
+      this.#walk = 0;
+      this.#met.fill(0);
+    }
+    return ++this.#walk;
+  }
+
+  #startShares({ cardShares }: HistoryPlan): number {
+    if (this.#shareCounts.length < cardShares.length) this.#shareCounts = new Float64Array(cardShares.length);
+    this.#shareCounts.fill(0);
+    return cardShares.length;
+  }
+
+  #countForShares({ cardShares }: HistoryPlan, end: number, bucket: number): void {
+    if (bucket >= end) return;
+    for (let i = 0; i < cardShares.length; i++) if (bucket >= end - cardShares[i].buckets) this.#shareCounts[i] += 1;
+  }
+}
+
+/** @param squares sum of squared distances from the mean */
+function writeWindow(plan: HistoryPlan, window: number, amount: number, count: number, sum: number, max: number, squares: number, distinct: number, out: Float64Array, at: number): void {
+  const { aggregates, slots } = plan.cardWindows[window];
+  for (let i = 0; i < aggregates.length; i++) {
+    const aggregate = aggregates[i];
+    let value = distinct;
+    if (aggregate === COUNT) value = count;
+    else if (aggregate === SUM) value = sum;
+    else if (aggregate === MEAN) value = sum / count;
+    else if (aggregate === MAX) value = max;
+    else if (aggregate === STD) value = Math.sqrt(squares / count);
+    else if (aggregate === OVER_MEAN) value = sum > 0 ? amount / (sum / count) : Number.NaN;
+    out[at + slots[i]] = value;
+  }
+}
+
+/** The other 32 bits of a transaction id's hash: another start and another multiplier than `hashOf`'s. */
+function secondHash(bytes: Buffer, at: number, length: number): number {
+  let hash = 0x9747b28c;
+  for (let i = at, end = at + length; i < end; i++) hash = Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64 ^ Math.imul(bytes[i] + 1, 0x5bd1e995);
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+  hash = Math.imul(hash ^ (hash >>> 12), 0x297a2d39);
+  return hash ^ (hash >>> 15);
+}
