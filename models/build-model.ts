@@ -2,6 +2,7 @@ import { FraudstreamError } from "../schemas/errors.js";
 import { sha256 } from "./artifacts.js";
 import type { Dataset } from "./datasets/dataset.js";
 import { splitDataset, type Split, type SplitOptions } from "./datasets/split.js";
+import { driftReference } from "./evaluation/drift-reference.js";
 import { alertMetrics, evaluate, type AlertMetrics } from "./evaluation/metrics.js";
 import { rank } from "./evaluation/ranking.js";
 import { checkThresholdOptions, chooseThresholds, type ThresholdOptions } from "./evaluation/thresholds.js";
@@ -105,6 +106,7 @@ export async function buildModel(dataset: Dataset, options: BuildOptions, { onPr
     },
     validation: evaluate(validation.labels, scores, thresholds.review),
     test: test === null || testScores === null ? null : evaluate(test.labels, testScores, thresholds.review),
+    drift: driftReference(train.matrix, score(trained, train.matrix)),
     created_at: new Date().toISOString(),
   };
   const atDecline = {

@@ -1,4 +1,5 @@
 import { Type, type Static } from "@sinclair/typebox";
+import { DriftReference } from "./evaluation/drift-reference.js";
 import { FeatureSpec } from "./features/plan.js";
 
 const Metric = Type.Union([Type.Number(), Type.Null()]);
@@ -36,7 +37,7 @@ export const Manifest = Type.Object({
     source: Type.String(),
     rows: Type.Integer(),
     frauds: Type.Integer(),
-    /** First and last event time of the training rows, epoch milliseconds. */
+    /** First and last event time of the training rows, epoch milliseconds; 0: whoever uploaded the model didn't say. */
     from: Type.Number(),
     to: Type.Number(),
     /** Last event time of any row that the model was made with, those that chose its thresholds included; `to` where it isn't told. */
@@ -47,6 +48,8 @@ export const Manifest = Type.Object({
   /** On the rows that chose the thresholds and the number of trees, and on the test part. */
   validation: Type.Union([OfflineMetrics, Type.Null()]),
   test: Type.Union([OfflineMetrics, Type.Null()]),
+  /** What the training rows were like, for drift; absent where the model was trained elsewhere, or before there was one. */
+  drift: Type.Optional(DriftReference),
   created_at: Type.String(),
 });
 export type Manifest = Static<typeof Manifest>;
