@@ -5,15 +5,19 @@ import { runCommand } from "../../infra/lifecycle/lifecycle.js";
 import { startLocalStack } from "../../infra/local/stack.js";
 import { createLogger } from "../../infra/logging.js";
 import { UsageError } from "../../schemas/errors.js";
+import { benchHttp } from "./http.js";
 import { benchLatency } from "./latency.js";
 import { benchMemory } from "./memory.js";
 import { benchScoring } from "./scoring.js";
 import type { BenchContext } from "./support/context.js";
 import { script } from "./support/script.js";
+import { benchSwap } from "./swap.js";
 
 const BENCHMARKS: Record<string, (context: BenchContext) => Promise<void>> = {
   scoring: benchScoring,
   latency: benchLatency,
+  http: benchHttp,
+  swap: benchSwap,
   memory: benchMemory,
   sink: script("tests/bench/sink"),
   training: script("tests/bench/training"),

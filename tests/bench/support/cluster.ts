@@ -11,7 +11,7 @@ import { Schemas } from "../../../infra/kafka/schemas.js";
 import type { Logger } from "../../../infra/logging.js";
 import type { Artifact } from "../../../models/artifacts.js";
 import { ControlLog } from "../../../models/registry/control-log.js";
-import { deploy, registerModel } from "../../../models/registry/decisions.js";
+import { deploy, registerModel, type Author } from "../../../models/registry/decisions.js";
 import { topicNames, topicsFor, type Topics } from "../../../schemas/topics.js";
 
 /** What benchmarks do to a Kafka cluster. */
@@ -49,15 +49,25 @@ export class BenchCluster {
   }
 
   /** Registers a model and makes it the champion. @returns the epoch */
-  async deploy(artifact: Artifact, config: Pick<Config, "schemaRegistryUrl" | "schemasDir">): Promise<number> {
+  deploy(artifact: Artifact, config: Pick<Config, "schemaRegistryUrl" | "schemasDir">): Promise<number> {
+    const { model, thresholds } = artifact.manifest;
+    return this.#decide(artifact, config, (control, author) => deploy(control, author, { champion: { model, ...thresholds }, shadows: [] }));
+  }
+
+  /** Registers a model, unless it is. */
+  register(artifact: Artifact, config: Pick<Config, "schemaRegistryUrl" | "schemasDir">): Promise<void> {
+    return this.#decide(artifact, config, () => Promise.resolve());
+  }
+
+  async #decide<T>(artifact: Artifact, config: Pick<Config, "schemaRegistryUrl" | "schemasDir">, decide: (control: ControlLog, author: Author) => Promise<T>): Promise<T> {
     const control = new ControlLog({ cluster: this.cluster, topic: this.topics.control.name, schemas: new Schemas(config), log: this.#log });
     const producer = await BatchProducer.open(this.cluster);
     try {
       await control.readToEnd();
       const author = { who: "system:bench", producer };
-      const { model, thresholds } = artifact.manifest;
+      const { model } = artifact.manifest;
       if (!control.state.models.has(model)) await registerModel(control, author, { model, manifestSha256: artifact.manifestSha256 });
-      return await deploy(control, author, { champion: { model, ...thresholds }, shadows: [] });
+      return await decide(control, author);
     } finally {
       await producer.close();
       await control.close();

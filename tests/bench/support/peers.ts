@@ -55,18 +55,18 @@ export class Peers {
   }
 
   /** Their model as an artifact of ours, stored when it isn't yet. */
-  async artifact(artifactsDir: string): Promise<Artifact> {
-    return loadArtifact(artifactsDir, MODEL).catch(() => this.#saveModel(artifactsDir));
+  async artifact(artifactsDir: string, model = MODEL): Promise<Artifact> {
+    return loadArtifact(artifactsDir, model).catch(() => this.#saveModel(artifactsDir, model));
   }
 
-  async #saveModel(artifactsDir: string): Promise<Artifact> {
+  async #saveModel(artifactsDir: string, model: string): Promise<Artifact> {
     const onnx = await readFile(join(this.folder, "model/model.onnx"));
     const features: FeatureSpec[] = [
       { name: "amount", type: "number", source: { kind: "amount" }, default: null },
       ...Array.from({ length: 28 }, (_, i): FeatureSpec => ({ name: `v${i + 1}`, type: "number", source: { kind: "attribute", attribute: `v${i + 1}` }, default: null })),
     ];
     const manifest: Manifest = {
-      format: 1, model: MODEL, algorithm: "lightgbm", input: "features", output: "probabilities", features, feature_hash: featureHash(features), sha256: sha256(onnx),
+      format: 1, model, algorithm: "lightgbm", input: "features", output: "probabilities", features, feature_hash: featureHash(features), sha256: sha256(onnx),
       thresholds: { review: 0.5, decline: 0.9 },
       training: { source: "../shared/peers/model/train.py", rows: 0, frauds: 0, from: 0, to: 0, params: {}, seconds: 0 },
       validation: null, test: null, created_at: new Date().toISOString(),
