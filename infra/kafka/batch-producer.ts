@@ -1,7 +1,8 @@
-import { initProducerIdV4, murmur2 } from "@platformatic/kafka";
+import { initProducerIdV4 } from "@platformatic/kafka";
 import { call, retrying, type BrokerAddress, type KafkaCluster } from "./cluster.js";
 import { ConnectionsByBroker } from "./connections-by-broker.js";
 import { KafkaError, toKafkaError } from "./errors.js";
+import { partitionOfKey } from "./murmur2.js";
 import { PartitionOutput } from "./partition-output.js";
 import { produce } from "./produce.js";
 
@@ -147,5 +148,5 @@ export class BatchProducer {
 
 /** The partition of a key; records without a key go to the first. */
 export function partitionOf(key: Buffer | null, partitions: number): number {
-  return key === null ? 0 : (murmur2(key) & 0x7fffffff) % partitions;
+  return key === null ? 0 : partitionOfKey(key, 0, key.length, partitions);
 }

@@ -7,7 +7,10 @@ export interface BrokerAddress { host: string; port: number }
 export type CoordinatorOf = "group" | "transaction";
 const COORDINATOR_KEY_TYPE = { group: 0, transaction: 1 } as const;
 
-interface TopicMetadata { leaders: (number | null)[] }
+interface TopicMetadata { leaders: (number | null)[]; identity: TopicIdentity }
+
+/** Which topic of which cluster a name means: one that was deleted and made again is another. */
+export interface TopicIdentity { cluster: string; topicId: string }
 
 /**
  * A Kafka cluster as the hot path sees it: who leads a partition, who coordinates a group or a transactional id, and
@@ -79,6 +82,11 @@ export class KafkaCluster {
     return (await this.#refresh(topic)).leaders.length;
   }
 
+  /** Asks the cluster which topic a name means. */
+  async identityOf(topic: string): Promise<TopicIdentity> {
+    return (await this.#refresh(topic)).identity;
+  }
+
   async coordinatorOf(kind: CoordinatorOf, key: string): Promise<BrokerAddress> {
     const doing = `finding the coordinator of ${kind} ${key}`;
     const response = await this.#ask(findCoordinatorV4.api, [COORDINATOR_KEY_TYPE[kind], [key]], doing);
@@ -102,7 +110,7 @@ export class KafkaCluster {
     if (found === undefined) throw protocolError("UNKNOWN_TOPIC_OR_PARTITION", `reading metadata of ${topic}`);
     const leaders: (number | null)[] = [];
     for (const partition of found.partitions) leaders[partition.partitionIndex] = partition.leaderId < 0 ? null : partition.leaderId;
-    const metadata = { leaders };
+    const metadata = { leaders, identity: { cluster: response.clusterId ?? "", topicId: found.topicId } };
     this.#topics.set(topic, metadata);
     return metadata;
   }
