@@ -19,6 +19,11 @@ import { MULTIPART_LIMITS, receiveUpload } from "../uploads/receive-upload.js";
 
 const tags = ["models"];
 const Params = Type.Object({ id: Type.String({ minLength: 1, maxLength: 200, description: "name@version" }) }, { additionalProperties: false });
+const MOST_LISTED = 1_000;
+const Page = Type.Object(
+  { limit: Type.Optional(Type.Integer({ minimum: 1, maximum: MOST_LISTED, default: MOST_LISTED })), after: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "The id behind which the list goes on." })) },
+  { additionalProperties: false },
+);
 const Role = Type.Union([Type.Literal("champion"), Type.Literal("shadow")]);
 const Wait = Type.Object(
   { wait_ms: Type.Optional(Type.Integer({ minimum: 0, maximum: LIVE_WITHIN_MS, default: LIVE_WITHIN_MS, description: "How long the answer may wait for the deployment to be live." })) },
@@ -65,12 +70,16 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
     done();
   });
 
-  const listAnswer = Type.Object({ epoch: EpochSchema, models: Type.Array(ModelSummary) });
-  api.get("/api/v1/models", { config: { permission: "models:read" }, schema: { tags, summary: "The registered models, newest first", response: { 200: listAnswer } } }, async () => {
+  const listAnswer = Type.Object({ epoch: EpochSchema, models: Type.Array(ModelSummary), next: Type.Union([Type.String(), Type.Null()], { description: "What to give as after for the rest; null: that is all." }) });
+  api.get("/api/v1/models", { config: { permission: "models:read" }, schema: { tags, summary: "The registered models, newest first", querystring: Page, response: { 200: listAnswer } } }, async (request) => {
+    const { limit = MOST_LISTED, after } = request.query;
+    const last = after === undefined ? null : await views.find(after);
     const { models, deployment } = control.state;
+    const rest = [...models.values()].reverse();
+    if (last !== null) rest.splice(0, rest.findIndex(({ model }) => model === last.model) + 1);
     const summaries = [];
-    for (const model of [...models.values()].reverse()) summaries.push(await views.summary(model));
-    return { epoch: deployment?.epoch ?? null, models: summaries };
+    for (const model of rest.slice(0, limit)) summaries.push(await views.summary(model));
+    return { epoch: deployment?.epoch ?? null, models: summaries, next: rest.length > limit ? rest[limit - 1].model : null };
   });
 
   api.get("/api/v1/models/:id", { config: { permission: "models:read" }, schema: { tags, summary: "A model: manifest, offline metrics, state", params: Params, response: { 200: ModelView } } }, async (request, reply) => {

@@ -41,6 +41,8 @@ export async function tokenRoutes(app: FastifyInstance, { tokens, users, passwor
     // One answer for all three, after the same work: it doesn't tell which names there are.
     if (user === undefined || !right || !user.enabled) throw new HttpProblem(401, "wrong_credentials", "the username or the password is wrong, or the user is disabled");
     failures.forget(name);
+    // From here on it is their request, and in the request log.
+    request.signedIn = { user: { id: user.id, username: user.username, role: user.role }, expiresAt: Math.floor(Date.now() / 1_000) + tokens.lifetimeSeconds };
     void reply.header("cache-control", "no-store");
     return tokenFor(tokens, user);
   });

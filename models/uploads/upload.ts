@@ -37,7 +37,7 @@ export const UploadedManifest = Type.Object(
           rows: Type.Optional(Type.Integer({ minimum: 0 })),
           frauds: Type.Optional(Type.Integer({ minimum: 0 })),
           from: Type.Optional(Type.Number({ description: "Event time of the first training row, epoch milliseconds." })),
-          to: Type.Optional(Type.Number({ description: "Event time of the last training row, epoch milliseconds." })),
+          to: Type.Optional(Type.Number({ description: "Event time of the last training row, epoch milliseconds. Without it no job can tell whether its model is better than this one." })),
           params: Type.Optional(Type.Record(Type.String(), Type.Union([Type.Number(), Type.String(), Type.Boolean()]), { maxProperties: 200 })),
           seconds: Type.Optional(Type.Number({ minimum: 0 })),
         },

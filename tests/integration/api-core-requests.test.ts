@@ -36,7 +36,9 @@ test("every authenticated request and its answer is a row of each, masked and cu
   ];
   await api.inject(null, { url: "/api/v1/users" });
   await api.inject(null, { url: "/api/v1/status" });
-  await api.inject(null, { method: "POST", url: "/api/v1/tokens", payload: { username, password: secret } });
+  await api.inject(null, { method: "POST", url: "/api/v1/tokens", payload: { username, password: `${secret}!` } });
+  const signIn = await api.inject(null, { method: "POST", url: "/api/v1/tokens", payload: { username, password: secret } });
+  requests.push(signIn);
   await api.context.requestLog.flush();
 
   const asked = await api.context.clickhouse.query<RequestRow>("SELECT * FROM requests ORDER BY at, request_id");
@@ -56,9 +58,13 @@ test("every authenticated request and its answer is a row of each, masked and cu
   expect(response(3)).toMatchObject({ status: 400, code: "invalid_request" });
   expect(request(3)?.body.length).toBeLessThan(8_000);
   expect(request(4)).toMatchObject({ url: "/api/v1/users/[card number]", route: "/api/v1/users/:id" });
+  // A sign-in that succeeds is that user's request; one that fails is nobody's.
+  expect(request(6)).toMatchObject({ username, role: "analyst", route: "/api/v1/tokens" });
+  expect(JSON.parse(request(6)?.body ?? "")).toEqual({ username, password: "[hidden]" });
+  expect(JSON.parse(response(6)?.body ?? "")).toMatchObject({ access_token: "[hidden]" });
   for (const { ms } of answered) expect(ms).toBeGreaterThan(0);
   const everything = JSON.stringify([asked, answered]);
-  for (const text of [secret, card, "4111-1111", "token=abc", "argon2", (await api.as("admin")).authorization.slice(7)]) expect(everything.includes(text), text.slice(0, 12)).toBe(false);
+  for (const text of [secret, card, "4111-1111", "token=abc", "argon2", (await api.as("admin")).authorization.slice(7), signIn.json<{ access_token: string }>().access_token]) expect(everything.includes(text), text.slice(0, 12)).toBe(false);
 });
 
 describe("without ClickHouse", () => {

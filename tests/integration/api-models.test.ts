@@ -5,7 +5,7 @@ import { logistic, manifestOf, sigmoidOf, writeArtifact } from "../support/model
 import { anotherApi, get, openModelsApi, put } from "../support/models-api.js";
 import { transaction, transactionRecord } from "../support/transactions.js";
 
-interface Listed { epoch: number | null; models: { id: string; state: string; registered_by: string; algorithm: string | null; thresholds: object | null; problem: string | null }[] }
+interface Listed { epoch: number | null; next: string | null; models: { id: string; state: string; registered_by: string; algorithm: string | null; thresholds: object | null; problem: string | null }[] }
 interface Changed { action: string; who: string; role: string | null; epoch: number | null; review: number | null }
 
 let ids = 0;
@@ -50,6 +50,9 @@ describe("enabling", () => {
     expect((await put(api, "/models/second@1/enabled", { enabled: true, role: "shadow" })).status).toBe(200);
     const { body } = await get<Listed>(api, "/models");
     expect(body.models.map(({ id, state, thresholds: inForce }) => [id, state, inForce])).toEqual([["second@1", "shadow", { review: 0.75, decline: 2 }], ["first@1", "champion", { review: 0.5, decline: 0.9 }]]);
+    const pages = await Promise.all(["?limit=1", "?limit=1&after=second@1", "?after=first@1"].map(async (query) => (await get<Listed>(api, `/models${query}`)).body));
+    expect(pages.map(({ models, next }) => [models.map(({ id }) => id), next])).toEqual([[["second@1"], "second@1"], [["first@1"], null], [[], null]]);
+    expect([(await get(api, "/models?after=third@1")).status, (await get(api, "/models?limit=0")).status]).toEqual([404, 400]);
 
     // The same again is no new event.
     const again = await put(api, "/models/first@1/enabled", { enabled: true, role: "champion" });

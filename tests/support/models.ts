@@ -68,7 +68,7 @@ export function manifestOf(id: string, { features, onnx }: TestModel): Manifest 
   return {
     format: 1, model: id, algorithm: "test", input: "features", output: "probability", features,
     feature_hash: featureHash(features), sha256: sha256(onnx), thresholds: { review: 0.5, decline: 0.9 },
-    training: { source: "test", rows: 1, frauds: 0, from: 0, to: 0, params: {}, seconds: 0 },
+    training: { source: "test", rows: 1, frauds: 0, from: 0, to: 1, params: {}, seconds: 0 },
     validation: null, test: null, created_at: "2026-01-01T00:00:00.000Z",
   };
 }

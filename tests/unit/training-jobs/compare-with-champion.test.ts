@@ -85,6 +85,8 @@ describe("a new model beside the champion", () => {
     expect(await compareWithChampion(dataset(), built(byRisk, 9 * HOUR), { artifactsDir, metric, incumbent: late })).toMatchObject({ rows: 0, frauds: 0, candidate_value: null, champion_value: null, better: false });
     const other = await champion(temporaryFolder(), byAmount);
     expect(await compareWithChampion(dataset(), built(byRisk, 9 * HOUR), { artifactsDir: temporaryFolder(), metric, incumbent: other })).toMatchObject({ better: false, reason: "the champion can't be loaded: artifact_missing" });
+    const untold = await champion(artifactsDir, byAmount, { from: 0, to: 0 });
+    expect(await compareWithChampion(dataset(), built(byRisk, 9 * HOUR), { artifactsDir, metric, incumbent: untold })).toMatchObject({ rows: 0, candidate_value: null, better: false, reason: expect.stringContaining("training.to") as string });
     const unknown = await champion(artifactsDir, weighted([amountFeature, numberFeature("velocity")], [1, 1]));
     expect(await compareWithChampion(dataset(), built(byRisk, 9 * HOUR), { artifactsDir, metric, incumbent: unknown })).toMatchObject({ better: false, reason: expect.stringContaining("velocity") as string });
   });
