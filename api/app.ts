@@ -15,6 +15,7 @@ import { loggedRequests } from "./plugins/request-log.js";
 import { onBrokenRequest } from "./plugins/broken-requests.js";
 import { validation } from "./plugins/validation.js";
 import { deadLetterRoutes } from "./routes/dead-letters.js";
+import { driftRoutes } from "./routes/drift.js";
 import { healthRoutes } from "./routes/health.js";
 import { labelRoutes } from "./routes/labels.js";
 import { metricsRoutes } from "./routes/metrics.js";
@@ -30,7 +31,7 @@ import { registrationRoutes, userRoutes } from "./routes/users.js";
 export type Routes = (app: FastifyInstance, context: ApiContext) => Promise<void>;
 
 /** Routes for whoever is signed in and has the permission that each names in its `config`. */
-const SIGNED_IN_ROUTES: readonly Routes[] = [userRoutes, trainingJobRoutes, metricsRoutes, modelRoutes, predictionRoutes, labelRoutes, deadLetterRoutes];
+const SIGNED_IN_ROUTES: readonly Routes[] = [userRoutes, trainingJobRoutes, metricsRoutes, driftRoutes, modelRoutes, predictionRoutes, labelRoutes, deadLetterRoutes];
 
 /** How long a caller may take, milliseconds. */
 export interface Patience {

@@ -7,7 +7,9 @@ export interface TopicWindow {
   ends: number[];
 }
 
-export type PredictionTable = "predictions" | "shadow_predictions";
+/** Champions' and shadows'. A model may have rows in both, never two for one transaction. */
+export const PREDICTION_TABLES = ["predictions", "shadow_predictions"] as const;
+export type PredictionTable = (typeof PREDICTION_TABLES)[number];
 
 /** Which stored predictions are looked at. Every bound is in event time, epoch milliseconds, `to` exclusive. */
 export interface Scope {

@@ -1,0 +1,57 @@
+import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
+import { Type } from "@sinclair/typebox";
+import type { FastifyInstance } from "fastify";
+import { DRIFT_THRESHOLDS } from "../../models/evaluation/drift.js";
+import type { Manifest } from "../../models/manifest.js";
+import type { RegisteredModel } from "../../models/registry/control-state.js";
+import { FraudstreamError } from "../../schemas/errors.js";
+import type { ApiContext } from "../context.js";
+import { ModelViews } from "../deployments/model-views.js";
+import { modelDrift, type WindowDrift } from "../queries/drift.js";
+import { ModelDrift } from "../queries/drift-schema.js";
+import { windowFields, windowOf } from "../queries/window-query.js";
+
+const Params = Type.Object({ id: Type.String({ minLength: 1, maxLength: 200, description: "name@version" }) }, { additionalProperties: false });
+const DriftQuery = Type.Object(
+  { ...windowFields, bins: Type.Optional(Type.Boolean({ default: false, description: "Also the shares of the bins." })) },
+  { additionalProperties: false },
+);
+
+/** GET /api/v1/models/{id}/drift: how far the stream is from what a model was trained on. */
+export async function driftRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
+  const { clickhouse, log } = context;
+  const api = app.withTypeProvider<TypeBoxTypeProvider>();
+  const views = new ModelViews(context);
+  const schema = {
+    tags: ["models"],
+    summary: "Drift of a model's features and score",
+    description: "The population stability index of every feature and of the score: the model's predictions of a window, as champion or shadow, against its training rows, in bins of about a tenth of those each.",
+    params: Params, querystring: DriftQuery, response: { 200: ModelDrift },
+  };
+  api.get("/api/v1/models/:id/drift", { config: { permission: "metrics:read" }, schema }, async ({ params, query }): Promise<ModelDrift> => {
+    const registered = await views.find(params.id);
+    const { window, shown } = await windowOf(clickhouse, query);
+    const head = { model: registered.model, ...shown, thresholds: DRIFT_THRESHOLDS };
+    const manifest = await manifestOrCause(registered);
+    if (typeof manifest === "string") return { ...head, ...without(manifest) };
+    const { drift: reference, features } = manifest;
+    if (reference === undefined) return { ...head, ...without("no_reference") };
+    return { ...head, ...(await modelDrift(clickhouse, { model: registered.model, features: features.map(({ name }) => name), reference, ...window, bins: query.bins ?? false })) };
+  });
+
+  /** The code says why it can't be read. */
+  async function manifestOrCause(registered: RegisteredModel): Promise<Manifest | string> {
+    try {
+      return await views.manifestOf(registered);
+    } catch (error) {
+      if (!(error instanceof FraudstreamError)) throw error;
+      log.warn({ err: error, model: registered.model }, "no drift: the model's manifest can't be read");
+      return error.code;
+    }
+  }
+  return Promise.resolve();
+}
+
+function without(cause: string): WindowDrift {
+  return { rows: null, reference_rows: null, verdict: null, cause, score: null, features: [] };
+}
