@@ -1,5 +1,5 @@
 import { FraudstreamError } from "../../schemas/errors.js";
-import { fieldsOf, type Field } from "./onnx-fields.js";
+import { fieldsOf, type Field } from "../onnx/fields.js";
 
 /** What a message of onnx.proto may hold that has to be looked into, by field number. */
 type Kind = "model" | "graph" | "node" | "attribute" | "tensor" | "sparse" | "function";

@@ -1,7 +1,7 @@
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { FraudstreamError } from "../../schemas/errors.js";
 import { FLOAT, rowsOf } from "../onnx/graph.js";
-import { fieldsOf, type Field } from "./onnx-fields.js";
+import { fieldsOf, type Field } from "../onnx/fields.js";
 
 /** Field numbers of onnx.proto. */
 const MODEL_GRAPH = 7;

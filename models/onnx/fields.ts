@@ -33,10 +33,19 @@ export class Field {
 
   /** The entries of an int64 field: one, or many that are packed. Beyond 2^53 they are rounded. */
   get integers(): number[] {
-    if (this.type !== WireType.Varint && this.type !== WireType.LengthDelimited) return [];
-    const reader = new BinaryReader(this.type === WireType.Varint ? this.message.subarray(this.valueAt, this.end) : this.bytes);
+    return this.#entries(WireType.Varint, (reader) => Number(reader.int64()));
+  }
+
+  /** The entries of a float field: one, or many that are packed. */
+  get floats(): number[] {
+    return this.#entries(WireType.Bit32, (reader) => reader.float());
+  }
+
+  #entries(single: WireType, read: (reader: BinaryReader) => number): number[] {
+    if (this.type !== single && this.type !== WireType.LengthDelimited) return [];
+    const reader = new BinaryReader(this.type === single ? this.message.subarray(this.valueAt, this.end) : this.bytes);
     const values: number[] = [];
-    while (reader.pos < reader.len) values.push(reading(() => Number(reader.int64())));
+    while (reader.pos < reader.len) values.push(reading(() => read(reader)));
     return values;
   }
 }

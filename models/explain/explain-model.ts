@@ -1,0 +1,38 @@
+import { FraudstreamError } from "../../schemas/errors.js";
+import type { ModelIo } from "../onnx/session.js";
+import type { Explainer } from "./explainer.js";
+import { LinearShap } from "./linear-shap.js";
+import { doublesOf, readGraph } from "./read-graph.js";
+import { readTrees } from "./read-trees.js";
+import { TreeShap } from "./tree-shap.js";
+
+/**
+ * Reads out of a model's ONNX file how its scores come about: the trees, or the logistic regression, that
+ * models/onnx/write.ts writes.
+ *
+ * @throws FraudstreamError `not_explainable` with the cause, for people; `onnx_malformed`
+ */
+export function explainModel(onnx: Uint8Array, { input, output, features }: ModelIo): Explainer {
+  const graph = readGraph(onnx);
+  const signatures = graph.nodes.map(({ signature }) => signature);
+  const [first] = graph.nodes;
+  const between = /^TreeEnsembleRegressor\(.*\) > (.*)$/.exec(signatures[0] ?? "")?.[1];
+  if (same(signatures, [`TreeEnsembleRegressor(${input}) > ${between}`, `Sigmoid(${between}) > ${output}`])) return new TreeShap(readTrees(first, features));
+  if (same(signatures, linearSignatures(input, output))) {
+    const linear = { intercept: doublesOf(graph, "intercept")[0], coefficients: doublesOf(graph, "coefficients"), mean: doublesOf(graph, "mean") };
+    if (linear.coefficients.length === features && linear.mean.length === features && Number.isFinite(linear.intercept)) return new LinearShap(linear);
+  }
+  throw new FraudstreamError("not_explainable", "it is neither one tree ensemble with a sigmoid (TreeEnsembleRegressor, Sigmoid), nor a logistic regression that was trained here");
+}
+
+/** The nodes of a logistic regression, as models/onnx/write.ts names them. */
+function linearSignatures(input: string, output: string): string[] {
+  return [
+    `Cast(${input}) > x`, "IsNaN(x) > missing", "Where(missing,mean,x) > filled", "Sub(filled,mean) > centred", "MatMul(centred,coefficients) > weighted",
+    "Add(weighted,intercept) > log_odds", "Sigmoid(log_odds) > probability_float64", `Cast(probability_float64) > ${output}`,
+  ];
+}
+
+function same(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((each, i) => each === b[i]);
+}

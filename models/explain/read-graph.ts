@@ -1,0 +1,90 @@
+import { fieldsOf, type Field } from "../onnx/fields.js";
+
+/** Field numbers of onnx.proto. */
+const MODEL_GRAPH = 7;
+const GRAPH = { node: 1, initializer: 5 } as const;
+const NODE = { input: 1, output: 2, opType: 4, attribute: 5 } as const;
+const ATTRIBUTE = { name: 1, int: 3, text: 4, floats: 7, ints: 8, texts: 9 } as const;
+const TENSOR = { name: 8, raw: 9 } as const;
+
+export interface Graph {
+  /** In the order in which they are computed. */
+  nodes: GraphNode[];
+  /** Tensors by name. */
+  constants: Map<string, Field[]>;
+}
+
+/** A node of an ONNX graph, and how its attributes are asked for: what it doesn't have is empty, null or zero. */
+export class GraphNode {
+  readonly opType: string;
+  /** `Op(inputs) > outputs` */
+  readonly signature: string;
+  readonly #attributes = new Map<string, Field[]>();
+
+  constructor(message: Uint8Array) {
+    const fields = [...fieldsOf(message)];
+    const texts = (no: number): string => fields.filter((field) => field.holds(no)).map(({ text }) => text).join();
+    this.opType = texts(NODE.opType);
+    this.signature = `${this.opType}(${texts(NODE.input)}) > ${texts(NODE.output)}`;
+    for (const field of fields) {
+      if (!field.holds(NODE.attribute)) continue;
+      const attribute = [...fieldsOf(field.bytes)];
+      this.#attributes.set(nameIn(attribute, ATTRIBUTE.name), attribute);
+    }
+  }
+
+  get attributeNames(): string[] {
+    return [...this.#attributes.keys()];
+  }
+
+  int(name: string, missing: number): number {
+    return this.#of(name, ATTRIBUTE.int)[0]?.integers[0] ?? missing;
+  }
+
+  text(name: string, missing: string): string {
+    return this.#of(name, ATTRIBUTE.text)[0]?.text ?? missing;
+  }
+
+  ints(name: string): number[] {
+    return this.#of(name, ATTRIBUTE.ints).flatMap(({ integers }) => integers);
+  }
+
+  floats(name: string): number[] {
+    return this.#of(name, ATTRIBUTE.floats).flatMap(({ floats }) => floats);
+  }
+
+  texts(name: string): string[] {
+    return this.#of(name, ATTRIBUTE.texts).map(({ text }) => text);
+  }
+
+  #of(name: string, no: number): Field[] {
+    return (this.#attributes.get(name) ?? []).filter((field) => field.no === no);
+  }
+}
+
+/** @throws FraudstreamError `onnx_malformed` */
+export function readGraph(onnx: Uint8Array): Graph {
+  const graph: Graph = { nodes: [], constants: new Map() };
+  for (const part of fieldsOf(onnx)) {
+    if (!part.holds(MODEL_GRAPH)) continue;
+    for (const field of fieldsOf(part.bytes)) {
+      if (field.holds(GRAPH.node)) graph.nodes.push(new GraphNode(field.bytes));
+      else if (field.holds(GRAPH.initializer)) {
+        const tensor = [...fieldsOf(field.bytes)];
+        graph.constants.set(nameIn(tensor, TENSOR.name), tensor);
+      }
+    }
+  }
+  return graph;
+}
+
+/** The float64 numbers of a constant that is stored as raw bytes, as models/onnx/graph.ts does; empty if there is none. */
+export function doublesOf({ constants }: Graph, name: string): Float64Array {
+  const raw = constants.get(name)?.find((field) => field.holds(TENSOR.raw))?.bytes ?? new Uint8Array();
+  const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
+  return Float64Array.from({ length: Math.floor(raw.byteLength / 8) }, (_, i) => view.getFloat64(8 * i, true));
+}
+
+function nameIn(fields: readonly Field[], no: number): string {
+  return fields.find((field) => field.holds(no))?.text ?? "";
+}
