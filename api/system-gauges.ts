@@ -34,7 +34,7 @@ export function systemGauges({ config, log, kafka, topics, control, workers, use
   });
   gauge(registry, {
     name: "fraudstream_workers", help: "Processes of a role that have said lately that they are alive.", labelNames: ["role"],
-    read: () => ["scoring", "sink", "merchants", "training"].map((role) => ({ labels: { role }, value: workers.alive(role).length })),
+    read: () => ["scoring", "training"].map((role) => ({ labels: { role }, value: workers.alive(role).length })),
   });
   gauge(registry, {
     name: "fraudstream_training_jobs", help: "Training jobs by status.", labelNames: ["status"],

@@ -19,6 +19,8 @@ export function gauge(registry: Registry, { name, help, labelNames = [], read }:
     name, help, labelNames: [...labelNames], registers: [registry],
     async collect() {
       this.reset();
+      // Without labels, reset would leave a 0.
+      if (labelNames.length === 0) this.remove({});
       // What can't be told now is left out rather than told wrong.
       const samples = await Promise.resolve().then(read).catch((error: unknown) => {
         onFailure(error);
