@@ -1,4 +1,6 @@
 import type { PartitionOutput } from "../../../infra/kafka/partition-output.js";
+import { MOST_REASONS, type AlertReasons } from "../../../models/explain/alert-reasons.js";
+import { writeLong, writeText } from "../../../schemas/avro-writer.js";
 import { WIRE_HEAD_BYTES, writeWireHead } from "../../../schemas/wire-format.js";
 import type { TransactionBatch } from "../transaction-batch.js";
 
@@ -14,6 +16,8 @@ export interface ScoredBatch {
   scores: Float32Array;
   review: number;
   decline: number;
+  /** Gives the reasons of alerts; null: the model's scores can't be explained. */
+  reasons: AlertReasons | null;
   /** Milliseconds from the start of the batch to its scores. */
   scoringMs: number;
   scoredAt: number;
@@ -26,9 +30,13 @@ export function decide(score: number, review: number, decline: number): number {
   return score >= decline ? 2 : score >= review ? 1 : 0;
 }
 
+const APPROVE = DECISIONS.indexOf("approve");
+
 const INITIAL_BYTES = 4096;
 /** Everything but the texts and the features, with each number at its longest. */
 const FIXED_PART_BYTES = 160;
+/** A reason's contribution and the length of its name. */
+const REASON_BYTES = 13;
 
 /**
  * Writes predictions in Avro (schemas/avro/prediction.avsc, field by field) straight into a topic's output: texts and
@@ -57,13 +65,14 @@ export class PredictionEncoder {
     const model = Buffer.from(scored.model);
     const featureBytes = new Uint8Array(scored.features.buffer, scored.features.byteOffset, scored.features.byteLength);
     const vectorBytes = scored.featureCount * Float32Array.BYTES_PER_ELEMENT;
+    const reasonBytes = scored.reasons === null ? 0 : MOST_REASONS * (scored.reasons.longestName + REASON_BYTES);
     for (let row = 0; row < batch.length; row++) {
       const score = scored.scores[row];
       if (Number.isNaN(score)) continue;
       const source = batch.bytes[row];
       const cardAt = batch.cardIdAt[row];
       const cardLength = batch.cardIdLength[row];
-      this.#reserve(FIXED_PART_BYTES + batch.transactionIdLength[row] + cardLength + batch.merchantIdLength[row] + model.length + vectorBytes + this.#sourceTopic.length);
+      this.#reserve(FIXED_PART_BYTES + batch.transactionIdLength[row] + cardLength + batch.merchantIdLength[row] + model.length + vectorBytes + reasonBytes + this.#sourceTopic.length);
       const bytes = this.#bytes;
       let at = writeWireHead(bytes, 0, this.#schemaId);
       at = writeText(bytes, at, source, batch.transactionIdAt[row], batch.transactionIdLength[row]);
@@ -75,7 +84,8 @@ export class PredictionEncoder {
       at = writeLong(bytes, at, scored.scoredAt);
       this.#view.setFloat32(at, scored.scoringMs, true);
       this.#view.setFloat32(at + 4, score, true);
-      at = writeLong(bytes, at + 8, decide(score, scored.review, scored.decline));
+      const decision = decide(score, scored.review, scored.decline);
+      at = writeLong(bytes, at + 8, decision);
       at = writeText(bytes, at, model, 0, model.length);
       at = writeLong(bytes, at, scored.epoch);
       at = writeLong(bytes, at, scored.featureCount);
@@ -83,8 +93,8 @@ export class PredictionEncoder {
       bytes.set(featureBytes.subarray(row * vectorBytes, (row + 1) * vectorBytes), at);
       at += vectorBytes;
       bytes[at++] = 0; // end of the features
-      bytes[at++] = 0; // stale: false
-      bytes[at++] = 0; // reasons: null
+      bytes[at++] = batch.stale[row];
+      at = this.#writeReasons(at, decision === APPROVE ? null : scored.reasons, scored.features, row * scored.featureCount);
       at = writeText(bytes, at, this.#sourceTopic, 0, this.#sourceTopic.length);
       at = writeLong(bytes, at, this.#sourcePartition);
       at = writeLong(bytes, at, offsets[batch.record[row]]);
@@ -92,34 +102,28 @@ export class PredictionEncoder {
     }
   }
 
+  #writeReasons(at: number, reasons: AlertReasons | null, features: Float32Array, row: number): number {
+    const bytes = this.#bytes;
+    const count = reasons === null ? 0 : reasons.find(features, row);
+    if (reasons === null || count === 0) {
+      bytes[at++] = 0; // null
+      return at;
+    }
+    bytes[at++] = 2; // the union's array
+    at = writeLong(bytes, at, count);
+    for (let i = 0; i < count; i++) {
+      const name = reasons.names[reasons.feature[i]];
+      at = writeText(bytes, at, name, 0, name.length);
+      this.#view.setFloat64(at, reasons.contribution[i], true);
+      at += 8;
+    }
+    bytes[at++] = 0; // end of the array
+    return at;
+  }
+
   #reserve(length: number): void {
     if (length + WIRE_HEAD_BYTES <= this.#bytes.length) return;
     this.#bytes = Buffer.allocUnsafe((length + WIRE_HEAD_BYTES) * 2);
     this.#view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset);
   }
-}
-
-/** Short texts are copied byte by byte, which is quicker than a call. */
-const COPY_BY_HAND_BYTES = 48;
-
-function writeText(bytes: Uint8Array, at: number, source: Buffer, from: number, length: number): number {
-  at = writeLong(bytes, at, length);
-  if (length <= COPY_BY_HAND_BYTES) for (let i = 0; i < length; i++) bytes[at + i] = source[from + i];
-  else source.copy(bytes, at, from, from + length);
-  return at + length;
-}
-
-/** An Avro long: a zigzag varint. Exact up to 2^53. */
-function writeLong(bytes: Uint8Array, at: number, value: number): number {
-  let rest = value >= 0 ? value * 2 : -value * 2 - 1;
-  while (rest >= 0x8000_0000) {
-    bytes[at++] = (rest % 128) | 0x80;
-    rest = Math.floor(rest / 128);
-  }
-  while (rest >= 0x80) {
-    bytes[at++] = (rest & 0x7f) | 0x80;
-    rest >>>= 7;
-  }
-  bytes[at++] = rest;
-  return at;
 }
