@@ -105,8 +105,8 @@ describe("npm start", () => {
     // The training was a job like any other: asked for, and its model enabled, by a user of the API.
     const events = await place.query("SELECT kind, match(who, '^[0-9a-f-]{36}$') AS user FROM control_events FINAL ORDER BY offset");
     expect(events).toEqual([{ kind: "JobRequested", user: 1 }, { kind: "JobClaimed", user: 0 }, { kind: "JobFinished", user: 0 }, { kind: "ModelRegistered", user: 0 }, { kind: "Deployed", user: 1 }]);
-    const routes = await place.query("SELECT DISTINCT method, route, status FROM responses FINAL WHERE method != 'GET' ORDER BY method");
-    expect(routes).toEqual([{ method: "POST", route: "/api/v1/training-jobs", status: 202 }, { method: "PUT", route: "/api/v1/models/:id/enabled", status: 200 }]);
+    const routes = await place.query("SELECT method, route, status < 300 AS done FROM responses FINAL WHERE method != 'GET' ORDER BY at");
+    expect(routes).toEqual(["POST /api/v1/tokens", "POST /api/v1/training-jobs", "PUT /api/v1/models/:id/enabled"].map((call) => ({ method: call.split(" ")[0], route: call.split(" ")[1], done: 1 })));
     const [{ auc }] = await place.query("SELECT arrayROCAUC(groupArray(score), groupArray(is_fraud)) AS auc FROM predictions FINAL INNER JOIN (SELECT card_id, transaction_id, is_fraud FROM labels FINAL) AS l USING (card_id, transaction_id)");
     expect(auc).toBeGreaterThan(0.8);
     expect(auc).toBeLessThan(0.99);

@@ -42,7 +42,7 @@ test("every setting", () => {
     KAFKA_BROKERS: "k1:9092, 10.0.0.1:1,[::1]:65535", KAFKA_SSL: "true", KAFKA_SASL_USERNAME: "u", KAFKA_SASL_PASSWORD: "p", KAFKA_SASL_MECHANISM: "plain",
     CLICKHOUSE_URL: "https://ch:8443/", CLICKHOUSE_USER: "writer", CLICKHOUSE_PASSWORD: "q", CLICKHOUSE_DATABASE: "other", RETENTION_DAYS: "10,labels=0, predictions=99999",
     SCHEMA_REGISTRY_URL: "http://registry:8081/ccompat//", SCHEMAS_DIR: "schemas", ARTIFACTS: "/models", DATA_DIR: "/data", XDG_CACHE_HOME: "/cache",
-    TOPIC_PREFIX: "a.b_c-", TOPIC_PARTITIONS: "10000", HOST: "::", PORT: "0", LOG_LEVEL: "silent",
+    TOPIC_PREFIX: "a.b_c-", TOPIC_PARTITIONS: "10000", HOST: "::", PORT: "0", METRICS_PORT: "9464", LOG_LEVEL: "silent",
   });
   expect(config).toMatchObject({
     kafka: { brokers: ["k1:9092", "10.0.0.1:1", "[::1]:65535"], ssl: true, sasl: { mechanism: "plain", username: "u", password: "p" } },
@@ -55,7 +55,7 @@ test("every setting", () => {
 
 test("an empty value counts as unset, but for the prefix, which may be empty", () => {
   const names = ["KAFKA_BROKERS", "KAFKA_SSL", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD", "KAFKA_SASL_PASSWORD_FILE", "KAFKA_SASL_MECHANISM", "CLICKHOUSE_URL", "CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD", "CLICKHOUSE_DATABASE",
-    "RETENTION_DAYS", "SCHEMA_REGISTRY_URL", "SCHEMAS_DIR", "ARTIFACTS", "DATA_DIR", "XDG_CACHE_HOME", "TOPIC_PARTITIONS", "HOST", "PORT", "LOG_LEVEL"];
+    "RETENTION_DAYS", "SCHEMA_REGISTRY_URL", "SCHEMAS_DIR", "ARTIFACTS", "DATA_DIR", "XDG_CACHE_HOME", "TOPIC_PARTITIONS", "HOST", "PORT", "METRICS_PORT", "LOG_LEVEL"];
   expect(readConfig(Object.fromEntries(names.map((name) => [name, ""])))).toEqual(readConfig({}));
   expect(readConfig({ TOPIC_PREFIX: "" }).topicPrefix).toBe("");
 });
@@ -70,7 +70,7 @@ describe("a wrong value names its setting", () => {
     ["KAFKA_SSL", "yes"], ["CLICKHOUSE_URL", "ch:8123"], ["CLICKHOUSE_URL", "tcp://ch:9000"], ["CLICKHOUSE_DATABASE", "a-b"], ["CLICKHOUSE_DATABASE", "1a"], ["CLICKHOUSE_DATABASE", "a".repeat(65)],
     ["RETENTION_DAYS", "week"], ["RETENTION_DAYS", "-1"], ["RETENTION_DAYS", "nothing=5"], ["RETENTION_DAYS", "labels="], ["RETENTION_DAYS", "labels=100000"],
     ["SCHEMA_REGISTRY_URL", "registry"], ["TOPIC_PREFIX", "a b"], ["TOPIC_PREFIX", "a/"], ["TOPIC_PREFIX", "x".repeat(101)],
-    ["TOPIC_PARTITIONS", "0"], ["TOPIC_PARTITIONS", "10001"], ["TOPIC_PARTITIONS", "4.0"], ["TOPIC_PARTITIONS", "0x4"], ["TOPIC_PARTITIONS", " 4"], ["PORT", "65536"], ["PORT", "-1"], ["PORT", "1e3"], ["PORT", "99999999999999999999"],
+    ["TOPIC_PARTITIONS", "0"], ["TOPIC_PARTITIONS", "10001"], ["TOPIC_PARTITIONS", "4.0"], ["TOPIC_PARTITIONS", "0x4"], ["TOPIC_PARTITIONS", " 4"], ["PORT", "65536"], ["METRICS_PORT", "65536"], ["METRICS_PORT", "on"], ["PORT", "-1"], ["PORT", "1e3"], ["PORT", "99999999999999999999"],
     ["LOG_LEVEL", "loud"], ["LOG_LEVEL", "INFO"],
   ])("%s=%s", (name, value) => {
     const line = complaint({ ...BROKERS, [name]: value });
