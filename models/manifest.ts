@@ -16,7 +16,7 @@ export const OfflineMetrics = Type.Object({
   f1: Metric,
   accuracy: Metric,
   alert_rate: Metric,
-});
+}, { title: "OfflineMetrics" });
 export type OfflineMetrics = Static<typeof OfflineMetrics>;
 
 /** What travels with an ONNX file, as `manifest.json` beside `model.onnx`. */
@@ -51,5 +51,5 @@ export const Manifest = Type.Object({
   /** What the training rows were like, for drift; absent where the model was trained elsewhere, or before there was one. */
   drift: Type.Optional(DriftReference),
   created_at: Type.String(),
-});
+}, { title: "Manifest" });
 export type Manifest = Static<typeof Manifest>;

@@ -22,7 +22,7 @@ export const ModelSummary = Type.Object({
   thresholds: orNull(ThresholdsSchema),
   metrics: orNull(OfflineMetrics),
   problem: orNull(Type.String({ description: "Why its artifact can't be read: then algorithm and metrics are null." })),
-});
+}, { title: "ModelSummary" });
 export type ModelSummary = Static<typeof ModelSummary>;
 
 export const LivenessSchema = Type.Object({
@@ -30,9 +30,9 @@ export const LivenessSchema = Type.Object({
   live: Type.Boolean({ description: "Every input partition is scored with this deployment, or a later one." }),
   missing_partitions: Type.Array(Type.Integer(), { description: "Input partitions of which no worker has said so." }),
   problems: Type.Array(Type.Object({ worker: Type.String(), problem: Type.String() }), { description: "What the scoring workers complain of." }),
-});
+}, { title: "Liveness" });
 
-export const ModelView = Type.Object({ ...ModelSummary.properties, manifest: orNull(Manifest), deployment: orNull(LivenessSchema) });
+export const ModelView = Type.Object({ ...ModelSummary.properties, manifest: orNull(Manifest), deployment: orNull(LivenessSchema) }, { title: "Model", description: "The model; with ETag: the deployment in force." });
 export type ModelView = Static<typeof ModelView>;
 
 /** How models look from outside. A manifest never changes, so each is read once. */

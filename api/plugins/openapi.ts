@@ -1,7 +1,9 @@
+import { isDeepStrictEqual } from "node:util";
 import swagger from "@fastify/swagger";
 import swaggerUi from "@fastify/swagger-ui";
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance, FastifySchema } from "fastify";
+import { FraudstreamError } from "../../schemas/errors.js";
 
 /** How every error looks: RFC 9457. */
 export const ProblemSchema = Type.Object(
@@ -42,6 +44,7 @@ export async function openapi(app: FastifyInstance): Promise<void> {
       documented.operationId = schema?.operationId ?? operationId(String(route.method), url);
       return { schema: documented, url };
     },
+    transformObject: (document) => ("openapiObject" in document ? withComponents(document.openapiObject) : document.swaggerObject),
   });
   await app.register(swaggerUi, { routePrefix: "/doc", staticCSP: true, uiConfig: { persistAuthorization: false } });
 }
@@ -54,6 +57,23 @@ const problemResponse = {
 /** A schema without TypeBox's symbols. */
 function plain(schema: object): Record<string, unknown> {
   return JSON.parse(JSON.stringify(schema)) as Record<string, unknown>;
+}
+
+/** Every schema with a title stands once, among the components, by that name: so generated clients have types with names. */
+function withComponents<T extends { components?: { schemas?: Record<string, object> } | undefined; paths?: unknown }>(document: T): T {
+  const schemas: Record<string, object> = { ...document.components?.schemas };
+  const hoist = (value: unknown): unknown => {
+    if (typeof value !== "object" || value === null) return value;
+    if (Array.isArray(value)) return value.map(hoist);
+    const inner = Object.fromEntries(Object.entries(value).map(([key, each]) => [key, key === "examples" ? each : hoist(each)]));
+    const { title, type } = inner;
+    if (typeof title !== "string" || type !== "object") return inner;
+    const known = (schemas[title] ??= inner);
+    if (!isDeepStrictEqual({ ...known, description: null }, { ...inner, description: null })) throw new FraudstreamError("two_schemas", `two schemas have the title ${title}`);
+    return { $ref: `#/components/schemas/${title}` };
+  };
+  const paths = hoist(document.paths);
+  return { ...document, paths, components: { ...document.components, schemas } };
 }
 
 /** `GET /api/v1/models/:id/history` → `getModelsIdHistory`: names for generated clients. */

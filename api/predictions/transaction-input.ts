@@ -16,7 +16,10 @@ export const TransactionInput = Type.Object(
     currency: Type.String({ pattern: "^[A-Z]{3}$" }),
     attributes: Type.Optional(Type.Record(Type.String({ minLength: 1, maxLength: 256 }), Type.Union([Type.Number(), Type.String({ maxLength: 4096 }), Type.Boolean()]), { maxProperties: 1_000 })),
   },
-  { additionalProperties: false },
+  {
+    additionalProperties: false, title: "Transaction",
+    examples: [{ transaction_id: "t-1", event_time: "2026-11-22T09:30:00Z", card_id: "c-1", merchant_id: "m-1", amount: 812.5, currency: "EUR", attributes: { channel: "online" } }],
+  },
 );
 export type TransactionInput = Static<typeof TransactionInput>;
 

@@ -32,12 +32,12 @@ const figures = {
 export const SliceMetrics = Type.Object(figures);
 export type SliceMetrics = Static<typeof SliceMetrics>;
 
-export const SeriesMetrics = Type.Object({ at: Type.String({ format: "date-time", description: "The beginning of the hour or day, in UTC." }), ...figures });
+export const SeriesMetrics = Type.Object({ at: Type.String({ format: "date-time", description: "The beginning of the hour or day, in UTC." }), ...figures }, { title: "SeriesMetrics" });
 export type SeriesMetrics = Static<typeof SeriesMetrics>;
 
 const series = Type.Optional(Type.Array(SeriesMetrics, { description: "With by: each hour or day that has rows." }));
 
-export const GroupMetrics = Type.Object({ currency: Type.Optional(Type.String()), decision: Type.Optional(Type.String()), ...figures, series });
+export const GroupMetrics = Type.Object({ currency: Type.Optional(Type.String()), decision: Type.Optional(Type.String()), ...figures, series }, { title: "GroupMetrics" });
 export type GroupMetrics = Static<typeof GroupMetrics>;
 
 /** Of one model, without what its manifest says. */
@@ -54,5 +54,5 @@ export const ModelMetrics = Type.Object({
   role: Type.Union([Type.Literal("champion"), Type.Literal("shadow")]),
   training_seconds: named(orNull(Type.Number()), "From the manifest."),
   ...WindowMetrics.properties,
-});
+}, { title: "ModelMetrics" });
 export type ModelMetrics = Static<typeof ModelMetrics>;

@@ -32,19 +32,19 @@ const DeadLetter = Type.Object({
   value: Type.Union([Type.String(), Type.Null()], { description: "the untouched bytes, base64" }),
   headers: Type.Record(Type.String(), Type.String()),
   replayed: Type.Union([Type.Object({ at: Type.String(), who: Type.String() }), Type.Null()]),
-});
+}, { title: "DeadLetter" });
 
-const BrowseAnswer = Type.Object({ causes: Type.Array(Type.Object({ code: Type.String(), count: Type.Integer() })), dead_letters: Type.Array(DeadLetter) });
+const BrowseAnswer = Type.Object({ causes: Type.Array(Type.Object({ code: Type.String(), count: Type.Integer() })), dead_letters: Type.Array(DeadLetter) }, { description: "How many there are of each cause in that time, and the newest." });
 
 const ReplayBody = Type.Union([
   Type.Object({ dead_letters: Type.Array(Coordinates, { minItems: 1, maxItems: MOST_AT_ONCE }) }, { additionalProperties: false }),
   Type.Object({ code: Type.String({ minLength: 1, maxLength: 100 }), from: Type.Optional(Time), to: Type.Optional(Time) }, { additionalProperties: false }),
-]);
+], { examples: [{ code: "unknown_schema" }] });
 const ReplayAnswer = Type.Object({
   replayed: Type.Array(Coordinates),
   skipped: Type.Array(Type.Object({ ...Coordinates.properties, reason: Type.String() })),
   more: Type.Boolean({ description: `true: there are further dead letters of this cause, ${MOST_AT_ONCE} are sent at once` }),
-});
+}, { description: "What was sent again now, and what was not, with the reason." });
 
 interface Row {
   partition: number; offset: number; at: string; code: string; reason: string; step: string;

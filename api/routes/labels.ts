@@ -15,7 +15,7 @@ const LabelInput = Type.Object(
     is_fraud: Type.Boolean(),
     label_time: Type.Optional(Type.String({ format: "date-time", description: "when it became known; now when it isn't given" })),
   },
-  { additionalProperties: false },
+  { additionalProperties: false, title: "Label", examples: [{ transaction_id: "t-1", is_fraud: true }] },
 );
 const Body = Type.Union([LabelInput, Type.Array(LabelInput, { minItems: 1, maxItems: MOST_AT_ONCE })]);
 
@@ -25,7 +25,7 @@ const CARDS = "SELECT DISTINCT transaction_id, card_id FROM predictions WHERE tr
 export function labelRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
   app.post<{ Body: Static<typeof Body> }>(
     "/api/v1/labels",
-    { config: { permission: "labels:write" }, schema: { tags: ["labels"], summary: "Say whether transactions were frauds", body: Body, response: { 202: Type.Object({ accepted: Type.Integer() }) } } },
+    { config: { permission: "labels:write" }, schema: { tags: ["labels"], summary: "Say whether transactions were frauds", body: Body, response: { 202: Type.Object({ accepted: Type.Integer() }, { description: "Published; the metrics follow." }) } } },
     async ({ body }, reply) => {
       const inputs = Array.isArray(body) ? body : [body];
       const cards = await cardsOf(context, inputs.filter(({ card_id }) => card_id === undefined).map(({ transaction_id }) => transaction_id));

@@ -30,10 +30,10 @@ const Wait = Type.Object(
   { additionalProperties: false },
 );
 const BaseEpoch = Type.Optional(Type.Union([Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }), Type.Null()], { description: "The deployment that the caller knows (null: none): refused with 409 when another is in force. Also as If-Match." }));
-const EnabledBody = Type.Object({ enabled: Type.Boolean(), role: Type.Optional(Role), epoch: BaseEpoch }, { additionalProperties: false });
-const ThresholdsBody = Type.Object({ review: Type.Number({ minimum: 0 }), decline: Type.Number({ minimum: 0, description: "Above 1: nothing is declined." }), epoch: BaseEpoch }, { additionalProperties: false });
+const EnabledBody = Type.Object({ enabled: Type.Boolean(), role: Type.Optional(Role), epoch: BaseEpoch }, { additionalProperties: false, examples: [{ enabled: true, role: "champion" }] });
+const ThresholdsBody = Type.Object({ review: Type.Number({ minimum: 0 }), decline: Type.Number({ minimum: 0, description: "Above 1: nothing is declined." }), epoch: BaseEpoch }, { additionalProperties: false, examples: [{ review: 0.4, decline: 0.8 }] });
 const Deployed = Type.Object({ model: Type.String(), changed: Type.Boolean({ description: "false: it was so already." }), ...LivenessSchema.properties });
-const deployedAnswers = { 200: Type.Object(Deployed.properties, { description: "The deployment is live." }), 202: Type.Object(Deployed.properties, { description: "Decided, but not live yet: the partitions that are missing, and what the workers complain of." }) };
+const deployedAnswers = { 200: Type.Object(Deployed.properties, { title: "Deployed", description: "The deployment is live." }), 202: Type.Object(Deployed.properties, { description: "Decided, but not live yet: the partitions that are missing, and what the workers complain of." }) };
 const History = Type.Array(
   Type.Object({
     action: Type.Union([Type.Literal("registered"), Type.Literal("enabled"), Type.Literal("disabled"), Type.Literal("thresholds")]),
@@ -44,7 +44,8 @@ const History = Type.Array(
     review: Type.Union([Type.Number(), Type.Null()]),
     decline: Type.Union([Type.Number(), Type.Null()]),
     job: Type.Union([Type.String(), Type.Null()]),
-  }),
+  }, { title: "ModelChange" }),
+  { description: "Oldest first." },
 );
 
 /** Checks at a time, in one copy of the API: each may take a processor and a gibibyte. */
@@ -70,7 +71,7 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
     done();
   });
 
-  const listAnswer = Type.Object({ epoch: EpochSchema, models: Type.Array(ModelSummary), next: Type.Union([Type.String(), Type.Null()], { description: "What to give as after for the rest; null: that is all." }) });
+  const listAnswer = Type.Object({ epoch: EpochSchema, models: Type.Array(ModelSummary), next: Type.Union([Type.String(), Type.Null()], { description: "What to give as after for the rest; null: that is all." }) }, { description: "The deployment in force, and the models." });
   api.get("/api/v1/models", { config: { permission: "models:read" }, schema: { tags, summary: "The registered models, newest first", querystring: Page, response: { 200: listAnswer } } }, async (request) => {
     const { limit = MOST_LISTED, after } = request.query;
     const last = after === undefined ? null : await views.find(after);

@@ -31,8 +31,8 @@ const PredictionAnswer = Type.Object({
   features: Type.Array(orNull(Type.Number()), { description: "the model's input, in its manifest's order; null: missing" }),
   stale: Type.Boolean(),
   reasons: orNull(Type.Array(Type.Object({ feature: Type.String(), contribution: Type.Number() }))),
-});
-const Pending = Type.Object({ transaction_id: Type.String(), status: Type.Literal("pending"), location: Type.String() });
+}, { title: "Prediction" });
+const Pending = Type.Object({ transaction_id: Type.String(), status: Type.Literal("pending"), location: Type.String() }, { title: "PendingPrediction", description: "On its way: to be looked for at its location." });
 const BatchItem = Type.Union([
   Type.Object({ status: Type.Literal("scored"), prediction: PredictionAnswer }),
   Pending,
@@ -76,7 +76,7 @@ export function predictionRoutes(app: FastifyInstance, context: ApiContext): Pro
       config: { permission: "predictions:write" },
       schema: {
         tags: ["predictions"], summary: "Score one transaction, or up to 1,000", body: Body, querystring: WaitQuery,
-        response: { 200: Type.Union([PredictionAnswer, Type.Array(BatchItem)]), 202: Pending },
+        response: { 200: Type.Union([PredictionAnswer, Type.Array(BatchItem)], { description: "Of one transaction its prediction; of a list what became of each, in its order." }), 202: Pending },
       },
     },
     async ({ body, query, user }, reply) => {
@@ -97,7 +97,7 @@ export function predictionRoutes(app: FastifyInstance, context: ApiContext): Pro
     "/api/v1/predictions/:transaction_id",
     {
       config: { permission: ["predictions:read", "predictions:read-own"] },
-      schema: { tags: ["predictions"], summary: "The stored prediction of a transaction, with its label", params: Params, querystring: StoredQuery, response: { 200: Stored } },
+      schema: { tags: ["predictions"], summary: "The stored prediction of a transaction, with its label", params: Params, querystring: StoredQuery, response: { 200: { ...Stored, description: "As it is stored, or on its way." } } },
     },
     async ({ params, query, user }) => {
       const owner = can(user.role, "predictions:read") ? null : user.id;

@@ -11,7 +11,7 @@ export const TokenSchema = Type.Object({
   access_token: Type.String(),
   token_type: Type.Literal("Bearer"),
   expires_in: Type.Integer({ description: "Seconds." }),
-});
+}, { title: "Token" });
 
 /** A new token, as it is answered. */
 export async function tokenFor(tokens: ApiContext["tokens"], user: { id: string; token_version: number }): Promise<{ access_token: string; token_type: "Bearer"; expires_in: number }> {
@@ -25,8 +25,8 @@ export async function tokenRoutes(app: FastifyInstance, { tokens, users, passwor
   const schema = {
     tags: ["users"], summary: "Sign in",
     // No pattern and hardly a limit here: which names there can be is nothing to learn from an answer.
-    body: Type.Object({ username: Type.String({ maxLength: 200 }), password: Type.String({ maxLength: 1_000 }) }, { additionalProperties: false }),
-    response: { 200: Type.Object(TokenSchema.properties, { description: "A token for this user." }) },
+    body: Type.Object({ username: Type.String({ maxLength: 200 }), password: Type.String({ maxLength: 1_000 }) }, { additionalProperties: false, title: "SignIn", examples: [{ username: "ann", password: "a long password of hers" }] }),
+    response: { 200: Type.Object(TokenSchema.properties, { title: "Token", description: "A token for this user." }) },
   };
   api.post("/api/v1/tokens", { schema }, async (request, reply) => {
     if (!tokens.canSign) throw new HttpProblem(403, "sign_in_off", "sign-in is at the identity provider whose keys JWKS_URL names; this API gives no tokens");

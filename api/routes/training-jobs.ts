@@ -25,7 +25,7 @@ const Job = Type.Object({
   model: orNull(Type.String({ description: "name@version" })),
   metrics: orNull(JobMetrics),
   error: orNull(Type.Object({ code: Type.String(), reason: Type.String() }, { description: "why it failed" })),
-}, { title: "TrainingJob" });
+}, { title: "TrainingJob", description: "A job, and how far it is." });
 
 const Id = Type.Object({ id: Type.String({ minLength: 1, maxLength: 100 }) }, { additionalProperties: false });
 const ListQuery = Type.Object({ status: Type.Optional(Status), limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000, default: 100 })) }, { additionalProperties: false });
@@ -38,7 +38,7 @@ export function trainingJobRoutes(app: FastifyInstance, context: ApiContext): Pr
     PATH,
     {
       config: { permission: "jobs:write" },
-      schema: { tags: ["training"], summary: "Train a model on a CSV file behind a link, or on stored transactions", body: TrainingRequest, response: { 202: Type.Object({ id: Type.String() }) } },
+      schema: { tags: ["training"], summary: "Train a model on a CSV file behind a link, or on stored transactions", body: TrainingRequest, response: { 202: Type.Object({ id: Type.String() }, { description: "Asked for; the job is at Location." }) } },
     },
     async ({ body, user }, reply) => {
       const id = await context.produce((producer) => requestJob(control, { who: user.id, producer }, body));
@@ -48,7 +48,7 @@ export function trainingJobRoutes(app: FastifyInstance, context: ApiContext): Pr
 
   app.get<{ Querystring: Static<typeof ListQuery> }>(
     PATH,
-    { config: { permission: "jobs:read" }, schema: { tags: ["training"], summary: "Training jobs, newest first", querystring: ListQuery, response: { 200: Type.Object({ jobs: Type.Array(Job) }) } } },
+    { config: { permission: "jobs:read" }, schema: { tags: ["training"], summary: "Training jobs, newest first", querystring: ListQuery, response: { 200: Type.Object({ jobs: Type.Array(Job) }, { description: "Newest first." }) } } },
     async ({ query: { status, limit = 100 } }) => {
       await control.readToEnd();
       const jobs = [...control.state.jobs.values()].reverse().filter((job) => status === undefined || toldStatus(control.state, job) === status);

@@ -23,7 +23,7 @@ const UserSchema = Type.Object({
   enabled: Type.Boolean(),
   created_at: Type.String({ format: "date-time" }),
   changed_at: Type.String({ format: "date-time" }),
-});
+}, { title: "User" });
 const IdParams = Type.Object({ id: Type.String({ maxLength: 64 }) }, { additionalProperties: false });
 
 /** What others see of a user: never the hash. */
@@ -39,8 +39,8 @@ export async function registrationRoutes(app: FastifyInstance, context: ApiConte
   const checkToken = authenticate(context, limits);
   const schema = {
     tags: ["users"], summary: "Make a user", ...(open ? {} : { security: [{ token: [] }] }),
-    body: Type.Object({ username: UsernameSchema, password: PasswordSchema, email: EmailSchema, role: Type.Optional(RoleSchema) }, { additionalProperties: false }),
-    response: { 201: Type.Object({ ...UserSchema.properties, ...Type.Partial(TokenSchema).properties }, { description: "The user; with a token when they made themselves." }) },
+    body: Type.Object({ username: UsernameSchema, password: PasswordSchema, email: EmailSchema, role: Type.Optional(RoleSchema) }, { additionalProperties: false, title: "NewUser", examples: [{ username: "ann", password: "a long password of hers", email: "ann@example.com", role: "operator" }] }),
+    response: { 201: Type.Object({ ...UserSchema.properties, ...Type.Partial(TokenSchema).properties }, { title: "MadeUser", description: "The user; with a token when they made themselves." }) },
   };
   api.route({
     method: "POST", url: "/api/v1/users", schema,
@@ -69,14 +69,14 @@ export async function userRoutes(app: FastifyInstance, context: ApiContext): Pro
   const tags = ["users"];
   const failures = new FailedSignIns();
 
-  const MeSchema = Type.Object({ ...UserSchema.properties, token_expires_at: Type.String({ format: "date-time" }) }, { description: "Who the token is, and until when." });
+  const MeSchema = Type.Object({ ...UserSchema.properties, token_expires_at: Type.String({ format: "date-time" }) }, { title: "SignedInUser", description: "Who the token is, and until when." });
   api.get("/api/v1/users/me", { config: { permission: "self" }, schema: { tags, summary: "Who am I?", response: { 200: MeSchema } } }, async (request) => {
     const user = await known(request.user.id);
     return { ...shown(user), token_expires_at: new Date((request.signedIn?.expiresAt ?? 0) * 1000).toISOString() };
   });
 
   const passwordBody = Type.Object({ current_password: Type.String({ maxLength: 1_000 }), password: PasswordSchema }, { additionalProperties: false });
-  const passwordSchema = { tags, summary: "Change my password", description: "Older tokens are no longer taken; the answer has a new one.", body: passwordBody, response: { 200: Type.Object(TokenSchema.properties, { description: "A token with the new password." }) } };
+  const passwordSchema = { tags, summary: "Change my password", description: "Older tokens are no longer taken; the answer has a new one.", body: passwordBody, response: { 200: Type.Object(TokenSchema.properties, { title: "Token", description: "A token with the new password." }) } };
   api.patch("/api/v1/users/me", { config: { permission: "self" }, schema: passwordSchema }, async (request, reply) => {
     if (!tokens.canSign) throw new HttpProblem(403, "sign_in_off", "passwords are the identity provider's affair");
     const { current_password: current, password } = request.body;
@@ -100,7 +100,7 @@ export async function userRoutes(app: FastifyInstance, context: ApiContext): Pro
   });
 
   const changeBody = Type.Object({ enabled: Type.Optional(Type.Boolean()), role: Type.Optional(RoleSchema) }, { additionalProperties: false, minProperties: 1 });
-  const changeSchema = { tags, summary: "Enable or disable a user, or give another role", description: "Holds everywhere within a second.", params: IdParams, body: changeBody, response: { 200: Type.Object(UserSchema.properties, { description: "The user as changed." }) } };
+  const changeSchema = { tags, summary: "Enable or disable a user, or give another role", description: "Holds everywhere within a second.", params: IdParams, body: changeBody, response: { 200: Type.Object(UserSchema.properties, { title: "User", description: "The user as changed." }) } };
   api.patch("/api/v1/users/:id", { config: { permission: "users:write" }, schema: changeSchema }, async (request) => {
     const { enabled, role } = request.body;
     const change: { enabled?: boolean; role?: Role } = { ...(enabled === undefined ? {} : { enabled }), ...(role === undefined ? {} : { role }) };

@@ -34,7 +34,7 @@ export const TrainingRequest = Type.Object(
     enable: Type.Optional(literals(["never", "if_better"], { default: "never", description: "if_better: make it the champion when it does better on rows later than what either model was made with" })),
     metric: Type.Optional(literals(["average_precision", "f1"], { default: "average_precision", description: "What better means" })),
   },
-  closed,
+  { ...closed, title: "TrainingRequest", examples: [{ dataset: "https://example.com/transactions.csv.gz", algorithm: "gradient-boosted-trees", name: "cards" }] },
 );
 export type TrainingRequest = Static<typeof TrainingRequest>;
 
@@ -54,7 +54,7 @@ export const Comparison = Type.Object(
     better: Type.Boolean(),
     reason: Type.String(),
   },
-  closed,
+  { ...closed, title: "Comparison" },
 );
 export type Comparison = Static<typeof Comparison>;
 
@@ -72,7 +72,7 @@ export const JobMetrics = Type.Object(
     notes: Type.Array(Type.String(), { description: "What was recognised, made up or left out" }),
     comparison: Type.Union([Comparison, Type.Null()]),
   },
-  closed,
+  { ...closed, title: "JobMetrics" },
 );
 export type JobMetrics = Static<typeof JobMetrics>;
 
