@@ -1,14 +1,21 @@
 import type { Logger } from "../../infra/logging.js";
 import { loadArtifact } from "../../models/artifacts.js";
+import { AlertReasons } from "../../models/explain/alert-reasons.js";
+import { explainModel } from "../../models/explain/explain-model.js";
 import { slotsOf, type AttributeSlot } from "../../models/features/plan.js";
 import type { Manifest } from "../../models/manifest.js";
-import { ModelSession } from "../../models/onnx/session.js";
+import { ModelSession, type ModelIo } from "../../models/onnx/session.js";
 import type { ControlState, Deployment } from "../../models/registry/control-state.js";
 import type { DeployedModel } from "../../schemas/generated.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 
 /** A model in memory, ready to score. */
-export interface LoadedModel extends DeployedModel { manifest: Manifest; session: ModelSession }
+export interface LoadedModel extends DeployedModel {
+  manifest: Manifest;
+  session: ModelSession;
+  /** null: its scores can't be explained. */
+  reasons: AlertReasons | null;
+}
 
 /** A deployment whose champion is in memory. */
 export interface LoadedDeployment {
@@ -173,10 +180,21 @@ export class Deployments {
     const inMemory = this.#models().find(({ model }) => model === deployed.model);
     if (inMemory !== undefined) return { ...inMemory, ...deployed };
     const { manifest, onnx } = await loadArtifact(this.#artifactsDir, deployed.model, registered.manifestSha256);
-    const session = await ModelSession.load(onnx, { input: manifest.input, output: manifest.output, features: manifest.features.length });
+    const io = { input: manifest.input, output: manifest.output, features: manifest.features.length };
+    const session = await ModelSession.load(onnx, io);
     // The first run allocates and shapes: better now than on the first transaction.
     await session.run(new Float32Array(manifest.features.length), 1);
-    return { ...deployed, manifest, session };
+    return { ...deployed, manifest, session, reasons: this.#reasonsOf(onnx, io, manifest) };
+  }
+
+  /** No reasons are no problem: predictions have none then. `GET /models/{id}` says so, too. */
+  #reasonsOf(onnx: Uint8Array, io: ModelIo, { model, features }: Manifest): AlertReasons | null {
+    try {
+      return new AlertReasons(explainModel(onnx, io), features.map(({ name }) => name));
+    } catch (error) {
+      this.#log.warn({ model }, `alerts of ${model} get no reasons: ${messageOf(error)}`);
+      return null;
+    }
   }
 
   #report(problems: string[], problem: string): void {

@@ -64,9 +64,9 @@ export class ModelScorer {
   }
 
   #scored(startedAt: number): ScoredBatch {
-    const { model, review, decline } = this.model;
+    const { model, review, decline, reasons } = this.model;
     return {
-      model, review, decline, epoch: this.#epoch,
+      model, review, decline, reasons, epoch: this.#epoch,
       features: this.#features, featureCount: this.#plan.size, scores: this.#scores,
       scoringMs: performance.now() - startedAt, scoredAt: Date.now(),
     };

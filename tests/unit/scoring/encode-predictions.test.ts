@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { encodeHeaders } from "../../../infra/kafka/record-batch-builder.js";
+import { AlertReasons } from "../../../models/explain/alert-reasons.js";
 import { PartitionOutput } from "../../../infra/kafka/partition-output.js";
 import { PredictionEncoder, decide, type ScoredBatch } from "../../../pipelines/scoring/steps/encode-predictions.js";
 import { TransactionBatch } from "../../../pipelines/scoring/transaction-batch.js";
@@ -32,7 +33,7 @@ function encode({ transactions, offsets, source = { topic: "fraud.transactions",
   });
   const full: ScoredBatch = {
     model: "cards@12", epoch: 42, featureCount: 2, features: Float32Array.from(transactions.flatMap((_, i) => [i, Number.NaN])),
-    scores: Float32Array.from(transactions, () => 0.5), review: 0.5, decline: 0.9, scoringMs: 1.5, scoredAt: TIME + 7, ...scored,
+    scores: Float32Array.from(transactions, () => 0.5), review: 0.5, decline: 0.9, reasons: null, scoringMs: 1.5, scoredAt: TIME + 7, ...scored,
   };
   const output = new PartitionOutput("fraud.predictions", source.partition);
   new PredictionEncoder(source, PREDICTION_SCHEMA_ID).encode(batch, full, Float64Array.from(offsets ?? transactions.keys()), headersOf, output);
@@ -95,6 +96,37 @@ describe("PredictionEncoder", () => {
     const source = { topic: "t".repeat(249), partition: 2 ** 31 - 1 };
     const [prediction] = decode(encode({ transactions: [fine(1, { card_id: "k".repeat(256) })], source, scored: { features, featureCount: 5_000, model: `${"m".repeat(63)}@999999999` } }));
     expect(prediction).toMatchObject({ features: [...features], source_topic: source.topic, source_partition: source.partition, model: `${"m".repeat(63)}@999999999` });
+  });
+
+  it("gives alerts their reasons, of the row's own features, and approvals none", () => {
+    const asked: number[] = [];
+    const explainer = {
+      expected: 0, features: 4,
+      contributions: (values: Float32Array, at: number, out: Float64Array): void => {
+        asked.push(at / 4);
+        out.set(values.subarray(at, at + 4));
+      },
+    };
+    const reasons = new AlertReasons(explainer, ["amount", "Höhe 🙂", "c".repeat(300), "d"]);
+    const predictions = decode(encode({
+      transactions: [fine(1), fine(2), fine(3), fine(4)],
+      scored: { reasons, featureCount: 4, features: Float32Array.of(9, 9, 9, 9, 1, 0.5, 2, 0.25, -1, 3, 0, -1, -1, 0, 0, -1), scores: Float32Array.of(0.1, 0.5, 0.95, 0.95) },
+    }));
+    expect(predictions.map(({ decision, reasons }) => [decision, reasons])).toEqual([
+      ["approve", null],
+      ["review", [{ feature: "c".repeat(300), contribution: 2 }, { feature: "amount", contribution: 1 }, { feature: "Höhe 🙂", contribution: 0.5 }]],
+      ["decline", [{ feature: "Höhe 🙂", contribution: 3 }]],
+      ["decline", null],
+    ]);
+    expect(predictions.map(({ source_offset }) => source_offset)).toEqual([0, 1, 2, 3]);
+    expect(asked).toEqual([1, 2, 3]);
+  });
+
+  it("has room for long reasons", () => {
+    const names = ["a", "b", "c"].map((letter) => letter.repeat(5_000));
+    const reasons = new AlertReasons({ expected: 0, features: 3, contributions: (_values, _at, out) => out.set([1, 2, 3]) }, names);
+    const [prediction] = decode(encode({ transactions: [fine(1)], scored: { reasons, featureCount: 3, features: new Float32Array(3) } }));
+    expect(prediction.reasons).toEqual([2, 1, 0].map((i) => ({ feature: names[i], contribution: i + 1 })));
   });
 
   it("gives each row its own headers", () => {
