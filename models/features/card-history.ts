@@ -45,9 +45,10 @@ export class CardHistory {
   #cards = new EntityTable();
   #merchants = new EntityTable();
   #events = new EventPages();
-  /** Of each card: its newest event, and how many it has. */
+  /** Of each card: its newest event, how many it has, and the one that was given room last. */
   #head = new Int32Array(0);
   #count = new Int32Array(0);
+  #last = new Int32Array(0);
   /** Of each merchant: how many events name it, and the walk that last met it. */
   #uses = new Int32Array(0);
   #met = new Int32Array(0);
@@ -72,7 +73,7 @@ export class CardHistory {
 
   /** Memory of the columns. */
   get bytes(): number {
-    return this.#events.bytes + this.#cards.bytes + this.#merchants.bytes + 8 * this.#head.length + 8 * this.#uses.length;
+    return this.#events.bytes + this.#cards.bytes + this.#merchants.bytes + 12 * this.#head.length + 8 * this.#uses.length;
   }
 
   /**
@@ -186,21 +187,7 @@ export class CardHistory {
 
     const late = time < this.clock - LATENESS_MS;
     if (time > this.clock) this.clock = time;
-    if (kept) {
-      const index = this.#events.allocate();
-      const number = this.#events.numbers[index >> PAGE_BITS];
-      const n = (index & PAGE_MASK) * NUMBERS;
-      number[n + TIME] = time;
-      number[n + AMOUNT] = amount;
-      number[n + OFFSET] = offset;
-      const word = this.#events.words[index >> PAGE_BITS];
-      const w = (index & PAGE_MASK) * WORDS;
-      word[w + ID_LOW] = idLow;
-      word[w + ID_HIGH] = idHigh;
-      word[w + MERCHANT] = this.#useMerchant(bytes, merchantAt, merchantLength);
-      word[w + OLDER] = older;
-      this.#link(index, card >= 0 ? card : this.#newCard(bytes, cardAt, cardLength, cardHash), newer);
-    }
+    if (kept) this.#insert(rows, row, offset, card >= 0 ? card : this.#newCard(bytes, cardAt, cardLength, cardHash), older, newer, idLow, idHigh);
     return late ? TOO_LATE : ACCEPTED;
   }
 
@@ -224,7 +211,8 @@ export class CardHistory {
       const [event, card, newer] = [journal[i], journal[i + 1], journal[i + 2]];
       if (newer === NONE) this.#head[card] = this.#events.older(event);
       else this.#events.setOlder(newer, this.#events.older(event));
-      this.#free(event);
+      if (this.#last[card] === event) this.#last[card] = event - 1;
+      this.#free(event, card);
       this.#count[card] -= 1;
       if (this.#count[card] === 0) this.#cards.remove(card);
     }
@@ -239,6 +227,7 @@ export class CardHistory {
       { name: "clock", data: Float64Array.of(this.clock) },
       { name: "card/head", data: this.#head.subarray(0, this.#cards.extent) },
       { name: "card/count", data: this.#count.subarray(0, this.#cards.extent) },
+      { name: "card/last", data: this.#last.subarray(0, this.#cards.extent) },
       { name: "merchant/uses", data: this.#uses.subarray(0, this.#merchants.extent) },
       ...this.#cards.sections("card"),
       ...this.#merchants.sections("merchant"),
@@ -257,6 +246,7 @@ export class CardHistory {
     history.#events = EventPages.restore(byName);
     history.#head = new Int32Array(uint32Of(byName, "card/head").buffer);
     history.#count = new Int32Array(uint32Of(byName, "card/count").buffer);
+    history.#last = new Int32Array(uint32Of(byName, "card/last").buffer);
     history.#uses = new Int32Array(uint32Of(byName, "merchant/uses").buffer);
     history.#met = new Int32Array(history.#uses.length);
     return history;
@@ -268,9 +258,11 @@ export class CardHistory {
       const capacity = grownCapacity(card);
       this.#head = grown(this.#head, capacity);
       this.#count = grown(this.#count, capacity);
+      this.#last = grown(this.#last, capacity);
     }
     this.#head[card] = NONE;
     this.#count[card] = 0;
+    this.#last[card] = NONE;
     return card;
   }
 
@@ -285,10 +277,24 @@ export class CardHistory {
     return merchant;
   }
 
-  /** Puts an event, whose older neighbour is set, into its card's list. */
-  #link(event: number, card: number, newer: number): void {
+  /** Puts a row into its card's list, between two neighbours. */
+  #insert(rows: HistoryRows, row: number, offset: number, card: number, older: number, newer: number, idLow: number, idHigh: number): void {
+    const events = this.#events;
+    const event = events.allocate(this.#last[card], this.#count[card]);
+    this.#last[card] = event;
+    const number = events.numbers[event >> PAGE_BITS];
+    const n = (event & PAGE_MASK) * NUMBERS;
+    number[n + TIME] = rows.eventTime[row];
+    number[n + AMOUNT] = rows.amount[row];
+    number[n + OFFSET] = offset;
+    const word = events.words[event >> PAGE_BITS];
+    const w = (event & PAGE_MASK) * WORDS;
+    word[w + ID_LOW] = idLow;
+    word[w + ID_HIGH] = idHigh;
+    word[w + MERCHANT] = this.#useMerchant(rows.bytes[row], rows.merchantIdAt[row], rows.merchantIdLength[row]);
+    word[w + OLDER] = older;
     if (newer === NONE) this.#head[card] = event;
-    else this.#events.setOlder(newer, event);
+    else events.setOlder(newer, event);
     this.#count[card] += 1;
     this.#journal.push(event, card, newer);
     if (this.#count[card] % TRIM_EVERY === 0) this.#toTrim.push(card);
@@ -309,16 +315,17 @@ export class CardHistory {
     this.#count[card] = rank;
     while (event !== NONE) {
       const older = this.#events.older(event);
-      this.#free(event);
+      this.#free(event, card);
       event = older;
     }
   }
 
-  #free(event: number): void {
+  #free(event: number, card: number): void {
     const merchant = this.#events.merchant(event);
     this.#uses[merchant] -= 1;
     if (this.#uses[merchant] === 0) this.#merchants.remove(merchant);
-    this.#events.free(event);
+    const last = this.#last[card];
+    if (this.#events.free(event) && last !== NONE && this.#events.together(last, event)) this.#last[card] = NONE;
   }
 
   #forgetJournal(): void {
