@@ -51,7 +51,7 @@ type Op = (cursor: AvroCursor, fields: TransactionFields, target: AttributeTarge
 const MAX_ID_BYTES = 256;
 const EARLIEST_EVENT_TIME = Date.UTC(2000, 0, 1);
 /** How far ahead of its record's time a transaction may lie. */
-const CLOCK_SKEW_MS = 5 * 60 * 1000;
+export const CLOCK_SKEW_MS = 5 * 60 * 1000;
 
 /**
  * Reads transactions of any writer schema that has the fields of `Transaction` by name, and JSON. Compiled readers are

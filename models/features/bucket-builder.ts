@@ -33,7 +33,7 @@ export interface BuilderCounts {
 }
 
 /** Sealed buckets so far back can still hold the first of a repeated transaction. */
-const REPEAT_BUCKETS = REPEAT_HORIZON_MS / BUCKET_MS;
+export const REPEAT_BUCKETS = REPEAT_HORIZON_MS / BUCKET_MS;
 const RETENTION_BUCKETS = RETENTION_MS / BUCKET_MS;
 /** Held labels are looked through when there are twice as many as were left the last time, and more than this. */
 const SWEEP_FROM = 4_096;

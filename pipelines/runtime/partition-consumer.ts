@@ -23,6 +23,11 @@ export interface Tenure extends TopicPartition {
   committed(): Promise<number | null>;
 }
 
+export interface LiveTenure extends Tenure {
+  /** Ends the tenure with an error though no record has come; it begins anew as after any error. */
+  fail(error: unknown): void;
+}
+
 export interface PartitionConsumerOptions {
   cluster: KafkaCluster;
   kafka: Kafka;
@@ -30,7 +35,7 @@ export interface PartitionConsumerOptions {
   group: string;
   topics: string[];
   /** Begins a tenure: prepares the handler and says from which offset it wants records. Null: from the log's beginning. */
-  open: (tenure: Tenure) => Promise<{ handler: PartitionHandler; start: number | null }>;
+  open: (tenure: LiveTenure) => Promise<{ handler: PartitionHandler; start: number | null }>;
   /** Something that no new try can mend. */
   onFailure: (error: unknown) => void;
   reader?: Omit<PartitionReaderOptions, "signal">;
@@ -132,9 +137,14 @@ export class PartitionConsumer {
 
   async #tenure(partition: TopicPartition, signal: AbortSignal, onProgress: () => void): Promise<void> {
     const { cluster, group, open, log } = this.#options;
-    const opened = await open({ ...partition, signal, committed: () => committedOffset(cluster, group, partition) });
-    const { handler } = opened;
     const reader = new PartitionReader(cluster, partition.topic, partition.partition, { ...this.#options.reader, signal });
+    let failure: { error: unknown } | null = null as { error: unknown } | null;
+    const fail = (error: unknown): void => {
+      failure ??= { error };
+      void reader.close();
+    };
+    const opened = await open({ ...partition, signal, committed: () => committedOffset(cluster, group, partition), fail });
+    const { handler } = opened;
     const onAbort = (): void => void reader.close();
     signal.addEventListener("abort", onAbort, { once: true });
     try {
@@ -154,6 +164,8 @@ export class PartitionConsumer {
         if (records.count > 0) await handler.process(records);
         onProgress();
       }
+    } catch (error) {
+      throw failure?.error ?? error;
     } finally {
       signal.removeEventListener("abort", onAbort);
       await reader.close();

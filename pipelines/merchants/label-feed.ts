@@ -1,0 +1,95 @@
+import type { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { partitionOfKey } from "../../infra/kafka/murmur2.js";
+import { PartitionReader } from "../../infra/kafka/partition-reader.js";
+import type { FetchedRecords } from "../../infra/kafka/records.js";
+import type { Schemas } from "../../infra/kafka/schemas.js";
+import type { Logger } from "../../infra/logging.js";
+import type { BucketBuilder } from "../../models/features/bucket-builder.js";
+import { schemaIdOf } from "../../schemas/wire-format.js";
+import { LabelReader } from "./label-reader.js";
+
+export interface LabelFeedOptions {
+  cluster: KafkaCluster;
+  schemas: Schemas;
+  log: Logger;
+  topic: string;
+  partition: number;
+  /** Partitions of the topic. */
+  partitions: number;
+  signal: AbortSignal;
+}
+
+const FETCH_BYTES = 4 * 1024 * 1024;
+
+/** The labels of one partition, read when they are asked for. */
+export class LabelFeed {
+  readonly #options: LabelFeedOptions;
+  readonly #reader: PartitionReader;
+  readonly #labels = new LabelReader();
+  /** Every label before this offset has been applied; null: none was read yet. */
+  #next: number | null;
+  /** Labels that are none: the sink has sent them to the dead letters. */
+  unreadable = 0;
+  /** Labels of cards that belong to another partition: they never meet their transaction. */
+  misplaced = 0;
+
+  /** @param next where to go on; null: at the log's beginning */
+  constructor(options: LabelFeedOptions, next: number | null) {
+    const { cluster, topic, partition, signal } = options;
+    this.#options = options;
+    this.#reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: FETCH_BYTES });
+    this.#next = next;
+  }
+
+  get next(): number | null {
+    return this.#next;
+  }
+
+  /** Applies every label that is committed at the time of this call. */
+  async readToEnd(builder: BucketBuilder): Promise<void> {
+    const end = await this.#reader.endOffset();
+    if (this.#next !== null && this.#next >= end) return;
+    let next = this.#next ?? -1;
+    const first = await this.#reader.firstOffset();
+    if (next < first) {
+      const { log, topic, partition } = this.#options;
+      if (this.#next !== null) log.error({ topic, partition, next, first }, "the topic's retention has deleted labels that were not read");
+      next = first;
+    }
+    while (next < end) {
+      const records = await this.#reader.fetch(next);
+      await this.#learn(records);
+      this.#apply(records, builder);
+      next = records.nextOffset;
+      this.#next = next;
+    }
+    this.#next = next;
+  }
+
+  close(): Promise<void> {
+    return this.#reader.close();
+  }
+
+  async #learn({ count, bytes, valueAt, valueLength }: FetchedRecords): Promise<void> {
+    let last: number | null = null;
+    for (let i = 0; i < count; i++) {
+      const id = schemaIdOf(bytes, valueAt[i], valueLength[i]);
+      if (id === null || id === last) continue;
+      last = id;
+      if (this.#labels.knows(id)) continue;
+      // An unknown id may be registered later: it is asked for again.
+      const schema = await this.#options.schemas.load(id);
+      if (schema !== null) this.#labels.learn(id, schema);
+    }
+  }
+
+  #apply({ count, bytes, valueAt, valueLength }: FetchedRecords, builder: BucketBuilder): void {
+    const labels = this.#labels;
+    const { partition, partitions } = this.#options;
+    for (let i = 0; i < count; i++) {
+      if (!labels.read(bytes, valueAt[i], valueLength[i])) this.unreadable++;
+      else if (partitionOfKey(bytes, labels.cardAt, labels.cardLength, partitions) !== partition) this.misplaced++;
+      else builder.label(bytes, labels.cardAt, labels.cardLength, labels.transactionAt, labels.transactionLength, labels.isFraud, labels.labelTime);
+    }
+  }
+}

@@ -1,0 +1,107 @@
+import { createHash } from "node:crypto";
+import type { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { PartitionReader } from "../../infra/kafka/partition-reader.js";
+import type { Schemas } from "../../infra/kafka/schemas.js";
+import type { Logger } from "../../infra/logging.js";
+import type { Section, SnapshotOf, SnapshotStore } from "../../infra/snapshots.js";
+import { BucketBuilder, REPEAT_BUCKETS } from "../../models/features/bucket-builder.js";
+import { BUCKET_MS, HISTORY_TERMS } from "../../models/features/history-terms.js";
+import { FraudstreamError } from "../../schemas/errors.js";
+import type { Topics } from "../../schemas/topics.js";
+import { CLOCK_SKEW_MS } from "../../schemas/transaction-reader.js";
+import type { Tenure } from "../runtime/partition-consumer.js";
+import { LabelFeed } from "./label-feed.js";
+import { TransactionFold } from "./transaction-fold.js";
+import type { Watermarks } from "./watermarks.js";
+
+export interface MerchantsDeps {
+  cluster: KafkaCluster;
+  topics: Topics;
+  group: string;
+  schemas: Schemas;
+  watermarks: Watermarks;
+  snapshots: SnapshotStore;
+  /** Between two snapshots of a partition, milliseconds. */
+  snapshotEveryMs: number;
+  log: Logger;
+}
+
+/** Layout of the sections; of another one no snapshot is loaded. */
+const LAYOUT = 1;
+const TERMS = createHash("sha256").update(JSON.stringify([LAYOUT, HISTORY_TERMS])).digest("hex");
+const KIND = "merchants";
+const LABELS_NEXT = "labels/next";
+const FETCH_BYTES = 4 * 1024 * 1024;
+/** Producers' clocks differ: a record may be stamped earlier than one before it in the log, by less than this. */
+const STAMP_DISORDER_MS = 3_600_000;
+
+const IN_SILENCE = (): void => {};
+
+export async function snapshotOf(cluster: KafkaCluster, topic: string, partition: number): Promise<SnapshotOf> {
+  const { cluster: id, topicId } = await cluster.identityOf(topic);
+  return { kind: KIND, cluster: id, topic, topicId, partition, terms: TERMS };
+}
+
+/** A copy of a builder's state, with where its labels end. */
+export function snapshotSections(builder: BucketBuilder, labelsNext: number | null): Section[] {
+  const copies = builder.sections().map(({ name, data }) => ({ name, data: copyOf(data) }));
+  return [...copies, { name: LABELS_NEXT, data: Float64Array.of(labelsNext ?? -1) }];
+}
+
+function copyOf(view: ArrayBufferView): ArrayBufferView {
+  const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength).slice();
+  if (view instanceof Uint8Array) return bytes;
+  return new (view.constructor as new (buffer: ArrayBuffer) => ArrayBufferView)(bytes.buffer);
+}
+
+/**
+ * The unsealed buckets of a partition as of the committed offset: the newest snapshot that isn't ahead of it, and the log from
+ * there, folded without output. What was published by the clock of other partitions is sealed as well.
+ *
+ * @throws FraudstreamError `history_gap` where retention has deleted transactions that belong to buckets still unsealed
+ */
+export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed: number | null): Promise<{ builder: BucketBuilder; labels: LabelFeed }> {
+  const { cluster, schemas, topics, snapshots, watermarks, log } = deps;
+  const { topic, partition, signal } = tenure;
+  const startedAt = performance.now();
+  const of = await snapshotOf(cluster, topic, partition);
+  const snapshot = committed === null ? null : await snapshots.load(of, committed);
+  const sections = new Map<string, ArrayBufferView>(snapshot?.sections.map(({ name, data }) => [name, data]));
+  const builder = snapshot === null ? new BucketBuilder() : BucketBuilder.restore(sections);
+  const labelsNext = (sections.get(LABELS_NEXT) as Float64Array | undefined)?.[0] ?? -1;
+  const labels = new LabelFeed({ cluster, schemas, log, topic: topics.labels.name, partition, partitions: topics.labels.partitions, signal }, labelsNext < 0 ? null : labelsNext);
+  try {
+    const from = snapshot?.offset ?? 0;
+    if (committed !== null && committed > from) await foldAgain(deps, tenure, builder, from, committed);
+    builder.seal(await watermarks.of(partition), IN_SILENCE);
+  } catch (error) {
+    await labels.close();
+    throw error;
+  }
+  if (committed !== null) log.info({ partition, offset: committed, from: snapshot === null ? "log" : "snapshot", folded: committed - (snapshot?.offset ?? 0), ms: Math.round(performance.now() - startedAt) }, "unsealed buckets at hand");
+  return { builder, labels };
+}
+
+async function foldAgain({ cluster, schemas, topics }: MerchantsDeps, { topic, partition, signal }: Tenure, builder: BucketBuilder, from: number, to: number): Promise<void> {
+  const reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: FETCH_BYTES });
+  const fold = new TransactionFold(schemas, topics.transactions.partitions, builder);
+  try {
+    const first = await reader.firstOffset();
+    let oldestStamp = Number.NaN;
+    for (let next = Math.max(from, first); next < to; ) {
+      signal.throwIfAborted();
+      const records = await reader.fetch(next);
+      if (records.count > 0 && Number.isNaN(oldestStamp)) oldestStamp = records.timestamp[0];
+      await fold.decode(records);
+      fold.apply(IN_SILENCE, to);
+      next = records.nextOffset;
+    }
+    if (first <= from) return;
+    // No event lies further ahead of its record's time than the skew, so what was deleted is older than this.
+    const deletedBefore = oldestStamp + CLOCK_SKEW_MS + STAMP_DISORDER_MS;
+    if (deletedBefore < (builder.sealed - REPEAT_BUCKETS) * BUCKET_MS) return;
+    throw new FraudstreamError("history_gap", `${topic}[${partition}]: the unsealed buckets of merchants need the transactions from offset ${from} to ${first - 1}, which Kafka has deleted`);
+  } finally {
+    await reader.close();
+  }
+}

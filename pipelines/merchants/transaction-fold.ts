@@ -1,0 +1,61 @@
+import type { FetchedRecords } from "../../infra/kafka/records.js";
+import type { Schemas } from "../../infra/kafka/schemas.js";
+import type { BucketBuilder, EmitBucket } from "../../models/features/bucket-builder.js";
+import { TransactionReader } from "../../schemas/transaction-reader.js";
+import { forwardTo } from "../runtime/placement.js";
+import { decodeTransactions, learnSchemas } from "../scoring/steps/decode-transactions.js";
+import { TransactionBatch } from "../scoring/transaction-batch.js";
+
+/** Folds a partition's records into its unsealed buckets, as scoring reads them but without any model's attributes. */
+export class TransactionFold {
+  readonly #schemas: Schemas;
+  readonly #partitions: number;
+  readonly #builder: BucketBuilder;
+  readonly #batch = new TransactionBatch([]);
+  readonly #reader = new TransactionReader(this.#batch);
+  #records: FetchedRecords | null = null;
+  /** Records that are no transaction. */
+  rejected = 0;
+  /** Transactions whose card belongs to another partition: they count there. */
+  misplaced = 0;
+
+  constructor(schemas: Schemas, partitions: number, builder: BucketBuilder) {
+    this.#schemas = schemas;
+    this.#partitions = partitions;
+    this.#builder = builder;
+  }
+
+  /** Reads a batch. @returns its newest event time, -Infinity where there is none */
+  async decode(records: FetchedRecords): Promise<number> {
+    const batch = this.#batch;
+    await learnSchemas(records, this.#reader, this.#schemas);
+    this.rejected += decodeTransactions(records, this.#reader, batch).length;
+    this.#records = records;
+    let newest = Number.NEGATIVE_INFINITY;
+    for (let row = 0; row < batch.length; row++) if (batch.eventTime[row] > newest && this.#isHere(row)) newest = batch.eventTime[row];
+    return newest;
+  }
+
+  /** Adds the transactions that were read, each after what it lets be sealed. @param before offset at which to stop */
+  apply(emit: EmitBucket, before = Number.POSITIVE_INFINITY): void {
+    const batch = this.#batch;
+    const builder = this.#builder;
+    const { offset } = this.#records as FetchedRecords;
+    for (let row = 0; row < batch.length; row++) {
+      if (offset[batch.record[row]] >= before) break;
+      if (!this.#isHere(row)) {
+        this.misplaced++;
+        continue;
+      }
+      const sealable = builder.sealable(batch.eventTime[row]);
+      if (sealable > builder.sealed) builder.seal(sealable, emit);
+      builder.transaction(batch, row);
+    }
+    this.#records = null;
+  }
+
+  #isHere(row: number): boolean {
+    const batch = this.#batch;
+    return forwardTo(this.#records as FetchedRecords, batch.record[row], this.#partitions, batch.bytes[row], batch.cardIdAt[row], batch.cardIdLength[row]) < 0;
+  }
+}
