@@ -37,6 +37,14 @@ export interface TrainingConfig {
   silenceMs: number;
 }
 
+/** How scoring workers keep what they know of cards, and wait for what is known of merchants. */
+export interface HistoryConfig {
+  /** How long a batch waits for merchants' buckets before it is scored without the newest, milliseconds. */
+  merchantWaitMs: number;
+  /** Between two snapshots of a partition, milliseconds. */
+  snapshotEveryMs: number;
+}
+
 /** Who may use the API, and how they show it. */
 export interface AuthConfig {
   /** Signs and checks our own tokens (HS256), at least 32 bytes; null: JWKS_URL, or nobody can sign in. */
@@ -95,6 +103,7 @@ export interface Config {
   auth: AuthConfig;
   http: HttpConfig;
   training: TrainingConfig;
+  history: HistoryConfig;
   /** How many days old a transaction without a label must be to count as genuine. */
   labelMaturityDays: number;
   logLevel: "fatal" | "error" | "warn" | "info" | "debug" | "trace" | "silent";
@@ -128,6 +137,7 @@ export function readConfig(env: Env = process.env): Config {
     auth: authConfig(env),
     http: httpConfig(env),
     training: trainingConfig(env),
+    history: { merchantWaitMs: integer(env, "MERCHANT_WAIT_MS", 2_000, 0, 30_000), snapshotEveryMs: duration(env, "SNAPSHOT_EVERY", "PT5M") },
     labelMaturityDays: integer(env, "LABEL_MATURITY_DAYS", 30, 0, 3_650),
     logLevel: oneOf(env, "LOG_LEVEL", "info", ["fatal", "error", "warn", "info", "debug", "trace", "silent"]),
   };
@@ -259,6 +269,15 @@ function integer(env: Env, name: string, fallback: number, least: number, most: 
   const number = Number(value);
   if (!/^\d+$/.test(value) || number < least || number > most) throw bad(name, value, `a whole number from ${least} to ${most}`);
   return number;
+}
+
+/** Milliseconds of an ISO 8601 duration of at most a day. */
+function duration(env: Env, name: string, fallback: string): number {
+  const value = text(env, name) ?? fallback;
+  const [, hours = "0", minutes = "0", seconds = "0"] = /^PT(?=.)(?:(\d{1,2})H)?(?:(\d{1,4})M)?(?:(\d{1,5})S)?$/.exec(value) ?? [];
+  const ms = (Number(hours) * 3_600 + Number(minutes) * 60 + Number(seconds)) * 1_000;
+  if (ms === 0 || ms > 86_400_000) throw bad(name, value, "an ISO 8601 duration from PT1S to PT24H, such as PT5M");
+  return ms;
 }
 
 function matching(env: Env, name: string, fallback: string, pattern: RegExp, meaning: string): string {

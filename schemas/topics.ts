@@ -32,6 +32,8 @@ const DAY_MS = 24 * 60 * 60 * 1000;
  * rest is for the time in which it doesn't run. Card histories are longer: they have snapshots, and ClickHouse beyond.
  */
 const REREAD_MS = 14 * DAY_MS;
+/** Longer than what they are about: a scoring worker that reads transactions again must know which were refused. */
+const DEAD_LETTERS_MS = 2 * REREAD_MS;
 /**
  * A worker that starts reads 30 days of buckets, each published a week after its hour; two weeks more for a worker that
  * lies behind. Compaction alone would keep every hour of every merchant for ever: no key comes twice.
@@ -53,7 +55,7 @@ export function topicsFor(prefix: string, partitions: number): Topics {
     predictions: { name: `${prefix}predictions`, partitions, settings: keep },
     shadowPredictions: { name: `${prefix}shadow-predictions`, partitions, settings: keep },
     labels: { name: `${prefix}labels`, partitions, settings: reread },
-    deadLetters: { name: `${prefix}dead-letters`, partitions, settings: { ...keep, "max.message.bytes": String(MAX_DEAD_LETTER_BYTES + 1024) } },
+    deadLetters: { name: `${prefix}dead-letters`, partitions, settings: { ...keep, "retention.ms": String(DEAD_LETTERS_MS), "retention.bytes": "-1", "max.message.bytes": String(MAX_DEAD_LETTER_BYTES + 1024) } },
     merchantBuckets: { name: `${prefix}merchant-buckets`, partitions, settings: buckets },
     control: { name: `${prefix}control`, partitions: 1, settings: forever },
     users: { name: `${prefix}users`, partitions: 1, settings: compact },

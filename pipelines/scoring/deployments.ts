@@ -2,6 +2,7 @@ import type { Logger } from "../../infra/logging.js";
 import { loadArtifact } from "../../models/artifacts.js";
 import { AlertReasons } from "../../models/explain/alert-reasons.js";
 import { explainModel } from "../../models/explain/explain-model.js";
+import { HistoryPlan, historySlotsOf } from "../../models/features/history-plan.js";
 import { slotsOf, type AttributeSlot } from "../../models/features/plan.js";
 import type { Manifest } from "../../models/manifest.js";
 import { ModelSession, type ModelIo } from "../../models/onnx/session.js";
@@ -27,6 +28,8 @@ export interface LoadedDeployment {
   readonly models: readonly LoadedModel[];
   /** The attributes that its models read. */
   readonly slots: AttributeSlot[];
+  /** The history of cards and merchants that they read. */
+  readonly history: HistoryPlan;
 }
 
 /**
@@ -96,6 +99,8 @@ export class Deployments {
   release(deployment: LoadedDeployment): void {
     this.#users.set(deployment, (this.#users.get(deployment) ?? 1) - 1);
     this.#dropUnused();
+    // That was the last batch of an older epoch in its partition: said at once, but after the tenure has taken note of it.
+    if (deployment !== this.#current) queueMicrotask(this.#onChange);
   }
 
   /** Takes a shadow out until the next epoch. */
@@ -170,7 +175,8 @@ export class Deployments {
       }
     }
     const models = [main, ...shadows];
-    return { epoch: deployment.epoch, champion: main, shadows, models, slots: slotsOf(models.map(({ manifest }) => manifest.features)) };
+    const features = models.map(({ manifest }) => manifest.features);
+    return { epoch: deployment.epoch, champion: main, shadows, models, slots: slotsOf(features), history: new HistoryPlan(historySlotsOf(features)) };
   }
 
   /** A model that is in memory is used again. */
@@ -180,6 +186,8 @@ export class Deployments {
     const inMemory = this.#models().find(({ model }) => model === deployed.model);
     if (inMemory !== undefined) return { ...inMemory, ...deployed };
     const { manifest, onnx } = await loadArtifact(this.#artifactsDir, deployed.model, registered.manifestSha256);
+    // Refuses what nobody computes before the model is anybody's.
+    historySlotsOf([manifest.features]);
     const io = { input: manifest.input, output: manifest.output, features: manifest.features.length };
     const session = await ModelSession.load(onnx, io);
     // The first run allocates and shapes: better now than on the first transaction.

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
+import { join } from "node:path";
 import type { Config } from "../../infra/config.js";
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
@@ -8,16 +9,20 @@ import { Schemas } from "../../infra/kafka/schemas.js";
 import { configOrExit } from "../../infra/lifecycle/config-or-exit.js";
 import { runRole, type Lifecycle } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger, type Logger } from "../../infra/logging.js";
+import { SnapshotStore } from "../../infra/snapshots.js";
 import { createRegistry, gauge } from "../../infra/metrics/registry.js";
 import { serveProbes } from "../../infra/metrics/serve.js";
+import { MerchantWindows } from "../../models/features/merchant-windows.js";
 import { ControlLog } from "../../models/registry/control-log.js";
 import { UsageError } from "../../schemas/errors.js";
 import { allTopics, subjectTopics, topicsFor } from "../../schemas/topics.js";
 import { Heartbeat } from "../runtime/heartbeat.js";
 import { PartitionConsumer } from "../runtime/partition-consumer.js";
 import { Deployments } from "./deployments.js";
-import { ScoringMeter } from "./meter.js";
+import { PartitionHistories } from "./history/partition-histories.js";
+import { ScoringMeter, historyGauges } from "./meter.js";
 import { ScoringTenure } from "./scoring-pipeline.js";
+import type { Merchants } from "./steps/fold-history.js";
 
 const REPORT_EVERY_MS = 10_000;
 
@@ -63,7 +68,16 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   control.follow((state) => void deployments.settle(state), (error) => lifecycle.fail(error));
   if (deployments.current === null) log.warn("no model is deployed: nothing is consumed until one is");
 
-  const deps = { cluster, topics, group, schemas, control, deployments, meter };
+  const { snapshotEveryMs, merchantWaitMs } = config.history;
+  const snapshots = new SnapshotStore(join(config.dataDir, "state"), log);
+  const histories = new PartitionHistories({ cluster, topics, schemas, snapshots, clickhouse: config.clickhouse, snapshotEveryMs, log });
+  lifecycle.add("histories", () => histories.close());
+  historyGauges(registry, histories);
+
+  // Nothing reads fraud.merchant-buckets yet: merchants' windows are empty, and what asks for them is stale.
+  const merchants: Merchants = { windows: new MerchantWindows(topics.transactions.partitions), waitFor: () => Promise.resolve(false) };
+
+  const deps = { cluster, topics, group, schemas, control, deployments, histories, merchants, merchantWaitMs, meter };
   const consumer = new PartitionConsumer({
     cluster, kafka, log, group,
     topics: [topics.transactions.name],

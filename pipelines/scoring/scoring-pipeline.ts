@@ -3,10 +3,13 @@
  *
  *  1. begin    announce the output partitions and the offset behind the batch; this goes on while the rest is done
  *  2. decode   records become columns; what is no transaction becomes a dead letter (steps/decode-transactions.ts)
- *  3. score    features and ONNX, the champion first, then the shadows (steps/score-models.ts)
- *  4. encode   decisions and predictions in Avro (steps/encode-predictions.ts), dead letters (runtime/dead-letters.ts)
- *  5. commit   output and offset together, or nothing
+ *  3. history  what belongs to another partition is sent on, repeats become dead letters, the rest is folded into the
+ *              history of its cards, and what that and merchants' buckets say joins the columns (steps/fold-history.ts)
+ *  4. score    features and ONNX, the champion first, then the shadows (steps/score-models.ts)
+ *  5. encode   decisions and predictions in Avro (steps/encode-predictions.ts), dead letters (runtime/dead-letters.ts)
+ *  6. commit   output and offset together, or nothing; then what was folded is kept
  *
+ * Only what is scored is history: where the champion gives no score, steps 2 to 4 are done again without that record.
  * Any error ends the tenure; taking the transactional id over anew settles what became of the batch (guarantee 1).
  */
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
@@ -17,14 +20,17 @@ import type { Schemas } from "../../infra/kafka/schemas.js";
 import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
 import type { ControlLog } from "../../models/registry/control-log.js";
 import { messageOf } from "../../schemas/errors.js";
-import type { Topics } from "../../schemas/topics.js";
+import { MAX_TRANSACTION_BYTES, type Topics } from "../../schemas/topics.js";
 import { TransactionReader } from "../../schemas/transaction-reader.js";
 import { REPLY_TO, appendDeadLetter, replyToOf } from "../runtime/dead-letters.js";
 import type { PartitionHandler, Tenure } from "../runtime/partition-consumer.js";
+import { forwardedHeaders } from "../runtime/placement.js";
 import type { Deployments, LoadedDeployment } from "./deployments.js";
-import type { ScoringMeter } from "./meter.js";
+import type { PartitionHistories, PartitionHistory } from "./history/partition-histories.js";
+import type { BatchCounts, ScoringMeter } from "./meter.js";
 import { decodeTransactions, learnSchemas, type Rejection } from "./steps/decode-transactions.js";
 import { PredictionEncoder, type ScoredBatch } from "./steps/encode-predictions.js";
+import { MerchantWait, foldHistory, neededBucket, takeMisplaced, type Merchants } from "./steps/fold-history.js";
 import { ModelScorer, scoreChampion, scoreShadow } from "./steps/score-models.js";
 import { TransactionBatch } from "./transaction-batch.js";
 
@@ -35,6 +41,10 @@ export interface ScoringDeps {
   schemas: Schemas;
   control: ControlLog;
   deployments: Deployments;
+  histories: PartitionHistories;
+  merchants: Merchants;
+  /** How long a batch waits for merchants' buckets, milliseconds. */
+  merchantWaitMs: number;
   meter: ScoringMeter;
 }
 
@@ -42,6 +52,9 @@ export interface ScoringDeps {
 export function scoringTransactionalId(group: string, partition: number): string {
   return `${group}-${partition}`;
 }
+
+/** With a batch's head and a record's own, what the topic takes. */
+const MAX_FORWARDED_BYTES = MAX_TRANSACTION_BYTES + 900;
 
 /** What depends on the deployment: readers and buffers that fit its models. */
 interface Bench {
@@ -61,30 +74,37 @@ export class ScoringTenure implements PartitionHandler {
   readonly #predictions: PartitionOutput;
   readonly #shadowPredictions: PartitionOutput;
   readonly #deadLetters: PartitionOutput;
+  /** Transactions that belong to other partitions, by partition. */
+  readonly #forwarded = new Map<number, PartitionOutput>();
+  readonly #history: PartitionHistory;
+  readonly #merchantWait: MerchantWait;
   #bench: Bench | null = null;
   /** Epoch of the batch under way; null: none is. */
   #scoringEpoch: number | null = null;
 
-  private constructor(deps: ScoringDeps, tenure: Tenure, producer: TransactionalProducer) {
+  private constructor(deps: ScoringDeps, tenure: Tenure, producer: TransactionalProducer, history: PartitionHistory) {
     const { topics, schemas } = deps;
     const { partition } = tenure;
     this.#deps = deps;
     this.#tenure = tenure;
     this.#producer = producer;
+    this.#history = history;
+    this.#merchantWait = new MerchantWait(deps.merchants, deps.merchantWaitMs);
     this.#encoder = new PredictionEncoder(tenure, schemas.idOf("predictions"));
     this.#predictions = new PartitionOutput(topics.predictions.name, partition);
     this.#shadowPredictions = new PartitionOutput(topics.shadowPredictions.name, partition);
     this.#deadLetters = new PartitionOutput(topics.deadLetters.name, partition);
   }
 
-  /** Begins a tenure, in the order of guarantee 1: fence the former owner, then ask where it stood, then catch up with control. */
+  /** Begins a tenure, in the order of guarantee 1: fence the former owner, then ask where it stood, then catch up with control and with history. */
   static async open(deps: ScoringDeps, tenure: Tenure): Promise<{ handler: ScoringTenure; start: number | null }> {
     const producer = await TransactionalProducer.open(deps.cluster, scoringTransactionalId(deps.group, tenure.partition));
     try {
       const start = await tenure.committed();
       await deps.control.readToEnd();
       await deps.deployments.settle(deps.control.state);
-      return { handler: new ScoringTenure(deps, tenure, producer), start };
+      const history = await deps.histories.open(tenure, start);
+      return { handler: new ScoringTenure(deps, tenure, producer, history), start };
     } catch (error) {
       await producer.close();
       throw error;
@@ -110,11 +130,12 @@ export class ScoringTenure implements PartitionHandler {
   }
 
   close(): Promise<void> {
+    this.#deps.histories.release(this.#history);
     return this.#producer.close();
   }
 
   async #score(records: FetchedRecords, deployment: LoadedDeployment): Promise<void> {
-    const { schemas, group, meter } = this.#deps;
+    const { schemas, group, histories, meter } = this.#deps;
     const { topic, partition } = this.#tenure;
     const startedAt = performance.now();
     const bench = this.#benchFor(deployment);
@@ -124,26 +145,64 @@ export class ScoringTenure implements PartitionHandler {
 
     await learnSchemas(records, bench.reader, schemas);
     const { batch } = bench;
-    const rejections = decodeTransactions(records, bench.reader, batch);
-
-    const champion = await scoreChampion(bench.champion, batch, startedAt);
-    rejections.push(...champion.rejections);
-    const shadows = await this.#scoreShadows(bench, champion.scored, startedAt);
+    const { champion, rejections, counts } = await this.#scoreChampion(records, bench, startedAt);
+    const shadows = await this.#scoreShadows(bench, champion, startedAt);
 
     const headersOf = replyHeaders(records, batch);
-    this.#encoder.encode(batch, champion.scored, records.offset, headersOf, this.#predictions);
+    this.#encoder.encode(batch, champion, records.offset, headersOf, this.#predictions);
     for (const shadow of shadows) this.#encoder.encode(batch, shadow, records.offset, headersOf, this.#shadowPredictions);
     this.#encodeDeadLetters(records, rejections);
 
-    const written = [this.#predictions, this.#shadowPredictions, this.#deadLetters].filter(({ count }) => count > 0);
-    await this.#producer.commit(written, Date.now());
-    meter.committed(records, batch.length, rejections, performance.now() - startedAt);
-    for (const output of [this.#predictions, this.#shadowPredictions, this.#deadLetters]) output.reset();
+    const all = [this.#predictions, this.#shadowPredictions, this.#deadLetters, ...this.#forwarded.values()];
+    await this.#producer.commit(all.filter(({ count }) => count > 0), Date.now());
+    this.#history.committed(records.nextOffset);
+    histories.afterBatch(this.#history);
+    meter.committed(records, counts, rejections, performance.now() - startedAt);
+    for (const output of all) output.reset();
+  }
+
+  /** Steps 2 to 4, until every transaction that is left has a score. */
+  async #scoreChampion(records: FetchedRecords, bench: Bench, startedAt: number): Promise<{ champion: ScoredBatch; rejections: Rejection[]; counts: BatchCounts }> {
+    const { batch, deployment } = bench;
+    const failed = new Map<number, Rejection>();
+    for (;;) {
+      const rejections = [...failed.values(), ...decodeTransactions(records, bench.reader, batch, failed)];
+      const forwarded = this.#forward(records, batch, rejections);
+      if (deployment.history.needsMerchants && batch.length > 0) await this.#merchantWait.until(neededBucket(batch), this.#tenure.signal);
+      this.#history.begin();
+      const { repeats, ...counts } = foldHistory(records, batch, this.#history.cards, deployment.history, this.#deps.merchants.windows);
+      rejections.push(...repeats);
+      const champion = await scoreChampion(bench.champion, batch, startedAt);
+      if (champion.rejections.length === 0) return { champion: champion.scored, rejections, counts: { transactions: batch.length, forwarded, ...counts } };
+      this.#history.undo();
+      for (const rejection of champion.rejections) failed.set(rejection.record, rejection);
+    }
+  }
+
+  /** Takes what belongs to another partition out of a batch and sends it there, untouched. @returns how many */
+  #forward(records: FetchedRecords, batch: TransactionBatch, rejections: Rejection[]): number {
+    const { name, partitions } = this.#deps.topics.transactions;
+    for (const output of this.#forwarded.values()) output.reset();
+    let sent = 0;
+    for (const { record, partition, card } of takeMisplaced(records, batch, partitions)) {
+      const headers = forwardedHeaders(records, record);
+      const value = records.bytes.subarray(records.valueAt[record], records.valueAt[record] + records.valueLength[record]);
+      // A compressed batch can bring a record that doesn't fit by itself.
+      if (card.length + value.length + headers.length > MAX_FORWARDED_BYTES) {
+        rejections.push({ record, step: "history", code: "misplaced_too_large", reason: `its card belongs to partition ${partition}, and it is too large to be sent there` });
+        continue;
+      }
+      let output = this.#forwarded.get(partition);
+      if (output === undefined) this.#forwarded.set(partition, (output = new PartitionOutput(name, partition)));
+      output.append(card, value, headers);
+      sent += 1;
+    }
+    return sent;
   }
 
   #benchFor(deployment: LoadedDeployment): Bench {
     if (this.#bench?.deployment !== deployment) {
-      const batch = new TransactionBatch(deployment.slots);
+      const batch = new TransactionBatch(deployment.slots, deployment.history.size);
       this.#bench = {
         deployment, batch,
         reader: new TransactionReader(batch),

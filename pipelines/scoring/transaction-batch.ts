@@ -5,6 +5,9 @@ import { TransactionRejected } from "../../schemas/transaction-rejected.js";
 /** The largest magnitude that a feature, a float32, can hold. */
 const LARGEST_FLOAT32 = 3.4028234663852886e38;
 
+const INTEGERS = ["record", "transactionIdAt", "transactionIdLength", "cardIdAt", "cardIdLength", "merchantIdAt", "merchantIdLength", "currencyAt"] as const;
+const NUMBERS = ["eventTime", "amount", "stale", ...INTEGERS] as const;
+
 interface AttributeSlots { number: number; boolean: number; texts: { slot: number; equals: Buffer }[] }
 
 /**
@@ -17,8 +20,11 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
   eventTime = new Float64Array(0);
   amount = new Float64Array(0);
   slots = new Float32Array(0);
+  readonly historyCount: number;
+  /** What the cards' and merchants' history says, in the order of the deployment's HistoryPlan. */
   history = new Float64Array(0);
-  historyCount = 0;
+  /** 1: history went on without what it should have waited for, or the transaction came too late. */
+  stale = new Uint8Array(0);
   /** Index of each row's record in what was fetched. */
   record = new Int32Array(0);
   /** The buffer that a row's texts stand in, and where: transaction id, card id, merchant id; the currency has three bytes. */
@@ -34,8 +40,9 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
   readonly #byName = new Map<string, number>();
   #row = 0;
 
-  constructor(slots: readonly AttributeSlot[]) {
+  constructor(slots: readonly AttributeSlot[], historyCount = 0) {
     this.slotCount = slots.length;
+    this.historyCount = historyCount;
     slots.forEach((slot, index) => {
       let found = this.#byName.get(slot.attribute);
       if (found === undefined) {
@@ -63,6 +70,7 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
     this.eventTime[row] = fields.eventTime;
     this.amount[row] = fields.amount;
     this.record[row] = record;
+    this.stale[row] = 0;
     this.bytes[row] = fields.bytes;
     this.transactionIdAt[row] = fields.transactionIdAt;
     this.transactionIdLength[row] = fields.transactionIdLength;
@@ -77,6 +85,23 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
   /** The row that is being read is given up. */
   discardRow(): void {
     this.#beginRow();
+  }
+
+  /** Takes rows out; the others move up, in their order. @param dropped by row; 1: goes */
+  drop(dropped: Uint8Array): void {
+    const { slotCount, historyCount } = this;
+    let to = 0;
+    for (let row = 0; row < this.length; row++) {
+      if (dropped[row] === 1) continue;
+      if (to < row) {
+        for (const column of NUMBERS) this[column][to] = this[column][row];
+        this.bytes[to] = this.bytes[row];
+        this.slots.copyWithin(to * slotCount, row * slotCount, (row + 1) * slotCount);
+        this.history.copyWithin(to * historyCount, row * historyCount, (row + 1) * historyCount);
+      }
+      to += 1;
+    }
+    this.length = to;
   }
 
   find(name: string): number {
@@ -125,8 +150,9 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
     this.amount = new Float64Array(capacity);
     // One row more: the row that is being read may turn out to be rejected.
     this.slots = new Float32Array((capacity + 1) * this.slotCount);
-    const columns = ["record", "transactionIdAt", "transactionIdLength", "cardIdAt", "cardIdLength", "merchantIdAt", "merchantIdLength", "currencyAt"] as const;
-    for (const column of columns) this[column] = new Int32Array(capacity);
+    this.history = new Float64Array(capacity * this.historyCount);
+    this.stale = new Uint8Array(capacity);
+    for (const column of INTEGERS) this[column] = new Int32Array(capacity);
     this.bytes = new Array<Buffer>(capacity);
   }
 }

@@ -10,7 +10,7 @@ import { transactionSchema, type Transaction } from "../../schemas/generated.js"
 import { MAX_TRANSACTION_BYTES } from "../../schemas/topics.js";
 import { kafkaConfig, uniquePrefix } from "../support/engines.js";
 import { amountFeature, numberFeature, sigmoidOf, weighted } from "../support/models.js";
-import { transaction, transactionRecord, wireValue } from "../support/transactions.js";
+import { cardIn, transaction as anyTransaction, transactionRecord, wireValue } from "../support/transactions.js";
 import { GZIP, kafkaJs } from "../support/workers-kafkajs.js";
 import { TestSystem, type ReadPrediction, type ReadRecord } from "../support/workers-system.js";
 import type { RoleProcess } from "../support/workers.js";
@@ -74,6 +74,8 @@ async function outcome(partition: number, first: number): Promise<{ predictions:
   return found;
 }
 
+/** A transaction whose card belongs to partition 0. Each test has numbers, hence ids, of its own. */
+const transaction = (n: number, changed: Partial<Transaction> = {}): Transaction => anyTransaction(n, { card_id: cardIn(0, 2, n), ...changed });
 const raw = (value: Buffer | string | null, key: string | null = "k"): OutgoingRecord => ({ key: key === null ? null : Buffer.from(key), value: typeof value === "string" ? Buffer.from(value) : value });
 const avro = (changed: Partial<Transaction>): OutgoingRecord => raw(wireValue(transaction(1, changed)));
 const json = (changed: object): string => JSON.stringify({ ...transaction(1), ...changed });
@@ -139,7 +141,7 @@ it("dead-letters every bad record with its bytes and cause, and scores its neigh
     expect(letter.headers, what).toEqual({ code, reason: expect.stringMatching(/.{10}/) as string, step: "decode", topic: system.topics.transactions.name, partition: "0", offset: String(first + 2 * i), attempt: "1" });
     const neighbour = predictions.get(2 * i + 1);
     expect(neighbour?.partition).toBe(0);
-    expect(neighbour?.key?.toString()).toBe(`c${i % 100}`);
+    expect(neighbour?.key?.toString()).toBe(cardIn(0, 2, i));
     expect(neighbour?.prediction).toMatchObject({ transaction_id: `t${i}`, amount: i % 100, epoch, model: "cards@1", source_topic: system.topics.transactions.name, source_partition: 0, features: [i % 100, 0], stale: false, reasons: null });
     expect(neighbour?.prediction.score).toBeCloseTo(sigmoidOf(i % 100), 5);
   }
@@ -149,15 +151,15 @@ it("dead-letters every bad record with its bytes and cause, and scores its neigh
 
 describe("large records", () => {
   const padded = (bytes: number, changed: Partial<Transaction> = {}): Buffer => {
-    const around = wireValue(transaction(1, { ...changed, attributes: { pad: "x".repeat(bytes) } })).length;
-    return wireValue(transaction(1, { ...changed, attributes: { pad: "x".repeat(bytes - (around - bytes)) } }));
+    const around = wireValue(transaction(1_001, { ...changed, attributes: { pad: "x".repeat(bytes) } })).length;
+    return wireValue(transaction(1_001, { ...changed, attributes: { pad: "x".repeat(bytes - (around - bytes)) } }));
   };
 
   it("scores a transaction of 4 MB, and dead-letters a bad one of that size whole", async () => {
     const largest = padded(MAX_TRANSACTION_BYTES);
     expect(largest.length).toBe(MAX_TRANSACTION_BYTES);
     const good = await score([raw(largest)]);
-    expect(good.predictions.get(0)?.prediction.transaction_id).toBe("t1");
+    expect(good.predictions.get(0)?.prediction.transaction_id).toBe("t1001");
     const largestBad = padded(MAX_TRANSACTION_BYTES, { currency: "???" });
     const { letters } = await score([raw(largestBad)]);
     expect(letters.get(0)?.headers["code"]).toBe("bad_currency");
@@ -168,12 +170,13 @@ describe("large records", () => {
     const producer = kafka.producer();
     await producer.connect();
     const tooLarge = padded(MAX_TRANSACTION_BYTES + 1);
+    const neighbour = (n: number): Buffer => wireValue(anyTransaction(n, { card_id: cardIn(1, 2, n) }));
     const longKey = Buffer.alloc(3_000_000, "k");
     const messages = [
-      { key: Buffer.from("c1"), value: fine },
+      { key: Buffer.from("c1"), value: neighbour(1) },
       { key: Buffer.from("large"), value: tooLarge },
       { key: longKey, value: Buffer.from("bad") },
-      { key: Buffer.from("c2"), value: fine },
+      { key: Buffer.from("c2"), value: neighbour(2) },
     ].map((message) => ({ ...message, partition: 1 }));
     const [{ baseOffset }] = await producer.send({ topic: system.topics.transactions.name, compression: GZIP, messages });
     await producer.disconnect();
@@ -190,7 +193,7 @@ describe("large records", () => {
 
 it("copies a reply-to of up to 256 bytes to prediction and dead letter", async () => {
   const replyTo = [1, 256, 257].map((length) => "r".repeat(length));
-  const good = replyTo.map((to, i) => transactionRecord(transaction(i), [["other", "x"], ["reply-to", to]]));
+  const good = replyTo.map((to, i) => transactionRecord(transaction(3_000 + i), [["other", "x"], ["reply-to", to]]));
   const spoilt = replyTo.map((to) => ({ ...raw("bad"), headers: encodeHeaders([["reply-to", to], ["attempt", "3"]]) }));
   const { predictions, letters } = await score([...good, ...spoilt]);
   expect([0, 1, 2].map((i) => predictions.get(i)?.headers)).toEqual([{ "reply-to": replyTo[0] }, { "reply-to": replyTo[1] }, {}]);
@@ -200,16 +203,16 @@ it("copies a reply-to of up to 256 bytes to prediction and dead letter", async (
 
 it("reads JSON, older writers and producers' own schemas", async () => {
   const nested = (depth: number): Buffer => {
-    const shallow = wireValue({ ...transaction(7), chain: null }, NESTED, schemas[NESTED]);
+    const shallow = wireValue({ ...transaction(4_007), chain: null }, NESTED, schemas[NESTED]);
     return Buffer.concat([shallow.subarray(0, -1), Buffer.alloc(depth, 2), Buffer.from([0])]);
   };
-  const flat = { ...transaction(3), risk: 2, web: true, note: null, extra: [{ x: 1 }, { x: 2 }] };
+  const flat = { ...transaction(4_003), risk: 2, web: true, note: null, extra: [{ x: 1 }, { x: 2 }] };
   const { predictions, letters } = await score([
-    raw(wireValue(transaction(1), OLDER, schemas[OLDER])),
+    raw(wireValue(transaction(4_001), OLDER, schemas[OLDER])),
     raw(wireValue(flat, FLAT, schemas[FLAT])),
-    raw(wireValue({ ...flat, risk: Number.NaN, note: "x" }, FLAT, schemas[FLAT])),
-    raw(JSON.stringify({ ...transaction(4), event_time: "2026-01-01T01:00:00.5+01:00", attributes: { risk: -1.5, other: "x", absent: null } })),
-    raw(json({ attributes: undefined })),
+    raw(wireValue({ ...flat, transaction_id: "other", risk: Number.NaN, note: "x" }, FLAT, schemas[FLAT])),
+    raw(JSON.stringify({ ...transaction(4_004), event_time: "2026-01-01T01:00:00.5+01:00", attributes: { risk: -1.5, other: "x", absent: null } })),
+    raw(json({ transaction_id: "t4101", attributes: undefined })),
     raw(nested(3)),
     raw(nested(1_000_000)),
     raw(wireValue(flat, FLAT, schemas[FLAT]).subarray(0, -1)),

@@ -1,5 +1,5 @@
 import avro from "avsc";
-import type { OutgoingRecord } from "../../infra/kafka/batch-producer.js";
+import { partitionOf, type OutgoingRecord } from "../../infra/kafka/batch-producer.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import type { AvroSchema } from "../../schemas/avro-cursor.js";
 import { predictionSchema, transactionSchema, type Prediction, type Transaction } from "../../schemas/generated.js";
@@ -15,6 +15,14 @@ const predictionType = avro.Type.forSchema(predictionSchema as unknown as avro.S
 /** A fine transaction with this number in its ids; `event_time` is now. */
 export function transaction(n: number, changed: Partial<Transaction> = {}): Transaction {
   return { transaction_id: `t${n}`, event_time: Date.now(), card_id: `c${n % 100}`, merchant_id: `m${n % 10}`, amount: n % 100, currency: "EUR", attributes: {}, ...changed };
+}
+
+/** A card that belongs to a partition; another one for each `n`. */
+export function cardIn(partition: number, partitions: number, n: number): string {
+  for (let i = 0; ; i++) {
+    const card = `c${n}-${i}`;
+    if (partitionOf(Buffer.from(card), partitions) === partition) return card;
+  }
 }
 
 /** A value in the Confluent wire format, written by avsc with any schema. */

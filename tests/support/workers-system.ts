@@ -77,7 +77,12 @@ export class TestSystem {
 
   /** The settings of a role in this system. */
   get settings(): Record<string, string> {
-    return { KAFKA_BROKERS: this.#kafka.brokers.join(","), TOPIC_PREFIX: this.prefix, TOPIC_PARTITIONS: String(this.partitions), ARTIFACTS: this.artifacts, LOG_LEVEL: "info" };
+    return { KAFKA_BROKERS: this.#kafka.brokers.join(","), TOPIC_PREFIX: this.prefix, TOPIC_PARTITIONS: String(this.partitions), ARTIFACTS: this.artifacts, DATA_DIR: this.dataDir, LOG_LEVEL: "info" };
+  }
+
+  /** Where its roles keep their snapshots. */
+  get dataDir(): string {
+    return `${this.artifacts}-data`;
   }
 
   /** Starts a scoring worker; it is killed when the system closes. */
@@ -211,6 +216,6 @@ export class TestSystem {
     await this.control.close();
     await this.producer.close();
     await this.cluster.close();
-    await rm(this.artifacts, { recursive: true, force: true });
+    for (const dir of [this.artifacts, this.dataDir]) await rm(dir, { recursive: true, force: true });
   }
 }

@@ -7,7 +7,9 @@ import { schemaIdOf } from "../../../schemas/wire-format.js";
 import type { TransactionBatch } from "../transaction-batch.js";
 
 /** A record that gets a dead letter instead of a prediction. */
-export interface Rejection { record: number; step: "decode" | "score"; code: string; reason: string }
+export interface Rejection { record: number; step: "decode" | "history" | "score"; code: string; reason: string }
+
+const NOTHING = new Set<number>();
 
 /** Makes the writer schemas of a batch known to the reader. Asks for those that it hasn't met. */
 export async function learnSchemas(records: FetchedRecords, reader: TransactionReader, schemas: Schemas): Promise<void> {
@@ -25,13 +27,18 @@ export async function learnSchemas(records: FetchedRecords, reader: TransactionR
   }
 }
 
-/** Reads and checks every record of a batch: the accepted ones fill `batch`, the others are returned with their cause. */
-export function decodeTransactions(records: FetchedRecords, reader: TransactionReader, batch: TransactionBatch): Rejection[] {
+/**
+ * Reads and checks every record of a batch: the accepted ones fill `batch`, the others are returned with their cause.
+ *
+ * @param without records that are stepped over
+ */
+export function decodeTransactions(records: FetchedRecords, reader: TransactionReader, batch: TransactionBatch, without: { readonly size: number; has: (record: number) => boolean } = NOTHING): Rejection[] {
   const rejections: Rejection[] = [];
   const fields = new TransactionFields();
   const { bytes, valueAt, valueLength, timestamp } = records;
   batch.reset(records.count);
   for (let i = 0; i < records.count; i++) {
+    if (without.size > 0 && without.has(i)) continue;
     try {
       if (valueLength[i] > MAX_TRANSACTION_BYTES) throw new TransactionRejected("too_large", `the value has ${valueLength[i]} bytes; ${MAX_TRANSACTION_BYTES} are taken`);
       reader.read(bytes, valueAt[i], valueLength[i], timestamp[i], fields);

@@ -19,7 +19,7 @@ export class ModelScorer {
   constructor(model: LoadedModel, deployment: LoadedDeployment) {
     this.model = model;
     this.#epoch = deployment.epoch;
-    this.#plan = new FeaturePlan(model.manifest.features, deployment.slots);
+    this.#plan = new FeaturePlan(model.manifest.features, deployment.slots, deployment.history.slots);
   }
 
   /** Computes the features of a batch. To be called before `score`. */

@@ -1,0 +1,243 @@
+import { createHash } from "node:crypto";
+import type { ClickHouseConfig } from "../../../infra/config.js";
+import type { KafkaCluster } from "../../../infra/kafka/cluster.js";
+import { PartitionReader } from "../../../infra/kafka/partition-reader.js";
+import type { Schemas } from "../../../infra/kafka/schemas.js";
+import type { Logger } from "../../../infra/logging.js";
+import type { Section, SnapshotOf, SnapshotStore } from "../../../infra/snapshots.js";
+import { CardHistory } from "../../../models/features/card-history.js";
+import { HISTORY_TERMS } from "../../../models/features/history-terms.js";
+import { FraudstreamError, messageOf } from "../../../schemas/errors.js";
+import type { Topics } from "../../../schemas/topics.js";
+import type { Tenure } from "../../runtime/partition-consumer.js";
+import { rebuild, storedRefusals } from "./rebuild.js";
+import { refusedOffsets, reread } from "./reread.js";
+
+export interface HistoriesOptions {
+  cluster: KafkaCluster;
+  topics: Pick<Topics, "transactions" | "deadLetters">;
+  schemas: Schemas;
+  snapshots: SnapshotStore;
+  /** Where transactions are stored that Kafka has deleted; null: nowhere. */
+  clickhouse: ClickHouseConfig | null;
+  /** Between two snapshots of a partition, milliseconds. */
+  snapshotEveryMs: number;
+  log: Logger;
+}
+
+/** Layout of the sections; of another one no snapshot is loaded. */
+const LAYOUT = 1;
+const TERMS = createHash("sha256").update(JSON.stringify([LAYOUT, HISTORY_TERMS])).digest("hex");
+const KIND = "scoring";
+/** Where the dead letters of later transactions begin. */
+const DEAD_LETTERS_FROM = "dead-letters-from";
+/** How long the history of a partition that another worker has now is kept in memory, should it come back. */
+const KEPT_MS = 120_000;
+
+/** The history of one partition's cards. */
+export class PartitionHistory {
+  readonly partition: number;
+  readonly cards: CardHistory;
+  /** Every transaction before it has been folded, if it was scored. */
+  offset: number;
+  /** Dead letters of transactions from `offset` on stand here or later in their partition. */
+  deadLettersFrom: number;
+  /** Offset of the newest snapshot (-1: none), and when it was taken, or else when the history was made; epoch milliseconds. */
+  saved = { offset: -1, at: Date.now() };
+  /** Forgets it, when no tenure has it for too long. */
+  expiry: NodeJS.Timeout | null = null;
+  #inBatch = false;
+  #waiting: (() => void)[] = [];
+
+  constructor(partition: number, cards: CardHistory, offset: number, deadLettersFrom: number) {
+    this.partition = partition;
+    this.cards = cards;
+    this.offset = offset;
+    this.deadLettersFrom = deadLettersFrom;
+  }
+
+  /** A batch is going to be folded, by `cards.fold`. */
+  begin(): void {
+    this.#inBatch = true;
+  }
+
+  /** The batch that was folded has been committed to Kafka. @param next where the next one begins */
+  committed(next: number): void {
+    this.cards.commit();
+    this.offset = next;
+    this.#batchEnded();
+  }
+
+  /** What was folded since the last commit is taken back. */
+  undo(): void {
+    this.cards.undo();
+    this.#batchEnded();
+  }
+
+  /** Looks at the state when no batch is in hand. */
+  betweenBatches<T>(look: () => T): Promise<T> {
+    return new Promise((resolve) => {
+      // What it throws is the promise's.
+      const now = (): void => resolve(new Promise((done) => done(look())));
+      if (this.#inBatch) this.#waiting.push(now);
+      else now();
+    });
+  }
+
+  /** A copy of the state between two batches. */
+  copy(): Section[] {
+    const sections = this.cards.sections().map(({ name, data }) => ({ name, data: copyOf(data) }));
+    return [...sections, { name: DEAD_LETTERS_FROM, data: Float64Array.of(this.deadLettersFrom) }];
+  }
+
+  #batchEnded(): void {
+    this.#inBatch = false;
+    for (const look of this.#waiting.splice(0)) look();
+  }
+}
+
+/**
+ * The card histories of this worker's partitions. They outlive tenures: what a tenure folded and didn't commit is taken
+ * back when the next one begins, and whatever else happened in between is read again from the log. Snapshots make that short.
+ */
+export class PartitionHistories {
+  readonly #options: HistoriesOptions;
+  readonly #held = new Map<number, PartitionHistory>();
+  /** One snapshot at a time: each holds a copy of a state. */
+  #saving: Promise<void> | null = null;
+
+  constructor(options: HistoriesOptions) {
+    this.#options = options;
+  }
+
+  /** Those in memory. */
+  get held(): readonly PartitionHistory[] {
+    return [...this.#held.values()];
+  }
+
+  /**
+   * The history of a partition at the offset that the group has committed. The former owner must have been fenced.
+   *
+   * @param committed null: nothing was scored yet
+   * @throws FraudstreamError `history_gap` when transactions that it needs are nowhere any more
+   */
+  async open(tenure: Tenure, committed: number | null): Promise<PartitionHistory> {
+    const { partition, signal } = tenure;
+    const held = this.#held.get(partition);
+    // An error on the way leaves none behind that is half caught up.
+    if (held !== undefined) this.#forget(held);
+    const startedAt = performance.now();
+    const found = committed === null ? null : held !== undefined && held.offset <= committed ? held : await this.#load(await this.#snapshotOf(partition), committed);
+    const history = found ?? new PartitionHistory(partition, new CardHistory(), 0, 0);
+    if (committed !== null) {
+      const folded = await this.#catchUp(tenure, history, committed);
+      const ms = Math.round(performance.now() - startedAt);
+      this.#options.log.info({ partition, offset: committed, from: found === held ? "memory" : found === null ? "log" : "snapshot", folded, cards: history.cards.cards, events: history.cards.events, ms }, "history of cards at hand");
+    }
+    signal.throwIfAborted();
+    this.#held.set(partition, history);
+    return history;
+  }
+
+  /** Between two batches: begins to write a snapshot when one is due. */
+  afterBatch(history: PartitionHistory): void {
+    if (this.#saving !== null || Date.now() - history.saved.at < this.#options.snapshotEveryMs || history.saved.offset === history.offset) return;
+    this.#saving = this.#save(history).finally(() => (this.#saving = null));
+  }
+
+  /** A tenure is over, its last batch committed or given up. Its history stays for a while, should the partition come back. */
+  release(history: PartitionHistory): void {
+    history.undo();
+    history.expiry = setTimeout(() => this.#forget(history), KEPT_MS);
+    history.expiry.unref();
+  }
+
+  /** Writes a snapshot of each partition that has moved on since its last one. All tenures must be over. */
+  async close(): Promise<void> {
+    await this.#saving;
+    for (const history of this.#held.values()) {
+      if (history.expiry !== null) clearTimeout(history.expiry);
+      if (history.saved.offset !== history.offset) await this.#save(history);
+    }
+    this.#held.clear();
+  }
+
+  #forget(history: PartitionHistory): void {
+    if (history.expiry !== null) clearTimeout(history.expiry);
+    history.expiry = null;
+    if (this.#held.get(history.partition) === history) this.#held.delete(history.partition);
+  }
+
+  async #snapshotOf(partition: number): Promise<SnapshotOf> {
+    const { name } = this.#options.topics.transactions;
+    const { cluster, topicId } = await this.#options.cluster.identityOf(name);
+    return { kind: KIND, cluster, topic: name, topicId, partition, terms: TERMS };
+  }
+
+  /** The newest snapshot that fits; null: none does. */
+  async #load(of: SnapshotOf, committed: number): Promise<PartitionHistory | null> {
+    const { snapshots, log } = this.#options;
+    for (let most = committed; ; ) {
+      const snapshot = await snapshots.load(of, most);
+      if (snapshot === null) return null;
+      try {
+        const deadLettersFrom = snapshot.sections.find(({ name }) => name === DEAD_LETTERS_FROM)?.data as Float64Array | undefined;
+        if (deadLettersFrom === undefined) throw new FraudstreamError("snapshot_invalid", `the snapshot has no section ${DEAD_LETTERS_FROM}`);
+        const history = new PartitionHistory(of.partition, CardHistory.restore(snapshot.sections), snapshot.offset, deadLettersFrom[0]);
+        history.saved = { offset: snapshot.offset, at: snapshot.at };
+        return history;
+      } catch (error) {
+        log.warn({ partition: of.partition, offset: snapshot.offset }, `a snapshot is passed over, more of the log is read again: ${messageOf(error)}`);
+        most = snapshot.offset - 1;
+      }
+    }
+  }
+
+  /** Reads what was scored from where a history stands up to an offset. */
+  async #catchUp({ topic, partition, signal }: Tenure, history: PartitionHistory, to: number): Promise<number> {
+    const { cluster, topics, schemas, clickhouse, log } = this.#options;
+    const from = history.offset;
+    if (from === to) return 0;
+    const source = { topic, partition };
+    const { partitions } = topics.transactions;
+    const reader = new PartitionReader(cluster, topic, partition, { signal });
+    const first = await reader.firstOffset().finally(() => reader.close());
+    const stored = Math.min(first, to);
+    const refused = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, history.deadLettersFrom, from);
+    if (refused.first > history.deadLettersFrom) {
+      if (clickhouse === null) log.warn({ partition }, "dead letters were deleted that may be about transactions which are read again: set CLICKHOUSE_URL, where the sink has stored them");
+      else for (const offset of await storedRefusals({ clickhouse, source, signal }, from, to)) refused.offsets.add(offset);
+    }
+    let folded = 0;
+    if (from < stored) folded += await rebuild({ clickhouse, source, partitions, signal }, history.cards, from, stored);
+    folded += await reread({ cluster, schemas, source, partitions, signal }, history.cards, Math.max(from, stored), to, refused.offsets);
+    history.offset = to;
+    history.deadLettersFrom = refused.end;
+    return folded;
+  }
+
+  /** What goes wrong is logged: a snapshot is only a cache. */
+  async #save(history: PartitionHistory): Promise<void> {
+    const { cluster, topics, snapshots, log } = this.#options;
+    const { partition } = history;
+    const startedAt = performance.now();
+    try {
+      const of = await this.#snapshotOf(partition);
+      const reader = new PartitionReader(cluster, topics.deadLetters.name, partition);
+      const deadLettersFrom = await reader.endOffset().finally(() => reader.close());
+      const { offset, sections } = await history.betweenBatches(() => {
+        history.deadLettersFrom = deadLettersFrom;
+        history.saved = { offset: history.offset, at: Date.now() };
+        return { offset: history.offset, sections: history.copy() };
+      });
+      await snapshots.save(of, offset, sections);
+      log.info({ partition, offset, bytes: sections.reduce((sum, { data }) => sum + data.byteLength, 0), ms: Math.round(performance.now() - startedAt) }, "snapshot written");
+    } catch (error) {
+      log.warn({ partition }, `no snapshot was written: ${messageOf(error)}`);
+    }
+  }
+}
+
+function copyOf(data: ArrayBufferView): ArrayBufferView {
+  return (data as Uint8Array).slice();
+}

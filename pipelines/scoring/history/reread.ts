@@ -1,0 +1,105 @@
+import type { KafkaCluster } from "../../../infra/kafka/cluster.js";
+import type { TopicPartition } from "../../../infra/kafka/group-membership.js";
+import { PartitionReader } from "../../../infra/kafka/partition-reader.js";
+import { readHeaders, type FetchedRecords } from "../../../infra/kafka/records.js";
+import type { Schemas } from "../../../infra/kafka/schemas.js";
+import type { CardHistory } from "../../../models/features/card-history.js";
+import { HistoryPlan } from "../../../models/features/history-plan.js";
+import { TransactionReader } from "../../../schemas/transaction-reader.js";
+import { forwardTo } from "../../runtime/placement.js";
+import { decodeTransactions, learnSchemas } from "../steps/decode-transactions.js";
+import { TransactionBatch } from "../transaction-batch.js";
+
+/** Folds that are read again ask for no values. */
+export const NO_VALUES = new HistoryPlan([]);
+const FETCH_BYTES = 4 * 1024 * 1024;
+
+/** Reads a partition between two offsets, fetching ahead. An abort ends it with the signal's reason. */
+async function* recordsBetween(cluster: KafkaCluster, { topic, partition }: TopicPartition, from: number, to: number, signal: AbortSignal): AsyncGenerator<FetchedRecords> {
+  signal.throwIfAborted();
+  const reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: FETCH_BYTES });
+  const onAbort = (): void => void reader.close();
+  signal.addEventListener("abort", onAbort, { once: true });
+  const fetch = (at: number): Promise<FetchedRecords> => {
+    const fetching = reader.fetch(at);
+    fetching.catch(() => {}); // looked at in the next round, if there is one
+    return fetching;
+  };
+  try {
+    let next = from < to ? fetch(from) : null;
+    while (next !== null) {
+      const records = await next;
+      next = records.nextOffset < to ? fetch(records.nextOffset) : null;
+      yield records;
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    await reader.close();
+  }
+}
+
+export interface RereadOptions {
+  cluster: KafkaCluster;
+  schemas: Schemas;
+  source: TopicPartition;
+  /** Partitions of the topic. */
+  partitions: number;
+  signal: AbortSignal;
+}
+
+/**
+ * Folds the transactions between two offsets again, as they were when they were scored, without output. Decoded without
+ * any model's attributes: what a model of that time refused is among `refused`.
+ *
+ * @param refused offsets of what became a dead letter
+ */
+export async function reread({ cluster, schemas, source, partitions, signal }: RereadOptions, history: CardHistory, from: number, to: number, refused: ReadonlySet<number>): Promise<number> {
+  const batch = new TransactionBatch([]);
+  const reader = new TransactionReader(batch);
+  let folded = 0;
+  for await (const records of recordsBetween(cluster, source, from, to, signal)) {
+    await learnSchemas(records, reader, schemas);
+    decodeTransactions(records, reader, batch);
+    for (let row = 0; row < batch.length; row++) {
+      const record = batch.record[row];
+      const offset = records.offset[record];
+      if (offset >= to) break;
+      if (refused.has(offset) || forwardTo(records, record, partitions, batch.bytes[row], batch.cardIdAt[row], batch.cardIdLength[row]) >= 0) continue;
+      history.fold(batch, row, offset, NO_VALUES, null, batch.history, 0);
+      folded += 1;
+    }
+    history.commit();
+  }
+  return folded;
+}
+
+/**
+ * The offsets of a partition's records that became dead letters, as the partition of dead letters beside it tells.
+ *
+ * @param from where to begin among the dead letters
+ * @param firstOffset of the source's records that matter
+ * @returns also where the dead letters end now, and where their log begins: later than `from` when retention has deleted some
+ */
+export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOptions, "cluster" | "source" | "signal">, deadLetters: string, from: number, firstOffset: number): Promise<{ offsets: Set<number>; first: number; end: number }> {
+  const place = { topic: deadLetters, partition: source.partition };
+  const asking = new PartitionReader(cluster, place.topic, place.partition, { signal });
+  let first: number, end: number;
+  try {
+    [first, end] = [await asking.firstOffset(), await asking.endOffset()];
+  } finally {
+    await asking.close();
+  }
+  const offsets = new Set<number>();
+  for await (const records of recordsBetween(cluster, place, Math.max(from, first), end, signal)) {
+    for (let i = 0; i < records.count; i++) {
+      const headers = new Map(readHeaders(records, i).map(([name, value]) => [name, value?.toString() ?? ""]));
+      if (headers.get("topic") !== source.topic || headers.get("partition") !== String(source.partition)) continue;
+      const offset = Number(headers.get("offset"));
+      if (offset >= firstOffset) offsets.add(offset);
+    }
+  }
+  return { offsets, first, end };
+}

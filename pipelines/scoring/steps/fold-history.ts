@@ -1,0 +1,104 @@
+import type { FetchedRecords } from "../../../infra/kafka/records.js";
+import type { CardHistory} from "../../../models/features/card-history.js";
+import { TOO_LATE } from "../../../models/features/card-history.js";
+import type { HistoryPlan } from "../../../models/features/history-plan.js";
+import { MerchantWindows } from "../../../models/features/merchant-windows.js";
+import { forwardTo } from "../../runtime/placement.js";
+import type { TransactionBatch } from "../transaction-batch.js";
+import type { Rejection } from "./decode-transactions.js";
+
+/** What history made of a batch. */
+export interface FoldCounts { late: number; stale: number }
+
+/** A transaction whose card belongs to another partition. */
+export interface Misplaced { record: number; partition: number; card: Buffer }
+
+/** What a worker knows of merchants (merchant-board.ts). */
+export interface Merchants {
+  readonly windows: MerchantWindows;
+  /** @returns whether `windows.complete` has reached the bucket */
+  waitFor(bucket: number, timeoutMs: number, signal: AbortSignal): Promise<boolean>;
+}
+
+/** Waits for merchants' buckets, for a bounded time, and after a vain wait not again before anything has come. */
+export class MerchantWait {
+  readonly #merchants: Merchants;
+  readonly #longestMs: number;
+  #vainAt: number | null = null;
+
+  constructor(merchants: Merchants, longestMs: number) {
+    this.#merchants = merchants;
+    this.#longestMs = longestMs;
+  }
+
+  async until(bucket: number, signal: AbortSignal): Promise<void> {
+    const { windows } = this.#merchants;
+    if (windows.complete >= bucket || windows.complete === this.#vainAt) return;
+    const complete = await this.#merchants.waitFor(bucket, this.#longestMs, signal);
+    this.#vainAt = complete ? null : windows.complete;
+  }
+}
+
+/** Takes the transactions out of a batch whose card belongs to another partition. */
+export function takeMisplaced(records: FetchedRecords, batch: TransactionBatch, partitions: number): Misplaced[] {
+  const misplaced: Misplaced[] = [];
+  let dropped: Uint8Array | null = null;
+  for (let row = 0; row < batch.length; row++) {
+    const record = batch.record[row];
+    const bytes = batch.bytes[row];
+    const cardAt = batch.cardIdAt[row];
+    const cardLength = batch.cardIdLength[row];
+    const partition = forwardTo(records, record, partitions, bytes, cardAt, cardLength);
+    if (partition < 0) continue;
+    dropped ??= new Uint8Array(batch.length);
+    dropped[row] = 1;
+    misplaced.push({ record, partition, card: bytes.subarray(cardAt, cardAt + cardLength) });
+  }
+  if (dropped !== null) batch.drop(dropped);
+  return misplaced;
+}
+
+/** The bucket that merchants' windows must be complete up to for every transaction of a batch. */
+export function neededBucket(batch: TransactionBatch): number {
+  let newest = -Infinity;
+  for (let row = 0; row < batch.length; row++) newest = Math.max(newest, batch.eventTime[row]);
+  return MerchantWindows.needed(newest);
+}
+
+/**
+ * Folds a batch's transactions in their order into the history of their cards, and writes what the plan asks for into the
+ * batch. Repeats are taken out of it. What came too late, or went on without a bucket that it needs, is stale.
+ */
+export function foldHistory(records: FetchedRecords, batch: TransactionBatch, history: CardHistory, plan: HistoryPlan, windows: MerchantWindows): FoldCounts & { repeats: Rejection[] } {
+  const { topic, partition, offset } = records;
+  const { size, needsMerchants } = plan;
+  const repeats: Rejection[] = [];
+  let dropped: Uint8Array | null = null;
+  let late = 0;
+  let stale = 0;
+  const longestBuckets = Math.max(0, ...plan.merchantWindows.map(({ buckets }) => buckets), ...plan.cardShares.map(({ buckets }) => buckets));
+  for (let row = 0; row < batch.length; row++) {
+    const at = row * size;
+    const outcome = history.fold(batch, row, offset[batch.record[row]], plan, windows, batch.history, at);
+    if (outcome >= 0) {
+      dropped ??= new Uint8Array(batch.length);
+      dropped[row] = 1;
+      repeats.push({ record: batch.record[row], step: "history", code: "repeated", reason: `the card has had this transaction_id already, at ${topic}/${partition}/${outcome}` });
+      continue;
+    }
+    let behind = outcome === TOO_LATE;
+    if (behind) late += 1;
+    if (needsMerchants) {
+      windows.lookup(batch, row, plan, batch.history, at);
+      const needed = MerchantWindows.needed(batch.eventTime[row]);
+      // Of a partition that lies far behind the others, the board may have forgotten the oldest buckets.
+      behind ||= needed > windows.complete || needed - longestBuckets < windows.oldest;
+    }
+    if (behind) {
+      batch.stale[row] = 1;
+      stale += 1;
+    }
+  }
+  if (dropped !== null) batch.drop(dropped);
+  return { repeats, late, stale };
+}
