@@ -12,7 +12,6 @@ import { createLogger, type Logger } from "../../infra/logging.js";
 import { SnapshotStore } from "../../infra/snapshots.js";
 import { createRegistry, gauge } from "../../infra/metrics/registry.js";
 import { serveProbes } from "../../infra/metrics/serve.js";
-import { MerchantWindows } from "../../models/features/merchant-windows.js";
 import { ControlLog } from "../../models/registry/control-log.js";
 import { UsageError } from "../../schemas/errors.js";
 import { allTopics, subjectTopics, topicsFor } from "../../schemas/topics.js";
@@ -20,9 +19,9 @@ import { Heartbeat } from "../runtime/heartbeat.js";
 import { PartitionConsumer } from "../runtime/partition-consumer.js";
 import { Deployments } from "./deployments.js";
 import { PartitionHistories } from "./history/partition-histories.js";
+import { MerchantBoard } from "./merchant-board.js";
 import { ScoringMeter, historyGauges } from "./meter.js";
 import { ScoringTenure } from "./scoring-pipeline.js";
-import type { Merchants } from "./steps/fold-history.js";
 
 const REPORT_EVERY_MS = 10_000;
 
@@ -74,8 +73,9 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   lifecycle.add("histories", () => histories.close());
   historyGauges(registry, histories);
 
-  // Nothing reads fraud.merchant-buckets yet: merchants' windows are empty, and what asks for them is stale.
-  const merchants: Merchants = { windows: new MerchantWindows(topics.transactions.partitions), waitFor: () => Promise.resolve(false) };
+  const merchants = new MerchantBoard({ cluster, topics, schemas, log, clock: () => histories.clock, onFailure: (error) => lifecycle.fail(error) });
+  lifecycle.add("merchant board", () => merchants.stop());
+  await merchants.start();
 
   const deps = { cluster, topics, group, schemas, control, deployments, histories, merchants, merchantWaitMs, meter };
   const consumer = new PartitionConsumer({

@@ -12,6 +12,8 @@ export interface MerchantBoardOptions {
   topics: Pick<Topics, "merchantBuckets">;
   schemas: Schemas;
   log: Logger;
+  /** The least event time that this worker's partitions have come to; buckets for it and later ones are kept. @default none: nothing is forgotten */
+  clock?: () => number | null;
   /** Reading has ended for good. */
   onFailure: (error: unknown) => void;
 }
@@ -19,7 +21,7 @@ export interface MerchantBoardOptions {
 /** A fetch is answered as soon as there is something; this long when there is nothing. */
 const POLL_MS = 1_000;
 const FETCH_BYTES = 4 * 1024 * 1024;
-/** Buckets that are kept below the complete ones: what a window looks at, and for a worker that is so far behind (45 days, as the topic). */
+/** Buckets that are kept below what this worker's slowest partition needs: what a window looks at, and two weeks for a partition that comes from a slower worker. */
 const KEPT_BUCKETS = (RETENTION_MS + LABEL_DELAY_MS) / BUCKET_MS;
 const EVICT_EVERY_BUCKETS = 24;
 
@@ -127,7 +129,8 @@ export class MerchantBoard {
     if (entity !== BUCKET_ENTITY.watermark) return windows.add(entity === BUCKET_ENTITY.card ? "card" : "merchant", bytes, at, length, partition, bucket, count, frauds);
     windows.watermark(partition, bucket);
     if (windows.complete < this.#evictAt) return;
-    windows.evict(windows.complete - KEPT_BUCKETS);
+    const clock = this.#options.clock?.() ?? null;
+    if (clock !== null) windows.evict(Math.min(windows.complete, MerchantWindows.needed(clock)) - KEPT_BUCKETS);
     this.#evictAt = windows.complete + EVICT_EVERY_BUCKETS;
   }
 }

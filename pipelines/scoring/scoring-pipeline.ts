@@ -168,7 +168,7 @@ export class ScoringTenure implements PartitionHandler {
     for (;;) {
       const rejections = [...failed.values(), ...decodeTransactions(records, bench.reader, batch, failed)];
       const forwarded = this.#forward(records, batch, rejections);
-      if (deployment.history.needsMerchants && batch.length > 0) await this.#merchantWait.until(neededBucket(batch), this.#tenure.signal);
+      if (deployment.history.needsMerchants && batch.length > 0) await this.#waitForMerchants(batch);
       this.#history.begin();
       const { repeats, ...counts } = foldHistory(records, batch, this.#history.cards, deployment.history, this.#deps.merchants.windows);
       rejections.push(...repeats);
@@ -177,6 +177,15 @@ export class ScoringTenure implements PartitionHandler {
       this.#history.undo();
       for (const rejection of champion.rejections) failed.set(rejection.record, rejection);
     }
+  }
+
+  /** A tenure that ends meanwhile leaves the batch to the next one, which can wait: nothing is stale for that. */
+  async #waitForMerchants(batch: TransactionBatch): Promise<void> {
+    const { signal } = this.#tenure;
+    await this.#merchantWait.until(neededBucket(batch), signal);
+    if (!signal.aborted) return;
+    await this.#producer.abort();
+    signal.throwIfAborted();
   }
 
   /** Takes what belongs to another partition out of a batch and sends it there, untouched. @returns how many */

@@ -115,6 +115,13 @@ export class PartitionHistories {
     return [...this.#held.values()];
   }
 
+  /** The least event time that a partition in memory has come to, epoch milliseconds; null: some partition has none yet, or there is no partition. */
+  get clock(): number | null {
+    let clock = Infinity;
+    for (const { cards } of this.#held.values()) clock = Math.min(clock, cards.clock);
+    return Number.isFinite(clock) ? clock : null;
+  }
+
   /**
    * The history of a partition at the offset that the group has committed. The former owner must have been fenced.
    *
