@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import type { Transaction } from "../../schemas/generated.js";
 import type { ApiContext } from "../context.js";
+import { GatheringPublisher } from "./gathering-publisher.js";
 import { replyToHeader, type Outcome } from "./reply-listener.js";
 
 /** Transactions that are on their way after the wait was over, so that a GET can say so. Bounded; forgotten in time. */
@@ -11,10 +12,12 @@ const PENDING_KEPT = 100_000;
 /** Asks for predictions: publishes transactions like any other and waits for what the stream answers. */
 export class Predictor {
   readonly #context: ApiContext;
+  readonly #publisher: GatheringPublisher;
   readonly #pending = new Map<string, { user: string; until: number }>();
 
   constructor(context: ApiContext) {
     this.#context = context;
+    this.#publisher = new GatheringPublisher(context, context.topics.transactions.name);
   }
 
   /**
@@ -22,18 +25,15 @@ export class Predictor {
    * @returns the outcome of each transaction, in their order; null where the wait was over first
    */
   async ask(user: string, transactions: readonly Transaction[], waitMs: number): Promise<(Outcome | null)[]> {
-    const { replies, topics, schemas } = this.#context;
+    const { replies, schemas } = this.#context;
     const request = randomUUID();
-    const records = transactions.map((transaction, i) => {
-      const replyTo = `${replies.copy}/${user}/${request}/${i}`;
-      return {
-        replyTo,
-        record: { key: Buffer.from(transaction.card_id), value: schemas.encode("transactions", transaction), headers: encodeHeaders([replyToHeader(replyTo)]) },
-      };
-    });
-    const outcomes = records.map(({ replyTo }) => replies.expect(replyTo, waitMs));
-    await this.#context.produce((producer) => producer.publish(topics.transactions.name, records.map(({ record }) => record)));
-    const settled = await Promise.all(outcomes);
+    const replyTos = transactions.map((_, i) => `${replies.copy}/${user}/${request}/${i}`);
+    const records = transactions.map((transaction, i) => (
+      { key: Buffer.from(transaction.card_id), value: schemas.encode("transactions", transaction), headers: encodeHeaders([replyToHeader(replyTos[i])]) }
+    ));
+    const outcomes = replies.expect(replyTos, waitMs);
+    await this.#publisher.publish(records);
+    const settled = await outcomes;
     settled.forEach((outcome, i) => outcome === null && this.#remember(transactions[i], user));
     return settled;
   }

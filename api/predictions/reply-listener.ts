@@ -51,19 +51,25 @@ export class ReplyListener {
   }
 
   /**
-   * The outcome of the record that carries this reply-to (`copy/…`); null when the wait is over first. To be called
-   * before the record is published.
+   * The outcomes of the records that carry these reply-tos (`copy/…`), in their order; null of those that haven't come
+   * when the wait is over. To be called before the records are published.
    */
-  expect(replyTo: string, waitMs: number): Promise<Outcome | null> {
+  expect(replyTos: readonly string[], waitMs: number): Promise<(Outcome | null)[]> {
     return new Promise((resolve) => {
+      const outcomes: (Outcome | null)[] = replyTos.map(() => null);
+      let open = replyTos.length;
       const timer = setTimeout(() => {
-        this.#waiting.delete(replyTo);
-        resolve(null);
+        for (const replyTo of replyTos) this.#waiting.delete(replyTo);
+        resolve(outcomes);
       }, waitMs);
-      this.#waiting.set(replyTo, (outcome) => {
-        clearTimeout(timer);
-        resolve(outcome);
-      });
+      for (const [i, replyTo] of replyTos.entries()) {
+        this.#waiting.set(replyTo, (outcome) => {
+          outcomes[i] = outcome;
+          if (--open > 0) return;
+          clearTimeout(timer);
+          resolve(outcomes);
+        });
+      }
     });
   }
 

@@ -157,13 +157,14 @@ function locationOf({ transaction_id }: { transaction_id: string }): string {
 }
 
 function shown(prediction: Omit<Prediction, "source_topic" | "source_partition" | "source_offset">): Static<typeof PredictionAnswer> {
-  const { event_time, scored_at, features, reasons, stale, ...rest } = prediction;
+  const { transaction_id, card_id, merchant_id, amount, currency, event_time, scored_at, scoring_ms, score, decision, model, epoch, features, reasons, stale } = prediction;
   return {
-    ...rest,
+    transaction_id, card_id, merchant_id, amount, currency,
     event_time: new Date(event_time).toISOString(),
     scored_at: new Date(scored_at).toISOString(),
+    scoring_ms, score, decision, model, epoch,
     // JSON knows no NaN.
-    features: features.map((value) => (Number.isFinite(value) ? value : null)),
+    features: features.every(Number.isFinite) ? features : features.map((value) => (Number.isFinite(value) ? value : null)),
     stale: Boolean(stale),
     reasons: reasons === null || reasons.length === 0 ? null : reasons,
   };
