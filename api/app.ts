@@ -14,6 +14,7 @@ import { rateLimits } from "./plugins/rate-limits.js";
 import { loggedRequests } from "./plugins/request-log.js";
 import { onBrokenRequest } from "./plugins/broken-requests.js";
 import { validation } from "./plugins/validation.js";
+import { compareRoutes } from "./routes/compare.js";
 import { deadLetterRoutes } from "./routes/dead-letters.js";
 import { driftRoutes } from "./routes/drift.js";
 import { healthRoutes } from "./routes/health.js";
@@ -31,7 +32,7 @@ import { registrationRoutes, userRoutes } from "./routes/users.js";
 export type Routes = (app: FastifyInstance, context: ApiContext) => Promise<void>;
 
 /** Routes for whoever is signed in and has the permission that each names in its `config`. */
-const SIGNED_IN_ROUTES: readonly Routes[] = [userRoutes, trainingJobRoutes, metricsRoutes, driftRoutes, modelRoutes, predictionRoutes, labelRoutes, deadLetterRoutes];
+const SIGNED_IN_ROUTES: readonly Routes[] = [userRoutes, trainingJobRoutes, metricsRoutes, compareRoutes, driftRoutes, modelRoutes, predictionRoutes, labelRoutes, deadLetterRoutes];
 
 /** How long a caller may take, milliseconds. */
 export interface Patience {

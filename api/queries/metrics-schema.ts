@@ -7,7 +7,7 @@ const Milliseconds = orNull(Type.Number());
 const named = <Schema extends TSchema>(schema: Schema, description: string): Schema => ({ ...schema, description });
 
 /** What a model did. An alert (review or decline) is the positive class; null: can't be computed. */
-const figures = {
+export const figures = {
   rows: named(Count, "Predictions, with a verdict or without."),
   evaluated: named(Count, "Those with a verdict: labelled, or counted as genuine."),
   labelled: named(Count, "Those with a label."),
@@ -40,11 +40,27 @@ const series = Type.Optional(Type.Array(SeriesMetrics, { description: "With by: 
 export const GroupMetrics = Type.Object({ currency: Type.Optional(Type.String()), decision: Type.Optional(Type.String()), ...figures, series }, { title: "GroupMetrics" });
 export type GroupMetrics = Static<typeof GroupMetrics>;
 
+export const CardPrecision = Type.Object(
+  {
+    k: Type.Integer({ minimum: 1 }),
+    mean: named(Share, "Of the days."),
+    days: Type.Array(Type.Object({
+      at: Type.String({ format: "date-time", description: "The beginning of the day, in UTC." }),
+      cards: named(Count, "Cards that were looked at: k, or all where there are fewer."),
+      caught: named(Count, "Those of them with a fraud that day."),
+      precision: Type.Number({ minimum: 0, maximum: 1, description: "caught / k" }),
+    }), { description: "Days that have a transaction with a verdict; the first and the last may be cut by the window." }),
+  },
+  { description: "With card_precision: each day the k cards with the highest scores, and how many of them had a fraud that day; a card that was caught isn't looked at again (Fraud Detection Handbook, 2022)." },
+);
+export type CardPrecision = Static<typeof CardPrecision>;
+
 /** Of one model, without what its manifest says. */
 export const WindowMetrics = Type.Object({
   ...figures,
   exact: Type.Boolean({ description: "False: there are more than ten million rows, and scores were binned for roc_auc and average_precision." }),
   series,
+  card_precision: Type.Optional(CardPrecision),
   groups: Type.Optional(Type.Array(GroupMetrics, { description: "With group: each currency or decision that has rows." })),
 });
 export type WindowMetrics = Static<typeof WindowMetrics>;

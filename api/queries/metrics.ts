@@ -1,8 +1,9 @@
 import type { ClickHouseReader } from "../../infra/clickhouse/client.js";
 import { lastPlacement } from "../../infra/clickhouse/label-placement.js";
+import { cardPrecision, type CardPrecisionDay } from "../../models/evaluation/card-precision.js";
 import { type OutcomeSum, outcomeMetrics } from "../../models/evaluation/outcome-metrics.js";
 import { DAY_MS, DECISIONS, HOUR_MS, outcomeSums, type Scope, type ScoringSum, scoringSums, type Slices } from "../../models/evaluation/stored-outcomes.js";
-import type { SeriesMetrics, SliceMetrics, WindowMetrics } from "./metrics-schema.js";
+import type { CardPrecision, SeriesMetrics, SliceMetrics, WindowMetrics } from "./metrics-schema.js";
 
 export type Role = "champion" | "shadow";
 
@@ -15,6 +16,8 @@ export interface MetricsRequest {
   /** A transaction without a label counts as genuine when it is older than this; null: it is left out. */
   maturedBefore: number | null;
   slices: Slices;
+  /** Also card precision, of so many cards a day. */
+  cardsADay?: number | undefined;
 }
 
 /** Up to so many predictions, areas under curves are exact. */
@@ -37,10 +40,10 @@ export async function newestEvent(clickhouse: ClickHouseReader): Promise<number 
  * @param exactRows beyond so many rows scores are binned
  */
 export async function modelMetrics(clickhouse: ClickHouseReader, request: MetricsRequest, exactRows = EXACT_ROWS): Promise<WindowMetrics> {
-  const { model, role, from, to, maturedBefore, slices: { by, group } } = request;
+  const { model, role, from, to, maturedBefore, slices: { by, group }, cardsADay } = request;
   const scope: Scope = { table: TABLES[role], model, from, to };
   const [all] = await scoringSums(clickhouse, scope);
-  if (all === undefined) return { exact: true, ...sliceMetrics(NOTHING, [], []), ...(by && { series: [] }), ...(group && { groups: [] }) };
+  if (all === undefined) return { exact: true, ...sliceMetrics(NOTHING, [], []), ...(by && { series: [] }), ...(group && { groups: [] }), ...(cardsADay !== undefined && { card_precision: cardPrecisionView(cardsADay, []) }) };
 
   const { currencies, rows } = all;
   const exact = rows <= exactRows;
@@ -55,6 +58,7 @@ export async function modelMetrics(clickhouse: ClickHouseReader, request: Metric
   const [{ metrics }] = await measure({}, [all]);
   const answer: WindowMetrics = { exact, ...metrics };
   if (by) answer.series = seriesOf(await measure({ by }), by);
+  if (cardsADay !== undefined) answer.card_precision = cardPrecisionView(cardsADay, await cardPrecision(clickhouse, { ...scope, from: all.first, to: all.last + 1 }, cardsADay, { placement, rows, maturedBefore }));
   if (group) {
     const names = group === "currency" ? currencies : DECISIONS;
     const crossed = by && groupBy(await measure({ by, group }), ({ grp }) => grp);
@@ -69,9 +73,13 @@ export async function modelMetrics(clickhouse: ClickHouseReader, request: Metric
 
 interface Slice { at: number; grp: number; metrics: SliceMetrics }
 
-const NOTHING = { rows: 0, alerts: 0, declined: 0, time_ms: null, p50: null, p99: null };
+/** What is known of predictions without their labels. */
+type Scoring = Pick<ScoringSum, "rows" | "alerts" | "declined"> & { [Time in "time_ms" | "p50" | "p99"]: number | null };
 
-function sliceMetrics(scoring: typeof NOTHING | ScoringSum, outcomes: readonly OutcomeSum[], currencies: readonly string[]): SliceMetrics {
+export const NOTHING: Scoring = { rows: 0, alerts: 0, declined: 0, time_ms: null, p50: null, p99: null };
+
+/** @param outcomes of one slice, with the currencies that they were asked with */
+export function sliceMetrics(scoring: Scoring, outcomes: readonly OutcomeSum[], currencies: readonly string[]): SliceMetrics {
   const { rows, alerts, declined, time_ms, p50, p99 } = scoring;
   const metrics = outcomeMetrics(outcomes, currencies);
   return {
@@ -83,6 +91,11 @@ function sliceMetrics(scoring: typeof NOTHING | ScoringSum, outcomes: readonly O
     scoring_ms_p99: p99,
     declined: { rows: declined, ...metrics.declined },
   };
+}
+
+function cardPrecisionView(k: number, days: readonly CardPrecisionDay[]): CardPrecision {
+  const mean = days.length === 0 ? null : days.reduce((sum, { precision }) => sum + precision, 0) / days.length;
+  return { k, mean, days: days.map((day) => ({ ...day, at: new Date(day.at).toISOString() })) };
 }
 
 function seriesOf(slices: Slice[], by: "hour" | "day"): SeriesMetrics[] {

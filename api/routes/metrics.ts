@@ -13,6 +13,9 @@ import { invalidQuery, labelsField, LabelsChoice, maturedBefore, shownWindowFiel
 
 /** Points of a series. */
 const MOST_POINTS = 2_500;
+/** Each day is a query of its own. */
+const MOST_CARD_DAYS = 100;
+const DEFAULT_CARDS = 100;
 
 const MetricsQuery = Type.Object(
   {
@@ -20,6 +23,8 @@ const MetricsQuery = Type.Object(
     ...labelsField,
     by: Type.Optional(Type.Union([Type.Literal("hour"), Type.Literal("day")], { description: "Also as a series." })),
     group: Type.Optional(Type.Union([Type.Literal("currency"), Type.Literal("decision")], { description: "Also by group; with by, each group has a series." })),
+    card_precision: Type.Optional(Type.Boolean({ default: false, description: `Also card precision, over windows of up to ${MOST_CARD_DAYS} days.` })),
+    k: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000, description: `With card_precision: cards that are looked at in a day; ${DEFAULT_CARDS} when it isn't given.` })),
   },
   { additionalProperties: false },
 );
@@ -39,15 +44,17 @@ export async function metricsRoutes(app: FastifyInstance, context: ApiContext): 
   const api = app.withTypeProvider<TypeBoxTypeProvider>();
   const schema = { tags: ["models"], summary: "Metrics of the enabled models", querystring: MetricsQuery, response: { 200: MetricsAnswer } };
   api.get("/api/v1/models/metrics", { config: { permission: "metrics:read" }, schema }, async ({ query }): Promise<Static<typeof MetricsAnswer>> => {
-    const { labels = "matured", by, group } = query;
+    const { labels = "matured", by, group, card_precision, k } = query;
     const { window, newest, shown } = await windowOf(clickhouse, query);
     checkSeries(window, by);
+    if (k !== undefined && !card_precision) throw invalidQuery([{ in: "query", field: "k", code: "conflict", message: "is for card_precision=true" }]);
+    if (card_precision && (window.to - window.from) / DAY_MS > MOST_CARD_DAYS) throw invalidQuery([{ in: "query", field: "card_precision", code: "range", message: `the window has more than ${MOST_CARD_DAYS} days: take a shorter one` }]);
     const matured = maturedBefore(labels, newest, config.labelMaturityDays);
 
     const models: Static<typeof ModelMetrics>[] = [];
     for (const { deployed, role } of enabledModels(control.state.deployment)) {
       const [metrics, training_seconds] = await Promise.all([
-        modelMetrics(clickhouse, { model: deployed.model, role, ...window, maturedBefore: matured, slices: { by, group } }),
+        modelMetrics(clickhouse, { model: deployed.model, role, ...window, maturedBefore: matured, slices: { by, group }, cardsADay: card_precision ? (k ?? DEFAULT_CARDS) : undefined }),
         trainingSeconds(context, deployed.model),
       ]);
       models.push({ model: deployed.model, role, training_seconds, ...metrics });
