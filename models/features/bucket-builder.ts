@@ -87,9 +87,18 @@ export class BucketBuilder {
       + this.#time.byteLength + this.#merchant.byteLength * 3 + this.#earlyTime.byteLength * 2 + this.#earlyCard.byteLength + this.#count.byteLength * 2;
   }
 
-  /** The index below which buckets may be sealed once a transaction with this event time has been read. */
+  /** The index below which an accepted transaction of this event time lets buckets be sealed. */
   sealable(eventTime: number): number {
     return Math.floor((eventTime - LABEL_DELAY_MS) / BUCKET_MS);
+  }
+
+  /** Whether the same transaction came before, within the horizon: it seals nothing and counts nowhere. */
+  isRepeat(rows: BucketRows, row: number): boolean {
+    const known = this.#known;
+    const time = rows.eventTime[row];
+    known.point(rows.bytes[row], rows.cardIdAt[row], rows.cardIdLength[row], rows.transactionIdAt[row], rows.transactionIdLength[row]);
+    for (let same = known.find(); same >= 0; same = known.older(same)) if (Math.abs(this.#time[same] - time) <= REPEAT_HORIZON_MS) return true;
+    return false;
   }
 
   /** Adds an accepted transaction. A late one and a repeat are counted, not added. */
@@ -97,13 +106,9 @@ export class BucketBuilder {
     const { counts } = this;
     const time = rows.eventTime[row];
     const bytes = rows.bytes[row];
-    const known = this.#known;
-    known.point(bytes, rows.cardIdAt[row], rows.cardIdLength[row], rows.transactionIdAt[row], rows.transactionIdLength[row]);
-    for (let same = known.find(); same >= 0; same = known.older(same)) {
-      if (Math.abs(this.#time[same] - time) <= REPEAT_HORIZON_MS) {
-        counts.repeats++;
-        return;
-      }
+    if (this.isRepeat(rows, row)) {
+      counts.repeats++;
+      return;
     }
     const bucket = Math.floor(time / BUCKET_MS);
     const late = bucket < this.#sealed;

@@ -48,7 +48,7 @@ export class TransactionFold {
         continue;
       }
       const sealable = builder.sealable(batch.eventTime[row]);
-      if (sealable > builder.sealed) builder.seal(sealable, emit);
+      if (sealable > builder.sealed && !builder.isRepeat(batch, row)) builder.seal(sealable, emit);
       builder.transaction(batch, row);
     }
     this.#records = null;

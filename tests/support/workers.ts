@@ -22,7 +22,7 @@ export class RoleProcess {
   #rest = "";
   #exit: WorkerExit | null = null;
 
-  constructor(role: "scoring" | "sink" | "training", settings: Record<string, string>) {
+  constructor(role: "scoring" | "sink" | "training" | "merchants", settings: Record<string, string>) {
     this.role = role;
     this.#child = spawn(process.execPath, [compiledModule(`pipelines/${role}/main`)], { stdio: ["ignore", "ignore", "pipe", "ipc"], env: { ...process.env, ...settings } });
     this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => this.#read(text));

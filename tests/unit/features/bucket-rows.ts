@@ -38,7 +38,7 @@ export function build(events: readonly TestEvent[], builder = new BucketBuilder(
     else if ("label" in event) applyLabel(builder, event.label);
     else {
       const rows = rowsOf(event.transaction);
-      seal(builder.sealable(event.transaction.time));
+      if (!builder.isRepeat(rows, 0)) seal(builder.sealable(event.transaction.time));
       builder.transaction(rows, 0);
     }
   }
@@ -48,20 +48,24 @@ export function build(events: readonly TestEvent[], builder = new BucketBuilder(
 /** The same by the words of decision 0006: for each bucket, look through everything that came before its seal. */
 export function naiveBuckets(events: readonly TestEvent[]): Buckets {
   const found: Buckets = new Map();
+  const accepted: TestTransaction[] = [];
   let sealed = Number.NEGATIVE_INFINITY;
   events.forEach((event, at) => {
-    const upTo = "seal" in event ? event.seal : "transaction" in event ? Math.floor((event.transaction.time - LABEL_DELAY_MS) / BUCKET_MS) : sealed;
-    if (upTo <= sealed) return;
+    let upTo = "seal" in event ? event.seal : sealed;
     const before = events.slice(0, at);
-    const accepted: TestTransaction[] = [];
-    for (const earlier of before) {
-      if (!("transaction" in earlier)) continue;
-      const { transaction } = earlier;
+    const known = [...accepted];
+    if ("transaction" in event) {
+      const { transaction } = event;
       const repeat = accepted.some(({ id, card, time }) => id === transaction.id && card === transaction.card && Math.abs(time - transaction.time) <= REPEAT_HORIZON_MS);
-      if (!repeat) accepted.push(transaction);
+      if (!repeat) {
+        accepted.push(transaction);
+        upTo = Math.floor((transaction.time - LABEL_DELAY_MS) / BUCKET_MS);
+      }
     }
-    for (const { id, card, merchant, time } of accepted) {
+    if (upTo <= sealed) return;
+    for (const { id, card, merchant, time } of known) {
       const bucket = Math.floor(time / BUCKET_MS);
+      // Late ones among them were never counted.
       if (bucket < sealed || bucket >= upTo) continue;
       const labels = before.flatMap((earlier) => ("label" in earlier && earlier.label.id === id && earlier.label.card === card && earlier.label.time <= (bucket + 1) * BUCKET_MS + LABEL_DELAY_MS ? [earlier.label] : []));
       const fraud = labels.at(-1)?.fraud === true;

@@ -1,0 +1,234 @@
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, it, onTestFinished, vi } from "vitest";
+import { partitionOf } from "../../infra/kafka/batch-producer.js";
+import { Schemas } from "../../infra/kafka/schemas.js";
+import { BUCKET_MS, LABEL_DELAY_MS } from "../../models/features/history-terms.js";
+import { HistoryPlan } from "../../models/features/history-plan.js";
+import { MerchantWindows } from "../../models/features/merchant-windows.js";
+import { MerchantBoard } from "../../pipelines/scoring/merchant-board.js";
+import { FORWARDED } from "../../pipelines/runtime/placement.js";
+import { kafkaConfig, uniquePrefix } from "../support/engines.js";
+import { silent } from "../support/kafka-cluster.js";
+import { labelRecord, publishedBuckets, watermarksOf } from "../support/merchants.js";
+import { RandomSource } from "../support/random-source.js";
+import { cardIn, transaction, transactionRecord } from "../support/transactions.js";
+import { RoleProcess, eventually } from "../support/workers.js";
+import { TestSystem } from "../support/workers-system.js";
+import { naiveBuckets, rowsOf, type TestEvent, type TestLabel, type TestTransaction } from "../unit/features/bucket-rows.js";
+
+// Processes of their own start slowly on a busy machine.
+vi.setConfig({ testTimeout: 180_000 });
+
+const HOUR = BUCKET_MS;
+const DAY = 24 * HOUR;
+/** An hour in 2018. */
+const B = 424_000;
+const T = B * HOUR;
+
+interface MerchantsSystem { system: TestSystem; dataDir: string; start: () => RoleProcess }
+
+async function openSystem(partitions: number): Promise<MerchantsSystem> {
+  const system = await TestSystem.open({ kafka: kafkaConfig(), prefix: uniquePrefix(), partitions });
+  const dataDir = await mkdtemp(join(tmpdir(), "fraudstream-merchants-"));
+  const roles: RoleProcess[] = [];
+  onTestFinished(async () => {
+    for (const role of roles) await role.kill();
+    await system.close();
+    await rm(dataDir, { recursive: true, force: true });
+  });
+  const start = (): RoleProcess => {
+    const role = new RoleProcess("merchants", { ...system.settings, DATA_DIR: dataDir, SNAPSHOT_EVERY: "PT1S" });
+    roles.push(role);
+    return role;
+  };
+  return { system, dataDir, start };
+}
+
+const recordOf = ({ id, card, merchant, time }: TestTransaction) => transactionRecord(transaction(1, { transaction_id: id, card_id: card, merchant_id: merchant, event_time: time }));
+const label = ({ id, card, fraud, time }: TestLabel) => labelRecord({ transaction_id: id, card_id: card, is_fraud: fraud, label_time: time });
+
+/** Waits until every partition's watermark has come this far. */
+function sealedTo(system: TestSystem, bucket: number): Promise<true> {
+  return eventually(`every partition is sealed to ${bucket}`, async () => watermarksOf(system, await publishedBuckets(system)).every((watermark) => watermark >= bucket) || undefined);
+}
+
+/** Publishes like the replay: each label before the first transaction at or after its label_time, and notes what every partition gets. */
+class Stream {
+  readonly random = new RandomSource(5);
+  readonly events: TestEvent[][];
+  readonly #system: TestSystem;
+  readonly #due: TestLabel[] = [];
+  #number = 0;
+
+  constructor(system: TestSystem) {
+    this.#system = system;
+    this.events = Array.from({ length: system.partitions }, () => []);
+  }
+
+  /** Publishes transactions of the hours from ≤ h < to behind T. */
+  async publish(from: number, to: number): Promise<void> {
+    const { random } = this;
+    for (let hour = from; hour < to; hour += 2) {
+      const batch = Array.from({ length: 25 }, () => this.#transaction(T + hour * HOUR + random.int(2 * HOUR)));
+      const last = Math.max(...batch.map(({ time }) => time));
+      await this.labels(this.#due.filter(({ time }) => time <= last));
+      this.#due.splice(0, this.#due.length, ...this.#due.filter(({ time }) => time > last));
+      const records = batch.flatMap((one) => {
+        this.#note(one.card, { transaction: one });
+        return this.#records(one);
+      });
+      await this.#system.publish(records);
+    }
+  }
+
+  /** Publishes labels at once. */
+  async labels(labels: readonly TestLabel[]): Promise<void> {
+    for (const one of labels) this.#note(one.card, { label: one });
+    if (labels.length > 0) await this.#system.producer.publish(this.#system.topics.labels.name, labels.map(label));
+  }
+
+  #note(card: string, event: TestEvent): void {
+    this.events[partitionOf(Buffer.from(card), this.#system.partitions)].push(event);
+  }
+
+  #transaction(now: number): TestTransaction {
+    const { random } = this;
+    const one = { id: `t${this.#number++}`, card: `card-${random.int(40)}`, merchant: `merchant-${random.int(25)}`, time: now - (random.int(8) === 0 ? random.int(3 * DAY) : 0) };
+    const label = (fraud: boolean, time: number): void => void this.#due.push({ id: one.id, card: one.card, fraud, time });
+    const kind = random.int(10);
+    // Known after two days, after a week, twice, or too late; one of them before the transaction is published.
+    if (kind < 2) label(true, one.time + 2 * DAY);
+    else if (kind < 5) label(kind === 2, one.time + LABEL_DELAY_MS);
+    else if (kind === 5) {
+      label(true, one.time + DAY);
+      label(false, one.time + 5 * DAY);
+      label(true, one.time + LABEL_DELAY_MS + 3 * HOUR);
+    } else if (kind === 6) label(true, one.time);
+    return one;
+  }
+
+  /** A transaction as its records: now and then with a repeat, with bytes that are none, or by way of a wrong partition. */
+  #records(one: TestTransaction): Parameters<TestSystem["publish"]>[0] {
+    const { random } = this;
+    const record = recordOf(one);
+    const kind = random.int(40);
+    if (kind === 0) return [record, { key: record.key, value: Buffer.from("{}") }];
+    if (kind === 1) {
+      const again = { ...one, merchant: "another merchant", time: one.time + random.int(DAY) - DAY / 2 };
+      this.#note(one.card, { transaction: again });
+      return [record, recordOf(again)];
+    }
+    return [record];
+  }
+}
+
+it("publishes the buckets of a naive computation, each once, though copies are killed with -9 and started again", async () => {
+  const { system, dataDir, start } = await openSystem(3);
+  const stream = new Stream(system);
+  const first = start();
+  const second = start();
+  await Promise.all([first, second].map((role) => role.logged("sealing merchants' buckets")));
+  await stream.publish(0, 12 * 24);
+  await sealedTo(system, B + 4 * 24);
+  // Labels that come after their bucket was sealed change nothing, nor do transactions.
+  await stream.labels(Array.from({ length: 30 }, (_, i) => ({ id: `t${i}`, card: `card-${i % 40}`, fraud: true, time: T + i })));
+  const late = Array.from({ length: 20 }, (_, i) => ({ id: `late${i}`, card: `card-${i}`, merchant: "merchant-1", time: T + i * HOUR }));
+  await system.publish(late.map(recordOf));
+
+  // A record in a wrong partition counts where scoring sends it on to.
+  const misplaced: TestTransaction = { id: "misplaced", card: cardIn(0, 3, 1), merchant: "merchant-1", time: T + 11 * DAY };
+  await system.publishTo(1, [recordOf(misplaced)]);
+  await system.publishTo(0, [{ ...recordOf(misplaced), ...transactionRecord(transaction(1, { transaction_id: misplaced.id, card_id: misplaced.card, merchant_id: misplaced.merchant, event_time: misplaced.time }), [[FORWARDED, "x/1/1"]]) }]);
+  stream.events[0].push({ transaction: misplaced });
+
+  const publishing = stream.publish(12 * 24, 24 * 24);
+  for (let kill = 0, victim = first; kill < 3; kill++) {
+    await sleep(700);
+    await victim.kill();
+    victim = start();
+    await victim.logged("sealing merchants' buckets");
+  }
+  await publishing;
+  expect(await readdir(join(dataDir, "state"))).not.toEqual([]);
+  const last = T + 60 * DAY;
+  const end = Math.floor((last - LABEL_DELAY_MS) / HOUR);
+  for (let partition = 0; partition < 3; partition++) {
+    const closing: TestTransaction = { id: "closing", card: cardIn(partition, 3, 7), merchant: "m", time: last };
+    stream.events[partition].push({ transaction: closing });
+    await system.publish([recordOf(closing)]);
+  }
+  await sealedTo(system, end);
+
+  const published = await publishedBuckets(system);
+  expect(published.filter(({ partition, value }) => value.source_partition !== partition)).toEqual([]);
+  for (let partition = 0; partition < 3; partition++) {
+    const mine = published.filter((bucket) => bucket.partition === partition);
+    const buckets = mine.filter(({ value }) => value.entity !== "watermark");
+    expect(new Set(buckets.map(({ key }) => key)).size).toBe(buckets.length);
+    const found = Object.fromEntries(buckets.map(({ value: { entity, id, bucket, count, frauds } }) => [`${entity} ${id} ${bucket / HOUR}`, [count, frauds]]));
+    expect(found, `partition ${partition}`).toEqual(Object.fromEntries(naiveBuckets(stream.events[partition])));
+    expect(buckets.filter(({ value }) => value.frauds > 0).length).toBeGreaterThan(50);
+    // Nothing comes behind its watermark, and watermarks only rise.
+    let watermark = -Infinity;
+    for (const { value } of mine) {
+      if (value.entity === "watermark") expect(value.bucket).toBeGreaterThan(watermark);
+      else expect(value.bucket).toBeGreaterThanOrEqual(watermark);
+      if (value.entity === "watermark") watermark = value.bucket;
+    }
+  }
+  await checkBoard(system, stream.events, end);
+});
+
+/** What a worker's board says equals the naive buckets of all partitions. */
+async function checkBoard(system: TestSystem, events: readonly TestEvent[][], end: number): Promise<void> {
+  const failures: unknown[] = [];
+  const board = new MerchantBoard({ cluster: system.cluster, topics: system.topics, schemas: new Schemas({ schemaRegistryUrl: null, schemasDir: null }), log: silent, onFailure: (error) => failures.push(error) });
+  await board.start();
+  expect(board.windows.complete).toBe(end);
+  const naive = events.flatMap((mine) => [...naiveBuckets(mine)]);
+  const plan = new HistoryPlan(["count", "fraud_share"].map((aggregate) => ({ kind: "merchant", aggregate: aggregate as "count", window: "P3D", delay: "P7D", bucket: "PT1H" })));
+  const out = new Float64Array(2);
+  for (const needed of [B + 80, B + 200, B + 500]) {
+    const sums = [0, 0];
+    for (const [key, [count, frauds]] of naive) {
+      const [kind, merchant, bucket] = key.split(" ");
+      if (kind !== "merchant" || merchant !== "merchant-3" || Number(bucket) < needed - 72 || Number(bucket) >= needed) continue;
+      sums[0] += count;
+      sums[1] += frauds;
+    }
+    board.windows.lookup(rowsOf({ id: "", card: "", merchant: "merchant-3", time: (needed + 1) * HOUR + LABEL_DELAY_MS }), 0, plan, out, 0);
+    expect([...out]).toEqual([sums[0], sums[1] / sums[0]]);
+    expect(sums[1]).toBeGreaterThan(0);
+  }
+  expect(await board.waitFor(end, 0, new AbortController().signal)).toBe(true);
+  expect(await board.waitFor(end + 1, 20, new AbortController().signal)).toBe(false);
+  await board.stop();
+  expect(failures).toEqual([]);
+}
+
+it("a partition that is empty or quiet takes the others' watermark, and what then comes too late is counted nowhere", async () => {
+  const { system, start } = await openSystem(3);
+  const board = new MerchantBoard({ cluster: system.cluster, topics: system.topics, schemas: new Schemas({ schemaRegistryUrl: null, schemasDir: null }), log: silent, onFailure: () => {} });
+  await board.start();
+  onTestFinished(() => board.stop());
+  const role = start();
+  await role.logged("sealing merchants' buckets");
+  const in0 = (id: string, time: number, merchant = "m"): TestTransaction => ({ id, card: cardIn(0, 3, 1), merchant, time });
+  const in1 = (id: string, time: number, merchant = "m"): TestTransaction => ({ id, card: cardIn(1, 3, 1), merchant, time });
+  await system.publish([recordOf(in0("a", T))]);
+  // With the first transaction, all that lies a delay behind it is complete: nobody waits for what can't come.
+  expect(await board.waitFor(MerchantWindows.needed(T), 60_000, new AbortController().signal)).toBe(true);
+  expect(board.windows.complete).toBe(MerchantWindows.needed(T) + 1);
+  await system.publish([recordOf(in1("b", T + 2 * HOUR)), recordOf(in1("c", T + 3 * HOUR))]);
+  await system.producer.publish(system.topics.labels.name, [label({ id: "b", card: cardIn(1, 3, 1), fraud: true, time: T + DAY })]);
+  await system.publish([recordOf(in0("d", T + 3 * HOUR + LABEL_DELAY_MS))]);
+  await sealedTo(system, B + 3);
+  await system.publish([recordOf(in1("late", T + 2 * HOUR + 5)), recordOf(in1("in time", T + 3 * HOUR + 5)), recordOf(in0("e", T + 4 * HOUR + LABEL_DELAY_MS))]);
+  await sealedTo(system, B + 4);
+  const buckets = (await publishedBuckets(system)).filter(({ value }) => value.entity !== "watermark").map(({ partition, value: { entity, bucket, count, frauds } }) => [partition, entity, bucket / HOUR - B, count, frauds]);
+  expect(buckets.sort()).toEqual([[0, "merchant", 0, 1, 0], [1, "card", 2, 1, 1], [1, "merchant", 2, 1, 1], [1, "merchant", 3, 2, 0]]);
+  expect(await role.stop()).toEqual({ code: 0, signal: null });
+});
