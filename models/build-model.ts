@@ -7,7 +7,8 @@ import { alertMetrics, evaluate, type AlertMetrics } from "./evaluation/metrics.
 import { rank } from "./evaluation/ranking.js";
 import { checkThresholdOptions, chooseThresholds, type ThresholdOptions } from "./evaluation/thresholds.js";
 import { featureHash, type FeatureSpec } from "./features/plan.js";
-import { featureMatrix, selectFeatures } from "./features/select.js";
+import { featureMatrices, repeatedRows } from "./features/feature-matrix.js";
+import { featuresNamed, selectFeatures } from "./features/select.js";
 import type { Manifest } from "./manifest.js";
 import { TOLERANCE, verifyOnnx } from "./onnx/verify.js";
 import { INPUT, OUTPUT, writeOnnx } from "./onnx/write.js";
@@ -24,8 +25,8 @@ export interface BuildOptions extends SplitOptions, ThresholdOptions {
   algorithm?: Algorithm;
   /** The trainer's; see models/training/params.ts. */
   params?: Readonly<Record<string, unknown>>;
-  /** @default what `selectFeatures` finds */
-  features?: readonly FeatureSpec[];
+  /** By name: see `featuresNamed`. @default what `selectFeatures` finds */
+  features?: readonly string[];
 }
 
 export interface BuildProgress {
@@ -45,10 +46,10 @@ export interface BuiltModel {
 }
 
 /**
- * From labelled transactions to a model that may be stored: splits, trains, writes ONNX, reads it back and compares it,
+ * From labelled transactions to a model that may be stored: leaves out repeats, splits, trains, writes ONNX, reads it back and compares it,
  * chooses thresholds on the validation part and measures on the test part. Percent is of the whole.
  *
- * @throws UsageError `too_few_rows`, `bad_threshold`, `training_params`
+ * @throws UsageError `too_few_rows`, `bad_threshold`, `unknown_feature`, `training_params`
  * @throws FraudstreamError `onnx_differs`, those of `trainModel`; the signal's reason when it aborts
  */
 export async function buildModel(dataset: Dataset, options: BuildOptions, { onProgress, signal }: BuildProgress = {}): Promise<BuiltModel> {
@@ -60,11 +61,10 @@ export async function buildModel(dataset: Dataset, options: BuildOptions, { onPr
   checkThresholdOptions(options);
 
   enter("features", 0);
-  const features = [...(options.features ?? selectFeatures(dataset))];
-  const split = splitDataset(dataset, options);
-  const part = (rows: Uint32Array): Part => ({ matrix: featureMatrix(dataset, features, rows), labels: Uint8Array.from(rows, (row) => dataset.label[row]) });
-  const train = part(split.train);
-  const validation = part(split.validation);
+  const features = options.features === undefined ? selectFeatures(dataset) : featuresNamed(dataset, options.features);
+  const { rows, notes } = usableRows(dataset);
+  const split = splitDataset(dataset, { ...options, rows });
+  const [train, validation, test] = partsOf(dataset, features, split);
 
   enter("training", 5);
   const trained = await trainModel(
@@ -75,7 +75,6 @@ export async function buildModel(dataset: Dataset, options: BuildOptions, { onPr
   enter("onnx", 85);
   const names = features.map(({ name }) => name);
   const onnx = writeOnnx(trained, names);
-  const test = split.test.length === 0 ? null : part(split.test);
   for (const { matrix } of test === null ? [validation] : [validation, test]) {
     refuseDifference(await verifyOnnx(onnx, trained, head(matrix, COMPARED_ROWS)));
   }
@@ -114,7 +113,7 @@ export async function buildModel(dataset: Dataset, options: BuildOptions, { onPr
     test: test === null || testScores === null ? null : alertMetrics(test.labels, testScores, thresholds.decline),
   };
   enter("done", 100);
-  return { manifest, onnx, atDecline, split, notes: split.notes };
+  return { manifest, onnx, atDecline, split, notes: [...notes, ...split.notes] };
 }
 
 /**
@@ -130,6 +129,19 @@ interface Part {
   matrix: Matrix;
   /** 1: fraud. */
   labels: Uint8Array;
+}
+
+function partsOf(dataset: Dataset, features: readonly FeatureSpec[], { train, validation, test }: Split): [train: Part, validation: Part, test: Part | null] {
+  const sets = [train, validation, test];
+  const [first, second, third] = featureMatrices(dataset, features, sets).map((matrix, i) => ({ matrix, labels: Uint8Array.from(sets[i], (row) => dataset.label[row]) }));
+  return [first, second, test.length === 0 ? null : third];
+}
+
+/** Rows that may be trained and tested on: neither mere history nor repeats, which the stream refuses. */
+function usableRows(dataset: Dataset): { rows: Uint32Array; notes: string[] } {
+  const refused = new Set(repeatedRows(dataset));
+  const rows = Uint32Array.from({ length: dataset.length - dataset.historyRows }, (_, i) => dataset.historyRows + i).filter((row) => !refused.has(row));
+  return { rows, notes: refused.size === 0 ? [] : [`left out: ${refused.size} rows that repeat a transaction of their card within a day, as the stream leaves them out`] };
 }
 
 function head({ rows, features, values }: Matrix, most: number): Matrix {

@@ -18,6 +18,13 @@ export interface Dataset {
   currency: string[];
   /** 1: fraud. */
   label: Uint8Array;
+  /** When a label became known, epoch milliseconds; NaN: there is none. Null: LABEL_DELAY_MS after each event, as the replay has it. */
+  labelTime: Float64Array | null;
+  /** So many of the first rows are only history of the others: nothing is trained or tested on them. */
+  historyRows: number;
+  /** Whether cards (and merchants) at their times are real, so that their history means something; false: made up. */
+  hasCards: boolean;
+  hasMerchants: boolean;
   attributes: Map<string, AttributeColumn>;
   /** What was recognised, made up or left out, a line each, for people. */
   notes: string[];

@@ -101,6 +101,11 @@ class DatasetBuilder implements RecordSink {
       amount: this.#amount.take(order),
       currency: this.#strings("currency", order, () => this.#defaultCurrency),
       label,
+      labelTime: null,
+      historyRows: 0,
+      // Made-up times are a second apart: no window means anything then.
+      hasCards: this.#plan.roles.event_time !== undefined && this.#plan.roles.card_id !== undefined,
+      hasMerchants: this.#plan.roles.event_time !== undefined && this.#plan.roles.merchant_id !== undefined,
       attributes: new Map(),
       notes: [],
     };

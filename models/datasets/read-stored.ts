@@ -3,6 +3,7 @@ import type { RowBinaryReader } from "../../infra/clickhouse/row-binary-reader.j
 import { streamRows } from "../../infra/clickhouse/stream-rows.js";
 import type { ClickHouseConfig } from "../../infra/config.js";
 import { UsageError } from "../../schemas/errors.js";
+import { RETENTION_MS } from "../features/history-terms.js";
 import type { Dataset } from "./dataset.js";
 import { StoredColumns } from "./stored-columns.js";
 import { EARLIEST_TIME } from "./values.js";
@@ -42,7 +43,7 @@ WITH
   fromUnixTimestamp64Milli({to: Int64}) AS until
 SELECT
   t.transaction_id, toUnixTimestamp64Milli(t.event_time), t.card_id, t.merchant_id, t.amount, t.currency, t.numbers, t.texts, t.flags,
-  l.is_fraud
+  l.is_fraud, toUnixTimestamp64Milli(l.label_time)
 FROM (
   SELECT *
   FROM transactions FINAL
@@ -54,14 +55,14 @@ FROM (
     )
 ) AS t
 LEFT JOIN (
-  SELECT card_id, transaction_id, is_fraud
+  SELECT card_id, transaction_id, is_fraud, label_time
   FROM labels FINAL
   WHERE (card_id, transaction_id) IN (SELECT card_id, transaction_id FROM transactions WHERE event_time >= since AND event_time < until)
 ) AS l ON l.card_id = t.card_id AND l.transaction_id = t.transaction_id
 ORDER BY t.event_time, t.topic, t.partition, t.offset`;
 
 /**
- * Stored transactions with their labels, in the order of event time. Only those that are old enough for their label to be
+ * Stored transactions with their labels, in the order of event time, after those that are their history. Only those that are old enough for their label to be
  * known are taken, labelled or not: among younger ones the frauds are known first. Dead-lettered ones are left out.
  *
  * @throws UsageError `dataset_empty`, `dataset_too_many_rows`
@@ -70,9 +71,10 @@ ORDER BY t.event_time, t.topic, t.partition, t.offset`;
 export async function readStored(config: ClickHouseConfig, options: StoredOptions): Promise<Dataset> {
   const matured = options.now - options.maturityMs;
   const from = Math.max(options.from, EARLIEST_TIME);
+  const historyFrom = Math.max(from - RETENTION_MS, EARLIEST_TIME);
   const to = Math.min(options.to, matured, LATEST_STORED);
   const title = `stored transactions, ${iso(options.from)} to ${iso(options.to)}`;
-  const slices = from < to ? await slicesOf(config, from, to, options.signal) : [];
+  const slices = from < to ? await slicesOf(config, historyFrom, to, options.signal) : [];
   const expected = slices.reduce((sum, { rows }) => sum + rows, 0);
   if (expected > options.maxRows) throw new UsageError("dataset_too_many_rows", `${title}: about ${expected} rows; ${options.maxRows} are the most that are taken`);
   const columns = new StoredColumns();
@@ -82,8 +84,10 @@ export async function readStored(config: ClickHouseConfig, options: StoredOption
     options.onProgress?.(Math.min(100, (100 * columns.length) / expected), columns.length);
   }
   const young = options.to > matured ? [`transactions from ${iso(matured)} on are left out: their labels may still come`] : [];
-  if (columns.length === 0) throw new UsageError("dataset_empty", `${title}: there are none${young.length === 0 ? "" : ` that are ${Math.round(options.maturityMs / 86_400_000)} days old`}`);
-  return columns.finish(title, young);
+  const dataset = columns.finish(title, from, young);
+  if (dataset.historyRows === dataset.length) throw new UsageError("dataset_empty", `${title}: there are none${young.length === 0 ? "" : ` that are ${Math.round(options.maturityMs / 86_400_000)} days old`}`);
+  const { historyRows } = dataset;
+  return historyRows === 0 ? dataset : { ...dataset, notes: [`${historyRows} earlier transactions are taken as history only`, ...dataset.notes] };
 }
 
 interface Slice { from: number; to: number; rows: number }
@@ -119,7 +123,8 @@ function readRow(reader: RowBinaryReader, columns: StoredColumns): void {
   const texts = entries(reader, () => reader.string());
   const flags = entries(reader, () => reader.byte());
   const label = reader.byte();
-  columns.add({ transactionId, eventTime, cardId, merchantId, amount, currency, numbers, texts, flags, label });
+  const labelTime = reader.int64();
+  columns.add({ transactionId, eventTime, cardId, merchantId, amount, currency, numbers, texts, flags, label, labelTime: labelTime === 0 ? Number.NaN : labelTime });
 }
 
 function entries<T>(reader: RowBinaryReader, value: () => T): [string, T][] {

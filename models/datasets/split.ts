@@ -30,6 +30,10 @@ export function sliceDataset(dataset: Dataset, { start, end }: RowRange): Datase
     amount: dataset.amount.subarray(start, end),
     currency: dataset.currency.slice(start, end),
     label: dataset.label.subarray(start, end),
+    labelTime: dataset.labelTime?.subarray(start, end) ?? null,
+    historyRows: Math.min(end - start, Math.max(0, dataset.historyRows - start)),
+    hasCards: dataset.hasCards,
+    hasMerchants: dataset.hasMerchants,
     attributes: new Map(attributes),
     notes: dataset.notes,
   };
@@ -40,6 +44,10 @@ export interface SplitOptions {
   testFraction?: number;
   /** Event times, epoch milliseconds, to test on instead: from `from` up to, not including, `to`. Later rows are left out. */
   test?: { from: number; to: number };
+  /** Event times to train on, of the rows that aren't tested on: the others are only history. */
+  train?: { from: number; to: number };
+  /** Rows that may be used, ascending. @default all */
+  rows?: Uint32Array;
   /** Share of the remaining rows, the latest, for choosing thresholds and the number of trees. @default 0.2 */
   validationFraction?: number;
   /** Of the shuffle where a cut by time won't do. @default 1 */
@@ -60,14 +68,15 @@ export interface Split {
  * side without one class, the cut is stratified instead (the same share of each class, drawn by seed), and a note says so.
  *
  * @throws UsageError `too_few_rows` where a class has fewer rows than there are parts, `bad_test_range` where the range to
- * test on, or what comes before it, lacks a class
+ * test on, or what is trained on, lacks a class
  */
 export function splitDataset(dataset: Pick<Dataset, "length" | "label" | "eventTime">, options: SplitOptions = {}): Split {
-  const { testFraction = 0.3, validationFraction = 0.2, seed = 1 } = options;
-  const { label } = dataset;
-  if (options.test !== undefined) return splitAt(dataset, options.test, { validationFraction, seed });
+  const { testFraction = 0.3, validationFraction = 0.2, seed = 1, train: range } = options;
+  const { label, eventTime } = dataset;
+  const given = options.rows ?? Uint32Array.from({ length: dataset.length }, (_, row) => row);
+  if (options.test !== undefined) return splitAt(dataset, given, options.test, { range, validationFraction, seed });
+  const all = range === undefined ? given : given.filter((row) => eventTime[row] >= range.from && eventTime[row] < range.to);
   const parts = testFraction > 0 ? 3 : 2;
-  const all = Uint32Array.from({ length: dataset.length }, (_, row) => row);
   for (const [value, name] of [[1, "frauds"], [0, "genuine transactions"]] as const) {
     const count = countOf(label, all, value);
     if (count < parts) throw new UsageError("too_few_rows", `there are ${count} ${name}; training, validation${parts === 3 ? " and test" : ""} need one each at least`);
@@ -78,23 +87,21 @@ export function splitDataset(dataset: Pick<Dataset, "length" | "label" | "eventT
   return { train, validation, test, notes };
 }
 
-/** Tests on a range of event time, trains on what comes before it. */
-function splitAt({ length, label, eventTime }: Pick<Dataset, "length" | "label" | "eventTime">, range: { from: number; to: number }, { validationFraction, seed }: { validationFraction: number; seed: number }): Split {
-  const rest = rowsWhere(length, (row) => eventTime[row] < range.from);
-  const test = rowsWhere(length, (row) => eventTime[row] >= range.from && eventTime[row] < range.to);
+interface RestOptions { range: { from: number; to: number } | undefined; validationFraction: number; seed: number }
+
+/** Tests on a range of event time, trains on what comes before it: all, or a range of its own. */
+function splitAt({ label, eventTime }: Pick<Dataset, "label" | "eventTime">, rows: Uint32Array, range: { from: number; to: number }, { range: trained, validationFraction, seed }: RestOptions): Split {
+  const rest = rows.filter((row) => eventTime[row] < range.from && (trained === undefined || (eventTime[row] >= trained.from && eventTime[row] < trained.to)));
+  const test = rows.filter((row) => eventTime[row] >= range.from && eventTime[row] < range.to);
   const [from, to] = [range.from, range.to].map((time) => new Date(time).toISOString());
-  for (const [rows, where, least] of [[rest, `before ${from}`, 2], [test, `from ${from} to ${to}`, 1]] as const) {
+  for (const [rows, where, least] of [[rest, trained === undefined ? `before ${from}` : "to train on", 2], [test, `from ${from} to ${to}`, 1]] as const) {
     const frauds = countOf(label, rows, 1);
     if (frauds >= least && rows.length - frauds >= least) continue;
     throw new UsageError("bad_test_range", `there are ${frauds} frauds and ${rows.length - frauds} genuine transactions ${where}; ${least} of each are needed at least`);
   }
-  const notes = [`test part: ${from} to ${to}; ${length - rest.length - test.length} later rows are left out`];
+  const notes = [`test part: ${from} to ${to}; ${rows.length - rest.length - test.length} ${trained === undefined ? "later rows are left out" : "rows are neither trained nor tested on"}`];
   const [train, validation] = cut(label, rest, { name: "validation", fraction: validationFraction, seed: seed + 1, least: 1 }, notes);
   return { train, validation, test, notes };
-}
-
-function rowsWhere(length: number, holds: (row: number) => boolean): Uint32Array {
-  return Uint32Array.from({ length }, (_, row) => row).filter(holds);
 }
 
 interface Cut {

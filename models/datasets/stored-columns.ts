@@ -15,6 +15,8 @@ export interface StoredRow {
   flags: readonly [string, number][];
   /** 1: fraud. */
   label: number;
+  /** When that became known; NaN: there is no label. */
+  labelTime: number;
 }
 
 /** Attributes with more names than this are somebody's mistake, and each costs memory for every row. */
@@ -29,6 +31,7 @@ export class StoredColumns {
   readonly #eventTime = new Growing(Float64Array);
   readonly #amount = new Growing(Float64Array);
   readonly #label = new Growing(Uint8Array);
+  readonly #labelTime = new Growing(Float64Array);
   readonly #interned = new Map<string, string>();
   readonly #numbers = new Map<string, Growing<Float64Array>>();
   readonly #flags = new Map<string, Growing<Float64Array>>();
@@ -54,6 +57,7 @@ export class StoredColumns {
     this.#eventTime.push(row.eventTime);
     this.#amount.push(row.amount);
     this.#label.push(row.label);
+    this.#labelTime.push(row.labelTime);
     for (const [name, value] of row.numbers) this.#put(this.#numbers, name, at, Number.isFinite(Math.fround(value)) ? value : Number.NaN);
     for (const [name, value] of row.flags) this.#put(this.#flags, name, at, value);
     for (const [name, value] of row.texts) {
@@ -63,8 +67,11 @@ export class StoredColumns {
     }
   }
 
-  finish(source: string, notes: readonly string[]): Dataset {
+  /** @param from rows before this event time are only history */
+  finish(source: string, from: number, notes: readonly string[]): Dataset {
     const length = this.length;
+    const eventTime = this.#eventTime.take(null);
+    const first = eventTime.findIndex((time) => time >= from);
     const attributes = new Map<string, AttributeColumn>();
     const left: string[] = [];
     const names = [...new Set([...this.#numbers.keys(), ...this.#flags.keys(), ...this.#texts.keys()])].sort();
@@ -84,7 +91,8 @@ export class StoredColumns {
     return {
       source, length, attributes,
       transactionId: this.#transactionId, cardId: this.#cardId, merchantId: this.#merchantId, currency: this.#currency,
-      eventTime: this.#eventTime.take(null), amount: this.#amount.take(null), label: this.#label.take(null),
+      eventTime, amount: this.#amount.take(null), label: this.#label.take(null), labelTime: this.#labelTime.take(null),
+      historyRows: first < 0 ? length : first, hasCards: true, hasMerchants: true,
       notes: [...notes, ...left],
     };
   }

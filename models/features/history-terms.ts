@@ -34,7 +34,7 @@ export const MERCHANT_AGGREGATES = ["count", "fraud_share"] as const;
 export type MerchantAggregate = (typeof MERCHANT_AGGREGATES)[number];
 
 const closed = { additionalProperties: false } as const;
-const literals = <const T extends readonly string[]>(names: T) => Type.Unsafe<T[number]>({ type: "string", enum: [...names] });
+const CardAggregates = Type.Union([Type.Literal("count"), Type.Literal("sum"), Type.Literal("mean"), Type.Literal("max"), Type.Literal("std"), Type.Literal("distinct_merchants"), Type.Literal("amount_over_mean")]);
 const Window = Type.String({ minLength: 3, maxLength: 20, description: "ISO 8601, from PT1M to P30D" });
 const delayed = {
   window: Type.String({ minLength: 3, maxLength: 20, description: "ISO 8601, whole hours from PT1H to P30D" }),
@@ -44,14 +44,14 @@ const delayed = {
 
 /** What is known of a card before, and with, a transaction. */
 export const CardSource = Type.Union([
-  Type.Object({ kind: Type.Literal("card"), aggregate: literals(CARD_AGGREGATES), window: Window }, closed),
+  Type.Object({ kind: Type.Literal("card"), aggregate: CardAggregates, window: Window }, closed),
   Type.Object({ kind: Type.Literal("card"), aggregate: Type.Literal("seconds_since_last") }, closed),
   Type.Object({ kind: Type.Literal("card"), aggregate: Type.Literal("fraud_share"), ...delayed }, closed),
 ]);
 export type CardSource = Static<typeof CardSource>;
 
 /** What is known of a merchant, a week late. */
-export const MerchantSource = Type.Object({ kind: Type.Literal("merchant"), aggregate: literals(MERCHANT_AGGREGATES), ...delayed }, closed);
+export const MerchantSource = Type.Object({ kind: Type.Literal("merchant"), aggregate: Type.Union([Type.Literal("count"), Type.Literal("fraud_share")]), ...delayed }, closed);
 export type MerchantSource = Static<typeof MerchantSource>;
 
 const DURATION = /^P(?=.)(?:(\d{1,4})D)?(?:T(?=.)(?:(\d{1,5})H)?(?:(\d{1,6})M)?(?:(\d{1,8})S)?)?$/;

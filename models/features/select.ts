@@ -1,16 +1,16 @@
-import type { AttributeColumn, Dataset } from "../datasets/dataset.js";
-import type { Matrix } from "../training/matrix.js";
-import { sharedMatrix } from "../training/matrix.js";
-import { FeaturePlan, slotsOf, type AttributeSlot, type FeatureSpec } from "./plan.js";
+import { UsageError } from "../../schemas/errors.js";
+import type { Dataset } from "../datasets/dataset.js";
+import { HISTORY_NAMES, defaultHistory, historyFeature } from "./history-features.js";
+import type { FeatureSpec } from "./plan.js";
 
-/** Rows that are computed at once: the slots of a block stay in the cache. */
-const BLOCK = 4096;
+type Offering = Pick<Dataset, "attributes"> & Partial<Pick<Dataset, "hasCards" | "hasMerchants">>;
 
 /**
- * The features that a data set offers: amount, hour, weekend, night, and its attributes. A number or boolean is one
+ * The features that a data set offers: amount, hour, weekend, night, its attributes, and, where its cards or merchants are real, what
+ * windows say of them. A number or boolean is one
  * feature, missing (NaN) where it is absent; a text is one feature `name=value` for each of its values, 0 where it is absent.
  */
-export function selectFeatures(dataset: Pick<Dataset, "attributes">): FeatureSpec[] {
+export function selectFeatures(dataset: Offering): FeatureSpec[] {
   const specs: FeatureSpec[] = [
     { name: "amount", type: "number", source: { kind: "amount" }, default: null },
     { name: "hour", type: "number", source: { kind: "hour" }, default: null },
@@ -29,43 +29,25 @@ export function selectFeatures(dataset: Pick<Dataset, "attributes">): FeatureSpe
     if (column.type !== "text") add(attribute, { type: column.type, source: { kind: "attribute", attribute }, default: null });
     else for (const value of column.categories) add(`${attribute}=${value}`, { type: "boolean", source: { kind: "attribute", attribute, equals: value }, default: 0 });
   }
+  const { hasCards = false, hasMerchants = false } = dataset;
+  for (const { name, ...spec } of defaultHistory({ hasCards, hasMerchants })) add(name, spec);
   return specs;
 }
 
 /**
- * The feature vectors of some rows, in shared memory, through the same plan that the stream uses.
+ * Features by name: what the data set offers, a text attribute's name for all of its values, or any windowed feature.
  *
- * @param rows indexes into the data set, in any order
+ * @throws UsageError `unknown_feature`
  */
-export function featureMatrix(dataset: Dataset, specs: readonly FeatureSpec[], rows: Uint32Array): Matrix {
-  const slots = slotsOf([specs]);
-  const plan = new FeaturePlan(specs, slots);
-  const matrix = sharedMatrix(rows.length, plan.size);
-  const eventTime = new Float64Array(BLOCK);
-  const amount = new Float64Array(BLOCK);
-  const values = new Float32Array(BLOCK * slots.length);
-  for (let start = 0; start < rows.length; start += BLOCK) {
-    const block = rows.subarray(start, start + BLOCK);
-    for (let i = 0; i < block.length; i++) {
-      eventTime[i] = dataset.eventTime[block[i]];
-      amount[i] = dataset.amount[block[i]];
-    }
-    slots.forEach((slot, index) => fillSlot(dataset.attributes.get(slot.attribute), slot, block, values, index, slots.length));
-    const columns = { length: block.length, eventTime, amount, slots: values, slotCount: slots.length, history: new Float64Array(0), historyCount: 0 };
-    plan.compute(columns, matrix.values.subarray(start * plan.size, (start + block.length) * plan.size));
+export function featuresNamed(dataset: Offering, names: readonly string[]): FeatureSpec[] {
+  const offered = selectFeatures(dataset);
+  const chosen = new Map<string, FeatureSpec>();
+  for (const name of names) {
+    const found = offered.filter((spec) => spec.name === name || (spec.source.kind === "attribute" && spec.source.equals !== undefined && spec.source.attribute === name));
+    const windowed = found.length > 0 ? null : historyFeature(name);
+    if (windowed !== null) found.push(windowed);
+    if (found.length === 0) throw new UsageError("unknown_feature", `there is no feature ${JSON.stringify(name)}; the data set offers ${offered.map((spec) => spec.name).join(", ").slice(0, 1_000)}; over time there are ${HISTORY_NAMES}`);
+    for (const spec of found) chosen.set(spec.name, spec);
   }
-  return matrix;
-}
-
-/** What decoding a transaction puts into a slot: NaN where the attribute is absent or, here, where its column is. */
-function fillSlot(column: AttributeColumn | undefined, slot: AttributeSlot, rows: Uint32Array, out: Float32Array, index: number, stride: number): void {
-  if (column?.type === "text") {
-    const wanted = slot.equals === undefined ? -2 : column.categories.indexOf(slot.equals);
-    for (let i = 0, at = index; i < rows.length; i++, at += stride) {
-      const code = column.codes[rows[i]];
-      out[at] = code < 0 ? Number.NaN : Number(code === wanted);
-    }
-    return;
-  }
-  for (let i = 0, at = index; i < rows.length; i++, at += stride) out[at] = column === undefined ? Number.NaN : column.values[rows[i]];
+  return [...chosen.values()];
 }

@@ -195,6 +195,10 @@ function toDataset(population: Population, seed: number, day: number, payments: 
     amount: Float64Array.from(rows, (row) => row.amount),
     currency: rows.map((row) => who(row).currency),
     label: Uint8Array.from(rows, (row) => Number(row.fraud)),
+    labelTime: null,
+    historyRows: 0,
+    hasCards: true,
+    hasMerchants: true,
     attributes: new Map([
       ["channel", texts(CHANNELS, (row) => row.channel)],
       ["category", texts(CATEGORIES, (row) => population.terminals[row.terminal].category)],
@@ -237,6 +241,10 @@ function concatenate(days: Dataset[], source: string): Dataset {
     amount: floats((day) => day.amount),
     currency: days.flatMap((day) => day.currency),
     label: Uint8Array.from(days.flatMap((day) => [...day.label])),
+    labelTime: null,
+    historyRows: 0,
+    hasCards: true,
+    hasMerchants: true,
     attributes,
     notes: [],
   };

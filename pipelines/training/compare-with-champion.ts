@@ -3,7 +3,7 @@ import type { BuiltModel } from "../../models/build-model.js";
 import type { Dataset } from "../../models/datasets/dataset.js";
 import { alertMetrics } from "../../models/evaluation/metrics.js";
 import { averagePrecision, rank } from "../../models/evaluation/ranking.js";
-import { featureMatrix } from "../../models/features/select.js";
+import { featureMatrix } from "../../models/features/feature-matrix.js";
 import type { Manifest } from "../../models/manifest.js";
 import { ModelSession } from "../../models/onnx/session.js";
 import type { Comparison } from "../../models/registry/training-request.js";

@@ -6,8 +6,6 @@ import type { Dataset } from "../../models/datasets/dataset.js";
 import { readCsv } from "../../models/datasets/read-csv.js";
 import { readStored } from "../../models/datasets/read-stored.js";
 import { sliceDataset } from "../../models/datasets/split.js";
-import type { FeatureSpec } from "../../models/features/plan.js";
-import { selectFeatures } from "../../models/features/select.js";
 import { checkTrainingRequest, eventTimes, type TrainingRequest } from "../../models/registry/training-request.js";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
 import { compareWithChampion } from "./compare-with-champion.js";
@@ -38,7 +36,7 @@ export async function runJob(spec: JobSpec, { report, incumbent }: RunJobDeps): 
   const tell = throttled(report);
   const dataset = rowsBefore(await readDataset(spec, tell), request.before);
   const name = request.name ?? (typeof request.dataset === "string" ? modelName(fileName(request.dataset)) : "stored");
-  const built = await buildModel(dataset, { ...buildOptions(request, dataset), model: `${name}@1` }, {
+  const built = await buildModel(dataset, { ...buildOptions(request), model: `${name}@1` }, {
     onProgress: ({ phase, percent }) => tell({ phase, percent: READ + (percent * (BUILT - READ)) / 100, rows: dataset.length }),
   });
   let comparison: JobResult["metrics"]["comparison"] = null;
@@ -50,8 +48,8 @@ export async function runJob(spec: JobSpec, { report, incumbent }: RunJobDeps): 
   return {
     name, manifest, onnx,
     metrics: {
-      rows: dataset.length,
-      frauds: dataset.label.reduce((sum, label) => sum + label, 0),
+      rows: dataset.length - dataset.historyRows,
+      frauds: dataset.label.subarray(dataset.historyRows).reduce((sum, label) => sum + label, 0),
       training_seconds: manifest.training.seconds,
       features: manifest.features.length,
       thresholds: manifest.thresholds,
@@ -105,28 +103,16 @@ async function readLink(link: string, { request, folder, limits }: JobSpec, tell
   }
 }
 
-function buildOptions(request: TrainingRequest, dataset: Dataset): Omit<BuildOptions, "model"> {
+function buildOptions(request: TrainingRequest): Omit<BuildOptions, "model"> {
   const { algorithm, params = {}, seed, features, test } = request;
   const seeded = algorithm === "logistic-regression" || ["seed", "random_state", "random_seed"].some((name) => name in params);
   return {
     algorithm,
     params: seed === undefined || seeded ? params : { ...params, seed },
     ...(seed === undefined ? {} : { seed }),
-    ...(features === undefined ? {} : { features: featuresByName(dataset, features) }),
+    ...(features === undefined ? {} : { features }),
     ...(test === undefined ? {} : test === null ? { testFraction: 0 } : { test: eventTimes(test, "test") }),
   };
-}
-
-/** A text attribute's name stands for all of its values. */
-function featuresByName(dataset: Dataset, names: readonly string[]): FeatureSpec[] {
-  const offered = selectFeatures(dataset);
-  const chosen = new Set<FeatureSpec>();
-  for (const name of names) {
-    const found = offered.filter((spec) => spec.name === name || (spec.source.kind === "attribute" && spec.source.equals !== undefined && spec.source.attribute === name));
-    if (found.length === 0) throw new UsageError("unknown_feature", `there is no feature ${JSON.stringify(name)}; the data set offers ${offered.map((spec) => spec.name).join(", ").slice(0, 1_000)}`);
-    for (const spec of found) chosen.add(spec);
-  }
-  return [...chosen];
 }
 
 /** The last part of a link's path, as a file's name that leads nowhere. */

@@ -9,7 +9,7 @@ import { buildModel, type BuiltModel } from "../../models/build-model.js";
 import type { Dataset } from "../../models/datasets/dataset.js";
 import { sliceDataset } from "../../models/datasets/split.js";
 import type { DriftReference } from "../../models/evaluation/drift-reference.js";
-import { featureMatrix } from "../../models/features/select.js";
+import { featureMatrix } from "../../models/features/feature-matrix.js";
 import { ModelSession } from "../../models/onnx/session.js";
 import { registerModel } from "../../models/registry/decisions.js";
 import { simulateDataset } from "../../models/simulator/simulate.js";

@@ -6,7 +6,7 @@ import { readCsv } from "../../models/datasets/read-csv.js";
 import { sliceDataset, splitByTime, splitDataset } from "../../models/datasets/split.js";
 import { evaluate } from "../../models/evaluation/metrics.js";
 import { NEVER } from "../../models/evaluation/thresholds.js";
-import { featureMatrix } from "../../models/features/select.js";
+import { featureMatrix } from "../../models/features/feature-matrix.js";
 import { ModelSession } from "../../models/onnx/session.js";
 import { fileWith, paysimCsv, temporaryFolder, ulbCsv } from "./datasets/csv-files.js";
 

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { readCsv } from "../../../models/datasets/read-csv.js";
-import { featureMatrix, selectFeatures } from "../../../models/features/select.js";
+import { featureMatrix } from "../../../models/features/feature-matrix.js";
+import { selectFeatures } from "../../../models/features/select.js";
 import { fileWith } from "../datasets/csv-files.js";
 
 // A Saturday at 03:30, a Monday at 14:00, UTC.

@@ -18,7 +18,7 @@ function dataset(attributes: Record<string, AttributeColumn> = {}): Dataset {
   const rows = Array.from({ length: 20 }, (_, row) => row);
   const risk = Float64Array.from(rows, (row) => Number(frauds.includes(row)));
   return {
-    source: "test", length: 20, notes: [], transactionId: rows.map(String), cardId: rows.map(String), merchantId: rows.map(String), currency: rows.map(() => "EUR"),
+    source: "test", length: 20, labelTime: null, historyRows: 0, hasCards: false, hasMerchants: false, notes: [], transactionId: rows.map(String), cardId: rows.map(String), merchantId: rows.map(String), currency: rows.map(() => "EUR"),
     eventTime: Float64Array.from(rows, (row) => row * HOUR),
     amount: Float64Array.from(rows, (row) => (frauds.includes(row) ? 0 : 100) + row),
     label: Uint8Array.from(risk),
