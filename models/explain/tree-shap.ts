@@ -89,18 +89,21 @@ class Walk {
     this.#aboveState = Uint8Array.from(splits, ({ aboveState }) => aboveState);
     // A point that isn't there has only zeros, and adds nothing.
     this.#table = new Float64Array(splits.length * STATES * ENTRY);
-    splits.forEach(({ left, right, before }, split) => {
-      for (let state = 0; state < STATES; state++) {
-        points.forEach((t, point) => {
-          const at = (split * STATES + state) * ENTRY + point * NUMBERS;
-          [left, right].forEach(({ share, value }, side) => {
-            const { factor, pay } = edge(share, before, state === OFF_PATH ? null : state === side, t, weights[point]);
-            this.#table[at + side] = factor * value;
-            this.#table[at + 2 + side] = pay;
-          });
-        });
+    const table = this.#table;
+    let at = 0;
+    for (const { left, right, before } of splits) {
+      for (let state = 0; state < STATES; state++, at += ENTRY) {
+        for (let point = 0; point < points.length; point++) {
+          for (let side = 0; side < 2; side++) {
+            const { share, value } = side === 0 ? left : right;
+            const cell = at + point * NUMBERS + side;
+            table[cell] = value * (state === OFF_PATH ? share / before : factor(state === side, share, before, points[point]));
+            // Off the path, the edge above has charged the feature already.
+            table[cell + 2] = state === OFF_PATH ? 0 : weights[point] * (payment(state === side, share, points[point]) - payment(true, before, points[point]));
+          }
+        }
       }
-    });
+    }
   }
 
   addTo(values: Float32Array, at: number, out: Float64Array, { state, value }: Buffers): void {
@@ -146,17 +149,12 @@ class Walk {
   }
 }
 
-/**
- * What an edge multiplies its parent's product by, and what it pays its feature of its leaves' sum, at a point t.
- *
- * @param share z of the feature with this edge
- * @param before z of the feature without it
- * @param passes whether the row does; null: it is off this path already, for this feature, and has been charged for it
- */
-function edge(share: number, before: number, passes: boolean | null, t: number, weight: number): { factor: number; pay: number } {
-  if (passes === null) return { factor: share / before, pay: 0 };
-  const passed = (z: number): number => t + (1 - t) * z;
-  const factor = (passes ? passed(share) : (1 - t) * share) / passed(before);
-  const pay = passes ? (1 - share) / passed(share) : -1 / (1 - t);
-  return { factor, pay: weight * (pay - (1 - before) / passed(before)) };
+/** What an edge multiplies the product above it by at a point t; `share` is z with it, `before` without it. */
+function factor(passes: boolean, share: number, before: number, t: number): number {
+  return (passes ? t + (1 - t) * share : (1 - t) * share) / (t + (1 - t) * before);
+}
+
+/** (o − z) / (t o + (1 − t) z): what a feature gets, at a point t, of its leaves' sum. */
+function payment(passes: boolean, z: number, t: number): number {
+  return passes ? (1 - z) / (t + (1 - t) * z) : -1 / (1 - t);
 }

@@ -44,9 +44,11 @@ export class Field {
   #entries(single: WireType, read: (reader: BinaryReader) => number): number[] {
     if (this.type !== single && this.type !== WireType.LengthDelimited) return [];
     const reader = new BinaryReader(this.type === single ? this.message.subarray(this.valueAt, this.end) : this.bytes);
-    const values: number[] = [];
-    while (reader.pos < reader.len) values.push(reading(() => read(reader)));
-    return values;
+    return reading(() => {
+      const values: number[] = [];
+      while (reader.pos < reader.len) values.push(read(reader));
+      return values;
+    });
   }
 }
 

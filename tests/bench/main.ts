@@ -21,6 +21,7 @@ const BENCHMARKS: Record<string, (context: BenchContext) => Promise<void>> = {
   memory: benchMemory,
   sink: script("tests/bench/sink"),
   training: script("tests/bench/training"),
+  explain: script("tests/bench/explain"),
 };
 
 const USAGE = `npm run bench -- [${Object.keys(BENCHMARKS).join("] [")}] [--runs N] [--no-peer]
