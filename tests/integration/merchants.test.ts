@@ -9,10 +9,12 @@ import { BUCKET_MS, LABEL_DELAY_MS } from "../../models/features/history-terms.j
 import { HistoryPlan } from "../../models/features/history-plan.js";
 import { MerchantWindows } from "../../models/features/merchant-windows.js";
 import { MerchantBoard } from "../../pipelines/scoring/merchant-board.js";
+import { Watermarks } from "../../pipelines/merchants/watermarks.js";
+import { BucketRecordReader } from "../../pipelines/runtime/bucket-records.js";
 import { FORWARDED } from "../../pipelines/runtime/placement.js";
 import { kafkaConfig, uniquePrefix } from "../support/engines.js";
 import { silent } from "../support/kafka-cluster.js";
-import { labelRecord, publishedBuckets, watermarksOf } from "../support/merchants.js";
+import { labelRecord, publishedBuckets } from "../support/merchants.js";
 import { RandomSource } from "../support/random-source.js";
 import { cardIn, transaction, transactionRecord } from "../support/transactions.js";
 import { RoleProcess, eventually } from "../support/workers.js";
@@ -51,8 +53,12 @@ const recordOf = ({ id, card, merchant, time }: TestTransaction) => transactionR
 const label = ({ id, card, fraud, time }: TestLabel) => labelRecord({ transaction_id: id, card_id: card, is_fraud: fraud, label_time: time });
 
 /** Waits until every partition's watermark has come this far. */
-function sealedTo(system: TestSystem, bucket: number): Promise<true> {
-  return eventually(`every partition is sealed to ${bucket}`, async () => watermarksOf(system, await publishedBuckets(system)).every((watermark) => watermark >= bucket) || undefined);
+async function sealedTo(system: TestSystem, bucket: number): Promise<void> {
+  const { name, partitions } = system.topics.merchantBuckets;
+  const watermarks = new Watermarks(system.cluster, name, partitions, new BucketRecordReader(1_000_007));
+  const sealed = (partition: number): Promise<boolean> => watermarks.of(partition).then((watermark) => watermark >= bucket);
+  for (let partition = 0; partition < partitions; partition++) await eventually(`partition ${partition} is sealed to ${bucket}`, () => sealed(partition));
+  await watermarks.close();
 }
 
 /** Publishes like the replay: each label before the first transaction at or after its label_time, and notes what every partition gets. */
@@ -72,7 +78,7 @@ class Stream {
   async publish(from: number, to: number): Promise<void> {
     const { random } = this;
     for (let hour = from; hour < to; hour += 2) {
-      const batch = Array.from({ length: 25 }, () => this.#transaction(T + hour * HOUR + random.int(2 * HOUR)));
+      const batch = Array.from({ length: 15 }, () => this.#transaction(T + hour * HOUR + random.int(2 * HOUR)));
       const last = Math.max(...batch.map(({ time }) => time));
       await this.labels(this.#due.filter(({ time }) => time <= last));
       this.#due.splice(0, this.#due.length, ...this.#due.filter(({ time }) => time > last));
@@ -145,8 +151,8 @@ it("publishes the buckets of a naive computation, each once, though copies are k
   stream.events[0].push({ transaction: misplaced });
 
   const publishing = stream.publish(12 * 24, 24 * 24);
-  for (let kill = 0, victim = first; kill < 3; kill++) {
-    await sleep(700);
+  for (let kill = 0, victim = first; kill < 2; kill++) {
+    await sleep(500);
     await victim.kill();
     victim = start();
     await victim.logged("sealing merchants' buckets");

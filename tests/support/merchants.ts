@@ -1,6 +1,5 @@
 import avro from "avsc";
 import type { OutgoingRecord } from "../../infra/kafka/batch-producer.js";
-import { BUCKET_MS } from "../../models/features/history-terms.js";
 import { labelSchema, merchantBucketSchema, type Label, type MerchantBucket } from "../../schemas/generated.js";
 import { WIRE_HEAD_BYTES, schemaIdOf } from "../../schemas/wire-format.js";
 import { wireValue } from "./transactions.js";
@@ -16,13 +15,6 @@ export async function publishedBuckets(system: TestSystem): Promise<PublishedBuc
     if (value === null || schemaIdOf(value, 0, value.length) !== 1_000_007) throw new Error("no bucket");
     return { partition, offset, key: key?.toString() ?? "", value: { ...(bucketType.fromBuffer(value.subarray(WIRE_HEAD_BYTES)) as MerchantBucket) } };
   });
-}
-
-/** The last watermark of each source partition, as a bucket's index; -Infinity: none. */
-export function watermarksOf(system: TestSystem, published: readonly PublishedBucket[]): number[] {
-  const watermarks = new Array<number>(system.partitions).fill(Number.NEGATIVE_INFINITY);
-  for (const { partition, value } of published) if (value.entity === "watermark") watermarks[partition] = value.bucket / BUCKET_MS;
-  return watermarks;
 }
 
 export function labelRecord(label: Label): OutgoingRecord {
