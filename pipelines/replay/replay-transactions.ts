@@ -17,6 +17,8 @@ export interface ReplayOptions {
   pace: Pace;
   /** Ends the transactions; the labels of those that were published still follow. */
   signal: AbortSignal;
+  /** Leaves labels that aren't due at the last transaction to the schedule: more transactions will follow. @default false */
+  keepLabels?: boolean;
   /** Called just before transactions are sent, with the present time (epoch milliseconds). */
   onSend?: (rows: Rows, timestamp: number) => void;
   /** Called when Kafka has acknowledged transactions or labels. */
@@ -45,7 +47,7 @@ const LABEL_BATCH = 5_000;
  *    event time, and never late;
  * 2. once Kafka has acknowledged those, the transactions.
  *
- * The labels that remain at the end are published then. A transaction carries no trace of its label.
+ * The labels that remain at the end are published then, unless they are kept. A transaction carries no trace of its label.
  *
  * @throws KafkaError as `publisher.publish` does
  */
@@ -75,7 +77,7 @@ export async function replayTransactions(options: ReplayOptions): Promise<Replay
     // Also after a failure: nothing may settle unseen.
     await inFlight.room(1);
   }
-  replayed.labels += await publishLabels(options, Number.POSITIVE_INFINITY);
+  if (options.keepLabels !== true) replayed.labels += await publishLabels(options, Number.POSITIVE_INFINITY);
   return replayed;
 }
 

@@ -78,17 +78,18 @@ export async function startRoles({ config, lifecycle, log, screen }: Context, { 
   // Only what is said from now on: a worker of an earlier run may have been heard a second ago.
   const workers = await WorkerBoard.open({ cluster, topic: topics.workers.name, schemas, log, lookBackMs: 0 });
   lifecycle.add("workers", () => workers.close());
-  screen.status("  scoring, sink, training and API are starting");
-  const metricsPort = config.metricsPort === null ? null : await freePorts(config.metricsPort, 3);
+  screen.status("  scoring, sink, merchants, training and API are starting");
+  const metricsPort = config.metricsPort === null ? null : await freePorts(config.metricsPort, 4);
   const metrics = (role: number): Record<string, string> => (metricsPort === null ? {} : { METRICS_PORT: String(metricsPort + role) });
   await startRole("scoring", config, stack, lifecycle, metrics(0));
   await startRole("sink", config, stack, lifecycle, metrics(1));
+  await startRole("merchants", config, stack, lifecycle, metrics(2));
   const { allowPrivate } = config.training;
   const mayFetch = fetchFrom === null || allowPrivate === true ? {} : { DATASETS_ALLOW_PRIVATE: [...(allowPrivate === false ? [] : allowPrivate), fetchFrom].join(",") };
-  await startRole("training", config, stack, lifecycle, { ...metrics(2), ...mayFetch });
+  await startRole("training", config, stack, lifecycle, { ...metrics(3), ...mayFetch });
   const api = await startApi(config, stack, lifecycle);
   for (const hint of api.hints) screen.line(hint);
-  if (metricsPort !== null) screen.line(`metrics of scoring, sink and training on ports ${metricsPort} to ${metricsPort + 2}`);
+  if (metricsPort !== null) screen.line(`metrics of scoring, sink, merchants and training on ports ${metricsPort} to ${metricsPort + 3}`);
   return { api, workers };
 }
 

@@ -12,6 +12,7 @@ export interface SeenPrediction {
   event_time: number;
   score: number;
   decision: Decision;
+  stale: boolean;
   source_partition: number;
   source_offset: number;
 }
@@ -39,6 +40,8 @@ export class Outcomes {
   others = 0;
   /** Predictions for a place in the transactions topic that had one already. */
   doubled = 0;
+  /** Predictions of this run whose features lacked what should have been known. */
+  stale = 0;
   /** Of transactions, this run's or others'. */
   deadLetters = 0;
   lastDeadLetter: { code: string; reason: string } | null = null;
@@ -66,6 +69,7 @@ export class Outcomes {
       this.others += 1;
     } else {
       this.predicted += 1;
+      if (seen.stale) this.stale += 1;
       this.latency.add(now - sentAt);
       this.#recent.add(now - sentAt);
     }

@@ -5,9 +5,9 @@ import { EngineProcess } from "../../infra/local/engine-process.js";
 import type { LocalStack } from "../../infra/local/stack.js";
 import { UsageError } from "../../schemas/errors.js";
 
-export type Role = "scoring" | "sink" | "training" | "api";
+export type Role = "scoring" | "sink" | "merchants" | "training" | "api";
 
-const MODULES: Record<Role, string> = { scoring: "pipelines/scoring/main", sink: "pipelines/sink/main", training: "pipelines/training/main", api: "api/main" };
+const MODULES: Record<Role, string> = { scoring: "pipelines/scoring/main", sink: "pipelines/sink/main", merchants: "pipelines/merchants/main", training: "pipelines/training/main", api: "api/main" };
 
 /** How long a role may take to finish the batch in hand before it is killed. */
 const GRACE_MS = 15_000;

@@ -8,18 +8,17 @@ import type { SimulatedState } from "./start-state.js";
 const DAY_MS = 86_400_000;
 /** How far back the simulated time begins. */
 const HISTORY_DAYS = 90;
-/** What the first model learns from: the first two weeks, about 140,000 payments of 5,000 customers. */
-const TRAINING_DAYS = 14;
+/** What the first model learns from, about 210,000 payments of 3,000 customers: long enough for a month's windows and the week that labels take. */
+const TRAINING_DAYS = 35;
 const CLOCK_TICK_MS = 100;
 /** A terminal for so many customers. */
 const CUSTOMERS_A_TERMINAL = 5;
 
 const DEFAULT_SEED = 1;
-const DEFAULT_CUSTOMERS = 5_000;
+const DEFAULT_CUSTOMERS = 3_000;
 
 /**
- * The simulated town that a DATA_DIR has, or a new one: it begins 90 days ago, its stream once the labels of the training
- * days are known.
+ * The simulated town that a DATA_DIR has, or a new one: it begins 90 days ago.
  *
  * @throws UsageError `another_simulation` when a seed or number of customers is asked for that the existing one doesn't have
  */
@@ -34,8 +33,12 @@ export function continueOrBegin(known: SimulatedState | null, asked: { seed: num
 
 function beginSimulation(seed: number, customers: number, now: number): SimulatedState {
   const began = Math.floor(now / DAY_MS - HISTORY_DAYS) * DAY_MS;
-  const until = trainingEnd(began) + LABEL_DELAY_MS;
-  return { seed, customers, terminals: Math.max(2, Math.ceil(customers / CUSTOMERS_A_TERMINAL)), began, until, labelled_until: until };
+  return { seed, customers, terminals: Math.max(2, Math.ceil(customers / CUSTOMERS_A_TERMINAL)), began, until: began, labelled_until: began };
+}
+
+/** Where history ends and what is counted begins: once the labels of the training days are known. */
+export function historyEnd(state: SimulatedState): number {
+  return trainingEnd(state.began) + LABEL_DELAY_MS;
 }
 
 /** What the first model is trained on. */
@@ -58,6 +61,8 @@ export function* unlabelledRows(state: SimulatedState): Generator<Rows> {
 
 export interface SimulatedRowsOptions {
   state: SimulatedState;
+  /** Event time before which it ends. @default never */
+  to?: number;
   /** At most so many rows; null: without end. */
   limit: number | null;
   /** At the clock: true waits for it to go on, false ends. */
@@ -70,10 +75,10 @@ export interface SimulatedRowsOptions {
 
 /** Simulated transactions from where the state stands; none is later than the clock. */
 export async function* simulatedRows(options: SimulatedRowsOptions): AsyncGenerator<Rows, void, void> {
-  const { state, signal, now = Date.now } = options;
+  const { state, to = Number.POSITIVE_INFINITY, signal, now = Date.now } = options;
   let left = options.limit ?? Number.POSITIVE_INFINITY;
   // Days are made one at a time, when they are asked for.
-  for (const dataset of simulate({ ...townOf(state), from: state.until, to: Number.POSITIVE_INFINITY })) {
+  for (const dataset of simulate({ ...townOf(state), from: state.until, to: Math.max(state.until, to) })) {
     for (let start = 0; start < dataset.length && left > 0; ) {
       const end = firstAfter(dataset.eventTime, now());
       if (end <= start) {

@@ -10,7 +10,7 @@ import { UsageError, messageOf } from "../../schemas/errors.js";
 import { LabelSchedule, type Rows } from "../replay/label-schedule.js";
 import type { StartOptions } from "./options.js";
 import { count } from "./panel.js";
-import { continueOrBegin, simulatedRows, trainingRange, unlabelledRows } from "./simulated-rows.js";
+import { continueOrBegin, historyEnd, simulatedRows, trainingRange, unlabelledRows } from "./simulated-rows.js";
 import { readStartState, writeStartState } from "./start-state.js";
 import { writeCsv } from "./write-csv.js";
 
@@ -26,7 +26,9 @@ export interface Source {
   trainingFile(): Promise<TrainingFile>;
   /** Labels that an earlier run left. */
   schedule: LabelSchedule;
-  /** To be called once; notes durably what is about to be published. */
+  /** What comes before `rows`, for cards and merchants to have a history: scored, not counted. To be called once, first; notes durably what is about to be published. */
+  history(signal: AbortSignal): AsyncIterable<Rows>;
+  /** To be called once, after the history; notes durably what is about to be published. */
   rows(signal: AbortSignal): AsyncIterable<Rows>;
   /** To be called when all transactions before an event time, and their labels, have been published. */
   finish(until: number | null): Promise<void>;
@@ -57,6 +59,8 @@ async function simulatedSource(options: StartOptions, dataDir: string): Promise<
     town = { ...town, until, labelled_until: labelledUntil };
     await writeStartState(dataDir, { ...state, simulated: town });
   };
+  // A run that is killed leaves a gap in the payments, but never publishes one twice; its labels follow in the next.
+  const reserve = (until: number): Promise<void> => note(until, schedule.next ?? town.until);
   return {
     title: `simulated payments of ${count(town.customers)} cards (seed ${town.seed})`,
     modelName: "simulated",
@@ -67,16 +71,12 @@ async function simulatedSource(options: StartOptions, dataDir: string): Promise<
       return { file, request: {} };
     },
     schedule,
-    rows(ended) {
+    history(ended) {
       for (const rows of unlabelledRows(town)) schedule.add(rows);
-      return simulatedRows({
-        state: town,
-        limit: options.once && options.forMs === null ? ONCE_ROWS : null,
-        wait: !options.once,
-        // A run that is killed leaves a gap in the payments, but never publishes one twice; its labels follow in the next.
-        reserve: (until) => note(until, schedule.next ?? town.until),
-        signal: ended,
-      });
+      return simulatedRows({ state: town, to: historyEnd(town), limit: null, wait: false, reserve, signal: ended });
+    },
+    rows(ended) {
+      return simulatedRows({ state: town, limit: options.once && options.forMs === null ? ONCE_ROWS : null, wait: !options.once, reserve, signal: ended });
     },
     finish: (until) => note(until ?? town.until, until ?? town.until),
   };
@@ -100,8 +100,12 @@ async function datasetSource(path: string, options: StartOptions, dataDir: strin
     alwaysTrain: true,
     trainingFile: () => Promise.resolve({ file, request: { columns: options.columns, before: new Date(dataset.eventTime[rest.start]).toISOString() } }),
     schedule: new LabelSchedule(),
-    async *rows() {
+    async *history() {
       await writeStartState(dataDir, { ...state, datasets: { ...state.datasets, [sha256]: { file, at: new Date().toISOString() } } });
+      yield { dataset, start: 0, end: rest.start };
+    },
+    // eslint-disable-next-line @typescript-eslint/require-await -- a generator that has all at once
+    async *rows() {
       yield { dataset, ...rest };
     },
     finish: () => Promise.resolve(),

@@ -18,6 +18,8 @@ export interface StreamOptions {
   source: string;
   rows: AsyncIterable<Rows>;
   schedule: LabelSchedule;
+  /** More transactions will follow: labels that aren't due yet stay in the schedule. @default false */
+  keepLabels?: boolean;
   rate: number | null;
   topics: Topics;
   schemas: Schemas;
@@ -63,6 +65,7 @@ export async function stream(options: StreamOptions): Promise<Streamed> {
     const replayed = await replayTransactions({
       rows: options.rows,
       schedule: options.schedule,
+      keepLabels: options.keepLabels === true,
       publisher: producer,
       topics: { transactions: topics.transactions.name, labels: topics.labels.name },
       encode: { transaction: (value) => schemas.encode("transactions", value), label: (value) => schemas.encode("labels", value) },

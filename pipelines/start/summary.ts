@@ -11,6 +11,7 @@ export interface RunCounts {
   /** Predictions on the topic for transactions of this run; twice for one counts as doubled. */
   predicted: number;
   doubled: number;
+  stale: number;
   /** Predictions for transactions that others published meanwhile. */
   others: number;
   deadLetters: number;
@@ -44,7 +45,7 @@ const PATIENCE_MS = 30_000;
 
 /** Waits for the sink to catch up, then has ClickHouse count and measure. */
 export async function summarise({ clickhouse, outcomes, predictions, labels, labelsPublished, seconds, broken }: SummaryOptions): Promise<Summary> {
-  const { predicted, doubled, others, deadLetters, lastDeadLetter, latency, sent } = outcomes;
+  const { predicted, doubled, stale, others, deadLetters, lastDeadLetter, latency, sent } = outcomes;
   const expected = predicted + doubled + others;
   let stored: RunCounts["stored"] = null;
   let metrics: RunMetrics | null = null;
@@ -54,7 +55,7 @@ export async function summarise({ clickhouse, outcomes, predictions, labels, lab
   });
   await until(broken, async () => ({ done: await hasLabels(clickhouse, labels), progress: 0 }));
   if (!broken.aborted && stored !== null) metrics = await runMetrics(clickhouse, predictions);
-  const counts = { published: sent, predicted, doubled, others, deadLetters, lastDeadLetter, stored };
+  const counts = { published: sent, predicted, doubled, stale, others, deadLetters, lastDeadLetter, stored };
   return { counts, metrics, labels: labelsPublished, seconds, p50: latency.quantile(0.5), p99: latency.quantile(0.99) };
 }
 
@@ -89,7 +90,7 @@ export function problemsOf({ published, predicted, doubled, others, deadLetters,
 
 /** The summary for people. */
 export function summaryLines({ counts, metrics, labels, seconds, p50, p99 }: Summary): string[] {
-  const { published, predicted, doubled, others, deadLetters, stored } = counts;
+  const { published, predicted, doubled, stale, others, deadLetters, stored } = counts;
   const row = (name: string, value: string): string => `  ${name.padEnd(34)}${value.padStart(12)}`;
   const share = (value: number | null | undefined): string => (value === null || value === undefined ? "-" : value.toFixed(4));
   const ms = (value: number | null): string => (value === null ? "-" : `${value.toFixed(0)} ms`);
@@ -98,6 +99,7 @@ export function summaryLines({ counts, metrics, labels, seconds, p50, p99 }: Sum
     row("published", count(published)),
     row("predictions on the topic", count(predicted + doubled)),
     ...(others > 0 ? [row("and of others' transactions", count(others))] : []),
+    ...(stale > 0 ? [row("with stale features", count(stale))] : []),
     row("rows in ClickHouse", stored === null ? "-" : count(stored.rows)),
     row("dead letters", count(deadLetters)),
     row("labels published", count(labels)),

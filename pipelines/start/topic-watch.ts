@@ -16,7 +16,7 @@ const avro = createRequire(import.meta.url)("avsc") as typeof Avsc;
 
 /** The fields of a prediction that are looked at here; the rest is stepped over. */
 const SEEN_FIELDS: ReadonlySet<string> = new Set<keyof SeenPrediction>([
-  "transaction_id", "card_id", "merchant_id", "amount", "currency", "event_time", "score", "decision", "source_partition", "source_offset",
+  "transaction_id", "card_id", "merchant_id", "amount", "currency", "event_time", "score", "decision", "stale", "source_partition", "source_offset",
 ]);
 
 interface Followed {

@@ -11,7 +11,7 @@ const dataset = simulateDataset({ seed: 4, customers: 60, terminals: 20, from, t
 function predictionOf(row: number, others: Partial<SeenPrediction> = {}): SeenPrediction {
   return {
     transaction_id: dataset.transactionId[row], card_id: dataset.cardId[row], merchant_id: dataset.merchantId[row], amount: 1, currency: "EUR",
-    event_time: dataset.eventTime[row], score: 0.1, decision: "approve", source_partition: 0, source_offset: 70_000 + row, ...others,
+    event_time: dataset.eventTime[row], score: 0.1, decision: "approve", stale: false, source_partition: 0, source_offset: 70_000 + row, ...others,
   };
 }
 
@@ -24,8 +24,8 @@ function run(): Outcomes {
 
 /** What a run counts, with ClickHouse in step with the topic. */
 function countsOf(outcomes: Outcomes): Parameters<typeof problemsOf>[0] {
-  const { sent, predicted, doubled, others, deadLetters, lastDeadLetter } = outcomes;
-  return { published: sent, predicted, doubled, others, deadLetters, lastDeadLetter, stored: { rows: predicted + doubled + others, transactions: predicted + others } };
+  const { sent, predicted, doubled, stale, others, deadLetters, lastDeadLetter } = outcomes;
+  return { published: sent, predicted, doubled, stale, others, deadLetters, lastDeadLetter, stored: { rows: predicted + doubled + others, transactions: predicted + others } };
 }
 
 describe("Outcomes", () => {

@@ -7,7 +7,7 @@ const view: StreamView = {
   source: "simulated payments", seconds: 12.2, sent: 1_234_567, rate: 299.6, p50: 6.2, p99: 41.7, decisions: { approve: 1_234_000, review: 500, decline: 67 },
   alerts: [{
     transaction_id: "t1", card_id: "card-4711", merchant_id: "m1", amount: 99.5, currency: "EUR", event_time: Date.UTC(2026, 0, 2, 3, 4), score: 0.987, decision: "decline",
-    source_partition: 0, source_offset: 1,
+    stale: false, source_partition: 0, source_offset: 1,
   }],
   labels: 10, deadLetters: 1, lastDeadLetter: { code: "bad_avro", reason: "truncated" }, stored: null, eventTime: null,
 };

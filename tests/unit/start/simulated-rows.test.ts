@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { LABEL_DELAY_MS } from "../../../models/simulator/simulate.js";
 import type { Rows } from "../../../pipelines/replay/label-schedule.js";
-import { continueOrBegin, simulatedRows, trainingRange, unlabelledRows } from "../../../pipelines/start/simulated-rows.js";
+import { continueOrBegin, historyEnd, simulatedRows, trainingRange, unlabelledRows } from "../../../pipelines/start/simulated-rows.js";
 import { readStartState, writeStartState } from "../../../pipelines/start/start-state.js";
 
 const DAY_MS = 86_400_000;
@@ -21,10 +21,13 @@ async function collect(rows: AsyncIterable<Rows>): Promise<{ id: string; time: n
 }
 
 describe("simulatedRows", () => {
-  it("begins 90 days back, after the training days and their labels, and never passes the clock", async () => {
+  it("begins 90 days back, counts from when the labels of the training days are known, and never passes the clock", async () => {
     expect(clock - state.began).toBeGreaterThanOrEqual(90 * DAY_MS);
     expect(clock - state.began).toBeLessThan(91 * DAY_MS);
-    expect(state.until).toBe(trainingRange(state).to + LABEL_DELAY_MS);
+    expect([state.until, historyEnd(state)]).toEqual([state.began, trainingRange(state).to + LABEL_DELAY_MS]);
+    const history = await collect(simulatedRows({ state, to: historyEnd(state), limit: null, wait: false, reserve: () => Promise.resolve(), signal: never, now: () => clock }));
+    expect(history[0].time - state.began).toBeLessThan(DAY_MS / 4);
+    expect(history.at(-1)?.time).toBeLessThan(historyEnd(state));
     const rows = await collect(simulatedRows({ state, limit: null, wait: false, reserve: () => Promise.resolve(), signal: never, now: () => clock }));
     expect(rows[0].time).toBeGreaterThanOrEqual(state.until);
     expect(rows.at(-1)?.time).toBeLessThanOrEqual(clock);

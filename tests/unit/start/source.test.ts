@@ -4,6 +4,7 @@ import { readCsv } from "../../../models/datasets/read-csv.js";
 import { simulate, simulateDataset } from "../../../models/simulator/simulate.js";
 import type { StartOptions } from "../../../pipelines/start/options.js";
 import { prepareSource } from "../../../pipelines/start/source.js";
+import type { Rows } from "../../../pipelines/replay/label-schedule.js";
 import { writeCsv } from "../../../pipelines/start/write-csv.js";
 import { fileWith, temporaryFolder } from "../datasets/csv-files.js";
 
@@ -11,19 +12,23 @@ const never = new AbortController().signal;
 const options: StartOptions = { dataset: null, columns: {}, rate: null, forMs: null, once: true, seed: null, customers: null };
 
 /** A file with ten transactions at these hours, prepared: what it is trained before, and which rows are streamed. */
-async function cutOf(hours: readonly number[]): Promise<{ before: string | undefined; streamed: string[] }> {
+async function cutOf(hours: readonly number[]): Promise<{ before: string | undefined; history: string[]; streamed: string[] }> {
   const rows = hours.map((hour, i) => `t${i},2025-01-01T${String(hour).padStart(2, "0")}:00:00Z,${i},${i % 2}`);
   const dataset = fileWith(["transaction_id,event_time,amount,is_fraud", ...rows].join("\n"));
   const source = await prepareSource({ ...options, dataset }, temporaryFolder(), () => {}, never);
-  const streamed: string[] = [];
-  for await (const { dataset: data, start, end } of source.rows(never)) streamed.push(...data.transactionId.slice(start, end));
-  return { before: (await source.trainingFile()).request.before, streamed };
+  const idsOf = async (all: AsyncIterable<Rows>): Promise<string[]> => {
+    const ids: string[] = [];
+    for await (const { dataset: data, start, end } of all) ids.push(...data.transactionId.slice(start, end));
+    return ids;
+  };
+  return { before: (await source.trainingFile()).request.before, history: await idsOf(source.history(never)), streamed: await idsOf(source.rows(never)) };
 }
 
 test("what is trained on is earlier than all that is streamed, also where times repeat at the cut", async () => {
-  expect(await cutOf([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])).toEqual({ before: "2025-01-01T07:00:00.000Z", streamed: ["t7", "t8", "t9"] });
-  expect(await cutOf([0, 1, 2, 3, 4, 5, 6, 6, 6, 9])).toEqual({ before: "2025-01-01T09:00:00.000Z", streamed: ["t9"] });
-  expect(await cutOf([0, 1, 2, 3, 4, 5, 6, 6, 6, 6])).toEqual({ before: "2025-01-01T06:00:00.000Z", streamed: ["t6", "t7", "t8", "t9"] });
+  const ids = ["t0", "t1", "t2", "t3", "t4", "t5", "t6", "t7", "t8", "t9"];
+  expect(await cutOf([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])).toEqual({ before: "2025-01-01T07:00:00.000Z", history: ids.slice(0, 7), streamed: ids.slice(7) });
+  expect(await cutOf([0, 1, 2, 3, 4, 5, 6, 6, 6, 9])).toEqual({ before: "2025-01-01T09:00:00.000Z", history: ids.slice(0, 9), streamed: ids.slice(9) });
+  expect(await cutOf([0, 1, 2, 3, 4, 5, 6, 6, 6, 6])).toEqual({ before: "2025-01-01T06:00:00.000Z", history: ids.slice(0, 6), streamed: ids.slice(6) });
   await expect(cutOf([3, 3, 3, 3, 3, 3, 3, 3, 3, 3])).rejects.toMatchObject({ code: "dataset_one_moment" });
 });
 
