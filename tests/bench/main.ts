@@ -8,6 +8,7 @@ import { UsageError } from "../../schemas/errors.js";
 import { benchHttp } from "./http.js";
 import { benchLatency } from "./latency.js";
 import { benchMemory } from "./memory.js";
+import { benchMerchants } from "./merchants.js";
 import { benchScoring } from "./scoring.js";
 import type { BenchContext } from "./support/context.js";
 import { script } from "./support/script.js";
@@ -19,6 +20,7 @@ const BENCHMARKS: Record<string, (context: BenchContext) => Promise<void>> = {
   http: benchHttp,
   swap: benchSwap,
   memory: benchMemory,
+  merchants: benchMerchants,
   sink: script("tests/bench/sink"),
   training: script("tests/bench/training"),
   explain: script("tests/bench/explain"),
