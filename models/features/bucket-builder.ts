@@ -168,18 +168,24 @@ export class BucketBuilder {
 
   /** For a snapshot: copies of what it holds. */
   sections(): Section[] {
-    const rows = [...this.#buckets.keys()].sort((a, b) => a - b).flatMap((bucket) => this.#rowsOf(bucket));
-    const early = [...this.#early.newestRows()].flatMap((newest) => this.#chain(newest).reverse());
+    const rows = new Int32Array(this.#known.size);
+    let end = 0;
+    for (const bucket of [...this.#buckets.keys()].sort((a, b) => a - b)) {
+      const start = end;
+      for (let row = this.#buckets.get(bucket) ?? NONE; row >= 0; row = this.#next[row]) rows[end++] = row;
+      rows.subarray(start, end).reverse(); // in the order of their arrival
+    }
+    const early = Int32Array.from([...this.#early.newestRows()].flatMap((newest) => this.#chain(newest).reverse()));
     return [
       { name: "buckets/sealed", data: Float64Array.of(this.#sealed) },
       { name: "buckets/words", data: wordsOf(this.#known, rows) },
-      { name: "buckets/time", data: Float64Array.from(rows, (row) => this.#time[row]) },
-      { name: "buckets/merchant", data: Int32Array.from(rows, (row) => this.#merchant[row]) },
-      { name: "buckets/card", data: Int32Array.from(rows, (row) => this.#card[row]) },
+      { name: "buckets/time", data: picked(this.#time, rows) },
+      { name: "buckets/merchant", data: picked(this.#merchant, rows) },
+      { name: "buckets/card", data: picked(this.#card, rows) },
       { name: "early/words", data: wordsOf(this.#early, early) },
-      { name: "early/time", data: Float64Array.from(early, (row) => this.#earlyTime[row]) },
-      { name: "early/card", data: Int32Array.from(early, (row) => this.#earlyCard[row]) },
-      { name: "early/since", data: Float64Array.from(early, (row) => this.#earlySince[row]) },
+      { name: "early/time", data: picked(this.#earlyTime, early) },
+      { name: "early/card", data: picked(this.#earlyCard, early) },
+      { name: "early/since", data: picked(this.#earlySince, early) },
       ...this.#merchants.sections("merchants"),
       ...this.#cards.sections("cards"),
     ];
@@ -225,13 +231,6 @@ export class BucketBuilder {
     this.#earlyTime[row] = labelTime;
     this.#earlyCard[row] = card;
     this.#earlySince[row] = since;
-  }
-
-  /** In the order of their arrival. */
-  #rowsOf(bucket: number): number[] {
-    const rows: number[] = [];
-    for (let row = this.#buckets.get(bucket) ?? NONE; row >= 0; row = this.#next[row]) rows.push(row);
-    return rows.reverse();
   }
 
   /** A held label and the older ones of its transaction. */
@@ -352,9 +351,16 @@ function deadline(bucket: number): number {
   return (bucket + 1) * BUCKET_MS + LABEL_DELAY_MS;
 }
 
-function wordsOf(fingerprints: Fingerprints, rows: readonly number[]): Int32Array {
+/** The values of some rows. */
+function picked<T extends Int32Array | Float64Array>(column: T, rows: Int32Array): T {
+  const values = new (column.constructor as new (length: number) => T)(rows.length);
+  for (let i = 0; i < rows.length; i++) values[i] = column[rows[i]];
+  return values;
+}
+
+function wordsOf(fingerprints: Fingerprints, rows: Int32Array): Int32Array {
   const words = new Int32Array(rows.length * FINGERPRINT_WORDS);
-  rows.forEach((row, i) => fingerprints.copyWords(row, words, i * FINGERPRINT_WORDS));
+  for (let i = 0; i < rows.length; i++) fingerprints.copyWords(rows[i], words, i * FINGERPRINT_WORDS);
   return words;
 }
 
