@@ -1,5 +1,6 @@
 import { Type, type Static, type TSchema } from "@sinclair/typebox";
-import { loadManifest } from "../../models/artifacts.js";
+import { loadArtifact, loadManifest } from "../../models/artifacts.js";
+import { explainModel } from "../../models/explain/explain-model.js";
 import { Manifest, OfflineMetrics } from "../../models/manifest.js";
 import type { RegisteredModel } from "../../models/registry/control-state.js";
 import type { Liveness } from "../../models/registry/liveness.js";
@@ -32,13 +33,17 @@ export const LivenessSchema = Type.Object({
   problems: Type.Array(Type.Object({ worker: Type.String(), problem: Type.String() }), { description: "What the scoring workers complain of." }),
 }, { title: "Liveness" });
 
-export const ModelView = Type.Object({ ...ModelSummary.properties, manifest: orNull(Manifest), deployment: orNull(LivenessSchema) }, { title: "Model", description: "The model; with ETag: the deployment in force." });
+export const ModelView = Type.Object({
+  ...ModelSummary.properties, manifest: orNull(Manifest), deployment: orNull(LivenessSchema),
+  no_reasons: orNull(Type.String({ description: "Why its alerts come without reasons; null: they have the three features that raised the score most." })),
+}, { title: "Model", description: "The model; with ETag: the deployment in force." });
 export type ModelView = Static<typeof ModelView>;
 
 /** How models look from outside. A manifest never changes, so each is read once. */
 export class ModelViews {
   readonly #context: Pick<ApiContext, "control" | "config">;
   readonly #manifests = new Map<string, Manifest>();
+  readonly #noReasons = new Map<string, string | null>();
 
   constructor(context: Pick<ApiContext, "control" | "config">) {
     this.#context = context;
@@ -69,6 +74,24 @@ export class ModelViews {
   /** The thresholds with which a model is enabled, or would be. */
   async thresholdsOf(model: RegisteredModel): Promise<Thresholds> {
     return lastThresholds(this.#context.control.state, model.model) ?? (await this.manifestOf(model)).thresholds;
+  }
+
+  /** Why a model's alerts come without reasons; null: they don't. */
+  async noReasons({ model, manifestSha256 }: RegisteredModel): Promise<string | null> {
+    let cause = this.#noReasons.get(model);
+    if (cause !== undefined) return cause;
+    try {
+      const { manifest, onnx } = await loadArtifact(this.#context.config.artifacts, model, manifestSha256);
+      explainModel(onnx, { input: manifest.input, output: manifest.output, features: manifest.features.length });
+      cause = null;
+    } catch (error) {
+      if (!(error instanceof FraudstreamError)) throw error;
+      // Files may come back.
+      if (error.code !== "not_explainable") return error.code;
+      cause = error.message;
+    }
+    this.#noReasons.set(model, cause);
+    return cause;
   }
 
   async summary(registered: RegisteredModel): Promise<ModelSummary & { manifest: Manifest | null }> {

@@ -88,7 +88,8 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
     const { deployment } = control.state;
     const summary = await views.summary(registered);
     if (deployment !== null) void reply.header("etag", `"${deployment.epoch}"`);
-    return { ...summary, deployment: deployment === null || summary.state === "registered" ? null : livenessView(deployment.epoch, livenessNow(context, deployment.epoch)) };
+    const no_reasons = await views.noReasons(registered);
+    return { ...summary, no_reasons, deployment: deployment === null || summary.state === "registered" ? null : livenessView(deployment.epoch, livenessNow(context, deployment.epoch)) };
   });
 
   api.get("/api/v1/models/:id/history", { config: { permission: "models:read" }, schema: { tags, summary: "Who did what to a model, and when", params: Params, response: { 200: History } } }, async (request) => {

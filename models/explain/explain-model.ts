@@ -6,6 +6,9 @@ import { doublesOf, readGraph } from "./read-graph.js";
 import { readTrees } from "./read-trees.js";
 import { TreeShap } from "./tree-shap.js";
 
+/** Of a file: enough for what TreeShap takes, read within a second. */
+const MOST_BYTES = 32 * 1024 ** 2;
+
 /**
  * Reads out of a model's ONNX file how its scores come about: the trees, or the logistic regression, that
  * models/onnx/write.ts writes.
@@ -13,6 +16,7 @@ import { TreeShap } from "./tree-shap.js";
  * @throws FraudstreamError `not_explainable` with the cause, for people; `onnx_malformed`
  */
 export function explainModel(onnx: Uint8Array, { input, output, features }: ModelIo): Explainer {
+  if (onnx.length > MOST_BYTES) throw new FraudstreamError("not_explainable", "its file is too large");
   const graph = readGraph(onnx);
   const signatures = graph.nodes.map(({ signature }) => signature);
   const [first] = graph.nodes;

@@ -5,7 +5,7 @@ import { TreeShap } from "../../../models/explain/tree-shap.js";
 import { seededRandom } from "../../../models/training/random.js";
 import { addTree } from "../../../models/training/trees.js";
 import { randomRows, raw, train } from "../training/rows.js";
-import { randomRow, randomTree, shapley, worth } from "./random-trees.js";
+import { randomRow, randomTree, shapley, worth } from "../../support/random-trees.js";
 
 function contributions(shap: TreeShap, row: Float32Array): Float64Array {
   const out = new Float64Array(shap.features).fill(9);

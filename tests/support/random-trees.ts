@@ -1,4 +1,4 @@
-import type { CoveredTree } from "../../../models/explain/splits.js";
+import type { CoveredTree } from "../../models/explain/splits.js";
 
 /** A random tree whose paths test features again and again, with thresholds that rows meet exactly, and empty leaves. */
 export function randomTree(random: () => number, features: number, depth: number, cover = 1000): CoveredTree {
