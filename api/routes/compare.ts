@@ -22,7 +22,7 @@ export async function compareRoutes(app: FastifyInstance, context: ApiContext): 
     tags: ["models"],
     summary: "Two models on the same transactions",
     description: "The transactions of a window that both models scored, each as champion or as shadow: the metrics of both, the decisions that differ, and the value that they move.",
-    querystring: CompareQuery, response: { 200: ModelComparison },
+    querystring: CompareQuery, response: { 200: { ...ModelComparison, title: "ModelComparison" } },
   };
   api.get("/api/v1/models/compare", { config: { permission: "metrics:read" }, schema }, async ({ query }): Promise<ModelComparison> => {
     const { labels = "matured" } = query;
