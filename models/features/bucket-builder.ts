@@ -166,6 +166,11 @@ export class BucketBuilder {
     if (this.#early.size > this.#sweepAt) this.#sweep();
   }
 
+  /** What was seen so far was the log read again. */
+  forgetCounts(): void {
+    for (const name of Object.keys(this.counts) as (keyof BuilderCounts)[]) this.counts[name] = 0;
+  }
+
   /** For a snapshot: copies of what it holds. */
   sections(): Section[] {
     const rows = new Int32Array(this.#known.size);

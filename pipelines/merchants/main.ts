@@ -43,7 +43,7 @@ await runRole(log, async (lifecycle) => {
   const watermarks = new Watermarks(cluster, name, partitions, new BucketRecordReader(schemas.idOf("merchantBuckets")));
   lifecycle.add("watermarks", () => watermarks.close());
   const snapshots = new SnapshotStore(join(config.dataDir, "state"), log);
-  const deps = { cluster, topics, group, schemas, watermarks, snapshots, snapshotEveryMs: config.history.snapshotEveryMs, log };
+  const deps = { cluster, topics, group, schemas, watermarks, snapshots, clickhouse: config.clickhouse, snapshotEveryMs: config.history.snapshotEveryMs, log };
   const consumer = new PartitionConsumer({
     cluster, kafka, log, group,
     topics: [topics.transactions.name],

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { ClickHouseConfig } from "../../infra/config.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
@@ -6,12 +7,12 @@ import type { Logger } from "../../infra/logging.js";
 import type { Section, SnapshotOf, SnapshotStore } from "../../infra/snapshots.js";
 import { BucketBuilder, REPEAT_BUCKETS } from "../../models/features/bucket-builder.js";
 import { BUCKET_MS, HISTORY_TERMS } from "../../models/features/history-terms.js";
-import { FraudstreamError } from "../../schemas/errors.js";
 import type { Topics } from "../../schemas/topics.js";
 import { CLOCK_SKEW_MS } from "../../schemas/transaction-reader.js";
 import type { Tenure } from "../runtime/partition-consumer.js";
+import { rebuild } from "../scoring/history/rebuild.js";
 import { LabelFeed } from "./label-feed.js";
-import { TransactionFold } from "./transaction-fold.js";
+import { TransactionFold, addSealing } from "./transaction-fold.js";
 import type { Watermarks } from "./watermarks.js";
 
 export interface MerchantsDeps {
@@ -21,6 +22,8 @@ export interface MerchantsDeps {
   schemas: Schemas;
   watermarks: Watermarks;
   snapshots: SnapshotStore;
+  /** Where transactions are stored that Kafka has deleted; null: nowhere. */
+  clickhouse: ClickHouseConfig | null;
   /** Between two snapshots of a partition, milliseconds. */
   snapshotEveryMs: number;
   log: Logger;
@@ -58,7 +61,7 @@ function copyOf(view: ArrayBufferView): ArrayBufferView {
  * The unsealed buckets of a partition as of the committed offset: the newest snapshot that isn't ahead of it, and the log from
  * there, folded without output. What was published by the clock of other partitions is sealed as well.
  *
- * @throws FraudstreamError `history_gap` where retention has deleted transactions that belong to buckets still unsealed
+ * @throws FraudstreamError `history_gap` where transactions of unsealed buckets are nowhere any more
  */
 export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed: number | null): Promise<{ builder: BucketBuilder; labels: LabelFeed }> {
   const { cluster, schemas, topics, snapshots, watermarks, log } = deps;
@@ -71,9 +74,11 @@ export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed
   const labelsNext = (sections.get(LABELS_NEXT) as Float64Array | undefined)?.[0] ?? -1;
   const labels = new LabelFeed({ cluster, schemas, log, topic: topics.labels.name, partition, partitions: topics.labels.partitions, signal }, labelsNext < 0 ? null : labelsNext);
   try {
+    const published = await watermarks.of(partition);
     const from = snapshot?.offset ?? 0;
-    if (committed !== null && committed > from) await foldAgain(deps, tenure, builder, from, committed);
-    builder.seal(await watermarks.of(partition), IN_SILENCE);
+    if (committed !== null && committed > from) await foldAgain(deps, tenure, builder, from, committed, published);
+    builder.seal(published, IN_SILENCE);
+    builder.forgetCounts();
   } catch (error) {
     await labels.close();
     throw error;
@@ -82,26 +87,36 @@ export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed
   return { builder, labels };
 }
 
-async function foldAgain({ cluster, schemas, topics }: MerchantsDeps, { topic, partition, signal }: Tenure, builder: BucketBuilder, from: number, to: number): Promise<void> {
+async function foldAgain({ cluster, schemas, topics, clickhouse }: MerchantsDeps, { topic, partition, signal }: Tenure, builder: BucketBuilder, from: number, to: number, published: number): Promise<void> {
   const reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: FETCH_BYTES });
-  const fold = new TransactionFold(schemas, topics.transactions.partitions, builder);
+  const { partitions } = topics.transactions;
+  const fold = new TransactionFold(schemas, partitions, builder);
   try {
     const first = await reader.firstOffset();
-    let oldestStamp = Number.NaN;
+    /** What lies before can neither be in an unsealed bucket nor be repeated in one. */
+    const neededFrom = (published - REPEAT_BUCKETS) * BUCKET_MS;
+    if (first > from && (await deletedBefore(reader, first)) >= neededFrom) {
+      await rebuild({ clickhouse, source: { topic, partition }, partitions, signal }, {
+        what: "the fold of unsealed buckets",
+        horizon: () => neededFrom - 1,
+        fold: (rows, row) => addSealing(builder, rows, row, IN_SILENCE),
+        commit: () => {},
+      }, from, Math.min(first, to));
+    }
     for (let next = Math.max(from, first); next < to; ) {
       signal.throwIfAborted();
       const records = await reader.fetch(next);
-      if (records.count > 0 && Number.isNaN(oldestStamp)) oldestStamp = records.timestamp[0];
       await fold.decode(records);
       fold.apply(IN_SILENCE, to);
       next = records.nextOffset;
     }
-    if (first <= from) return;
-    // No event lies further ahead of its record's time than the skew, so what was deleted is older than this.
-    const deletedBefore = oldestStamp + CLOCK_SKEW_MS + STAMP_DISORDER_MS;
-    if (deletedBefore < (builder.sealed - REPEAT_BUCKETS) * BUCKET_MS) return;
-    throw new FraudstreamError("history_gap", `${topic}[${partition}]: the unsealed buckets of merchants need the transactions from offset ${from} to ${first - 1}, which Kafka has deleted`);
   } finally {
     await reader.close();
   }
+}
+
+/** Every transaction that retention has deleted happened before this: none lies further ahead of its record's time than the skew. */
+async function deletedBefore(reader: PartitionReader, first: number): Promise<number> {
+  const records = await reader.fetch(first);
+  return records.count === 0 ? Number.POSITIVE_INFINITY : records.timestamp[0] + CLOCK_SKEW_MS + STAMP_DISORDER_MS;
 }

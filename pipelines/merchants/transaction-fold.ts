@@ -1,10 +1,17 @@
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
-import type { BucketBuilder, EmitBucket } from "../../models/features/bucket-builder.js";
+import type { BucketBuilder, BucketRows, EmitBucket } from "../../models/features/bucket-builder.js";
 import { TransactionReader } from "../../schemas/transaction-reader.js";
 import { forwardTo } from "../runtime/placement.js";
 import { decodeTransactions, learnSchemas } from "../scoring/steps/decode-transactions.js";
 import { TransactionBatch } from "../scoring/transaction-batch.js";
+
+/** Adds a transaction, after what it lets be sealed. */
+export function addSealing(builder: BucketBuilder, rows: BucketRows, row: number, emit: EmitBucket): void {
+  const sealable = builder.sealable(rows.eventTime[row]);
+  if (sealable > builder.sealed && !builder.isRepeat(rows, row)) builder.seal(sealable, emit);
+  builder.transaction(rows, row);
+}
 
 /** Folds a partition's records into its unsealed buckets, as scoring reads them but without any model's attributes. */
 export class TransactionFold {
@@ -47,9 +54,7 @@ export class TransactionFold {
         this.misplaced++;
         continue;
       }
-      const sealable = builder.sealable(batch.eventTime[row]);
-      if (sealable > builder.sealed && !builder.isRepeat(batch, row)) builder.seal(sealable, emit);
-      builder.transaction(batch, row);
+      addSealing(builder, batch, row, emit);
     }
     this.#records = null;
   }

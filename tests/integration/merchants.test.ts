@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, it, onTestFinished, vi } from "vitest";
+import { createClickHouse } from "../../infra/clickhouse/client.js";
 import { partitionOf } from "../../infra/kafka/batch-producer.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import { BUCKET_MS, LABEL_DELAY_MS } from "../../models/features/history-terms.js";
@@ -12,12 +13,13 @@ import { MerchantBoard } from "../../pipelines/scoring/merchant-board.js";
 import { Watermarks } from "../../pipelines/merchants/watermarks.js";
 import { BucketRecordReader } from "../../pipelines/runtime/bucket-records.js";
 import { FORWARDED } from "../../pipelines/runtime/placement.js";
-import { kafkaConfig, uniquePrefix } from "../support/engines.js";
+import { clickhouseConfig, kafkaConfig, uniquePrefix } from "../support/engines.js";
 import { silent } from "../support/kafka-cluster.js";
 import { labelRecord, publishedBuckets } from "../support/merchants.js";
 import { RandomSource } from "../support/random-source.js";
 import { cardIn, transaction, transactionRecord } from "../support/transactions.js";
 import { RoleProcess, eventually } from "../support/workers.js";
+import { kafkaJs } from "../support/workers-kafkajs.js";
 import { TestSystem } from "../support/workers-system.js";
 import { naiveBuckets, rowsOf, type TestEvent, type TestLabel, type TestTransaction } from "../unit/features/bucket-rows.js";
 
@@ -30,7 +32,7 @@ const DAY = 24 * HOUR;
 const B = 424_000;
 const T = B * HOUR;
 
-interface MerchantsSystem { system: TestSystem; dataDir: string; start: () => RoleProcess }
+interface MerchantsSystem { system: TestSystem; dataDir: string; start: (settings?: Record<string, string>, name?: "merchants" | "sink") => RoleProcess }
 
 async function openSystem(partitions: number): Promise<MerchantsSystem> {
   const system = await TestSystem.open({ kafka: kafkaConfig(), prefix: uniquePrefix(), partitions });
@@ -41,8 +43,8 @@ async function openSystem(partitions: number): Promise<MerchantsSystem> {
     await system.close();
     await rm(dataDir, { recursive: true, force: true });
   });
-  const start = (): RoleProcess => {
-    const role = new RoleProcess("merchants", { ...system.settings, DATA_DIR: dataDir, SNAPSHOT_EVERY: "PT1S" });
+  const start = (settings: Record<string, string> = {}, name: "merchants" | "sink" = "merchants"): RoleProcess => {
+    const role = new RoleProcess(name, { ...system.settings, DATA_DIR: dataDir, SNAPSHOT_EVERY: "PT1S", ...settings });
     roles.push(role);
     return role;
   };
@@ -237,4 +239,51 @@ it("a partition that is empty or quiet takes the others' watermark, and what the
   const buckets = (await publishedBuckets(system)).filter(({ value }) => value.entity !== "watermark").map(({ partition, value: { entity, bucket, count, frauds } }) => [partition, entity, bucket / HOUR - B, count, frauds]);
   expect(buckets.sort()).toEqual([[0, "merchant", 0, 1, 0], [1, "card", 2, 1, 1], [1, "merchant", 2, 1, 1], [1, "merchant", 3, 2, 0]]);
   expect(await role.stop()).toEqual({ code: 0, signal: null });
+});
+
+it("without a snapshot it folds the log again; what Kafka has deleted of the unsealed week comes from ClickHouse, or nothing is sealed", async () => {
+  const { system, dataDir, start } = await openSystem(1);
+  const config = clickhouseConfig(uniquePrefix("_").slice(0, -1));
+  const settings = { CLICKHOUSE_URL: config.url, CLICKHOUSE_USER: config.username, CLICKHOUSE_PASSWORD: config.password, CLICKHOUSE_DATABASE: config.database };
+  const clickhouse = createClickHouse(config);
+  onTestFinished(() => clickhouse.close());
+  const publish = (id: string, days: number): Promise<void> => system.publish([recordOf({ id, card: "c", merchant: "m", time: T + days * DAY })]);
+  const buckets = async (): Promise<unknown[]> => (await publishedBuckets(system)).filter(({ value }) => value.entity === "merchant").map(({ value: { bucket, count, frauds } }) => [bucket / HOUR - B, count, frauds]);
+  const sink = start(settings, "sink");
+  await sink.logged("storing in ClickHouse");
+
+  const first = start();
+  for (const [id, days] of [["a", 0], ["b", 3], ["b", 3.5], ["c", 9]] as const) await publish(id, days);
+  await sealedTo(system, B + 2 * 24);
+  expect(await first.stop()).toEqual({ code: 0, signal: null });
+  await eventually("the sink has stored them", async () => (await clickhouse.query<{ rows: number }>("SELECT count() AS rows FROM transactions"))[0].rows === 4);
+  await rm(join(dataDir, "state"), { recursive: true });
+
+  const second = start();
+  expect(await second.logged("unsealed buckets at hand")).toMatchObject({ from: "log", offset: 4 });
+  await second.stop();
+  await rm(join(dataDir, "state"), { recursive: true });
+
+  const admin = kafkaJs(system.kafka).admin();
+  await admin.connect();
+  // kafkajs deletes in topics that it has heard of.
+  await admin.fetchTopicOffsets(system.topics.transactions.name);
+  await admin.deleteTopicRecords({ topic: system.topics.transactions.name, partitions: [{ partition: 0, offset: "3" }] });
+  await admin.disconnect();
+  const lost = start();
+  expect((await lost.ended).code).toBe(1);
+  expect(lost.tail()).toMatch(/the fold of unsealed buckets needs the records from offset 0 to 2, which Kafka has deleted: set CLICKHOUSE_URL/);
+
+  const third = start(settings);
+  await third.logged("unsealed buckets at hand");
+  await system.producer.publish(system.topics.labels.name, [label({ id: "b", card: "c", fraud: true, time: T + 4 * DAY })]);
+  await publish("d", 20);
+  await sealedTo(system, B + 13 * 24);
+  expect(await buckets()).toEqual([[0, 1, 0], [3 * 24, 1, 1], [9 * 24, 1, 0]]);
+  expect(await third.stop()).toEqual({ code: 0, signal: null });
+
+  const last = start();
+  expect(await last.logged("unsealed buckets at hand")).toMatchObject({ from: "snapshot", offset: 5, folded: 0 });
+  await last.stop();
+  await sink.stop();
 });

@@ -10,7 +10,7 @@ import { HISTORY_TERMS } from "../../../models/features/history-terms.js";
 import { FraudstreamError, messageOf } from "../../../schemas/errors.js";
 import type { Topics } from "../../../schemas/topics.js";
 import type { Tenure } from "../../runtime/partition-consumer.js";
-import { rebuild, storedRefusals } from "./rebuild.js";
+import { cardsTarget, rebuild, storedRefusals } from "./rebuild.js";
 import { refusedOffsets, reread } from "./reread.js";
 
 export interface HistoriesOptions {
@@ -216,7 +216,7 @@ export class PartitionHistories {
       else for (const offset of await storedRefusals({ clickhouse, source, signal }, from, to)) refused.offsets.add(offset);
     }
     let folded = 0;
-    if (from < stored) folded += await rebuild({ clickhouse, source, partitions, signal }, history.cards, from, stored);
+    if (from < stored) folded += await rebuild({ clickhouse, source, partitions, signal }, cardsTarget(history.cards), from, stored);
     folded += await reread({ cluster, schemas, source, partitions, signal }, history.cards, Math.max(from, stored), to, refused.offsets);
     history.offset = to;
     history.deadLettersFrom = refused.end;

@@ -64,27 +64,48 @@ export interface RebuildOptions {
   signal: AbortSignal;
 }
 
+/** What is rebuilt. */
+export interface RebuildTarget {
+  /** For messages. */
+  what: string;
+  /** What isn't newer than this event time is of no use to it, when the newest of those that are rebuilt has `newest` (-Infinity: there is none). */
+  horizon(newest: number): number;
+  fold(rows: HistoryRows, row: number, offset: number): void;
+  /** After each slice. */
+  commit(): void;
+}
+
+/** Cards, which look back RETENTION_MS. */
+export function cardsTarget(cards: CardHistory): RebuildTarget {
+  return {
+    what: "the history of cards",
+    horizon: (newest) => Math.max(cards.clock, newest) - RETENTION_MS,
+    fold: (rows, row, offset) => void cards.fold(rows, row, offset, NO_VALUES, null, NOWHERE, 0),
+    commit: () => cards.commit(),
+  };
+}
+
 /**
  * Folds the transactions between two offsets from where the sink has stored them: Kafka has them no more. Only those that
- * history still looks at are asked for.
+ * the target still looks at are asked for.
  *
  * @throws FraudstreamError `history_gap` naming the offsets where some of them are missing
  * @throws UsageError `history_gap` where no ClickHouse is named
  */
-export async function rebuild(options: RebuildOptions, history: CardHistory, from: number, to: number): Promise<number> {
+export async function rebuild(options: RebuildOptions, target: RebuildTarget, from: number, to: number): Promise<number> {
   const { clickhouse: config, source, partitions, signal } = options;
   const where = `${source.topic}[${source.partition}]`;
   if (config === null) {
-    throw new UsageError("history_gap", `${where}: the history of cards needs the records from offset ${from} to ${to - 1}, which Kafka has deleted: set CLICKHOUSE_URL to where the sink has stored them`);
+    throw new UsageError("history_gap", `${where}: ${target.what} needs the records from offset ${from} to ${to - 1}, which Kafka has deleted: set CLICKHOUSE_URL to where the sink has stored them`);
   }
   const params = { topic: source.topic, partition: source.partition, from, to };
   const clickhouse = createClickHouse(config, { requestTimeoutMs: 300_000 });
   let horizon: number;
   try {
     const [{ rows, newest }] = await clickhouse.query<{ rows: number; newest: number }>(NEWEST, params, { signal });
-    horizon = Math.max(history.clock, rows > 0 ? newest : -Infinity) - RETENTION_MS;
+    horizon = target.horizon(rows > 0 ? newest : -Infinity);
     horizon = Number.isFinite(horizon) ? Math.max(0, horizon) : 0;
-    await checkComplete(clickhouse, params, horizon, where, signal);
+    await checkComplete(clickhouse, params, horizon, `${where}: ${target.what}`, signal);
   } finally {
     await clickhouse.close();
   }
@@ -96,10 +117,10 @@ export async function rebuild(options: RebuildOptions, history: CardHistory, fro
       row.read(reader);
       // Sent on to its own partition, where it is stored, too.
       if (partitionOfKey(row.bytes[0], row.cardIdAt[0], row.cardIdLength[0], partitions) !== source.partition) return;
-      history.fold(row, 0, row.offset, NO_VALUES, null, NOWHERE, 0);
+      target.fold(row, 0, row.offset);
       folded += 1;
     }, { params: slice, signal });
-    history.commit();
+    target.commit();
   }
   return folded;
 }
@@ -120,7 +141,7 @@ const NOWHERE = new Float64Array(0);
 /** Offsets have gaps of their own (markers, aborted records), so what is missing shows by what was made of it, or by its size. */
 async function checkComplete(clickhouse: ClickHouse, params: { topic: string; partition: number; from: number; to: number }, horizon: number, where: string, signal: AbortSignal): Promise<void> {
   const missing = (first: number, last: number, why: string): FraudstreamError =>
-    new FraudstreamError("history_gap", `${where}: the history of cards can't be rebuilt: of offsets ${first} to ${last}, which Kafka has deleted, ${why}`);
+    new FraudstreamError("history_gap", `${where} can't be rebuilt: of offsets ${first} to ${last}, which Kafka has deleted, ${why}`);
   const [{ count, first, last }] = await clickhouse.query<{ count: number; first: number; last: number }>(LOST, { ...params, horizon }, { signal });
   if (count > 0) throw missing(first, last, `${count} have a prediction in ClickHouse but no row in the table transactions`);
   const [stretch] = await clickhouse.query<{ first: number; last: number }>(UNTRACED, { ...params, before: params.from - 1, end: params.to, longest: LONGEST_UNTRACED }, { signal });
