@@ -5,6 +5,7 @@ import { runCommand } from "../../infra/lifecycle/lifecycle.js";
 import { startLocalStack } from "../../infra/local/stack.js";
 import { createLogger } from "../../infra/logging.js";
 import { UsageError } from "../../schemas/errors.js";
+import { benchHistory } from "./history.js";
 import { benchHttp } from "./http.js";
 import { benchLatency } from "./latency.js";
 import { benchMemory } from "./memory.js";
@@ -20,6 +21,7 @@ const BENCHMARKS: Record<string, (context: BenchContext) => Promise<void>> = {
   http: benchHttp,
   swap: benchSwap,
   memory: benchMemory,
+  history: benchHistory,
   merchants: benchMerchants,
   sink: script("tests/bench/sink"),
   training: script("tests/bench/training"),

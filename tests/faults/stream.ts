@@ -17,14 +17,17 @@ export const isBad = (n: number): boolean => n % BAD_EVERY === 0;
 export class TransactionStream {
   readonly #system: TestSystem;
   readonly #perSecond: number;
+  readonly #record: (n: number) => OutgoingRecord;
   readonly #running: Promise<void>;
   #acknowledged = 0;
   #stopped = false;
   #failure: unknown = null;
 
-  constructor(system: TestSystem, perSecond: number) {
+  /** @param record the transaction with a number, published by its key */
+  constructor(system: TestSystem, perSecond: number, record: (n: number) => OutgoingRecord = recordOf) {
     this.#system = system;
     this.#perSecond = perSecond;
+    this.#record = record;
     this.#running = this.#run().catch((error: unknown) => void (this.#failure = error));
   }
 
@@ -51,7 +54,7 @@ export class TransactionStream {
     for (const started = Date.now(); !this.#stopped; await sleep(TICK_MS)) {
       const due = Math.floor(((Date.now() - started) * this.#perSecond) / 1000);
       const records: OutgoingRecord[] = [];
-      for (let n = this.#acknowledged; n < due; n++) records.push(recordOf(n));
+      for (let n = this.#acknowledged; n < due; n++) records.push(this.#record(n));
       if (records.length === 0) continue;
       await this.#system.publish(records);
       this.#acknowledged += records.length;

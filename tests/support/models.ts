@@ -37,9 +37,9 @@ export function unbounded(): TestModel {
   return { features: [amountFeature], onnx: graph(1, [linear(1, "probability")]) };
 }
 
-/** The square root of `amount / 100`: NaN for a refund. */
-export function nanForRefunds(): TestModel {
-  return { features: [amountFeature], onnx: graph(1, [linear(1, "raw"), node("Sqrt", ["raw"], "probability")]) };
+/** The square root of `amount / 100`: NaN for a refund; further features count with weight 0. */
+export function nanForRefunds(features: FeatureSpec[] = [amountFeature]): TestModel {
+  return { features, onnx: graph(features.length, [linear(features.length, "raw"), node("Sqrt", ["raw"], "probability")]) };
 }
 
 /** NaN for every amount: the square root of -1 - amount². */

@@ -43,6 +43,8 @@ export class TestSystem {
   readonly control: ControlLog;
   readonly artifacts: string;
   readonly workers: RoleProcess[] = [];
+  /** Settings of its roles beside the usual ones. */
+  readonly further: Record<string, string> = {};
   readonly #kafka: KafkaConfig;
   readonly #schemas: Schemas;
 
@@ -77,7 +79,7 @@ export class TestSystem {
 
   /** The settings of a role in this system. */
   get settings(): Record<string, string> {
-    return { KAFKA_BROKERS: this.#kafka.brokers.join(","), TOPIC_PREFIX: this.prefix, TOPIC_PARTITIONS: String(this.partitions), ARTIFACTS: this.artifacts, DATA_DIR: this.dataDir, LOG_LEVEL: "info" };
+    return { KAFKA_BROKERS: this.#kafka.brokers.join(","), TOPIC_PREFIX: this.prefix, TOPIC_PARTITIONS: String(this.partitions), ARTIFACTS: this.artifacts, DATA_DIR: this.dataDir, LOG_LEVEL: "info", ...this.further };
   }
 
   /** Where its roles keep their snapshots. */
