@@ -5,15 +5,17 @@ import type { ApiContext } from "../context.js";
 import { GatheringPublisher } from "./gathering-publisher.js";
 import { replyToHeader, type Outcome } from "./reply-listener.js";
 
-/** Transactions that are on their way after the wait was over, so that a GET can say so. Bounded; forgotten in time. */
+/** Transactions that were published here and may not be stored yet, so that a GET can say so. Bounded; forgotten in time. */
 const PENDING_KEPT_MS = 10 * 60 * 1000;
 const PENDING_KEPT = 100_000;
+
+interface Pending { user: string; until: number }
 
 /** Asks for predictions: publishes transactions like any other and waits for what the stream answers. */
 export class Predictor {
   readonly #context: ApiContext;
   readonly #publisher: GatheringPublisher;
-  readonly #pending = new Map<string, { user: string; until: number }>();
+  readonly #pending = new Map<string, Pending>();
 
   constructor(context: ApiContext) {
     this.#context = context;
@@ -34,19 +36,20 @@ export class Predictor {
     const outcomes = replies.expect(replyTos, waitMs);
     await this.#publisher.publish(records);
     const settled = await outcomes;
-    settled.forEach((outcome, i) => outcome === null && this.#remember(transactions[i], user));
+    const pending = { user, until: Date.now() + PENDING_KEPT_MS };
+    settled.forEach((outcome, i) => outcome?.kind !== "dead-letter" && this.#remember(transactions[i], pending));
     return settled;
   }
 
-  /** Whether a transaction was published here, by this user (null: any), and wasn't answered in time. */
+  /** Whether a transaction was published here a while ago, by this user (null: any), and isn't known to be a dead letter. */
   isPending(transactionId: string, user: string | null): boolean {
     const entry = this.#pending.get(transactionId);
     return entry !== undefined && entry.until > Date.now() && (user === null || entry.user === user);
   }
 
-  #remember({ transaction_id }: Transaction, user: string): void {
+  #remember({ transaction_id }: Transaction, pending: Pending): void {
     this.#pending.delete(transaction_id);
-    this.#pending.set(transaction_id, { user, until: Date.now() + PENDING_KEPT_MS });
+    this.#pending.set(transaction_id, pending);
     for (const key of this.#pending.keys()) {
       if (this.#pending.size <= PENDING_KEPT) break;
       this.#pending.delete(key);

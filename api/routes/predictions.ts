@@ -149,7 +149,7 @@ function item(transaction: Transaction, outcome: Outcome | null): Static<typeof 
 
 /** A repeat is in conflict with the first, which has its own address; anything else could not be processed. */
 function rejected({ code, reason }: { code: string; reason: string }, location: string): HttpProblem {
-  return code === "repeated_transaction" ? new HttpProblem(409, code, reason, { headers: { location } }) : new HttpProblem(422, code, reason);
+  return code === "repeated" ? new HttpProblem(409, code, reason, { headers: { location } }) : new HttpProblem(422, code, reason);
 }
 
 function locationOf({ transaction_id }: { transaction_id: string }): string {

@@ -1,5 +1,7 @@
 import { beforeAll, expect, it, vi } from "vitest";
+import { migrate } from "../../infra/clickhouse/migrate.js";
 import type { TestApi } from "../support/api.js";
+import { clickhouseConfig } from "../support/engines.js";
 import { anotherApi, openModelsApi, put } from "../support/models-api.js";
 import { logistic, sigmoidOf } from "../support/models.js";
 import type { TestSystem } from "../support/workers-system.js";
@@ -63,6 +65,14 @@ it("a transaction that can't be scored is told to who asked; one that isn't scor
 
   const early = { event_time: "1999-12-31T23:59:59Z" };
   expect((await ask(two, payment(early))).json()).toMatchObject({ status: 422, code: "event_time_early" });
+  // A repeat is in conflict with the first, whichever copy is asked; until that is stored it is on its way.
+  const once = payment();
+  const path = `/api/v1/predictions/${once.transaction_id}`;
+  await migrate(clickhouseConfig(one.database), one.context.log);
+  expect((await ask(one, once)).statusCode).toBe(200);
+  expect((await one.inject("analyst", { url: path })).json()).toEqual({ transaction_id: once.transaction_id, status: "pending", location: path });
+  const again = await ask(two, once);
+  expect([again.statusCode, again.headers.location, again.json()]).toMatchObject([409, path, { code: "repeated" }]);
   const mixed = (await ask(one, [payment(), payment(early), payment()])).json<Item[]>();
   expect(mixed.map(({ status, code }) => [status, code])).toEqual([["scored", undefined], ["rejected", "event_time_early"], ["scored", undefined]]);
   // Each bad field by its name, and nothing of the batch is published.
