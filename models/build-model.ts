@@ -12,8 +12,8 @@ import { featuresNamed, selectFeatures } from "./features/select.js";
 import type { Manifest } from "./manifest.js";
 import { TOLERANCE, verifyOnnx } from "./onnx/verify.js";
 import { INPUT, OUTPUT, writeOnnx } from "./onnx/write.js";
-import type { Matrix } from "./training/matrix.js";
-import { score, trainModel, type Algorithm } from "./training/train.js";
+import { sharedMatrix, type Matrix } from "./training/matrix.js";
+import { score, trainModel, type Algorithm, type TrainedModel } from "./training/train.js";
 
 /** Rows of each part that both score for the comparison: enough to reach every leaf that matters, in a second or two. */
 const COMPARED_ROWS = 50_000;
@@ -46,8 +46,9 @@ export interface BuiltModel {
 }
 
 /**
- * From labelled transactions to a model that may be stored: leaves out repeats, splits, trains, writes ONNX, reads it back and compares it,
- * chooses thresholds on the validation part and measures on the test part. Percent is of the whole.
+ * From labelled transactions to a model that may be stored: leaves out repeats, splits, trains, chooses
+ * thresholds (and the number of trees) on the validation part, trains again with that part, writes ONNX, reads it back and
+ * compares it, and measures on the test part. Percent is of the whole.
  *
  * @throws UsageError `too_few_rows`, `bad_threshold`, `unknown_feature`, `training_params`
  * @throws FraudstreamError `onnx_differs`, those of `trainModel`; the signal's reason when it aborts
@@ -64,13 +65,17 @@ export async function buildModel(dataset: Dataset, options: BuildOptions, { onPr
   const features = options.features === undefined ? selectFeatures(dataset) : featuresNamed(dataset, options.features);
   const { rows, notes } = usableRows(dataset);
   const split = splitDataset(dataset, { ...options, rows });
-  const [train, validation, test] = partsOf(dataset, features, split);
+  const [first, validation, test] = partsOf(dataset, features, split);
 
+  // Thresholds need rows that the model hasn't seen; the model that is kept needs the newest rows most of all.
   enter("training", 5);
-  const trained = await trainModel(
-    { algorithm, params, train: train.matrix, labels: train.labels, validation },
-    { onProgress: ({ phase, percent }) => onProgress?.({ phase, percent: 5 + percent * 0.8 }), ...(signal === undefined ? {} : { signal }) },
-  );
+  const train = (part: Part, request: { params: Readonly<Record<string, unknown>>; validation: Part | null }, from: number, to: number): Promise<TrainedModel> =>
+    trainModel({ algorithm, params: request.params, train: part.matrix, labels: part.labels, validation: request.validation }, {
+      onProgress: ({ phase, percent }) => onProgress?.({ phase, percent: from + (percent * (to - from)) / 100 }), ...(signal === undefined ? {} : { signal }),
+    });
+  const early = await train(first, { params, validation }, 5, 42);
+  const seen = joined(first, validation);
+  const trained = await train(seen, { params: keptParams(early), validation: null }, 42, 85);
 
   enter("onnx", 85);
   const names = features.map(({ name }) => name);
@@ -80,7 +85,7 @@ export async function buildModel(dataset: Dataset, options: BuildOptions, { onPr
   }
 
   enter("evaluation", 95);
-  const scores = score(trained, validation.matrix);
+  const scores = score(early, validation.matrix);
   const thresholds = chooseThresholds(rank(validation.labels, scores), options);
   const testScores = test === null ? null : score(trained, test.matrix);
   const manifest: Manifest = {
@@ -95,17 +100,16 @@ export async function buildModel(dataset: Dataset, options: BuildOptions, { onPr
     thresholds,
     training: {
       source: dataset.source,
-      rows: split.train.length,
-      frauds: train.labels.reduce((sum, label) => sum + label, 0),
-      from: dataset.eventTime[split.train[0]],
-      to: dataset.eventTime[split.train[split.train.length - 1]],
-      seen_until: Math.max(...[split.train, split.validation].map((rows) => dataset.eventTime[rows[rows.length - 1]])),
-      params: trained.params,
-      seconds: Math.round(trained.seconds * 1000) / 1000,
+      rows: seen.labels.length,
+      frauds: seen.labels.reduce((sum, label) => sum + label, 0),
+      from: Math.min(...[split.train, split.validation].map((rows) => dataset.eventTime[rows[0]])),
+      to: Math.max(...[split.train, split.validation].map((rows) => dataset.eventTime[rows[rows.length - 1]])),
+      params: { ...trained.params, ...earlyStopping(early) },
+      seconds: Math.round((early.seconds + trained.seconds) * 1000) / 1000,
     },
     validation: evaluate(validation.labels, scores, thresholds.review),
     test: test === null || testScores === null ? null : evaluate(test.labels, testScores, thresholds.review),
-    drift: driftReference(train.matrix, score(trained, train.matrix)),
+    drift: driftReference(seen.matrix, score(trained, seen.matrix)),
     created_at: new Date().toISOString(),
   };
   const atDecline = {
@@ -142,6 +146,28 @@ function usableRows(dataset: Dataset): { rows: Uint32Array; notes: string[] } {
   const refused = new Set(repeatedRows(dataset));
   const rows = Uint32Array.from({ length: dataset.length - dataset.historyRows }, (_, i) => dataset.historyRows + i).filter((row) => !refused.has(row));
   return { rows, notes: refused.size === 0 ? [] : [`left out: ${refused.size} rows that repeat a transaction of their card within a day, as the stream leaves them out`] };
+}
+
+function joined(a: Part, b: Part): Part {
+  const { features } = a.matrix;
+  const matrix = sharedMatrix(a.matrix.rows + b.matrix.rows, features);
+  matrix.values.set(a.matrix.values);
+  matrix.values.set(b.matrix.values, a.matrix.values.length);
+  const labels = new Uint8Array(matrix.rows);
+  labels.set(a.labels);
+  labels.set(b.labels, a.labels.length);
+  return { matrix, labels };
+}
+
+/** What a model was trained with, for the same on more rows: as many trees as early stopping has kept. */
+function keptParams(model: TrainedModel): Record<string, number | string | boolean> {
+  if (model.algorithm === "logistic-regression") return model.params;
+  return { ...model.params, num_iterations: Math.max(1, model.trees.trees.length), early_stopping_rounds: 0 };
+}
+
+/** As it was asked for. */
+function earlyStopping({ algorithm, params }: TrainedModel): Record<string, number | string | boolean> {
+  return algorithm === "logistic-regression" ? {} : { early_stopping_rounds: params["early_stopping_rounds"] };
 }
 
 function head({ rows, features, values }: Matrix, most: number): Matrix {

@@ -45,7 +45,7 @@ export const Manifest = Type.Object({
     params: Type.Record(Type.String(), Type.Union([Type.Number(), Type.String(), Type.Boolean()])),
     seconds: Type.Number(),
   }),
-  /** On the rows that chose the thresholds and the number of trees, and on the test part. */
+  /** On the rows that chose the thresholds and the number of trees, of a model made without them; and on the test part. */
   validation: Type.Union([OfflineMetrics, Type.Null()]),
   test: Type.Union([OfflineMetrics, Type.Null()]),
   /** What the training rows were like, for drift; absent where the model was trained elsewhere, or before there was one. */

@@ -26,8 +26,9 @@ export const TrainingRequest = Type.Object(
     )),
     algorithm: Type.Union([Type.Literal("gradient-boosted-trees"), Type.Literal("logistic-regression")]),
     params: Type.Optional(Type.Record(Type.String({ maxLength: 100 }), Type.Union([Type.Number(), Type.String({ maxLength: 100 }), Type.Boolean()]), { description: "Of the training, by LightGBM's names", maxProperties: 50 })),
-    features: Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 200 }), { minItems: 1, maxItems: 2_000, uniqueItems: true, description: "Names of the features to use; a text attribute's name stands for all of its values. Without it: all" })),
+    features: Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 200 }), { minItems: 1, maxItems: 2_000, uniqueItems: true, description: "Names of the features to use; a text attribute's name stands for all of its values. Windowed ones are named like card_count_7d, card_mean_30d, card_seconds_since_last, merchant_count_1d, merchant_fraud_share_30d (models/features/README.md). Without it: what the data set offers" })),
     before: Type.Optional(Type.String({ ...Time, description: "Rows from this event time on are left out; ISO 8601 with a zone" })),
+    train: Type.Optional(Type.Object(TimeRange.properties, { ...closed, description: "Event times of the rows to train on; others that aren't tested on are only their history. Without it: all" })),
     test: Type.Optional(Type.Union([TimeRange, Type.Null()], { description: "What is tested on, and not trained on. Without it: the latest 30 %; null: nothing" })),
     seed: Type.Optional(Type.Integer({ minimum: 0, maximum: 4_294_967_295 })),
     name: Type.Optional(Type.String({ pattern: "^[a-z0-9][a-z0-9-]{0,62}$", description: "Of the model, which is called name@version. Without it: made from the file's name" })),
@@ -92,10 +93,11 @@ export function eventTimes(range: Static<typeof TimeRange>, what: string): Event
  *
  * @throws UsageError `bad_training_request`, `training_params`
  */
-export function checkTrainingRequest({ algorithm, params = {}, dataset, columns, before, test, enable }: TrainingRequest): void {
+export function checkTrainingRequest({ algorithm, params = {}, dataset, columns, before, train, test, enable }: TrainingRequest): void {
   (algorithm === "logistic-regression" ? resolveLogisticParams : resolveTreeParams)(params);
   if (before !== undefined && Number.isNaN(Date.parse(before))) throw new UsageError("bad_training_request", "before: it is no date");
   if (test === null && enable === "if_better") throw new UsageError("bad_training_request", "test: without a test part there is nothing to tell by whether the model is better");
+  if (train !== undefined) eventTimes(train, "train");
   if (test !== undefined && test !== null) eventTimes(test, "test");
   if (typeof dataset !== "string") {
     eventTimes(dataset, "dataset");

@@ -38,6 +38,8 @@ export function binCount(bins: BinnedMatrix, feature: number): number {
 /**
  * The frauds' share of the weight that bins divide evenly. By rows alone, a range that holds most frauds but one row in
  * a thousand (large amounts) gets no cut of its own; this way 256 bins come close to exact splits.
+ * Chosen on three earlier weeks of the shared file and three simulated towns, never on the published test week (mean
+ * average precision with 256 bins, 0.02 / 0.1 / 0.25 / 0.5): .643 / .649 / .655 / .654, and .621 / .628 / .622 / .622. With 1,024 it hardly matters.
  */
 const FRAUD_SHARE = 0.25;
 

@@ -19,14 +19,14 @@ export const TreeParams = Type.Object(
     max_bin: Type.Integer({ minimum: 3, maximum: 4096, default: 1024 }),
     /** Least sum of hessians in a leaf (XGBoost's min_child_weight). @default 1 */
     min_sum_hessian_in_leaf: Type.Number({ minimum: 0, default: 1 }),
-    /** Least gain of a split: what the sum of G² / (H + lambda_l2) grows by. @default 0 */
-    min_gain_to_split: Type.Number({ minimum: 0, default: 0 }),
+    /** Least gain of a split: what the sum of G² / (H + lambda_l2) grows by. @default 1 */
+    min_gain_to_split: Type.Number({ minimum: 0, default: 1 }),
     /** L2 penalty on leaf values. @default 1 */
     lambda_l2: Type.Number({ minimum: 0, default: 1 }),
-    /** Share of the rows that each tree is grown on, drawn anew for each. @default 1 */
-    bagging_fraction: Type.Number({ exclusiveMinimum: 0, maximum: 1, default: 1 }),
-    /** Share of the features that each tree may use, drawn anew for each. @default 1 */
-    feature_fraction: Type.Number({ exclusiveMinimum: 0, maximum: 1, default: 1 }),
+    /** Share of the rows that each tree is grown on, drawn anew for each. @default 0.8 */
+    bagging_fraction: Type.Number({ exclusiveMinimum: 0, maximum: 1, default: 0.8 }),
+    /** Share of the features that each tree may use, drawn anew for each. @default 0.8 */
+    feature_fraction: Type.Number({ exclusiveMinimum: 0, maximum: 1, default: 0.8 }),
     /** Split level by level, or the leaf of the greatest gain first. @default "depthwise" */
     grow_policy: Type.Union([Type.Literal("depthwise"), Type.Literal("leafwise")], { default: "depthwise" }),
     /** Trees without a better average precision on the validation part before training stops; 0: never. @default 0 */

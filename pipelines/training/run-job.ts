@@ -104,13 +104,14 @@ async function readLink(link: string, { request, folder, limits }: JobSpec, tell
 }
 
 function buildOptions(request: TrainingRequest): Omit<BuildOptions, "model"> {
-  const { algorithm, params = {}, seed, features, test } = request;
+  const { algorithm, params = {}, seed, features, train, test } = request;
   const seeded = algorithm === "logistic-regression" || ["seed", "random_state", "random_seed"].some((name) => name in params);
   return {
     algorithm,
     params: seed === undefined || seeded ? params : { ...params, seed },
     ...(seed === undefined ? {} : { seed }),
     ...(features === undefined ? {} : { features }),
+    ...(train === undefined ? {} : { train: eventTimes(train, "train") }),
     ...(test === undefined ? {} : test === null ? { testFraction: 0 } : { test: eventTimes(test, "test") }),
   };
 }

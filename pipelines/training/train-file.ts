@@ -6,7 +6,7 @@ import { createLogger } from "../../infra/logging.js";
 import type { Artifact } from "../../models/artifacts.js";
 import { parseColumnOverrides } from "../../models/datasets/columns.js";
 import { DEFAULT_CURRENCY } from "../../models/datasets/read-csv.js";
-import { parseNumber } from "../../models/datasets/values.js";
+import { parseDateTime, parseNumber } from "../../models/datasets/values.js";
 import type { Algorithm } from "../../models/training/train.js";
 import { UsageError } from "../../schemas/errors.js";
 import { registerArtifact } from "./register-artifact.js";
@@ -20,6 +20,9 @@ interface Flags {
   algorithm: Algorithm;
   columns?: string[];
   param?: Record<string, Param>;
+  features?: string[];
+  train?: EventTimes;
+  test?: EventTimes;
   currency: string;
   reviewCapacity: number;
   declinePrecision: number;
@@ -34,6 +37,9 @@ const command = new Command("npm run train --")
   .addOption(new Option("--algorithm <algorithm>", "what to train").choices(["gradient-boosted-trees", "logistic-regression"]).default("gradient-boosted-trees"))
   .option("--columns <role=column,...>", "which column is what, where names don't tell: transaction_id, event_time, card_id, merchant_id, amount, currency, label", collect)
   .option("--param <name=value>", "of the training, by LightGBM's names: num_iterations, learning_rate, num_leaves, ... (repeatable)", collectParam)
+  .option("--features <name,...>", "which to use, windowed ones such as card_mean_7d, merchant_fraud_share_30d included (default: what the file offers)", names)
+  .option("--train <from/to>", "event times of the rows to train on; earlier ones are only their history", eventRange)
+  .option("--test <from/to>", "event times of the rows to test on (default: the latest 30 %)", eventRange)
   .option("--currency <code>", "of transactions that don't name theirs (ISO 4217)", DEFAULT_CURRENCY)
   .option("--review-capacity <share>", "share of the transactions that people can look at", share, 0.005)
   .option("--decline-precision <share>", "least share of frauds among the transactions to decline", share, 0.9)
@@ -59,6 +65,9 @@ await runCommand(log, async (lifecycle) => {
         declinePrecision: flags.declinePrecision,
         artifactsDir: flags.out === undefined ? config.artifacts : resolve(flags.out),
         ...(flags.name === undefined ? {} : { name: flags.name }),
+        ...(flags.features === undefined ? {} : { features: flags.features }),
+        ...(flags.train === undefined ? {} : { train: flags.train }),
+        ...(flags.test === undefined ? {} : { test: flags.test }),
       },
       {
         print: (line) => {
@@ -92,6 +101,18 @@ function collectParam(text: string, previous: Record<string, Param> = {}): Recor
   const value = text.slice(equals + 1).trim();
   const number = parseNumber(value);
   return { ...previous, [text.slice(0, equals).trim()]: value === "true" || value === "false" ? value === "true" : Number.isNaN(number) ? value : number };
+}
+
+function names(text: string, previous: string[] = []): string[] {
+  return [...previous, ...text.split(",").map((name) => name.trim()).filter((name) => name !== "")];
+}
+
+interface EventTimes { from: number; to: number }
+
+function eventRange(text: string): EventTimes {
+  const [from, to] = text.split("/").map(parseDateTime);
+  if (text.split("/").length !== 2 || !(from < to)) throw new InvalidArgumentError("It must be two times, such as 2018-07-25/2018-08-01; the second is not included.");
+  return { from, to };
 }
 
 function share(text: string): number {

@@ -41,7 +41,7 @@ if (values.write !== undefined) {
     writeFileSync(join(values.write, `${name}.u8`), labels);
   }
 } else {
-  const params = { num_iterations: 100, max_depth: 6, learning_rate: 0.1, ...(JSON.parse(values.params) as Record<string, unknown>) };
+  const params = { num_iterations: 100, max_depth: 6, learning_rate: 0.1, bagging_fraction: 1, feature_fraction: 1, min_gain_to_split: 0, ...(JSON.parse(values.params) as Record<string, unknown>) };
   for (let run = 0; run < Number(values.runs); run++) {
     const before = process.cpuUsage();
     const model = await trainModel({ algorithm: "gradient-boosted-trees", params, train: train.matrix, labels: train.labels, validation: null }, { onProgress: () => undefined });

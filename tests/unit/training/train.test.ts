@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { sharedMatrix, type Matrix } from "../../../models/training/matrix.js";
 import { score, trainModel, type TrainRequest } from "../../../models/training/train.js";
-import { randomRows, raw, train } from "./rows.js";
+import { PLAIN, randomRows, raw, train } from "./rows.js";
 
 const part = randomRows(2000, 5, 11);
 const validation = randomRows(500, 5, 12);
-const request: TrainRequest = { algorithm: "gradient-boosted-trees", params: { num_iterations: 20 }, train: part.matrix, labels: part.labels, validation: null };
+const request: TrainRequest = { algorithm: "gradient-boosted-trees", params: { ...PLAIN, num_iterations: 20 }, train: part.matrix, labels: part.labels, validation: null };
 const silent = { onProgress: () => undefined };
 
 describe("training in a thread", () => {
