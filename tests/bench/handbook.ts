@@ -103,14 +103,14 @@ function parse(): { file: string; algorithm: Algorithm } {
   return { file: options.dataset, algorithm };
 }
 
-/** On the whole training week, as the protocol has it: thresholds, which nothing here looks at, are left two rows. */
+/** On the whole training week, as the protocol has it: the trainer keeps a part of it for the thresholds only until it has chosen them. */
 async function train(dataset: Dataset, { training }: ProtocolWeeks, algorithm: Algorithm, artifacts: string, signal: AbortSignal): Promise<Artifact> {
   let last = "";
   const onProgress = ({ phase }: { phase: string }): void => {
     if (phase !== last) progress(`training: ${phase}`);
     last = phase;
   };
-  const options = { model: "handbook@1", algorithm, features: HANDBOOK_FEATURES, train: training, testFraction: 0, validationFraction: 0 };
+  const options = { model: "handbook@1", algorithm, features: HANDBOOK_FEATURES, train: training, testFraction: 0 };
   const artifact = await saveNextVersion(artifacts, "handbook", await buildModel(dataset, options, { signal, onProgress }));
   const { rows, frauds, seconds, params } = artifact.manifest.training;
   print(`${algorithm} with its defaults: ${count(rows)} transactions, ${count(frauds)} frauds, ${artifact.manifest.features.length} features, ${seconds.toFixed(1)} s; ${JSON.stringify(params)}`);
