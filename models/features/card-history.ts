@@ -108,11 +108,12 @@ export class CardHistory {
     while (event !== NONE && rank < MAX_CARD_EVENTS) {
       const number = numbers[event >> PAGE_BITS];
       const n = (event & PAGE_MASK) * NUMBERS;
-      const ahead = number[n + TIME] - time;
+      const then = number[n + TIME];
+      const ahead = then - time;
       if (!(ahead > 0)) break;
       const word = words[event >> PAGE_BITS];
       const w = (event & PAGE_MASK) * WORDS;
-      if (ahead <= REPEAT_HORIZON_MS && word[w + ID_LOW] === idLow && word[w + ID_HIGH] === idHigh) return number[n + OFFSET];
+      if (ahead <= REPEAT_HORIZON_MS && then > floor && word[w + ID_LOW] === idLow && word[w + ID_HIGH] === idHigh) return number[n + OFFSET];
       newer = event;
       rank += 1;
       event = word[w + OLDER];
