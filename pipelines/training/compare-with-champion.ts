@@ -3,6 +3,7 @@ import type { BuiltModel } from "../../models/build-model.js";
 import type { Dataset } from "../../models/datasets/dataset.js";
 import { alertMetrics } from "../../models/evaluation/metrics.js";
 import { averagePrecision, rank } from "../../models/evaluation/ranking.js";
+import type { FeatureSource } from "../../models/features/plan.js";
 import { featureMatrix } from "../../models/features/feature-matrix.js";
 import type { Manifest } from "../../models/manifest.js";
 import { ModelSession } from "../../models/onnx/session.js";
@@ -33,7 +34,7 @@ export async function compareWithChampion(
   }
   // An uploaded model's author need not say; rows that it may know by heart prove nothing.
   if (artifact.manifest.training.to === 0) return { ...none, better: false, reason: "the champion's manifest doesn't say until when it was trained (training.to), so no rows are known to be new to it" };
-  const missing = artifact.manifest.features.find(({ source }) => source.kind === "attribute" && !dataset.attributes.has(source.attribute));
+  const missing = artifact.manifest.features.find(({ source }) => !has(dataset, source));
   if (missing !== undefined) return { ...none, better: false, reason: `the champion can't be judged on this data set: it has nothing for its feature ${missing.name}` };
 
   const seen = Math.max(seenUntil(manifest), seenUntil(artifact.manifest));
@@ -49,6 +50,13 @@ export async function compareWithChampion(
   const current = await value(artifact, champion.review);
   const better = candidate !== null && current !== null && candidate > current;
   return { ...measured, candidate_value: candidate, champion_value: current, better, reason: better ? "it does better than the champion" : "it does no better than the champion" };
+}
+
+/** A card or merchant that was made up, one a row, has no history. */
+function has({ attributes, hasCards, hasMerchants }: Dataset, source: FeatureSource): boolean {
+  if (source.kind === "card") return hasCards;
+  if (source.kind === "merchant") return hasMerchants;
+  return source.kind !== "attribute" || attributes.has(source.attribute);
 }
 
 function seenUntil({ training }: Manifest): number {
