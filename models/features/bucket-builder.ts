@@ -1,7 +1,7 @@
 import { bytesOf, uint32Of, type Section } from "./entity-table.js";
 import { CountedEntities } from "./counted-entities.js";
 import { FINGERPRINT_WORDS, Fingerprints, grown } from "./fingerprints.js";
-import { BUCKET_MS, LABEL_DELAY_MS, REPEAT_HORIZON_MS, RETENTION_MS } from "./history-terms.js";
+import { BUCKET_MS, LABEL_DELAY_MS, LEAP_MS, REPEAT_HORIZON_MS, RETENTION_MS } from "./history-terms.js";
 
 /** What is taken of transactions: columns of rows, the ids as parts of `bytes`. */
 export interface BucketRows {
@@ -34,6 +34,7 @@ export interface BuilderCounts {
 
 /** Sealed buckets so far back can still hold the first of a repeated transaction. */
 export const REPEAT_BUCKETS = REPEAT_HORIZON_MS / BUCKET_MS;
+const LEAP_BUCKETS = LEAP_MS / BUCKET_MS;
 const RETENTION_BUCKETS = RETENTION_MS / BUCKET_MS;
 /** Held labels are looked through when there are twice as many as were left the last time, and more than this. */
 const SWEEP_FROM = 4_096;
@@ -46,6 +47,8 @@ const NONE = -1;
 export class BucketBuilder {
   readonly counts: BuilderCounts = { transactions: 0, lateTransactions: 0, repeats: 0, labels: 0, lateLabels: 0 };
   #sealed = Number.NEGATIVE_INFINITY;
+  /** What the last transaction let be sealed, where it leapt ahead; else NaN. */
+  #leap = Number.NaN;
   /** Of every transaction of an unsealed bucket, and of sealed ones within the repeat horizon. */
   readonly #known = new Fingerprints();
   #time = new Float64Array(0);
@@ -90,6 +93,24 @@ export class BucketBuilder {
   /** The index below which an accepted transaction of this event time lets buckets be sealed. */
   sealable(eventTime: number): number {
     return Math.floor((eventTime - LABEL_DELAY_MS) / BUCKET_MS);
+  }
+
+  /** Whether a leap waits for the next transaction to be believed. */
+  get leaping(): boolean {
+    return !Number.isNaN(this.#leap);
+  }
+
+  /**
+   * The index below which buckets are to be sealed before an accepted transaction of this event time is added, which is to be
+   * asked of each in turn. A leap is believed once two in a row have made it: a single stray one must not make all others late.
+   */
+  sealedBy(eventTime: number): number {
+    const upTo = this.sealable(eventTime);
+    const before = this.#leap;
+    const leaps = upTo > this.#sealed + LEAP_BUCKETS && this.#sealed !== Number.NEGATIVE_INFINITY;
+    this.#leap = leaps ? upTo : Number.NaN;
+    if (!leaps) return upTo;
+    return Number.isNaN(before) ? this.#sealed : Math.min(before, upTo);
   }
 
   /** Whether the same transaction came before, within the horizon: it seals nothing and counts nowhere. */
@@ -182,7 +203,7 @@ export class BucketBuilder {
     }
     const early = Int32Array.from([...this.#early.newestRows()].flatMap((newest) => this.#chain(newest).reverse()));
     return [
-      { name: "buckets/sealed", data: Float64Array.of(this.#sealed) },
+      { name: "buckets/sealed", data: Float64Array.of(this.#sealed, this.#leap) },
       { name: "buckets/words", data: wordsOf(this.#known, rows) },
       { name: "buckets/time", data: picked(this.#time, rows) },
       { name: "buckets/merchant", data: picked(this.#merchant, rows) },
@@ -199,7 +220,7 @@ export class BucketBuilder {
   /** @throws FraudstreamError `snapshot_invalid` */
   static restore(sections: ReadonlyMap<string, ArrayBufferView>): BucketBuilder {
     const builder = new BucketBuilder();
-    [builder.#sealed] = float64Of(sections, "buckets/sealed");
+    [builder.#sealed, builder.#leap] = float64Of(sections, "buckets/sealed");
     builder.#merchants = CountedEntities.restore("merchants", sections);
     builder.#cards = CountedEntities.restore("cards", sections);
     const words = int32Of(sections, "buckets/words"), merchants = int32Of(sections, "buckets/merchant"), cards = int32Of(sections, "buckets/card");

@@ -1,7 +1,7 @@
 import { EntityTable, bytesOf, grown, grownCapacity, hashOf, uint32Of, type Section } from "./entity-table.js";
 import { AMOUNT, EventPages, ID_HIGH, ID_LOW, MERCHANT, NONE, NUMBERS, OFFSET, OLDER, PAGE_BITS, PAGE_MASK, TIME, WORDS } from "./event-pages.js";
 import type { HistoryPlan } from "./history-plan.js";
-import { BUCKET_MS, CARD_AGGREGATES, LABEL_DELAY_MS, LATENESS_MS, LONGEST_WINDOW_MS, MAX_CARD_EVENTS, REPEAT_HORIZON_MS, RETENTION_MS } from "./history-terms.js";
+import { BUCKET_MS, CARD_AGGREGATES, LABEL_DELAY_MS, LATENESS_MS, LEAP_MS, LONGEST_WINDOW_MS, MAX_CARD_EVENTS, REPEAT_HORIZON_MS, RETENTION_MS } from "./history-terms.js";
 
 /** Transactions, column by column, with their ids as bytes. */
 export interface HistoryRows {
@@ -40,8 +40,10 @@ const [COUNT, SUM, MEAN, MAX, STD, , OVER_MEAN] = CARD_AGGREGATES.map((_, i) => 
  * Which events count is a matter of event time and rank alone (RETENTION_MS, MAX_CARD_EVENTS): freeing memory changes nothing.
  */
 export class CardHistory {
-  /** The greatest event time so far, epoch milliseconds; -Infinity at first. */
+  /** The greatest event time so far that was believed (LEAP_MS), epoch milliseconds; -Infinity at first. */
   clock = -Infinity;
+  /** Event time of the last transaction, where it leapt ahead of the clock; else NaN. */
+  #leap = Number.NaN;
   #cards = new EntityTable();
   #merchants = new EntityTable();
   #events = new EventPages();
@@ -55,7 +57,7 @@ export class CardHistory {
   #walk = 0;
   /** What was folded since the last commit, in order: event, its card, the event that is newer in the list. */
   readonly #journal: number[] = [];
-  #committedClock = -Infinity;
+  #committed = { clock: -Infinity, leap: Number.NaN };
   /** Cards to trim at the next commit. */
   readonly #toTrim: number[] = [];
   /** The card that the sweep looks at next. */
@@ -187,7 +189,7 @@ export class CardHistory {
     }
 
     const late = time < this.clock - LATENESS_MS;
-    if (time > this.clock) this.clock = time;
+    this.#advance(time);
     if (kept) this.#insert(rows, row, offset, card >= 0 ? card : this.#newCard(bytes, cardAt, cardLength, cardHash), older, newer, idLow, idHigh);
     return late ? TOO_LATE : ACCEPTED;
   }
@@ -217,7 +219,8 @@ export class CardHistory {
       this.#count[card] -= 1;
       if (this.#count[card] === 0) this.#cards.remove(card);
     }
-    this.clock = this.#committedClock;
+    this.clock = this.#committed.clock;
+    this.#leap = this.#committed.leap;
     this.#forgetJournal();
   }
 
@@ -225,7 +228,7 @@ export class CardHistory {
   sections(): Section[] {
     if (this.#journal.length > 0) throw new Error("a state in the middle of a batch is nobody's");
     return [
-      { name: "clock", data: Float64Array.of(this.clock) },
+      { name: "clock", data: Float64Array.of(this.clock, this.#leap) },
       { name: "card/head", data: this.#head.subarray(0, this.#cards.extent) },
       { name: "card/count", data: this.#count.subarray(0, this.#cards.extent) },
       { name: "card/last", data: this.#last.subarray(0, this.#cards.extent) },
@@ -240,8 +243,8 @@ export class CardHistory {
   static restore(sections: readonly Section[]): CardHistory {
     const byName = new Map(sections.map(({ name, data }) => [name, data]));
     const history = new CardHistory();
-    [history.clock] = new Float64Array(bytesOf(byName, "clock").slice().buffer);
-    history.#committedClock = history.clock;
+    [history.clock, history.#leap] = new Float64Array(bytesOf(byName, "clock").slice().buffer);
+    history.#committed = { clock: history.clock, leap: history.#leap };
     history.#cards = EntityTable.restore("card", byName);
     history.#merchants = EntityTable.restore("merchant", byName);
     history.#events = EventPages.restore(byName);
@@ -251,6 +254,14 @@ export class CardHistory {
     history.#uses = new Int32Array(uint32Of(byName, "merchant/uses").buffer);
     history.#met = new Int32Array(history.#uses.length);
     return history;
+  }
+
+  /** A leap is believed once two transactions in a row have made it: a single stray one must not make all others too late. */
+  #advance(time: number): void {
+    const leaps = time > this.clock + LEAP_MS && this.clock !== -Infinity;
+    if (!leaps) this.clock = Math.max(this.clock, time);
+    else if (!Number.isNaN(this.#leap)) this.clock = Math.min(this.#leap, time);
+    this.#leap = leaps ? time : Number.NaN;
   }
 
   #newCard(bytes: Buffer, at: number, length: number, hash: number): number {
@@ -332,7 +343,7 @@ export class CardHistory {
   #forgetJournal(): void {
     this.#journal.length = 0;
     this.#toTrim.length = 0;
-    this.#committedClock = this.clock;
+    this.#committed = { clock: this.clock, leap: this.#leap };
   }
 
   #nextWalk(): number {

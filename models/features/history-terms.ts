@@ -14,6 +14,8 @@ export const LABEL_DELAY_MS = 7 * DAY_MS;
 export const BUCKET_MS = HOUR_MS;
 /** An event older than its partition's clock by more is too late: scored, marked stale, counted. */
 export const LATENESS_MS = 24 * HOUR_MS;
+/** A transaction further ahead of its partition's clock moves it only together with the next one. */
+export const LEAP_MS = 24 * HOUR_MS;
 /** Of event time, either way and inclusive: the same transaction id of a card again is a dead letter. */
 export const REPEAT_HORIZON_MS = 24 * HOUR_MS;
 /** An event that isn't newer than its partition's clock minus this is no part of any window. */
@@ -22,7 +24,7 @@ export const RETENTION_MS = LONGEST_WINDOW_MS + LABEL_DELAY_MS + 2 * BUCKET_MS +
 export const MAX_CARD_EVENTS = 4_096;
 
 /** Part of every feature's formula, hence of its hash and of a snapshot's: what was computed with others is of no use. */
-export const HISTORY_TERMS: readonly number[] = [LONGEST_WINDOW_MS, LABEL_DELAY_MS, BUCKET_MS, LATENESS_MS, REPEAT_HORIZON_MS, RETENTION_MS, MAX_CARD_EVENTS];
+export const HISTORY_TERMS: readonly number[] = [LONGEST_WINDOW_MS, LABEL_DELAY_MS, BUCKET_MS, LATENESS_MS, LEAP_MS, REPEAT_HORIZON_MS, RETENTION_MS, MAX_CARD_EVENTS];
 
 /** The only delay and bucket that there are, as manifests write them. */
 export const DELAY = "P7D";

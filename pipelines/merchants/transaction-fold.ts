@@ -8,8 +8,8 @@ import { TransactionBatch } from "../scoring/transaction-batch.js";
 
 /** Adds a transaction, after what it lets be sealed. */
 export function addSealing(builder: BucketBuilder, rows: BucketRows, row: number, emit: EmitBucket): void {
-  const sealable = builder.sealable(rows.eventTime[row]);
-  if (sealable > builder.sealed && !builder.isRepeat(rows, row)) builder.seal(sealable, emit);
+  const time = rows.eventTime[row];
+  if ((builder.leaping || builder.sealable(time) > builder.sealed) && !builder.isRepeat(rows, row)) builder.seal(builder.sealedBy(time), emit);
   builder.transaction(rows, row);
 }
 

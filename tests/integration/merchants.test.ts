@@ -164,9 +164,12 @@ it("publishes the buckets of a naive computation, each once, though copies are k
   const last = T + 60 * DAY;
   const end = Math.floor((last - LABEL_DELAY_MS) / HOUR);
   for (let partition = 0; partition < 3; partition++) {
-    const closing: TestTransaction = { id: "closing", card: cardIn(partition, 3, 7), merchant: "m", time: last };
-    stream.events[partition].push({ transaction: closing });
-    await system.publish([recordOf(closing)]);
+    // Two: one alone that is so far ahead isn't believed.
+    for (const id of ["closing", "closing, too"]) {
+      const closing: TestTransaction = { id, card: cardIn(partition, 3, 7), merchant: "m", time: last };
+      stream.events[partition].push({ transaction: closing });
+      await system.publish([recordOf(closing)]);
+    }
   }
   await sealedTo(system, end);
 
@@ -232,7 +235,7 @@ it("a partition that is empty or quiet takes the others' watermark, and what the
   expect(board.windows.complete).toBe(MerchantWindows.needed(T) + 1);
   await system.publish([recordOf(in1("b", T + 2 * HOUR)), recordOf(in1("c", T + 3 * HOUR))]);
   await system.producer.publish(system.topics.labels.name, [label({ id: "b", card: cardIn(1, 3, 1), fraud: true, time: T + DAY })]);
-  await system.publish([recordOf(in0("d", T + 3 * HOUR + LABEL_DELAY_MS))]);
+  await system.publish(["d", "and another"].map((id) => recordOf(in0(id, T + 3 * HOUR + LABEL_DELAY_MS))));
   await sealedTo(system, B + 3);
   await system.publish([recordOf(in1("late", T + 2 * HOUR + 5)), recordOf(in1("in time", T + 3 * HOUR + 5)), recordOf(in0("e", T + 4 * HOUR + LABEL_DELAY_MS))]);
   await sealedTo(system, B + 4);
@@ -253,14 +256,14 @@ it("without a snapshot it folds the log again; what Kafka has deleted of the uns
   await sink.logged("storing in ClickHouse");
 
   const first = start();
-  for (const [id, days] of [["a", 0], ["b", 3], ["b", 3.5], ["c", 9]] as const) await publish(id, days);
+  for (const [id, days] of [["a", 0], ["b", 3], ["b", 3.5], ["c", 9], ["c2", 9]] as const) await publish(id, days);
   await sealedTo(system, B + 2 * 24);
   expect(await first.stop()).toEqual({ code: 0, signal: null });
-  await eventually("the sink has stored them", async () => (await clickhouse.query<{ rows: number }>("SELECT count() AS rows FROM transactions"))[0].rows === 4);
+  await eventually("the sink has stored them", async () => (await clickhouse.query<{ rows: number }>("SELECT count() AS rows FROM transactions"))[0].rows === 5);
   await rm(join(dataDir, "state"), { recursive: true });
 
   const second = start();
-  expect(await second.logged("unsealed buckets at hand")).toMatchObject({ from: "log", offset: 4 });
+  expect(await second.logged("unsealed buckets at hand")).toMatchObject({ from: "log", offset: 5 });
   await second.stop();
   await rm(join(dataDir, "state"), { recursive: true });
 
@@ -277,13 +280,13 @@ it("without a snapshot it folds the log again; what Kafka has deleted of the uns
   const third = start(settings);
   await third.logged("unsealed buckets at hand");
   await system.producer.publish(system.topics.labels.name, [label({ id: "b", card: "c", fraud: true, time: T + 4 * DAY })]);
-  await publish("d", 20);
+  for (const id of ["d", "d2"]) await publish(id, 20);
   await sealedTo(system, B + 13 * 24);
-  expect(await buckets()).toEqual([[0, 1, 0], [3 * 24, 1, 1], [9 * 24, 1, 0]]);
+  expect(await buckets()).toEqual([[0, 1, 0], [3 * 24, 1, 1], [9 * 24, 2, 0]]);
   expect(await third.stop()).toEqual({ code: 0, signal: null });
 
   const last = start();
-  expect(await last.logged("unsealed buckets at hand")).toMatchObject({ from: "snapshot", offset: 5, folded: 0 });
+  expect(await last.logged("unsealed buckets at hand")).toMatchObject({ from: "snapshot", offset: 7, folded: 0 });
   await last.stop();
   await sink.stop();
 });

@@ -36,6 +36,7 @@ export function outcomesOf(records: readonly ReadRecord[], partitions: number): 
   const outcomes = new Map<number, Outcome>();
   const cards = new Map<string, Event[]>();
   let clock = -Infinity;
+  let leapt: number | null = null;
   for (const { value, offset, partition, headers } of records) {
     const transaction = decoded(value as Buffer);
     if (transaction === null) {
@@ -55,7 +56,10 @@ export function outcomesOf(records: readonly ReadRecord[], partitions: number): 
     else {
       outcomes.set(offset, { kind: "prediction", features: featuresOf(transaction, before), stale: time < clock - DAY_MS });
       cards.set(transaction.card_id, [...before, { transaction, offset }]);
-      clock = Math.max(clock, time);
+      const leaps = clock !== -Infinity && time > clock + DAY_MS;
+      if (!leaps) clock = Math.max(clock, time);
+      else if (leapt !== null) clock = Math.min(leapt, time);
+      leapt = leaps ? time : null;
     }
   }
   return outcomes;
