@@ -1,6 +1,7 @@
 import { Type, type Static, type TSchema } from "@sinclair/typebox";
 import { loadArtifact, loadManifest } from "../../models/artifacts.js";
-import { explainModel } from "../../models/explain/explain-model.js";
+import { explainingModel } from "../../models/explain/explain-model.js";
+import { inSlices } from "../../models/explain/pieces.js";
 import { Manifest, OfflineMetrics } from "../../models/manifest.js";
 import type { RegisteredModel } from "../../models/registry/control-state.js";
 import type { Liveness } from "../../models/registry/liveness.js";
@@ -82,7 +83,7 @@ export class ModelViews {
     if (cause !== undefined) return cause;
     try {
       const { manifest, onnx } = await loadArtifact(this.#context.config.artifacts, model, manifestSha256);
-      explainModel(onnx, { input: manifest.input, output: manifest.output, features: manifest.features.length });
+      await inSlices(explainingModel(onnx, { input: manifest.input, output: manifest.output, features: manifest.features.length }));
       cause = null;
     } catch (error) {
       if (!(error instanceof FraudstreamError)) throw error;

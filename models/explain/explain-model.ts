@@ -2,6 +2,7 @@ import { FraudstreamError } from "../../schemas/errors.js";
 import type { ModelIo } from "../onnx/session.js";
 import type { Explainer } from "./explainer.js";
 import { LinearShap } from "./linear-shap.js";
+import { atOnce, type Pieces } from "./pieces.js";
 import { doublesOf, readGraph } from "./read-graph.js";
 import { readTrees } from "./read-trees.js";
 import { TreeShap } from "./tree-shap.js";
@@ -10,18 +11,27 @@ import { TreeShap } from "./tree-shap.js";
 const MOST_BYTES = 32 * 1024 ** 2;
 
 /**
+ * As `explainingModel`, at once.
+ *
+ * @throws FraudstreamError `not_explainable`, `onnx_malformed`
+ */
+export function explainModel(onnx: Uint8Array, io: ModelIo): Explainer {
+  return atOnce(explainingModel(onnx, io));
+}
+
+/**
  * Reads out of a model's ONNX file how its scores come about: the trees, or the logistic regression, that
  * models/onnx/write.ts writes.
  *
  * @throws FraudstreamError `not_explainable` with the cause, for people; `onnx_malformed`
  */
-export function explainModel(onnx: Uint8Array, { input, output, features }: ModelIo): Explainer {
+export function* explainingModel(onnx: Uint8Array, { input, output, features }: ModelIo): Pieces<Explainer> {
   if (onnx.length > MOST_BYTES) throw new FraudstreamError("not_explainable", "its file is too large");
   const graph = readGraph(onnx);
   const signatures = graph.nodes.map(({ signature }) => signature);
   const [first] = graph.nodes;
   const between = /^TreeEnsembleRegressor\(.*\) > (.*)$/.exec(signatures[0] ?? "")?.[1];
-  if (same(signatures, [`TreeEnsembleRegressor(${input}) > ${between}`, `Sigmoid(${between}) > ${output}`])) return new TreeShap(readTrees(first, features));
+  if (same(signatures, [`TreeEnsembleRegressor(${input}) > ${between}`, `Sigmoid(${between}) > ${output}`])) return yield* TreeShap.of(yield* readTrees(first, features));
   if (same(signatures, linearSignatures(input, output))) {
     const linear = { intercept: doublesOf(graph, "intercept")[0], coefficients: doublesOf(graph, "coefficients"), mean: doublesOf(graph, "mean") };
     if (linear.coefficients.length === features && linear.mean.length === features && Number.isFinite(linear.intercept)) return new LinearShap(linear);

@@ -19,7 +19,8 @@ export class GraphNode {
   readonly opType: string;
   /** `Op(inputs) > outputs` */
   readonly signature: string;
-  readonly #attributes = new Map<string, Field[]>();
+  /** Read when they are asked for: a large model's hold a field for each number. */
+  readonly #attributes = new Map<string, Uint8Array>();
 
   constructor(message: Uint8Array) {
     const fields = [...fieldsOf(message)];
@@ -28,8 +29,7 @@ export class GraphNode {
     this.signature = `${this.opType}(${texts(NODE.input)}) > ${texts(NODE.output)}`;
     for (const field of fields) {
       if (!field.holds(NODE.attribute)) continue;
-      const attribute = [...fieldsOf(field.bytes)];
-      this.#attributes.set(nameIn(attribute, ATTRIBUTE.name), attribute);
+      this.#attributes.set(nameIn(fieldsOf(field.bytes), ATTRIBUTE.name), field.bytes);
     }
   }
 
@@ -58,7 +58,7 @@ export class GraphNode {
   }
 
   #of(name: string, no: number): Field[] {
-    return (this.#attributes.get(name) ?? []).filter((field) => field.no === no);
+    return [...fieldsOf(this.#attributes.get(name) ?? new Uint8Array())].filter((field) => field.no === no);
   }
 }
 
@@ -85,6 +85,7 @@ export function doublesOf({ constants }: Graph, name: string): Float64Array {
   return Float64Array.from({ length: Math.floor(raw.byteLength / 8) }, (_, i) => view.getFloat64(8 * i, true));
 }
 
-function nameIn(fields: readonly Field[], no: number): string {
-  return fields.find((field) => field.holds(no))?.text ?? "";
+function nameIn(fields: Iterable<Field>, no: number): string {
+  for (const field of fields) if (field.holds(no)) return field.text;
+  return "";
 }

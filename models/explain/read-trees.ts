@@ -1,4 +1,5 @@
 import { FraudstreamError } from "../../schemas/errors.js";
+import type { Pieces } from "./pieces.js";
 import type { GraphNode } from "./read-graph.js";
 import type { CoveredTree } from "./splits.js";
 
@@ -12,18 +13,25 @@ const KNOWN = new Set<string>([
 interface TreeNodes { at: Map<number, number>; nodes: number[] }
 
 /**
- * The trees of a TreeEnsembleRegressor (ai.onnx.ml 3).
+ * The trees of a TreeEnsembleRegressor (ai.onnx.ml 3), read piece by piece.
  *
  * @param features how many there are
  * @throws FraudstreamError `not_explainable` where it has no covers, splits otherwise than ours, or doesn't add its trees up
  */
-export function readTrees(node: GraphNode, features: number): { baseScore: number; trees: CoveredTree[]; features: number } {
+export function* readTrees(node: GraphNode, features: number): Pieces<{ baseScore: number; trees: CoveredTree[]; features: number }> {
   const sums = node.text("aggregate_function", "SUM") === "SUM" && node.text("post_transform", "NONE") === "NONE" && node.int("n_targets", 1) === 1;
   if (!sums || node.attributeNames.some((name) => !KNOWN.has(name))) throw refused("its trees are not simply added up");
-  const [treeIds, nodeIds, feature, whenTrue, whenFalse, missing] = OF_NODES.map((name) => node.ints(name));
+  const ofNodes: number[][] = [];
+  for (const name of OF_NODES) {
+    ofNodes.push(node.ints(name));
+    yield;
+  }
+  const [treeIds, nodeIds, feature, whenTrue, whenFalse, missing] = ofNodes;
   const modes = node.texts("nodes_modes");
+  yield;
   const thresholds = node.floats("nodes_values");
   const covers = node.floats("nodes_hitrates");
+  yield;
   const count = treeIds.length;
   if (covers.length !== count) throw refused("its trees have no node covers (nodes_hitrates)");
   // A row goes left when it is not above the threshold; whoever splits otherwise is not ours.
@@ -37,8 +45,11 @@ export function readTrees(node: GraphNode, features: number): { baseScore: numbe
     tree.at.set(nodeIds[i], tree.nodes.push(i) - 1);
     byTree.set(id, tree);
   });
+  yield;
   const values = leafValues(node, byTree, count);
-  const trees = [...byTree.values()].map(({ at, nodes }): CoveredTree => {
+  const trees: CoveredTree[] = [];
+  for (const { at, nodes } of byTree.values()) {
+    yield;
     const child = (ids: readonly number[]) => Int32Array.from(nodes, (i) => (modes[i] === "LEAF" ? -1 : (at.get(ids[i]) ?? nodes.length)));
     const tree = {
       feature: Int32Array.from(nodes, (i) => feature[i]),
@@ -50,8 +61,8 @@ export function readTrees(node: GraphNode, features: number): { baseScore: numbe
       cover: Float32Array.from(nodes, (i) => covers[i]),
     };
     checkShape(tree, features);
-    return tree;
-  });
+    trees.push(tree);
+  }
   return { baseScore: node.floats("base_values")[0] ?? 0, trees, features };
 }
 

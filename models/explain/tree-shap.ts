@@ -1,5 +1,6 @@
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { Explainer } from "./explainer.js";
+import type { Pieces } from "./pieces.js";
 import { gaussLegendre } from "./quadrature.js";
 import { splitsOf, type CoveredTree, type Split } from "./splits.js";
 
@@ -35,23 +36,32 @@ export class TreeShap implements Explainer {
   readonly #walks: Walk[];
   readonly #buffers: Buffers;
 
-  /** @throws FraudstreamError `not_explainable` where covers are missing or don't add up, or the trees are too many */
-  constructor(ensemble: { baseScore: number; trees: readonly CoveredTree[]; features: number }) {
-    this.features = ensemble.features;
-    let visits = 0;
-    const trees = ensemble.trees.map((tree) => {
-      const read = splitsOf(tree);
-      visits += read.splits.length * Math.ceil(read.mostFeatures / (2 * LANES));
-      if (visits > MOST_VISITS) throw new FraudstreamError("not_explainable", "its trees are too many, or too large");
-      return read;
-    });
-    this.expected = trees.reduce((sum, { expected }) => sum + expected, ensemble.baseScore);
-    this.#walks = trees.flatMap(({ splits, mostFeatures }) => {
-      const { points, weights } = gaussLegendre(Math.ceil(mostFeatures / 2));
-      return Array.from({ length: Math.ceil(points.length / LANES) }, (_, i) => new Walk(splits, points.subarray(i * LANES, (i + 1) * LANES), weights.subarray(i * LANES, (i + 1) * LANES)));
-    });
-    const longest = Math.max(0, ...trees.map(({ splits }) => splits.length));
+  private constructor(features: number, expected: number, walks: Walk[], longest: number) {
+    this.features = features;
+    this.expected = expected;
+    this.#walks = walks;
     this.#buffers = { state: new Uint8Array(longest), value: new Float64Array((2 * longest + 1) * LANES) };
+  }
+
+  /** @throws FraudstreamError `not_explainable` where covers are missing or don't add up, or the trees are too many */
+  static *of({ baseScore, trees, features }: { baseScore: number; trees: readonly CoveredTree[]; features: number }): Pieces<TreeShap> {
+    let visits = 0;
+    const read: ReturnType<typeof splitsOf>[] = [];
+    for (const tree of trees) {
+      yield;
+      const { splits, mostFeatures, expected } = splitsOf(tree);
+      visits += splits.length * Math.ceil(mostFeatures / (2 * LANES));
+      if (visits > MOST_VISITS) throw new FraudstreamError("not_explainable", "its trees are too many, or too large");
+      read.push({ splits, mostFeatures, expected });
+    }
+    const walks: Walk[] = [];
+    for (const { splits, mostFeatures } of read) {
+      yield;
+      const { points, weights } = gaussLegendre(Math.ceil(mostFeatures / 2));
+      for (let at = 0; at < points.length; at += LANES) walks.push(new Walk(splits, points.subarray(at, at + LANES), weights.subarray(at, at + LANES)));
+    }
+    const longest = Math.max(0, ...read.map(({ splits }) => splits.length));
+    return new TreeShap(features, read.reduce((sum, { expected }) => sum + expected, baseScore), walks, longest);
   }
 
   contributions(values: Float32Array, at: number, out: Float64Array): void {

@@ -1,7 +1,8 @@
 import type { Logger } from "../../infra/logging.js";
 import { loadArtifact } from "../../models/artifacts.js";
 import { AlertReasons } from "../../models/explain/alert-reasons.js";
-import { explainModel } from "../../models/explain/explain-model.js";
+import { explainingModel } from "../../models/explain/explain-model.js";
+import { inSlices } from "../../models/explain/pieces.js";
 import { HistoryPlan, historySlotsOf } from "../../models/features/history-plan.js";
 import { slotsOf, type AttributeSlot } from "../../models/features/plan.js";
 import type { Manifest } from "../../models/manifest.js";
@@ -192,13 +193,14 @@ export class Deployments {
     const session = await ModelSession.load(onnx, io);
     // The first run allocates and shapes: better now than on the first transaction.
     await session.run(new Float32Array(manifest.features.length), 1);
-    return { ...deployed, manifest, session, reasons: this.#reasonsOf(onnx, io, manifest) };
+    return { ...deployed, manifest, session, reasons: await this.#reasonsOf(onnx, io, manifest) };
   }
 
   /** No reasons are no problem: predictions have none then. `GET /models/{id}` says so, too. */
-  #reasonsOf(onnx: Uint8Array, io: ModelIo, { model, features }: Manifest): AlertReasons | null {
+  /** In slices: meanwhile batches are scored with the model before. */
+  async #reasonsOf(onnx: Uint8Array, io: ModelIo, { model, features }: Manifest): Promise<AlertReasons | null> {
     try {
-      return new AlertReasons(explainModel(onnx, io), features.map(({ name }) => name));
+      return new AlertReasons(await inSlices(explainingModel(onnx, io)), features.map(({ name }) => name));
     } catch (error) {
       this.#log.warn({ model }, `alerts of ${model} get no reasons: ${messageOf(error)}`);
       return null;

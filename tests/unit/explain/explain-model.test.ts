@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { explainModel } from "../../../models/explain/explain-model.js";
+import { explainingModel, explainModel } from "../../../models/explain/explain-model.js";
+import { inSlices } from "../../../models/explain/pieces.js";
 import { attribute, model as onnxModel, node, type Message } from "../../../models/onnx/graph.js";
 import { ModelSession } from "../../../models/onnx/session.js";
 import { INPUT, OUTPUT, writeOnnx } from "../../../models/onnx/write.js";
@@ -22,7 +23,7 @@ it.each<[TrainRequest["algorithm"], Record<string, unknown>]>([
   ["logistic-regression", {}],
 ])("explains what onnxruntime scores, from the same file: %s", async (algorithm, params) => {
   const onnx = writeOnnx(await trained(algorithm, params), names);
-  const explainer = explainModel(onnx, io);
+  const explainer = await inSlices(explainingModel(onnx, io));
   const session = await ModelSession.load(onnx, io);
   const scores = await session.run(part.matrix.values, part.matrix.rows);
   await session.release();
