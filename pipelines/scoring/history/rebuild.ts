@@ -13,17 +13,29 @@ import { NO_VALUES } from "./reread.js";
 const SLICE_OFFSETS = 200_000;
 /** A longer stretch of offsets without a trace is neither markers nor an aborted transaction: it is a loss. */
 const LONGEST_UNTRACED = 10_000;
-/** Rows behind such a stretch that tell how old it is. */
+/** Rows that tell how old what is before, after or among them is. */
 const LOOKED_AT = 1_000;
 
 const STORED = "topic = {topic: String} AND partition = {partition: UInt32} AND offset >= {from: UInt64} AND offset < {to: UInt64}";
 const SOURCE = "source_topic = {topic: String} AND source_partition = {partition: UInt32} AND source_offset >= {from: UInt64} AND source_offset < {to: UInt64}";
 const REFUSED = `SELECT assumeNotNull(source_offset) AS refused FROM dead_letters WHERE ${SOURCE} AND source_offset IS NOT NULL`;
 
-const NEWEST = `
-SELECT count() AS rows, max(toUnixTimestamp64Milli(event_time)) AS newest
+/**
+ * An event time that the fold's clock has reached at least: three of four of the last rows are as late, so two of them come in a
+ * row. The greatest one may be a stray, which moves no clock (LEAP_MS).
+ */
+const REACHED = `
+SELECT count() AS rows, quantileExactLow(0.25)(time) AS reached
+FROM (
+  SELECT toUnixTimestamp64Milli(event_time) AS time FROM transactions
+  WHERE ${STORED} AND offset NOT IN (${REFUSED})
+  ORDER BY offset DESC LIMIT {limit: UInt32}
+)`;
+
+const FIRST_NEEDED = `
+SELECT count() AS rows, min(offset) AS first
 FROM transactions
-WHERE ${STORED} AND offset NOT IN (${REFUSED})`;
+WHERE ${STORED} AND event_time > fromUnixTimestamp64Milli({horizon: Int64})`;
 
 /** What was scored and isn't stored. */
 const LOST = `
@@ -53,7 +65,7 @@ FROM (SELECT event_time FROM transactions WHERE ${STORED} ORDER BY offset LIMIT 
 const ROWS = `
 SELECT offset, transaction_id, toUnixTimestamp64Milli(event_time), card_id, merchant_id, amount
 FROM transactions FINAL
-WHERE ${STORED} AND event_time > fromUnixTimestamp64Milli({horizon: Int64}) AND offset NOT IN (${REFUSED})
+WHERE ${STORED} AND offset NOT IN (${REFUSED})
 ORDER BY offset`;
 
 export interface RebuildOptions {
@@ -68,8 +80,8 @@ export interface RebuildOptions {
 export interface RebuildTarget {
   /** For messages. */
   what: string;
-  /** What isn't newer than this event time is of no use to it, when the newest of those that are rebuilt has `newest` (-Infinity: there is none). */
-  horizon(newest: number): number;
+  /** What isn't newer than this event time is of no use to it, once its clock has reached a time (-Infinity: there is nothing to rebuild). */
+  horizon(reached: number): number;
   fold(rows: HistoryRows, row: number, offset: number): void;
   /** After each slice. */
   commit(): void;
@@ -79,15 +91,15 @@ export interface RebuildTarget {
 export function cardsTarget(cards: CardHistory): RebuildTarget {
   return {
     what: "the history of cards",
-    horizon: (newest) => Math.max(cards.clock, newest) - RETENTION_MS,
+    horizon: (reached) => Math.max(cards.clock, reached) - RETENTION_MS,
     fold: (rows, row, offset) => void cards.fold(rows, row, offset, NO_VALUES, null, NOWHERE, 0),
     commit: () => cards.commit(),
   };
 }
 
 /**
- * Folds the transactions between two offsets from where the sink has stored them: Kafka has them no more. Only those that
- * the target still looks at are asked for.
+ * Folds the transactions between two offsets from where the sink has stored them: Kafka has them no more. It begins a little
+ * before the first one that the target still looks at, so that its clock is right by then.
  *
  * @throws FraudstreamError `history_gap` naming the offsets where some of them are missing
  * @throws UsageError `history_gap` where no ClickHouse is named
@@ -100,19 +112,20 @@ export async function rebuild(options: RebuildOptions, target: RebuildTarget, fr
   }
   const params = { topic: source.topic, partition: source.partition, from, to };
   const clickhouse = createClickHouse(config, { requestTimeoutMs: 300_000 });
-  let horizon: number;
+  let start: number;
   try {
-    const [{ rows, newest }] = await clickhouse.query<{ rows: number; newest: number }>(NEWEST, params, { signal });
-    horizon = target.horizon(rows > 0 ? newest : -Infinity);
-    horizon = Number.isFinite(horizon) ? Math.max(0, horizon) : 0;
+    const [{ rows, reached }] = await clickhouse.query<{ rows: number; reached: number }>(REACHED, { ...params, limit: LOOKED_AT }, { signal });
+    const wanted = target.horizon(rows > 0 ? reached : -Infinity);
+    const horizon = Number.isFinite(wanted) ? Math.max(0, wanted) : 0;
+    const [needed] = await clickhouse.query<{ rows: number; first: number }>(FIRST_NEEDED, { ...params, horizon }, { signal });
+    start = needed.rows > 0 ? Math.max(from, needed.first - LOOKED_AT) : to;
     await checkComplete(clickhouse, params, horizon, `${where}: ${target.what}`, signal);
   } finally {
     await clickhouse.close();
   }
   let folded = 0;
   const row = new StoredRow();
-  for (let start = from; start < to; start += SLICE_OFFSETS) {
-    const slice = { ...params, from: start, to: Math.min(to, start + SLICE_OFFSETS), horizon };
+  for (let slice = { ...params, from: start, to: Math.min(to, start + SLICE_OFFSETS) }; slice.from < to; slice = { ...slice, from: slice.to, to: Math.min(to, slice.to + SLICE_OFFSETS) }) {
     await streamRows(config, ROWS, (reader) => {
       row.read(reader);
       // Sent on to its own partition, where it is stored, too.
