@@ -11,16 +11,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { BatchProducer, partitionOf, type OutgoingRecord } from "../../infra/kafka/batch-producer.js";
 import { ensureTopics } from "../../infra/kafka/client.js";
 import { committedOffset } from "../../infra/kafka/group-membership.js";
-import { Schemas } from "../../infra/kafka/schemas.js";
 import { saveArtifact, sha256, type Artifact } from "../../models/artifacts.js";
 import { featureHash, type FeatureSpec } from "../../models/features/plan.js";
 import { INPUT, OUTPUT, writeOnnx } from "../../models/onnx/write.js";
 import type { Tree } from "../../models/training/trees.js";
 import { topicNames } from "../../schemas/topics.js";
 import { RandomSource } from "../support/random-source.js";
+import { publishMillion } from "./support/card-transactions.js";
 import { startRole, type MeasuredProcess } from "./support/child.js";
 import { BenchCluster } from "./support/cluster.js";
 import type { BenchContext } from "./support/context.js";
@@ -31,11 +30,9 @@ const TREES = 100;
 const DEPTH = 6;
 const CARDS = 1_000_000;
 const FEW_CARDS = 10_000;
-const MERCHANTS = 100_000;
 const EVENTS_OF_A_CARD = 10;
-const BATCH = 5_000;
-const DAY_MS = 86_400_000;
-const START = Date.UTC(2026, 0, 1);
+/** Event time of a million transactions: ten of them lie within the longest window. */
+const DAYS = 3;
 
 const amount: FeatureSpec = { name: "amount", type: "number", source: { kind: "amount" }, default: null };
 const ATTRIBUTES = Array.from({ length: 28 }, (_, i): FeatureSpec => ({ name: `v${i + 1}`, type: "number", source: { kind: "attribute", attribute: `v${i + 1}` }, default: null }));
@@ -52,7 +49,9 @@ async function cpuRatio({ config, kafka, log, print, options }: BenchContext): P
   const bench = new BenchCluster(kafka, "bench-scoring.", PARTITIONS, log);
   const schemasDir = join(config.dataDir, "schemas");
   await peers.writeSchemas(schemasDir);
-  const models = { without: await modelOf("without@1", [amount, ...ATTRIBUTES], config.artifacts), with: await modelOf("with@1", [amount, ...ATTRIBUTES, ...WINDOWED], config.artifacts) };
+  // The same trees in both, so that what differs is history and the longer vectors.
+  const plain = [amount, ...ATTRIBUTES];
+  const models = { without: await modelOf("without@1", plain, config.artifacts), with: await modelOf("with@1", [...plain, ...WINDOWED], config.artifacts, plain.length) };
   const cpu = { without: [] as number[], with: [] as number[] };
   const seconds = { without: [] as number[], with: [] as number[] };
   try {
@@ -90,14 +89,14 @@ async function manyCards({ config, kafka, log, print }: BenchContext): Promise<v
     const own = { ...config, dataDir: join(config.dataDir, `history-${process.pid}`) };
     try {
       const rounds = what === "few" ? 1 : EVENTS_OF_A_CARD - 1;
-      for (let round = 0; round < rounds; round++) await publish(bench, cards, round);
+      for (let round = 0; round < rounds; round++) await publishMillion(bench, { cards, round, days: DAYS });
       let worker = startWorker(bench, own);
       await bench.waitUntilScored();
       const filled = { resident: worker.residentMb(), peak: worker.peakResidentMb() };
       let stopping = performance.now();
       await worker.stop();
       const stopSeconds = (performance.now() - stopping) / 1000;
-      await publish(bench, cards, rounds);
+      await publishMillion(bench, { cards, round: rounds, days: DAYS });
       const started = performance.now();
       worker = startWorker(bench, own);
       const first = await untilCommitted(bench, await positions(bench));
@@ -125,33 +124,6 @@ function startWorker(bench: BenchCluster, { dataDir, artifacts }: { dataDir: str
   return startRole("pipelines/scoring/main", { KAFKA_BROKERS: bench.bootstrap, TOPIC_PREFIX: bench.prefix, TOPIC_PARTITIONS: String(PARTITIONS), DATA_DIR: dataDir, ARTIFACTS: artifacts, LOG_LEVEL: "info", ...env }, `${dataDir}-worker.log`);
 }
 
-/** A million transactions: the cards in turn, in the round's three days. */
-async function publish(bench: BenchCluster, cards: number, round: number): Promise<void> {
-  const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
-  const producer = await BatchProducer.open(bench.cluster);
-  const sending: Promise<unknown>[] = [];
-  const open: OutgoingRecord[][] = Array.from({ length: PARTITIONS }, () => []);
-  const send = (partition: number): void => {
-    sending.push(producer.publishTo(bench.topics.transactions.name, partition, open[partition]));
-    open[partition] = [];
-  };
-  for (let i = 0; i < 1_000_000; i++) {
-    const n = round * 1_000_000 + i;
-    // Not in the order of their numbers: cards come back at random.
-    const card_id = `card-${((i * 7_919 + round * 31) % cards).toString().padStart(7, "0")}`;
-    const value = { transaction_id: `transaction-${n}`, event_time: START + Math.floor((n / 1e7) * 30 * DAY_MS), card_id, merchant_id: `merchant-${(n * 104_729) % MERCHANTS}`, amount: (n % 1_000) / 4, currency: "EUR", attributes: {} };
-    const key = Buffer.from(card_id);
-    const partition = partitionOf(key, PARTITIONS);
-    open[partition].push({ key, value: schemas.encode("transactions", value) });
-    if (open[partition].length < BATCH) continue;
-    send(partition);
-    if (sending.length > 4) await sending.shift();
-  }
-  open.forEach((records, partition) => records.length > 0 && send(partition));
-  await Promise.all(sending);
-  await producer.close();
-}
-
 function positions(bench: BenchCluster): Promise<number[]> {
   const topic = bench.topics.transactions.name;
   return Promise.all(Array.from({ length: PARTITIONS }, async (_, partition) => (await committedOffset(bench.cluster, bench.group, { topic, partition })) ?? 0));
@@ -167,10 +139,14 @@ async function untilCommitted(bench: BenchCluster, before: readonly number[]): P
   }
 }
 
-/** A model of complete random trees: what it says means nothing, what it costs is a trained one's. No score raises an alert. */
-async function modelOf(model: string, features: FeatureSpec[], artifacts: string): Promise<Artifact> {
+/**
+ * A model of complete random trees: what it says means nothing, what it costs is a trained one's. No score raises an alert.
+ *
+ * @param splitOn how many of its features the trees look at, the first ones
+ */
+async function modelOf(model: string, features: FeatureSpec[], artifacts: string, splitOn = features.length): Promise<Artifact> {
   const random = new RandomSource(5);
-  const trees = Array.from({ length: TREES }, () => randomTree(random, features));
+  const trees = Array.from({ length: TREES }, () => randomTree(random, features.slice(0, splitOn)));
   const onnx = writeOnnx({ algorithm: "gradient-boosted-trees", features: features.length, trees: { baseScore: -3, trees, features: features.length } } as Parameters<typeof writeOnnx>[0], features.map(({ name }) => name));
   return saveArtifact(artifacts, {
     format: 1, model, algorithm: "gradient-boosted-trees", input: INPUT, output: OUTPUT, features, feature_hash: featureHash(features), sha256: sha256(onnx), thresholds: { review: 0.999, decline: 0.9999 },

@@ -1,9 +1,11 @@
 /**
- * The worker's resident memory over ten million transactions: a million at a time, generated while it runs.
+ * The worker's resident memory over ten million transactions of 10,000 cards: a million at a time, published while it runs,
+ * each in forty days of event time, so that the history of the one before is forgotten.
  *
  *   npm run bench -- memory
  */
 import { join } from "node:path";
+import { publishMillion } from "./support/card-transactions.js";
 import { startRole } from "./support/child.js";
 import { BenchCluster } from "./support/cluster.js";
 import type { BenchContext } from "./support/context.js";
@@ -12,6 +14,8 @@ import { Peers } from "./support/peers.js";
 
 const MILLIONS = 10;
 const PARTITIONS = 4;
+const CARDS = 10_000;
+const DAYS = 40;
 
 export async function benchMemory(context: BenchContext): Promise<void> {
   const { config, log, print } = context;
@@ -26,7 +30,7 @@ export async function benchMemory(context: BenchContext): Promise<void> {
   const resident: number[] = [];
   try {
     for (let million = 1; million <= MILLIONS; million++) {
-      await peers.runJava("bench.Gen", "--topic", bench.topics.transactions.name, "--bootstrap", bench.bootstrap);
+      await publishMillion(bench, { cards: CARDS, round: million - 1, days: DAYS });
       await bench.waitUntilScored();
       resident.push(worker.residentMb());
     }
