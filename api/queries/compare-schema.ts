@@ -20,7 +20,7 @@ export const ModelComparison = Type.Object(
     ...shownWindowFields,
     labels: LabelsChoice,
     rows: { ...Count, description: "Transactions of the window that both models scored." },
-    exact: Type.Boolean({ description: "False: there are more than ten million of them, and scores were binned for roc_auc and average_precision." }),
+    exact: Type.Boolean({ description: "False: there are more than five million of them, and scores were binned for roc_auc and average_precision." }),
     a: Side,
     b: Side,
     decisions: Type.Object({ approve: byB, review: byB, decline: byB }, { description: "Transactions by what a decided, and b." }),

@@ -17,13 +17,16 @@ type Decision = (typeof DECISIONS)[number];
 const APPROVE = 1;
 const DECLINE = 3;
 
+/** Each pair has two scores to rank. */
+const EXACT_PAIRS = EXACT_ROWS / 2;
+
 /**
  * Two models on the transactions that both scored, whether as champion or shadow, joined by the coordinates of the record
  * that they scored; computed by ClickHouse.
  *
- * @param exactRows beyond so many transactions scores are binned
+ * @param exactPairs beyond so many transactions scores are binned
  */
-export async function compareModels(clickhouse: ClickHouseReader, request: ComparisonRequest, exactRows = EXACT_ROWS): Promise<WindowComparison> {
+export async function compareModels(clickhouse: ClickHouseReader, request: ComparisonRequest, exactPairs = EXACT_PAIRS): Promise<WindowComparison> {
   const { a, b, maturedBefore } = request;
   const [ofA, ofB] = [await modelRows(clickhouse, a, request), await modelRows(clickhouse, b, request)];
   const { currencies } = ofA;
@@ -32,7 +35,7 @@ export async function compareModels(clickhouse: ClickHouseReader, request: Compa
   const pairs = new ModelPairs(clickhouse, request, { a: ofA.tables, b: ofB.tables });
   const { sums, times } = await pairs.sums(labels, currencies);
   const rows = countOf(sums);
-  const exact = rows <= exactRows;
+  const exact = rows <= exactPairs;
   const outcomes = await pairs.outcomes(labels, { currencies, binned: !exact });
   const metrics = (["a", "b"] as const).map((side, i) => {
     const scoring = { rows, alerts: countOf(sums, (sum) => sum[side] !== APPROVE), declined: countOf(sums, (sum) => sum[side] === DECLINE), ...(times?.[side] ?? NO_TIMES) };
