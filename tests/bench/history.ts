@@ -31,8 +31,8 @@ const DEPTH = 6;
 const CARDS = 1_000_000;
 const FEW_CARDS = 10_000;
 const EVENTS_OF_A_CARD = 10;
-/** Event time of a million transactions: ten of them lie within the longest window. */
-const DAYS = 3;
+/** Event time of a million transactions, in days: so that ten of each card lie within the longest window. */
+const DAYS = { few: 300, many: 3 };
 
 const amount: FeatureSpec = { name: "amount", type: "number", source: { kind: "amount" }, default: null };
 const ATTRIBUTES = Array.from({ length: 28 }, (_, i): FeatureSpec => ({ name: `v${i + 1}`, type: "number", source: { kind: "attribute", attribute: `v${i + 1}` }, default: null }));
@@ -89,14 +89,14 @@ async function manyCards({ config, kafka, log, print }: BenchContext): Promise<v
     const own = { ...config, dataDir: join(config.dataDir, `history-${process.pid}`) };
     try {
       const rounds = what === "few" ? 1 : EVENTS_OF_A_CARD - 1;
-      for (let round = 0; round < rounds; round++) await publishMillion(bench, { cards, round, days: DAYS });
+      for (let round = 0; round < rounds; round++) await publishMillion(bench, { cards, round, days: DAYS[what] });
       let worker = startWorker(bench, own);
       await bench.waitUntilScored();
       const filled = { resident: worker.residentMb(), peak: worker.peakResidentMb() };
       let stopping = performance.now();
       await worker.stop();
       const stopSeconds = (performance.now() - stopping) / 1000;
-      await publishMillion(bench, { cards, round: rounds, days: DAYS });
+      await publishMillion(bench, { cards, round: rounds, days: DAYS[what] });
       const started = performance.now();
       worker = startWorker(bench, own);
       const first = await untilCommitted(bench, await positions(bench));
