@@ -83,7 +83,11 @@ describe("the drift of a model's stored predictions", () => {
     const clickhouse = await clickhouseDatabase();
     const town = simulateDataset({ seed: 7, customers: 600, terminals: 120, from: START, to: START + 28 * DAY });
     const until = (day: number): number => town.eventTime.findIndex((time) => time >= START + day * DAY);
-    const built = await buildModel(sliceDataset(town, { start: 0, end: until(21) }), { model: "town@1", testFraction: 0, params: { num_iterations: 30 } });
+    const built = await buildModel(sliceDataset(town, { start: 0, end: until(21) }), {
+      model: "town@1", testFraction: 0, params: { num_iterations: 30 },
+      // Windows of 30 days still fill up in the weeks before.
+      features: ["amount", "hour", "weekend", "night", "channel", "category", "card_present", "distance_km", "known_device"],
+    });
     const heldOut = sliceDataset(town, { start: until(21), end: town.length });
     const doubled: Dataset = { ...heldOut, amount: heldOut.amount.map((amount) => amount * 2), eventTime: heldOut.eventTime.map((time) => time + 7 * DAY) };
     await storePredictions(clickhouse, await predictionsOf(built, heldOut, 0));

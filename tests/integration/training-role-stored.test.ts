@@ -96,20 +96,21 @@ describe("stored transactions as a data set", () => {
     const progress: [number, number][] = [];
     const dataset = await readStored(config, { ...options, onProgress: (percent, count) => progress.push([percent, count]) });
     expect(dataset).toMatchObject({
-      length: 3, source: "stored transactions, 2026-01-01T00:00:00.000Z to 2026-01-31T00:00:00.000Z",
-      transactionId: ["b", "a", "a"], cardId: ["c2", "c2", "c1"], merchantId: ["merchant", "merchant", "merchant"], currency: ["USD", "EUR", "EUR"],
+      length: 4, historyRows: 1, hasCards: true, hasMerchants: true, source: "stored transactions, 2026-01-01T00:00:00.000Z to 2026-01-31T00:00:00.000Z",
+      transactionId: ["early", "b", "a", "a"], cardId: ["c1", "c2", "c2", "c1"], merchantId: ["merchant", "merchant", "merchant", "merchant"], currency: ["EUR", "USD", "EUR", "EUR"],
     });
-    expect([...dataset.eventTime]).toEqual([START, START + DAY, START + 2 * DAY]);
-    expect([...dataset.amount]).toEqual([-3.25, 7, 10]);
+    expect([...dataset.eventTime]).toEqual([START - 1, START, START + DAY, START + 2 * DAY]);
+    expect([...dataset.amount]).toEqual([7, -3.25, 7, 10]);
     // b of c2 has no label; the one of c1 is another transaction's. The label of a/c2 was taken back.
-    expect([...dataset.label]).toEqual([0, 0, 1]);
+    expect([...dataset.label]).toEqual([0, 0, 0, 1]);
+    expect(Array.from(dataset.labelTime ?? [], Number.isNaN)).toEqual([true, true, false, false]);
     expect(dataset.attributes).toEqual(new Map([
-      ["channel", { type: "text", codes: Int32Array.of(0, -1, 1), categories: ["pos", "web"] }],
-      ["known", { type: "boolean", values: Float64Array.of(NaN, 0, 1) }],
-      ["risk", { type: "number", values: Float64Array.of(NaN, NaN, 0.5) }],
+      ["channel", { type: "text", codes: Int32Array.of(-1, 0, -1, 1), categories: ["pos", "web"] }],
+      ["known", { type: "boolean", values: Float64Array.of(NaN, NaN, 0, 1) }],
+      ["risk", { type: "number", values: Float64Array.of(NaN, NaN, NaN, 0.5) }],
     ]));
-    expect(dataset.notes).toEqual(['left out: attribute "odd", of different types in different transactions', "left out: 1 transactions whose amount no model can be given"]);
-    expect(progress.at(-1)?.[1]).toBe(3);
+    expect(dataset.notes).toEqual(["1 earlier transactions are taken as history only", 'left out: attribute "odd", of different types in different transactions', "left out: 1 transactions whose amount no model can be given"]);
+    expect(progress.at(-1)?.[1]).toBe(4);
 
     await expect(readStored(config, { ...options, maxRows: 2 })).rejects.toMatchObject({ code: "dataset_too_many_rows" });
     await expect(readStored(config, { ...options, from: START + 40 * DAY, to: START + 50 * DAY })).rejects.toMatchObject({ code: "dataset_empty" });
@@ -171,7 +172,8 @@ test("a job trains on them as on a file, with the same features", async () => {
   const job = await system.ended(id);
   expect(job).toMatchObject({ status: "processed", code: null, model: "stored@1" });
   const { manifest } = await loadArtifact(system.system.artifacts, "stored@1");
-  expect(manifest.features.map(({ name }) => name)).toEqual(["amount", "hour", "weekend", "night", expect.stringMatching(/^channel=/) as string, expect.stringMatching(/^channel=/) as string, "risk"]);
+  expect(manifest.features.map(({ name }) => name).slice(0, 8)).toEqual(["amount", "hour", "weekend", "night", expect.stringMatching(/^channel=/) as string, expect.stringMatching(/^channel=/) as string, "risk", "card_count_1d"]);
+  expect(manifest.features.at(-1)?.name).toBe("merchant_fraud_share_30d");
   const metrics = JSON.parse(job.metrics ?? "{}") as { rows: number; frauds: number; test: { roc_auc: number } };
   // To 2026-01-01T23:00Z: 23 hours of a transaction a minute.
   expect(metrics).toMatchObject({ rows: 1_380, frauds: rows.slice(0, 1_380).filter(({ fraud }) => fraud).length });

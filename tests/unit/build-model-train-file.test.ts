@@ -33,7 +33,8 @@ describe("npm run train", () => {
     const folder = temporaryFolder();
     const file = fileWith(paysimCsv(4000), "Pay Sim.csv");
     const first = await train([file, "--out", folder, "--param", "num_iterations=10", "--param", "max_depth=3", "--review-capacity", "0.05"]);
-    expect(first.err).toBe("");
+    // Only progress, where the machine is busy.
+    expect(first.err).toMatch(/^([a-z]+ \d+ %\n)*$/);
     expect(first.code).toBe(0);
     expect(first.out).toContain(`${file}: 4,000 transactions, `);
     expect(first.out).toContain('card_id: column "nameOrig"');
@@ -72,7 +73,7 @@ describe("npm run train", () => {
     expect([wrong.code, wrong.err.split("\n")[0]]).toEqual([1, "error: option '--review-capacity <share>' argument '2' is invalid. It must be a share over 0 and up to 1, such as 0.005."]);
     const help = await train(["--help"]);
     expect(help.code).toBe(0);
-    for (const option of ["--register", "--name", "--algorithm", "--columns", "--param", "--currency", "--review-capacity", "--decline-precision", "--out"]) expect(help.out).toContain(option);
+    for (const option of ["--register", "--name", "--algorithm", "--columns", "--param", "--currency", "--features", "--train", "--test", "--review-capacity", "--decline-precision", "--out"]) expect(help.out).toContain(option);
   });
 
   test("Ctrl-C ends it with code 130, quietly, and stores nothing", async () => {
@@ -91,11 +92,11 @@ describe("the files of ../shared/data train as they are", () => {
   if (!existsSync(folder)) process.stdout.write("skipped: ../shared/data is absent\n");
 
   test.skipIf(!existsSync(folder)).each([
-    ["card-transactions.csv.gz", /^test +166,714 +1,476 /m, 0.55],
+    ["card-transactions.csv.gz", /^test +166,714 +1,476 /m, 0.8],
     ["ulb-creditcard-sample.csv.gz", /^test +517 +111 /m, 0.95],
   ])("%s", async (file, line, auc) => {
     const out = temporaryFolder();
-    const ended = await train([join(folder, file), "--out", out, "--name", "x"]);
+    const ended = await train([join(folder, file), "--out", out, "--name", "x", "--param", "num_iterations=30"]);
     expect(ended.code).toBe(0);
     expect(ended.out).toMatch(line);
     expect((await loadArtifact(out, "x@1")).manifest.test?.roc_auc).toBeGreaterThan(auc);
