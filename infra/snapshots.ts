@@ -7,6 +7,14 @@ import type { Logger } from "./logging.js";
 /** A part of a snapshot: a typed array under a name. */
 export interface Section { readonly name: string; readonly data: ArrayBufferView }
 
+/** Copies, which stay as they are while the originals go on changing. */
+export function copySections(sections: readonly Section[]): Section[] {
+  return sections.map(({ name, data }) => {
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
+    return { name, data: new TYPES[typeOf(data)](bytes.buffer) };
+  });
+}
+
 /** Which fold of which partition a snapshot is of. All of it must be equal for a snapshot to be loaded. */
 export interface SnapshotOf {
   /** The role that keeps it; a part of the file's name. */

@@ -4,7 +4,7 @@ import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
-import type { Section, SnapshotOf, SnapshotStore } from "../../infra/snapshots.js";
+import { copySections, type Section, type SnapshotOf, type SnapshotStore } from "../../infra/snapshots.js";
 import { BucketBuilder, REPEAT_BUCKETS } from "../../models/features/bucket-builder.js";
 import { BUCKET_MS, HISTORY_TERMS } from "../../models/features/history-terms.js";
 import type { Topics } from "../../schemas/topics.js";
@@ -47,14 +47,7 @@ export async function snapshotOf(cluster: KafkaCluster, topic: string, partition
 
 /** A copy of a builder's state, with where its labels end. */
 export function snapshotSections(builder: BucketBuilder, labelsNext: number | null): Section[] {
-  const copies = builder.sections().map(({ name, data }) => ({ name, data: copyOf(data) }));
-  return [...copies, { name: LABELS_NEXT, data: Float64Array.of(labelsNext ?? -1) }];
-}
-
-function copyOf(view: ArrayBufferView): ArrayBufferView {
-  const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength).slice();
-  if (view instanceof Uint8Array) return bytes;
-  return new (view.constructor as new (buffer: ArrayBuffer) => ArrayBufferView)(bytes.buffer);
+  return [...copySections(builder.sections()), { name: LABELS_NEXT, data: Float64Array.of(labelsNext ?? -1) }];
 }
 
 /**

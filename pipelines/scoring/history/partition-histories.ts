@@ -4,7 +4,7 @@ import type { KafkaCluster } from "../../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../../infra/kafka/schemas.js";
 import type { Logger } from "../../../infra/logging.js";
-import type { Section, SnapshotOf, SnapshotStore } from "../../../infra/snapshots.js";
+import { copySections, type Section, type SnapshotOf, type SnapshotStore } from "../../../infra/snapshots.js";
 import { CardHistory } from "../../../models/features/card-history.js";
 import { HISTORY_TERMS } from "../../../models/features/history-terms.js";
 import { FraudstreamError, messageOf } from "../../../schemas/errors.js";
@@ -86,8 +86,7 @@ export class PartitionHistory {
 
   /** A copy of the state between two batches. */
   copy(): Section[] {
-    const sections = this.cards.sections().map(({ name, data }) => ({ name, data: copyOf(data) }));
-    return [...sections, { name: DEAD_LETTERS_FROM, data: Float64Array.of(this.deadLettersFrom) }];
+    return [...copySections(this.cards.sections()), { name: DEAD_LETTERS_FROM, data: Float64Array.of(this.deadLettersFrom) }];
   }
 
   #batchEnded(): void {
@@ -243,8 +242,4 @@ export class PartitionHistories {
       log.warn({ partition }, `no snapshot was written: ${messageOf(error)}`);
     }
   }
-}
-
-function copyOf(data: ArrayBufferView): ArrayBufferView {
-  return (data as Uint8Array).slice();
 }
