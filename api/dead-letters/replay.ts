@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { KafkaError } from "../../infra/kafka/errors.js";
 import { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
@@ -6,6 +8,7 @@ import { TransactionalProducer } from "../../infra/kafka/transactional-producer.
 import { deadLetterKey } from "../../models/registry/control-state.js";
 import type { ControlEvent } from "../../schemas/generated.js";
 import type { ApiContext } from "../context.js";
+import { HttpProblem } from "../plugins/errors.js";
 
 /** Where a dead letter stands in fraud.dead-letters. */
 export interface DeadLetterCoordinates { partition: number; offset: number }
@@ -21,13 +24,31 @@ interface Letter { coordinates: DeadLetterCoordinates; sourceTopic: string; sour
 const CONTROL_PARTITION = 0;
 /** What one Kafka transaction carries at most; the rest is for another call. */
 const MAX_BYTES = 64 * 1024 * 1024;
+/** How often a call takes the transactional id back from others, and about how long it leaves it to them. */
+const MOST_TRIES = 8;
+const PAUSE_MS = 250;
 
 /**
  * Sends dead letters again to where they came from, each once, however often this is called and whichever API copy dies:
  * the records and the control events that say so are one Kafka transaction, under one transactional id for all copies,
  * begun after the id was taken over and fraud.control was read to its end (guarantee 6).
+ *
+ * @throws HttpProblem 409 `replay_under_way` when others keep taking the id over
  */
 export async function replayDeadLetters(context: ApiContext, who: string, wanted: readonly DeadLetterCoordinates[]): Promise<ReplayResult> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await replayOnce(context, who, wanted);
+    } catch (error) {
+      // Another call has taken the id over. Taking it back settles what became of this one's transaction.
+      if (!(error instanceof KafkaError && error.fenced)) throw error;
+      if (tries === MOST_TRIES) throw new HttpProblem(409, "replay_under_way", "dead letters are being sent again by somebody else at the moment; look at them and repeat");
+      await sleep(Math.random() * PAUSE_MS * tries);
+    }
+  }
+}
+
+async function replayOnce(context: ApiContext, who: string, wanted: readonly DeadLetterCoordinates[]): Promise<ReplayResult> {
   const { cluster, config, control, topics, schemas } = context;
   const producer = await TransactionalProducer.open(cluster, `${config.topicPrefix}replay`);
   try {
@@ -71,7 +92,8 @@ export async function replayDeadLetters(context: ApiContext, who: string, wanted
     }
     producer.begin([...outputs.values()], null);
     await producer.commit([...outputs.values()], at);
-    await control.readToEnd();
+    // Its marker may reach fraud.control a moment later.
+    for (const coordinates of result.replayed) while (!control.state.replayed.has(keyOf(context, coordinates))) await control.readPast(control.position);
     return result;
   } finally {
     await producer.close();

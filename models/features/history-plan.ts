@@ -1,8 +1,11 @@
 import { BUCKET_MS, CARD_AGGREGATES, LABEL_DELAY_MS, REPEAT_HORIZON_MS, historyTerm, type CardAggregate, type CardSource, type HistoryTerm, type MerchantAggregate, type MerchantSource } from "./history-terms.js";
-import type { FeatureSpec } from "./plan.js";
 
 /** One value that history gives a transaction. */
 export type HistorySlot = CardSource | MerchantSource;
+
+function isHistorySlot(source: { kind: string }): source is HistorySlot {
+  return source.kind === "card" || source.kind === "merchant";
+}
 
 /** Equal for sources that mean the same, however they are written. */
 export function historyKey(slot: HistorySlot): string {
@@ -15,11 +18,11 @@ export function historyKey(slot: HistorySlot): string {
  *
  * @throws FraudstreamError `unknown_feature` where a model asks for what nobody computes
  */
-export function historySlotsOf(models: readonly (readonly FeatureSpec[])[]): HistorySlot[] {
+export function historySlotsOf(models: readonly (readonly { source: { kind: string } }[])[]): HistorySlot[] {
   const slots = new Map<string, HistorySlot>();
   for (const specs of models) {
     for (const { source } of specs) {
-      if (source.kind !== "card" && source.kind !== "merchant") continue;
+      if (!isHistorySlot(source)) continue;
       const key = historyKey(source);
       if (!slots.has(key)) slots.set(key, source);
     }

@@ -1,0 +1,69 @@
+import { expect, it, onTestFinished } from "vitest";
+import { clickhouseConfig } from "../support/engines.js";
+import type { TestApi } from "../support/api.js";
+import { anotherApi, openModelsApi, put } from "../support/models-api.js";
+import { logistic } from "../support/models.js";
+import { transaction, wireValue } from "../support/transactions.js";
+import { RoleProcess, eventually } from "../support/workers.js";
+
+interface Browsed { causes: { code: string; count: number }[]; dead_letters: { partition: number; offset: number; value: string; attempt: number; replayed: { who: string } | null }[] }
+interface Replayed { replayed: object[]; skipped: { reason: string }[]; more: boolean }
+
+const UNKNOWN = 999;
+
+it("dead letters are browsed, and sent again once however often and wherever it is asked; labels find their cards", async () => {
+  const { system, api } = await openModelsApi();
+  const copies: TestApi[] = [api, await anotherApi(system)];
+  const { url, username, password, database } = clickhouseConfig(api.database);
+  const sink = new RoleProcess("sink", { ...system.settings, CLICKHOUSE_URL: url, CLICKHOUSE_USER: username, CLICKHOUSE_PASSWORD: password, CLICKHOUSE_DATABASE: database });
+  onTestFinished(() => sink.kill());
+  await system.register("first@1", logistic());
+  system.startWorker();
+  expect((await put(api, "/models/first@1/enabled", { enabled: true, role: "champion" })).status).toBe(200);
+  await sink.logged("storing in ClickHouse");
+
+  const bad = [1, 2, 3].map((i) => ({ key: Buffer.from(`c${i}`), value: wireValue(transaction(i), UNKNOWN) }));
+  const first = await system.publishTo(0, [...bad, { key: Buffer.from("c9"), value: Buffer.from("hello") }]);
+  const browse = async (query: string): Promise<Browsed> => (await api.inject("operator", { url: `/api/v1/dead-letters?${query}` })).json<Browsed>();
+  const stored = await eventually("the dead letters are stored", async () => {
+    const found = await browse("code=unknown_schema");
+    return found.dead_letters.length === 3 && found;
+  });
+  expect(stored.causes).toEqual([{ code: "unknown_schema", count: 3 }]);
+  expect(stored.dead_letters.map(({ value, attempt, replayed }) => [value, attempt, replayed]).sort()).toEqual(bad.map(({ value }) => [value.toString("base64"), 1, null]).sort());
+  expect((await browse("")).causes).toEqual([{ code: "unknown_schema", count: 3 }, { code: "unknown_format", count: 1 }]);
+  expect((await browse(`to=2001-01-01T00:00:00Z`)).dead_letters).toEqual([]);
+  expect((await api.inject("analyst", { method: "POST", url: "/api/v1/dead-letters/replay", payload: { code: "unknown_schema" } })).statusCode).toBe(403);
+
+  // One of them, then all of the cause, from both copies at once and again.
+  const [{ partition, offset }] = stored.dead_letters;
+  const replay = async (copy: TestApi, payload: object): Promise<Replayed> => {
+    const answer = await copy.inject("operator", { method: "POST", url: "/api/v1/dead-letters/replay", payload });
+    // Whoever takes the one transactional id over fences the others, who may ask again.
+    if (answer.statusCode === 409) return replay(copy, payload);
+    expect(answer.statusCode, answer.body).toBe(200);
+    return answer.json<Replayed>();
+  };
+  expect(await replay(api, { dead_letters: [{ partition, offset }, { partition, offset: 10_000 }] })).toEqual({ replayed: [{ partition, offset }], skipped: [{ partition, offset: 10_000, reason: "not_found" }], more: false });
+  const all = await Promise.all([...copies, ...copies].map((copy) => replay(copy, { dead_letters: stored.dead_letters.map((letter) => ({ partition: letter.partition, offset: letter.offset })) })));
+  expect(all.flatMap(({ replayed }) => replayed)).toHaveLength(2);
+  expect(new Set(all.flatMap(({ skipped }) => skipped.map(({ reason }) => reason)))).toEqual(new Set(["already_replayed"]));
+  await system.consumed();
+  const sentAgain = (await system.read(system.topics.transactions)).filter((record) => record.partition === 0 && record.offset >= first + 4);
+  expect(sentAgain.map(({ value, headers }) => [value?.toString("base64"), headers["attempt"]]).sort()).toEqual(bad.map(({ value }) => [value.toString("base64"), "2"]).sort());
+  const again = await eventually("they have come back", async () => {
+    const { dead_letters } = await browse("code=unknown_schema");
+    return dead_letters.length === 6 && dead_letters;
+  }, 15_000);
+  expect(again.map(({ attempt, replayed }) => [attempt, replayed === null]).sort()).toEqual([[1, false], [1, false], [1, false], [2, true], [2, true], [2, true]]);
+
+  // A label needs no card once the prediction is stored.
+  const payment = { transaction_id: "p-1", event_time: Date.now(), card_id: "card-of-p-1", merchant_id: "m", amount: 5, currency: "EUR" };
+  expect((await api.inject("service", { method: "POST", url: "/api/v1/predictions", payload: payment })).statusCode).toBe(200);
+  const label = (payload: object | object[]) => api.inject("service", { method: "POST", url: "/api/v1/labels", payload });
+  await eventually("the label finds its card", async () => (await label({ transaction_id: "p-1", is_fraud: true })).statusCode === 202, 15_000);
+  const unknown = await label([{ transaction_id: "p-1", is_fraud: false }, { transaction_id: "nobody's", is_fraud: true }]);
+  expect([unknown.statusCode, unknown.json()]).toMatchObject([422, { code: "unknown_card", errors: [{ field: "[1].card_id" }] }]);
+  expect((await system.read(system.topics.labels)).map(({ key }) => key?.toString())).toEqual(["card-of-p-1"]);
+  await eventually("the prediction tells its label", async () => (await api.inject("analyst", { url: "/api/v1/predictions/p-1" })).json<{ label?: { is_fraud: boolean } | null }>().label?.is_fraud === true, 15_000);
+});
