@@ -5,7 +5,7 @@ import { freePorts } from "../../infra/local/ports.js";
 import { startTestApi } from "../support/api.js";
 import { clickhouseConfig, kafkaConfig, uniquePrefix } from "../support/engines.js";
 import { logistic } from "../support/models.js";
-import { transaction, transactionRecord } from "../support/transactions.js";
+import { cardIn, transaction, transactionRecord } from "../support/transactions.js";
 import { RoleProcess, eventually } from "../support/workers.js";
 import { TestSystem } from "../support/workers-system.js";
 
@@ -52,7 +52,7 @@ test("every role tells what it does: counts, batch sizes, latencies, lag, epochs
     expect(enabled.statusCode).toBe(200);
     epochs.push(enabled.json<{ epoch: number }>().epoch);
   }
-  const records = Array.from({ length: 20 }, (_, i) => transactionRecord(transaction(i)));
+  const records = Array.from({ length: 20 }, (_, i) => transactionRecord(transaction(i, { card_id: cardIn(0, 2, i) })));
   await system.publishTo(0, [...records, { key: Buffer.from("x"), value: Buffer.from("{no transaction") }]);
   await system.consumed();
 
