@@ -1,20 +1,9 @@
-import { bytesOf, uint32Of, type Section } from "./entity-table.js";
+import type { Section } from "../../infra/snapshots.js";
+import { float64Of, grown, int32Of } from "./columns.js";
 import { CountedEntities } from "./counted-entities.js";
-import { FINGERPRINT_WORDS, Fingerprints, grown } from "./fingerprints.js";
+import { FINGERPRINT_WORDS, Fingerprints } from "./fingerprints.js";
+import type { BucketRows } from "./history-rows.js";
 import { BUCKET_MS, LABEL_DELAY_MS, LEAP_MS, REPEAT_HORIZON_MS, RETENTION_MS } from "./history-terms.js";
-
-/** What is taken of transactions: columns of rows, the ids as parts of `bytes`. */
-export interface BucketRows {
-  /** Epoch milliseconds. */
-  readonly eventTime: Float64Array;
-  readonly bytes: readonly Buffer[];
-  readonly cardIdAt: Int32Array;
-  readonly cardIdLength: Int32Array;
-  readonly merchantIdAt: Int32Array;
-  readonly merchantIdLength: Int32Array;
-  readonly transactionIdAt: Int32Array;
-  readonly transactionIdLength: Int32Array;
-}
 
 export type BucketKind = "merchant" | "card";
 export type EmitBucket = (kind: BucketKind, id: Buffer, bucket: number, count: number, frauds: number) => void;
@@ -388,12 +377,4 @@ function wordsOf(fingerprints: Fingerprints, rows: Int32Array): Int32Array {
   const words = new Int32Array(rows.length * FINGERPRINT_WORDS);
   for (let i = 0; i < rows.length; i++) fingerprints.copyWords(rows[i], words, i * FINGERPRINT_WORDS);
   return words;
-}
-
-function int32Of(sections: ReadonlyMap<string, ArrayBufferView>, name: string): Int32Array {
-  return new Int32Array(uint32Of(sections, name).buffer);
-}
-
-function float64Of(sections: ReadonlyMap<string, ArrayBufferView>, name: string): Float64Array {
-  return new Float64Array(bytesOf(sections, name).slice().buffer);
 }

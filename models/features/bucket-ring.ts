@@ -1,4 +1,4 @@
-import { grown } from "./fingerprints.js";
+import { grown } from "./columns.js";
 
 const NONE = -1;
 /** Numbers of an entry, and where each stands. BACK and JUMP are how many entries lie between it and the one it points to; 0: none. */

@@ -1,21 +1,10 @@
-import { EntityTable, bytesOf, grown, grownCapacity, hashOf, uint32Of, type Section } from "./entity-table.js";
+import type { Section } from "../../infra/snapshots.js";
+import { float64Of, grown, grownCapacity, int32Of } from "./columns.js";
+import { EntityTable, hashOf } from "./entity-table.js";
 import { AMOUNT, EventPages, ID_HIGH, ID_LOW, MERCHANT, NONE, NUMBERS, OFFSET, OLDER, PAGE_BITS, PAGE_MASK, TIME, WORDS } from "./event-pages.js";
 import type { HistoryPlan } from "./history-plan.js";
+import type { HistoryRows } from "./history-rows.js";
 import { BUCKET_MS, CARD_AGGREGATES, LABEL_DELAY_MS, LATENESS_MS, LEAP_MS, LONGEST_WINDOW_MS, MAX_CARD_EVENTS, REPEAT_HORIZON_MS, RETENTION_MS } from "./history-terms.js";
-
-/** Transactions, column by column, with their ids as bytes. */
-export interface HistoryRows {
-  readonly eventTime: Float64Array;
-  readonly amount: Float64Array;
-  /** The buffer that a row's ids stand in, and where. */
-  readonly bytes: readonly Buffer[];
-  readonly cardIdAt: Int32Array;
-  readonly cardIdLength: Int32Array;
-  readonly merchantIdAt: Int32Array;
-  readonly merchantIdLength: Int32Array;
-  readonly transactionIdAt: Int32Array;
-  readonly transactionIdLength: Int32Array;
-}
 
 /** What cards' fraud shares take their frauds from (MerchantWindows). */
 export interface CardFrauds {
@@ -243,15 +232,15 @@ export class CardHistory {
   static restore(sections: readonly Section[]): CardHistory {
     const byName = new Map(sections.map(({ name, data }) => [name, data]));
     const history = new CardHistory();
-    [history.clock, history.#leap] = new Float64Array(bytesOf(byName, "clock").slice().buffer);
+    [history.clock, history.#leap] = float64Of(byName, "clock");
     history.#committed = { clock: history.clock, leap: history.#leap };
     history.#cards = EntityTable.restore("card", byName);
     history.#merchants = EntityTable.restore("merchant", byName);
     history.#events = EventPages.restore(byName);
-    history.#head = new Int32Array(uint32Of(byName, "card/head").buffer);
-    history.#count = new Int32Array(uint32Of(byName, "card/count").buffer);
-    history.#last = new Int32Array(uint32Of(byName, "card/last").buffer);
-    history.#uses = new Int32Array(uint32Of(byName, "merchant/uses").buffer);
+    history.#head = int32Of(byName, "card/head");
+    history.#count = int32Of(byName, "card/count");
+    history.#last = int32Of(byName, "card/last");
+    history.#uses = int32Of(byName, "merchant/uses");
     history.#met = new Int32Array(history.#uses.length);
     return history;
   }

@@ -1,5 +1,6 @@
-import { EntityTable, type Section } from "./entity-table.js";
-import { grown } from "./fingerprints.js";
+import type { Section } from "../../infra/snapshots.js";
+import { grown } from "./columns.js";
+import { EntityTable } from "./entity-table.js";
 
 /** Entities that are kept as long as something holds them. */
 export class CountedEntities {

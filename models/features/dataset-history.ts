@@ -1,6 +1,7 @@
 import type { Dataset } from "../datasets/dataset.js";
 import { BucketBuilder } from "./bucket-builder.js";
-import { ACCEPTED, CardHistory, TOO_LATE, type HistoryRows } from "./card-history.js";
+import { ACCEPTED, CardHistory, TOO_LATE } from "./card-history.js";
+import type { HistoryRows } from "./history-rows.js";
 import type { HistoryPlan } from "./history-plan.js";
 import { BUCKET_MS, LABEL_DELAY_MS, LATENESS_MS, LONGEST_WINDOW_MS } from "./history-terms.js";
 import { MerchantWindows } from "./merchant-windows.js";

@@ -1,10 +1,5 @@
-import { FraudstreamError } from "../../schemas/errors.js";
-
-/** A part of a state, as it goes into a snapshot: plain numbers under a name. */
-export interface Section {
-  name: string;
-  data: ArrayBufferView;
-}
+import type { Section } from "../../infra/snapshots.js";
+import { bytesOf, grown, grownCapacity, uint32Of } from "./columns.js";
 
 /** Ids are kept in pieces of eight bytes, pages of a megabyte; an id longer than a page takes several as one. */
 const UNIT_BITS = 3;
@@ -217,27 +212,4 @@ export class EntityTable {
 
 function unitsOf(length: number): number {
   return (length + 7) >>> UNIT_BITS;
-}
-
-/** Half as much again: copying stays rare, and no more than a third is empty. */
-export function grownCapacity(capacity: number): number {
-  return Math.max(64, Math.ceil(capacity * 1.5));
-}
-
-export function grown<T extends Uint32Array | Int32Array>(array: T, capacity: number): T {
-  const larger = new (array.constructor as new (length: number) => T)(capacity);
-  larger.set(array);
-  return larger;
-}
-
-/** @throws FraudstreamError `snapshot_invalid` */
-export function bytesOf(sections: ReadonlyMap<string, ArrayBufferView>, name: string): Uint8Array {
-  const view = sections.get(name);
-  if (view === undefined) throw new FraudstreamError("snapshot_invalid", `the snapshot has no section ${name}`);
-  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
-}
-
-/** A copy of a section's numbers, wherever they lay in memory. */
-export function uint32Of(sections: ReadonlyMap<string, ArrayBufferView>, name: string): Uint32Array<ArrayBuffer> {
-  return new Uint32Array(bytesOf(sections, name).slice().buffer);
 }

@@ -1,5 +1,6 @@
+import type { Section } from "../../infra/snapshots.js";
 import { FraudstreamError } from "../../schemas/errors.js";
-import { bytesOf, type Section } from "./entity-table.js";
+import { bytesOf } from "./columns.js";
 
 /** No event: the end of a list. */
 export const NONE = -1;

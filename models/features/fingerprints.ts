@@ -1,3 +1,5 @@
+import { grown } from "./columns.js";
+
 /** Words of a fingerprint. */
 export const FINGERPRINT_WORDS = 4;
 const WORDS = FINGERPRINT_WORDS;
@@ -228,11 +230,4 @@ function finish(h: number): number {
   h ^= h >>> 13;
   h = Math.imul(h, 0xc2b2ae35);
   return h ^ (h >>> 16);
-}
-
-/** A column with more room, its values at the same places. */
-export function grown<T extends Int32Array | Float64Array>(column: T, length: number): T {
-  const larger = new (column.constructor as new (length: number) => T)(length);
-  larger.set(column);
-  return larger;
 }

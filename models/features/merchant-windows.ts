@@ -1,17 +1,9 @@
 import { BucketRing } from "./bucket-ring.js";
+import { grown } from "./columns.js";
 import { EntityTable } from "./entity-table.js";
-import { grown } from "./fingerprints.js";
 import type { HistoryPlan } from "./history-plan.js";
+import type { MerchantRows } from "./history-rows.js";
 import { BUCKET_MS, LABEL_DELAY_MS } from "./history-terms.js";
-
-/** What is taken of transactions: columns of rows, the id as a part of `bytes`. */
-export interface MerchantRows {
-  /** Epoch milliseconds. */
-  readonly eventTime: Float64Array;
-  readonly bytes: readonly Buffer[];
-  readonly merchantIdAt: Int32Array;
-  readonly merchantIdLength: Int32Array;
-}
 
 type Kind = "merchant" | "card";
 

@@ -21,7 +21,8 @@ import type { LiveTenure, PartitionHandler } from "../runtime/partition-consumer
 import { BucketEncoder } from "./encode-buckets.js";
 import type { LabelFeed } from "./label-feed.js";
 import type { MerchantsState } from "./meter.js";
-import { openBuilder, snapshotOf, snapshotSections, type MerchantsDeps } from "./open-builder.js";
+import { snapshotOf } from "../runtime/snapshot-of.js";
+import { FOLD, openBuilder, snapshotSections, type MerchantsDeps } from "./open-builder.js";
 import { TransactionFold } from "./transaction-fold.js";
 
 /** The transactional id of a source partition: whoever holds it owns the partition. */
@@ -164,7 +165,7 @@ export class MerchantsTenure implements PartitionHandler {
     this.#snapshotAt = Date.now();
     try {
       const sections = snapshotSections(this.#builder, this.#labels.next);
-      await snapshots.save(await snapshotOf(cluster, topic, partition), offset, sections);
+      await snapshots.save(await snapshotOf(cluster, FOLD, topic, partition), offset, sections);
       this.#snapshotOffset = offset;
     } catch (error) {
       log.warn({ partition }, `no snapshot of the unsealed buckets could be written: ${messageOf(error)}`);

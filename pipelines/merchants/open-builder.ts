@@ -1,15 +1,15 @@
-import { createHash } from "node:crypto";
 import type { ClickHouseConfig } from "../../infra/config.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
-import { copySections, type Section, type SnapshotOf, type SnapshotStore } from "../../infra/snapshots.js";
+import { copySections, type Section, type SnapshotStore } from "../../infra/snapshots.js";
 import { BucketBuilder, REPEAT_BUCKETS } from "../../models/features/bucket-builder.js";
-import { BUCKET_MS, HISTORY_TERMS } from "../../models/features/history-terms.js";
+import { BUCKET_MS } from "../../models/features/history-terms.js";
 import type { Topics } from "../../schemas/topics.js";
 import { CLOCK_SKEW_MS } from "../../schemas/transaction-reader.js";
 import type { Tenure } from "../runtime/partition-consumer.js";
+import { snapshotOf, type FoldKind } from "../runtime/snapshot-of.js";
 import { rebuild } from "../scoring/history/rebuild.js";
 import { LabelFeed } from "./label-feed.js";
 import { TransactionFold, addSealing } from "./transaction-fold.js";
@@ -29,21 +29,13 @@ export interface MerchantsDeps {
   log: Logger;
 }
 
-/** Layout of the sections; of another one no snapshot is loaded. */
-const LAYOUT = 1;
-const TERMS = createHash("sha256").update(JSON.stringify([LAYOUT, HISTORY_TERMS])).digest("hex");
-const KIND = "merchants";
+export const FOLD: FoldKind = { kind: "merchants", layout: 1 };
 const LABELS_NEXT = "labels/next";
 const FETCH_BYTES = 4 * 1024 * 1024;
 /** Producers' clocks differ: a record may be stamped earlier than one before it in the log, by less than this. */
 const STAMP_DISORDER_MS = 3_600_000;
 
 const IN_SILENCE = (): void => {};
-
-export async function snapshotOf(cluster: KafkaCluster, topic: string, partition: number): Promise<SnapshotOf> {
-  const { cluster: id, topicId } = await cluster.identityOf(topic);
-  return { kind: KIND, cluster: id, topic, topicId, partition, terms: TERMS };
-}
 
 /** A copy of a builder's state, with where its labels end. */
 export function snapshotSections(builder: BucketBuilder, labelsNext: number | null): Section[] {
@@ -60,7 +52,7 @@ export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed
   const { cluster, schemas, topics, snapshots, watermarks, log } = deps;
   const { topic, partition, signal } = tenure;
   const startedAt = performance.now();
-  const of = await snapshotOf(cluster, topic, partition);
+  const of = await snapshotOf(cluster, FOLD, topic, partition);
   const snapshot = committed === null ? null : await snapshots.load(of, committed);
   const sections = new Map<string, ArrayBufferView>(snapshot?.sections.map(({ name, data }) => [name, data]));
   const builder = snapshot === null ? new BucketBuilder() : BucketBuilder.restore(sections);

@@ -1,6 +1,7 @@
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
-import type { BucketBuilder, BucketRows, EmitBucket } from "../../models/features/bucket-builder.js";
+import type { BucketBuilder, EmitBucket } from "../../models/features/bucket-builder.js";
+import type { BucketRows } from "../../models/features/history-rows.js";
 import { TransactionReader } from "../../schemas/transaction-reader.js";
 import { forwardTo } from "../runtime/placement.js";
 import { decodeTransactions, learnSchemas } from "../scoring/steps/decode-transactions.js";

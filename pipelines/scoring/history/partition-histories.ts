@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import type { ClickHouseConfig } from "../../../infra/config.js";
 import type { KafkaCluster } from "../../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../../infra/kafka/partition-reader.js";
@@ -6,10 +5,10 @@ import type { Schemas } from "../../../infra/kafka/schemas.js";
 import type { Logger } from "../../../infra/logging.js";
 import { copySections, type Section, type SnapshotOf, type SnapshotStore } from "../../../infra/snapshots.js";
 import { CardHistory } from "../../../models/features/card-history.js";
-import { HISTORY_TERMS } from "../../../models/features/history-terms.js";
 import { FraudstreamError, messageOf } from "../../../schemas/errors.js";
 import type { Topics } from "../../../schemas/topics.js";
 import type { Tenure } from "../../runtime/partition-consumer.js";
+import { snapshotOf, type FoldKind } from "../../runtime/snapshot-of.js";
 import { cardsTarget, rebuild, storedRefusals } from "./rebuild.js";
 import { refusedOffsets, reread } from "./reread.js";
 
@@ -25,10 +24,7 @@ export interface HistoriesOptions {
   log: Logger;
 }
 
-/** Layout of the sections; of another one no snapshot is loaded. */
-const LAYOUT = 1;
-const TERMS = createHash("sha256").update(JSON.stringify([LAYOUT, HISTORY_TERMS])).digest("hex");
-const KIND = "scoring";
+const FOLD: FoldKind = { kind: "scoring", layout: 1 };
 /** Where the dead letters of later transactions begin. */
 const DEAD_LETTERS_FROM = "dead-letters-from";
 /** How long the history of a partition that another worker has now is kept in memory, should it come back. */
@@ -174,10 +170,8 @@ export class PartitionHistories {
     if (this.#held.get(history.partition) === history) this.#held.delete(history.partition);
   }
 
-  async #snapshotOf(partition: number): Promise<SnapshotOf> {
-    const { name } = this.#options.topics.transactions;
-    const { cluster, topicId } = await this.#options.cluster.identityOf(name);
-    return { kind: KIND, cluster, topic: name, topicId, partition, terms: TERMS };
+  #snapshotOf(partition: number): Promise<SnapshotOf> {
+    return snapshotOf(this.#options.cluster, FOLD, this.#options.topics.transactions.name, partition);
   }
 
   /** The newest snapshot that fits; null: none does. */

@@ -1,5 +1,6 @@
 import { BUCKET_MS, LABEL_DELAY_MS, REPEAT_HORIZON_MS } from "../../../models/features/history-terms.js";
-import { BucketBuilder, type BucketRows } from "../../../models/features/bucket-builder.js";
+import { BucketBuilder } from "../../../models/features/bucket-builder.js";
+import type { BucketRows } from "../../../models/features/history-rows.js";
 
 export interface TestTransaction { id: string; card: string; merchant: string; time: number }
 export interface TestLabel { id: string; card: string; fraud: boolean; time: number }

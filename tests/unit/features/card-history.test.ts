@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { ACCEPTED, CardHistory, TOO_LATE } from "../../../models/features/card-history.js";
-import type { Section } from "../../../models/features/entity-table.js";
+import type { Section } from "../../../infra/snapshots.js";
 import { CARD_AGGREGATES, LATENESS_MS, MAX_CARD_EVENTS, RETENTION_MS } from "../../../models/features/history-terms.js";
 import { seededRandom } from "../../../models/training/random.js";
 import { Folder, NaiveHistory, type CardEvent } from "./card-rows.js";

@@ -1,4 +1,5 @@
-import { ACCEPTED, CardHistory, TOO_LATE, type HistoryRows } from "../../../models/features/card-history.js";
+import { ACCEPTED, CardHistory, TOO_LATE } from "../../../models/features/card-history.js";
+import type { HistoryRows } from "../../../models/features/history-rows.js";
 import { historyFeature } from "../../../models/features/history-features.js";
 import { HistoryPlan, historySlotsOf } from "../../../models/features/history-plan.js";
 import { LATENESS_MS, LEAP_MS, LONGEST_WINDOW_MS, MAX_CARD_EVENTS, REPEAT_HORIZON_MS, RETENTION_MS } from "../../../models/features/history-terms.js";
