@@ -54,9 +54,9 @@ export class Lifecycle {
   }
 }
 
-/** Runs a role until SIGINT, SIGTERM or a failure: `start` wires its parts and returns once they run. */
+/** Runs a role until SIGINT, SIGTERM or a failure: `start` wires its parts and returns once they run. Asked to stop, it ends with code 0. */
 export function runRole(log: Logger, start: (lifecycle: Lifecycle) => Promise<void>): Promise<void> {
-  return run(log, async (lifecycle) => {
+  return run(log, 0, async (lifecycle) => {
     await start(lifecycle);
     if (!lifecycle.signal.aborted) await once(lifecycle.signal, "abort");
   });
@@ -64,14 +64,14 @@ export function runRole(log: Logger, start: (lifecycle: Lifecycle) => Promise<vo
 
 /** Runs a command: it is done when `work` returns; SIGINT and SIGTERM abort its signal and end it with code 130. */
 export function runCommand(log: Logger, work: (lifecycle: Lifecycle) => Promise<void>): Promise<void> {
-  return run(log, async (lifecycle) => {
+  return run(log, 130, async (lifecycle) => {
     await work(lifecycle);
     if (lifecycle.signal.aborted) process.exitCode ??= 130;
   });
 }
 
 /** A second signal ends the process at once. A user's mistake is one line, without a stack. */
-async function run(log: Logger, body: (lifecycle: Lifecycle) => Promise<void>): Promise<void> {
+async function run(log: Logger, codeWhenStopped: number, body: (lifecycle: Lifecycle) => Promise<void>): Promise<void> {
   const lifecycle = new Lifecycle(log);
   let signals = 0;
   const onSignal = (): void => {
@@ -86,9 +86,12 @@ async function run(log: Logger, body: (lifecycle: Lifecycle) => Promise<void>): 
   try {
     await body(lifecycle);
   } catch (error) {
-    // What a part throws because it was told to stop is not a failure.
+    // What a part throws because it was told to stop, in the middle of its start or its work, is not a failure.
     if (signals === 0) lifecycle.fail(error);
-    else process.exitCode = 130;
+    else {
+      log.debug({ err: error }, "stopped while under way");
+      process.exitCode = codeWhenStopped;
+    }
   }
   await lifecycle.stop();
   process.off("SIGINT", onSignal);

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import { createKafka } from "../../infra/kafka/client.js";
+import { retrying } from "../../infra/kafka/cluster.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
 import { committedOffset } from "../../infra/kafka/group-membership.js";
 import { produce } from "../../infra/kafka/produce.js";
@@ -65,6 +66,14 @@ async function fill(test: TestKafka, topic: string, partitions: number, count: n
   await producer.close();
 }
 
+/** Writes a batch as it is. A topic made just now may have a leader that doesn't know of it yet. */
+async function produceRaw({ cluster }: TestKafka, topic: string, batch: Buffer): Promise<void> {
+  await retrying(async () => {
+    const connection = await cluster.open(await cluster.leaderOf(topic, 0, true));
+    await produce(connection, null, [{ topic, partition: 0, batch }]).finally(() => connection.close());
+  }, { deadlineMs: 30_000 });
+}
+
 const partitionsOf = (of: Member): number[] => of.consumer.assigned.map(({ partition }) => partition).sort();
 const all = (partitions: number, from: number, to: number): string[] => Array.from({ length: partitions }, (_, p) => Array.from({ length: to - from }, (_, i) => `${p}/${from + i}`)).flat();
 
@@ -73,10 +82,8 @@ describe("PartitionConsumer", () => {
     const kafka = testKafka();
     const topic = await kafka.topic("in", 4);
     // kafkajs can't unpack this; it never sees it.
-    const connection = await kafka.cluster.open(await kafka.cluster.leaderOf(topic, 0));
     const packed = handMadeBatch({ firstTimestamp: Date.now(), records: [{ value: Buffer.from("packed") }], codec: 2, pack: (records) => compressionsAlgorithms.snappy.compressSync(records) });
-    await produce(connection, null, [{ topic, partition: 0, batch: packed }]);
-    await connection.close();
+    await produceRaw(kafka, topic, packed);
     await fill(kafka, topic, 4, 20);
 
     const first = await member(kafka, topic, "first");
