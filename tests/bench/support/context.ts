@@ -8,5 +8,6 @@ export interface BenchContext {
   clickhouse: ClickHouseConfig;
   log: Logger;
   print: (line: string) => void;
-  options: { runs: number; peer: boolean };
+  /** `only`: parts of peers' names, in lower case; none: all. */
+  options: { runs: number; peer: boolean; only: string[]; curve: boolean };
 }

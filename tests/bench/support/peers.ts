@@ -37,6 +37,24 @@ export class Peers {
     return new Peers(folder);
   }
 
+  /**
+   * Makes the Python environments that their setup.sh names, each for itself.
+   *
+   * @returns those that can't be had here, with the reason
+   */
+  async preparePython(progress: (line: string) => void): Promise<Map<string, string>> {
+    const setup = (await readFile(join(this.folder, "setup.sh"), "utf8")).split("\n");
+    const define = setup.find((line) => line.startsWith("mk()"));
+    const missing = new Map<string, string>();
+    for (const line of setup.filter((each) => /^mk venv/.test(each))) {
+      const name = line.split(" ")[1];
+      if ((await stat(join(this.folder, name, "installed")).catch(() => null)) !== null) continue;
+      progress(`installing the Python environment ${name} of the peers`);
+      await run("bash", ["-e", "-c", `${define}\n${line}\ntouch ${name}/installed`], { cwd: this.folder, maxBuffer: 1 << 26 }).catch(() => missing.set(name, "its packages could not be installed"));
+    }
+    return missing;
+  }
+
   /** The command line of one of their Java programs. */
   java(...args: string[]): [command: string, args: string[]] {
     return ["java", [...JAVA, "-cp", `${this.folder}/java/target/peerbench-1.jar:${this.folder}/java/target/lib/*`, ...args]];
