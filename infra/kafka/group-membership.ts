@@ -1,7 +1,9 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Consumer, Kafka } from "kafkajs";
 import { offsetFetchV8 } from "@platformatic/kafka";
 import type { Logger } from "../logging.js";
 import { call, retrying, type KafkaCluster } from "./cluster.js";
+import { messageOf } from "../../schemas/errors.js";
 import { KafkaError, toKafkaError } from "./errors.js";
 
 export interface TopicPartition { topic: string; partition: number }
@@ -21,6 +23,9 @@ export interface MembershipOptions {
 const SESSION_TIMEOUT_MS = 6_000;
 const REBALANCE_TIMEOUT_MS = 10_000;
 const HEARTBEAT_MS = 500;
+const COME_BACK_MS = 1_000;
+/** kafkajs' names for a cluster that can't be reached now. Those that it tries again by itself come back as others of these. */
+const AWAY = new Set(["KafkaJSGroupCoordinatorNotFound", "KafkaJSConnectionError", "KafkaJSConnectionClosedError", "KafkaJSBrokerNotFound", "KafkaJSRequestTimeoutError", "KafkaJSNumberOfRetriesExceeded", "KafkaJSMetadataNotLoaded", "KafkaJSLockTimeout"]);
 
 /**
  * Membership in a consumer group: which partitions are ours. It reads nothing: kafkajs consumes with every partition
@@ -33,6 +38,9 @@ export class GroupMembership {
   #assigned = new Set<string>();
   #stopping = false;
   #rejoining: Promise<void> | null = null;
+  #comingBack: Promise<void> | null = null;
+  /** kafkajs' consumer has ended, and nobody has started it again yet. */
+  #crashed = false;
 
   constructor(options: MembershipOptions) {
     this.#options = options;
@@ -58,12 +66,33 @@ export class GroupMembership {
     });
     this.#consumer.on(CRASH, ({ payload }) => {
       this.#assigned.clear();
-      // kafkajs starts itself again after what it takes for passing trouble.
-      if (!payload.restart && !this.#stopping) onFailure(payload.error);
+      // kafkajs starts itself again after what it takes for passing trouble. A cluster that is away is no more than that, too.
+      if (payload.restart || this.#stopping) return;
+      if (!isAway(payload.error)) return void onFailure(payload.error);
+      this.#crashed = true;
+      this.#comingBack ??= this.#comeBack().catch(onFailure).finally(() => (this.#comingBack = null));
     });
     await this.#consumer.connect();
     await this.#consumer.subscribe({ topics, fromBeginning: true });
     await this.#run();
+  }
+
+  /** After a crash that ended kafkajs' consumer: joins again, as often as it takes. */
+  async #comeBack(): Promise<void> {
+    while (this.#crashed && !this.#stopping) {
+      this.#crashed = false;
+      await sleep(COME_BACK_MS);
+      if (this.#stopping) return;
+      try {
+        await this.#consumer.connect();
+        // Does not throw when it can't join: it crashes again.
+        await this.#run();
+      } catch (error) {
+        if (!isAway(error)) throw error;
+        this.#crashed = true;
+        this.#options.log.warn(`${this.#options.group} can't be joined yet: ${messageOf(error)}`);
+      }
+    }
   }
 
   /** Leaves the group and joins it again, so that what was ours is assigned anew. */
@@ -99,6 +128,7 @@ export class GroupMembership {
     this.#stopping = true;
     this.#assigned.clear();
     await this.#rejoining?.catch(() => {});
+    await this.#comingBack;
     await this.#consumer.disconnect();
   }
 
@@ -111,6 +141,12 @@ export class GroupMembership {
   #run(): Promise<void> {
     return this.#consumer.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch: () => Promise.resolve() });
   }
+}
+
+/** Whether an error of kafkajs, or what caused it, is that the cluster can't be reached. */
+function isAway(error: unknown): boolean {
+  for (let failure = error; failure instanceof Error; failure = failure.cause) if (AWAY.has(failure.name)) return true;
+  return false;
 }
 
 function partitionKey({ topic, partition }: TopicPartition): string {

@@ -1,9 +1,11 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import { BUCKET_MS, LABEL_DELAY_MS, RETENTION_MS } from "../../models/features/history-terms.js";
 import { MerchantWindows } from "../../models/features/merchant-windows.js";
+import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import type { Topics } from "../../schemas/topics.js";
 import { BUCKET_ENTITY, BucketRecordReader } from "../runtime/bucket-records.js";
 
@@ -20,6 +22,7 @@ export interface MerchantBoardOptions {
 
 /** A fetch is answered as soon as there is something; this long when there is nothing. */
 const POLL_MS = 1_000;
+const AGAIN_MS = 1_000;
 const FETCH_BYTES = 4 * 1024 * 1024;
 /** Buckets that are kept below what this worker's slowest partition needs: what a window looks at, and two weeks for a partition that comes from a slower worker. */
 const KEPT_BUCKETS = (RETENTION_MS + LABEL_DELAY_MS) / BUCKET_MS;
@@ -36,6 +39,7 @@ export class MerchantBoard {
   readonly #waiters = new Set<Waiter>();
   #following: Promise<unknown> = Promise.resolve();
   #evictAt = Number.NEGATIVE_INFINITY;
+  readonly #stopping = new AbortController();
   #stopped = false;
 
   constructor(options: MerchantBoardOptions) {
@@ -60,6 +64,7 @@ export class MerchantBoard {
 
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#stopping.abort();
     for (const { wake } of this.#waiters) wake();
     await Promise.all(this.#readers.map((reader) => reader.close()));
     await this.#following;
@@ -115,13 +120,22 @@ export class MerchantBoard {
   async #follow(reader: PartitionReader, from: number): Promise<void> {
     const take = this.#take.bind(this);
     for (let next = from; !this.#stopped; ) {
-      const records = await reader.fetch(next);
+      const records = await reader.fetch(next).catch((error: unknown) => this.#waitOut(error));
+      if (records === null) continue;
       if (records.count > 0) {
         this.#records.read(records, take);
         for (const waiter of this.#waiters) if (this.windows.complete >= waiter.bucket) waiter.wake();
       }
       next = records.nextOffset;
     }
+  }
+
+  /** However long the cluster is away, it is read from where this stood: a worker doesn't end for that. */
+  async #waitOut(error: unknown): Promise<null> {
+    if (this.#stopped || !(error instanceof FraudstreamError) || !error.retriable) throw error;
+    this.#options.log.warn({ code: error.code, retryInMs: AGAIN_MS }, messageOf(error));
+    await sleep(AGAIN_MS, undefined, { signal: this.#stopping.signal }).catch(() => {});
+    return null;
   }
 
   #take(entity: number, bytes: Buffer, at: number, length: number, bucket: number, partition: number, count: number, frauds: number): void {
