@@ -21,8 +21,7 @@ export function systemGauges({ config, log, kafka, topics, control, workers, use
     gauge(registry, {
       name, help, labelNames: ["topic", "partition"],
       read: async () => {
-        await connect();
-        return lagOf(admin, `${config.topicPrefix}${group}`, read);
+        return inTime(connect().then(() => lagOf(admin, `${config.topicPrefix}${group}`, read)));
       },
     }, (error) => log.warn(`the lag of ${group} can't be told: ${messageOf(error)}`));
   lagGauge("fraudstream_scoring_lag", "Transactions that are published and not scored yet.", "scoring", [topics.transactions.name]);
@@ -48,6 +47,18 @@ export function systemGauges({ config, log, kafka, topics, control, workers, use
   gauge(registry, { name: "fraudstream_request_log_waiting", help: "Requests that wait to be written to ClickHouse.", read: () => [{ value: requestLog.waiting }] });
   gauge(registry, { name: "fraudstream_request_log_dropped_total", help: "Requests that were not written to ClickHouse.", read: () => [{ value: requestLog.dropped }] });
   return { close: () => admin.disconnect() };
+}
+
+/** Prometheus gives a scrape ten seconds: what Kafka doesn't tell by then must not cost it the rest. */
+const KAFKA_TELLS_WITHIN_MS = 3_000;
+
+async function inTime<T>(work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`Kafka doesn't tell within ${KAFKA_TELLS_WITHIN_MS} ms`)), KAFKA_TELLS_WITHIN_MS);
+  });
+  work.catch(() => {});
+  return Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
 
 /** How far a group's committed offsets are behind the ends of its topics. */

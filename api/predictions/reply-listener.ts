@@ -28,6 +28,7 @@ export class ReplyListener {
   readonly #waiting = new Map<string, (outcome: Outcome) => void>();
   readonly #readers: PartitionReader[] = [];
   readonly #loops: Promise<void>[] = [];
+  #onLate: (replyTo: string) => void = () => {};
   #closed = false;
 
   constructor(options: ReplyListenerOptions) {
@@ -73,6 +74,11 @@ export class ReplyListener {
     });
   }
 
+  /** Calls back with the reply-to of each outcome that comes when nobody waits for it any more. */
+  onLate(came: (replyTo: string) => void): void {
+    this.#onLate = came;
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all(this.#readers.map((reader) => reader.close()));
@@ -103,7 +109,7 @@ export class ReplyListener {
     if (replyTo === null || replyTo === undefined || !replyTo.subarray(0, this.#prefix.length).equals(this.#prefix)) return;
     const key = replyTo.toString();
     const resolve = this.#waiting.get(key);
-    if (resolve === undefined) return;
+    if (resolve === undefined) return this.#onLate(key);
     this.#waiting.delete(key);
     if (isPrediction) {
       const value = bytes.subarray(valueAt[index], valueAt[index] + valueLength[index]);
