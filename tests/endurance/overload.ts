@@ -1,0 +1,77 @@
+/**
+ * Three times as many transactions as a worker can score, for some minutes, and people who ask over HTTP meanwhile: memory
+ * bounded, lag told, every request answered in time, and all of it made up for afterwards. `npm run test:overload -- --help`.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { runEndurance } from "./command.js";
+import { quantileOf } from "./slopes.js";
+import { ROLES, heavy } from "./system.js";
+
+const MOST_GROWN_MB = 250;
+/** The wait that a request asks for, by default, and what an answer may take beyond it. */
+const ANSWERED_WITHIN_MS = 2_000 + 3_000;
+const CALIBRATION_PER_SECOND = 20_000;
+
+await runEndurance({
+  name: "overload",
+  about: "Transactions come in several times as fast as they can be scored; afterwards everything is caught up with.",
+  options: {
+    minutes: { default: 5, what: "how long the overload lasts" },
+    times: { default: 3, what: "how many times the capacity comes in" },
+    layers: { default: 60, what: "of the champion, a dense network that is slow on purpose: what the capacity is set by" },
+    calibrate: { default: 20, what: "seconds in which the capacity is measured" },
+  },
+  champion: ({ layers }) => heavy(layers),
+  sampling: () => ({ everyMs: 1_000, probesPerSecond: 50 }),
+  run: async ({ options: { minutes, times, calibrate }, under, load, sampler, phase, until, say }) => {
+    const wrong: string[] = [];
+    const scored = async (): Promise<number> => (await under.metrics("scoring"))?.get("fraudstream_scoring_transactions_total") ?? 0;
+    await load.pace(100);
+    await phase("steady", 10);
+    const steady = sampler.last?.residentMb ?? {};
+
+    await load.pace(CALIBRATION_PER_SECOND);
+    await phase("calibration, filling", 5);
+    const before = await scored();
+    const from = sampler.seconds;
+    await phase("calibration", calibrate);
+    const capacity = ((await scored()) - before) / (sampler.seconds - from);
+    await load.pace(1);
+    say(`capacity: ${capacity.toFixed(0)} transactions a second`);
+    await until("calibration, draining", ({ scoringLag }) => scoringLag !== null && scoringLag < 100, 1_200);
+
+    await load.pace(capacity * times);
+    await phase("overload", minutes * 60);
+    const most = Math.max(...sampler.samples.map(({ scoringLag }) => scoringLag ?? 0));
+    const backlog = sampler.last?.scoringLag ?? 0;
+    await load.pace(capacity / 4);
+    // A quarter goes on coming in: three quarters of the capacity are left for the backlog.
+    const caughtUp = await until("recovery", ({ scoringLag, waiting }) => scoringLag !== null && scoringLag < capacity && waiting < capacity, (backlog / (capacity / 4)) + 60);
+    if (caughtUp === null) wrong.push(`a backlog of ${backlog} was not caught up with`);
+    await sleep(2_000);
+    const probesBefore = sampler.probes.length;
+    await phase("after", 30);
+
+    const of = (name: string): typeof sampler.probes => sampler.probes.filter((probe) => probe.phase === name && probe.what === "predict");
+    const statuses = (name: string): Record<string, number> => of(name).reduce<Record<string, number>>((counts, { answer: { status, retryAfter } }) => {
+      const key = `${status}${status === 503 && !retryAfter ? " without Retry-After" : ""}`;
+      return { ...counts, [key]: (counts[key] ?? 0) + 1 };
+    }, {});
+    const during = of("overload");
+    for (const status of Object.keys(statuses("overload"))) if (!["200", "202", "503"].includes(status)) wrong.push(`requests were answered ${status} under overload`);
+    if (!("503" in statuses("overload"))) wrong.push("no request was refused under overload");
+    const slowest = quantileOf(during.map(({ answer }) => answer.ms), 1) ?? 0;
+    if (slowest > ANSWERED_WITHIN_MS) wrong.push(`a request took ${slowest.toFixed(0)} ms under overload`);
+    const notScored = sampler.probes.slice(probesBefore).filter(({ what, answer }) => what === "predict" && answer.status !== 200);
+    if (notScored.length > 0) wrong.push(`${notScored.length} requests were not answered with a score after the recovery`);
+    const peak = Object.fromEntries(ROLES.map((role) => [role, Math.max(...sampler.samples.map(({ residentMb }) => residentMb[role] ?? 0))]));
+    for (const role of ROLES) if (peak[role] - (steady[role] ?? 0) > MOST_GROWN_MB) wrong.push(`${role} took ${peak[role]} MB; ${steady[role]} before`);
+    return {
+      wrong,
+      figures: {
+        capacity: Math.round(capacity), input: Math.round(capacity * times), backlog, most_lag: most, recovery_seconds: caughtUp === null ? null : Math.round(caughtUp), resident_mb: { steady, peak },
+        http: Object.fromEntries(["steady", "overload", "recovery", "after"].map((name) => [name, { statuses: statuses(name), p50_ms: quantileOf(of(name).map(({ answer }) => answer.ms), 0.5), p99_ms: quantileOf(of(name).map(({ answer }) => answer.ms), 0.99), max_ms: quantileOf(of(name).map(({ answer }) => answer.ms), 1) }])),
+      },
+    };
+  },
+});
