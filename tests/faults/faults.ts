@@ -80,12 +80,12 @@ async function stopInTransaction(heartbeats: Heartbeats, transactions: OpenTrans
   }
 }
 
-export interface KillReport { kills: number; inTransaction: number; sinkKills: number }
+export interface KillReport { kills: number; inTransaction: number }
 
-/** Kills one of two workers with -9, in turn, each time while it scores, and starts it again at once; now and then the sink. */
-export async function killWorkers(system: TestSystem, options: { kills: number; random: () => number; sink?: SinkHolder; progress?: (line: string) => void }): Promise<KillReport> {
-  const { kills, random, sink, progress } = options;
-  const report: KillReport = { kills, inTransaction: 0, sinkKills: 0 };
+/** Kills one of two workers with -9, in turn, each time while it scores, and starts it again at once. */
+export async function killWorkers(system: TestSystem, options: { kills: number; random: () => number; progress?: (line: string) => void }): Promise<KillReport> {
+  const { kills, random, progress } = options;
+  const report: KillReport = { kills, inTransaction: 0 };
   const heartbeats = new Heartbeats(system);
   const transactions = new OpenTransactions(system);
   const workers = [system.startWorker(), system.startWorker()];
@@ -98,12 +98,7 @@ export async function killWorkers(system: TestSystem, options: { kills: number; 
       if (await stopInTransaction(heartbeats, transactions, { worker: victim, since: 0, random, tries })) report.inTransaction += 1;
       await victim.kill();
       workers[turn] = system.startWorker();
-      const withSink = sink !== undefined && kill % 3 === 1;
-      if (withSink) {
-        await sink.killAndRestart();
-        report.sinkKills += 1;
-      }
-      progress?.(`killed worker ${victim.pid} (${kill + 1} of ${kills})${withSink ? " and the sink" : ""}`);
+      progress?.(`killed worker ${victim.pid} (${kill + 1} of ${kills})`);
     }
     return report;
   } finally {
@@ -143,37 +138,4 @@ export async function stopWorkers(system: TestSystem, options: { stops: number; 
   }
 }
 
-/** The sink of a scenario, which can be killed and started again. */
-export class SinkHolder {
-  readonly #start: () => RoleProcess;
-  #sink: RoleProcess;
-
-  constructor(start: () => RoleProcess) {
-    this.#start = start;
-    this.#sink = start();
-  }
-
-  async killAndRestart(): Promise<void> {
-    await this.#sink.kill();
-    this.#sink = this.#start();
-  }
-
-  async stop(): Promise<void> {
-    await this.#sink.stop();
-  }
-
-  kill(): Promise<void> {
-    return this.#sink.kill();
-  }
-}
-
-/** A sequence of numbers from 0 to 1 that a seed determines (mulberry32, T. Ettinger). */
-export function seeded(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 0x1_0000_0000;
-  };
-}
+export { seeded } from "./seeded.js";

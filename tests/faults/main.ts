@@ -1,93 +1,117 @@
 /**
- * Faults against a running system, and what must hold afterwards: `npm run test:faults [-- kills] [-- stops]`.
- *
- *  kills   two workers and the sink; a worker is killed with -9 ten times while it scores, the sink three times
- *  stops   two workers; one is stopped with SIGSTOP until its partitions have moved, then goes on, six times
- *
- * Transactions stream in all the while. KAFKA_BROKERS and CLICKHOUSE_URL are used where they are set, else a stack of
- * its own. Prints figures and a verdict; the exit code is 1 when something was lost, doubled or out of order.
+ * Faults against a running system, and what must hold afterwards: `npm run test:faults -- --minutes 4 --seed 7`. See
+ * README.md beside this file.
  */
-import { mkdtemp, rm } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createClickHouse } from "../../infra/clickhouse/client.js";
+import { Command } from "commander";
 import { readConfig } from "../../infra/config.js";
 import { runCommand } from "../../infra/lifecycle/lifecycle.js";
-import { startLocalStack, type LocalStack } from "../../infra/local/stack.js";
 import { createLogger } from "../../infra/logging.js";
+import { packageRoot } from "../../infra/package-root.js";
 import { UsageError } from "../../schemas/errors.js";
-import { logistic } from "../support/models.js";
-import { RoleProcess } from "../support/workers.js";
-import { TestSystem } from "../support/workers-system.js";
-import { checkClickHouse } from "./clickhouse-check.js";
-import { SinkHolder, killWorkers, seeded, stopWorkers } from "./faults.js";
-import { checkKafka } from "./kafka-check.js";
-import { TransactionStream } from "./stream.js";
+import { addResult, seedsIn, seedsOf } from "./results.js";
+import { runSeed } from "./run.js";
+import { runSabotage, SABOTAGES, type Sabotage } from "./sabotage.js";
+import { System } from "./system.js";
 
-const PER_SECOND = 5_000;
-const LEAST_TRANSACTIONS = 60_000;
-const SCENARIOS = ["kills", "stops"] as const;
-type Scenario = (typeof SCENARIOS)[number];
+interface Options { seed?: string; seeds?: string; minutes: string; rate: string; results: string; sabotage?: string; keep: boolean }
 
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
+const say = (line: string): void => void process.stdout.write(`${new Date().toISOString().slice(11, 19)}  ${line}\n`);
 
-/** One scenario from an empty system to its verdict. @returns whether everything held */
-async function run(scenario: Scenario, stack: LocalStack, seed: number): Promise<boolean> {
-  const started = Date.now();
-  const prefix = `faults-${process.pid}-${scenario}.`;
-  const database = { ...stack.clickhouse, database: `faults_${process.pid}_${scenario}` };
-  const system = await TestSystem.open({ kafka: stack.kafka, prefix, partitions: 4 });
-  const clickhouse = createClickHouse(database);
-  const settings = { ...system.settings, CLICKHOUSE_URL: database.url, CLICKHOUSE_USER: database.username, CLICKHOUSE_PASSWORD: database.password, CLICKHOUSE_DATABASE: database.database };
-  const sink = new SinkHolder(() => new RoleProcess("sink", settings));
-  const seconds = (): string => `${((Date.now() - started) / 1000).toFixed(0)} s`.padStart(6);
-  const progress = (line: string): void => say(`${seconds()}  ${line}`);
-  let stream: TransactionStream | null = null;
-  try {
-    await system.register("champion@1", logistic());
-    await system.register("shadow@1", logistic());
-    await system.deploy("champion@1", ["shadow@1"]);
-    stream = new TransactionStream(system, PER_SECOND);
-    const random = seeded(seed);
-    const report = scenario === "kills" ? await killWorkers(system, { kills: 10, random, sink, progress }) : await stopWorkers(system, { stops: 6, random, progress });
-    await stream.reached(LEAST_TRANSACTIONS);
-    await stream.stop();
-    await system.consumed();
-    progress(`${stream.acknowledged} transactions are published and consumed`);
-    const exits = await system.stopWorkers();
-    const stored = await checkClickHouse(clickhouse, stream.acknowledged);
-    await sink.stop();
-    const kafka = await checkKafka(system, stream.acknowledged);
-    const wrong = [...kafka.wrong, ...stored.wrong, ...exits.filter(({ code }) => code !== 0).map((exit) => `a worker ended with ${JSON.stringify(exit)}`)];
-    progress("counted");
-    say(`  ${scenario}: ${JSON.stringify(report)}`);
-    say(`  Kafka, read_committed: ${kafka.acknowledged} transactions acknowledged, ${kafka.predictions} predictions + ${kafka.deadLetters} dead letters; ${kafka.abortedPredictions} predictions were written and given up`);
-    say(`  ClickHouse, FINAL: ${JSON.stringify(stored.rows)}; with repeats ${JSON.stringify(stored.rowsWithRepeats)}`);
-    for (const each of wrong) say(`  WRONG: ${each}`);
-    say(wrong.length === 0 ? `  ${scenario}: nothing lost, nothing doubled, in order` : `  ${scenario}: FAILED`);
-    return wrong.length === 0;
-  } finally {
-    await stream?.stop().catch(() => {}); // told already, if it is why we are here
-    await sink.kill();
-    await system.close();
-    await clickhouse.command(`DROP DATABASE IF EXISTS ${database.database}`);
-    await clickhouse.close();
-  }
+function numberOf(name: string, text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (!(value >= least && value <= most)) throw new UsageError("usage", `--${name} is ${text}; it must be a number from ${least} to ${most}`);
+  return value;
 }
 
 const log = createLogger({ logLevel: "warn" }, "faults");
+const command = new Command("npm run test:faults --")
+  .description("Breaks a running system at random, and counts what became of every transaction.")
+  .option("--seed <number>", "the faults and the traffic are drawn from it; without it one is drawn and printed")
+  .option("--seeds <list>", "several, such as 1-20 or 3,7: those that stand in the results already are skipped")
+  .option("--minutes <number>", "how long faults go on for each seed", "4")
+  .option("--rate <number>", "transactions a second", "800")
+  .option("--results <file>", "one JSON line a seed is appended to it", join(packageRoot(), "tests/faults/results.jsonl"))
+  .option("--sabotage <name>", `break a guarantee on purpose, which the checker must notice: all, or ${SABOTAGES.join(", ")}`)
+  .option("--keep", "keep the logs of every run, not only of failed ones", false);
+command.parse();
+const options = command.opts<Options>();
+
 await runCommand(log, async (lifecycle) => {
-  const asked = process.argv.slice(2);
-  const unknown = asked.find((name) => !SCENARIOS.some((scenario) => scenario === name));
-  if (unknown !== undefined) throw new UsageError("usage", `there is no scenario ${JSON.stringify(unknown)}; there are ${SCENARIOS.join(" and ")}`);
-  const dataDir = await mkdtemp(join(tmpdir(), "fraudstream-faults-"));
-  lifecycle.add("data", () => rm(dataDir, { recursive: true, force: true }));
-  const stack = await startLocalStack({ config: { ...readConfig(), dataDir }, log, progress: say, signal: lifecycle.signal });
-  lifecycle.add("stack", () => stack.stop());
-  const seed = Date.now() % 1_000_000;
-  say(`seed ${seed}, ${stack.how.kafka}, ${stack.how.clickhouse}`);
-  for (const scenario of SCENARIOS) {
-    if (asked.length > 0 && !asked.includes(scenario)) continue;
-    if (!(await run(scenario, stack, seed))) process.exitCode = 1;
+  const { signal } = lifecycle;
+  const minutes = numberOf("minutes", options.minutes, 0.2, 600);
+  const rate = numberOf("rate", options.rate, 10, 20_000);
+  const seeds = options.seeds === undefined ? [options.seed === undefined ? Date.now() % 1_000_000 : numberOf("seed", options.seed, 0, 999_999_999)] : seedsOf(options.seeds);
+  if (seeds === null) throw new UsageError("usage", `--seeds is ${String(options.seeds)}; it must be a list such as 1-20 or 3,7,9-12`);
+  const sabotages = options.sabotage === "all" ? [...SABOTAGES] : SABOTAGES.filter((name) => name === options.sabotage);
+  if (options.sabotage !== undefined && sabotages.length === 0) throw new UsageError("usage", `--sabotage is ${options.sabotage}; it must be all, or one of ${SABOTAGES.join(", ")}`);
+  const { cacheDir } = readConfig();
+
+  if (sabotages.length > 0) {
+    if (await withSystem((system) => sabotageAll(system, sabotages))) process.exitCode = 1;
+    return;
+  }
+  const done = options.seeds === undefined ? new Set<number>() : seedsIn(options.results);
+  for (const seed of seeds) {
+    if (signal.aborted) return;
+    if (done.has(seed)) {
+      say(`seed ${seed} stands in ${options.results} already`);
+      continue;
+    }
+    say(`seed ${seed}: ${minutes} minutes, ${rate} transactions a second`);
+    const failed = await withSystem(async (system, dir) => {
+      const result = await runSeed({ system, seed, minutes, rate, dir, signal, say });
+      addResult(options.results, result);
+      say(`seed ${seed}: ${JSON.stringify({ ...result.seconds, ...result.faults, counts: result.counts })}`);
+      for (const each of result.fell) say(`  fell: ${each}`);
+      for (const each of result.wrong) say(`  WRONG: ${each}`);
+      say(result.verdict === "held" ? `seed ${seed} held: nothing lost, nothing doubled, in order` : `seed ${seed} FAILED. Again: npm run test:faults -- --minutes ${minutes} --rate ${rate} --seed ${seed}`);
+      return result.verdict === "failed";
+    }).catch((error: unknown) => {
+      if (!signal.aborted) say(`seed ${seed} broke off. Again: npm run test:faults -- --minutes ${minutes} --rate ${rate} --seed ${seed}`);
+      throw error;
+    });
+    if (failed) process.exitCode = 1;
+  }
+
+  /** @returns whether one was missed */
+  async function sabotageAll(system: System, names: readonly Sabotage[]): Promise<boolean> {
+    let missed = 0;
+    for (const name of names) {
+      const said = await runSabotage({ system, name, seed: seeds?.[0] ?? 1, signal, say });
+      for (const each of said.slice(0, 6)) say(`  ${each.slice(0, 400)}`);
+      const right = name === "none" ? said.length === 0 : said.length > 0;
+      say(`${name}: ${name === "none" ? (right ? "nothing is wrong, as it must be" : "WRONG, though nothing was broken") : right ? "caught" : "NOT CAUGHT"}`);
+      if (!right) missed += 1;
+    }
+    say(missed === 0 ? "the checker was right each time" : `the checker was wrong ${missed} times of ${names.length}`);
+    return missed > 0;
+  }
+
+  /** Engines of its own for each run, ended and removed whatever happens. @param work true: something failed, and the logs are kept */
+  async function withSystem(work: (system: System, dir: string) => Promise<boolean>): Promise<boolean> {
+    const dir = await mkdtemp(join(tmpdir(), "fraudstream-faults-"));
+    const system = new System(dir);
+    let keep = true;
+    try {
+      await system.startEngines(cacheDir);
+      const outcome = await work(system, dir);
+      keep = outcome || options.keep;
+      return outcome;
+    } finally {
+      await system.close();
+      if (keep && !signal.aborted) say(`logs: ${await kept(dir)}`);
+      await rm(dir, { recursive: true, force: true });
+    }
   }
 });
+
+/** Puts what tells about a run aside: logs of roles and engines, and the actions. */
+async function kept(dir: string): Promise<string> {
+  const to = `${dir}-logs`;
+  await mkdir(to, { recursive: true });
+  await cp(dir, to, { recursive: true, filter: (source) => !/\/(data|schemas|clickhouse-spool)(\/|$)/.test(source.slice(dir.length)) });
+  return to;
+}

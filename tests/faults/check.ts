@@ -1,0 +1,156 @@
+import { createClickHouse } from "../../infra/clickhouse/client.js";
+import type { ControlEvent } from "../../schemas/generated.js";
+import { allTopics } from "../../schemas/topics.js";
+import { Buckets } from "./check-buckets.js";
+import { StoredRows } from "./check-clickhouse.js";
+import { checkControl, foldControl } from "./check-control.js";
+import { Metrics, type MetricsAnswer } from "./check-metrics.js";
+import { Outcomes, type OutcomeCounts } from "./check-outcomes.js";
+import type { Complaints } from "./complaints.js";
+import type { Feed } from "./feed.js";
+import { controlEventOf, entryOf, labelOf, predictionOf, type Entry } from "./ledger.js";
+import type { Acknowledged } from "./operators.js";
+import { markEnds, readTopics, type Seen } from "./reading.js";
+import { MODELS, PARTITIONS, type System } from "./system.js";
+import { BucketsReference, MerchantSums } from "./windows-reference.js";
+
+export interface CheckCounts extends OutcomeCounts {
+  acknowledged: number;
+  /** Records in the topic of transactions. */
+  records: number;
+  /** Of those that were acknowledged, or sent without an answer, and then sent again. */
+  repeatedByProducer: number;
+  replays: number;
+  labels: number;
+  buckets: number;
+  deployments: number;
+  jobs: number;
+  /** Predictions that were written and given up: what a fault hit in the middle of a transaction. */
+  givenUp: number;
+  clickhouse: Record<string, { rows: number; withRepeats: number }>;
+}
+
+/** Counts what became of everything. To be called when all roles have settled and stopped, and the engines run. */
+export async function check(system: System, { feed, acknowledged, metrics: asked, complaints }: { feed: Pick<Feed, "acknowledged" | "repeated">; acknowledged: Acknowledged; metrics: MetricsAnswer | null; complaints: Complaints }): Promise<CheckCounts> {
+  const kafka = system.kafkaJs;
+  const { topics } = system.test;
+  await markEnds(kafka, allTopics(topics));
+  const stored = new StoredRows();
+  const metrics = new Metrics();
+
+  const events: { offset: number; event: ControlEvent }[] = [];
+  const frauds = new Map<string, boolean>();
+  const labels = new Set<string>();
+  const labelRecords: { partition: number; offset: number; key: string; isFraud: boolean }[] = [];
+  const entries: Entry[][] = Array.from({ length: PARTITIONS }, () => []);
+  await readTopics(kafka, [topics.control, topics.labels, topics.transactions], (topic, seen) => {
+    if (topic === topics.control.name) {
+      const event = controlEventOf(seen.value);
+      events.push({ offset: seen.offset, event });
+      stored.expect("control_events", seen.partition, seen.offset, event.key);
+    } else if (topic === topics.labels.name) {
+      const { card_id, transaction_id, is_fraud } = labelOf(seen.value);
+      frauds.set(`${card_id} ${transaction_id}`, is_fraud);
+      labels.add(`${card_id} ${transaction_id} ${is_fraud}`);
+      labelRecords.push({ partition: seen.partition, offset: seen.offset, key: `${transaction_id}/${card_id}`, isFraud: is_fraud });
+      metrics.label(card_id, transaction_id, is_fraud);
+    } else {
+      const entry = entryOf(seen, PARTITIONS);
+      entries[seen.partition].push(entry);
+      if (entry.payment !== null) stored.expect("transactions", seen.partition, seen.offset, `${entry.payment.id}/${entry.payment.card}/${entry.payment.merchant}`);
+    }
+  });
+  // Of a transaction the table keeps the last label of its log.
+  const lastLabels = new Map(labelRecords.map((record) => [record.key, record]));
+  for (const { partition, offset, key, isFraud } of lastLabels.values()) stored.expect("labels", partition, offset, `${key}/${isFraud}`);
+  for (const { transaction_id, card_id, is_fraud } of acknowledged.labels) if (!labels.has(`${card_id} ${transaction_id} ${is_fraud}`)) complaints.add("labels lost", transaction_id);
+
+  const control = foldControl(events);
+  checkControl(control, acknowledged, Math.min(...control.deployments.keys()), complaints);
+  const repeatedByProducer = checkPublished(entries, feed, acknowledged, complaints);
+
+  const sums = new MerchantSums();
+  const buckets = new Buckets(PARTITIONS, sums, complaints);
+  await readTopics(kafka, [topics.merchantBuckets], (_, seen) => buckets.see(seen));
+  buckets.finish(entries.map((partition) => referenceOf(partition, frauds)));
+
+  const outcomes = new Outcomes(entries, { control, models: MODELS, merchants: sums, complaints });
+  const letters = new Map<string, Seen>();
+  await readTopics(kafka, [topics.predictions, topics.deadLetters], (topic, seen) => {
+    if (topic === topics.predictions.name) {
+      outcomes.prediction(seen);
+      expectPrediction("predictions", "champion", seen);
+    } else {
+      outcomes.deadLetter(seen);
+      letters.set(`${seen.partition}/${seen.offset}`, seen);
+      stored.expect("dead_letters", seen.partition, seen.offset, `${seen.headers["code"]}/${seen.headers["partition"]}/${seen.headers["offset"]}`);
+    }
+  });
+  await readTopics(kafka, [topics.shadowPredictions], (_, seen) => {
+    outcomes.shadowPrediction(seen);
+    expectPrediction("shadow_predictions", "shadow", seen);
+  });
+  outcomes.finish();
+  checkReplays(entries, control.replayed, letters, complaints);
+  if (asked === null) complaints.add("metrics", "the API gave none");
+  else metrics.check(asked, complaints);
+
+  const clickhouse = createClickHouse({ url: system.clickhouse.direct, username: "default", password: "", database: system.database }, { requestTimeoutMs: 300_000 });
+  const rows = await stored.check(clickhouse, complaints).finally(() => clickhouse.close());
+  const written = await readTopics(kafka, [topics.predictions], () => {}, true);
+  return {
+    acknowledged: feed.acknowledged + acknowledged.transactions.length, records: entries.reduce((sum, partition) => sum + partition.length, 0), repeatedByProducer,
+    ...outcomes.counts, replays: control.replayed.size, labels: labelRecords.length, buckets: buckets.count, deployments: control.deployments.size, jobs: control.jobs.size,
+    givenUp: (written.get(topics.predictions.name) ?? 0) - outcomes.counts.predictions, clickhouse: rows,
+  };
+
+  function expectPrediction(table: "predictions" | "shadow_predictions", role: "champion" | "shadow", { partition, offset, value }: Seen): void {
+    const { transaction_id, card_id, model, event_time, score, decision } = predictionOf(value).prediction;
+    stored.expect(table, partition, offset, `${transaction_id}/${card_id}/${model}`);
+    metrics.prediction(role, model, { card: card_id, id: transaction_id, time: event_time, score, decision });
+  }
+}
+
+/** What was acknowledged is in the topic, once unless it was sent again, and nothing else. @returns how many are there more than once */
+function checkPublished(entries: readonly Entry[][], feed: Pick<Feed, "acknowledged" | "repeated">, acknowledged: Acknowledged, complaints: Complaints): number {
+  const times = new Map<number, number>();
+  const ids = new Set<string>();
+  for (const { n, forwarded, attempt, payment, partition, offset } of entries.flat()) {
+    if (forwarded !== null || attempt > 0) continue;
+    if (n >= 0) times.set(n, (times.get(n) ?? 0) + 1);
+    else if (payment?.id.startsWith("api-") === true) ids.add(payment.id);
+    else complaints.add("records nobody sent", `${partition}/${offset}`);
+  }
+  for (let n = 0; n < feed.acknowledged; n++) if (!times.has(n)) complaints.add("acknowledged, but not in the topic", `n ${n}`);
+  for (const id of acknowledged.transactions) if (!ids.has(id)) complaints.add("acknowledged, but not in the topic", id);
+  let repeated = 0;
+  for (const [n, count] of times) {
+    if (count === 1) continue;
+    repeated += 1;
+    if (!feed.repeated.some(([from, to]) => n >= from && n < to)) complaints.add("in the topic more than once", `n ${n}: ${count} times`);
+  }
+  return repeated;
+}
+
+/** What was decided to be sent again is in the topic again, once, byte for byte. */
+function checkReplays(entries: readonly Entry[][], replayed: ReadonlySet<string>, letters: ReadonlyMap<string, Seen>, complaints: Complaints): void {
+  const bytes = new Map(entries.flat().map((entry) => [`${entry.partition}/${entry.offset}`, entry.crc]));
+  const open = new Map<string, number>();
+  const count = (key: string, by: number): void => void open.set(key, (open.get(key) ?? 0) + by);
+  for (const coordinates of replayed) {
+    const headers = letters.get(coordinates)?.headers;
+    if (headers === undefined) complaints.add("replays", `there is no dead letter ${coordinates}`);
+    else count(`partition ${headers["partition"]}, attempt ${Number(headers["attempt"]) + 1}, crc ${bytes.get(`${headers["partition"]}/${headers["offset"]}`)}`, 1);
+  }
+  for (const { partition, attempt, crc, forwarded } of entries.flat()) if (attempt > 0 && forwarded === null) count(`partition ${partition}, attempt ${attempt}, crc ${crc}`, -1);
+  for (const [key, left] of open) if (left !== 0) complaints.add("replays", `${key}: ${left > 0 ? `${left} not sent` : `${-left} too many`}`);
+}
+
+/** The buckets of one partition without faults. */
+function referenceOf(partition: readonly Entry[], frauds: ReadonlyMap<string, boolean>): BucketsReference {
+  const reference = new BucketsReference();
+  for (const { payment, home, partition: at, forwarded } of partition) {
+    if (payment !== null && (home === at || forwarded !== null)) reference.add(payment, frauds.get(`${payment.card} ${payment.id}`) ?? false);
+  }
+  return reference;
+}

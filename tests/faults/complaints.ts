@@ -1,0 +1,18 @@
+const MOST_OF_A_KIND = 4;
+
+/** Everything that is wrong: how often each kind, and the first few of each. */
+export class Complaints {
+  readonly #kinds = new Map<string, { count: number; first: string[] }>();
+
+  add(kind: string, text: string): void {
+    const found = this.#kinds.get(kind) ?? { count: 0, first: [] };
+    found.count += 1;
+    if (found.first.length < MOST_OF_A_KIND) found.first.push(text);
+    this.#kinds.set(kind, found);
+  }
+
+  /** One line a kind; none: all is well. */
+  get lines(): string[] {
+    return [...this.#kinds].map(([kind, { count, first }]) => `${kind} (${count}): ${first.join("; ")}`);
+  }
+}

@@ -1,0 +1,131 @@
+import { appendFileSync } from "node:fs";
+import { join } from "node:path";
+import { messageOf } from "../../schemas/errors.js";
+import { eventually } from "../support/workers.js";
+import { check, type CheckCounts } from "./check.js";
+import { askMetrics, type MetricsAnswer } from "./check-metrics.js";
+import { Complaints } from "./complaints.js";
+import { Feed } from "./feed.js";
+import { Nemesis, pause, type NemesisReport } from "./nemesis.js";
+import { Operators } from "./operators.js";
+import { planOf } from "./plan.js";
+import { settled } from "./settle.js";
+import { PARTITIONS, type System } from "./system.js";
+import { Traffic } from "./traffic.js";
+
+const DAY_MS = 86_400_000;
+/** Event time that passes while the faults go on: longer than the longest that is kept of a card (38 days). */
+const SPAN_DAYS = 60;
+const SETTLE_PATIENCE_MS = 300_000;
+/** A transaction that asks for its score over HTTP, this often. */
+const PREDICT_EVERY_MS = 400;
+
+export interface RunOptions {
+  system: System;
+  seed: number;
+  minutes: number;
+  /** Transactions a second. */
+  rate: number;
+  dir: string;
+  signal: AbortSignal;
+  say: (line: string) => void;
+}
+
+export interface RunResult {
+  seed: number;
+  minutes: number;
+  rate: number;
+  verdict: "held" | "failed";
+  wrong: string[];
+  seconds: { faults: number; settling: number; checking: number };
+  faults: NemesisReport;
+  counts: CheckCounts | null;
+  /** Copies that ended by themselves and were started again. */
+  fell: string[];
+  refused: Record<string, number>;
+  unanswered: Record<string, number>;
+}
+
+/** One seed: an empty system, traffic and faults for some minutes, then everything is restored, settled and counted. */
+export async function runSeed({ system, seed, minutes, rate, dir, signal, say }: RunOptions): Promise<RunResult> {
+  const durationMs = minutes * 60_000;
+  const complaints = new Complaints();
+  const prefix = `faults-${seed}.`;
+  await system.prepare({ prefix, database: `faults_${seed}` });
+  system.startAll();
+  const operators = new Operators([...system.apiPorts.values()]);
+  const stepMs = (SPAN_DAYS * DAY_MS) / ((durationMs / 1_000) * rate);
+  const from = Date.now() - (SPAN_DAYS + 25) * DAY_MS;
+  const traffic = new Traffic({ seed, partitions: PARTITIONS, from, stepMs });
+  try {
+    await eventually("the API answers", async () => (await operators.call("GET", "/models"))?.status === 200, 120_000);
+    say("everything runs; faults begin");
+    const feed = new Feed(system.kafkaJs, { transactions: system.test.topics.transactions.name, labels: system.test.topics.labels.name }, traffic, rate);
+    const startedAt = Date.now();
+    const predicting = new AbortController();
+    const predictions = predict(operators, () => traffic.timeOf(feed.acknowledged), predicting.signal);
+    const nemesis = new Nemesis({ system, operators, feed, logFile: join(dir, `actions-${seed}.jsonl`), signal });
+    let faults: NemesisReport;
+    try {
+      faults = await nemesis.run(planOf(seed, durationMs), durationMs);
+    } finally {
+      predicting.abort();
+      await predictions;
+      system.restore();
+      await feed.stop();
+    }
+    signal.throwIfAborted();
+    const restoredAt = Date.now();
+    say(`${feed.acknowledged} transactions are acknowledged, everything is restored; waiting until it has settled`);
+    system.startAll();
+    const behind = await settled(system, SETTLE_PATIENCE_MS, signal);
+    for (const each of behind) complaints.add("never settled", each);
+    await jobsEnded(operators, complaints);
+    const metrics = await metricsAnswer(operators, from, traffic.timeOf(feed.acknowledged));
+    const settledAt = Date.now();
+    for (const { name, exit } of await system.stopAll()) if (exit === "hung" || exit?.code !== 0) complaints.add("stopping", `${name} ended with ${JSON.stringify(exit)}: ${system.slot(name).tail(3).join(" | ")}`);
+    say("settled and stopped; counting");
+    const counts = await check(system, { feed, acknowledged: operators.acknowledged, metrics, complaints });
+    const wrong = complaints.lines;
+    return {
+      seed, minutes, rate, verdict: wrong.length === 0 ? "held" : "failed", wrong,
+      seconds: { faults: inSeconds(restoredAt - startedAt), settling: inSeconds(settledAt - restoredAt), checking: inSeconds(Date.now() - settledAt) },
+      faults, counts, fell: system.slots.flatMap(({ fell }) => fell), refused: Object.fromEntries(operators.refused), unanswered: Object.fromEntries(operators.unanswered),
+    };
+  } catch (error) {
+    if (!signal.aborted) appendFileSync(join(dir, `actions-${seed}.jsonl`), `${JSON.stringify({ at: new Date().toISOString(), run: messageOf(error) })}\n`);
+    throw error;
+  } finally {
+    operators.close();
+    await system.discard();
+  }
+}
+
+async function predict(operators: Operators, now: () => number, signal: AbortSignal): Promise<void> {
+  const asking = new Set<Promise<void>>();
+  for (let i = 0; !signal.aborted; i++) {
+    const asked: Promise<void> = operators.predict(now(), `api-card-${i % 20}`).finally(() => asking.delete(asked));
+    asking.add(asked);
+    await pause(PREDICT_EVERY_MS, signal);
+  }
+  await Promise.all(asking);
+}
+
+/** Every job that was acknowledged comes to an end. */
+async function jobsEnded(operators: Operators, complaints: Complaints): Promise<void> {
+  await eventually("every job has ended", async () => {
+    const answer = await operators.call("GET", "/training-jobs?limit=1000");
+    const jobs = (answer?.body["jobs"] ?? null) as { id: string; status: string }[] | null;
+    return jobs?.every(({ status }) => status !== "pending" && status !== "processing");
+  }, 180_000).catch((error: unknown) => complaints.add("jobs", messageOf(error)));
+}
+
+async function metricsAnswer(operators: Operators, from: number, to: number): Promise<MetricsAnswer | null> {
+  for (let tries = 0; tries < 5; tries++) {
+    const answer = await askMetrics(operators, from + DAY_MS, to - DAY_MS);
+    if (answer !== null) return answer;
+  }
+  return null;
+}
+
+const inSeconds = (ms: number): number => Math.round(ms / 1_000);

@@ -1,0 +1,141 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { eventually } from "../support/workers.js";
+import { check } from "./check.js";
+import { Complaints } from "./complaints.js";
+import { Feed } from "./feed.js";
+import { pause } from "./nemesis.js";
+import { Operators } from "./operators.js";
+import { seeded } from "./seeded.js";
+import { settled } from "./settle.js";
+import type { Role, Slot } from "./slot.js";
+import { PARTITIONS, type System } from "./system.js";
+import { Traffic } from "./traffic.js";
+
+/** Guarantees that can be broken on purpose (sabotaged.ts); `none` breaks nothing, and the checker must say so. */
+export const SABOTAGES = ["none", "offsets-before-produce", "no-fence", "offset-before-init", "keep-aborted", "commit-before-clickhouse"] as const;
+export type Sabotage = (typeof SABOTAGES)[number];
+
+/** What a worker writes to its log that has asked too early where the former owner stands. */
+export const FETCHED_EARLY = "sabotage: fetched the committed offset early";
+
+const RATE = 400;
+const STEP_MS = 30_000;
+const SETTLE_MS = 120_000;
+const ROUNDS = 4;
+
+interface Scene { system: System; random: () => number; signal: AbortSignal }
+
+/** The faults that meet each of them soon. */
+const FAULTS: Record<Sabotage, (scene: Scene) => Promise<void>> = {
+  none: async (scene) => {
+    await killWorkers(scene);
+    await stopWorkers(scene);
+    await cutWorkers(scene);
+    await killSinks(scene);
+  },
+  "offsets-before-produce": killWorkers,
+  "no-fence": (scene) => stopWorkers(scene),
+  // It wakes while the new owner lies between the two steps.
+  "offset-before-init": (scene) => stopWorkers(scene, async (other, before) => {
+    await eventually("the new owner has asked", () => other.logged(FETCHED_EARLY) > before, 20_000).catch(() => {}); // it waits for a transaction that is open
+  }),
+  "keep-aborted": cutWorkers,
+  "commit-before-clickhouse": killSinks,
+};
+
+/** Runs roles of which one is broken, meets them with the faults that it can't stand, and gives what the checker says. */
+export async function runSabotage({ system, name, seed, signal, say }: { system: System; name: Sabotage; seed: number; signal: AbortSignal; say: (line: string) => void }): Promise<string[]> {
+  say(`${name}: starting`);
+  const broken: Role = name === "commit-before-clickhouse" ? "sink" : "scoring";
+  const modules = name === "none" ? {} : { [broken]: "tests/faults/sabotaged" };
+  await system.prepare({ prefix: `${name}-${seed}.`, database: `${name.replaceAll("-", "_")}_${seed}`, settings: { SABOTAGE: name }, modules });
+  const complaints = new Complaints();
+  const operators = new Operators([...system.apiPorts.values()]);
+  try {
+    for (const slot of ["scoring-1", "scoring-2", "sink-1", "merchants-1"]) system.slot(slot).start();
+    const traffic = new Traffic({ seed, partitions: PARTITIONS, from: Date.now() - 80 * 86_400_000, stepMs: STEP_MS });
+    const { transactions, labels } = system.test.topics;
+    await shared(system, 0);
+    const feed = new Feed(system.kafkaJs, { transactions: transactions.name, labels: labels.name }, traffic, RATE);
+    try {
+      await pause(3_000, signal);
+      await FAULTS[name]({ system, random: seeded(seed), signal });
+    } finally {
+      system.restore();
+      await feed.stop();
+    }
+    signal.throwIfAborted();
+    for (const each of await settled(system, SETTLE_MS, signal)) complaints.add("never settled", each);
+    await system.stopAll();
+    await check(system, { feed, acknowledged: operators.acknowledged, metrics: { from: 0, to: 0, models: [] }, complaints });
+    return complaints.lines;
+  } finally {
+    await system.discard();
+  }
+}
+
+async function killWorkers({ system, random, signal }: Scene): Promise<void> {
+  for (let round = 0; round < 2 * ROUNDS && !signal.aborted; round++) {
+    const slot = system.slot(`scoring-${1 + (round % 2)}`);
+    await slot.kill();
+    slot.start();
+    const since = Date.now();
+    await shared(system, since);
+    await pause(500 + random() * 1_000, signal);
+  }
+}
+
+/** Stops a worker until its partitions have moved, or are moving, and lets it go on. */
+async function stopWorkers({ system, random, signal }: Scene, moving?: (other: Slot, before: number) => Promise<void>): Promise<void> {
+  for (let round = 0; round < ROUNDS && !signal.aborted; round++) {
+    const [stopped, other] = [system.slot(`scoring-${1 + (round % 2)}`), system.slot(`scoring-${2 - (round % 2)}`)];
+    const before = other.logged(FETCHED_EARLY);
+    stopped.pause();
+    const since = Date.now();
+    if (moving !== undefined) await moving(other, before);
+    else {
+      await eventually("the other worker has every partition", async () => (await owned(system, other, since)) === PARTITIONS, 30_000).catch(() => {}); // it waits for a transaction that is open
+      await pause(random() * 1_000, signal);
+    }
+    stopped.resume();
+    await shared(system, Date.now());
+    await pause(1_000, signal);
+  }
+}
+
+async function cutWorkers({ system, random, signal }: Scene): Promise<void> {
+  for (let round = 0; round < 5 * ROUNDS && !signal.aborted; round++) {
+    const proxy = system.proxy(`scoring-${1 + (round % 2)}`, "kafka");
+    proxy.mode = { kind: "down" };
+    await sleep(20);
+    proxy.mode = { kind: "up" };
+    await pause(600 + random() * 600, signal);
+  }
+}
+
+async function killSinks({ system, signal }: Scene): Promise<void> {
+  for (let round = 0; round < ROUNDS && !signal.aborted; round++) {
+    const sink = system.slot("sink-1");
+    system.proxy("sink-1", "clickhouse").mode = { kind: "down" };
+    await pause(3_000, signal);
+    await sink.kill();
+    system.proxy("sink-1", "clickhouse").mode = { kind: "up" };
+    sink.start();
+    const ready = sink.logged("storing in ClickHouse");
+    await eventually("the sink stores again", () => sink.logged("storing in ClickHouse") > ready, 60_000);
+    await pause(3_000, signal);
+  }
+}
+
+/** Waits until each of the two workers has reported partitions of its own since a time. */
+async function shared(system: System, since: number): Promise<void> {
+  await eventually("two workers share the partitions", async () => {
+    const counts = [await owned(system, system.slot("scoring-1"), since), await owned(system, system.slot("scoring-2"), since)];
+    return counts.every((count) => count > 0);
+  }, 90_000).catch(() => {}); // broken ones may not come that far
+}
+
+async function owned(system: System, slot: Slot, since: number): Promise<number> {
+  const { beats } = await system.test.heartbeats();
+  return beats.filter(({ worker, at }) => worker.includes(`-${slot.pid}-`) && at >= since).at(-1)?.partitions.length ?? 0;
+}

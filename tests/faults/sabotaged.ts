@@ -1,0 +1,74 @@
+/**
+ * A role with one of its guarantees broken on purpose: `SABOTAGE=name node sabotaged.js ROLE`. Nothing in the role knows of
+ * it: a method is replaced from outside, then the role's own main runs.
+ */
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
+import { PartitionHistories } from "../../pipelines/scoring/history/partition-histories.js";
+import { ScoringTenure } from "../../pipelines/scoring/scoring-pipeline.js";
+import { TableBlocks } from "../../pipelines/sink/table-blocks.js";
+import { methodsOf } from "./patching.js";
+import { FETCHED_EARLY } from "./sabotage.js";
+
+/** How long the unsafe moment lasts, milliseconds: long enough for a fault to meet it soon. */
+const UNSAFE_MS = 30;
+const FETCHED_EARLY_MS = 4_000;
+
+const SABOTAGES: Record<string, () => void> = {
+  /** The offset is committed in a transaction of its own before the output is. */
+  "offsets-before-produce": () => {
+    const { begin, commit } = methodsOf(TransactionalProducer);
+    const announced = new WeakMap<TransactionalProducer, Parameters<typeof begin>[0]>();
+    TransactionalProducer.prototype.begin = function (partitions, offset) {
+      announced.set(this, partitions);
+      begin.call(this, [], offset);
+    };
+    TransactionalProducer.prototype.commit = async function (outputs, timestamp) {
+      await commit.call(this, [], timestamp);
+      await sleep(UNSAFE_MS);
+      begin.call(this, announced.get(this) ?? [], null);
+      await commit.call(this, outputs, timestamp);
+    };
+  },
+  /** Each tenure has a transactional id of its own, so taking a partition over shuts nobody out. */
+  "no-fence": () => {
+    const open = TransactionalProducer.open.bind(TransactionalProducer);
+    TransactionalProducer.open = (cluster, transactionalId, options) => open(cluster, `${transactionalId}-${randomUUID()}`, options);
+  },
+  /** Where the former owner stood is asked before it is shut out. */
+  "offset-before-init": () => {
+    const open = ScoringTenure.open.bind(ScoringTenure);
+    ScoringTenure.open = async (deps, tenure) => {
+      const committed = await tenure.committed();
+      process.stderr.write(`${FETCHED_EARLY}\n`);
+      await sleep(FETCHED_EARLY_MS);
+      return open(deps, { ...tenure, committed: () => Promise.resolve(committed) });
+    };
+  },
+  /** What a batch did to the history stays, though its Kafka transaction was given up. */
+  "keep-aborted": () => {
+    const { release } = methodsOf(PartitionHistories);
+    PartitionHistories.prototype.release = function (history) {
+      history.committed(history.offset);
+      release.call(this, history);
+    };
+  },
+  /** Offsets count as stored as soon as their records are in a block. */
+  "commit-before-clickhouse": () => {
+    const { add, addEnd } = methodsOf(TableBlocks);
+    TableBlocks.prototype.add = function (progress, records, index, rows) {
+      add.call(this, progress, records, index, rows);
+      progress.advance(records.offset[index] + 1);
+    };
+    TableBlocks.prototype.addEnd = function (progress, end) {
+      addEnd.call(this, progress, end);
+      progress.advance(end);
+    };
+  },
+};
+
+const sabotage = SABOTAGES[process.env["SABOTAGE"] ?? ""] as (() => void) | undefined;
+if (sabotage === undefined) throw new Error(`there is no sabotage ${process.env["SABOTAGE"]}`);
+sabotage();
+await import(`../../pipelines/${process.argv[2]}/main.js`);
