@@ -1,15 +1,24 @@
-import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { UsageError } from "../schemas/errors.js";
 import { DEFAULT_RETENTION, type Retention } from "./clickhouse/tables.js";
 import { isException } from "./download/addresses.js";
+import { bad, duration, integer, key, matching, oneOf, pem, secret, text, url, type Env } from "./settings.js";
+
+/** PEM texts of a TLS connection. */
+export interface TlsConfig {
+  /** Whom to trust; absent: the authorities that Node trusts. */
+  ca?: string;
+  /** What this side shows of itself, where the server asks for it. */
+  cert?: string;
+  key?: string;
+}
 
 /** How to reach a Kafka cluster. */
 export interface KafkaConfig {
   brokers: string[];
-  ssl: boolean;
+  ssl: boolean | TlsConfig;
   sasl: { mechanism: "plain" | "scram-sha-256" | "scram-sha-512"; username: string; password: string } | null;
 }
 
@@ -19,6 +28,8 @@ export interface ClickHouseConfig {
   username: string;
   password: string;
   database: string;
+  /** PEM text of whom to trust with an https URL; absent: the authorities that Node trusts. */
+  tlsCa?: string;
 }
 
 /** What training jobs may fetch and read, and when a trainer counts as gone. */
@@ -49,6 +60,8 @@ export interface HistoryConfig {
 export interface AuthConfig {
   /** Signs and checks our own tokens (HS256), at least 32 bytes; null: JWKS_URL, or nobody can sign in. */
   jwtSecret: string | null;
+  /** Tokens signed with it are still taken: the secret that was there before. */
+  jwtSecretPrevious: string | null;
   /** The keys of an identity provider, whose tokens are then taken instead of our own. */
   jwksUrl: string | null;
   issuer: string;
@@ -104,12 +117,12 @@ export interface Config {
   http: HttpConfig;
   training: TrainingConfig;
   history: HistoryConfig;
+  /** The key of the hash that stands for card ids in all that is stored; null: card ids stand for themselves. */
+  cardIdKey: string | null;
   /** How many days old a transaction without a label must be to count as genuine. */
   labelMaturityDays: number;
   logLevel: "fatal" | "error" | "warn" | "info" | "debug" | "trace" | "silent";
 }
-
-type Env = Record<string, string | undefined>;
 
 /**
  * The configuration in an environment; the only reader of it.
@@ -138,6 +151,7 @@ export function readConfig(env: Env = process.env): Config {
     http: httpConfig(env),
     training: trainingConfig(env),
     history: { merchantWaitMs: integer(env, "MERCHANT_WAIT_MS", 2_000, 0, 30_000), snapshotEveryMs: duration(env, "SNAPSHOT_EVERY", "PT5M") },
+    cardIdKey: key(env, "CARD_ID_KEY", LEAST_SECRET_BYTES),
     labelMaturityDays: integer(env, "LABEL_MATURITY_DAYS", 30, 0, 3_650),
     logLevel: oneOf(env, "LOG_LEVEL", "info", ["fatal", "error", "warn", "info", "debug", "trace", "silent"]),
   };
@@ -151,7 +165,21 @@ function kafkaConfig(env: Env): KafkaConfig | null {
     const [, port] = /^(?:[^\s:/@[\]]+|\[[0-9a-fA-F:]+\]):(\d{1,5})$/.exec(broker) ?? [];
     if (port === undefined || Number(port) < 1 || Number(port) > 65_535) throw bad("KAFKA_BROKERS", broker, "a comma-separated list of host:port");
   }
-  return { brokers: list, ssl: oneOf(env, "KAFKA_SSL", "false", ["true", "false"]) === "true", sasl: saslConfig(env) };
+  const ssl = kafkaTls(env);
+  const sasl = saslConfig(env);
+  if (sasl?.mechanism === "plain" && ssl === false) throw new UsageError("bad_setting", "KAFKA_SASL_MECHANISM is plain, which shows the password to whoever listens: set KAFKA_SSL or KAFKA_TLS_CA");
+  return { brokers: list, ssl, sasl };
+}
+
+function kafkaTls(env: Env): KafkaConfig["ssl"] {
+  const ca = pem(env, "KAFKA_TLS_CA", "CERTIFICATE");
+  const cert = pem(env, "KAFKA_TLS_CERT", "CERTIFICATE");
+  const privateKey = pem(env, "KAFKA_TLS_KEY", "PRIVATE KEY");
+  const given = ca !== undefined || cert !== undefined || privateKey !== undefined;
+  const wanted = oneOf(env, "KAFKA_SSL", given ? "true" : "false", ["true", "false"]) === "true";
+  if (given && !wanted) throw new UsageError("bad_setting", "KAFKA_SSL is false, but KAFKA_TLS_CA, KAFKA_TLS_CERT or KAFKA_TLS_KEY is set");
+  if ((cert === undefined) !== (privateKey === undefined)) throw new UsageError("bad_setting", "of KAFKA_TLS_CERT and KAFKA_TLS_KEY one is set and the other is not");
+  return given ? { ...(ca === undefined ? {} : { ca }), ...(cert === undefined || privateKey === undefined ? {} : { cert, key: privateKey }) } : wanted;
 }
 
 function saslConfig(env: Env): KafkaConfig["sasl"] {
@@ -167,21 +195,26 @@ function saslConfig(env: Env): KafkaConfig["sasl"] {
 function clickhouseConfig(env: Env, database: string): ClickHouseConfig | null {
   const address = url(env, "CLICKHOUSE_URL");
   if (address === null) return null;
-  return { url: address, username: text(env, "CLICKHOUSE_USER") ?? "default", password: secret(env, "CLICKHOUSE_PASSWORD") ?? "", database };
+  const tlsCa = pem(env, "CLICKHOUSE_TLS_CA", "CERTIFICATE");
+  if (tlsCa !== undefined && !address.startsWith("https:")) throw new UsageError("bad_setting", "CLICKHOUSE_TLS_CA is set, but CLICKHOUSE_URL is not https");
+  return { url: address, username: text(env, "CLICKHOUSE_USER") ?? "default", password: secret(env, "CLICKHOUSE_PASSWORD") ?? "", database, ...(tlsCa === undefined ? {} : { tlsCa }) };
 }
 
 const LEAST_SECRET_BYTES = 32;
 const LEAST_PASSWORD = 12;
 
 function authConfig(env: Env): AuthConfig {
-  const jwtSecret = secret(env, "JWT_SECRET") ?? null;
+  const jwtSecret = key(env, "JWT_SECRET", LEAST_SECRET_BYTES);
+  const jwtSecretPrevious = key(env, "JWT_SECRET_PREVIOUS", LEAST_SECRET_BYTES);
   const jwksUrl = url(env, "JWKS_URL");
   if (jwtSecret !== null && jwksUrl !== null) throw new UsageError("bad_setting", "JWT_SECRET and JWKS_URL are both set: tokens are either ours or an identity provider's");
-  if (jwtSecret !== null && Buffer.byteLength(jwtSecret) < LEAST_SECRET_BYTES) throw new UsageError("bad_setting", `JWT_SECRET has ${Buffer.byteLength(jwtSecret)} bytes; it must have at least ${LEAST_SECRET_BYTES}`);
+  if (jwtSecretPrevious !== null && jwtSecret === null) throw new UsageError("bad_setting", "JWT_SECRET_PREVIOUS is set, but JWT_SECRET is not");
+  if (jwtSecretPrevious !== null && jwtSecretPrevious === jwtSecret) throw new UsageError("bad_setting", "JWT_SECRET_PREVIOUS is the same as JWT_SECRET");
   const adminPassword = secret(env, "ADMIN_PASSWORD") ?? null;
   if (adminPassword !== null && adminPassword.length < LEAST_PASSWORD) throw new UsageError("bad_setting", `ADMIN_PASSWORD has ${adminPassword.length} characters; it must have at least ${LEAST_PASSWORD}`);
   return {
     jwtSecret,
+    jwtSecretPrevious,
     jwksUrl,
     issuer: text(env, "JWT_ISSUER") ?? "fraudstream",
     audience: text(env, "JWT_AUDIENCE") ?? "fraudstream",
@@ -238,63 +271,4 @@ function allowedAddresses(env: Env): boolean | string[] {
   const exceptions = value.split(",").map((exception) => exception.trim());
   if (!exceptions.every(isException)) throw bad("DATASETS_ALLOW_PRIVATE", value, "true, false, or a list of networks and addresses with a port, such as 10.1.0.0/16,127.0.0.1:8080");
   return exceptions;
-}
-
-/** An empty value counts as unset, as compose files and CI systems pass it. */
-function text(env: Env, name: string): string | undefined {
-  return env[name] === "" ? undefined : env[name];
-}
-
-/** A secret stands in NAME, or in the file that NAME_FILE names. */
-function secret(env: Env, name: string): string | undefined {
-  const file = text(env, `${name}_FILE`);
-  if (file === undefined) return text(env, name);
-  try {
-    return readFileSync(file, "utf8").trimEnd();
-  } catch (cause) {
-    throw new UsageError("bad_setting", `${name}_FILE names ${file}, which cannot be read`, { cause });
-  }
-}
-
-function url(env: Env, name: string): string | null {
-  const value = text(env, name);
-  if (value === undefined) return null;
-  if (!URL.canParse(value) || !/^https?:$/.test(new URL(value).protocol)) throw bad(name, value, "an http or https URL");
-  return value.replace(/\/+$/, "");
-}
-
-function integer(env: Env, name: string, fallback: number, least: number, most: number): number {
-  const value = text(env, name);
-  if (value === undefined) return fallback;
-  const number = Number(value);
-  if (!/^\d+$/.test(value) || number < least || number > most) throw bad(name, value, `a whole number from ${least} to ${most}`);
-  return number;
-}
-
-/** Milliseconds of an ISO 8601 duration of at most a day. */
-function duration(env: Env, name: string, fallback: string): number {
-  const value = text(env, name) ?? fallback;
-  const [, hours = "0", minutes = "0", seconds = "0"] = /^PT(?=.)(?:(\d{1,2})H)?(?:(\d{1,4})M)?(?:(\d{1,5})S)?$/.exec(value) ?? [];
-  const ms = (Number(hours) * 3_600 + Number(minutes) * 60 + Number(seconds)) * 1_000;
-  if (ms === 0 || ms > 86_400_000) throw bad(name, value, "an ISO 8601 duration from PT1S to PT24H, such as PT5M");
-  return ms;
-}
-
-function matching(env: Env, name: string, fallback: string, pattern: RegExp, meaning: string): string {
-  // An empty prefix means something, an empty database name doesn't.
-  const value = env[name] === "" && pattern.test("") ? "" : (text(env, name) ?? fallback);
-  if (!pattern.test(value)) throw bad(name, value, meaning);
-  return value;
-}
-
-function oneOf<const T extends string>(env: Env, name: string, fallback: NoInfer<T>, values: readonly T[]): T {
-  const value = text(env, name) ?? fallback;
-  const found = values.find((candidate) => candidate === value);
-  if (found === undefined) throw bad(name, value, `one of ${values.join(", ")}`);
-  return found;
-}
-
-/** Whatever stands before an @ may be a password. */
-function bad(name: string, value: string, meaning: string): UsageError {
-  return new UsageError("bad_setting", `${name} is ${JSON.stringify(value.replace(/^.*@/s, "…@"))}; it must be ${meaning}`);
 }

@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import { finished } from "node:stream/promises";
-import { ClickHouseLogLevel, createClient } from "@clickhouse/client";
+import { ClickHouseLogLevel, createClient, type ClickHouseClientConfigOptions } from "@clickhouse/client";
 import type { ClickHouseConfig } from "../config.js";
 import { toClickHouseFailure } from "./errors.js";
 
@@ -55,14 +55,15 @@ const PIECE_BYTES = 256 * 1024;
 
 type Settings = Record<string, string | number>;
 
+/** How the client library is told of a server. */
+export function connectionTo({ url, username, password, database, tlsCa }: ClickHouseConfig): ClickHouseClientConfigOptions {
+  return { url, username, password, database, application: "fraudstream", ...(tlsCa === undefined ? {} : { tls: { ca_cert: Buffer.from(tlsCa) } }) };
+}
+
 /** A connection pool to one ClickHouse server, its database chosen. Nothing is sent before the first call. */
 export function createClickHouse(config: ClickHouseConfig, options: ClickHouseOptions = {}): ClickHouse {
   const client = createClient({
-    url: config.url,
-    username: config.username,
-    password: config.password,
-    database: config.database,
-    application: "fraudstream",
+    ...connectionTo(config),
     request_timeout: options.requestTimeoutMs ?? 60_000,
     max_open_connections: options.maxConnections ?? 10,
     compression: { request: options.compressRequests ?? false, response: false },

@@ -1,6 +1,6 @@
 import { ClickHouseLogLevel, createClient } from "@clickhouse/client";
 import type { ClickHouseConfig } from "../config.js";
-import type { QueryParams } from "./client.js";
+import { connectionTo, type QueryParams } from "./client.js";
 import { toClickHouseFailure } from "./errors.js";
 import { NeedMore, RowBinaryReader } from "./row-binary-reader.js";
 
@@ -25,8 +25,7 @@ const SETTINGS = { wait_end_of_query: 1 } as const;
  */
 export async function streamRows(config: ClickHouseConfig, sql: string, onRow: (reader: RowBinaryReader) => void, { params, signal, requestTimeoutMs = 300_000 }: RowStreamOptions = {}): Promise<number> {
   const client = createClient({
-    url: config.url, username: config.username, password: config.password, database: config.database,
-    application: "fraudstream", request_timeout: requestTimeoutMs, max_open_connections: 1,
+    ...connectionTo(config), request_timeout: requestTimeoutMs, max_open_connections: 1,
     compression: { request: false, response: false }, log: { level: ClickHouseLogLevel.OFF },
   });
   let rows = 0;

@@ -5,6 +5,7 @@ import type { KafkaConfig } from "../config.js";
 import type { Logger } from "../logging.js";
 import type { TopicSpec } from "../../schemas/topics.js";
 import { UsageError } from "../../schemas/errors.js";
+import { refusalOf } from "./refusals.js";
 
 // kafkajs is CommonJS whose exports Node can't name.
 const { Kafka: KafkaJs, logLevel } = createRequire(import.meta.url)("kafkajs") as { Kafka: new (config: KafkaJsConfig) => Kafka; logLevel: typeof LogLevel };
@@ -15,7 +16,8 @@ export function createKafka(config: KafkaConfig, clientId: string, log: Logger):
     clientId,
     brokers: config.brokers,
     ssl: config.ssl,
-    ...(config.sasl ? { sasl: config.sasl as NonNullable<KafkaJsConfig["sasl"]> } : {}),
+    // A copy: kafkajs writes into what it is given.
+    ...(config.sasl ? { sasl: { ...config.sasl } as NonNullable<KafkaJsConfig["sasl"]> } : {}),
     connectionTimeout: 5_000,
     requestTimeout: 30_000,
     retry: { initialRetryTime: 100, maxRetryTime: 2_000, retries: 20 },
@@ -27,11 +29,16 @@ export function createKafka(config: KafkaConfig, clientId: string, log: Logger):
   });
 }
 
-/** Creates the topics that are missing. @throws UsageError `partition_count` when one has other partitions than configured */
+/**
+ * Creates the topics that are missing.
+ *
+ * @throws UsageError `partition_count` when one has other partitions than configured, `kafka_refused` when the brokers don't
+ * take this client or don't let it see or create a topic
+ */
 export async function ensureTopics(kafka: Kafka, topics: readonly TopicSpec[]): Promise<void> {
   const admin = kafka.admin();
-  await admin.connect();
   try {
+    await admin.connect();
     const existing = new Set(await admin.listTopics());
     const missing = topics.filter((topic) => !existing.has(topic.name));
     if (missing.length > 0) {
@@ -48,6 +55,8 @@ export async function ensureTopics(kafka: Kafka, topics: readonly TopicSpec[]): 
       });
     }
     await onceKnown(() => checkPartitions(admin, topics));
+  } catch (error) {
+    throw refusalOf(error) ?? error;
   } finally {
     await admin.disconnect();
   }

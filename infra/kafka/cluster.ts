@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Connection, findCoordinatorV4, metadataV12, type API, type ConnectionOptions } from "@platformatic/kafka";
 import type { KafkaConfig } from "../config.js";
@@ -36,7 +37,7 @@ export class KafkaCluster {
       connectTimeout: 5_000,
       requestTimeout: 30_000,
       maxInflights: 5,
-      ...(config.ssl ? { tls: {}, tlsServerName: true } : {}),
+      ...(config.ssl === false ? {} : { tls: config.ssl === true ? {} : config.ssl }),
       ...(config.sasl
         ? { sasl: { mechanism: config.sasl.mechanism.toUpperCase() as "PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512", username: config.sasl.username, password: config.sasl.password } }
         : {}),
@@ -45,7 +46,8 @@ export class KafkaCluster {
 
   /** Opens a connection of the caller's own; the caller closes it. */
   async open(address: BrokerAddress): Promise<Connection> {
-    const connection = new Connection(this.#clientId, this.#options);
+    // TLS has names of servers, no addresses (RFC 6066); a certificate is checked against either.
+    const connection = new Connection(this.#clientId, { ...this.#options, tlsServerName: isIP(address.host) === 0 });
     // Requests in flight are answered with an error of their own; an event without a listener would end the process.
     connection.on("error", () => {});
     try {

@@ -1,4 +1,5 @@
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
+import { connectionRefusal } from "./refusals.js";
 
 /** An error of Kafka or of the way to it. `code` is `kafka_` and the protocol's own name in lower case, or `kafka_network`. */
 export class KafkaError extends FraudstreamError {
@@ -6,12 +7,15 @@ export class KafkaError extends FraudstreamError {
   readonly fenced: boolean;
   /** The partition's leader or the coordinator is another broker now. */
   readonly moved: boolean;
+  /** The brokers don't take this client, or don't allow it this: nothing that passes by itself. */
+  readonly refused: boolean;
 
   constructor(name: string, message: string, options: { retriable: boolean; cause?: unknown }) {
     super(`kafka_${name.toLowerCase()}`, message, options);
     this.name = "KafkaError";
     this.fenced = FENCED.has(name);
     this.moved = MOVED.has(name);
+    this.refused = name.endsWith("_AUTHORIZATION_FAILED") || name === "SASL_AUTHENTICATION_FAILED" || name === "UNTRUSTED_CERTIFICATE";
   }
 }
 
@@ -41,5 +45,7 @@ export function toKafkaError(error: unknown, doing: string): KafkaError {
     const { type } = failure as KafkaJsFailure;
     if (typeof type === "string") return protocolError(type, doing);
   }
+  const refusal = connectionRefusal(error);
+  if (refusal !== null) return new KafkaError(refusal.name, `${doing}: ${refusal.detail}`, { retriable: false, cause: error });
   return new KafkaError("NETWORK", `${doing}: ${messageOf(error)}`, { retriable: true, cause: error });
 }

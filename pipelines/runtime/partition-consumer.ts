@@ -124,7 +124,7 @@ export class PartitionConsumer {
           return;
         }
         // Whatever Kafka said, the outcome is settled by taking the partition over anew.
-        const mayPass = error instanceof KafkaError || (error instanceof FraudstreamError && error.retriable);
+        const mayPass = (error instanceof KafkaError && !error.refused) || (error instanceof FraudstreamError && error.retriable);
         if (!mayPass) {
           this.#options.onFailure(error);
           return;

@@ -6,7 +6,7 @@ import type { ApiContext } from "../../api/context.js";
 import type { Role } from "../../api/users/roles.js";
 import { startParts, wireApi } from "../../api/wiring.js";
 import { migrate } from "../../infra/clickhouse/migrate.js";
-import { readConfig, type Config } from "../../infra/config.js";
+import { readConfig, type Config, type KafkaConfig } from "../../infra/config.js";
 import { ensureTopics } from "../../infra/kafka/client.js";
 import { Lifecycle } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger, type Logger } from "../../infra/logging.js";
@@ -26,6 +26,8 @@ export interface TestApiOptions {
   log?: Logger;
   /** Another address of the test run's ClickHouse: a proxy's, or one where nobody is. */
   clickhouseUrl?: string;
+  /** Another Kafka than the test run's. */
+  kafka?: KafkaConfig;
   /** @default false: the sink would migrate it; a test of its own needs the tables */
   migrated?: boolean;
 }
@@ -52,7 +54,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
   const config: Config = readConfig({ TOPIC_PREFIX: prefix, TOPIC_PARTITIONS: "2", CLICKHOUSE_DATABASE: database, JWT_SECRET, ADMIN_PASSWORD, RATE_LIMIT: "1000000", SIGN_IN_RATE_LIMIT: "100000", ...settings });
   const clickhouse = { ...clickhouseConfig(database), ...(options.clickhouseUrl === undefined ? {} : { url: options.clickhouseUrl }) };
   if (migrated) await migrate(clickhouseConfig(database), log);
-  const parts = wireApi({ config, kafka: kafkaConfig(), clickhouse, clientId: `api-${prefix}${randomUUID().slice(0, 8)}`, log });
+  const parts = wireApi({ config, kafka: options.kafka ?? kafkaConfig(), clickhouse, clientId: `api-${prefix}${randomUUID().slice(0, 8)}`, log });
   const { context } = parts;
   const lifecycle = new Lifecycle(log);
   await ensureTopics(context.kafka, allTopics(context.topics));

@@ -82,6 +82,17 @@ describe("a wrong value names its setting", () => {
     expect(complaint({ ...BROKERS, KAFKA_SASL_USERNAME: "u" })).toContain("KAFKA_SASL_PASSWORD");
     expect(complaint({ ...BROKERS, KAFKA_SASL_PASSWORD: "hidden" })).toContain("KAFKA_SASL_USERNAME");
     expect(complaint({ ...BROKERS, KAFKA_SASL_USERNAME: "u", KAFKA_SASL_PASSWORD: "p", KAFKA_SASL_MECHANISM: "gssapi" })).toContain("KAFKA_SASL_MECHANISM");
+    // A password in the clear.
+    expect(complaint({ ...BROKERS, KAFKA_SASL_USERNAME: "u", KAFKA_SASL_PASSWORD: "p", KAFKA_SASL_MECHANISM: "plain" })).toContain("KAFKA_SSL");
+  });
+
+  test("of TLS and keys", () => {
+    const pem = "-----BEGIN CERTIFICATE-----";
+    expect(complaint({ ...BROKERS, KAFKA_TLS_CA: "/etc/ca.pem" })).toBe("KAFKA_TLS_CA holds no PEM text with a CERTIFICATE");
+    expect(complaint({ ...BROKERS, KAFKA_TLS_CA: pem, KAFKA_SSL: "false" })).toContain("KAFKA_SSL is false");
+    expect(complaint({ ...BROKERS, KAFKA_TLS_CERT: pem })).toContain("KAFKA_TLS_KEY");
+    expect(complaint({ CLICKHOUSE_URL: "http://ch", CLICKHOUSE_TLS_CA: pem })).toContain("CLICKHOUSE_URL is not https");
+    expect(complaint({ CARD_ID_KEY: "short" })).toBe("CARD_ID_KEY has 5 bytes; it must have at least 32");
   });
 });
 
@@ -90,6 +101,22 @@ describe("secrets", () => {
     const file = fileWith("top secret\n");
     expect(readConfig({ ...BROKERS, KAFKA_SASL_USERNAME: "u", KAFKA_SASL_PASSWORD_FILE: file }).kafka?.sasl).toEqual({ mechanism: "scram-sha-512", username: "u", password: "top secret" });
     expect(readConfig({ CLICKHOUSE_URL: "http://ch", CLICKHOUSE_PASSWORD: "other", CLICKHOUSE_PASSWORD_FILE: file }).clickhouse?.password).toBe("top secret");
+  });
+
+  test("have a _FILE each: whatever the one says, the other does", () => {
+    const ca = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----";
+    const key = "-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----";
+    const secrets: Record<string, string> = {
+      KAFKA_SASL_PASSWORD: "p", KAFKA_TLS_CA: ca, KAFKA_TLS_CERT: ca, KAFKA_TLS_KEY: key, CLICKHOUSE_PASSWORD: "q", CLICKHOUSE_TLS_CA: ca,
+      JWT_SECRET: "s".repeat(32), JWT_SECRET_PREVIOUS: "t".repeat(32), ADMIN_PASSWORD: "a".repeat(12), CARD_ID_KEY: "k".repeat(32),
+    };
+    const others = { ...BROKERS, KAFKA_SASL_USERNAME: "u", CLICKHOUSE_URL: "https://ch" };
+    const config = readConfig({ ...others, ...secrets });
+    expect(config).toMatchObject({
+      kafka: { ssl: { ca, cert: ca, key }, sasl: { password: "p" } }, clickhouse: { password: "q", tlsCa: ca }, cardIdKey: "k".repeat(32),
+      auth: { jwtSecret: "s".repeat(32), jwtSecretPrevious: "t".repeat(32), adminPassword: "a".repeat(12) },
+    });
+    expect(readConfig({ ...others, ...Object.fromEntries(Object.entries(secrets).map(([name, text]) => [`${name}_FILE`, fileWith(`${text}\n`)])) })).toEqual(config);
   });
 
   test("a file that can't be read is named", () => {
