@@ -3,7 +3,8 @@ import type { Connection } from "@platformatic/kafka";
 import { listOffsetsV7 } from "@platformatic/kafka";
 import { call } from "../../infra/kafka/cluster.js";
 import type { WorkerHeartbeat } from "../../schemas/generated.js";
-import { eventually, type RoleProcess } from "../support/workers.js";
+import { eventually } from "../support/eventually.js";
+import type { RoleProcess } from "../support/workers.js";
 import type { TestSystem } from "../support/workers-system.js";
 
 /** What a scenario does to the roles while transactions stream. Each returns what it did, for the report. */

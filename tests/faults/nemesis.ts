@@ -83,7 +83,8 @@ export class Nemesis {
       case "stop": {
         const slot = system.slot(action.slot);
         const exit = await slot.stop();
-        if (exit === "hung" || (exit !== null && exit.code !== 0)) slot.fell.push(`${slot.name} was asked to stop and ended with ${JSON.stringify(exit)}: ${slot.tail(3).join(" | ")}`);
+        // One that hadn't come to where it hears it ends by the signal itself.
+        if (exit === "hung" || (exit !== null && exit.code !== 0 && exit.signal !== "SIGTERM")) slot.fell.push(`${slot.name} was asked to stop and ended with ${JSON.stringify(exit)}: ${slot.tail(3).join(" | ")}`);
         await pause(action.downMs, signal);
         slot.start();
         return JSON.stringify(exit);

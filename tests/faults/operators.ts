@@ -55,14 +55,16 @@ export class Operators {
         this.refused.set(kind, (this.refused.get(kind) ?? 0) + 1);
       }
       return answer;
-    } catch {
-      this.unanswered.set(what, (this.unanswered.get(what) ?? 0) + 1);
+    } catch (error) {
+      const { name, cause } = error as Error & { cause?: { code?: string } };
+      const kind = `${what}: ${cause?.code ?? name}`;
+      this.unanswered.set(kind, (this.unanswered.get(kind) ?? 0) + 1);
       return null;
     }
   }
 
-  async deploy(model: string, body: { enabled: boolean; role: "champion" | "shadow" }): Promise<string> {
-    const answer = await this.call("PUT", `/models/${encodeURIComponent(model)}/enabled?wait_ms=3000`, body);
+  async deploy(model: string, { enabled, role }: { enabled: boolean; role: "champion" | "shadow" }): Promise<string> {
+    const answer = await this.call("PUT", `/models/${encodeURIComponent(model)}/enabled?wait_ms=3000`, { enabled, role });
     if (answer === null || answer.status >= 300) this.acknowledged.openDeployments += 1;
     else if (answer.body["changed"] === true) this.acknowledged.deployments.push(Number(answer.body["epoch"]));
     return answer === null ? "no answer" : `${answer.status} epoch ${String(answer.body["epoch"] ?? answer.body["code"])}`;

@@ -1,7 +1,7 @@
 import { appendFileSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../../schemas/errors.js";
-import { eventually } from "../support/workers.js";
+import { eventually } from "../support/eventually.js";
 import { check, type CheckCounts } from "./check.js";
 import { askMetrics, type MetricsAnswer } from "./check-metrics.js";
 import { Complaints } from "./complaints.js";

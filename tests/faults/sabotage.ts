@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { eventually } from "../support/workers.js";
+import { eventually } from "../support/eventually.js";
 import { check } from "./check.js";
 import { Complaints } from "./complaints.js";
 import { Feed } from "./feed.js";
