@@ -3,7 +3,7 @@ import type { ModelIo } from "../onnx/session.js";
 import type { Explainer } from "./explainer.js";
 import { LinearShap } from "./linear-shap.js";
 import { atOnce, type Pieces } from "./pieces.js";
-import { doublesOf, readGraph } from "./read-graph.js";
+import { doublesOf, readGraph } from "../onnx/read-graph.js";
 import { readTrees } from "./read-trees.js";
 import { TreeShap } from "./tree-shap.js";
 

@@ -1,6 +1,6 @@
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { Pieces } from "./pieces.js";
-import type { GraphNode } from "./read-graph.js";
+import type { GraphNode } from "../onnx/read-graph.js";
 import type { CoveredTree } from "./splits.js";
 
 /** The attributes of a TreeEnsembleRegressor that hold a value of each node, and those of each leaf. */

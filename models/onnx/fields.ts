@@ -71,7 +71,8 @@ function next(reader: BinaryReader, message: Uint8Array): Field {
   return new Field(no, type, NO_BYTES, message, start, valueAt, reader.pos);
 }
 
-function reading<T>(read: () => T): T {
+/** @throws FraudstreamError `onnx_malformed` for whatever goes wrong */
+export function reading<T>(read: () => T): T {
   try {
     return read();
   } catch (error) {

@@ -1,11 +1,11 @@
 /**
- * A small assembler for WebAssembly: just what kernels.ts needs. Numbers are the opcodes of the WebAssembly
+ * A small assembler for WebAssembly: just what kernels.ts and models/onnx/tree-kernel.ts need. Numbers are the opcodes of the WebAssembly
  * specification (core 2.0, with fixed-width SIMD).
  */
 export type Code = number[];
-export type ValueType = "i32" | "f64" | "v128";
+export type ValueType = "i32" | "f32" | "f64" | "v128";
 
-const TYPES: Readonly<Record<ValueType, number>> = { i32: 0x7f, f64: 0x7c, v128: 0x7b };
+const TYPES: Readonly<Record<ValueType, number>> = { i32: 0x7f, f32: 0x7d, f64: 0x7c, v128: 0x7b };
 const NO_RESULT = 0x40;
 
 function unsigned(n: number): Code {
@@ -28,9 +28,11 @@ function simd(opcode: number): Code {
 export const op = {
   i32: (n: number): Code => [0x41, ...signed(n)],
   load32: (offset = 0): Code => [0x28, 2, ...unsigned(offset)],
-  load16: (): Code => [0x2f, 1, 0],
-  load8: (): Code => [0x2d, 0, 0],
+  load16: (offset = 0): Code => [0x2f, 1, ...unsigned(offset)],
+  load8: (offset = 0): Code => [0x2d, 0, ...unsigned(offset)],
   store32: (): Code => [0x36, 2, 0],
+  loadF32: (offset = 0): Code => [0x2a, 2, ...unsigned(offset)],
+  storeF32: (): Code => [0x38, 2, 0],
   loadF64: (offset = 0): Code => [0x2b, 3, ...unsigned(offset)],
   storeF64: (offset = 0): Code => [0x39, 3, ...unsigned(offset)],
   loadV128: (): Code => [...simd(0), 4, 0],
@@ -39,11 +41,16 @@ export const op = {
   subF64x2: simd(0xf1),
   add: [0x6a],
   sub: [0x6b],
+  and: [0x71],
   or: [0x72],
+  isZero: [0x45],
   shiftLeft: [0x74],
   equal: [0x46],
   below: [0x49],
   atMost: [0x4d],
+  addF32: [0x92],
+  differF32: [0x5c],
+  atMostF32: [0x5f],
   addF64: [0xa0],
   subF64: [0xa1],
   mulF64: [0xa2],
@@ -106,8 +113,11 @@ export class FunctionBuilder {
   }
 }
 
-/** A module that exports the functions and imports a shared memory of up to 4 GB as `env.memory`. */
-export function assemble(functions: Readonly<Record<string, FunctionBuilder>>): Uint8Array<ArrayBuffer> {
+/** The limits of an imported memory: shared between threads, up to 4 GB; or one of the instance's own. */
+const MEMORIES = { shared: [3, ...unsigned(1), ...unsigned(65_536)], own: [0, ...unsigned(1)] } as const;
+
+/** A module that exports the functions and imports a memory as `env.memory`. */
+export function assemble(functions: Readonly<Record<string, FunctionBuilder>>, memory: keyof typeof MEMORIES = "shared"): Uint8Array<ArrayBuffer> {
   const section = (id: number, items: Code[]): Code => {
     const content = [...unsigned(items.length), ...items.flat()];
     return [id, ...unsigned(content.length), ...content];
@@ -117,7 +127,7 @@ export function assemble(functions: Readonly<Record<string, FunctionBuilder>>): 
   return Uint8Array.from([
     ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
     ...section(1, builders.map(([, builder]) => builder.signature())),
-    ...section(2, [[...text("env"), ...text("memory"), 2, 3, ...unsigned(1), ...unsigned(65_536)]]),
+    ...section(2, [[...text("env"), ...text("memory"), 2, ...MEMORIES[memory]]]),
     ...section(3, builders.map((_, i) => unsigned(i))),
     ...section(7, builders.map(([name], i) => [...text(name), 0, ...unsigned(i)])),
     ...section(10, builders.map(([, builder]) => builder.code())),

@@ -6,7 +6,8 @@ import { inSlices } from "../../models/explain/pieces.js";
 import { HistoryPlan, historySlotsOf } from "../../models/features/history-plan.js";
 import { slotsOf, type AttributeSlot } from "../../models/features/plan.js";
 import type { Manifest } from "../../models/manifest.js";
-import { ModelSession, type ModelIo } from "../../models/onnx/session.js";
+import { loadScorer, type Scorer } from "../../models/onnx/scorer.js";
+import type { ModelIo } from "../../models/onnx/session.js";
 import type { ControlState, Deployment } from "../../models/registry/control-state.js";
 import type { DeployedModel } from "../../schemas/generated.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
@@ -14,7 +15,7 @@ import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 /** A model in memory, ready to score. */
 export interface LoadedModel extends DeployedModel {
   manifest: Manifest;
-  session: ModelSession;
+  scorer: Scorer;
   /** null: its scores can't be explained. */
   reasons: AlertReasons | null;
 }
@@ -190,10 +191,10 @@ export class Deployments {
     // Refuses what nobody computes before the model is anybody's.
     historySlotsOf([manifest.features]);
     const io = { input: manifest.input, output: manifest.output, features: manifest.features.length };
-    const session = await ModelSession.load(onnx, io);
+    const scorer = await loadScorer(onnx, io, this.#log.child({ model: deployed.model }));
     // The first run allocates and shapes: better now than on the first transaction.
-    await session.run(new Float32Array(manifest.features.length), 1);
-    return { ...deployed, manifest, session, reasons: await this.#reasonsOf(onnx, io, manifest) };
+    await scorer.run(new Float32Array(manifest.features.length), 1);
+    return { ...deployed, manifest, scorer, reasons: await this.#reasonsOf(onnx, io, manifest) };
   }
 
   /** No reasons are no problem: predictions have none then. `GET /models/{id}` says so, too. */
@@ -217,14 +218,14 @@ export class Deployments {
     return deployments.flatMap(({ models }) => models);
   }
 
-  /** Frees the sessions that only superseded deployments without users hold. */
+  /** Frees the models that only superseded deployments without users hold. */
   #dropUnused(): void {
     if (this.#loading) return;
     for (const [deployment, users] of this.#users) {
       if (users > 0 || deployment === this.#current) continue;
       this.#users.delete(deployment);
-      const kept = new Set(this.#models().map(({ session }) => session));
-      for (const { session } of deployment.models) if (!kept.has(session)) void session.release();
+      const kept = new Set(this.#models().map(({ scorer }) => scorer));
+      for (const { scorer } of deployment.models) if (!kept.has(scorer)) void scorer.release();
     }
   }
 }

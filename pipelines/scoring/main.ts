@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Config } from "../../infra/config.js";
+import { cardPseudonyms } from "../../infra/card-pseudonyms.js";
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
@@ -69,7 +70,8 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
 
   const { snapshotEveryMs, merchantWaitMs } = config.history;
   const snapshots = new SnapshotStore(join(config.dataDir, "state"), log);
-  const histories = new PartitionHistories({ cluster, topics, schemas, snapshots, clickhouse: config.clickhouse, snapshotEveryMs, log });
+  const cards = cardPseudonyms(config);
+  const histories = new PartitionHistories({ cluster, topics, schemas, snapshots, clickhouse: config.clickhouse, snapshotEveryMs, cards, log });
   lifecycle.add("histories", () => histories.close());
   historyGauges(registry, histories);
 
@@ -77,7 +79,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   lifecycle.add("merchant board", () => merchants.stop());
   await merchants.start();
 
-  const deps = { cluster, topics, group, schemas, control, deployments, histories, merchants, merchantWaitMs, meter };
+  const deps = { cluster, topics, group, schemas, control, deployments, histories, merchants, merchantWaitMs, meter, cards };
   const consumer = new PartitionConsumer({
     cluster, kafka, log, group,
     topics: [topics.transactions.name],

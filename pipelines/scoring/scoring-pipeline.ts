@@ -12,6 +12,7 @@
  * Only what is scored is history: where the champion gives no score, steps 2 to 4 are done again without that record.
  * Any error ends the tenure; taking the transactional id over anew settles what became of the batch (guarantee 1).
  */
+import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { PartitionOutput } from "../../infra/kafka/partition-output.js";
@@ -46,6 +47,8 @@ export interface ScoringDeps {
   /** How long a batch waits for merchants' buckets, milliseconds. */
   merchantWaitMs: number;
   meter: ScoringMeter;
+  /** What stands for card ids; null: they stand for themselves. */
+  cards: CardPseudonyms | null;
 }
 
 /** The transactional id of an input partition: whoever holds it owns the partition. */
@@ -214,7 +217,7 @@ export class ScoringTenure implements PartitionHandler {
       const batch = new TransactionBatch(deployment.slots, deployment.history.size);
       this.#bench = {
         deployment, batch,
-        reader: new TransactionReader(batch),
+        reader: new TransactionReader(batch, this.#deps.cards),
         champion: new ModelScorer(deployment.champion, deployment),
         shadows: deployment.shadows.map((shadow) => new ModelScorer(shadow, deployment)),
       };
@@ -239,7 +242,7 @@ export class ScoringTenure implements PartitionHandler {
 
   #encodeDeadLetters(records: FetchedRecords, rejections: Rejection[]): void {
     rejections.sort((a, b) => a.record - b.record);
-    for (const { record, ...cause } of rejections) appendDeadLetter(records, record, cause, this.#deadLetters);
+    for (const { record, ...cause } of rejections) appendDeadLetter(records, record, cause, this.#deadLetters, this.#deps.cards);
   }
 }
 

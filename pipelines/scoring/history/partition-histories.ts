@@ -1,3 +1,4 @@
+import type { CardPseudonyms } from "../../../infra/card-pseudonyms.js";
 import type { ClickHouseConfig } from "../../../infra/config.js";
 import type { KafkaCluster } from "../../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../../infra/kafka/partition-reader.js";
@@ -21,6 +22,8 @@ export interface HistoriesOptions {
   clickhouse: ClickHouseConfig | null;
   /** Between two snapshots of a partition, milliseconds. */
   snapshotEveryMs: number;
+  /** What stands for card ids; null: they stand for themselves. */
+  cards: CardPseudonyms | null;
   log: Logger;
 }
 
@@ -171,7 +174,7 @@ export class PartitionHistories {
   }
 
   #snapshotOf(partition: number): Promise<SnapshotOf> {
-    return snapshotOf(this.#options.cluster, FOLD, this.#options.topics.transactions.name, partition);
+    return snapshotOf(this.#options.cluster, FOLD, this.#options.topics.transactions.name, partition, this.#options.cards);
   }
 
   /** The newest snapshot that fits; null: none does. */
@@ -195,7 +198,7 @@ export class PartitionHistories {
 
   /** Reads what was scored from where a history stands up to an offset. */
   async #catchUp({ topic, partition, signal }: Tenure, history: PartitionHistory, to: number): Promise<number> {
-    const { cluster, topics, schemas, clickhouse, log } = this.#options;
+    const { cluster, topics, schemas, clickhouse, cards, log } = this.#options;
     const from = history.offset;
     if (from === to) return 0;
     const source = { topic, partition };
@@ -210,7 +213,7 @@ export class PartitionHistories {
     }
     let folded = 0;
     if (from < stored) folded += await rebuild({ clickhouse, source, partitions, signal }, cardsTarget(history.cards), from, stored);
-    folded += await reread({ cluster, schemas, source, partitions, signal }, history.cards, Math.max(from, stored), to, refused.offsets);
+    folded += await reread({ cluster, schemas, source, partitions, cards, signal }, history.cards, Math.max(from, stored), to, refused.offsets);
     history.offset = to;
     history.deadLettersFrom = refused.end;
     return folded;

@@ -1,3 +1,4 @@
+import type { CardPseudonyms } from "../../../infra/card-pseudonyms.js";
 import type { KafkaCluster } from "../../../infra/kafka/cluster.js";
 import type { TopicPartition } from "../../../infra/kafka/group-membership.js";
 import { PartitionReader } from "../../../infra/kafka/partition-reader.js";
@@ -47,6 +48,8 @@ export interface RereadOptions {
   source: TopicPartition;
   /** Partitions of the topic. */
   partitions: number;
+  /** As they were when the history was scored. */
+  cards: CardPseudonyms | null;
   signal: AbortSignal;
 }
 
@@ -56,9 +59,9 @@ export interface RereadOptions {
  *
  * @param refused offsets of what became a dead letter
  */
-export async function reread({ cluster, schemas, source, partitions, signal }: RereadOptions, history: CardHistory, from: number, to: number, refused: ReadonlySet<number>): Promise<number> {
+export async function reread({ cluster, schemas, source, partitions, cards, signal }: RereadOptions, history: CardHistory, from: number, to: number, refused: ReadonlySet<number>): Promise<number> {
   const batch = new TransactionBatch([]);
-  const reader = new TransactionReader(batch);
+  const reader = new TransactionReader(batch, cards);
   let folded = 0;
   for await (const records of recordsBetween(cluster, source, from, to, signal)) {
     await learnSchemas(records, reader, schemas);

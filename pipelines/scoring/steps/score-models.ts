@@ -5,7 +5,7 @@ import type { TransactionBatch } from "../transaction-batch.js";
 import type { Rejection } from "./decode-transactions.js";
 import type { ScoredBatch } from "./encode-predictions.js";
 
-/** Rows of one ONNX run: large enough that a call's cost vanishes, small enough to stay in the cache (tests/bench). */
+/** Rows of one run of the model: large enough that a call's cost vanishes, small enough to stay in the cache (tests/bench). */
 const ROWS_PER_RUN = 1024;
 
 /** One model's features and scores for the batches of one partition; its buffers are used again. */
@@ -54,13 +54,17 @@ export class ModelScorer {
 
   /** Whether the model still gives a score for a row of zeros. */
   async scoresZeros(): Promise<boolean> {
-    const score = await this.model.session.run(new Float32Array(this.#plan.size), 1).then(([first]) => first, () => Number.NaN);
-    return score >= 0 && score <= 1;
+    try {
+      const [score] = await this.model.scorer.run(new Float32Array(this.#plan.size), 1);
+      return score >= 0 && score <= 1;
+    } catch {
+      return false;
+    }
   }
 
   async #run(from: number, to: number): Promise<void> {
     const { size } = this.#plan;
-    this.#scores.set(await this.model.session.run(this.#features.subarray(from * size, to * size), to - from), from);
+    this.#scores.set(await this.model.scorer.run(this.#features.subarray(from * size, to * size), to - from), from);
   }
 
   #scored(startedAt: number): ScoredBatch {

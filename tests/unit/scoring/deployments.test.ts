@@ -43,9 +43,9 @@ it("keeps a superseded model in memory for those who still score with it", async
   decide("b@1");
   await deployments.settle(state);
   expect(deployments.current?.champion.model).toBe("b@1");
-  expect(await held.champion.session.run(Float32Array.of(0), 1)).toEqual(Float32Array.of(0.5));
+  expect(await held.champion.scorer.run(Float32Array.of(0), 1)).toEqual(Float32Array.of(0.5));
   deployments.release(held);
-  await expect(held.champion.session.run(Float32Array.of(0), 1)).rejects.toThrow();
+  await expect(held.champion.scorer.run(Float32Array.of(0), 1)).rejects.toThrow();
 });
 
 it("does not free a model that is being deployed again when its last user lets go of it", async () => {
@@ -62,7 +62,7 @@ it("does not free a model that is being deployed again when its last user lets g
   deployments.release(held);
   await settled;
   expect(deployments.current?.champion.model).toBe("a@1");
-  expect(await deployments.current?.champion.session.run(Float32Array.of(0), 1)).toEqual(Float32Array.of(0.5));
+  expect(await deployments.current?.champion.scorer.run(Float32Array.of(0), 1)).toEqual(Float32Array.of(0.5));
 });
 
 it("frees a dropped shadow once nobody scores with its deployment", async () => {
@@ -78,8 +78,8 @@ it("frees a dropped shadow once nobody scores with its deployment", async () => 
   decide("a@1");
   await deployments.settle(state);
   expect(deployments.problems).toEqual([]);
-  await expect(shadow.session.run(Float32Array.of(0), 1)).rejects.toThrow();
-  expect(await deployments.current?.champion.session.run(Float32Array.of(0), 1)).toEqual(Float32Array.of(0.5));
+  await expect(shadow.scorer.run(Float32Array.of(0), 1)).rejects.toThrow();
+  expect(await deployments.current?.champion.scorer.run(Float32Array.of(0), 1)).toEqual(Float32Array.of(0.5));
 });
 
 it("takes the newest deployment that it can load at the start, and keeps what it has later", async () => {

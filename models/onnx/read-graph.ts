@@ -1,4 +1,5 @@
-import { fieldsOf, type Field } from "../onnx/fields.js";
+import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
+import { fieldsOf, reading, type Field } from "./fields.js";
 
 /** Field numbers of onnx.proto. */
 const MODEL_GRAPH = 7;
@@ -46,11 +47,11 @@ export class GraphNode {
   }
 
   ints(name: string): number[] {
-    return this.#of(name, ATTRIBUTE.ints).flatMap(({ integers }) => integers);
+    return numbersOf(this.#attributes.get(name), ATTRIBUTE.ints, WireType.Varint, readInteger);
   }
 
   floats(name: string): number[] {
-    return this.#of(name, ATTRIBUTE.floats).flatMap(({ floats }) => floats);
+    return numbersOf(this.#attributes.get(name), ATTRIBUTE.floats, WireType.Bit32, (reader) => reader.float());
   }
 
   texts(name: string): string[] {
@@ -83,6 +84,31 @@ export function doublesOf({ constants }: Graph, name: string): Float64Array {
   const raw = constants.get(name)?.find((field) => field.holds(TENSOR.raw))?.bytes ?? new Uint8Array();
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
   return Float64Array.from({ length: Math.floor(raw.byteLength / 8) }, (_, i) => view.getFloat64(8 * i, true));
+}
+
+/** The numbers of a repeated field, packed or not; with no object a number: a large model has a hundred thousand. */
+function numbersOf(message: Uint8Array | undefined, no: number, type: WireType, read: (reader: BinaryReader, message: Uint8Array) => number): number[] {
+  const values: number[] = [];
+  if (message === undefined) return values;
+  const reader = new BinaryReader(message);
+  return reading(() => {
+    while (reader.pos < reader.len) {
+      const [field, wire] = reader.tag();
+      if (field !== no || (wire !== type && wire !== WireType.LengthDelimited)) reader.skip(wire, field);
+      else if (wire === type) values.push(read(reader, message));
+      else for (const end = reader.uint32() + reader.pos; reader.pos < end; ) values.push(read(reader, message));
+    }
+    return values;
+  });
+}
+
+/** An int64; those of models are one or two bytes long, which is read without a bigint. */
+function readInteger(reader: BinaryReader, message: Uint8Array): number {
+  const low = message[reader.pos];
+  const high = low < 0x80 ? 0 : message[reader.pos + 1];
+  if (!(high < 0x80)) return Number(reader.int64());
+  reader.pos += low < 0x80 ? 1 : 2;
+  return (low & 0x7f) | (high << 7);
 }
 
 function nameIn(fields: Iterable<Field>, no: number): string {
