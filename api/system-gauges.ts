@@ -66,6 +66,7 @@ async function lagOf(admin: ReturnType<Kafka["admin"]>, groupId: string, topics:
   const [ends, groups] = await Promise.all([Promise.all(topics.map((topic) => admin.fetchTopicOffsets(topic))), admin.fetchOffsets({ groupId, topics: [...topics] })]);
   return topics.flatMap((topic, index) => {
     const committed = new Map(groups.find((group) => group.topic === topic)?.partitions.map(({ partition, offset }) => [partition, Number(offset)]));
-    return ends[index].map(({ partition, low, high }) => ({ labels: { topic, partition: String(partition) }, value: Number(high) - Math.max(Number(low), committed.get(partition) ?? 0) }));
+    // The group may have moved on since the ends were asked for.
+    return ends[index].map(({ partition, low, high }) => ({ labels: { topic, partition: String(partition) }, value: Math.max(0, Number(high) - Math.max(Number(low), committed.get(partition) ?? 0)) }));
   });
 }
