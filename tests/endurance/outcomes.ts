@@ -3,7 +3,7 @@ import { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { AvroCursor } from "../../schemas/avro-cursor.js";
 import { WIRE_HEAD_BYTES } from "../../schemas/wire-format.js";
-import { eventually } from "../support/workers.js";
+import { eventually } from "../support/eventually.js";
 import type { TestSystem } from "../support/workers-system.js";
 import { PacedLoad } from "./load.js";
 import type { SystemUnderLoad } from "./system.js";
