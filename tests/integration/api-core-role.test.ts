@@ -12,7 +12,7 @@ import { ensureSecrets } from "../../infra/local/secrets.js";
 import { compiledModule } from "../../infra/package-root.js";
 import { ADMIN_PASSWORD, JWT_SECRET, startTestApi } from "../support/api.js";
 import { clickhouseConfig, kafkaConfig, uniquePrefix } from "../support/engines.js";
-import { eventually } from "../support/workers.js";
+import { eventually } from "../support/eventually.js";
 
 /** The role as a process of its own. */
 function startRole(settings: Record<string, string>): { child: ChildProcess; log: () => string; ended: Promise<[number | null, string | null]> } {

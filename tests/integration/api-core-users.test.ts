@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { topicsFor } from "../../schemas/topics.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { ADMIN_PASSWORD, startTestApi, type TestApi } from "../support/api.js";
-import { eventually } from "../support/workers.js";
+import { eventually } from "../support/eventually.js";
 
 const PASSWORD = "a password for tests";
 let one: TestApi;

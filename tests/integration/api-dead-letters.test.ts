@@ -4,7 +4,8 @@ import type { TestApi } from "../support/api.js";
 import { anotherApi, openModelsApi, put } from "../support/models-api.js";
 import { logistic } from "../support/models.js";
 import { transaction, wireValue } from "../support/transactions.js";
-import { RoleProcess, eventually } from "../support/workers.js";
+import { eventually } from "../support/eventually.js";
+import { RoleProcess } from "../support/workers.js";
 
 interface Browsed { causes: { code: string; count: number }[]; dead_letters: { partition: number; offset: number; value: string; attempt: number; replayed: { who: string } | null }[] }
 interface Replayed { replayed: object[]; skipped: { reason: string }[]; more: boolean }

@@ -7,7 +7,8 @@ import { ControlLog } from "../../models/registry/control-log.js";
 import { DEPLOYMENT_KEY, jobKey, modelKey, type EventBody } from "../../models/registry/control-state.js";
 import { deploy, registerModel } from "../../models/registry/decisions.js";
 import type { ControlEvent } from "../../schemas/generated.js";
-import { eventually, silent, testKafka } from "../support/kafka-cluster.js";
+import { until } from "../support/eventually.js";
+import { silent, testKafka } from "../support/kafka-cluster.js";
 
 const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
 const requested: EventBody = { "fraudstream.JobRequested": { request: "{}" } };
@@ -101,9 +102,9 @@ describe("ControlLog", () => {
     const failures: unknown[] = [];
     other.log.follow((state) => heard.push(state.deployments.length), (error) => failures.push(error));
     await one.log.append(one.producer, { key: DEPLOYMENT_KEY, who: "ada", event: NOTHING });
-    await eventually(() => heard.at(-1) === 1);
+    await until(() => heard.at(-1) === 1);
     await other.log.append(other.producer, { key: DEPLOYMENT_KEY, who: "bob", event: NOTHING });
-    await eventually(() => heard.at(-1) === 2);
+    await until(() => heard.at(-1) === 2);
     await other.log.close();
     const before = heard.length;
     await one.log.readToEnd();
@@ -122,13 +123,13 @@ describe("ControlLog", () => {
     const failures: unknown[] = [];
     follower.follow(() => {}, (error) => failures.push(error));
     await writer.log.append(writer.producer, { key: DEPLOYMENT_KEY, who: "ada", event: NOTHING });
-    await eventually(() => follower.position === 1);
+    await until(() => follower.position === 1);
     proxy.mode = "down";
     await writer.log.append(writer.producer, { key: DEPLOYMENT_KEY, who: "ada", event: NOTHING });
     expect(await failed(follower.readToEnd())).toMatchObject({ name: "KafkaError", retriable: true });
     expect(follower.position).toBe(1);
     proxy.mode = "up";
-    await eventually(() => follower.position === 2);
+    await until(() => follower.position === 2);
     expect(failures).toEqual([]);
   });
 

@@ -10,7 +10,8 @@ import { produce } from "../../infra/kafka/produce.js";
 import { PartitionConsumer, type PartitionHandler, type Tenure } from "../../pipelines/runtime/partition-consumer.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import { kafkaConfig } from "../support/engines.js";
-import { eventually, silent, testKafka, type TestKafka } from "../support/kafka-cluster.js";
+import { until } from "../support/eventually.js";
+import { silent, testKafka, type TestKafka } from "../support/kafka-cluster.js";
 import { handMadeBatch } from "../unit/kafka/hand-made-batch.js";
 
 interface Member {
@@ -87,33 +88,33 @@ describe("PartitionConsumer", () => {
     await fill(kafka, topic, 4, 20);
 
     const first = await member(kafka, topic, "first");
-    await eventually(() => new Set(first.seen).size === 81);
+    await until(() => new Set(first.seen).size === 81);
     expect([partitionsOf(first), first.opened.sort()]).toEqual([[0, 1, 2, 3], [0, 1, 2, 3]]);
     // In order, and each once.
     for (const partition of [0, 1, 2, 3]) expect(first.seen.filter((seen) => seen.startsWith(`${partition}/`))).toEqual(Array.from({ length: partition === 0 ? 21 : 20 }, (_, i) => `${partition}/${i}`));
 
     const second = await member(kafka, topic, "second");
-    await eventually(() => partitionsOf(first).length === 2 && partitionsOf(second).length === 2);
+    await until(() => partitionsOf(first).length === 2 && partitionsOf(second).length === 2);
     const [moved = -1] = partitionsOf(second);
     expect([...partitionsOf(first), ...partitionsOf(second)].sort()).toEqual([0, 1, 2, 3]);
     await fill(kafka, topic, 4, 10);
-    await eventually(() => new Set([...first.seen, ...second.seen]).size === 121);
+    await until(() => new Set([...first.seen, ...second.seen]).size === 121);
     expect(second.seen.every((seen) => partitionsOf(second).includes(Number(seen.split("/")[0])))).toBe(true);
     expect(second.seen).toHaveLength(20);
 
     // What has moved is no longer the first one's to commit.
     const group = `${kafka.prefix}group`;
     const at = { topic, partition: moved };
-    await eventually(async () => (await committedOffset(kafka.cluster, group, at)) === (moved === 0 ? 31 : 30));
+    await until(async () => (await committedOffset(kafka.cluster, group, at)) === (moved === 0 ? 31 : 30));
     const refused = first.consumer.commit([{ ...at, offset: 1 }]).then(() => "accepted", (error: unknown) => error);
     expect(await refused).toMatchObject({ name: "KafkaError", code: "kafka_not_assigned" });
     expect(await committedOffset(kafka.cluster, group, at)).toBe(moved === 0 ? 31 : 30);
 
     await second.consumer.stop();
     expect(await second.consumer.commit([{ ...at, offset: 1 }]).then(() => "accepted", (error: unknown) => error)).toBeInstanceOf(KafkaError);
-    await eventually(() => partitionsOf(first).length === 4);
+    await until(() => partitionsOf(first).length === 4);
     await fill(kafka, topic, 4, 5);
-    await eventually(() => new Set([...first.seen, ...second.seen]).size === 141);
+    await until(() => new Set([...first.seen, ...second.seen]).size === 141);
     expect([first.failures, second.failures]).toEqual([[], []]);
   });
 
@@ -127,12 +128,12 @@ describe("PartitionConsumer", () => {
       if (partition === 1 && left-- > 0) throw new KafkaError("PRODUCER_FENCED", "another owner", { retriable: false });
     };
     await fenced.consumer.start();
-    await eventually(() => new Set(fenced.seen).size === 10 && partitionsOf(fenced).length === 2);
+    await until(() => new Set(fenced.seen).size === 10 && partitionsOf(fenced).length === 2);
     expect(fenced.seen.filter((seen) => seen.startsWith("1/"))).toEqual(["1/0", "1/1", "1/2", "1/3", "1/4"]);
     expect(fenced.opened.filter((partition) => partition === 1)).toHaveLength(2);
     expect(fenced.failures).toEqual([]);
     await fill(kafka, topic, 2, 1);
-    await eventually(() => new Set(fenced.seen).size === 12);
+    await until(() => new Set(fenced.seen).size === 12);
   });
 
   test("an error that may pass begins the tenure anew from what was committed, any other is the role's", async () => {
@@ -151,7 +152,7 @@ describe("PartitionConsumer", () => {
       if (one.opened.length === 2) throw new KafkaError("COORDINATOR_NOT_AVAILABLE", "not yet", { retriable: true });
     };
     await one.consumer.start();
-    await eventually(() => one.seen.length === 10);
+    await until(() => one.seen.length === 10);
     expect(one.seen).toEqual(all(1, 0, 10));
     expect([one.opened.length, one.closed.length, one.failures]).toEqual([5, 3, []]);
 
@@ -159,7 +160,7 @@ describe("PartitionConsumer", () => {
       throw new FraudstreamError("broken", "it will never work");
     };
     await fill(kafka, topic, 1, 1);
-    await eventually(() => one.failures.length > 0);
+    await until(() => one.failures.length > 0);
     await sleep(300);
     expect(one.failures).toEqual([expect.objectContaining({ code: "broken" })]);
     expect(one.opened).toHaveLength(5);
@@ -191,7 +192,7 @@ describe("PartitionConsumer", () => {
     expect(await committedOffset(kafka.cluster, `${kafka.prefix}group`, { topic, partition: 0 })).toBe(one.seen.length);
     expect([one.closed, one.failures]).toEqual([[0], []]);
     const next = await member(kafka, topic, "next");
-    await eventually(() => one.seen.length + next.seen.length === 30);
+    await until(() => one.seen.length + next.seen.length === 30);
     expect([...one.seen, ...next.seen]).toEqual(all(1, 0, 30));
   });
 
@@ -204,7 +205,7 @@ describe("PartitionConsumer", () => {
       if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve));
     };
     await one.consumer.start();
-    await eventually(() => one.opened.length === 1);
+    await until(() => one.opened.length === 1);
     await one.consumer.stop();
     await sleep(200);
     expect([one.seen, one.closed, one.failures]).toEqual([[], [0], []]);
@@ -220,7 +221,7 @@ describe("PartitionConsumer", () => {
     await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: "4" }] });
     await admin.disconnect();
     const one = await member(kafka, topic, "one");
-    await eventually(() => one.seen.length === 2);
+    await until(() => one.seen.length === 2);
     expect([one.seen, one.failures]).toEqual([["0/4", "0/5"], []]);
   });
 });

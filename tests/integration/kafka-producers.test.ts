@@ -7,7 +7,8 @@ import { committedOffset } from "../../infra/kafka/group-membership.js";
 import { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { TransactionalProducer, type TransactionalProducerOptions } from "../../infra/kafka/transactional-producer.js";
-import { eventually, testKafka } from "../support/kafka-cluster.js";
+import { until } from "../support/eventually.js";
+import { testKafka } from "../support/kafka-cluster.js";
 
 async function transactional(cluster: KafkaCluster, id: string, options?: TransactionalProducerOptions): Promise<TransactionalProducer> {
   const producer = await TransactionalProducer.open(cluster, id, options);
@@ -34,13 +35,16 @@ const failed = (promise: Promise<unknown>): Promise<unknown> => promise.then(() 
 async function offsetPending(cluster: KafkaCluster, group: string, topic: string): Promise<void> {
   const connection = await cluster.open(await cluster.coordinatorOf("group", group));
   const groups = [{ groupId: group, memberEpoch: -1, topics: [{ name: topic, partitionIndexes: [0] }] }];
-  await eventually(async () => (await failed(call(connection, offsetFetchV8.api, [groups, true], "looking"))) instanceof KafkaError);
+  await until(async () => {
+    const answer = await failed(call(connection, offsetFetchV8.api, [groups, true], "looking"));
+    return answer instanceof KafkaError && answer.code === "kafka_unstable_offset_commit";
+  });
   await connection.close();
 }
 
 describe("TransactionalProducer", () => {
   test("shows output and offsets together, once they are committed, and nothing of what is aborted", async () => {
-    const { cluster, topic, values, prefix } = testKafka();
+    const { cluster, topic, values, visible, prefix } = testKafka();
     const [input, out] = [await topic("in"), await topic("out", 2)];
     const group = `${prefix}group`;
     const at = { topic: input, partition: 0 };
@@ -51,7 +55,7 @@ describe("TransactionalProducer", () => {
     await offsetPending(cluster, group, input);
     let settled = false;
     const asked = committedOffset(cluster, group, at).finally(() => (settled = true));
-    expect(await values(out)).toEqual([]);
+    expect(await visible(out)).toEqual([]);
     expect(settled).toBe(false);
     // Partition 1 was not announced.
     await producer.commit([output(out, 0, ["a", "b"]), output(out, 1, ["c"])], Date.now());
@@ -160,7 +164,7 @@ describe("TransactionalProducer", () => {
     const { proxy, cluster: behind } = await proxied();
     for (const [round, mode] of (["down", "deaf"] as const).entries()) {
       proxy.mode = "up";
-      const producer = await transactional(behind, `${prefix}id`, { patienceMs: 1_000 });
+      const producer = await transactional(behind, `${prefix}id`, { patienceMs: 20_000 });
       producer.begin([{ topic: out, partition: 0 }], { group, topic: input, partition: 0, offset: round + 1 });
       proxy.mode = mode;
       expect(await failed(producer.commit([output(out, 0, [`lost ${round}`])], Date.now()))).toMatchObject({ name: "KafkaError", code: "kafka_network", retriable: true, fenced: false });
@@ -224,7 +228,7 @@ describe("BatchProducer", () => {
     for (let round = 1; round <= 3; round++) {
       proxy.mode = "deaf";
       const publishing = producer.publishTo(out, 0, [plain(`round ${round}`)]);
-      await eventually(async () => (await values(out)).length === round + 1);
+      await until(async () => (await values(out)).length === round + 1);
       proxy.mode = "up";
       expect(await publishing).toBe(round);
     }

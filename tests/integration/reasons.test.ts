@@ -9,7 +9,8 @@ import { amountFeature, logistic, numberFeature, type TestModel } from "../suppo
 import { get } from "../support/models-api.js";
 import { randomTree, shapley, worth } from "../support/random-trees.js";
 import { transaction, transactionRecord } from "../support/transactions.js";
-import { RoleProcess, eventually } from "../support/workers.js";
+import { eventually } from "../support/eventually.js";
+import { RoleProcess } from "../support/workers.js";
 import { TestSystem } from "../support/workers-system.js";
 
 // Processes of their own start slowly on a busy machine.

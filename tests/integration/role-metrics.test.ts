@@ -6,7 +6,8 @@ import { startTestApi } from "../support/api.js";
 import { clickhouseConfig, kafkaConfig, uniquePrefix } from "../support/engines.js";
 import { logistic } from "../support/models.js";
 import { cardIn, transaction, transactionRecord } from "../support/transactions.js";
-import { RoleProcess, eventually } from "../support/workers.js";
+import { eventually } from "../support/eventually.js";
+import { RoleProcess } from "../support/workers.js";
 import { TestSystem } from "../support/workers-system.js";
 
 vi.setConfig({ testTimeout: 150_000 });

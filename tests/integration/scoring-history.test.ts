@@ -12,7 +12,8 @@ import { HISTORY_FEATURES, outcomesOf } from "../support/card-histories.js";
 import { clickhouseConfig, kafkaConfig, uniquePrefix } from "../support/engines.js";
 import { amountFeature, logistic, nanForRefunds } from "../support/models.js";
 import { transaction, transactionRecord, wireValue } from "../support/transactions.js";
-import { RoleProcess, eventually } from "../support/workers.js";
+import { eventually } from "../support/eventually.js";
+import { RoleProcess } from "../support/workers.js";
 import { kafkaJs } from "../support/workers-kafkajs.js";
 import { TestSystem, type ReadRecord } from "../support/workers-system.js";
 

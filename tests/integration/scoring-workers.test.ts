@@ -11,7 +11,8 @@ import { TransactionStream } from "../faults/stream.js";
 import { kafkaConfig, uniquePrefix } from "../support/engines.js";
 import { logistic } from "../support/models.js";
 import { readPrediction } from "../support/transactions.js";
-import { eventually, type RoleProcess } from "../support/workers.js";
+import { eventually } from "../support/eventually.js";
+import type { RoleProcess } from "../support/workers.js";
 import { TestSystem } from "../support/workers-system.js";
 
 // Processes of their own start slowly on a busy machine.

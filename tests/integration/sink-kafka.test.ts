@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { expect, it, onTestFinished } from "vitest";
 import { applyRetention } from "../../infra/clickhouse/retention.js";
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
@@ -14,16 +13,10 @@ import type { ControlEvent, Label, Prediction, Transaction } from "../../schemas
 import { topicsFor } from "../../schemas/topics.js";
 import { clickhouseDatabase } from "../support/clickhouse-database.js";
 import { kafkaConfig, uniquePrefix } from "../support/engines.js";
+import { until } from "../support/eventually.js";
 
 const log = createLogger({ logLevel: "silent" }, "test");
 const BASE = Date.UTC(2026, 2, 1);
-
-async function eventually(check: () => Promise<boolean>): Promise<void> {
-  for (let round = 0; !(await check()); round++) {
-    if (round > 400) throw new Error("it never came to be");
-    await sleep(50);
-  }
-}
 
 it("stores every topic, dead-letters a label, hands its partitions over, and goes on where it stopped", async () => {
   const clickhouse = await clickhouseDatabase();
@@ -70,17 +63,17 @@ it("stores every topic, dead-letters a label, hands its partitions over, and goe
   await producer.publish(topics.control.name, [{ key: Buffer.from(event.key), value: schemas.encode("control", event) }]);
 
   const first = await start();
-  await eventually(async () => Object.values(await counts()).join() === "1000,1000,1000,1000,1,1");
+  await until(async () => Object.values(await counts()).join() === "1000,1000,1000,1000,1,1");
   const [dead] = await clickhouse.query("SELECT code, step, source_topic, value, attempt FROM dead_letters FINAL");
   expect(dead).toEqual({ code: "not_avro", step: "store-labels", source_topic: topics.labels.name, value: "no label", attempt: 1 });
 
   // A second sink takes some of the partitions over, while records keep coming.
   const second = await start();
   await publish(1_000, 3_000);
-  await eventually(async () => (await counts()).labels === 3_000 && (await counts()).predictions === 3_000);
+  await until(async () => (await counts()).labels === 3_000 && (await counts()).predictions === 3_000);
   await first.lifecycle.stop();
   await publish(3_000, 4_000);
-  await eventually(async () => Object.values(await counts()).join() === "4000,4000,4000,4000,1,1");
+  await until(async () => Object.values(await counts()).join() === "4000,4000,4000,4000,1,1");
   await second.lifecycle.stop();
 
   // What was stored is committed: a third one finds nothing to do.
@@ -92,7 +85,7 @@ it("stores every topic, dead-letters a label, hands its partitions over, and goe
   for (const partition of partitions) expect(await committedOffset(cluster, group, partition)).not.toBeNull();
   const third = await start();
   await publish(4_000, 4_100);
-  await eventually(async () => (await counts()).transactions === 4_100 && (await counts()).labels === 4_100);
+  await until(async () => (await counts()).transactions === 4_100 && (await counts()).labels === 4_100);
   expect(third.pipeline.counts.rows.transactions).toBe(100);
   expect([first, second, third].map(({ lifecycle }) => lifecycle.failure)).toEqual([null, null, null]);
 });

@@ -1,5 +1,6 @@
 import { expect, onTestFinished, test, vi } from "vitest";
-import { RoleProcess, eventually } from "../support/workers.js";
+import { eventually } from "../support/eventually.js";
+import { RoleProcess } from "../support/workers.js";
 import { startTestApi, type TestApi } from "../support/api.js";
 import { kafkaConfig } from "../support/engines.js";
 import { heldPage, staticServer } from "../support/static-server.js";

@@ -16,7 +16,7 @@ import { Trainer } from "../../pipelines/training/trainer.js";
 import { TrainerSigns } from "../../pipelines/training/trainer-signs.js";
 import { heldPage, staticServer } from "../support/static-server.js";
 import { TrainingSystem } from "../support/training-system.js";
-import { eventually } from "../support/workers.js";
+import { eventually } from "../support/eventually.js";
 import { ulbCsv } from "../unit/datasets/csv-files.js";
 
 vi.setConfig({ testTimeout: 150_000 });

@@ -9,7 +9,7 @@ import type { TrainingJob } from "../../models/registry/control-state.js";
 import { parseJobMetrics, type JobMetrics } from "../../models/registry/training-request.js";
 import { heldPage, redirect, staticServer } from "../support/static-server.js";
 import { TrainingSystem } from "../support/training-system.js";
-import { eventually } from "../support/workers.js";
+import { eventually } from "../support/eventually.js";
 import { paysimCsv, ulbCsv } from "../unit/datasets/csv-files.js";
 
 vi.setConfig({ testTimeout: 150_000 });

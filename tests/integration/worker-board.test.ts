@@ -4,7 +4,7 @@ import { Schemas } from "../../infra/kafka/schemas.js";
 import { createLogger } from "../../infra/logging.js";
 import { WorkerBoard } from "../../models/registry/worker-board.js";
 import { kafkaConfig, uniquePrefix } from "../support/engines.js";
-import { eventually } from "../support/workers.js";
+import { eventually } from "../support/eventually.js";
 import { TestSystem } from "../support/workers-system.js";
 
 it("shows the latest heartbeat of each worker, by role and age, and wakes who waits", async () => {

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Connection } from "@platformatic/kafka";
 import type { Kafka } from "kafkajs";
 import { onTestFinished } from "vitest";
@@ -8,6 +7,7 @@ import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { createLogger } from "../../infra/logging.js";
 import { cuttableProxy, type CuttableProxy } from "./cuttable-proxy.js";
 import { kafkaConfig, uniquePrefix } from "./engines.js";
+import { settledEnd } from "./settled.js";
 
 export const silent = createLogger({ logLevel: "silent" }, "test");
 
@@ -29,10 +29,12 @@ export interface TestKafka {
   prefix: string;
   kafka: Kafka;
   cluster: KafkaCluster;
-  /** Makes a topic of the test's own and gives its name. */
+  /** Makes a topic of the test's own, whose leaders know of it, and gives its name. */
   topic: (name: string, partitions?: number, settings?: Record<string, string>) => Promise<string>;
-  /** Every committed record's value in a partition, as text. */
+  /** Every committed record's value in a partition, as text, once no transaction is open there. */
   values: (topic: string, partition?: number) => Promise<string[]>;
+  /** Those that can be seen now. */
+  visible: (topic: string, partition?: number) => Promise<string[]>;
   /** The cluster behind a proxy. */
   proxied: () => Promise<{ proxy: CuttableProxy; cluster: KafkaCluster }>;
 }
@@ -43,24 +45,31 @@ export function testKafka(): TestKafka {
   const kafka = createKafka(kafkaConfig(), `${prefix}test`, silent);
   const cluster = new KafkaCluster(kafkaConfig(), `${prefix}test`);
   onTestFinished(() => cluster.close());
+  const visible = async (topic: string, partition = 0): Promise<string[]> => {
+    const reader = new PartitionReader(cluster, topic, partition);
+    const texts: string[] = [];
+    const end = await reader.endOffset();
+    for (let next = await reader.firstOffset(); next < end; ) {
+      const records = await reader.fetch(next);
+      for (let i = 0; i < records.count; i++) texts.push(records.bytes.toString("utf8", records.valueAt[i], records.valueAt[i] + records.valueLength[i]));
+      next = records.nextOffset;
+    }
+    await reader.close();
+    return texts;
+  };
   return {
     prefix, kafka, cluster,
     async topic(name, partitions = 1, settings = {}) {
-      await ensureTopics(kafka, [{ name: `${prefix}${name}`, partitions, settings }]);
-      return `${prefix}${name}`;
+      const full = `${prefix}${name}`;
+      await ensureTopics(kafka, [{ name: full, partitions, settings }]);
+      for (let partition = 0; partition < partitions; partition++) await settledEnd(cluster, full, partition);
+      return full;
     },
     async values(topic, partition = 0) {
-      const reader = new PartitionReader(cluster, topic, partition);
-      const texts: string[] = [];
-      const end = await reader.endOffset();
-      for (let next = await reader.firstOffset(); next < end; ) {
-        const records = await reader.fetch(next);
-        for (let i = 0; i < records.count; i++) texts.push(records.bytes.toString("utf8", records.valueAt[i], records.valueAt[i] + records.valueLength[i]));
-        next = records.nextOffset;
-      }
-      await reader.close();
-      return texts;
+      await settledEnd(cluster, topic, partition);
+      return visible(topic, partition);
     },
+    visible,
     async proxied() {
       const [host = "", port] = (kafkaConfig().brokers[0] ?? "").split(":");
       const proxy = await cuttableProxy({ host, port: Number(port) });
@@ -72,11 +81,4 @@ export function testKafka(): TestKafka {
       return { proxy, cluster: behind };
     },
   };
-}
-
-export async function eventually(check: () => boolean | Promise<boolean>): Promise<void> {
-  for (let round = 0; !(await check()); round++) {
-    if (round > 1_000) throw new Error("it never came to be");
-    await sleep(20);
-  }
 }

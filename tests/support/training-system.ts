@@ -6,7 +6,8 @@ import type { RegisteredModel, TrainingJob } from "../../models/registry/control
 import { cancelJob, requestJob, type TrainingRequest } from "../../models/registry/training-request.js";
 import { kafkaConfig, uniquePrefix } from "./engines.js";
 import { TestSystem } from "./workers-system.js";
-import { RoleProcess, eventually } from "./workers.js";
+import { eventually } from "./eventually.js";
+import { RoleProcess } from "./workers.js";
 
 /** Seconds without a heartbeat until a job is taken over: short, since tests wait for it. */
 const SILENCE_SECONDS = 2;

@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { setTimeout as sleep } from "node:timers/promises";
 import { compiledModule } from "../../infra/package-root.js";
+import { eventually } from "./eventually.js";
 
 export interface WorkerExit { code: number | null; signal: NodeJS.Signals | null }
 
@@ -84,16 +84,5 @@ function parseLine(line: string): LogLine {
     return JSON.parse(line) as LogLine;
   } catch {
     return { level: 60, msg: line };
-  }
-}
-
-/** Asks until the answer is there: neither undefined nor false. */
-export async function eventually<T>(what: string, look: () => Promise<T | undefined | false> | T | undefined | false, patienceMs = 60_000): Promise<T> {
-  const deadline = Date.now() + patienceMs;
-  for (;;) {
-    const found = await look();
-    if (found !== undefined && found !== false) return found;
-    if (Date.now() > deadline) throw new Error(`it never came to be that ${what}`);
-    await sleep(50);
   }
 }
