@@ -55,16 +55,16 @@ it("dead letters are browsed, and sent again once however often and wherever it 
   const again = await eventually("they have come back", async () => {
     const { dead_letters } = await browse("code=unknown_schema");
     return dead_letters.length === 6 && dead_letters;
-  }, 15_000);
+  });
   expect(again.map(({ attempt, replayed }) => [attempt, replayed === null]).sort()).toEqual([[1, false], [1, false], [1, false], [2, true], [2, true], [2, true]]);
 
   // A label needs no card once the prediction is stored.
   const payment = { transaction_id: "p-1", event_time: Date.now(), card_id: "card-of-p-1", merchant_id: "m", amount: 5, currency: "EUR" };
   expect((await api.inject("service", { method: "POST", url: "/api/v1/predictions", payload: payment })).statusCode).toBe(200);
   const label = (payload: object | object[]) => api.inject("service", { method: "POST", url: "/api/v1/labels", payload });
-  await eventually("the label finds its card", async () => (await label({ transaction_id: "p-1", is_fraud: true })).statusCode === 202, 15_000);
+  await eventually("the label finds its card", async () => (await label({ transaction_id: "p-1", is_fraud: true })).statusCode === 202);
   const unknown = await label([{ transaction_id: "p-1", is_fraud: false }, { transaction_id: "nobody's", is_fraud: true }]);
   expect([unknown.statusCode, unknown.json()]).toMatchObject([422, { code: "unknown_card", errors: [{ field: "[1].card_id" }] }]);
   expect((await system.read(system.topics.labels)).map(({ key }) => key?.toString())).toEqual(["card-of-p-1"]);
-  await eventually("the prediction tells its label", async () => (await api.inject("analyst", { url: "/api/v1/predictions/p-1" })).json<{ label?: { is_fraud: boolean } | null }>().label?.is_fraud === true, 15_000);
+  await eventually("the prediction tells its label", async () => (await api.inject("analyst", { url: "/api/v1/predictions/p-1" })).json<{ label?: { is_fraud: boolean } | null }>().label?.is_fraud === true);
 });

@@ -93,7 +93,7 @@ describe("enabling", () => {
     system.startWorker();
     const good = await put(api, "/models/good@1/enabled", { enabled: true, role: "champion" });
     expect(good.status).toBe(200);
-    const bad = await put(api, "/models/broken@1/enabled?wait_ms=3000", { enabled: true, role: "champion" });
+    const bad = await put(api, "/models/broken@1/enabled?wait_ms=6000", { enabled: true, role: "champion" });
     expect([bad.status, bad.body]).toMatchObject([202, { live: false, missing_partitions: [0, 1], problems: [{ problem: expect.stringContaining(`epoch ${bad.body.epoch} can't be loaded`) as string }] }]);
     await system.publish(amounts(3, 100));
     await system.consumed();
