@@ -47,7 +47,7 @@ const MOST_PARAM_LENGTH = 500;
 
 /** The API, ready to listen or to be asked through `inject`. Closing it ends no part of the context. */
 export async function createApp(context: ApiContext, { headersMs = 10_000, requestMs = 120_000 }: Patience = {}): Promise<FastifyInstance> {
-  const { config, log, metrics, requestLog } = context;
+  const { config, log, metrics, requestLog, cards } = context;
   const app = Fastify({
     loggerInstance: log.child({}, { serializers: { req: () => undefined, res: () => undefined } }),
     // Requests are in the request log; here are only failures.
@@ -72,7 +72,7 @@ export async function createApp(context: ApiContext, { headersMs = 10_000, reque
   jsonBodies(app);
   authentication(app);
   httpMetrics(app, metrics);
-  loggedRequests(app, requestLog);
+  loggedRequests(app, requestLog, cards);
   app.addHook("onRequest", (request, reply, done) => {
     reply.header("x-request-id", request.id);
     done();

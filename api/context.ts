@@ -1,4 +1,5 @@
 import type { Kafka } from "kafkajs";
+import type { CardPseudonyms } from "../infra/card-pseudonyms.js";
 import type { Config, KafkaConfig } from "../infra/config.js";
 import type { ClickHouse } from "../infra/clickhouse/client.js";
 import type { BatchProducer } from "../infra/kafka/batch-producer.js";
@@ -38,6 +39,8 @@ export interface ApiContext {
   /** Answers from the stream to what this copy has published. */
   replies: ReplyListener;
   users: UserDirectory;
+  /** What stands for card ids; null: they stand for themselves. */
+  cards: CardPseudonyms | null;
   passwords: PasswordHasher;
   tokens: Tokens;
   /** Where requests and their answers are written down. */

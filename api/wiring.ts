@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { cardPseudonyms } from "../infra/card-pseudonyms.js";
 import { createClickHouse } from "../infra/clickhouse/client.js";
 import type { ClickHouseConfig, Config, KafkaConfig } from "../infra/config.js";
 import { BatchProducer } from "../infra/kafka/batch-producer.js";
@@ -43,7 +44,7 @@ export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConf
   const requestLog = new RequestLog({ clickhouse, log });
   const producer = new OneProducer(() => BatchProducer.open(cluster));
   const context: ApiContext = {
-    config, kafkaConfig, log, cluster, kafka, topics, schemas, clickhouse, control, workers: board, replies, users, requestLog,
+    config, kafkaConfig, log, cluster, kafka, topics, schemas, clickhouse, control, workers: board, replies, users, requestLog, cards: cardPseudonyms(config),
     passwords: new PasswordHasher(), tokens: createTokens(config.auth), metrics: createMetrics(),
     produce: (work) => producer.use(work),
   };

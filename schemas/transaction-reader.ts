@@ -46,6 +46,12 @@ export interface AttributeTarget {
   text(found: number, bytes: Buffer, at: number, length: number): void;
 }
 
+/** What stands for card ids in all that is made of a transaction (infra/card-pseudonyms.ts). */
+export interface CardIds {
+  /** What stands for the card id in `length` bytes from `at` on; bytes of its own. */
+  of(bytes: Uint8Array, at: number, length: number): Buffer;
+}
+
 type Op = (cursor: AvroCursor, fields: TransactionFields, target: AttributeTarget) => void;
 
 const MAX_ID_BYTES = 256;
@@ -62,9 +68,12 @@ export class TransactionReader {
   readonly #compiled = new Map<number, Op[] | TransactionRejected>();
   readonly #canonical: Op[];
   readonly #cursor = new AvroCursor();
+  readonly #cards: CardIds | null;
 
-  constructor(target: AttributeTarget) {
+  /** @param cards what stands for card ids from here on; null: they stand for themselves */
+  constructor(target: AttributeTarget, cards: CardIds | null = null) {
     this.#target = target;
+    this.#cards = cards;
     this.#canonical = compile(transactionSchema as unknown as AvroObject, target);
   }
 
@@ -112,6 +121,7 @@ export class TransactionReader {
       this.#run(ops, bytes, at + WIRE_HEAD_BYTES, at + length, fields);
     }
     validate(fields, recordTime);
+    if (this.#cards !== null) replaceCard(fields, this.#cards);
   }
 
   #run(ops: Op[], bytes: Buffer, at: number, end: number, fields: TransactionFields): void {
@@ -129,6 +139,21 @@ export class TransactionReader {
       throw new TransactionRejected(off > 0 ? "avro_truncated" : "avro_trailing", off > 0 ? "the Avro value ends before its schema does" : `the Avro value has ${-off} bytes more than its schema`);
     }
   }
+}
+
+/** The fields go on standing in one buffer, which no longer has the card id. */
+function replaceCard(fields: TransactionFields, cards: CardIds): void {
+  const { bytes, transactionIdAt, transactionIdLength, merchantIdAt, merchantIdLength, currencyAt, currencyLength } = fields;
+  const card = cards.of(bytes, fields.cardIdAt, fields.cardIdLength);
+  const without = Buffer.allocUnsafe(card.length + transactionIdLength + merchantIdLength + currencyLength);
+  let end = card.copy(without);
+  const keep = (at: number, length: number): number => (end += bytes.copy(without, end, at, at + length)) - length;
+  fields.cardIdAt = 0;
+  fields.cardIdLength = card.length;
+  fields.transactionIdAt = keep(transactionIdAt, transactionIdLength);
+  fields.merchantIdAt = keep(merchantIdAt, merchantIdLength);
+  fields.currencyAt = keep(currencyAt, currencyLength);
+  fields.bytes = without;
 }
 
 function validate(fields: TransactionFields, recordTime: number): void {

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { SEALED_KEY, type CardPseudonyms } from "../../infra/card-pseudonyms.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
 import { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
@@ -6,6 +7,7 @@ import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { readHeaders } from "../../infra/kafka/records.js";
 import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
 import { deadLetterKey } from "../../models/registry/control-state.js";
+import { FraudstreamError } from "../../schemas/errors.js";
 import type { ControlEvent } from "../../schemas/generated.js";
 import type { ApiContext } from "../context.js";
 import { HttpProblem } from "../plugins/errors.js";
@@ -16,7 +18,7 @@ export interface DeadLetterCoordinates { partition: number; offset: number }
 export interface ReplayResult {
   replayed: DeadLetterCoordinates[];
   /** Those that were left alone, each with its reason. */
-  skipped: (DeadLetterCoordinates & { reason: "already_replayed" | "not_found" | "no_bytes" | "unknown_source" | "next_time" })[];
+  skipped: (DeadLetterCoordinates & { reason: "already_replayed" | "not_found" | "no_bytes" | "unknown_source" | "sealed" | "next_time" })[];
 }
 
 interface Letter { coordinates: DeadLetterCoordinates; sourceTopic: string; sourcePartition: number; key: Buffer | null; value: Buffer; headers: Buffer }
@@ -104,9 +106,19 @@ function keyOf({ topics }: ApiContext, { partition, offset }: DeadLetterCoordina
   return deadLetterKey(topics.deadLetters.name, partition, offset);
 }
 
+/** What was sealed where card ids have pseudonyms; null: with another key than this copy's. */
+function opened(cards: CardPseudonyms | null, key: Buffer | null, value: Buffer): Pick<Letter, "key" | "value"> | null {
+  try {
+    return cards && { key: key === null || key.length === 0 ? null : cards.open(key), value: cards.open(value) };
+  } catch (error) {
+    if (error instanceof FraudstreamError && error.code === "unsealable") return null;
+    throw error;
+  }
+}
+
 /** The letter as Kafka has it, or why it can't be sent again. */
-async function readLetter(context: ApiContext, coordinates: DeadLetterCoordinates): Promise<Letter | "not_found" | "no_bytes" | "unknown_source"> {
-  const { cluster, topics } = context;
+async function readLetter(context: ApiContext, coordinates: DeadLetterCoordinates): Promise<Letter | "not_found" | "no_bytes" | "unknown_source" | "sealed"> {
+  const { cluster, topics, cards } = context;
   if (coordinates.partition >= topics.deadLetters.partitions) return "not_found";
   const reader = new PartitionReader(cluster, topics.deadLetters.name, coordinates.partition, { maxWaitMs: 100, maxBytes: 64 * 1024 });
   try {
@@ -123,10 +135,13 @@ async function readLetter(context: ApiContext, coordinates: DeadLetterCoordinate
     // Too large to be kept: only its length and hash are here.
     if (records.valueLength[0] < 0 || headers.has("key-sha256")) return "no_bytes";
     const replyTo = headers.get("reply-to");
+    const key = records.keyLength[0] < 0 ? null : Buffer.from(records.bytes.subarray(records.keyAt[0], records.keyAt[0] + records.keyLength[0]));
+    const value = Buffer.from(records.bytes.subarray(records.valueAt[0], records.valueAt[0] + records.valueLength[0]));
+    const sealedKey = headers.get(SEALED_KEY);
+    const source = sealedKey === undefined ? { key, value } : opened(cards, sealedKey, value);
+    if (source === null) return "sealed";
     return {
-      coordinates, sourceTopic, sourcePartition,
-      key: records.keyLength[0] < 0 ? null : Buffer.from(records.bytes.subarray(records.keyAt[0], records.keyAt[0] + records.keyLength[0])),
-      value: Buffer.from(records.bytes.subarray(records.valueAt[0], records.valueAt[0] + records.valueLength[0])),
+      coordinates, sourceTopic, sourcePartition, ...source,
       headers: encodeHeaders([["attempt", String((Number(text("attempt")) || 1) + 1)], ...(replyTo ? [["reply-to", replyTo] as const] : [])]),
     };
   } finally {

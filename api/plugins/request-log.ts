@@ -1,4 +1,5 @@
 import type { FastifyInstance } from "fastify";
+import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
 import { maskedJson, maskedUrl } from "../request-log/mask.js";
 import type { RequestLog } from "../request-log/request-log.js";
 
@@ -16,7 +17,8 @@ const MOST_BODY = 4_000;
 const MOST_URL = 500;
 
 /** Every request of somebody who is signed in, and its answer, go to the request log once the answer is out. */
-export function loggedRequests(app: FastifyInstance, requestLog: RequestLog): void {
+export function loggedRequests(app: FastifyInstance, requestLog: RequestLog, cards: CardPseudonyms | null): void {
+  const cardOf = cards === null ? null : (id: string): string => cards.ofText(id);
   app.decorateRequest("answer", undefined);
   app.decorateRequest("arrivedAt", 0);
   app.addHook("onRequest", (request, _reply, done) => {
@@ -30,12 +32,15 @@ export function loggedRequests(app: FastifyInstance, requestLog: RequestLog): vo
   app.addHook("onResponse", (request, reply, done) => {
     if (request.signedIn !== null) {
       const { id, username, role } = request.signedIn.user;
+      // What isn't a request of ours may have a card id in any place, where nobody would look for it.
+      const unread = cards !== null && reply.statusCode === 400;
+      const url = unread ? request.url.split("?", 1)[0] : request.url;
       requestLog.add({
         requestId: request.id, at: request.arrivedAt, userId: id, username, role,
-        method: request.method, route: request.routeOptions.url ?? "", url: maskedUrl(request.url, MOST_URL), address: request.ip,
-        body: request.body === undefined ? "" : maskedJson(request.body, MOST_BODY),
+        method: request.method, route: request.routeOptions.url ?? "", url: maskedUrl(url, MOST_URL, cardOf), address: request.ip,
+        body: request.body === undefined || unread ? "" : maskedJson(request.body, MOST_BODY, cardOf),
         status: reply.statusCode, code: request.problemCode, ms: reply.elapsedTime,
-        answer: request.answer === undefined ? "" : maskedJson(request.answer, MOST_BODY),
+        answer: request.answer === undefined ? "" : maskedJson(request.answer, MOST_BODY, cardOf),
       });
     }
     done();

@@ -1,5 +1,8 @@
 /** Fields whose values are never written down, whatever they hold. */
 const SECRET_FIELD = /passw|secret|token|authorization|api[-_]?key|credential|cookie|\bcvv|\bcvc|\bpin$/i;
+/** What stands for a card id. */
+export type CardOf = (id: string) => string;
+const CARD_FIELD = "card_id";
 const HIDDEN = "[hidden]";
 const CARD = "[card number]";
 
@@ -65,7 +68,7 @@ function passesLuhn(digits: string): boolean {
  * A value as JSON for the request log: secrets hidden by their field's name, card numbers wherever they stand, and cut
  * where `most` characters are reached, with the work bounded likewise.
  */
-export function maskedJson(value: unknown, most: number): string {
+export function maskedJson(value: unknown, most: number, cardOf: CardOf | null = null): string {
   let left = most;
   const spend = (text: string): string => {
     left -= text.length;
@@ -106,7 +109,8 @@ export function maskedJson(value: unknown, most: number): string {
         break;
       }
       const key = textOf(name.slice(0, 200));
-      parts.push(`${key}:${SECRET_FIELD.test(name) ? spend(JSON.stringify(HIDDEN)) : write(inner, depth + 1)}`);
+      const shown: unknown = cardOf !== null && name === CARD_FIELD && typeof inner === "string" ? cardOf(inner) : inner;
+      parts.push(`${key}:${SECRET_FIELD.test(name) ? spend(JSON.stringify(HIDDEN)) : write(shown, depth + 1)}`);
     }
     return `{${parts.join(",")}}`;
   };
@@ -114,11 +118,12 @@ export function maskedJson(value: unknown, most: number): string {
 }
 
 /** A request's URL for the request log. */
-export function maskedUrl(url: string, most: number): string {
+export function maskedUrl(url: string, most: number, cardOf: CardOf | null = null): string {
   const [path, query] = url.slice(0, most + 200).split("?", 2);
   const safe = (text: string): string => maskCardNumbers(decoded(text));
   const pairs = query?.split("&").map((pair) => {
     const [name, ...value] = pair.split("=");
+    if (cardOf !== null && decoded(name) === CARD_FIELD) return `${name}=${cardOf(decoded(value.join("=")))}`;
     return SECRET_FIELD.test(decoded(name)) ? `${name}=${HIDDEN}` : safe([name, ...value].join("="));
   });
   return `${safe(path)}${pairs === undefined ? "" : `?${pairs.join("&")}`}`.slice(0, most);

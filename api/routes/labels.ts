@@ -33,7 +33,7 @@ export function labelRoutes(app: FastifyInstance, context: ApiContext): Promise<
       const errors: BadField[] = [];
       const labels: Label[] = [];
       for (const [i, { transaction_id, card_id, is_fraud, label_time }] of inputs.entries()) {
-        const known = card_id === undefined ? (cards.get(transaction_id) ?? []) : [card_id];
+        const known = card_id === undefined ? (cards.get(transaction_id) ?? []) : [context.cards?.ofText(card_id) ?? card_id];
         if (known.length === 1) labels.push({ transaction_id, card_id: known[0], is_fraud, label_time: label_time === undefined ? now : Date.parse(label_time) });
         else {
           const message = known.length === 0 ? "no prediction of this transaction is stored (yet): give its card_id" : "several cards have a transaction of this id: give its card_id";

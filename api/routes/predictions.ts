@@ -69,6 +69,7 @@ const ON_ITS_WAY = "SELECT count() AS count FROM transactions WHERE transaction_
 export function predictionRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
   const features = new DeployedFeatures(context.control, context.config);
   const predictor = new Predictor(context);
+  const { cards } = context;
 
   app.post<{ Body: Static<typeof Body>; Querystring: Static<typeof WaitQuery> }>(
     "/api/v1/predictions",
@@ -83,6 +84,7 @@ export function predictionRoutes(app: FastifyInstance, context: ApiContext): Pro
       if (!features.ready) throw new HttpProblem(503, "no_champion", "no model is deployed", { headers: { "retry-after": "5" } });
       const single = !Array.isArray(body);
       const transactions = await checked(single ? [body] : body, features, single);
+      if (cards !== null) for (const transaction of transactions) transaction.card_id = cards.ofText(transaction.card_id);
       const outcomes = await predictor.ask(user.id, transactions, query.wait_ms ?? DEFAULT_WAIT_MS);
       if (!single) return outcomes.map((outcome, i) => item(transactions[i], outcome));
       const [outcome] = outcomes;
@@ -101,7 +103,7 @@ export function predictionRoutes(app: FastifyInstance, context: ApiContext): Pro
     },
     async ({ params, query, user }) => {
       const owner = can(user.role, "predictions:read") ? null : user.id;
-      const where = { id: params.transaction_id, card: query.card_id ?? "", owner: owner ?? "" };
+      const where = { id: params.transaction_id, card: query.card_id === undefined ? "" : (cards?.ofText(query.card_id) ?? query.card_id), owner: owner ?? "" };
       const [row] = await context.clickhouse.query<StoredRow>(STORED, where);
       if (row !== undefined) {
         const { labelled, is_fraud, label_time, ...prediction } = row;

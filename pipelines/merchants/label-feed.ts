@@ -5,6 +5,7 @@ import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import type { BucketBuilder } from "../../models/features/bucket-builder.js";
+import type { CardIds } from "../../schemas/transaction-reader.js";
 import { schemaIdOf } from "../../schemas/wire-format.js";
 import { LabelReader } from "./label-reader.js";
 
@@ -16,6 +17,8 @@ export interface LabelFeedOptions {
   partition: number;
   /** Partitions of the topic. */
   partitions: number;
+  /** What stands for card ids; null: they stand for themselves. */
+  cards: CardIds | null;
   signal: AbortSignal;
 }
 
@@ -25,7 +28,7 @@ const FETCH_BYTES = 4 * 1024 * 1024;
 export class LabelFeed {
   readonly #options: LabelFeedOptions;
   readonly #reader: PartitionReader;
-  readonly #labels = new LabelReader();
+  readonly #labels: LabelReader;
   /** Every label before this offset has been applied; null: none was read yet. */
   #next: number | null;
   /** Labels that are none: the sink has sent them to the dead letters. */
@@ -37,6 +40,7 @@ export class LabelFeed {
   constructor(options: LabelFeedOptions, next: number | null) {
     const { cluster, topic, partition, signal } = options;
     this.#options = options;
+    this.#labels = new LabelReader(options.cards);
     this.#reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: FETCH_BYTES });
     this.#next = next;
   }
@@ -88,8 +92,8 @@ export class LabelFeed {
     const { partition, partitions } = this.#options;
     for (let i = 0; i < count; i++) {
       if (!labels.read(bytes, valueAt[i], valueLength[i])) this.unreadable++;
-      else if (partitionOfKey(bytes, labels.cardAt, labels.cardLength, partitions) !== partition) this.misplaced++;
-      else builder.label(bytes, labels.cardAt, labels.cardLength, labels.transactionAt, labels.transactionLength, labels.isFraud, labels.labelTime);
+      else if (partitionOfKey(labels.bytes, labels.cardAt, labels.cardLength, partitions) !== partition) this.misplaced++;
+      else builder.label(labels.bytes, labels.cardAt, labels.cardLength, labels.transactionAt, labels.transactionLength, labels.isFraud, labels.labelTime);
     }
   }
 }

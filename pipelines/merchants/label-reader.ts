@@ -1,5 +1,6 @@
 import { TIME_RANGE } from "../../infra/clickhouse/tables.js";
 import { AvroCursor, AvroTruncated, compileSkip, namespaceIn, type AvroSchema, type NamedTypes } from "../../schemas/avro-cursor.js";
+import type { CardIds } from "../../schemas/transaction-reader.js";
 import { WIRE_HEAD_BYTES, schemaIdOf } from "../../schemas/wire-format.js";
 
 type Field = "transaction_id" | "card_id" | "is_fraud" | "label_time";
@@ -8,10 +9,13 @@ type Op = (cursor: AvroCursor, label: LabelReader) => void;
 const PRIMITIVES: Record<Field, readonly string[]> = { transaction_id: ["string", "bytes"], card_id: ["string", "bytes"], is_fraud: ["boolean"], label_time: ["long", "int"] };
 const FIELDS = Object.keys(PRIMITIVES) as Field[];
 
-/** Reads labels of any writer schema that has the fields of `Label` by name; the ids are parts of the record's bytes. */
+/** Reads labels of any writer schema that has the fields of `Label` by name. */
 export class LabelReader {
   readonly #compiled = new Map<number, Op[] | null>();
   readonly #cursor = new AvroCursor();
+  readonly #cards: CardIds | null;
+  /** What the ids stand in: the record's bytes, unless something else stands for its card. */
+  bytes: Buffer = Buffer.alloc(0);
   cardAt = 0;
   cardLength = 0;
   transactionAt = 0;
@@ -19,6 +23,11 @@ export class LabelReader {
   isFraud = false;
   /** Epoch milliseconds. */
   labelTime = 0;
+
+  /** @param cards what stands for card ids from here on; null: they stand for themselves */
+  constructor(cards: CardIds | null = null) {
+    this.#cards = cards;
+  }
 
   knows(schemaId: number): boolean {
     return this.#compiled.has(schemaId);
@@ -43,7 +52,17 @@ export class LabelReader {
       if (error instanceof AvroTruncated) return false;
       throw error;
     }
-    return cursor.at === at + length && this.cardLength > 0 && this.transactionLength > 0 && this.labelTime >= TIME_RANGE.least && this.labelTime <= TIME_RANGE.most;
+    const whole = cursor.at === at + length && this.cardLength > 0 && this.transactionLength > 0 && this.labelTime >= TIME_RANGE.least && this.labelTime <= TIME_RANGE.most;
+    this.bytes = bytes;
+    if (whole && this.#cards !== null) this.#replaceCard(this.#cards);
+    return whole;
+  }
+
+  #replaceCard(cards: CardIds): void {
+    const card = cards.of(this.bytes, this.cardAt, this.cardLength);
+    this.bytes = Buffer.concat([card, this.bytes.subarray(this.transactionAt, this.transactionAt + this.transactionLength)]);
+    this.cardAt = 0;
+    this.cardLength = this.transactionAt = card.length;
   }
 }
 

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { cardPseudonyms } from "../../infra/card-pseudonyms.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
@@ -43,7 +44,7 @@ await runRole(log, async (lifecycle) => {
   const watermarks = new Watermarks(cluster, name, partitions, new BucketRecordReader(schemas.idOf("merchantBuckets")));
   lifecycle.add("watermarks", () => watermarks.close());
   const snapshots = new SnapshotStore(join(config.dataDir, "state"), log);
-  const deps = { cluster, topics, group, schemas, watermarks, snapshots, clickhouse: config.clickhouse, snapshotEveryMs: config.history.snapshotEveryMs, log };
+  const deps = { cluster, topics, group, schemas, watermarks, snapshots, clickhouse: config.clickhouse, snapshotEveryMs: config.history.snapshotEveryMs, cards: cardPseudonyms(config), log };
   const consumer = new PartitionConsumer({
     cluster, kafka, log, group,
     topics: [topics.transactions.name],

@@ -73,7 +73,7 @@ export class MerchantsTenure implements PartitionHandler {
     this.#producer = producer;
     this.#builder = builder;
     this.#labels = labels;
-    this.#fold = new TransactionFold(schemas, topics.transactions.partitions, builder);
+    this.#fold = new TransactionFold(schemas, topics.transactions.partitions, builder, deps.cards);
     this.#encoder = new BucketEncoder(partition, schemas.idOf("merchantBuckets"));
     this.#output = new PartitionOutput(topics.merchantBuckets.name, partition);
     this.#reader = new PartitionReader(cluster, topic, partition, { signal });
@@ -160,12 +160,12 @@ export class MerchantsTenure implements PartitionHandler {
 
   /** A snapshot is only a cache: what goes wrong is logged. */
   async #save(offset: number): Promise<void> {
-    const { cluster, snapshots, log } = this.#deps;
+    const { cluster, snapshots, cards, log } = this.#deps;
     const { topic, partition } = this.#tenure;
     this.#snapshotAt = Date.now();
     try {
       const sections = snapshotSections(this.#builder, this.#labels.next);
-      await snapshots.save(await snapshotOf(cluster, FOLD, topic, partition), offset, sections);
+      await snapshots.save(await snapshotOf(cluster, FOLD, topic, partition, cards), offset, sections);
       this.#snapshotOffset = offset;
     } catch (error) {
       log.warn({ partition }, `no snapshot of the unsealed buckets could be written: ${messageOf(error)}`);

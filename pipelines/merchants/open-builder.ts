@@ -1,3 +1,4 @@
+import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
 import type { ClickHouseConfig } from "../../infra/config.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
@@ -26,6 +27,8 @@ export interface MerchantsDeps {
   clickhouse: ClickHouseConfig | null;
   /** Between two snapshots of a partition, milliseconds. */
   snapshotEveryMs: number;
+  /** What stands for card ids; null: they stand for themselves. */
+  cards: CardPseudonyms | null;
   log: Logger;
 }
 
@@ -49,15 +52,15 @@ export function snapshotSections(builder: BucketBuilder, labelsNext: number | nu
  * @throws FraudstreamError `history_gap` where transactions of unsealed buckets are nowhere any more
  */
 export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed: number | null): Promise<{ builder: BucketBuilder; labels: LabelFeed }> {
-  const { cluster, schemas, topics, snapshots, watermarks, log } = deps;
+  const { cluster, schemas, topics, snapshots, watermarks, cards, log } = deps;
   const { topic, partition, signal } = tenure;
   const startedAt = performance.now();
-  const of = await snapshotOf(cluster, FOLD, topic, partition);
+  const of = await snapshotOf(cluster, FOLD, topic, partition, cards);
   const snapshot = committed === null ? null : await snapshots.load(of, committed);
   const sections = new Map<string, ArrayBufferView>(snapshot?.sections.map(({ name, data }) => [name, data]));
   const builder = snapshot === null ? new BucketBuilder() : BucketBuilder.restore(sections);
   const labelsNext = (sections.get(LABELS_NEXT) as Float64Array | undefined)?.[0] ?? -1;
-  const labels = new LabelFeed({ cluster, schemas, log, topic: topics.labels.name, partition, partitions: topics.labels.partitions, signal }, labelsNext < 0 ? null : labelsNext);
+  const labels = new LabelFeed({ cluster, schemas, log, topic: topics.labels.name, partition, partitions: topics.labels.partitions, cards, signal }, labelsNext < 0 ? null : labelsNext);
   try {
     const published = await watermarks.of(partition);
     const from = snapshot?.offset ?? 0;
@@ -72,10 +75,10 @@ export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed
   return { builder, labels };
 }
 
-async function foldAgain({ cluster, schemas, topics, clickhouse }: MerchantsDeps, { topic, partition, signal }: Tenure, builder: BucketBuilder, from: number, to: number, published: number): Promise<void> {
+async function foldAgain({ cluster, schemas, topics, clickhouse, cards }: MerchantsDeps, { topic, partition, signal }: Tenure, builder: BucketBuilder, from: number, to: number, published: number): Promise<void> {
   const reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: FETCH_BYTES });
   const { partitions } = topics.transactions;
-  const fold = new TransactionFold(schemas, partitions, builder);
+  const fold = new TransactionFold(schemas, partitions, builder, cards);
   try {
     const first = await reader.firstOffset();
     /** What lies before can neither be in an unsealed bucket nor be repeated in one. */

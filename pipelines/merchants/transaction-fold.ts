@@ -2,7 +2,7 @@ import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { BucketBuilder, EmitBucket } from "../../models/features/bucket-builder.js";
 import type { BucketRows } from "../../models/features/history-rows.js";
-import { TransactionReader } from "../../schemas/transaction-reader.js";
+import { TransactionReader, type CardIds } from "../../schemas/transaction-reader.js";
 import { forwardTo } from "../runtime/placement.js";
 import { decodeTransactions, learnSchemas } from "../scoring/steps/decode-transactions.js";
 import { TransactionBatch } from "../scoring/transaction-batch.js";
@@ -20,14 +20,15 @@ export class TransactionFold {
   readonly #partitions: number;
   readonly #builder: BucketBuilder;
   readonly #batch = new TransactionBatch([]);
-  readonly #reader = new TransactionReader(this.#batch);
+  readonly #reader: TransactionReader;
   #records: FetchedRecords | null = null;
   /** Records that are no transaction. */
   rejected = 0;
   /** Transactions whose card belongs to another partition: they count there. */
   misplaced = 0;
 
-  constructor(schemas: Schemas, partitions: number, builder: BucketBuilder) {
+  constructor(schemas: Schemas, partitions: number, builder: BucketBuilder, cards: CardIds | null) {
+    this.#reader = new TransactionReader(this.#batch, cards);
     this.#schemas = schemas;
     this.#partitions = partitions;
     this.#builder = builder;

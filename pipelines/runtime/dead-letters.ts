@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { SEALED_KEY, type CardPseudonyms } from "../../infra/card-pseudonyms.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import type { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import { readHeaders, type FetchedRecords } from "../../infra/kafka/records.js";
@@ -25,16 +26,18 @@ export function replyToOf(records: FetchedRecords, record: number): Buffer | nul
 }
 
 /** Appends the dead letter of a record to an output. */
-export function appendDeadLetter(records: FetchedRecords, record: number, cause: Cause, output: PartitionOutput): void {
-  const { key, value, headers } = deadLetterOf(records, record, cause);
+export function appendDeadLetter(records: FetchedRecords, record: number, cause: Cause, output: PartitionOutput, cards: CardPseudonyms | null = null): void {
+  const { key, value, headers } = deadLetterOf(records, record, cause, cards);
   output.append(key, value, headers);
 }
 
 /**
  * A dead letter: the untouched key and bytes of the source, its coordinates and the cause in the headers. Of a value or a
  * key that is larger than dead letters may be, its length and sha256 instead.
+ *
+ * @param cards where card ids have pseudonyms: the key is one, and what the source said is sealed
  */
-export function deadLetterOf(records: FetchedRecords, record: number, cause: Cause): { key: Buffer | null; value: Buffer | null; headers: Buffer } {
+export function deadLetterOf(records: FetchedRecords, record: number, cause: Cause, cards: CardPseudonyms | null = null): { key: Buffer | null; value: Buffer | null; headers: Buffer } {
   const { bytes, keyAt, keyLength, valueAt, valueLength } = records;
   const key = keyLength[record] < 0 ? null : bytes.subarray(keyAt[record], keyAt[record] + keyLength[record]);
   const value = valueLength[record] < 0 ? null : bytes.subarray(valueAt[record], valueAt[record] + valueLength[record]);
@@ -53,7 +56,10 @@ export function deadLetterOf(records: FetchedRecords, record: number, cause: Cau
   if (tooLarge) headers.push(["length", String(value.length)], ["sha256", sha256(value)]);
   const keyTooLarge = key !== null && key.length > MAX_KEY_BYTES;
   if (keyTooLarge) headers.push(["key-length", String(key.length)], ["key-sha256", sha256(key)]);
-  return { key: keyTooLarge ? null : key, value: tooLarge ? null : value, headers: encodeHeaders(headers) };
+  const kept = { key: keyTooLarge ? null : key, value: tooLarge ? null : value };
+  if (cards === null) return { ...kept, headers: encodeHeaders(headers) };
+  headers.push([SEALED_KEY, kept.key === null ? "" : cards.seal(kept.key)]);
+  return { key: kept.key && cards.of(kept.key, 0, kept.key.length), value: kept.value && cards.seal(kept.value), headers: encodeHeaders(headers) };
 }
 
 function sha256(bytes: Uint8Array): string {

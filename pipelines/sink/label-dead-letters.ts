@@ -1,4 +1,5 @@
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
+import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import { deadLetterOf } from "../runtime/dead-letters.js";
@@ -10,16 +11,18 @@ const STEP = "store-labels";
 export class LabelDeadLetters {
   readonly #cluster: KafkaCluster;
   readonly #topic: string;
+  readonly #cards: CardPseudonyms | null;
   #producer: Promise<BatchProducer> | null = null;
 
-  constructor(cluster: KafkaCluster, deadLettersTopic: string) {
+  constructor(cluster: KafkaCluster, deadLettersTopic: string, cards: CardPseudonyms | null = null) {
     this.#cluster = cluster;
     this.#topic = deadLettersTopic;
+    this.#cards = cards;
   }
 
   /** Returns when Kafka has it. @throws KafkaError */
   async send(records: FetchedRecords, index: number, { code, reason }: Refusal): Promise<void> {
-    const letter = deadLetterOf(records, index, { code, reason, step: STEP });
+    const letter = deadLetterOf(records, index, { code, reason, step: STEP }, this.#cards);
     this.#producer ??= BatchProducer.open(this.#cluster);
     try {
       const producer = await this.#producer;

@@ -1,3 +1,4 @@
+import { cardPseudonyms } from "../../infra/card-pseudonyms.js";
 import { createClickHouse } from "../../infra/clickhouse/client.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
@@ -36,7 +37,7 @@ await runRole(log, async (lifecycle) => {
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));
 
-  await startSink(lifecycle, { kafka, cluster, clickhouse, schemas, topics, group: `${config.topicPrefix}sink`, log, registry });
+  await startSink(lifecycle, { kafka, cluster, clickhouse, schemas, topics, group: `${config.topicPrefix}sink`, log, cards: cardPseudonyms(config), registry });
   const patient = createClickHouse(config.clickhouse, { requestTimeoutMs: 600_000 });
   lifecycle.add("clickhouse of label placement", () => patient.close());
   startPlacingLabels(lifecycle, { clickhouse: patient, log, keepDays: config.retention.labels });

@@ -2,6 +2,7 @@ import type { ClickHouse } from "../../infra/clickhouse/client.js";
 import { migrate } from "../../infra/clickhouse/migrate.js";
 import { applyRetention } from "../../infra/clickhouse/retention.js";
 import type { Retention } from "../../infra/clickhouse/tables.js";
+import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
 import type { ClickHouseConfig } from "../../infra/config.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
@@ -29,6 +30,8 @@ export interface SinkOptions {
   /** The consumer group. */
   group: string;
   log: Logger;
+  /** What stands for card ids; null: they stand for themselves. @default null */
+  cards?: CardPseudonyms | null;
   /** Where it tells what it does. @default nowhere */
   registry?: Registry;
 }
@@ -48,12 +51,12 @@ export async function prepareClickHouse(config: ClickHouseConfig, clickhouse: Cl
 
 /** Starts a sink in this process: a member of the group, with the tables and topics there already. Stopped by `lifecycle`. */
 export async function startSink(lifecycle: Lifecycle, options: SinkOptions): Promise<SinkPipeline> {
-  const { kafka, cluster, clickhouse, schemas, topics, group, log, registry = new Registry() } = options;
-  const deadLetters = new LabelDeadLetters(cluster, topics.deadLetters.name);
+  const { kafka, cluster, clickhouse, schemas, topics, group, log, cards = null, registry = new Registry() } = options;
+  const deadLetters = new LabelDeadLetters(cluster, topics.deadLetters.name, cards);
   lifecycle.add("label dead letters", () => deadLetters.close());
 
   const backoff: Backoff = { firstMs: 200, mostMs: 10_000, signal: lifecycle.signal };
-  const deps = { lookup: (id: number) => schemas.load(id), backoff, log };
+  const deps = { lookup: (id: number) => schemas.load(id), backoff, log, cards };
   const routes = new Map<string, SinkRoute>([
     [topics.transactions.name, { table: "transactions", rows: transactionRows(deps) }],
     [topics.predictions.name, { table: "predictions", rows: predictionRows(deps) }],

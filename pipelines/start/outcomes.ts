@@ -26,6 +26,8 @@ const ALERTS_KEPT = 3;
  */
 export class Outcomes {
   readonly latency = new LatencyHistogram();
+  /** What stands for a card on the predictions topic. */
+  readonly #cardOf: (id: string) => string;
   /** Since `recentLatency` was last taken. */
   #recent = new LatencyHistogram();
   /** Sent and not seen again, with the time of sending; a list where a file repeats an id. */
@@ -47,10 +49,14 @@ export class Outcomes {
   lastDeadLetter: { code: string; reason: string } | null = null;
   lastEventTime: number | null = null;
 
+  constructor(cardOf: (id: string) => string = (id) => id) {
+    this.#cardOf = cardOf;
+  }
+
   /** Transactions are about to be sent. */
   send({ dataset, start, end }: Rows, timestamp: number): void {
     for (let row = start; row < end; row++) {
-      const key = keyOf(dataset.cardId[row], dataset.transactionId[row]);
+      const key = keyOf(this.#cardOf(dataset.cardId[row]), dataset.transactionId[row]);
       const waiting = this.#waiting.get(key);
       this.#waiting.set(key, waiting === undefined ? timestamp : [waiting, timestamp].flat());
     }

@@ -1,3 +1,4 @@
+import { cardPseudonyms } from "../../infra/card-pseudonyms.js";
 import { withTimeLimit } from "../replay/time-limit.js";
 import type { Context, System } from "./bring-up.js";
 import type { StartOptions } from "./options.js";
@@ -12,13 +13,13 @@ import { endOffsets } from "./topic-watch.js";
  * writes the summary, which leaves the history out.
  * The exit code becomes 1 when not every transaction has exactly one prediction.
  */
-export async function run(options: StartOptions, source: Source, { lifecycle, screen }: Context, { topics, cluster, clickhouse, schemas }: System): Promise<void> {
+export async function run(options: StartOptions, source: Source, { config, lifecycle, screen }: Context, { topics, cluster, clickhouse, schemas }: System): Promise<void> {
   const { signal } = lifecycle;
   const broken = new AbortController();
   signal.addEventListener("abort", () => {
     if (lifecycle.failure !== null) broken.abort(lifecycle.failure);
   });
-  const common = { schedule: source.schedule, topics, schemas, cluster, clickhouse, screen, broken: broken.signal };
+  const common = { schedule: source.schedule, topics, schemas, cluster, clickhouse, screen, cards: cardPseudonyms(config), broken: broken.signal };
   await streamHistory(source, common, signal);
   const enough = withTimeLimit(signal, options.forMs);
   const labelStarts = await endOffsets(cluster, topics.labels);

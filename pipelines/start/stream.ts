@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
 import type { ClickHouse } from "../../infra/clickhouse/client.js";
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
@@ -26,6 +27,8 @@ export interface StreamOptions {
   cluster: KafkaCluster;
   clickhouse: ClickHouse;
   screen: Screen;
+  /** What stands for card ids on the predictions topic; null: they stand for themselves. */
+  cards: CardPseudonyms | null;
   /** Ends the transactions; what was sent is still waited for. */
   enough: AbortSignal;
   /** Something has failed: nothing is waited for any more. */
@@ -52,8 +55,8 @@ const PATIENCE_WITH_DEAD_LETTERS_MS = 3_000;
  * sent has come back. The watch goes on: its owner stops it.
  */
 export async function stream(options: StreamOptions): Promise<Streamed> {
-  const { cluster, topics, schemas, screen, broken } = options;
-  const outcomes = new Outcomes();
+  const { cluster, topics, schemas, screen, cards, broken } = options;
+  const outcomes = new Outcomes(cards === null ? undefined : (id) => cards.ofText(id));
   const failed = new AbortController();
   const watch = await TopicWatch.start(cluster, topics, schemas, outcomes, (error) => failed.abort(error));
   const stop = AbortSignal.any([broken, failed.signal]);

@@ -2,6 +2,7 @@ import type { RowBinaryWriter } from "../../../infra/clickhouse/row-binary.js";
 import type { FetchedRecords } from "../../../infra/kafka/records.js";
 import type { Logger } from "../../../infra/logging.js";
 import { labelSchema, predictionSchema } from "../../../schemas/generated.js";
+import type { CardIds } from "../../../schemas/transaction-reader.js";
 import { replyToOf } from "../../runtime/dead-letters.js";
 import type { Backoff } from "../backoff.js";
 import { AvroTranscoder, type ReaderSchema } from "./avro-transcoder.js";
@@ -12,11 +13,14 @@ export interface AvroRowsDeps {
   lookup: SchemaLookup;
   backoff: Backoff;
   log: Logger;
+  /** What stands for card ids where others have written them; null: they stand for themselves. @default null */
+  cards?: CardIds | null;
 }
 
 /** Rows of `predictions` and `shadow_predictions`: behind the fields, the reply-to header. */
 export function predictionRows(deps: AvroRowsDeps): RowMapper {
-  const rows = new AvroRows(deps, predictionSchema, []);
+  // Predictions are ours: what stands for a card stands in them already.
+  const rows = new AvroRows({ ...deps, cards: null }, predictionSchema, []);
   return {
     prepare: (records, index) => rows.prepare(records, index),
     write(records, index, out) {
@@ -40,7 +44,7 @@ class AvroRows implements RowMapper {
   readonly #schemas: WriterSchemas<AvroTranscoder>;
 
   constructor(deps: AvroRowsDeps, reader: ReaderSchema, required: string[]) {
-    this.#schemas = new WriterSchemas({ ...deps, make: (schema) => new AvroTranscoder(schema, reader, { required }) });
+    this.#schemas = new WriterSchemas({ ...deps, make: (schema) => new AvroTranscoder(schema, reader, { required, cards: deps.cards ?? null }) });
   }
 
   prepare(records: FetchedRecords, index: number): Promise<void> | null {

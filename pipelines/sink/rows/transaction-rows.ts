@@ -2,7 +2,7 @@ import { RowBinaryWriter } from "../../../infra/clickhouse/row-binary.js";
 import { TIME_RANGE } from "../../../infra/clickhouse/tables.js";
 import type { FetchedRecords } from "../../../infra/kafka/records.js";
 import type { Logger } from "../../../infra/logging.js";
-import { type AttributeTarget, TransactionFields, TransactionReader } from "../../../schemas/transaction-reader.js";
+import { type AttributeTarget, type CardIds, TransactionFields, TransactionReader } from "../../../schemas/transaction-reader.js";
 import { TransactionRejected } from "../../../schemas/transaction-rejected.js";
 import { schemaIdOf } from "../../../schemas/wire-format.js";
 import { type Backoff, retried } from "../backoff.js";
@@ -18,9 +18,9 @@ const FORGET_UNKNOWN_MS = 30_000;
  * Rows of `transactions`, read as scoring reads them; what the reader rejects has no row, since scoring dead-letters it.
  * Attributes go by their type into three maps.
  */
-export function transactionRows({ lookup, backoff, log }: { lookup: SchemaLookup; backoff: Backoff; log: Logger }): RowMapper {
+export function transactionRows({ lookup, backoff, log, cards = null }: { lookup: SchemaLookup; backoff: Backoff; log: Logger; cards?: CardIds | null }): RowMapper {
   const attributes = new AttributeMaps(log);
-  const reader = new TransactionReader(attributes);
+  const reader = new TransactionReader(attributes, cards);
   const fields = new TransactionFields();
   let forgetAt = 0;
 
