@@ -1,6 +1,7 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
 import { ADMIN_PASSWORD } from "./system.js";
 
 /** What an answer has promised: these must be found afterwards. */
@@ -20,7 +21,9 @@ export interface Acknowledged {
 
 interface Answer { status: number; body: Record<string, unknown> }
 
-const CALL_MS = 15_000;
+const CALL_MS = 20_000;
+/** How long a copy is looked for that takes connections. */
+const CONNECT_MS = 15_000;
 
 /** Operators and services at the API: whatever was answered is noted, whatever was not may have happened or not. */
 export class Operators {
@@ -38,8 +41,17 @@ export class Operators {
     this.#ports = ports;
   }
 
-  /** A call to the next copy. @returns null: no answer came */
-  async call(method: string, path: string, body?: object, copy = this.#turn++): Promise<Answer | null> {
+  /** A call to the next copy that takes connections. @returns null: no answer came */
+  async call(method: string, path: string, body?: object): Promise<Answer | null> {
+    for (const deadline = Date.now() + CONNECT_MS; ; ) {
+      const answer = await this.#callCopy(method, path, body, this.#turn++);
+      if (answer !== "refused") return answer;
+      if (Date.now() > deadline) return null;
+      await sleep(500);
+    }
+  }
+
+  async #callCopy(method: string, path: string, body: object | undefined, copy: number): Promise<Answer | "refused" | null> {
     const origin = `http://127.0.0.1:${this.#ports[copy % this.#ports.length]}`;
     const what = `${method} /${path.split(/[/?]/)[1]}`;
     try {
@@ -59,7 +71,7 @@ export class Operators {
       const { name, cause } = error as Error & { cause?: { code?: string } };
       const kind = `${what}: ${cause?.code ?? name}`;
       this.unanswered.set(kind, (this.unanswered.get(kind) ?? 0) + 1);
-      return null;
+      return cause?.code === "ECONNREFUSED" ? "refused" : null;
     }
   }
 

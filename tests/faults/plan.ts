@@ -22,10 +22,10 @@ export type Action =
 export interface Planned { at: number; action: Action }
 
 const SLOTS: readonly (readonly [string, number])[] = [
-  ["scoring-1", 8], ["scoring-2", 8], ["scoring-3", 8], ["sink-1", 5], ["sink-2", 5], ["merchants-1", 5], ["merchants-2", 5], ["training-1", 2], ["training-2", 2], ["api-1", 2], ["api-2", 2],
+  ["scoring-1", 8], ["scoring-2", 8], ["scoring-3", 8], ["sink-1", 5], ["sink-2", 5], ["merchants-1", 5], ["merchants-2", 5], ["training-1", 2], ["training-2", 2], ["api-1", 1], ["api-2", 1],
 ];
 const KINDS: readonly (readonly [Drawn, number])[] = [
-  ["kill", 20], ["pause", 12], ["stop", 9], ["cut", 9], ["flap", 7], ["slow", 8], ["silence", 5], ["deploy", 12], ["replay", 5], ["train", 4], ["cancel", 2],
+  ["kill", 20], ["pause", 12], ["stop", 9], ["cut", 9], ["flap", 7], ["slow", 8], ["silence", 5], ["deploy", 14], ["replay", 7], ["train", 4], ["cancel", 2],
 ];
 const SHADOWS = ["plain@1", "cards@1", "windows@2"];
 const CODES = ["avro_truncated", "no_score", "repeated", "unknown_schema"];
@@ -37,7 +37,7 @@ export function planOf(seed: number, durationMs: number): Planned[] {
   const random = seeded(seed);
   const between = (least: number, most: number): number => Math.round(least + random() * (most - least));
   const planned: Planned[] = [];
-  for (let at = between(500, 2_000); at < durationMs; at += between(1_000, 5_000)) planned.push({ at, action: draw(weighted(KINDS, random), random, between) });
+  for (let at = between(500, 2_000); at < durationMs; at += between(1_500, 6_000)) planned.push({ at, action: draw(weighted(KINDS, random), random, between) });
   for (const engine of ["kafka", "clickhouse"] as const) {
     for (let at = between(10_000, ENGINE_EVERY_MS); at < durationMs - 10_000; at += between(ENGINE_EVERY_MS * 0.6, ENGINE_EVERY_MS * 1.4)) {
       const kind = weighted([["engine-kill", 5], ["engine-restart", 3], ["engine-pause", 3]] as const, random);

@@ -58,7 +58,7 @@ export async function runSeed({ system, seed, minutes, rate, dir, signal, say }:
   const from = Date.now() - (SPAN_DAYS + 25) * DAY_MS;
   const traffic = new Traffic({ seed, partitions: PARTITIONS, from, stepMs });
   try {
-    await eventually("the API answers", async () => (await operators.call("GET", "/models"))?.status === 200, 120_000);
+    await eventually("the API answers", async () => (await operators.call("GET", "/models"))?.status === 200, 400_000);
     say("everything runs; faults begin");
     const feed = new Feed(system.kafkaJs, { transactions: system.test.topics.transactions.name, labels: system.test.topics.labels.name }, traffic, rate);
     const startedAt = Date.now();
