@@ -28,6 +28,8 @@ export class SystemUnderLoad {
   readonly clickhouse: ClickHouse;
   readonly client = new HttpClient();
   readonly roles: RunningRole[] = [];
+  /** What may stand in no log and no answer. */
+  readonly secrets: string[] = [];
 
   private constructor(system: TestSystem, clickhouse: ClickHouse) {
     this.system = system;
@@ -44,9 +46,11 @@ export class SystemUnderLoad {
       const logs = join(dataDir, "logs");
       await mkdir(logs, { recursive: true });
       const password = randomBytes(16).toString("hex");
+      const secret = randomBytes(32).toString("hex");
+      under.secrets.push(secret, password);
       const common = {
         ...system.settings, CLICKHOUSE_URL: database.url, CLICKHOUSE_USER: database.username, CLICKHOUSE_PASSWORD: database.password, CLICKHOUSE_DATABASE: database.database,
-        JWT_SECRET: randomBytes(32).toString("hex"), ADMIN_PASSWORD: password, LOG_LEVEL: "info", RATE_LIMIT: "100000000", ...settings,
+        JWT_SECRET: secret, ADMIN_PASSWORD: password, LOG_LEVEL: "info", RATE_LIMIT: "100000000", ...settings,
       };
       await system.register("champion@1", champion);
       await system.register("shadow@1", windowed());
