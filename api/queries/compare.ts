@@ -52,8 +52,9 @@ function answerOf({ a, b }: Comparison, [rowsA, rowsB]: [number, number], sums: 
   const byDecision = <T>(of: (place: number) => T): Record<Decision, T> => Object.fromEntries(DECISIONS.map((decision, i) => [decision, of(i + 1)])) as Record<Decision, T>;
   return {
     rows, exact,
-    a: { model: a, only: rowsA - rows, ...ofA },
-    b: { model: b, only: rowsB - rows, ...ofB },
+    // Counted by another query: rows may have arrived in between.
+    a: { model: a, only: Math.max(0, rowsA - rows), ...ofA },
+    b: { model: b, only: Math.max(0, rowsB - rows), ...ofB },
     decisions: byDecision((byA) => byDecision((byB) => countOf(sums, (sum) => sum.a === byA && sum.b === byB))),
     differing: countOf(sums, (sum) => sum.a !== sum.b),
     moved: currencies.flatMap((currency, i) => {

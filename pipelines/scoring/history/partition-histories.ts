@@ -206,16 +206,17 @@ export class PartitionHistories {
     const reader = new PartitionReader(cluster, topic, partition, { signal });
     const first = await reader.firstOffset().finally(() => reader.close());
     const stored = Math.min(first, to);
-    const refused = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, history.deadLettersFrom, from);
-    if (refused.first > history.deadLettersFrom) {
+    const { offsets, first: firstDeadLetter, end } = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, history.deadLettersFrom, from);
+    const refused = { offsets, complete: firstDeadLetter <= history.deadLettersFrom || clickhouse !== null };
+    if (firstDeadLetter > history.deadLettersFrom) {
       if (clickhouse === null) log.warn({ partition }, "dead letters were deleted that may be about transactions which are read again: set CLICKHOUSE_URL, where the sink has stored them");
-      else for (const offset of await storedRefusals({ clickhouse, source, signal }, from, to)) refused.offsets.add(offset);
+      else for (const offset of await storedRefusals({ clickhouse, source, signal }, from, to)) offsets.add(offset);
     }
     let folded = 0;
     if (from < stored) folded += await rebuild({ clickhouse, source, partitions, signal }, cardsTarget(history.cards), from, stored);
-    folded += await reread({ cluster, schemas, source, partitions, cards, signal }, history.cards, Math.max(from, stored), to, refused.offsets);
+    folded += await reread({ cluster, schemas, source, partitions, cards, signal }, history.cards, Math.max(from, stored), to, refused);
     history.offset = to;
-    history.deadLettersFrom = refused.end;
+    history.deadLettersFrom = end;
     return folded;
   }
 
@@ -228,11 +229,15 @@ export class PartitionHistories {
       const of = await this.#snapshotOf(partition);
       const reader = new PartitionReader(cluster, topics.deadLetters.name, partition);
       const deadLettersFrom = await reader.endOffset().finally(() => reader.close());
-      const { offset, sections } = await history.betweenBatches(() => {
+      const copy = await history.betweenBatches(() => {
+        // A history that was given up, or is being caught up for the next tenure, doesn't stand where its offset says.
+        if (this.#held.get(partition) !== history) return null;
         history.deadLettersFrom = deadLettersFrom;
         history.saved = { offset: history.offset, at: Date.now() };
         return { offset: history.offset, sections: history.copy() };
       });
+      if (copy === null) return;
+      const { offset, sections } = copy;
       await snapshots.save(of, offset, sections);
       log.info({ partition, offset, bytes: sections.reduce((sum, { data }) => sum + data.byteLength, 0), ms: Math.round(performance.now() - startedAt) }, "snapshot written");
     } catch (error) {

@@ -6,6 +6,7 @@ import { readHeaders, type FetchedRecords } from "../../../infra/kafka/records.j
 import type { Schemas } from "../../../infra/kafka/schemas.js";
 import type { CardHistory } from "../../../models/features/card-history.js";
 import { HistoryPlan } from "../../../models/features/history-plan.js";
+import { FraudstreamError } from "../../../schemas/errors.js";
 import { TransactionReader } from "../../../schemas/transaction-reader.js";
 import { forwardTo } from "../../runtime/placement.js";
 import { decodeTransactions, learnSchemas } from "../steps/decode-transactions.js";
@@ -53,24 +54,31 @@ export interface RereadOptions {
   signal: AbortSignal;
 }
 
+/** Offsets of a partition's records that became dead letters; not complete when retention has deleted some of those. */
+export interface Refused { offsets: Set<number>; complete: boolean }
+
 /**
  * Folds the transactions between two offsets again, as they were when they were scored, without output. Decoded without
  * any model's attributes: what a model of that time refused is among `refused`.
  *
- * @param refused offsets of what became a dead letter
+ * @throws FraudstreamError `history_gap` when one that was scored can't be decoded any more: its writer's schema is gone
  */
-export async function reread({ cluster, schemas, source, partitions, cards, signal }: RereadOptions, history: CardHistory, from: number, to: number, refused: ReadonlySet<number>): Promise<number> {
+export async function reread({ cluster, schemas, source, partitions, cards, signal }: RereadOptions, history: CardHistory, from: number, to: number, refused: Refused): Promise<number> {
   const batch = new TransactionBatch([]);
   const reader = new TransactionReader(batch, cards);
   let folded = 0;
   for await (const records of recordsBetween(cluster, source, from, to, signal)) {
     await learnSchemas(records, reader, schemas);
-    decodeTransactions(records, reader, batch);
+    for (const { record, code, reason } of decodeTransactions(records, reader, batch)) {
+      const offset = records.offset[record];
+      if (!refused.complete || offset >= to || refused.offsets.has(offset)) continue;
+      throw new FraudstreamError("history_gap", `${source.topic}[${source.partition}]: the record at offset ${offset} was scored, and can't be read now (${code}: ${reason}); without it the history of its card would be wrong`);
+    }
     for (let row = 0; row < batch.length; row++) {
       const record = batch.record[row];
       const offset = records.offset[record];
       if (offset >= to) break;
-      if (refused.has(offset) || forwardTo(records, record, partitions, batch.bytes[row], batch.cardIdAt[row], batch.cardIdLength[row]) >= 0) continue;
+      if (refused.offsets.has(offset) || forwardTo(records, record, partitions, batch.bytes[row], batch.cardIdAt[row], batch.cardIdLength[row]) >= 0) continue;
       history.fold(batch, row, offset, NO_VALUES, null, batch.history, 0);
       folded += 1;
     }

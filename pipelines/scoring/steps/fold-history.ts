@@ -1,6 +1,5 @@
 import type { FetchedRecords } from "../../../infra/kafka/records.js";
-import type { CardHistory} from "../../../models/features/card-history.js";
-import { TOO_LATE } from "../../../models/features/card-history.js";
+import { TOO_LATE, WARMED_ROWS, type CardHistory } from "../../../models/features/card-history.js";
 import type { HistoryPlan } from "../../../models/features/history-plan.js";
 import { MerchantWindows } from "../../../models/features/merchant-windows.js";
 import { forwardTo } from "../../runtime/placement.js";
@@ -20,11 +19,12 @@ export interface Merchants {
   waitFor(bucket: number, timeoutMs: number, signal: AbortSignal): Promise<boolean>;
 }
 
-/** Waits for merchants' buckets, for a bounded time, and after a vain wait not again before anything has come. */
+/** Waits for merchants' buckets, for a bounded time, and after a vain wait not again for that bucket or a later one before anything has come. */
 export class MerchantWait {
   readonly #merchants: Merchants;
   readonly #longestMs: number;
-  #vainAt: number | null = null;
+  /** The last vain wait: what it waited for, and what was there when it gave up. */
+  #vain = { bucket: Infinity, complete: -Infinity };
 
   constructor(merchants: Merchants, longestMs: number) {
     this.#merchants = merchants;
@@ -33,9 +33,9 @@ export class MerchantWait {
 
   async until(bucket: number, signal: AbortSignal): Promise<void> {
     const { windows } = this.#merchants;
-    if (windows.complete >= bucket || windows.complete === this.#vainAt) return;
+    if (windows.complete >= bucket || (bucket >= this.#vain.bucket && windows.complete === this.#vain.complete)) return;
     const complete = await this.#merchants.waitFor(bucket, this.#longestMs, signal);
-    this.#vainAt = complete ? null : windows.complete;
+    if (!complete) this.#vain = { bucket, complete: windows.complete };
   }
 }
 
@@ -78,6 +78,7 @@ export function foldHistory(records: FetchedRecords, batch: TransactionBatch, hi
   let stale = 0;
   const longestBuckets = Math.max(0, ...plan.merchantWindows.map(({ buckets }) => buckets), ...plan.cardShares.map(({ buckets }) => buckets));
   for (let row = 0; row < batch.length; row++) {
+    if (row % WARMED_ROWS === 0) history.warm(batch, row, Math.min(row + WARMED_ROWS, batch.length));
     const at = row * size;
     const outcome = history.fold(batch, row, offset[batch.record[row]], plan, windows, batch.history, at);
     if (outcome >= 0) {
