@@ -28,7 +28,7 @@ function town(random: RandomSource): Dataset {
 it("every feature of every stored prediction is the trainer's and that of SQL, though workers are killed, stopped and fenced, and partitions move", async () => {
   const clickhouse = clickhouseConfig(`${uniquePrefix("_")}db`);
   await migrate(clickhouse, silent);
-  const { features, windows, kills, stops, merchants } = await parityRun({ kafka: kafkaConfig(), clickhouse, prefix: uniquePrefix(), partitions: 3, dataset: town(new RandomSource(7)), kills: 1, stops: 1, share: 0.003, random: new RandomSource(8) });
+  const { features, windows, kills, stops, merchants } = await parityRun({ kafka: kafkaConfig(), clickhouse, prefix: uniquePrefix(), partitions: 3, dataset: town(new RandomSource(7)), kills: 1, stops: 1, share: 0.003, calmMs: 1_000, random: new RandomSource(8) });
   expect(features).toEqual({ predictions: ROWS, fresh: ROWS, stale: 0, compared: ROWS * PARITY_FEATURES.length, different: 0, byFeature: {}, unmatched: 0, examples: [] });
   expect(windows.different, JSON.stringify(windows.byFeature)).toBe(0);
   expect(windows.compared).toBeGreaterThan(0.9 * ROWS * 23);

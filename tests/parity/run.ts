@@ -38,6 +38,8 @@ export interface ParityRunOptions {
   stops: number;
   /** The share of what is left that is published every 50 ms as long as the faults go on; then the rest comes at once. */
   share: number;
+  /** Between two things that happen to the merchants' processes: their partitions are taken over meanwhile. */
+  calmMs: number;
   random: RandomSource;
   progress?: (line: string) => void;
 }
@@ -55,7 +57,7 @@ const STORED_WITHIN_MS = 600_000;
  * stopped, then compares what ClickHouse has with the trainer and with SQL.
  */
 export async function parityRun(options: ParityRunOptions): Promise<ParityRun> {
-  const { kafka, clickhouse: config, prefix, partitions, dataset, kills, stops, random, progress = () => {} } = options;
+  const { kafka, clickhouse: config, prefix, partitions, dataset, kills, stops, calmMs, random, progress = () => {} } = options;
   const system = await TestSystem.open({ kafka, prefix, partitions });
   const clickhouse = createClickHouse(config);
   // A worker waits for long until a merchants' process that was killed is replaced.
@@ -73,7 +75,7 @@ export async function parityRun(options: ParityRunOptions): Promise<ParityRun> {
     const trouble = { over: false };
     replay = publish(system, dataset, options.share, trouble, abort.signal);
     replay.catch(() => {}); // looked at below
-    const disturbing = merchants.disturb(trouble);
+    const disturbing = merchants.disturb(trouble, calmMs);
     const next = (): number => random.next();
     const killed = await killWorkers(system, { kills, random: next, progress });
     // Moves every partition: the next two take over what these have left.
@@ -133,11 +135,12 @@ class Merchants {
   }
 
   /** Kills one after the other with -9 and starts it again; every third is stopped until its partitions are another's, and goes on. */
-  async disturb(trouble: { readonly over: boolean }): Promise<void> {
+  async disturb(trouble: { readonly over: boolean }, calmMs: number): Promise<void> {
     for (let turn = 0; !trouble.over; turn++) {
       const victim = this.#roles[turn % 2];
       await victim.logged("sealing merchants' buckets");
-      await sleep(1_000 + this.#random.int(4_000));
+      await sleep(calmMs + this.#random.int(4_000));
+      if (trouble.over) break;
       if (turn % 3 === 2) {
         victim.send("SIGSTOP");
         await sleep(SILENT_MS);
