@@ -60,8 +60,8 @@ export interface HistoryConfig {
 export interface AuthConfig {
   /** Signs and checks our own tokens (HS256), at least 32 bytes; null: JWKS_URL, or nobody can sign in. */
   jwtSecret: string | null;
-  /** Tokens signed with it are still taken: the secret that was there before. */
-  jwtSecretPrevious: string | null;
+  /** Tokens signed with it are taken, too, while the secret is changed; it signs none. */
+  jwtSecretAccepted: string | null;
   /** The keys of an identity provider, whose tokens are then taken instead of our own. */
   jwksUrl: string | null;
   issuer: string;
@@ -205,16 +205,16 @@ const LEAST_PASSWORD = 12;
 
 function authConfig(env: Env): AuthConfig {
   const jwtSecret = key(env, "JWT_SECRET", LEAST_SECRET_BYTES);
-  const jwtSecretPrevious = key(env, "JWT_SECRET_PREVIOUS", LEAST_SECRET_BYTES);
+  const jwtSecretAccepted = key(env, "JWT_SECRET_ACCEPTED", LEAST_SECRET_BYTES);
   const jwksUrl = url(env, "JWKS_URL");
   if (jwtSecret !== null && jwksUrl !== null) throw new UsageError("bad_setting", "JWT_SECRET and JWKS_URL are both set: tokens are either ours or an identity provider's");
-  if (jwtSecretPrevious !== null && jwtSecret === null) throw new UsageError("bad_setting", "JWT_SECRET_PREVIOUS is set, but JWT_SECRET is not");
-  if (jwtSecretPrevious !== null && jwtSecretPrevious === jwtSecret) throw new UsageError("bad_setting", "JWT_SECRET_PREVIOUS is the same as JWT_SECRET");
+  if (jwtSecretAccepted !== null && jwtSecret === null) throw new UsageError("bad_setting", "JWT_SECRET_ACCEPTED is set, but JWT_SECRET is not");
+  if (jwtSecretAccepted !== null && jwtSecretAccepted === jwtSecret) throw new UsageError("bad_setting", "JWT_SECRET_ACCEPTED is the same as JWT_SECRET");
   const adminPassword = secret(env, "ADMIN_PASSWORD") ?? null;
   if (adminPassword !== null && adminPassword.length < LEAST_PASSWORD) throw new UsageError("bad_setting", `ADMIN_PASSWORD has ${adminPassword.length} characters; it must have at least ${LEAST_PASSWORD}`);
   return {
     jwtSecret,
-    jwtSecretPrevious,
+    jwtSecretAccepted,
     jwksUrl,
     issuer: text(env, "JWT_ISSUER") ?? "fraudstream",
     audience: text(env, "JWT_AUDIENCE") ?? "fraudstream",

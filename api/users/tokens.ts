@@ -1,5 +1,5 @@
-import { createSecretKey, randomUUID } from "node:crypto";
-import { SignJWT, createRemoteJWKSet, errors, jwtVerify, type JWTPayload, type JWTVerifyOptions, type JWTVerifyResult } from "jose";
+import { createHmac, createSecretKey, randomUUID, type KeyObject } from "node:crypto";
+import { SignJWT, createRemoteJWKSet, errors, jwtVerify, type JWTHeaderParameters, type JWTPayload, type JWTVerifyOptions, type JWTVerifyResult } from "jose";
 import type { AuthConfig } from "../../infra/config.js";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
 
@@ -39,13 +39,28 @@ const CLOCK_TOLERANCE = 5;
  * @throws UsageError `bad_setting` without either
  */
 export function createTokens(auth: AuthConfig): Tokens {
-  if (auth.jwtSecret !== null) return ownTokens(auth, auth.jwtSecret);
+  if (auth.jwtSecret !== null) return ownTokens(auth, [auth.jwtSecret, ...(auth.jwtSecretAccepted === null ? [] : [auth.jwtSecretAccepted])]);
   if (auth.jwksUrl !== null) return foreignTokens(auth, auth.jwksUrl);
   throw new UsageError("bad_setting", "neither JWT_SECRET nor JWKS_URL is set: without one of them nobody can sign in (npm start makes a secret of its own)");
 }
 
-function ownTokens({ issuer, audience, tokenSeconds }: AuthConfig, secret: string): Tokens {
-  const key = createSecretKey(Buffer.from(secret));
+/** The name of a key in the head of the tokens that it signs; tells nothing of the key. */
+export function keyId(secret: string): string {
+  return createHmac("sha256", secret).update("fraudstream key id").digest("base64url").slice(0, 12);
+}
+
+/** @param secrets the first signs, each is accepted */
+function ownTokens({ issuer, audience, tokenSeconds }: AuthConfig, secrets: readonly string[]): Tokens {
+  const [kid] = secrets.map(keyId);
+  const keys = new Map<string | undefined, KeyObject>(secrets.map((secret) => [keyId(secret), createSecretKey(Buffer.from(secret))]));
+  const key = keys.get(kid) as KeyObject;
+  // Tokens of versions that named no key: those of the newest.
+  keys.set(undefined, key);
+  const keyOf = (header: JWTHeaderParameters): KeyObject => {
+    const named = keys.get(header.kid);
+    if (named === undefined) throw new TokenRefused("bad_token", "this token was signed with a key that isn't in use (any more): sign in again");
+    return named;
+  };
   const checks: JWTVerifyOptions = { algorithms: [OURS], issuer, audience, clockTolerance: CLOCK_TOLERANCE, maxTokenAge: tokenSeconds, requiredClaims: ["sub", "exp", "nbf", "iat", "ver"], typ: "JWT" };
   return {
     canSign: true,
@@ -54,13 +69,13 @@ function ownTokens({ issuer, audience, tokenSeconds }: AuthConfig, secret: strin
     issue({ id, token_version }) {
       const now = Math.floor(Date.now() / 1000);
       return new SignJWT({ ver: token_version })
-        .setProtectedHeader({ alg: OURS, typ: "JWT" })
+        .setProtectedHeader({ alg: OURS, typ: "JWT", kid })
         .setSubject(id).setIssuer(issuer).setAudience(audience).setJti(randomUUID())
         .setIssuedAt(now).setNotBefore(now).setExpirationTime(now + tokenSeconds)
         .sign(key);
     },
     async verify(token) {
-      const payload = await verified(() => jwtVerify(token, key, checks));
+      const payload = await verified(() => jwtVerify(token, keyOf, checks));
       if (typeof payload.ver !== "number") throw new TokenRefused("bad_token", "this is not a token of ours");
       return { ...subjectOf(payload), version: payload.ver };
     },
@@ -87,6 +102,7 @@ async function verified(check: () => Promise<JWTVerifyResult>): Promise<JWTPaylo
   try {
     return (await check()).payload;
   } catch (cause) {
+    if (cause instanceof TokenRefused) throw cause;
     if (cause instanceof errors.JWTExpired) throw new TokenRefused("token_expired", "this token has expired: sign in again", { cause });
     if (cause instanceof errors.JWTClaimValidationFailed) {
       const early = (cause.claim === "nbf" || cause.claim === "iat") && cause.reason === "check_failed";

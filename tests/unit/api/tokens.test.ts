@@ -1,7 +1,7 @@
 import { createHmac } from "node:crypto";
 import { SignJWT, exportSPKI, generateKeyPair, type JWTHeaderParameters } from "jose";
 import { describe, expect, test } from "vitest";
-import { createTokens, TokenRefused } from "../../../api/users/tokens.js";
+import { createTokens, keyId, TokenRefused } from "../../../api/users/tokens.js";
 import { readConfig } from "../../../infra/config.js";
 
 const SECRET = "thirty-two bytes of a secret, at least.";
@@ -84,6 +84,41 @@ test("algorithm confusion: an HMAC with a public key as its secret is refused wh
   const forged = `${head}.${createHmac("sha256", pem).update(head).digest("base64url")}`;
   // Refused for its algorithm, before any key is asked for: there is nobody at that address.
   await expect(foreign.verify(forged)).rejects.toMatchObject({ code: "bad_token" });
+});
+
+describe("a change of secrets", () => {
+  const NEW = "another thirty-two bytes of a secret, newer.";
+  const of = (jwtSecret: string, jwtSecretAccepted: string | null): ReturnType<typeof createTokens> => createTokens({ ...auth, jwtSecret, jwtSecretAccepted });
+  const user = { id: "u1", token_version: 1 };
+  const refused = { code: "bad_token" };
+
+  test("every copy takes the tokens of every other one at each of its steps; at the end those of the old secret are refused", async () => {
+    const steps = [of(SECRET, null), of(SECRET, NEW), of(NEW, SECRET), of(NEW, null)];
+    for (const [i, copy] of steps.entries()) {
+      // Copies are restarted one after the other: those of two neighbouring steps run side by side.
+      for (const other of steps.slice(Math.max(0, i - 1), i + 2)) expect(await other.verify(await copy.issue(user))).toMatchObject({ subject: "u1" });
+    }
+    const old = await steps[1].issue(user);
+    expect(await steps[2].verify(old)).toMatchObject({ subject: "u1" });
+    await expect(steps[3].verify(old)).rejects.toMatchObject(refused);
+    await expect(steps[0].verify(await steps[3].issue(user))).rejects.toMatchObject(refused);
+  });
+
+  test("the token names its key, which tells nothing of the secret; that name decides which key is used", async () => {
+    const both = of(NEW, SECRET);
+    const head = JSON.parse(Buffer.from((await both.issue(user)).split(".")[0], "base64url").toString()) as object;
+    expect(head).toEqual({ alg: "HS256", typ: "JWT", kid: keyId(NEW) });
+    expect(keyId(NEW)).toMatch(/^[A-Za-z0-9_-]{12}$/);
+    const signed = (kid: string | undefined, secret: string, alg = "HS256"): Promise<string> => good({ alg, typ: "JWT", ...(kid === undefined ? {} : { kid }) }).sign(Buffer.concat([Buffer.from(secret), Buffer.alloc(alg === "HS256" ? 0 : 64)]));
+    expect(await both.verify(await signed(keyId(SECRET), SECRET))).toMatchObject({ subject: "u1" });
+    // Of a version that named none: the newest key's.
+    expect(await both.verify(await signed(undefined, NEW))).toMatchObject({ subject: "u1" });
+    for (const forged of [signed(undefined, SECRET), signed(keyId(NEW), SECRET), signed(keyId(SECRET), NEW), signed("unknown", NEW), signed("", NEW), signed(keyId(NEW), NEW, "HS512"), signed("__proto__", NEW)]) {
+      await expect(both.verify(await forged)).rejects.toMatchObject(refused);
+    }
+    const { privateKey } = await generateKeyPair("RS256");
+    await expect(both.verify(await good({ alg: "RS256", typ: "JWT", kid: keyId(NEW) }).sign(privateKey))).rejects.toMatchObject(refused);
+  });
 });
 
 test("without a secret or keys there are no tokens", () => {

@@ -108,13 +108,13 @@ describe("secrets", () => {
     const key = "-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----";
     const secrets: Record<string, string> = {
       KAFKA_SASL_PASSWORD: "p", KAFKA_TLS_CA: ca, KAFKA_TLS_CERT: ca, KAFKA_TLS_KEY: key, CLICKHOUSE_PASSWORD: "q", CLICKHOUSE_TLS_CA: ca,
-      JWT_SECRET: "s".repeat(32), JWT_SECRET_PREVIOUS: "t".repeat(32), ADMIN_PASSWORD: "a".repeat(12), CARD_ID_KEY: "k".repeat(32),
+      JWT_SECRET: "s".repeat(32), JWT_SECRET_ACCEPTED: "t".repeat(32), ADMIN_PASSWORD: "a".repeat(12), CARD_ID_KEY: "k".repeat(32),
     };
     const others = { ...BROKERS, KAFKA_SASL_USERNAME: "u", CLICKHOUSE_URL: "https://ch" };
     const config = readConfig({ ...others, ...secrets });
     expect(config).toMatchObject({
       kafka: { ssl: { ca, cert: ca, key }, sasl: { password: "p" } }, clickhouse: { password: "q", tlsCa: ca }, cardIdKey: "k".repeat(32),
-      auth: { jwtSecret: "s".repeat(32), jwtSecretPrevious: "t".repeat(32), adminPassword: "a".repeat(12) },
+      auth: { jwtSecret: "s".repeat(32), jwtSecretAccepted: "t".repeat(32), adminPassword: "a".repeat(12) },
     });
     expect(readConfig({ ...others, ...Object.fromEntries(Object.entries(secrets).map(([name, text]) => [`${name}_FILE`, fileWith(`${text}\n`)])) })).toEqual(config);
   });
