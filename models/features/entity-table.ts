@@ -61,6 +61,16 @@ export class EntityTable {
     }
   }
 
+  /** What a search for a hash meets first: an index, or -1. No promise that it is the entity. */
+  near(hash: number): number {
+    return this.#slots[hash & (this.#slots.length - 1)] - 1;
+  }
+
+  /** Reads what `find` will compare; the sum is of no use. */
+  touch(index: number): number {
+    return this.#hash[index] + this.#length[index] + this.#start[index];
+  }
+
   intern(bytes: Buffer, at: number, length: number, hash = hashOf(bytes, at, length)): number {
     const known = this.find(bytes, at, length, hash);
     if (known >= 0) return known;
