@@ -1,6 +1,6 @@
 /**
  * Ours and every peer of ../shared/peers on the same broker, data and model: one table. The main figure is CPU-seconds of
- * the process a million transactions, start-up included, the median of interleaved runs. Of every run count, distinct ids
+ * the process a million transactions, start-up included, the median of interleaved runs; the table is printed after each round. Of every run count, distinct ids
  * and each id's score are checked.
  *
  *   npm run bench:peers [-- --runs 3] [--only "plain java,quix"]
@@ -27,8 +27,10 @@ export async function benchPeers(context: BenchContext): Promise<void> {
       { who: "**fraudstream**", guarantee: "exactly once", runs: [], loads: [], problem: null, run: () => million.ours("fraudstream") },
       { who: "**fraudstream**, two workers", guarantee: "exactly once", runs: [], loads: [], problem: null, run: () => million.ours("fraudstream, two workers", 2) });
     const chosen = rows.filter((row, i) => i === 0 || options.only.length === 0 || options.only.some((word) => row.who.toLowerCase().includes(word)));
-    for (let round = 1; round <= options.runs; round++) for (const row of chosen) await runOnce(row, round, print);
-    for (const line of table(chosen)) print(line);
+    for (let round = 1; round <= options.runs; round++) {
+      for (const row of chosen) await runOnce(row, round, print);
+      for (const line of table(chosen)) print(line);
+    }
   } finally {
     await million.close();
   }

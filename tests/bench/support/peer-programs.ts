@@ -15,8 +15,8 @@ export interface PeerProgram {
 }
 
 const MILLION = 1_000_000;
-const QUIX_RECORDS = 200_000;
-const FAUST_RECORDS = 50_000;
+const QUIX_RECORDS = 100_000;
+const FAUST_RECORDS = 20_000;
 
 /** The hand-written Java peer; decodes field by field. */
 export function plainJava(peers: Peers, bootstrap: string, guarantee: string): PeerCommand {
