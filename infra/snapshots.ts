@@ -88,8 +88,12 @@ export class SnapshotStore {
     await this.#clear(of);
   }
 
-  /** The newest snapshot that fits and isn't ahead of `most`; null: there is none. */
-  async load(of: SnapshotOf, most: number): Promise<Snapshot | null> {
+  /**
+   * What the newest snapshot holds that fits, isn't ahead of `most`, and can be restored; null: there is none.
+   *
+   * @param restore throws for a snapshot that it can't use
+   */
+  async load<T>(of: SnapshotOf, most: number, restore: (snapshot: Snapshot) => T): Promise<T | null> {
     const offsets = (await this.#names(of)).flatMap((name) => {
       const offset = /^(\d+)\.snapshot$/.exec(name.slice(prefixOf(of).length))?.[1];
       return offset === undefined ? [] : [Number(offset)];
@@ -98,7 +102,7 @@ export class SnapshotStore {
       const file = join(this.#dir, `${prefixOf(of)}${offset}.snapshot`);
       try {
         if (offset > most) throw new FraudstreamError("snapshot_ahead", `it stands at ${offset}, the partition at ${most}`);
-        return await read(file, of);
+        return restore(await read(file, of));
       } catch (error) {
         this.#log.warn({ snapshot: file, partition: of.partition }, `a snapshot is passed over, more of the log is read again: ${messageOf(error)}`);
       }

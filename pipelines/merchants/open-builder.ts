@@ -4,9 +4,10 @@ import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
-import { copySections, type Section, type SnapshotStore } from "../../infra/snapshots.js";
+import { copySections, type Section, type Snapshot, type SnapshotStore } from "../../infra/snapshots.js";
 import { BucketBuilder, REPEAT_BUCKETS } from "../../models/features/bucket-builder.js";
 import { BUCKET_MS } from "../../models/features/history-terms.js";
+import { FraudstreamError } from "../../schemas/errors.js";
 import type { Topics } from "../../schemas/topics.js";
 import { CLOCK_SKEW_MS } from "../../schemas/transaction-reader.js";
 import type { Tenure } from "../runtime/partition-consumer.js";
@@ -45,6 +46,14 @@ export function snapshotSections(builder: BucketBuilder, labelsNext: number | nu
   return [...copySections(builder.sections()), { name: LABELS_NEXT, data: Float64Array.of(labelsNext ?? -1) }];
 }
 
+/** @throws FraudstreamError `snapshot_invalid` */
+function restored({ offset, sections: list }: Snapshot): { builder: BucketBuilder; labelsNext: number | null; offset: number } {
+  const sections = new Map<string, ArrayBufferView>(list.map(({ name, data }) => [name, data]));
+  const labelsNext = (sections.get(LABELS_NEXT) as Float64Array | undefined)?.[0];
+  if (labelsNext === undefined) throw new FraudstreamError("snapshot_invalid", `the snapshot has no section ${LABELS_NEXT}`);
+  return { builder: BucketBuilder.restore(sections), labelsNext: labelsNext < 0 ? null : labelsNext, offset };
+}
+
 /**
  * The unsealed buckets of a partition as of the committed offset: the newest snapshot that isn't ahead of it, and the log from
  * there, folded without output. What was published by the clock of other partitions is sealed as well.
@@ -56,14 +65,11 @@ export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed
   const { topic, partition, signal } = tenure;
   const startedAt = performance.now();
   const of = await snapshotOf(cluster, FOLD, topic, partition, cards);
-  const snapshot = committed === null ? null : await snapshots.load(of, committed);
-  const sections = new Map<string, ArrayBufferView>(snapshot?.sections.map(({ name, data }) => [name, data]));
-  const builder = snapshot === null ? new BucketBuilder() : BucketBuilder.restore(sections);
-  const labelsNext = (sections.get(LABELS_NEXT) as Float64Array | undefined)?.[0] ?? -1;
-  const labels = new LabelFeed({ cluster, schemas, log, topic: topics.labels.name, partition, partitions: topics.labels.partitions, cards, signal }, labelsNext < 0 ? null : labelsNext);
+  const snapshot = committed === null ? null : await snapshots.load(of, committed, restored);
+  const { builder, labelsNext, offset: from } = snapshot ?? { builder: new BucketBuilder(), labelsNext: null, offset: 0 };
+  const labels = new LabelFeed({ cluster, schemas, log, topic: topics.labels.name, partition, partitions: topics.labels.partitions, cards, signal }, labelsNext);
   try {
     const published = await watermarks.of(partition);
-    const from = snapshot?.offset ?? 0;
     if (committed !== null && committed > from) await foldAgain(deps, tenure, builder, from, committed, published);
     builder.seal(published, IN_SILENCE);
     builder.forgetCounts();
@@ -71,7 +77,7 @@ export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed
     await labels.close();
     throw error;
   }
-  if (committed !== null) log.info({ partition, offset: committed, from: snapshot === null ? "log" : "snapshot", folded: committed - (snapshot?.offset ?? 0), ms: Math.round(performance.now() - startedAt) }, "unsealed buckets at hand");
+  if (committed !== null) log.info({ partition, offset: committed, from: snapshot === null ? "log" : "snapshot", folded: committed - from, ms: Math.round(performance.now() - startedAt) }, "unsealed buckets at hand");
   return { builder, labels };
 }
 
@@ -84,7 +90,7 @@ async function foldAgain({ cluster, schemas, topics, clickhouse, cards }: Mercha
     /** What lies before can neither be in an unsealed bucket nor be repeated in one. */
     const neededFrom = (published - REPEAT_BUCKETS) * BUCKET_MS;
     if (first > from && (await deletedBefore(reader, first)) >= neededFrom) {
-      await rebuild({ clickhouse, source: { topic, partition }, partitions, signal }, {
+      await rebuild({ clickhouse, source: { topic, partition }, partitions, cards, signal }, {
         what: "the fold of unsealed buckets",
         horizon: () => neededFrom - 1,
         fold: (rows, row) => addSealing(builder, rows, row, IN_SILENCE),

@@ -132,7 +132,7 @@ export class PartitionHistories {
     // An error on the way leaves none behind that is half caught up.
     if (held !== undefined) this.#forget(held);
     const startedAt = performance.now();
-    const found = committed === null ? null : held !== undefined && held.offset <= committed ? held : await this.#load(await this.#snapshotOf(partition), committed);
+    const found = committed === null ? null : held !== undefined && held.offset <= committed ? held : await this.#load(partition, committed);
     const history = found ?? new PartitionHistory(partition, new CardHistory(), 0, 0);
     if (committed !== null) {
       const folded = await this.#catchUp(tenure, history, committed);
@@ -178,22 +178,14 @@ export class PartitionHistories {
   }
 
   /** The newest snapshot that fits; null: none does. */
-  async #load(of: SnapshotOf, committed: number): Promise<PartitionHistory | null> {
-    const { snapshots, log } = this.#options;
-    for (let most = committed; ; ) {
-      const snapshot = await snapshots.load(of, most);
-      if (snapshot === null) return null;
-      try {
-        const deadLettersFrom = snapshot.sections.find(({ name }) => name === DEAD_LETTERS_FROM)?.data as Float64Array | undefined;
-        if (deadLettersFrom === undefined) throw new FraudstreamError("snapshot_invalid", `the snapshot has no section ${DEAD_LETTERS_FROM}`);
-        const history = new PartitionHistory(of.partition, CardHistory.restore(snapshot.sections), snapshot.offset, deadLettersFrom[0]);
-        history.saved = { offset: snapshot.offset, at: snapshot.at };
-        return history;
-      } catch (error) {
-        log.warn({ partition: of.partition, offset: snapshot.offset }, `a snapshot is passed over, more of the log is read again: ${messageOf(error)}`);
-        most = snapshot.offset - 1;
-      }
-    }
+  async #load(partition: number, committed: number): Promise<PartitionHistory | null> {
+    return this.#options.snapshots.load(await this.#snapshotOf(partition), committed, ({ offset, at, sections }) => {
+      const deadLettersFrom = sections.find(({ name }) => name === DEAD_LETTERS_FROM)?.data as Float64Array | undefined;
+      if (deadLettersFrom === undefined) throw new FraudstreamError("snapshot_invalid", `the snapshot has no section ${DEAD_LETTERS_FROM}`);
+      const history = new PartitionHistory(partition, CardHistory.restore(sections), offset, deadLettersFrom[0]);
+      history.saved = { offset, at };
+      return history;
+    });
   }
 
   /** Reads what was scored from where a history stands up to an offset. */
@@ -213,7 +205,7 @@ export class PartitionHistories {
       else for (const offset of await storedRefusals({ clickhouse, source, signal }, from, to)) offsets.add(offset);
     }
     let folded = 0;
-    if (from < stored) folded += await rebuild({ clickhouse, source, partitions, signal }, cardsTarget(history.cards), from, stored);
+    if (from < stored) folded += await rebuild({ clickhouse, source, partitions, cards, signal }, cardsTarget(history.cards), from, stored);
     folded += await reread({ cluster, schemas, source, partitions, cards, signal }, history.cards, Math.max(from, stored), to, refused);
     history.offset = to;
     history.deadLettersFrom = end;

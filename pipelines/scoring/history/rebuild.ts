@@ -1,3 +1,4 @@
+import type { CardPseudonyms } from "../../../infra/card-pseudonyms.js";
 import { createClickHouse, type ClickHouse } from "../../../infra/clickhouse/client.js";
 import type { RowBinaryReader } from "../../../infra/clickhouse/row-binary-reader.js";
 import { streamRows } from "../../../infra/clickhouse/stream-rows.js";
@@ -74,6 +75,8 @@ export interface RebuildOptions {
   source: TopicPartition;
   /** Partitions of the topic. */
   partitions: number;
+  /** What stands for card ids: rows may have been stored before there were pseudonyms. */
+  cards: CardPseudonyms | null;
   signal: AbortSignal;
 }
 
@@ -106,7 +109,7 @@ export function cardsTarget(cards: CardHistory): RebuildTarget {
  * @throws UsageError `history_gap` where no ClickHouse is named
  */
 export async function rebuild(options: RebuildOptions, target: RebuildTarget, from: number, to: number): Promise<number> {
-  const { clickhouse: config, source, partitions, signal } = options;
+  const { clickhouse: config, source, partitions, cards, signal } = options;
   const where = `${source.topic}[${source.partition}]`;
   if (config === null) {
     throw new UsageError("history_gap", `${where}: ${target.what} needs the records from offset ${from} to ${to - 1}, which Kafka has deleted: set CLICKHOUSE_URL to where the sink has stored them`);
@@ -125,7 +128,7 @@ export async function rebuild(options: RebuildOptions, target: RebuildTarget, fr
     await clickhouse.close();
   }
   let folded = 0;
-  const row = new StoredRow();
+  const row = new StoredRow(cards);
   for (let slice = { ...params, from: start, to: Math.min(to, start + SLICE_OFFSETS) }; slice.from < to; slice = { ...slice, from: slice.to, to: Math.min(to, slice.to + SLICE_OFFSETS) }) {
     await streamRows(config, ROWS, (reader) => {
       row.read(reader);
@@ -177,13 +180,19 @@ class StoredRow implements HistoryRows {
   readonly cardIdLength = new Int32Array(1);
   readonly merchantIdAt = new Int32Array(1);
   readonly merchantIdLength = new Int32Array(1);
+  readonly #cards: CardPseudonyms | null;
+
+  constructor(cards: CardPseudonyms | null) {
+    this.#cards = cards;
+  }
 
   /** Reads all of a row before any of it counts, since it may not all have arrived. */
   read(reader: RowBinaryReader): void {
     this.offset = reader.int64();
     const transactionId = reader.string();
     this.eventTime[0] = reader.int64();
-    const cardId = reader.string();
+    const stored = reader.string();
+    const cardId = this.#cards === null ? stored : this.#cards.ofText(stored);
     const merchantId = reader.string();
     this.amount[0] = reader.float64();
     const [bytes] = this.bytes;
