@@ -7,6 +7,7 @@ import { alertMetrics, evaluate, type AlertMetrics } from "./evaluation/metrics.
 import { rank } from "./evaluation/ranking.js";
 import { checkThresholdOptions, chooseThresholds, type ThresholdOptions } from "./evaluation/thresholds.js";
 import { featureHash, type FeatureSpec } from "./features/plan.js";
+import { fillingMs } from "./features/history-plan.js";
 import { featureMatrices, repeatedRows } from "./features/feature-matrix.js";
 import { featuresNamed, selectFeatures } from "./features/select.js";
 import type { Manifest } from "./manifest.js";
@@ -109,7 +110,7 @@ export async function buildModel(dataset: Dataset, options: BuildOptions, { onPr
     },
     validation: evaluate(validation.labels, scores, thresholds.review),
     test: test === null || testScores === null ? null : evaluate(test.labels, testScores, thresholds.review),
-    drift: driftReference(seen.matrix, score(trained, seen.matrix)),
+    drift: driftReference(seen.matrix, score(trained, seen.matrix), settledRows(dataset, features, split)),
     created_at: new Date().toISOString(),
   };
   const atDecline = {
@@ -146,6 +147,18 @@ function usableRows(dataset: Dataset): { rows: Uint32Array; notes: string[] } {
   const refused = new Set(repeatedRows(dataset));
   const rows = Uint32Array.from({ length: dataset.length - dataset.historyRows }, (_, i) => dataset.historyRows + i).filter((row) => !refused.has(row));
   return { rows, notes: refused.size === 0 ? [] : [`left out: ${refused.size} rows that repeat a transaction of their card within a day, as the stream leaves them out`] };
+}
+
+/** So much of the newest is drift's reference at least: a whole week, whose days differ. */
+const LEAST_REFERENCE_MS = 7 * 86_400_000;
+
+/** Rows of training and validation, as they are joined, for drift to compare with: what came while windows were still filling is unlike what follows. */
+function settledRows({ eventTime }: Dataset, features: readonly FeatureSpec[], { train, validation }: Split): Uint32Array {
+  const rows = [...train, ...validation];
+  const last = rows.reduce((latest, row) => Math.max(latest, eventTime[row]), Number.NEGATIVE_INFINITY);
+  const full = eventTime[0] + Math.max(...features.map(({ source }) => fillingMs(source)));
+  const from = Math.min(full, last - LEAST_REFERENCE_MS);
+  return Uint32Array.from(rows.keys()).filter((at) => eventTime[rows[at]] >= from);
 }
 
 function joined(a: Part, b: Part): Part {

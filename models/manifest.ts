@@ -37,11 +37,9 @@ export const Manifest = Type.Object({
     source: Type.String(),
     rows: Type.Integer(),
     frauds: Type.Integer(),
-    /** First and last event time of the training rows, epoch milliseconds; 0: whoever uploaded the model didn't say. */
+    /** First and last event time of the rows that it was made with, those that chose its thresholds included; epoch milliseconds, 0: whoever uploaded the model didn't say. */
     from: Type.Number(),
     to: Type.Number(),
-    /** Last event time of any row that the model was made with, those that chose its thresholds included; `to` where it isn't told. */
-    seen_until: Type.Optional(Type.Number()),
     params: Type.Record(Type.String(), Type.Union([Type.Number(), Type.String(), Type.Boolean()])),
     seconds: Type.Number(),
   }),

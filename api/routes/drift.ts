@@ -12,8 +12,10 @@ import { ModelDrift } from "../queries/drift-schema.js";
 import { windowFields, windowOf } from "../queries/window-query.js";
 
 const Params = Type.Object({ id: Type.String({ minLength: 1, maxLength: 200, description: "name@version" }) }, { additionalProperties: false });
+/** A week: longer windows hold, soon after a beginning, what came while features' own windows were filling. */
+const DEFAULT_WINDOW = "P7D";
 const DriftQuery = Type.Object(
-  { ...windowFields, bins: Type.Optional(Type.Boolean({ default: false, description: "Also the shares of the bins." })) },
+  { ...windowFields, window: Type.Optional({ ...windowFields.window, description: `An ISO 8601 duration in event time that ends at the newest event, which it contains; ${DEFAULT_WINDOW} when nothing is given.` }), bins: Type.Optional(Type.Boolean({ default: false, description: "Also the shares of the bins." })) },
   { additionalProperties: false },
 );
 
@@ -25,12 +27,12 @@ export async function driftRoutes(app: FastifyInstance, context: ApiContext): Pr
   const schema = {
     tags: ["models"],
     summary: "Drift of a model's features and score",
-    description: "The population stability index of every feature and of the score: the model's predictions of a window, as champion or shadow, against its training rows, in bins of about a tenth of those each.",
+    description: "The population stability index of every feature and of the score: the model's predictions of a window, as champion or shadow, against its training rows (from when its windows were full, the newest week at least), in bins of about a tenth of those each.",
     params: Params, querystring: DriftQuery, response: { 200: { ...ModelDrift, title: "ModelDrift", description: "How far the features and the score are from what the model was trained on." } },
   };
   api.get("/api/v1/models/:id/drift", { config: { permission: "metrics:read" }, schema }, async ({ params, query }): Promise<ModelDrift> => {
     const registered = await views.find(params.id);
-    const { window, shown } = await windowOf(clickhouse, query);
+    const { window, shown } = await windowOf(clickhouse, query.window === undefined && query.from === undefined && query.to === undefined ? { window: DEFAULT_WINDOW } : query);
     const head = { model: registered.model, ...shown, thresholds: DRIFT_THRESHOLDS };
     const manifest = await manifestOrCause(registered);
     if (typeof manifest === "string") return { ...head, ...without(manifest) };

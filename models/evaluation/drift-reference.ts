@@ -8,7 +8,7 @@ import type { Matrix } from "../training/matrix.js";
 export const Bins = Type.Object({ edges: Type.Array(Type.Number()), counts: Type.Array(Type.Integer({ minimum: 0 }), { minItems: 2 }) });
 export type Bins = Static<typeof Bins>;
 
-/** What the training rows were like, for the stream to be compared with: each feature in the manifest's order, and the model's scores. */
+/** What the training rows were like since their windows were full, for the stream to be compared with: each feature in the manifest's order, and the model's scores. */
 export const DriftReference = Type.Object({ rows: Type.Integer(), features: Type.Array(Bins), score: Bins });
 export type DriftReference = Static<typeof DriftReference>;
 
@@ -22,20 +22,20 @@ const ROWS_FOR_EDGES = 200_000;
  * The reference of a model's training rows.
  *
  * @param scores the model's, one a row
+ * @param taken the rows that count; @default all
  */
-export function driftReference(matrix: Matrix, scores: Float32Array): DriftReference {
-  const { rows, features, values } = matrix;
-  const bins = Array.from({ length: features }, (_, feature) => binsOf(values, feature, features, rows));
-  return { rows, features: bins, score: binsOf(scores, 0, 1, rows) };
+export function driftReference(matrix: Matrix, scores: Float32Array, taken: Uint32Array = Uint32Array.from({ length: matrix.rows }, (_, row) => row)): DriftReference {
+  const { features, values } = matrix;
+  const bins = Array.from({ length: features }, (_, feature) => binsOf(values, feature, features, taken));
+  return { rows: taken.length, features: bins, score: binsOf(scores, 0, 1, taken) };
 }
 
-function binsOf(values: Float32Array, first: number, stride: number, rows: number): Bins {
-  const step = Math.max(1, Math.ceil(rows / ROWS_FOR_EDGES));
-  const sample = new Float32Array(Math.ceil(rows / step));
-  for (let i = 0, at = first; i < sample.length; i++, at += stride * step) sample[i] = values[at];
+function binsOf(values: Float32Array, first: number, stride: number, rows: Uint32Array): Bins {
+  const step = Math.max(1, Math.ceil(rows.length / ROWS_FOR_EDGES));
+  const sample = Float32Array.from({ length: Math.ceil(rows.length / step) }, (_, i) => values[first + stride * rows[i * step]]);
   const edges = binEdges(sample);
   const counts = new Array<number>(edges.length + 2).fill(0);
-  for (let row = 0, at = first; row < rows; row++, at += stride) counts[binOf(edges, values[at])] += 1;
+  for (const row of rows) counts[binOf(edges, values[first + stride * row])] += 1;
   return { edges, counts };
 }
 

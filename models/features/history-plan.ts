@@ -1,4 +1,4 @@
-import { BUCKET_MS, CARD_AGGREGATES, LABEL_DELAY_MS, REPEAT_HORIZON_MS, historyTerm, type CardAggregate, type CardSource, type HistoryTerm, type MerchantAggregate, type MerchantSource } from "./history-terms.js";
+import { BUCKET_MS, CARD_AGGREGATES, LABEL_DELAY_MS, LONGEST_WINDOW_MS, REPEAT_HORIZON_MS, historyTerm, type CardAggregate, type CardSource, type HistoryTerm, type MerchantAggregate, type MerchantSource } from "./history-terms.js";
 
 /** One value that history gives a transaction. */
 export type HistorySlot = CardSource | MerchantSource;
@@ -11,6 +11,13 @@ function isHistorySlot(source: { kind: string }): source is HistorySlot {
 export function historyKey(slot: HistorySlot): string {
   const { kind, aggregate, windowMs } = historyTerm(slot);
   return `${kind} ${aggregate} ${windowMs}`;
+}
+
+/** How long after the first transaction of all a feature may still be growing, since its window isn't full; milliseconds, 0 for one without a history. */
+export function fillingMs(source: { kind: string }): number {
+  if (!isHistorySlot(source)) return 0;
+  const { windowMs } = historyTerm(source);
+  return (windowMs || LONGEST_WINDOW_MS) + ("delay" in source ? LABEL_DELAY_MS + 2 * BUCKET_MS : 0);
 }
 
 /**

@@ -8,8 +8,8 @@ import type { SimulatedState } from "./start-state.js";
 const DAY_MS = 86_400_000;
 /** How far back the simulated time begins. */
 const HISTORY_DAYS = 90;
-/** What the first model learns from, about 210,000 payments of 3,000 customers: long enough for a month's windows and the week that labels take. */
-const TRAINING_DAYS = 35;
+/** What the first model learns from, about 250,000 payments of 3,000 customers: long enough for a month's windows, and the week that labels take, to be full in its last week, which drift compares with. */
+const TRAINING_DAYS = 42;
 const CLOCK_TICK_MS = 100;
 /** A terminal for so many customers. */
 const CUSTOMERS_A_TERMINAL = 5;

@@ -37,7 +37,7 @@ export async function compareWithChampion(
   const missing = artifact.manifest.features.find(({ source }) => !has(dataset, source));
   if (missing !== undefined) return { ...none, better: false, reason: `the champion can't be judged on this data set: it has nothing for its feature ${missing.name}` };
 
-  const seen = Math.max(seenUntil(manifest), seenUntil(artifact.manifest));
+  const seen = Math.max(manifest.training.to, artifact.manifest.training.to);
   const rows = split.test.filter((row) => dataset.eventTime[row] > seen);
   const labels = Uint8Array.from(rows, (row) => dataset.label[row]);
   const value = async (model: { manifest: Manifest; onnx: Uint8Array }, review: number): Promise<number | null> => {
@@ -57,10 +57,6 @@ function has({ attributes, hasCards, hasMerchants }: Dataset, source: FeatureSou
   if (source.kind === "card") return hasCards;
   if (source.kind === "merchant") return hasMerchants;
   return source.kind !== "attribute" || attributes.has(source.attribute);
-}
-
-function seenUntil({ training }: Manifest): number {
-  return Math.max(training.to, training.seen_until ?? training.to);
 }
 
 async function scoresOf({ manifest, onnx }: { manifest: Manifest; onnx: Uint8Array }, dataset: Dataset, rows: Uint32Array): Promise<Float32Array> {

@@ -2,12 +2,15 @@
  * The published protocol of the Fraud Detection Handbook through the whole system: trains on the training week, deploys,
  * streams everything through Kafka with labels a week late, reads the test week's scores back from ClickHouse.
  *
- *   npm run bench:handbook [-- --dataset FILE.csv.gz] [--algorithm logistic-regression]
+ *   npm run bench:handbook [-- --dataset FILE.csv.gz] [--algorithm logistic-regression] [--double-amounts]
+ *
+ * It also says how far the test week has drifted from the training week; with doubled amounts in the test week, it has.
  */
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
+import { modelDrift } from "../../api/queries/drift.js";
 import { createClickHouse, type ClickHouse } from "../../infra/clickhouse/client.js";
 import { migrate } from "../../infra/clickhouse/migrate.js";
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
@@ -30,7 +33,7 @@ import { startRole } from "../../pipelines/start/roles.js";
 import { UsageError } from "../../schemas/errors.js";
 import { topicNames } from "../../schemas/topics.js";
 import { BenchCluster } from "./support/cluster.js";
-import { HANDBOOK_FEATURES, protocolWeeks, type ProtocolWeeks, testWeekMetrics } from "./support/handbook-protocol.js";
+import { HANDBOOK_FEATURES, protocolWeeks, type ProtocolWeeks, testWeekMetrics, type Week } from "./support/handbook-protocol.js";
 
 const SHARED_DATA = join(packageRoot(), "../shared/data/card-transactions.csv.gz");
 const ALGORITHMS: readonly Algorithm[] = ["gradient-boosted-trees", "logistic-regression"];
@@ -55,16 +58,17 @@ const progress = (line: string): void => void process.stderr.write(`${line}\n`);
 const config = configOrExit();
 const log = createLogger({ logLevel: "warn" }, "bench");
 await runCommand(log, async (lifecycle) => {
-  const { file, algorithm } = parse();
+  const { file, algorithm, doubled } = parse();
   const { signal } = lifecycle;
   const dataset = await readCsv(file, { signal });
   const weeks = protocolWeeks(dataset.eventTime[0], dataset.eventTime[dataset.length - 1]);
-  print(`${file}: ${count(dataset.length)} transactions; trained on ${days(weeks.training)}, tested on ${days(weeks.test)}`);
+  print(`${file}: ${count(dataset.length)} transactions; trained on ${days(weeks.training)}, tested on ${days(weeks.test)}${doubled ? ", where amounts are doubled" : ""}`);
 
   const dataDir = join(config.dataDir, "bench", "handbook");
   await rm(dataDir, { recursive: true, force: true });
   const artifact = await train(dataset, weeks, algorithm, join(dataDir, "artifacts"), signal);
 
+  if (doubled) dataset.amount.forEach((amount, row) => dataset.eventTime[row] >= weeks.test.from && (dataset.amount[row] = 2 * amount));
   const stack = await startLocalStack({ config: { ...config, dataDir: join(config.dataDir, "bench") }, log, progress, signal });
   lifecycle.add("local stack", () => stack.stop());
   const run = `bench_handbook_${Date.now()}`;
@@ -87,20 +91,21 @@ await runCommand(log, async (lifecycle) => {
 
   const result = await testWeekMetrics(clickhouse, artifact.manifest.model, weeks, CARDS_A_DAY);
   if (result.labelled !== result.evaluated || result.roc_auc === null || result.average_precision === null) throw new UsageError("no_metrics", `of ${result.evaluated} transactions of the test week ${result.labelled} are labelled, ${result.frauds} as frauds: no metrics`);
+  print(await driftLine(clickhouse, artifact, weeks.test));
   print(`test week, without known cards: ${count(result.evaluated)} transactions, ${count(result.frauds)} frauds; cards caught by day: ${result.days.map(({ caught }) => caught).join(", ")}`);
   print(`ROC AUC ${result.roc_auc.toFixed(4)}  average precision ${result.average_precision.toFixed(4)}  card precision@${CARDS_A_DAY} ${result.cardPrecision.toFixed(4)}`);
 });
 
-function parse(): { file: string; algorithm: Algorithm } {
-  let options: { dataset: string; algorithm: string };
+function parse(): { file: string; algorithm: Algorithm; doubled: boolean } {
+  let options: { dataset: string; algorithm: string; "double-amounts": boolean };
   try {
-    options = parseArgs({ options: { dataset: { type: "string", default: SHARED_DATA }, algorithm: { type: "string", default: ALGORITHMS[0] } } }).values;
+    options = parseArgs({ options: { dataset: { type: "string", default: SHARED_DATA }, algorithm: { type: "string", default: ALGORITHMS[0] }, "double-amounts": { type: "boolean", default: false } } }).values;
   } catch (error) {
     throw new UsageError("bad_option", error instanceof Error ? error.message : String(error));
   }
   const algorithm = ALGORITHMS.find((known) => known === options.algorithm);
   if (algorithm === undefined) throw new UsageError("bad_option", `--algorithm is ${options.algorithm}; it must be ${ALGORITHMS.join(" or ")}`);
-  return { file: options.dataset, algorithm };
+  return { file: options.dataset, algorithm, doubled: options["double-amounts"] };
 }
 
 /** On the whole training week, as the protocol has it: the trainer keeps a part of it for the thresholds only until it has chosen them. */
@@ -152,6 +157,14 @@ async function stored(clickhouse: ClickHouse, model: string, expected: number, l
   if (predictions === expected && transactions === expected && labels === expected && stale === 0) return;
   const what = `of ${count(expected)} transactions, ${count(transactions)} have a prediction (${count(predictions)} rows, ${count(stale)} stale), ${count(labels)} a label; ${count(deadLetters)} dead letters`;
   throw new UsageError("incomplete", [what, ...causes].join("\n  "));
+}
+
+/** What GET /api/v1/models/{id}/drift says of a week. */
+async function driftLine(clickhouse: ClickHouse, { manifest: { model, features, drift: reference } }: Artifact, week: Week): Promise<string> {
+  if (reference === undefined) throw new UsageError("no_reference", "the model has no reference for drift");
+  const drift = await modelDrift(clickhouse, { model, features: features.map(({ name }) => name), reference, ...week, bins: false });
+  const furthest = [...drift.features].sort((a, b) => (b.psi ?? 0) - (a.psi ?? 0)).slice(0, 3);
+  return `drift in the test week: ${drift.verdict ?? "no verdict"}; score ${drift.score?.psi?.toFixed(4)}, furthest ${furthest.map(({ name, psi, verdict }) => `${name} ${psi?.toFixed(4)} (${verdict})`).join(", ")}`;
 }
 
 async function cleanUp(bench: BenchCluster, clickhouse: ClickHouse): Promise<void> {

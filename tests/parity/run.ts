@@ -68,14 +68,15 @@ export async function parityRun(options: ParityRunOptions): Promise<ParityRun> {
   const sink = new RoleProcess("sink", system.settings);
   const merchants = new Merchants(() => new RoleProcess("merchants", system.settings), random);
   const abort = new AbortController();
+  const trouble = { over: false };
   let replay: Promise<unknown> = Promise.resolve();
+  let disturbing: Promise<unknown> = Promise.resolve();
   try {
     await system.register(MODEL, logistic(PARITY_FEATURES));
     await system.deploy(MODEL);
-    const trouble = { over: false };
     replay = publish(system, dataset, options.share, trouble, abort.signal);
-    replay.catch(() => {}); // looked at below
-    const disturbing = merchants.disturb(trouble, calmMs);
+    disturbing = merchants.disturb(trouble, calmMs);
+    for (const promise of [replay, disturbing]) promise.catch(() => {}); // looked at below
     const next = (): number => random.next();
     const killed = await killWorkers(system, { kills, random: next, progress });
     // Moves every partition: the next two take over what these have left.
@@ -92,8 +93,10 @@ export async function parityRun(options: ParityRunOptions): Promise<ParityRun> {
     return { features: await featureParity(config, model), windows: await windowParity(config, model), kills: killed, stops: stopped, merchants: merchants.counts };
   } finally {
     abort.abort();
+    trouble.over = true;
     await replay.catch(() => {});
     await merchants.kill();
+    await disturbing.catch(() => {});
     await sink.kill();
     await system.close();
     await clickhouse.command(`DROP DATABASE IF EXISTS ${config.database}`);

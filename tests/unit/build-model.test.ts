@@ -7,6 +7,7 @@ import { sliceDataset, splitByTime, splitDataset } from "../../models/datasets/s
 import { evaluate } from "../../models/evaluation/metrics.js";
 import { NEVER } from "../../models/evaluation/thresholds.js";
 import { featureMatrix } from "../../models/features/feature-matrix.js";
+import { simulateDataset } from "../../models/simulator/simulate.js";
 import { ModelSession } from "../../models/onnx/session.js";
 import { fileWith, paysimCsv, temporaryFolder, ulbCsv } from "./datasets/csv-files.js";
 
@@ -62,6 +63,19 @@ describe("a PaySim-shaped file", () => {
     expect(manifest.test).toBeNull();
     expect(manifest.training.rows).toBe(before.end);
   });
+});
+
+test("drift compares with rows since their windows were full, and with a whole week at least", async () => {
+  const day = 86_400_000;
+  const town = simulateDataset({ seed: 3, customers: 80, terminals: 20, from: 20_000 * day, to: 20_042 * day });
+  const first = town.eventTime[0];
+  const last = town.eventTime[town.length - 1];
+  for (const [feature, from] of [["card_mean_7d", first + 7 * day], ["merchant_count_30d", last - 7 * day]] as const) {
+    const { manifest } = await buildModel(town, { model: "a@1", params: { num_iterations: 2 }, features: ["amount", feature], testFraction: 0 });
+    expect([feature, manifest.drift?.rows]).toEqual([feature, town.eventTime.filter((time) => time >= from).length]);
+    expect(manifest.drift?.features.map(({ counts }) => counts.reduce((sum, count) => sum + count))).toEqual(manifest.features.map(() => manifest.drift?.rows));
+    expect(manifest.training.rows).toBe(town.length);
+  }
 });
 
 test("a ULB-shaped file, with logistic regression", async () => {
