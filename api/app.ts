@@ -4,6 +4,7 @@ import helmet from "@fastify/helmet";
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import Fastify, { LogController, type FastifyInstance } from "fastify";
 import type { ApiContext } from "./context.js";
+import { auditTrail } from "./plugins/audit.js";
 import { authenticate, authentication } from "./plugins/authentication.js";
 import { problems, sendProblem } from "./plugins/errors.js";
 import { httpMetrics } from "./plugins/http-metrics.js";
@@ -14,6 +15,7 @@ import { rateLimits } from "./plugins/rate-limits.js";
 import { loggedRequests } from "./plugins/request-log.js";
 import { onBrokenRequest } from "./plugins/broken-requests.js";
 import { validation } from "./plugins/validation.js";
+import { auditRoutes } from "./routes/audit.js";
 import { compareRoutes } from "./routes/compare.js";
 import { deadLetterRoutes } from "./routes/dead-letters.js";
 import { driftRoutes } from "./routes/drift.js";
@@ -32,7 +34,7 @@ import { registrationRoutes, userRoutes } from "./routes/users.js";
 export type Routes = (app: FastifyInstance, context: ApiContext) => Promise<void>;
 
 /** Routes for whoever is signed in and has the permission that each names in its `config`. */
-const SIGNED_IN_ROUTES: readonly Routes[] = [userRoutes, trainingJobRoutes, metricsRoutes, compareRoutes, driftRoutes, modelRoutes, predictionRoutes, labelRoutes, deadLetterRoutes];
+const SIGNED_IN_ROUTES: readonly Routes[] = [userRoutes, auditRoutes, trainingJobRoutes, metricsRoutes, compareRoutes, driftRoutes, modelRoutes, predictionRoutes, labelRoutes, deadLetterRoutes];
 
 /** How long a caller may take, milliseconds. */
 export interface Patience {
@@ -73,6 +75,7 @@ export async function createApp(context: ApiContext, { headersMs = 10_000, reque
   authentication(app);
   httpMetrics(app, metrics);
   loggedRequests(app, requestLog, cards);
+  auditTrail(app);
   app.addHook("onRequest", (request, reply, done) => {
     reply.header("x-request-id", request.id);
     done();

@@ -9,6 +9,7 @@ import type { Logger } from "../infra/logging.js";
 import type { ControlLog } from "../models/registry/control-log.js";
 import type { Topics } from "../schemas/topics.js";
 import type { WorkerHeartbeat } from "../schemas/generated.js";
+import type { SignInLocks } from "./users/sign-in-locks.js";
 import type { UserDirectory } from "./users/user-directory.js";
 import type { PasswordHasher } from "./users/passwords.js";
 import type { Tokens } from "./users/tokens.js";
@@ -42,6 +43,8 @@ export interface ApiContext {
   /** What stands for card ids; null: they stand for themselves. */
   cards: CardPseudonyms | null;
   passwords: PasswordHasher;
+  /** Which names and addresses have to wait before they sign in. */
+  locks: SignInLocks;
   tokens: Tokens;
   /** Where requests and their answers are written down. */
   requestLog: RequestLog;

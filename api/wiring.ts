@@ -19,6 +19,7 @@ import { ReplyListener } from "./predictions/reply-listener.js";
 import { RequestLog } from "./request-log/request-log.js";
 import { PasswordHasher } from "./users/passwords.js";
 import { createTokens } from "./users/tokens.js";
+import { MOST_LOCK_MS, SignInLocks } from "./users/sign-in-locks.js";
 import { UserDirectory } from "./users/user-directory.js";
 
 /** The parts of an API, wired and not yet started: nothing has been asked of Kafka or ClickHouse. */
@@ -43,8 +44,17 @@ export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConf
   const replies = new ReplyListener({ cluster, topics, schemas, log, copy: `api-${randomUUID()}` });
   const requestLog = new RequestLog({ clickhouse, log });
   const producer = new OneProducer(() => BatchProducer.open(cluster));
+  const copy = `api-${randomUUID()}`;
+  const locks = new SignInLocks({
+    secret: config.auth.jwtSecret, log,
+    share: async (problems) => {
+      const beat = schemas.encode("workers", { worker: copy, role: "api", at: Date.now(), partitions: [], problems, job: null });
+      await producer.use((opened) => opened.publishTo(topics.workers.name, 0, [{ key: Buffer.from(copy), value: beat }]));
+    },
+    heard: () => board.alive("api", MOST_LOCK_MS).flatMap(({ worker, problems }) => (worker === copy ? [] : problems)),
+  });
   const context: ApiContext = {
-    config, kafkaConfig, log, cluster, kafka, topics, schemas, clickhouse, control, workers: board, replies, users, requestLog, cards: cardPseudonyms(config),
+    config, kafkaConfig, log, cluster, kafka, topics, schemas, clickhouse, control, workers: board, replies, users, requestLog, cards: cardPseudonyms(config), locks,
     passwords: new PasswordHasher(), tokens: createTokens(config.auth), metrics: createMetrics(),
     produce: (work) => producer.use(work),
   };
@@ -52,6 +62,7 @@ export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConf
     { name: "clickhouse", stop: () => clickhouse.close() },
     { name: "request log", stop: () => requestLog.close() },
     { name: "cluster", stop: () => cluster.close() },
+    { name: "sign-in locks", stop: () => locks.close() },
     { name: "producer", stop: () => producer.close() },
     { name: "workers", stop: () => board.close() },
     { name: "replies", stop: () => replies.close() },

@@ -16,7 +16,7 @@ declare module "fastify" {
 const MOST_BODY = 4_000;
 const MOST_URL = 500;
 
-/** Every request of somebody who is signed in, and its answer, go to the request log once the answer is out. */
+/** Every request of somebody who is signed in or tries to, and its answer, go to the request log once the answer is out. */
 export function loggedRequests(app: FastifyInstance, requestLog: RequestLog, cards: CardPseudonyms | null): void {
   const cardOf = cards === null ? null : (id: string): string => cards.ofText(id);
   app.decorateRequest("answer", undefined);
@@ -30,10 +30,11 @@ export function loggedRequests(app: FastifyInstance, requestLog: RequestLog, car
     done(null, payload);
   });
   app.addHook("onResponse", (request, reply, done) => {
-    if (request.signedIn !== null) {
-      const { id, username, role } = request.signedIn.user;
-      // What isn't a request of ours may have a card id in any place, where nobody would look for it.
-      const unread = cards !== null && reply.statusCode === 400;
+    const who = request.signedIn?.user ?? request.tried;
+    if (who !== null) {
+      const { id, username, role } = who;
+      // The name of a sign-in that failed may be a password, and what isn't a request of ours has its card id in any place.
+      const unread = request.signedIn === null || (cards !== null && reply.statusCode === 400);
       const url = unread ? request.url.split("?", 1)[0] : request.url;
       requestLog.add({
         requestId: request.id, at: request.arrivedAt, userId: id, username, role,

@@ -4,7 +4,8 @@ import type { FastifyInstance } from "fastify";
 import { HttpProblem } from "../plugins/errors.js";
 import type { ApiContext } from "../context.js";
 import { canonicalName } from "../users/user-fold.js";
-import { FailedSignIns } from "../users/failed-sign-ins.js";
+import { UNKNOWN } from "../plugins/audit.js";
+import { countedAddress } from "../users/sign-in-locks.js";
 import { tooMany } from "../plugins/rate-limits.js";
 
 export const TokenSchema = Type.Object({
@@ -19,9 +20,8 @@ export async function tokenFor(tokens: ApiContext["tokens"], user: { id: string;
 }
 
 /** POST /api/v1/tokens: a token for a name and a password. Needs no ClickHouse. */
-export async function tokenRoutes(app: FastifyInstance, { tokens, users, passwords }: ApiContext): Promise<void> {
+export async function tokenRoutes(app: FastifyInstance, { tokens, users, passwords, locks }: ApiContext): Promise<void> {
   const api = app.withTypeProvider<TypeBoxTypeProvider>();
-  const failures = new FailedSignIns();
   const schema = {
     tags: ["users"], summary: "Sign in",
     // No pattern and hardly a limit here: which names there can be is nothing to learn from an answer.
@@ -31,16 +31,18 @@ export async function tokenRoutes(app: FastifyInstance, { tokens, users, passwor
   api.post("/api/v1/tokens", { schema }, async (request, reply) => {
     if (!tokens.canSign) throw new HttpProblem(403, "sign_in_off", "sign-in is at the identity provider whose keys JWKS_URL names; this API gives no tokens");
     const { username, password } = request.body;
-    const name = canonicalName(username);
-    const wait = failures.waitOf(name);
-    if (wait > 0) throw tooMany("wrong passwords for this name", wait);
-    // Counted before it is known to be wrong, so that many at once are not all let through.
-    failures.count(name);
+    const name = `name:${canonicalName(username)}` as const;
+    const address = countedAddress(request.ip);
+    request.tried = users.named(username) ?? UNKNOWN;
+    const wait = locks.waitOf(name, address);
+    if (wait > 0) throw tooMany("wrong passwords for this name, or from this address", wait);
+    locks.count(name, address);
     const user = await users.current(username);
+    request.tried = user ?? UNKNOWN;
     const right = await passwords.verify(user?.password_hash ?? null, password);
     // One answer for all three, after the same work: it doesn't tell which names there are.
     if (user === undefined || !right || !user.enabled) throw new HttpProblem(401, "wrong_credentials", "the username or the password is wrong, or the user is disabled");
-    failures.forget(name);
+    locks.right(name, address);
     // From here on it is their request, and in the request log.
     request.signedIn = { user: { id: user.id, username: user.username, role: user.role }, expiresAt: Math.floor(Date.now() / 1_000) + tokens.lifetimeSeconds };
     void reply.header("cache-control", "no-store");

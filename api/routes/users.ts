@@ -7,7 +7,7 @@ import type { ApiContext } from "../context.js";
 import { authenticate } from "../plugins/authentication.js";
 import { HttpProblem } from "../plugins/errors.js";
 import { tooMany, type RateLimits } from "../plugins/rate-limits.js";
-import { FailedSignIns } from "../users/failed-sign-ins.js";
+import { SignInLocks } from "../users/sign-in-locks.js";
 import { can, type Role } from "../users/roles.js";
 import { tokenFor, TokenSchema } from "./tokens.js";
 
@@ -67,7 +67,7 @@ export async function userRoutes(app: FastifyInstance, context: ApiContext): Pro
   const { users, passwords, tokens, produce } = context;
   const api = app.withTypeProvider<TypeBoxTypeProvider>();
   const tags = ["users"];
-  const failures = new FailedSignIns();
+  const failures = new SignInLocks();
 
   const MeSchema = Type.Object({ ...UserSchema.properties, token_expires_at: Type.String({ format: "date-time" }) }, { title: "SignedInUser", description: "Who the token is, and until when." });
   api.get("/api/v1/users/me", { config: { permission: "self" }, schema: { tags, summary: "Who am I?", response: { 200: MeSchema } } }, async (request) => {
@@ -81,11 +81,12 @@ export async function userRoutes(app: FastifyInstance, context: ApiContext): Pro
     if (!tokens.canSign) throw new HttpProblem(403, "sign_in_off", "passwords are the identity provider's affair");
     const { current_password: current, password } = request.body;
     const user = await known(request.user.id);
-    const wait = failures.waitOf(user.id);
+    const guarded = `name:${user.id}` as const;
+    const wait = failures.waitOf(guarded);
     if (wait > 0) throw tooMany("wrong passwords", wait);
-    failures.count(user.id);
+    failures.count(guarded);
     if (!(await passwords.verify(user.password_hash, current))) throw new HttpProblem(403, "wrong_password", "the current password is wrong");
-    failures.forget(user.id);
+    failures.right(guarded);
     checkPassword(password, user.username);
     const passwordHash = await passwords.hash(password);
     const changed = await produce((producer) => users.change(producer, user.id, { passwordHash }, user.id));

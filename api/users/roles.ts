@@ -6,6 +6,7 @@ export type Role = UserRole;
 export type Permission =
   | "self"
   | "users:read" | "users:write"
+  | "audit:read"
   | "jobs:read" | "jobs:write"
   | "models:read" | "models:write"
   | "deployments:write"
@@ -20,7 +21,7 @@ export const PERMISSIONS: Readonly<Record<Role, readonly Permission[]>> = {
   analyst: ["self", "jobs:read", "models:read", "metrics:read", "predictions:read"],
   operator: ["self", "jobs:read", "jobs:write", "models:read", "models:write", "deployments:write", "metrics:read", "predictions:read", "dead-letters:read", "dead-letters:replay"],
   admin: [
-    "self", "users:read", "users:write", "jobs:read", "jobs:write", "models:read", "models:write", "deployments:write", "metrics:read",
+    "self", "users:read", "users:write", "audit:read", "jobs:read", "jobs:write", "models:read", "models:write", "deployments:write", "metrics:read",
     "predictions:write", "predictions:read", "predictions:read-own", "labels:write", "dead-letters:read", "dead-letters:replay",
   ],
 };

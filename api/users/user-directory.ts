@@ -55,6 +55,11 @@ export class UserDirectory {
     return this.#fold.byId(id);
   }
 
+  /** As of now, without looking further, whatever the name's case. */
+  named(username: string): User | undefined {
+    return this.#fold.byName(username);
+  }
+
   /** As of now, oldest first. */
   all(): User[] {
     return this.#fold.all();

@@ -29,8 +29,8 @@ const TOPICS: Readonly<Record<KafkaUser, { read: readonly TopicKey[]; write: rea
   sink: { read: ["transactions", "predictions", "shadowPredictions", "labels", "deadLetters", "control"], write: ["deadLetters"] },
   merchants: { read: ["transactions", "labels", "merchantBuckets"], write: ["merchantBuckets"] },
   training: { read: ["control", "workers"], write: ["control", "workers"] },
-  // Publishes what comes over HTTP, waits for its outcome, and sends dead letters again to where they came from.
-  api: { read: ["control", "users", "workers", "predictions", "deadLetters"], write: ["control", "users", "transactions", "labels"] },
+  // Publishes what comes over HTTP, waits for its outcome, sends dead letters again to where they came from, and tells other copies which sign-ins are locked.
+  api: { read: ["control", "users", "workers", "predictions", "deadLetters"], write: ["control", "users", "transactions", "labels", "workers"] },
   publisher: { read: [], write: ["transactions"] },
   labeller: { read: [], write: ["labels"] },
   reader: { read: ["predictions"], write: [] },

@@ -20,7 +20,7 @@ async function proxied(): Promise<{ proxy: CuttableProxy; url: string }> {
   return { proxy, url: `http://127.0.0.1:${proxy.port}` };
 }
 
-test("every authenticated request and its answer is a row of each, masked and cut; others are none", async () => {
+test("every authenticated request and its answer is a row of each, masked and cut, and so are failed sign-ins; others are none", async () => {
   const api = await startTestApi({ migrated: true });
   onTestFinished(() => api.context.clickhouse.command(`DROP DATABASE IF EXISTS ${api.database}`));
   const secret = "a secret that nobody sees";
@@ -36,9 +36,9 @@ test("every authenticated request and its answer is a row of each, masked and cu
   ];
   await api.inject(null, { url: "/api/v1/users" });
   await api.inject(null, { url: "/api/v1/status" });
-  await api.inject(null, { method: "POST", url: "/api/v1/tokens", payload: { username, password: `${secret}!` } });
+  const failed = await api.inject(null, { method: "POST", url: "/api/v1/tokens", payload: { username, password: `${secret}!` } });
   const signIn = await api.inject(null, { method: "POST", url: "/api/v1/tokens", payload: { username, password: secret } });
-  requests.push(signIn);
+  requests.push(signIn, failed);
   await api.context.requestLog.flush();
 
   const asked = await api.context.clickhouse.query<RequestRow>("SELECT * FROM requests ORDER BY at, request_id");
@@ -58,9 +58,10 @@ test("every authenticated request and its answer is a row of each, masked and cu
   expect(response(3)).toMatchObject({ status: 400, code: "invalid_request" });
   expect(request(3)?.body.length).toBeLessThan(8_000);
   expect(request(4)).toMatchObject({ url: "/api/v1/users/[card number]", route: "/api/v1/users/:id" });
-  // A sign-in that succeeds is that user's request; one that fails is nobody's.
+  // A sign-in that succeeds is that user's request; of one that fails there is no body.
   expect(request(6)).toMatchObject({ username, role: "analyst", route: "/api/v1/tokens" });
   expect(JSON.parse(request(6)?.body ?? "")).toEqual({ username, password: "[hidden]" });
+  expect([request(7), response(7)]).toMatchObject([{ username, body: "" }, { status: 401, code: "wrong_credentials" }]);
   expect(JSON.parse(response(6)?.body ?? "")).toMatchObject({ access_token: "[hidden]" });
   for (const { ms } of answered) expect(ms).toBeGreaterThan(0);
   const everything = JSON.stringify([asked, answered]);

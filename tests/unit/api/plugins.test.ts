@@ -4,12 +4,12 @@ import { join } from "node:path";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import argon2 from "argon2";
 import Fastify from "fastify";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { HttpProblem, problems, toProblem } from "../../../api/plugins/errors.js";
 import { depthOf } from "../../../api/plugins/json-body.js";
 import { validation } from "../../../api/plugins/validation.js";
 import { permissions } from "../../../api/plugins/permissions.js";
-import { FailedSignIns } from "../../../api/users/failed-sign-ins.js";
+import { countedAddress, SignInLocks } from "../../../api/users/sign-in-locks.js";
 import { PasswordHasher } from "../../../api/users/passwords.js";
 import { PERMISSIONS, can } from "../../../api/users/roles.js";
 import { ensureSecrets } from "../../../infra/local/secrets.js";
@@ -136,14 +136,66 @@ describe("passwords", () => {
   });
 });
 
-test("wrong passwords of a name are counted until it has to wait, and a right one ends the count", () => {
-  const failures = new FailedSignIns();
-  for (let i = 0; i < 49; i++) failures.count("ann");
-  expect(failures.waitOf("ann")).toBe(0);
-  failures.forget("ann");
-  for (let i = 0; i < 50; i++) failures.count("ann");
-  expect(failures.waitOf("ann")).toBeGreaterThan(0);
-  expect(failures.waitOf("bob")).toBe(0);
+describe("wrong passwords", () => {
+  const tries = (locks: SignInLocks, count: number): void => {
+    for (let i = 0; i < count; i++) locks.count("name:ann", "address:1.2.3.4");
+  };
+
+  test("lock a name, longer each time, until one is right; an address later", () => {
+    let now = Date.now();
+    const locks = new SignInLocks({ now: () => now });
+    tries(locks, 4);
+    expect(locks.waitOf("name:ann", "address:1.2.3.4")).toBe(0);
+    const waits = Array.from({ length: 9 }, () => {
+      tries(locks, 1);
+      const wait = locks.waitOf("name:ann");
+      now += wait * 1_000;
+      expect(locks.waitOf("name:ann")).toBe(0);
+      return wait;
+    });
+    expect(waits).toEqual([15, 30, 60, 120, 240, 480, 600, 600, 600]);
+    expect(locks.waitOf("name:bob", "address:1.2.3.4")).toBe(0);
+    locks.count("name:ann", "address:1.2.3.4");
+    locks.right("name:ann", "address:1.2.3.4");
+    expect(locks.waitOf("name:ann")).toBe(0);
+    tries(locks, 4);
+    expect(locks.waitOf("name:ann")).toBe(0);
+    // 13 and 4 were wrong; one's own right ones don't clear an address.
+    for (let i = 0; i < 100; i++) {
+      locks.count("name:bob", "address:1.2.3.4");
+      locks.right("name:bob", "address:1.2.3.4");
+    }
+    for (let i = 0; i < 33; i++) {
+      expect(locks.waitOf("address:1.2.3.4")).toBe(0);
+      locks.count(`name:${i}`, "address:1.2.3.4");
+    }
+    expect(locks.waitOf("address:1.2.3.4")).toBe(15);
+    now += 31 * 60_000;
+    tries(locks, 1);
+    expect(locks.waitOf("name:ann", "address:1.2.3.4")).toBe(0);
+  });
+
+  test("lock in every copy that has the secret, under names that nobody reads", async () => {
+    const lines: string[] = [];
+    const share = (told: string[]): Promise<void> => Promise.resolve(void lines.splice(0, lines.length, ...told));
+    const one = new SignInLocks({ secret: "s", share });
+    const [two, other] = ["s", "t"].map((secret) => new SignInLocks({ secret, heard: () => lines }));
+    tries(one, 5);
+    await vi.waitFor(() => expect(lines).toHaveLength(1));
+    expect(lines[0]).not.toContain("ann");
+    expect(two.waitOf("name:ann")).toBeGreaterThan(10);
+    expect([two.waitOf("name:bob"), two.waitOf("address:1.2.3.4"), other.waitOf("name:ann")]).toEqual([0, 0, 0]);
+    one.right("name:ann");
+    await vi.waitFor(() => expect(lines).toHaveLength(0));
+    expect(two.waitOf("name:ann")).toBe(0);
+  });
+
+  test("are counted by network in IPv6", () => {
+    expect(countedAddress("2001:db8:1:2:3:4:5:6")).toBe(countedAddress("2001:db8:1:2::ffff"));
+    expect(countedAddress("2001:db8:1:3::1")).not.toBe(countedAddress("2001:db8:1:2::1"));
+    expect(countedAddress("::ffff:192.0.2.1")).toBe("address:192.0.2.1");
+    expect(countedAddress("unix:")).toBe("address:unknown");
+  });
 });
 
 test("secrets are made once, long enough, for their owner only", () => {
