@@ -52,6 +52,26 @@ describe("migrate", () => {
     }
   });
 
+  it("brings a database with data forward, and leaves the data as it is when all of it is run once more", async () => {
+    const { config, clickhouse } = database();
+    const all = readMigrations();
+    await migrate(config, log, { migrations: all.slice(0, 1) });
+    const inserted = "INSERT INTO predictions (topic, partition, offset, transaction_id, card_id, event_time, scored_at, model, features) SELECT 'p', 0, number, toString(number), 'c', toDateTime64('2026-01-31 23:59:59', 3, 'UTC') + number, now64(3), 'm@1', [number] FROM numbers(1000)";
+    await clickhouse.command(inserted);
+    await clickhouse.command("INSERT INTO labels (topic, partition, offset, transaction_id, card_id, is_fraud, label_time) SELECT 'l', 0, number, toString(number), 'c', number % 2, now64(3) FROM numbers(10)");
+    // What comes twice is stored once, before and after.
+    await clickhouse.command(inserted);
+    const data = (): Promise<unknown> => clickhouse.query("SELECT count() AS count, sum(cityHash64(transaction_id, card_id, event_time, model, features, offset)) AS hash, (SELECT sum(cityHash64(transaction_id, is_fraud)) FROM labels FINAL) AS labels FROM predictions FINAL");
+    const before = await data();
+    expect(before).toMatchObject([{ count: 1_000 }]);
+    expect(await migrate(config, log)).toEqual(all.slice(1).map(({ name }) => name));
+    expect(await data()).toEqual(before);
+    await clickhouse.command("TRUNCATE TABLE schema_migrations");
+    expect(await migrate(config, log)).toEqual(all.map(({ name }) => name));
+    expect(await data()).toEqual(before);
+    expect(await migrate(config, log)).toEqual([]);
+  });
+
   it("runs each migration once when several processes start at once, and later ones after it", async () => {
     const { config, clickhouse } = database();
     const first = counting(1, "one");
