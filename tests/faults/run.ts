@@ -16,7 +16,9 @@ import { Traffic } from "./traffic.js";
 const DAY_MS = 86_400_000;
 /** Event time that passes while the faults go on: longer than the longest that is kept of a card (38 days). */
 const SPAN_DAYS = 60;
-const SETTLE_PATIENCE_MS = 300_000;
+/** On a machine that is busy with other things, the processes of a run need a minute or two to start. */
+const START_PATIENCE_MS = 400_000;
+const SETTLE_PATIENCE_MS = 600_000;
 /** A transaction that asks for its score over HTTP, this often. */
 const PREDICT_EVERY_MS = 400;
 
@@ -58,7 +60,10 @@ export async function runSeed({ system, seed, minutes, rate, dir, signal, say }:
   const from = Date.now() - (SPAN_DAYS + 25) * DAY_MS;
   const traffic = new Traffic({ seed, partitions: PARTITIONS, from, stepMs });
   try {
-    await eventually("the API answers", async () => (await operators.call("GET", "/models"))?.status === 200, 400_000);
+    await eventually("the API answers", async () => {
+      signal.throwIfAborted();
+      return (await operators.call("GET", "/models"))?.status === 200;
+    }, START_PATIENCE_MS);
     say("everything runs; faults begin");
     const feed = new Feed(system.kafkaJs, { transactions: system.test.topics.transactions.name, labels: system.test.topics.labels.name }, traffic, rate);
     const startedAt = Date.now();
@@ -80,7 +85,7 @@ export async function runSeed({ system, seed, minutes, rate, dir, signal, say }:
     system.startAll();
     const behind = await settled(system, SETTLE_PATIENCE_MS, signal);
     for (const each of behind) complaints.add("never settled", each);
-    await jobsEnded(operators, complaints);
+    await jobsEnded(operators, complaints, signal);
     const metrics = await metricsAnswer(operators, from, traffic.timeOf(feed.acknowledged));
     const settledAt = Date.now();
     for (const { name, exit } of await system.stopAll()) if (exit === "hung" || exit?.code !== 0) complaints.add("stopping", `${name} ended with ${JSON.stringify(exit)}: ${system.slot(name).tail(3).join(" | ")}`);
@@ -112,8 +117,9 @@ async function predict(operators: Operators, now: () => number, signal: AbortSig
 }
 
 /** Every job that was acknowledged comes to an end. */
-async function jobsEnded(operators: Operators, complaints: Complaints): Promise<void> {
+async function jobsEnded(operators: Operators, complaints: Complaints, signal: AbortSignal): Promise<void> {
   await eventually("every job has ended", async () => {
+    signal.throwIfAborted();
     const answer = await operators.call("GET", "/training-jobs?limit=1000");
     const jobs = (answer?.body["jobs"] ?? null) as { id: string; status: string }[] | null;
     return jobs?.every(({ status }) => status !== "pending" && status !== "processing");

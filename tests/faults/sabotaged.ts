@@ -13,7 +13,7 @@ import { FETCHED_EARLY } from "./sabotage.js";
 
 /** How long the unsafe moment lasts, milliseconds: long enough for a fault to meet it soon. */
 const UNSAFE_MS = 30;
-const FETCHED_EARLY_MS = 4_000;
+const FETCHED_EARLY_MS = 1_500;
 
 const SABOTAGES: Record<string, () => void> = {
   /** The offset is committed in a transaction of its own before the output is. */

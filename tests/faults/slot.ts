@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { once } from "node:events";
+import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { compiledModule } from "../../infra/package-root.js";
 
@@ -11,6 +12,9 @@ const MODULES: Record<Role, string> = { scoring: "pipelines/scoring/main", sink:
 export interface Exit { code: number | null; signal: NodeJS.Signals | null }
 
 const RESTART_AFTER_MS = 1_000;
+/** What Node tells about a process that doesn't end: its stack, and what it has open. */
+const REPORTING = "--report-on-signal --report-signal=SIGUSR2 --report-directory=";
+const REPORT_MS = 3_000;
 
 /**
  * A place where copies of a role run, one after the other, each `node dist/…/main.js`: as a supervisor would keep it, one
@@ -32,6 +36,7 @@ export class Slot {
   readonly #settings: Record<string, string>;
   readonly #logFile: string;
 
+  /** @param logFile reports of hung processes go to its folder */
   constructor({ name, role, module, settings, logFile }: { name: string; role: Role; module?: string; settings: Record<string, string>; logFile: string }) {
     this.name = name;
     this.role = role;
@@ -55,7 +60,7 @@ export class Slot {
     writeSync(log, `${JSON.stringify({ level: 30, time: Date.now(), msg: `--- ${this.name} starts` })}\n`);
     // A module beside the roles' is told which one it is to be.
     const own = this.module !== MODULES[this.role];
-    const child = spawn(process.execPath, [compiledModule(this.module), ...(own ? [this.role] : [])], { stdio: ["ignore", "ignore", log, "ipc"], env: { ...process.env, ...this.#settings } });
+    const child = spawn(process.execPath, [compiledModule(this.module), ...(own ? [this.role] : [])], { stdio: ["ignore", "ignore", log, "ipc"], env: { ...process.env, NODE_OPTIONS: REPORTING + dirname(this.#logFile), ...this.#settings } });
     closeSync(log);
     this.#child = child;
     this.#asked = false;
@@ -68,14 +73,19 @@ export class Slot {
   }
 
   /** Asks it to stop, politely, and waits until it has. @returns null: it didn't run */
-  async stop(patienceMs = 60_000): Promise<Exit | "hung" | null> {
+  async stop(patienceMs = 90_000): Promise<Exit | "hung" | null> {
     this.#wanted = false;
     if (this.#child === null) return null;
     this.#asked = true;
     if (this.#stopped) this.resume();
     this.#child.kill("SIGTERM");
     const ended = await Promise.race([this.#ended as Promise<Exit>, sleep(patienceMs, "hung" as const, { ref: false })]);
-    if (ended === "hung") await this.kill();
+    if (ended === "hung") {
+      // What it still has open goes to a report beside its log.
+      this.#child?.kill("SIGUSR2");
+      await sleep(REPORT_MS);
+      await this.kill();
+    }
     return ended;
   }
 

@@ -32,6 +32,9 @@ export const MODELS: Record<string, FeatureSpec[]> = {
 };
 export const FIRST_DEPLOYMENT = { champion: "windows@1", shadows: ["cards@1"] };
 
+/** Below the ports that systems give out themselves. */
+const firstPort = (): number => 12_000 + (process.pid % 300) * 60;
+
 /** Engines, proxies, topics, models and the places of the roles of one run. */
 export class System {
   readonly dir: string;
@@ -50,9 +53,9 @@ export class System {
 
   /** Starts the engines. Ports differ from run to run, so that two can stand beside each other. */
   async startEngines(cacheDir: string): Promise<void> {
-    const first = 20_000 + (process.pid % 300) * 60;
+    const first = firstPort();
     await this.kafka.prepare(cacheDir, SLOTS, first);
-    await this.clickhouse.prepare(SLOTS, first + 25);
+    await this.clickhouse.prepare(SLOTS, first + 30);
     await Promise.all([this.kafka.start(), this.clickhouse.start()]);
   }
 
@@ -68,11 +71,10 @@ export class System {
     await mkdir(join(this.dir, "logs"), { recursive: true });
     await writeFile(join(schemasDir, `${NEXT_TRANSACTION_ID}.avsc`), JSON.stringify(NEXT_TRANSACTION_SCHEMA));
     await writeFile(join(schemasDir, `${NEXT_PREDICTION_ID}.avsc`), JSON.stringify(NEXT_PREDICTION_SCHEMA));
-    const firstApiPort = 40_000 + (process.pid % 300) * 10;
     for (const [role, copies] of Object.entries(COPIES) as [Role, number][]) {
       for (let copy = 1; copy <= copies; copy++) {
         const name = `${role}-${copy}`;
-        if (role === "api") this.apiPorts.set(name, await freePorts(firstApiPort + 2 * copy, 1));
+        if (role === "api") this.apiPorts.set(name, await freePorts(firstPort() + 40 + 4 * copy, 1));
         this.slots.push(new Slot({
           name, role,
           ...(modules[role] === undefined ? {} : { module: modules[role] }),
@@ -80,7 +82,7 @@ export class System {
           settings: {
             ...this.test.settings,
             KAFKA_BROKERS: `127.0.0.1:${this.kafka.proxy(name).port}`, CLICKHOUSE_URL: `http://127.0.0.1:${this.clickhouse.proxy(name).port}`, CLICKHOUSE_DATABASE: database,
-            DATA_DIR: join(this.dir, "data", `${prefix}${name}`), SCHEMAS_DIR: schemasDir, SNAPSHOT_EVERY: "PT15S", MERCHANT_WAIT_MS: "15000", TRAINER_SILENCE_SECONDS: "5", DATASETS_ALLOW_PRIVATE: "127.0.0.1/32",
+            DATA_DIR: join(this.dir, "data", `${prefix}${name}`), SCHEMAS_DIR: schemasDir, SNAPSHOT_EVERY: "PT15S", MERCHANT_WAIT_MS: "10000", TRAINER_SILENCE_SECONDS: "5", DATASETS_ALLOW_PRIVATE: "127.0.0.1/32",
             ...(role === "api" ? { PORT: String(this.apiPorts.get(name)), JWT_SECRET, ADMIN_PASSWORD } : {}),
             ...settings,
           },
