@@ -4,8 +4,9 @@ import { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { transaction, wireValue } from "../support/transactions.js";
 import type { TestSystem } from "../support/workers-system.js";
 
-const CARDS = 2_000;
-const MERCHANTS = 500;
+/** So many that a card has a handful of transactions in an hour's run: what a score costs grows with what its card has done. */
+const CARDS = 100_003;
+const MERCHANTS = 5_003;
 const TICK_MS = 20;
 const MOST_AT_ONCE = 5_000;
 /** Longer than any engine is away: what is published waits, in its order, and is stored once. */

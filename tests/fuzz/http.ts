@@ -47,7 +47,7 @@ export async function fuzzHttp(seed: number, count: number, { document, ask, tok
       counts.statuses[answer.status] = (counts.statuses[answer.status] ?? 0) + 1;
       if (answer.status >= 500 && !answer.text.includes('"no_champion"')) findings.add(`was answered ${answer.status}: ${answer.text.slice(0, 300)}`, how());
       if (answer.ms > MOST_MS && busyMs > MOST_MS && !MAY_WAIT.test(route.path)) findings.add(`took ${answer.ms.toFixed(0)} ms, ${busyMs.toFixed(0)} ms of processor time`, how());
-      if (answer.status >= 400) checkProblem(answer, (what) => findings.add(what, how()));
+      if (answer.status >= 400) checkProblem(request, answer, (what) => findings.add(what, how()));
       for (const secret of secrets) if (answer.text.includes(secret)) findings.add(`the answer holds a secret (${answer.status})`, how());
     }
     onProgress(counts.requests);
@@ -55,8 +55,8 @@ export async function fuzzHttp(seed: number, count: number, { document, ask, tok
   return counts;
 }
 
-/** Whatever is refused says so in the form that is promised, and quotes neither cards nor secrets. */
-function checkProblem({ status, headers, text }: FuzzAnswer, complain: (what: string) => void): void {
+/** Whatever is refused says so in the form that is promised, and quotes neither cards nor secrets of the body. */
+function checkProblem({ path }: FuzzRequest, { status, headers, text }: FuzzAnswer, complain: (what: string) => void): void {
   const type = headers["content-type"];
   if (typeof type !== "string" || !type.startsWith("application/problem+json")) return complain(`${status} as ${String(type)}: ${text.slice(0, 200)}`);
   try {
@@ -65,7 +65,8 @@ function checkProblem({ status, headers, text }: FuzzAnswer, complain: (what: st
   } catch {
     complain(`${status} is no JSON: ${text.slice(0, 200)}`);
   }
-  if (text.includes(CARD_MARK) || text.includes(SECRET_MARK)) complain(`${status} quotes what was sent: ${text.slice(0, 400)}`);
+  // What isn't there may be named by the address that was asked for.
+  if ([CARD_MARK, SECRET_MARK].some((mark) => text.includes(mark) && !path.includes(mark))) complain(`${status} quotes what was sent: ${text.slice(0, 400)}`);
 }
 
 function requestOf(random: RandomSource, { method, path, operation }: Route, document: Record<string, unknown>, tokens: readonly string[]): FuzzRequest {
