@@ -54,7 +54,7 @@ describe.skipIf(missing !== null)("a broker with TLS, SCRAM and ACLs", () => {
   });
   afterAll(() => kafka?.stop());
 
-  test("every role does its work with no more than its own rights", { timeout: 150_000 }, async () => {
+  test("every role does its work with no more than its own rights", { timeout: 240_000 }, async () => {
     const system = await TestSystem.open({ kafka: kafka.as(BROKER), prefix, partitions: PARTITIONS });
     const database = `${uniquePrefix("_")}db`;
     await migrate(clickhouseConfig(database), silent);
@@ -122,7 +122,7 @@ describe.skipIf(missing !== null)("a broker with TLS, SCRAM and ACLs", () => {
   const MAY_WRITE: Record<keyof Topics, string> = { transactions: "sap", predictions: "s", shadowPredictions: "s", labels: "al", deadLetters: "sk", merchantBuckets: "m", control: "ta", users: "a", workers: "sta" };
   const MAY_OWN: Record<string, string> = { "scoring-0": "s", "scoring-1": "s", "merchants-0": "m", replay: "a", sink: "", "": "", other: "" };
 
-  test("and nobody does what is another's", { timeout: 60_000 }, async () => {
+  test("and nobody does what is another's", { timeout: 120_000 }, async () => {
     const found = { read: new Map<string, string>(), write: new Map<string, string>(), own: new Map<string, string>() };
     const note = (kind: keyof typeof found, what: string, user: KafkaUser | "stranger", may: boolean): void => void found[kind].set(what, (found[kind].get(what) ?? "") + (may ? LETTERS[user] : ""));
     for (const user of [...KAFKA_USERS, "stranger"] as const) {
@@ -164,7 +164,7 @@ describe.skipIf(missing !== null)("a broker with TLS, SCRAM and ACLs", () => {
     expect(await asUser("api", (connection) => call(connection, deleteTopicsV6.api, [[{ name: topics.users.name }], 5_000], "deleting a topic"))).toBe(false);
   });
 
-  test("a wrong password, a certificate of an authority that isn't trusted, and connections without TLS are refused", async () => {
+  test("a wrong password, a certificate of an authority that isn't trusted, and connections without TLS are refused", { timeout: 120_000 }, async () => {
     const right = kafka.as("scoring");
     const wrong: KafkaConfig = { ...right, sasl: { mechanism: "scram-sha-512", username: "scoring", password: "wrong" } };
     expect(await failureOf(wrong)).toEqual(["kafka_sasl_authentication_failed", false]);
