@@ -1,23 +1,28 @@
-import { Writer, produceV9, type Connection } from "@platformatic/kafka";
+import { ResponseError, Writer, type Connection, type Reader } from "@platformatic/kafka";
 import { toKafkaError } from "./errors.js";
+import { readTags } from "./transaction-protocol.js";
 
 /** A finished record batch and where it goes. */
 export interface PartitionBatch { topic: string; partition: number; batch: Buffer }
 
-type ProduceResponse = ReturnType<typeof produceV9.parseResponse>;
+/** By `topic[partition]`: the offset of what was stored. */
+type ProduceResponse = Map<string, number>;
 
 const PRODUCE_API = 0;
+/** Brokers from 2.4 on take the first; with the second, partitions join a transaction with the first write to them (KIP-890). */
 const PRODUCE_VERSION = 9;
+const PRODUCE_VERSION_2 = 12;
 const ALL_REPLICAS = -1;
 const BROKER_TIMEOUT_MS = 30_000;
 
 /**
  * Sends finished batches, at most one a partition, to the broker that leads all of them; returns when every in-sync replica has them.
  *
+ * @param joins partitions join the transaction with the write (transaction-protocol.ts); without, they are in it already
  * @returns the offset of each batch's first record, in the order of `batches`; -1 where the broker had the batch already
  * @throws KafkaError
  */
-export async function produce(connection: Connection, transactionalId: string | null, batches: readonly PartitionBatch[]): Promise<number[]> {
+export async function produce(connection: Connection, transactionalId: string | null, batches: readonly PartitionBatch[], joins = false): Promise<number[]> {
   const topics = new Map<string, PartitionBatch[]>();
   for (const batch of batches) {
     const of = topics.get(batch.topic);
@@ -37,13 +42,37 @@ export async function produce(connection: Connection, transactionalId: string | 
       .appendTaggedFields();
   const doing = `producing to ${[...topics.keys()].join(", ")}`;
   const response = await new Promise<ProduceResponse>((resolve, reject) => {
-    connection.send(PRODUCE_API, PRODUCE_VERSION, request, produceV9.parseResponse, true, true, (error, answer) => {
+    connection.send(PRODUCE_API, joins ? PRODUCE_VERSION_2 : PRODUCE_VERSION, request, parse, true, true, (error, answer) => {
       if (error) reject(toKafkaError(error, doing));
       else resolve(answer as ProduceResponse);
     });
   });
-  return batches.map(({ topic, partition }) => {
-    const answer = response.responses.find(({ name }) => name === topic)?.partitionResponses.find(({ index }) => index === partition);
-    return Number(answer?.baseOffset ?? -1);
-  });
+  return batches.map(({ topic, partition }) => response.get(`${topic}[${partition}]`) ?? -1);
+}
+
+/** Versions 9 to 12 differ in tagged fields alone. */
+function parse(_correlationId: number, apiKey: number, apiVersion: number, reader: Reader): ProduceResponse {
+  const offsets: ProduceResponse = new Map();
+  const errors: Record<string, [never, string | null]> = {};
+  for (let topics = reader.readUnsignedVarInt() - 1; topics > 0; topics--) {
+    const topic = reader.readString();
+    for (let partitions = reader.readUnsignedVarInt() - 1; partitions > 0; partitions--) {
+      const partition = `${topic}[${reader.readInt32()}]`;
+      const code = reader.readInt16();
+      offsets.set(partition, Number(reader.readInt64()));
+      reader.skip(16); // append time, log start
+      let message: string | null = null;
+      for (let records = reader.readUnsignedVarInt() - 1; records > 0; records--) {
+        reader.readInt32();
+        message = reader.readNullableString() ?? message;
+        readTags(reader);
+      }
+      message = reader.readNullableString() ?? message;
+      readTags(reader);
+      if (code !== 0) errors[partition] = [code as never, message];
+    }
+    readTags(reader);
+  }
+  if (Object.keys(errors).length > 0) throw new ResponseError(apiKey, apiVersion, errors, {});
+  return offsets;
 }

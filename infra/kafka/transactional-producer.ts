@@ -4,6 +4,7 @@ import { ConnectionsByBroker, addressKey } from "./connections-by-broker.js";
 import { KafkaError, protocolError } from "./errors.js";
 import { produce, type PartitionBatch } from "./produce.js";
 import type { PartitionOutput } from "./partition-output.js";
+import { endTxnV5, hasTransactionVersion2, txnOffsetCommitV5, type ProducerIdentity } from "./transaction-protocol.js";
 
 /** The offset up to which a group has consumed a partition. */
 export interface ConsumedOffset { group: string; topic: string; partition: number; offset: number }
@@ -25,8 +26,9 @@ export class TransactionalProducer {
   readonly transactionalId: string;
   readonly #cluster: KafkaCluster;
   readonly #patienceMs: number;
-  readonly #producerId: bigint;
-  readonly #producerEpoch: number;
+  /** Where the cluster has transactions of the second version, each transaction has another epoch. */
+  #identity: ProducerIdentity;
+  readonly #version2: boolean;
   /** Connections of this producer's own, by address: the coordinators' and the leaders'. */
   readonly #connections: ConnectionsByBroker;
   readonly #coordinator: BrokerAddress;
@@ -34,16 +36,18 @@ export class TransactionalProducer {
   /** Partitions that the transaction under way includes; null: none is under way. */
   #partitions: Set<string> | null = null;
   #prepared: Promise<void> | null = null;
+  /** Whether the broker may know of the transaction under way: in the second version nothing that is written begins none. */
+  #begun = false;
   #groupCoordinatorAddress: BrokerAddress | null = null;
 
-  private constructor(cluster: KafkaCluster, transactionalId: string, patienceMs: number, coordinator: BrokerAddress, connections: ConnectionsByBroker, producerId: bigint, producerEpoch: number) {
+  private constructor(cluster: KafkaCluster, transactionalId: string, patienceMs: number, coordinator: BrokerAddress, connections: ConnectionsByBroker, identity: ProducerIdentity, version2: boolean) {
     this.#cluster = cluster;
     this.transactionalId = transactionalId;
     this.#patienceMs = patienceMs;
     this.#coordinator = coordinator;
     this.#connections = connections;
-    this.#producerId = producerId;
-    this.#producerEpoch = producerEpoch;
+    this.#identity = identity;
+    this.#version2 = version2;
   }
 
   /** Takes the transactional id over: fences its former holder, and aborts or completes what that one left open. */
@@ -54,8 +58,9 @@ export class TransactionalProducer {
         const coordinator = await cluster.coordinatorOf("transaction", transactionalId);
         const connections = new ConnectionsByBroker(cluster);
         try {
-          const opened = await call(await connections.to(coordinator), initProducerIdV4.api, [transactionalId, transactionTimeoutMs, -1n, -1], `taking over ${transactionalId}`);
-          return new TransactionalProducer(cluster, transactionalId, patienceMs, coordinator, connections, opened.producerId, opened.producerEpoch);
+          const connection = await connections.to(coordinator);
+          const { producerId, producerEpoch } = await call(connection, initProducerIdV4.api, [transactionalId, transactionTimeoutMs, -1n, -1], `taking over ${transactionalId}`);
+          return new TransactionalProducer(cluster, transactionalId, patienceMs, coordinator, connections, { producerId, producerEpoch }, await hasTransactionVersion2(connection));
         } catch (error) {
           await connections.close();
           throw error;
@@ -72,6 +77,7 @@ export class TransactionalProducer {
   begin(partitions: readonly { topic: string; partition: number }[], offset: ConsumedOffset | null): void {
     if (this.#partitions !== null) throw new KafkaError("TRANSACTION_OPEN", `${this.transactionalId}: a transaction is already open`, { retriable: false });
     this.#partitions = new Set(partitions.map(partitionKey));
+    this.#begun = !this.#version2 || offset !== null;
     this.#prepared = this.#prepare(partitions, offset);
     // It is looked at in `commit`; until then a failure must not end the process.
     this.#prepared.catch(() => {});
@@ -83,7 +89,8 @@ export class TransactionalProducer {
     if (announced === null) throw new KafkaError("NO_TRANSACTION", `${this.transactionalId}: no transaction is open`, { retriable: false });
     await this.#prepared;
     const further = outputs.filter((output) => !announced.has(partitionKey(output)));
-    if (further.length > 0) await this.#addPartitions(further);
+    if (further.length > 0 && !this.#version2) await this.#addPartitions(further);
+    this.#begun ||= outputs.length > 0;
     await this.#produce(outputs, timestamp);
     await this.#end(true);
   }
@@ -102,14 +109,14 @@ export class TransactionalProducer {
 
   /** Both requests go out at once: a broker answers the requests of one connection in their order. */
   async #prepare(partitions: readonly { topic: string; partition: number }[], offset: ConsumedOffset | null): Promise<void> {
-    await Promise.all([this.#addPartitions(partitions), ...(offset === null ? [] : [this.#addOffsets(offset)])]);
+    await Promise.all([...(this.#version2 ? [] : [this.#addPartitions(partitions)]), ...(offset === null ? [] : [this.#addOffsets(offset)])]);
   }
 
   #addPartitions(partitions: readonly { topic: string; partition: number }[]): Promise<void> {
     const topics = new Map<string, number[]>();
     for (const { topic, partition } of partitions) topics.set(topic, [...(topics.get(topic) ?? []), partition]);
     const transaction = {
-      transactionalId: this.transactionalId, producerId: this.#producerId, producerEpoch: this.#producerEpoch, verifyOnly: false,
+      transactionalId: this.transactionalId, ...this.#identity, verifyOnly: false,
       topics: [...topics].map(([name, numbers]) => ({ name, partitions: numbers })),
     };
     return this.#patiently(async () => {
@@ -119,14 +126,21 @@ export class TransactionalProducer {
 
   async #addOffsets({ group, topic, partition, offset }: ConsumedOffset): Promise<void> {
     const doing = `adding offsets to a transaction of ${this.transactionalId}`;
+    const { producerId, producerEpoch } = this.#identity;
+    if (this.#version2) {
+      await this.#patiently(async () => {
+        await txnOffsetCommitV5(await this.#connections.to(await this.#groupCoordinator(group)), this.transactionalId, group, this.#identity, { topic, partition, offset }, doing);
+      });
+      return;
+    }
     await this.#patiently(async () => {
-      await call(await this.#connections.to(this.#coordinator), addOffsetsToTxnV3.api, [this.transactionalId, this.#producerId, this.#producerEpoch, group], doing);
+      await call(await this.#connections.to(this.#coordinator), addOffsetsToTxnV3.api, [this.transactionalId, producerId, producerEpoch, group], doing);
     });
     const topics = [{ name: topic, partitions: [{ partitionIndex: partition, committedOffset: BigInt(offset), committedLeaderEpoch: -1, committedMetadata: null }] }];
     await this.#patiently(async () => {
       const coordinator = await this.#groupCoordinator(group);
       // No generation and no member: whoever holds the transactional id of the partition owns it.
-      await call(await this.#connections.to(coordinator), txnOffsetCommitV3.api, [this.transactionalId, group, this.#producerId, this.#producerEpoch, -1, "", null, topics], doing);
+      await call(await this.#connections.to(coordinator), txnOffsetCommitV3.api, [this.transactionalId, group, producerId, producerEpoch, -1, "", null, topics], doing);
     });
   }
 
@@ -164,12 +178,13 @@ export class TransactionalProducer {
     const key = partitionKey(output);
     const firstSequence = this.#sequences.get(key) ?? 0;
     this.#sequences.set(key, (firstSequence + count) & 0x7fffffff);
-    return { producerId: this.#producerId, producerEpoch: this.#producerEpoch, firstSequence, transactional: true };
+    return { ...this.#identity, firstSequence, transactional: true };
   }
 
   async #send(address: BrokerAddress, batches: PartitionBatch[]): Promise<void> {
     try {
-      await produce(await this.#connections.to(address), this.transactionalId, batches);
+      // The one before may still be completing where this is a transaction's first write: then nothing of it is stored yet.
+      await this.#patiently(async () => void (await produce(await this.#connections.to(address), this.transactionalId, batches, this.#version2)));
     } catch (error) {
       // The next tenure must look the leaders up anew.
       if (error instanceof KafkaError && error.moved) for (const { topic, partition } of batches) await this.#cluster.leaderOf(topic, partition, true).catch(() => {});
@@ -179,8 +194,12 @@ export class TransactionalProducer {
 
   async #end(commit: boolean): Promise<void> {
     const doing = `${commit ? "committing" : "aborting"} a transaction of ${this.transactionalId}`;
-    await this.#patiently(async () => {
-      await call(await this.#connections.to(this.#coordinator), endTxnV3.api, [this.transactionalId, this.#producerId, this.#producerEpoch, commit], doing);
+    if (this.#begun) await this.#patiently(async () => {
+      const connection = await this.#connections.to(this.#coordinator);
+      if (!this.#version2) return void (await call(connection, endTxnV3.api, [this.transactionalId, this.#identity.producerId, this.#identity.producerEpoch, commit], doing));
+      this.#identity = await endTxnV5(connection, this.transactionalId, this.#identity, commit, doing);
+      // Each epoch counts its batches from zero.
+      this.#sequences.clear();
     });
     this.#partitions = null;
     this.#prepared = null;

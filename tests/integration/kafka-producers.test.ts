@@ -153,7 +153,7 @@ describe("TransactionalProducer", () => {
   test("tells what went wrong with the announcement when it commits", async () => {
     const { cluster, prefix } = testKafka();
     const producer = await transactional(cluster, `${prefix}id`, { patienceMs: 200 });
-    producer.begin([{ topic: `${prefix}nowhere`, partition: 0 }], null);
+    producer.begin([], { group: `${prefix}group`, topic: `${prefix}nowhere`, partition: 0, offset: 1 });
     expect(await failed(producer.commit([], Date.now()))).toMatchObject({ code: "kafka_unknown_topic_or_partition" });
   });
 
