@@ -47,9 +47,9 @@ await runEndurance({
     await phase("overload", minutes * 60);
     const most = Math.max(...sampler.samples.map(({ scoringLag }) => scoringLag ?? 0));
     const backlog = sampler.samples.findLast(({ scoringLag }) => scoringLag !== null)?.scoringLag ?? 0;
-    await load.pace(capacity / 4);
-    // A quarter goes on coming in: three quarters of the capacity are left for the backlog.
-    const caughtUp = await until("recovery", ({ scoringLag, waiting }) => scoringLag !== null && scoringLag < capacity && waiting < capacity, (backlog / (capacity / 4)) + 60);
+    await load.pace(capacity / 10);
+    // A tenth goes on coming in: nine tenths of the capacity are left for the backlog.
+    const caughtUp = await until("recovery", ({ scoringLag, waiting }) => scoringLag !== null && scoringLag < capacity && waiting < capacity, (backlog / (capacity / 2)) + 120);
     if (caughtUp === null) wrong.push(`a backlog of ${backlog} was not caught up with`);
     await sleep(2_000);
     const probesBefore = sampler.probes.length;
