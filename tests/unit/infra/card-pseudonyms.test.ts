@@ -1,8 +1,20 @@
 import { createHmac, randomBytes } from "node:crypto";
-import { expect, test } from "vitest";
-import { CardPseudonyms, cardPseudonyms } from "../../../infra/card-pseudonyms.js";
+import { describe, expect, test } from "vitest";
+import { CardPseudonyms, cardPseudonyms, SEALED_KEY } from "../../../infra/card-pseudonyms.js";
 import { partitionOf } from "../../../infra/kafka/batch-producer.js";
+import { RowBinaryWriter } from "../../../infra/clickhouse/row-binary.js";
+import { LabelReader } from "../../../pipelines/merchants/label-reader.js";
+import { deadLetterOf } from "../../../pipelines/runtime/dead-letters.js";
+import { AvroTranscoder } from "../../../pipelines/sink/rows/avro-transcoder.js";
+import type { AvroSchema } from "../../../schemas/avro-cursor.js";
 import { FraudstreamError } from "../../../schemas/errors.js";
+import { labelSchema, transactionSchema } from "../../../schemas/generated.js";
+import { MAX_DEAD_LETTER_BYTES, MAX_TRANSACTION_BYTES } from "../../../schemas/topics.js";
+import { TransactionFields, TransactionReader } from "../../../schemas/transaction-reader.js";
+import { WIRE_HEAD_BYTES } from "../../../schemas/wire-format.js";
+import { fetchedRecords } from "../../support/fetched-records.js";
+import { labelRecord } from "../../support/merchants.js";
+import { transaction, TRANSACTION_SCHEMA_ID, wireValue } from "../../support/transactions.js";
 
 const KEY = "a key of the tests, thirty-two bytes or more";
 
@@ -61,4 +73,53 @@ test("what is sealed is opened by whoever has the key, as it was", () => {
   for (const [opener, bytes] of [[new CardPseudonyms(`${KEY}!`, 4), sealed], [cards, changed], [cards, sealed.subarray(1)], [cards, Buffer.alloc(3)]] as const) {
     expect(() => opener.open(bytes)).toThrow(FraudstreamError);
   }
+});
+
+describe("behind each reader nothing has the card id", () => {
+  const cards = new CardPseudonyms(KEY, 4);
+  const CARD = "PLAIN-1";
+
+  test("a transaction's fields stand in bytes without it, Avro or JSON", () => {
+    const given = transaction(7, { card_id: CARD, merchant_id: "a merchant", currency: "USD" });
+    const reader = new TransactionReader({ find: () => -1, number: () => {}, boolean: () => {}, text: () => {} }, cards);
+    reader.learn(TRANSACTION_SCHEMA_ID, transactionSchema as unknown as AvroSchema);
+    const fields = new TransactionFields();
+    for (const value of [wireValue(given), Buffer.from(JSON.stringify(given))]) {
+      reader.read(value, 0, value.length, Date.now(), fields);
+      expect(fields.bytes.includes(CARD)).toBe(false);
+      const texts = [fields.text(fields.transactionIdAt, fields.transactionIdLength), fields.text(fields.cardIdAt, fields.cardIdLength), fields.text(fields.merchantIdAt, fields.merchantIdLength), fields.text(fields.currencyAt, fields.currencyLength)];
+      expect(texts).toEqual(["t7", cards.ofText(CARD), "a merchant", "USD"]);
+      expect([fields.amount, fields.eventTime]).toEqual([given.amount, given.event_time]);
+    }
+  });
+
+  test("nor do a label's, nor its row", () => {
+    const { value } = labelRecord({ transaction_id: "t-1", card_id: CARD, is_fraud: true, label_time: 1_700_000_000_000 }) as { value: Buffer };
+    const reader = new LabelReader(cards);
+    reader.learn(1_000_003, labelSchema as unknown as AvroSchema);
+    expect(reader.read(value, 0, value.length)).toBe(true);
+    expect(reader.bytes.includes(CARD)).toBe(false);
+    expect(reader.bytes.toString("utf8", reader.cardAt, reader.cardAt + reader.cardLength)).toBe(cards.ofText(CARD));
+    expect(reader.bytes.toString("utf8", reader.transactionAt, reader.transactionAt + reader.transactionLength)).toBe("t-1");
+    const [hidden, open] = [cards, null].map((by) => {
+      const out = new RowBinaryWriter(16);
+      expect(new AvroTranscoder(labelSchema, labelSchema, { cards: by }).write(value, WIRE_HEAD_BYTES, value.length, out)).toBeNull();
+      return Buffer.from(out.written()).toString("latin1");
+    });
+    expect(open).toContain(CARD);
+    expect(hidden).toBe(open.replace(`\x07${CARD}`, `\x20${cards.ofText(CARD)}`));
+  });
+
+  test("a dead letter is sealed, has its card's partition, and fits with the longest value and key", () => {
+    const value = Buffer.alloc(MAX_TRANSACTION_BYTES, `{"card_id":"${CARD}"`);
+    for (const key of [Buffer.from(CARD), null, Buffer.alloc(32 * 1024, CARD)]) {
+      const letter = deadLetterOf(fetchedRecords({ topic: "fraud.transactions", partition: 2 }, [{ key, value }]), 0, { code: "json_invalid", reason: "r".repeat(500), step: "decode" }, cards);
+      const all = Buffer.concat([letter.key ?? Buffer.alloc(0), letter.value as Buffer, letter.headers]);
+      expect(all.includes("PLAIN")).toBe(false);
+      expect(all.length).toBeLessThan(MAX_DEAD_LETTER_BYTES);
+      expect(letter.headers.includes(SEALED_KEY)).toBe(true);
+      expect(cards.open(letter.value as Buffer).equals(value)).toBe(true);
+      expect(letter.key === null ? null : partitionOf(letter.key, 4)).toBe(key === null ? null : partitionOf(key, 4));
+    }
+  });
 });
