@@ -74,7 +74,7 @@ describe.skipIf(missing !== null)("a broker with TLS, SCRAM and ACLs", () => {
     const { origin } = await staticServer({ "/x.csv": ulbCsv(300) });
     const job = await api.inject("operator", { method: "POST", url: "/api/v1/training-jobs", payload: { dataset: `${origin}/x.csv`, algorithm: "logistic-regression" } });
     expect(job.statusCode).toBe(202);
-    await eventually("a model is trained", async () => (await api.inject("analyst", { url: "/api/v1/models/x@1" })).statusCode === 200, 90_000);
+    await eventually("a model is trained", async () => (await api.inject("analyst", { url: "/api/v1/models/x@1" })).statusCode === 200, 180_000);
     const enabled = await api.inject("operator", { method: "PUT", url: "/api/v1/models/x@1/enabled", payload: { enabled: true, role: "champion" } });
     expect(enabled.statusCode).toBe(200);
 
