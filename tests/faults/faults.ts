@@ -9,7 +9,7 @@ import type { TestSystem } from "../support/workers-system.js";
 
 /** What a scenario does to the roles while transactions stream. Each returns what it did, for the report. */
 
-const REBALANCE_PATIENCE_MS = 60_000;
+const REBALANCE_PATIENCE_MS = 180_000;
 
 /** Follows the workers' heartbeats. */
 class Heartbeats {

@@ -54,7 +54,7 @@ const log: ReadRecord[][] = Array.from({ length: PARTITIONS }, () => []);
 
 async function stream<T>(during: () => Promise<T>): Promise<T> {
   const from = published;
-  const transactions = new TransactionStream(system, 500, (n) => recordOf(from + n));
+  const transactions = new TransactionStream(system, 250, (n) => recordOf(from + n));
   try {
     return await during();
   } finally {

@@ -41,7 +41,7 @@ await runCommand(log, async (lifecycle) => {
   const progress = (line: string): void => say(`${((Date.now() - started) / 1000).toFixed(0).padStart(5)} s  ${line}`);
   const clickhouse = { ...stack.clickhouse, database: `parity_${process.pid}` };
   await migrate(clickhouse, log, { signal: lifecycle.signal });
-  const { features, windows } = await parityRun({ kafka: stack.kafka, clickhouse, prefix: `parity-${process.pid}.`, partitions: 4, dataset, kills: 6, stops: 3, share: 0.001, calmMs: 15_000, random: new RandomSource(seed), progress });
+  const { features, windows } = await parityRun({ kafka: stack.kafka, clickhouse, prefix: `parity-${process.pid}.`, partitions: 4, dataset, kills: 6, stops: 3, share: 0.0005, calmMs: 15_000, random: new RandomSource(seed), progress });
   const { predictions, stale, compared, different, unmatched, byFeature, examples } = features;
   say(`${count(predictions)} predictions, ${count(stale)} stale, ${count(unmatched)} unmatched; ${count(compared)} features compared with the trainer's, bit for bit: ${count(different)} differ ${JSON.stringify(byFeature)}`);
   say(`${count(windows.compared)} card windows compared with SQL's window functions, to 1e-6: ${count(windows.different)} differ ${windows.different === 0 ? "" : JSON.stringify(windows.byFeature)}`);

@@ -50,6 +50,7 @@ const MODEL = "parity@1";
 const TICK_MS = 50;
 /** Longer than a member of a group may be silent. */
 const SILENT_MS = 8_000;
+const STARTED_WITHIN_MS = 240_000;
 const STORED_WITHIN_MS = 600_000;
 
 /**
@@ -141,7 +142,7 @@ class Merchants {
   async disturb(trouble: { readonly over: boolean }, calmMs: number): Promise<void> {
     for (let turn = 0; !trouble.over; turn++) {
       const victim = this.#roles[turn % 2];
-      await victim.logged("sealing merchants' buckets");
+      await eventually("the merchants' process has started", () => victim.log.some(({ msg }) => msg === "sealing merchants' buckets"), STARTED_WITHIN_MS);
       await sleep(calmMs + this.#random.int(4_000));
       if (trouble.over) break;
       if (turn % 3 === 2) {
