@@ -117,6 +117,8 @@ export interface Config {
   http: HttpConfig;
   training: TrainingConfig;
   history: HistoryConfig;
+  /** How long a partition's next batch may fill up, milliseconds; 0: it is scored as soon as there is anything. */
+  scoringLingerMs: number;
   /** The key of the hash that stands for card ids in all that is stored; null: card ids stand for themselves. */
   cardIdKey: string | null;
   /** How many days old a transaction without a label must be to count as genuine. */
@@ -150,6 +152,7 @@ export function readConfig(env: Env = process.env): Config {
     auth: authConfig(env),
     http: httpConfig(env),
     training: trainingConfig(env),
+    scoringLingerMs: integer(env, "SCORING_LINGER_MS", 0, 0, 10_000),
     history: { merchantWaitMs: integer(env, "MERCHANT_WAIT_MS", 2_000, 0, 30_000), snapshotEveryMs: duration(env, "SNAPSHOT_EVERY", "PT5M") },
     cardIdKey: key(env, "CARD_ID_KEY", LEAST_SECRET_BYTES),
     labelMaturityDays: integer(env, "LABEL_MATURITY_DAYS", 30, 0, 3_650),

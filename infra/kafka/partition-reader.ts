@@ -7,6 +7,8 @@ import type { FetchedRecords } from "./records.js";
 export interface PartitionReaderOptions {
   /** The longest that a fetch waits for a first record, milliseconds. */
   maxWaitMs?: number;
+  /** Unless there are so many bytes a fetch waits, too: latency traded for larger batches. */
+  minBytes?: number;
   /** About how many bytes a fetch brings at most; a single larger batch still comes whole. */
   maxBytes?: number;
   /** How long trouble with the cluster is waited out before it becomes the caller's. */
@@ -32,10 +34,13 @@ export class PartitionReader {
   readonly partition: number;
   readonly #cluster: KafkaCluster;
   readonly #maxWaitMs: number;
+  readonly #minBytes: number;
   readonly #maxBytes: number;
   readonly #patienceMs: number;
   readonly #signal: AbortSignal | undefined;
   #connection: Connection | null = null;
+  /** Shared by whoever asks meanwhile: a second connection would be nobody's to close. */
+  #opening: Promise<Connection> | null = null;
   #leaderMoved = false;
   #closed = false;
 
@@ -44,6 +49,7 @@ export class PartitionReader {
     this.topic = topic;
     this.partition = partition;
     this.#maxWaitMs = options.maxWaitMs ?? 500;
+    this.#minBytes = options.minBytes ?? 1;
     this.#maxBytes = options.maxBytes ?? 1024 * 1024;
     this.#patienceMs = options.patienceMs ?? 30_000;
     this.#signal = options.signal;
@@ -117,6 +123,11 @@ export class PartitionReader {
 
   async #leader(): Promise<Connection> {
     if (this.#connection?.isConnected()) return this.#connection;
+    this.#opening ??= this.#open().finally(() => (this.#opening = null));
+    return this.#opening;
+  }
+
+  async #open(): Promise<Connection> {
     const address: BrokerAddress = await this.#cluster.leaderOf(this.topic, this.partition, this.#leaderMoved);
     this.#leaderMoved = false;
     const connection = await this.#cluster.open(address);
@@ -144,7 +155,7 @@ export class PartitionReader {
     return Writer.create()
       .appendInt32(-1) // replica: a consumer
       .appendInt32(this.#maxWaitMs)
-      .appendInt32(1) // least bytes
+      .appendInt32(this.#minBytes)
       .appendInt32(this.#maxBytes)
       .appendInt8(READ_COMMITTED)
       .appendInt32(0) // session id and epoch: no session

@@ -25,6 +25,8 @@ import { ScoringMeter, historyGauges } from "./meter.js";
 import { ScoringTenure } from "./scoring-pipeline.js";
 
 const REPORT_EVERY_MS = 10_000;
+/** With SCORING_LINGER_MS a batch of so many bytes isn't waited for any longer. */
+const FULL_BATCH_BYTES = 512 * 1024;
 
 /** The scoring worker: `node dist/pipelines/scoring/main.js`. */
 async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise<void> {
@@ -83,6 +85,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   const consumer = new PartitionConsumer({
     cluster, kafka, log, group,
     topics: [topics.transactions.name],
+    reader: config.scoringLingerMs > 0 ? { maxWaitMs: config.scoringLingerMs, minBytes: FULL_BATCH_BYTES } : {},
     onFailure: (error) => lifecycle.fail(error),
     open: async (tenure) => {
       const opened = await ScoringTenure.open(deps, tenure);
