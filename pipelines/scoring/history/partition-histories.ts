@@ -27,7 +27,7 @@ export interface HistoriesOptions {
   log: Logger;
 }
 
-const FOLD: FoldKind = { kind: "scoring", layout: 1 };
+const FOLD: FoldKind = { kind: "scoring", layout: 2 };
 /** Where the dead letters of later transactions begin. */
 const DEAD_LETTERS_FROM = "dead-letters-from";
 /** How long the history of a partition that another worker has now is kept in memory, should it come back. */
@@ -39,12 +39,12 @@ export class PartitionHistory {
   readonly cards: CardHistory;
   /** Every transaction before it has been folded, if it was scored. */
   offset: number;
-  /** Dead letters of transactions from `offset` on stand here or later in their partition. */
-  deadLettersFrom: number;
   /** Offset of the newest snapshot (-1: none), and when it was taken, or else when the history was made; epoch milliseconds. */
   saved = { offset: -1, at: Date.now() };
   /** Forgets it, when no tenure has it for too long. */
   expiry: NodeJS.Timeout | null = null;
+  #deadLettersFrom: number;
+  #deadLettersEnd = -1;
   #inBatch = false;
   #waiting: (() => void)[] = [];
 
@@ -52,7 +52,26 @@ export class PartitionHistory {
     this.partition = partition;
     this.cards = cards;
     this.offset = offset;
-    this.deadLettersFrom = deadLettersFrom;
+    this.#deadLettersFrom = deadLettersFrom;
+  }
+
+  /** Dead letters of transactions from `offset` on stand here or later in their partition. */
+  get deadLettersFrom(): number {
+    return this.#deadLettersFrom;
+  }
+
+  /**
+   * Where the dead letters ended a moment ago. The partition may have another worker by then, which has written some of them
+   * about transactions from `offset` on. It has none, and they are all about earlier ones, once the next batch is committed.
+   */
+  deadLettersEnded(end: number): void {
+    this.#deadLettersEnd = end;
+  }
+
+  /** The history was caught up: dead letters before `from` are about what is in it. */
+  caughtUp(offset: number, deadLettersFrom: number): void {
+    this.offset = offset;
+    this.#deadLettersFrom = deadLettersFrom;
   }
 
   /** A batch is going to be folded, by `cards.fold`. */
@@ -64,6 +83,7 @@ export class PartitionHistory {
   committed(next: number): void {
     this.cards.commit();
     this.offset = next;
+    this.#deadLettersFrom = Math.max(this.#deadLettersFrom, this.#deadLettersEnd);
     this.#batchEnded();
   }
 
@@ -85,7 +105,7 @@ export class PartitionHistory {
 
   /** A copy of the state between two batches. */
   copy(): Section[] {
-    return [...copySections(this.cards.sections()), { name: DEAD_LETTERS_FROM, data: Float64Array.of(this.deadLettersFrom) }];
+    return [...copySections(this.cards.sections()), { name: DEAD_LETTERS_FROM, data: Float64Array.of(this.#deadLettersFrom) }];
   }
 
   #batchEnded(): void {
@@ -198,7 +218,7 @@ export class PartitionHistories {
     const reader = new PartitionReader(cluster, topic, partition, { signal });
     const first = await reader.firstOffset().finally(() => reader.close());
     const stored = Math.min(first, to);
-    const { offsets, first: firstDeadLetter, end } = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, history.deadLettersFrom, from);
+    const { offsets, first: firstDeadLetter, next } = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, history.deadLettersFrom, { from, to });
     const refused = { offsets, complete: firstDeadLetter <= history.deadLettersFrom || clickhouse !== null };
     if (firstDeadLetter > history.deadLettersFrom) {
       if (clickhouse === null) log.warn({ partition }, "dead letters were deleted that may be about transactions which are read again: set CLICKHOUSE_URL, where the sink has stored them");
@@ -207,8 +227,7 @@ export class PartitionHistories {
     let folded = 0;
     if (from < stored) folded += await rebuild({ clickhouse, source, partitions, cards, signal }, cardsTarget(history.cards), from, stored);
     folded += await reread({ cluster, schemas, source, partitions, cards, signal }, history.cards, Math.max(from, stored), to, refused);
-    history.offset = to;
-    history.deadLettersFrom = end;
+    history.caughtUp(to, next);
     return folded;
   }
 
@@ -220,11 +239,10 @@ export class PartitionHistories {
     try {
       const of = await this.#snapshotOf(partition);
       const reader = new PartitionReader(cluster, topics.deadLetters.name, partition);
-      const deadLettersFrom = await reader.endOffset().finally(() => reader.close());
+      history.deadLettersEnded(await reader.endOffset().finally(() => reader.close()));
       const copy = await history.betweenBatches(() => {
         // A history that was given up, or is being caught up for the next tenure, doesn't stand where its offset says.
         if (this.#held.get(partition) !== history) return null;
-        history.deadLettersFrom = deadLettersFrom;
         history.saved = { offset: history.offset, at: Date.now() };
         return { offset: history.offset, sections: history.copy() };
       });

@@ -90,11 +90,12 @@ export async function reread({ cluster, schemas, source, partitions, cards, sign
 /**
  * The offsets of a partition's records that became dead letters, as the partition of dead letters beside it tells.
  *
- * @param from where to begin among the dead letters
- * @param firstOffset of the source's records that matter
- * @returns also where the dead letters end now, and where their log begins: later than `from` when retention has deleted some
+ * @param begin where to begin among the dead letters
+ * @param about the source's records that matter: from one offset to before another
+ * @returns also where dead letters begin that can be about later records, and where their log begins: later than `begin` when
+ * retention has deleted some
  */
-export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOptions, "cluster" | "source" | "signal">, deadLetters: string, from: number, firstOffset: number): Promise<{ offsets: Set<number>; first: number; end: number }> {
+export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOptions, "cluster" | "source" | "signal">, deadLetters: string, begin: number, about: { from: number; to: number }): Promise<{ offsets: Set<number>; first: number; next: number }> {
   const place = { topic: deadLetters, partition: source.partition };
   const asking = new PartitionReader(cluster, place.topic, place.partition, { signal });
   let first: number, end: number;
@@ -104,13 +105,16 @@ export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOpt
     await asking.close();
   }
   const offsets = new Set<number>();
-  for await (const records of recordsBetween(cluster, place, Math.max(from, first), end, signal)) {
+  let next = Math.max(begin, first);
+  for await (const records of recordsBetween(cluster, place, next, end, signal)) {
     for (let i = 0; i < records.count; i++) {
       const headers = new Map(readHeaders(records, i).map(([name, value]) => [name, value?.toString() ?? ""]));
       if (headers.get("topic") !== source.topic || headers.get("partition") !== String(source.partition)) continue;
       const offset = Number(headers.get("offset"));
-      if (offset >= firstOffset) offsets.add(offset);
+      if (offset >= about.to) continue;
+      if (offset >= about.from) offsets.add(offset);
+      next = records.offset[i] + 1;
     }
   }
-  return { offsets, first, end };
+  return { offsets, first, next };
 }
