@@ -27,6 +27,7 @@ const BENCHMARKS: Record<string, (context: BenchContext) => Promise<void>> = {
   sink: script("tests/bench/sink"),
   training: script("tests/bench/training"),
   explain: script("tests/bench/explain"),
+  models: script("tests/bench/models"),
   peers: benchPeers,
 };
 /** Takes half an hour: only when it is named, or by `npm run bench:peers`. */
