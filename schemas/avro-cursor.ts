@@ -125,7 +125,8 @@ export function compileSkip(schema: AvroSchema, named: NamedTypes = { known: new
     case "null":
       return NO_BYTES;
     case "boolean":
-      return (cursor) => cursor.skip(1);
+      // Looked at, too: whoever wants the value refuses what is neither 0 nor 1, and a record is the same to all readers.
+      return (cursor) => void cursor.boolean();
     case "int":
     case "long":
       return (cursor) => void cursor.long();

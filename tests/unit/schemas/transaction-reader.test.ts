@@ -137,6 +137,13 @@ describe("hostile bytes", () => {
     expect(codeOf(() => collector(attributes)(Buffer.concat([start, Buffer.from([0xfe, 0xff, 0xff, 0xff, 0x0f]), Buffer.alloc(50)])))).toBe("avro_truncated");
   });
 
+  test("a boolean that is neither 0 nor 1 is rejected, whether it is wanted or stepped over", () => {
+    const [field, map] = [{ name: "known", type: "boolean" }, { name: "attributes", type: { type: "map", values: ["double", "boolean"] } }];
+    for (const [further, body] of [[field, [0x20]], [map, [0x02, 0x02, 0x78, 0x02, 0x20, 0x00]]] as const) {
+      for (const wanted of [true, false]) expect(codeOf(() => collector(writer([further]), () => wanted)(Buffer.concat([start, Buffer.from(body)])))).toBe("avro_truncated");
+    }
+  });
+
   test("a number longer than ten bytes is rejected; one of ten is read", () => {
     const cursor = new AvroCursor();
     const long = (...bytes: number[]): number => {
