@@ -16,6 +16,7 @@ export interface PartitionReaderOptions {
   signal?: AbortSignal;
 }
 
+const READ_UNCOMMITTED = 0;
 const READ_COMMITTED = 1;
 const FETCH_API = 1;
 /** The newest version that names topics by name; brokers from 2.7 on know it. */
@@ -78,6 +79,11 @@ export class PartitionReader {
     return this.#listOffset(LATEST);
   }
 
+  /** What is written ends before this offset, whether it is committed or not. */
+  writtenEnd(): Promise<number> {
+    return this.#listOffset(LATEST, READ_UNCOMMITTED);
+  }
+
   /** The first offset whose record's timestamp is at or after a time, or the end when none is. */
   async offsetAt(timestamp: number): Promise<number> {
     const offset = await this.#listOffset(BigInt(timestamp));
@@ -90,11 +96,11 @@ export class PartitionReader {
     await this.#drop();
   }
 
-  async #listOffset(timestamp: bigint): Promise<number> {
+  async #listOffset(timestamp: bigint, isolation = READ_COMMITTED): Promise<number> {
     const { topic, partition } = this;
     return this.#asking(`listing offsets of ${topic}[${partition}]`, async (connection, doing) => {
       const topics = [{ name: topic, partitions: [{ partitionIndex: partition, currentLeaderEpoch: -1, timestamp }] }];
-      const response = await call(connection, listOffsetsV7.api, [-1, READ_COMMITTED, topics], doing);
+      const response = await call(connection, listOffsetsV7.api, [-1, isolation, topics], doing);
       return Number(response.topics[0].partitions[0].offset);
     });
   }

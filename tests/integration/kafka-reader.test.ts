@@ -3,11 +3,12 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
+import type { Connection } from "@platformatic/kafka";
 import type { Transaction as KafkaJsTransaction } from "kafkajs";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
-import { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { KafkaCluster, type BrokerAddress } from "../../infra/kafka/cluster.js";
 import { PartitionReader, type PartitionReaderOptions } from "../../infra/kafka/partition-reader.js";
 import { readHeaders } from "../../infra/kafka/records.js";
 import { readConfig } from "../../infra/config.js";
@@ -210,6 +211,23 @@ describe("PartitionReader", () => {
     const opening = failed(neverOpened.fetch(0));
     await neverOpened.close();
     expect(await opening).toMatchObject({ code: "kafka_closed" });
+  });
+
+  test("whoever asks at the same time shares a connection: a second one would be nobody's to close", async () => {
+    const { topic } = testKafka();
+    const opened: BrokerAddress[] = [];
+    class Counted extends KafkaCluster {
+      override open(address: BrokerAddress): Promise<Connection> {
+        opened.push(address);
+        return super.open(address);
+      }
+    }
+    const cluster = new Counted(kafkaConfig(), "counted");
+    onTestFinished(() => cluster.close());
+    const reader = readerOf(cluster, await topic("shared"));
+    expect(await Promise.all([reader.firstOffset(), reader.endOffset()])).toEqual([0, 0]);
+    // Another one asks for the leader.
+    expect(opened).toHaveLength(2);
   });
 
   test("a lost connection is made again; without patience it is an error that may pass", async () => {

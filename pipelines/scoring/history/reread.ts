@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { CardPseudonyms } from "../../../infra/card-pseudonyms.js";
 import type { KafkaCluster } from "../../../infra/kafka/cluster.js";
 import type { TopicPartition } from "../../../infra/kafka/group-membership.js";
@@ -14,6 +15,7 @@ import { TransactionBatch } from "../transaction-batch.js";
 
 /** Folds that are read again ask for no values. */
 export const NO_VALUES = new HistoryPlan([]);
+const LOOK_AGAIN_MS = 20;
 const FETCH_BYTES = 4 * 1024 * 1024;
 
 /** Reads a partition between two offsets, fetching ahead. An abort ends it with the signal's reason. */
@@ -100,7 +102,11 @@ export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOpt
   const asking = new PartitionReader(cluster, place.topic, place.partition, { signal });
   let first: number, end: number;
   try {
-    [first, end] = [await asking.firstOffset(), await asking.endOffset()];
+    first = await asking.firstOffset();
+    // The markers of a committed transaction reach its partitions one by one, so the group's offset may be there before the dead
+    // letters. Taking the transactional id over waits for them, but another worker may have taken it over in turn since.
+    const written = await asking.writtenEnd();
+    while ((end = await asking.endOffset()) < written) await sleep(LOOK_AGAIN_MS, undefined, { signal });
   } finally {
     await asking.close();
   }
