@@ -4,7 +4,7 @@ import type { EachBatchPayload, Kafka } from "kafkajs";
 export interface Seen { partition: number; offset: number; timestamp: number; key: string; value: Buffer; headers: Record<string, string> }
 
 const MARK = "end-of-check";
-const PATIENCE_MS = 240_000;
+const PATIENCE_MS = 900_000;
 
 /** Writes a last record to each partition: whoever has read it has read everything. To be called when all roles have stopped. */
 export async function markEnds(kafka: Kafka, topics: readonly { name: string; partitions: number }[]): Promise<void> {
@@ -29,6 +29,8 @@ export async function readTopics(kafka: Kafka, topics: readonly { name: string; 
   await consumer.connect();
   for (const { name } of topics) await consumer.subscribe({ topic: name, fromBeginning: true });
   const counts = new Map(topics.map(({ name }) => [name, 0]));
+  /** A reader that was too slow for its group begins again: what it has seen already is passed over. */
+  const next = new Map<string, number>();
   const open = new Set(topics.flatMap(({ name, partitions }) => Array.from({ length: partitions }, (_, partition) => `${name}/${partition}`)));
   try {
     await new Promise<void>((resolve, reject) => {
@@ -37,6 +39,8 @@ export async function readTopics(kafka: Kafka, topics: readonly { name: string; 
         const key = `${topic}/${partition}`;
         for (const message of messages) {
           if (!open.has(key)) break;
+          if (Number(message.offset) < (next.get(key) ?? 0)) continue;
+          next.set(key, Number(message.offset) + 1);
           if (message.key?.toString() === MARK) {
             open.delete(key);
             break;
