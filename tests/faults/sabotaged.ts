@@ -13,7 +13,7 @@ import { FETCHED_EARLY } from "./sabotage.js";
 
 /** How long the unsafe moment lasts, milliseconds: long enough for a fault to meet it soon. */
 const UNSAFE_MS = 30;
-const FETCHED_EARLY_MS = 1_500;
+const FETCHED_EARLY_MS = 4_000;
 
 const SABOTAGES: Record<string, () => void> = {
   /** The offset is committed in a transaction of its own before the output is. */
@@ -42,7 +42,8 @@ const SABOTAGES: Record<string, () => void> = {
     ScoringTenure.open = async (deps, tenure) => {
       const committed = await tenure.committed();
       process.stderr.write(`${FETCHED_EARLY}\n`);
-      await sleep(FETCHED_EARLY_MS);
+      // Until the former owner has come that far: it isn't shut out yet.
+      for (const until = Date.now() + FETCHED_EARLY_MS; Date.now() < until && (await tenure.committed()) === committed; ) await sleep(UNSAFE_MS);
       return open(deps, { ...tenure, committed: () => Promise.resolve(committed) });
     };
   },
