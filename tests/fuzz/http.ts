@@ -19,6 +19,8 @@ interface Route { method: string; path: string; operation: Operation }
 
 /** Calls that may take long by what they promise: a deployment waits for every worker. */
 const MAY_WAIT = /\/(enabled|thresholds)$/;
+/** Answers 503 in a form of its own where something isn't ready: that is what it is for. */
+const PROBE = "/health/ready";
 const MOST_MS = 1_000;
 const DEEP = 2_000;
 
@@ -31,7 +33,7 @@ const DEEP = 2_000;
  */
 export async function fuzzHttp(seed: number, count: number, { document, ask, tokens, secrets, cpuMs }: { document: Record<string, unknown>; ask: Ask; tokens: readonly string[]; secrets: readonly string[]; cpuMs: () => number }, findings: Findings, onProgress: (done: number) => void = () => {}, signal?: AbortSignal): Promise<HttpCounts> {
   const counts: HttpCounts = { requests: 0, statuses: {} };
-  const routes = Object.entries(document["paths"] as Record<string, Record<string, Operation>>).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ method: method.toUpperCase(), path, operation })));
+  const routes = Object.entries(document["paths"] as Record<string, Record<string, Operation>>).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ method: method.toUpperCase(), path, operation }))).filter(({ path }) => path !== PROBE);
   for (let n = 0; n < count && signal?.aborted !== true; n++) {
     const random = new Seeded(seed * 100_003 + n);
     // Every route in turn, so that none is left out.
