@@ -36,7 +36,7 @@ await runEndurance({
     // As much as it can: a backlog that lasts, and nothing that comes in meanwhile.
     const filled = load.acknowledged + CALIBRATION;
     await load.pace(CALIBRATION_PER_SECOND);
-    await until("calibration, filling", () => load.acknowledged >= filled, 300);
+    for (sampler.phase = "calibration, filling"; load.acknowledged < filled; ) await sleep(50);
     await load.pace(1);
     const [before, from] = [await scored(), sampler.seconds];
     await until("calibration", ({ scoringLag }) => sampler.seconds - from > calibrate || (scoringLag ?? CALIBRATION) < CALIBRATION / 10, calibrate + 10);
