@@ -51,7 +51,11 @@ export class GroupMembership {
       rebalanceTimeout: REBALANCE_TIMEOUT_MS,
       heartbeatInterval: HEARTBEAT_MS,
       maxWaitTimeInMs: HEARTBEAT_MS / 2,
-      retry: { initialRetryTime: 100, maxRetryTime: 2_000, retries: Number.MAX_SAFE_INTEGER },
+      retry: {
+        initialRetryTime: 100, maxRetryTime: 2_000, retries: Number.MAX_SAFE_INTEGER,
+        // A crash while it leaves would bring kafkajs back after it has left: a member whose partitions nobody serves.
+        restartOnFailure: () => Promise.resolve(!this.#stopping),
+      },
     });
   }
 
