@@ -8,8 +8,6 @@ import type { ReadRecord } from "./workers-system.js";
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
-/** What lies further behind the clock is in no window of 7 days, of however late a transaction of these tests: looking at it would only take long. */
-const LOOKED_AT_MS = 10 * DAY_MS;
 const transactionType = avro.Type.forSchema(transactionSchema as unknown as avro.Schema);
 
 const WINDOWS = { PT1H: HOUR_MS, P1D: DAY_MS, P7D: 7 * DAY_MS };
@@ -57,7 +55,7 @@ export function outcomesOf(records: readonly ReadRecord[], partitions: number): 
     else if (transaction.amount < 0) outcomes.set(offset, { kind: "dead letter", code: "no_score", firsts: [] });
     else {
       outcomes.set(offset, { kind: "prediction", features: featuresOf(transaction, before), stale: time < clock - DAY_MS });
-      cards.set(transaction.card_id, [...before.filter((event) => event.transaction.event_time > clock - LOOKED_AT_MS), { transaction, offset }]);
+      cards.set(transaction.card_id, [...before, { transaction, offset }]);
       const leaps = clock !== -Infinity && time > clock + DAY_MS;
       if (!leaps) clock = Math.max(clock, time);
       else if (leapt !== null) clock = Math.min(leapt, time);
