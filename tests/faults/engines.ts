@@ -12,7 +12,7 @@ import { clickhouseAnswers, kafkaAnswers } from "../../infra/local/ready.js";
 import { Proxy } from "./proxy.js";
 
 const run = promisify(execFile);
-const START_MS = 120_000;
+const START_MS = 300_000;
 const STOP_MS = 20_000;
 
 /** An engine that can be stopped, killed and started again on the same data and the same port. */

@@ -6,7 +6,7 @@ const TICK_MS = 25;
 /** What has piled up while Kafka was away goes out in batches of this many. */
 const MOST_AT_ONCE = 400;
 const SEND_TIMEOUT_MS = 5_000;
-const PATIENCE_MS = 180_000;
+const PATIENCE_MS = 600_000;
 
 /**
  * Publishes transactions and labels at a steady pace with kafkajs, waits for every acknowledgement, and repeats what may

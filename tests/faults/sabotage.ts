@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { WorkerHeartbeat } from "../../schemas/generated.js";
 import { eventually } from "../support/eventually.js";
 import { check } from "./check.js";
 import { Complaints } from "./complaints.js";
@@ -6,7 +7,7 @@ import { Feed } from "./feed.js";
 import { pause } from "./nemesis.js";
 import { Operators } from "./operators.js";
 import { seeded } from "./seeded.js";
-import { settled } from "./settle.js";
+import { openIn, settled } from "./settle.js";
 import type { Role, Slot } from "./slot.js";
 import { PARTITIONS, type System } from "./system.js";
 import { Traffic } from "./traffic.js";
@@ -18,9 +19,12 @@ export type Sabotage = (typeof SABOTAGES)[number];
 /** What a worker writes to its log that has asked too early where the former owner stands. */
 export const FETCHED_EARLY = "sabotage: fetched the committed offset early";
 
+/** Alone it shows nothing: the machine may have been busy. */
+export const NEVER_SETTLED = "never settled";
+
 const RATE = 400;
 const STEP_MS = 30_000;
-const SETTLE_MS = 120_000;
+const SETTLE_MS = 400_000;
 const ROUNDS = 3;
 
 interface Scene { system: System; random: () => number; signal: AbortSignal }
@@ -65,7 +69,7 @@ export async function runSabotage({ system, name, seed, signal, say }: { system:
       await feed.stop();
     }
     signal.throwIfAborted();
-    for (const each of await settled(system, SETTLE_MS, signal)) complaints.add("never settled", each);
+    for (const each of await settled(system, SETTLE_MS, signal)) complaints.add(NEVER_SETTLED, each);
     await system.stopAll();
     await check(system, { feed, acknowledged: operators.acknowledged, metrics: { from: 0, to: 0, models: [] }, complaints });
     return complaints.lines;
@@ -90,7 +94,8 @@ async function stopWorkers({ system, random, signal }: Scene, moving?: (other: S
   for (let round = 0; round < ROUNDS && !signal.aborted; round++) {
     const [stopped, other] = [system.slot(`scoring-${1 + (round % 2)}`), system.slot(`scoring-${2 - (round % 2)}`)];
     const before = other.logged(FETCHED_EARLY);
-    stopped.pause();
+    if (moving === undefined) stopped.pause();
+    else await pauseBetweenTransactions(system, stopped, signal);
     const since = Date.now();
     if (moving !== undefined) await moving(other, before);
     else {
@@ -101,6 +106,19 @@ async function stopWorkers({ system, random, signal }: Scene, moving?: (other: S
     await shared(system, Date.now());
     await pause(1_000, signal);
   }
+}
+
+/** A worker that stands still within a transaction holds up whoever asks for the committed offset. */
+async function pauseBetweenTransactions(system: System, slot: Slot, signal: AbortSignal): Promise<void> {
+  const partitions = (await lastBeat(system, slot, 0))?.partitions.map(({ partition }) => partition) ?? [];
+  for (let tries = 0; tries < 200 && !signal.aborted; tries++) {
+    slot.pause();
+    await sleep(20);
+    if ((await openIn(system, system.test.topics.predictions, partitions)).length === 0) return;
+    slot.resume();
+    await sleep(30);
+  }
+  slot.pause();
 }
 
 async function cutWorkers({ system, random, signal }: Scene): Promise<void> {
@@ -136,6 +154,10 @@ async function shared(system: System, since: number): Promise<void> {
 }
 
 async function owned(system: System, slot: Slot, since: number): Promise<number> {
+  return (await lastBeat(system, slot, since))?.partitions.length ?? 0;
+}
+
+async function lastBeat(system: System, slot: Slot, since: number): Promise<WorkerHeartbeat | undefined> {
   const { beats } = await system.test.heartbeats();
-  return beats.filter(({ worker, at }) => worker.includes(`-${slot.pid}-`) && at >= since).at(-1)?.partitions.length ?? 0;
+  return beats.filter(({ worker, at }) => worker.includes(`-${slot.pid}-`) && at >= since).at(-1);
 }

@@ -57,10 +57,10 @@ async function behindIn({ test: { cluster } }: System, group: string, { name, pa
   return behind;
 }
 
-/** Transactions that are open: the last stable offset is behind the end. */
-async function openIn({ test: { cluster } }: System, { name, partitions }: TopicSpec): Promise<string[]> {
+/** Transactions that are open: the last stable offset is behind the end. @param only these partitions; all of them without it */
+export async function openIn({ test: { cluster } }: System, { name, partitions }: TopicSpec, only = Array.from({ length: partitions }, (_, partition) => partition)): Promise<string[]> {
   const open: string[] = [];
-  for (let partition = 0; partition < partitions; partition++) {
+  for (const partition of only) {
     const connection = await cluster.open(await cluster.leaderOf(name, partition));
     try {
       const end = async (isolation: 0 | 1): Promise<number> => {
