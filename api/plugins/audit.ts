@@ -30,12 +30,17 @@ export function auditTrail(app: FastifyInstance): void {
       const { method, ip } = request;
       const audit = {
         request_id: request.id, user_id: who.id, username: who.username, role: who.role, address: ip, method, route: request.routeOptions.url ?? "",
-        url: maskedUrl(request.url.split("?", 1)[0], 200), status: reply.statusCode, code: request.problemCode,
+        url: whatItChanged(request, reply.statusCode), status: reply.statusCode, code: request.problemCode,
       };
       request.log.info({ audit }, "audit");
     }
     done();
   });
+}
+
+/** Its path; of a request that changed nothing only the route, since what stands in the path may be anything. */
+function whatItChanged({ url, routeOptions }: FastifyRequest, status: number): string {
+  return status < 400 ? maskedUrl(url.split("?", 1)[0], 200) : (routeOptions.url ?? "");
 }
 
 function isAudited({ method, routeOptions }: FastifyRequest): boolean {

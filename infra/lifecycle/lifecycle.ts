@@ -70,6 +70,8 @@ export function runCommand(log: Logger, work: (lifecycle: Lifecycle) => Promise<
   });
 }
 
+const LEFT_OPEN_MS = 10_000;
+
 /** A second signal ends the process at once. A user's mistake is one line, without a stack. */
 async function run(log: Logger, codeWhenStopped: number, body: (lifecycle: Lifecycle) => Promise<void>): Promise<void> {
   const lifecycle = new Lifecycle(log);
@@ -77,7 +79,13 @@ async function run(log: Logger, codeWhenStopped: number, body: (lifecycle: Lifec
   const onSignal = (): void => {
     signals += 1;
     if (signals > 1) process.exit(130);
-    void lifecycle.stop();
+    void lifecycle.stop().then(() => {
+      // A start that hangs, or what it left open when it was broken off, must not keep a process that was asked to stop.
+      setTimeout(() => {
+        log.warn({ open: process.getActiveResourcesInfo() }, "stopped, with something left open");
+        process.exit(process.exitCode ?? codeWhenStopped);
+      }, LEFT_OPEN_MS).unref();
+    });
   };
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);

@@ -26,6 +26,6 @@ test("requests of every route with everything wrong are 4xx, and tell nothing", 
   expect(findings.found).toEqual([]);
   expect(requests).toBe(REQUESTS);
   expect(Object.keys(statuses)).toEqual(expect.arrayContaining(["200", "400", "401", "403", "404"]));
-  const log = logged.join("");
-  for (const mark of [CARD_MARK, SECRET_MARK, JWT_SECRET, ADMIN_PASSWORD, ...tokens]) expect(log.includes(mark)).toBe(false);
+  const marks = [CARD_MARK, SECRET_MARK, JWT_SECRET, ADMIN_PASSWORD, ...tokens];
+  expect(logged.filter((line) => marks.some((mark) => line.includes(mark)))).toEqual([]);
 }, 240_000);

@@ -112,6 +112,13 @@ describe("a process", () => {
     expect(await ended).toMatchObject({ code: 0, out: "up\nstopped\ndone\n" });
   });
 
+  test("whose start hangs when it is told to stop ends all the same", async () => {
+    const { child, ended } = await start("runRole", `lifecycle.add("part", idle); say("up"); setInterval(() => {}, 1_000); await new Promise(() => {});`);
+    await once(child.stdout as NodeJS.ReadableStream, "data");
+    child.kill("SIGTERM");
+    expect(await ended).toMatchObject({ code: 0, out: "up\nstopped\n" });
+  });
+
   test("that is a command ends by itself with 0, on a signal with 130", async () => {
     expect(await (await start("runCommand", `lifecycle.add("part", idle);`)).ended).toMatchObject({ code: 0, out: "stopped\ndone\n" });
     const { child, ended } = await start("runCommand", `lifecycle.add("part", idle); say("up"); await new Promise((_, reject) => lifecycle.signal.addEventListener("abort", () => reject(new Error("told to"))));`);
