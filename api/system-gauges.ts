@@ -2,6 +2,7 @@ import type { Kafka } from "kafkajs";
 import { messageOf } from "../schemas/errors.js";
 import type { ApiContext } from "./context.js";
 import { gauge, type Sample } from "../infra/metrics/registry.js";
+import { within } from "../infra/within.js";
 
 /** What the sink stores. */
 const SINK_TOPICS = ["transactions", "predictions", "shadowPredictions", "labels", "deadLetters", "control"] as const;
@@ -20,8 +21,9 @@ export function systemGauges({ config, log, kafka, topics, control, workers, use
   const lagGauge = (name: string, help: string, group: string, read: readonly string[]): void =>
     gauge(registry, {
       name, help, labelNames: ["topic", "partition"],
-      read: async () => {
-        return inTime(connect().then(() => lagOf(admin, `${config.topicPrefix}${group}`, read)));
+      read: () => {
+        const lag = connect().then(() => lagOf(admin, `${config.topicPrefix}${group}`, read));
+        return within(KAFKA_TELLS_WITHIN_MS, lag, () => new Error(`Kafka doesn't tell within ${KAFKA_TELLS_WITHIN_MS} ms`));
       },
     }, (error) => log.warn(`the lag of ${group} can't be told: ${messageOf(error)}`));
   lagGauge("fraudstream_scoring_lag", "Transactions that are published and not scored yet.", "scoring", [topics.transactions.name]);
@@ -51,15 +53,6 @@ export function systemGauges({ config, log, kafka, topics, control, workers, use
 
 /** Prometheus gives a scrape ten seconds: what Kafka doesn't tell by then must not cost it the rest. */
 const KAFKA_TELLS_WITHIN_MS = 3_000;
-
-async function inTime<T>(work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`Kafka doesn't tell within ${KAFKA_TELLS_WITHIN_MS} ms`)), KAFKA_TELLS_WITHIN_MS);
-  });
-  work.catch(() => {});
-  return Promise.race([work, late]).finally(() => clearTimeout(timer));
-}
 
 /** How far a group's committed offsets are behind the ends of its topics. */
 async function lagOf(admin: ReturnType<Kafka["admin"]>, groupId: string, topics: readonly string[]): Promise<Sample[]> {

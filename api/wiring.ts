@@ -41,10 +41,10 @@ export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConf
   const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });
   const users = new UserDirectory({ cluster, topic: topics.users.name, schemas, log });
   const board = new WorkerBoard({ cluster, topic: topics.workers.name, schemas, log });
-  const replies = new ReplyListener({ cluster, topics, schemas, log, copy: `api-${randomUUID()}` });
+  const copy = `api-${randomUUID()}`;
+  const replies = new ReplyListener({ cluster, topics, schemas, log, copy });
   const requestLog = new RequestLog({ clickhouse, log });
   const producer = new OneProducer(() => BatchProducer.open(cluster));
-  const copy = `api-${randomUUID()}`;
   const locks = new SignInLocks({
     secret: config.auth.jwtSecret, log,
     share: async (problems) => {

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
+import { within } from "../../infra/within.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { Transaction } from "../../schemas/generated.js";
 import type { ApiContext } from "../context.js";
@@ -51,7 +52,7 @@ export class Predictor {
     const published = this.#publisher.publish(records);
     // It is under way until Kafka has it or not, also when its caller was told to come again.
     void Promise.allSettled([published, outcomes]).then(leave);
-    await within(PUBLISHED_WITHIN_MS, published);
+    await within(PUBLISHED_WITHIN_MS, published, () => new FraudstreamError("kafka_slow", `Kafka has not stored it within ${PUBLISHED_WITHIN_MS} ms`, { retriable: true }));
     const settled = await outcomes;
     if (waitMs > 0) settled.forEach((outcome, i) => (outcome === null ? this.#admission.late(replyTos[i], askedAt) : this.#admission.inTime()));
     const pending = { user, until: Date.now() + PENDING_KEPT_MS };
@@ -72,20 +73,5 @@ export class Predictor {
       if (this.#pending.size <= PENDING_KEPT) break;
       this.#pending.delete(key);
     }
-  }
-}
-
-/** @throws FraudstreamError `kafka_slow` when the work isn't done in time; it goes on */
-async function within(ms: number, work: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new FraudstreamError("kafka_slow", `Kafka has not stored it within ${ms} ms`, { retriable: true })), ms);
-  });
-  try {
-    // Of the two, the one that comes second is not looked at any more.
-    work.catch(() => {});
-    await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }

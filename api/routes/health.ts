@@ -1,6 +1,7 @@
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import type { ApiContext } from "../context.js";
+import { within } from "../../infra/within.js";
 import { HttpProblem } from "../plugins/errors.js";
 import { systemGauges } from "../system-gauges.js";
 
@@ -40,15 +41,5 @@ export async function healthRoutes(app: FastifyInstance, context: ApiContext): P
 
 /** True when something says yes soon. */
 async function answers(ask: () => Promise<boolean>): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), PATIENCE_MS);
-  });
-  try {
-    return await Promise.race([ask(), late]);
-  } catch {
-    return false;
-  } finally {
-    clearTimeout(timer);
-  }
+  return within(PATIENCE_MS, ask(), () => new Error("no answer came in time")).catch(() => false);
 }

@@ -1,10 +1,8 @@
-import { createRequire } from "node:module";
-import type * as KafkaJs from "kafkajs";
 import type { Admin, AclEntry } from "kafkajs";
 import { allTopics, type Topics } from "../../schemas/topics.js";
+import { kafkajs } from "./kafkajs.js";
 
-// kafkajs is CommonJS whose exports Node can't name.
-const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } = createRequire(import.meta.url)("kafkajs") as typeof KafkaJs;
+const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } = kafkajs;
 
 /** Who speaks to Kafka: our roles, and three kinds of others. */
 export const KAFKA_USERS = ["scoring", "sink", "merchants", "training", "api", "publisher", "labeller", "reader"] as const;

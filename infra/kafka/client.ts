@@ -1,18 +1,17 @@
-import { createRequire } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Admin, Kafka, KafkaConfig as KafkaJsConfig, LogEntry, logLevel as LogLevel } from "kafkajs";
+import type { Admin, Kafka, KafkaConfig as KafkaJsConfig, LogEntry } from "kafkajs";
 import type { KafkaConfig } from "../config.js";
 import type { Logger } from "../logging.js";
 import type { TopicSpec } from "../../schemas/topics.js";
 import { UsageError } from "../../schemas/errors.js";
+import { kafkajs } from "./kafkajs.js";
 import { refusalOf } from "./refusals.js";
 
-// kafkajs is CommonJS whose exports Node can't name.
-const { Kafka: KafkaJs, logLevel } = createRequire(import.meta.url)("kafkajs") as { Kafka: new (config: KafkaJsConfig) => Kafka; logLevel: typeof LogLevel };
+const { logLevel } = kafkajs;
 
 /** The kafkajs client: administration and group membership, and producing off the hot path. */
 export function createKafka(config: KafkaConfig, clientId: string, log: Logger): Kafka {
-  return new KafkaJs({
+  return new kafkajs.Kafka({
     clientId,
     brokers: config.brokers,
     ssl: config.ssl,

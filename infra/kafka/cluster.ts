@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Connection, findCoordinatorV4, metadataV12, type API, type ConnectionOptions } from "@platformatic/kafka";
+import { Connection, findCoordinatorV4, metadataV12, type API, type ConnectionOptions, type Reader, type Writer } from "@platformatic/kafka";
 import type { KafkaConfig } from "../config.js";
 import { KafkaError, protocolError, toKafkaError } from "./errors.js";
 
@@ -163,6 +163,27 @@ export async function call<A extends unknown[], R>(connection: Connection, api: 
   } catch (error) {
     throw toKafkaError(error, doing);
   }
+}
+
+/** A request of the protocol that the library has no function for, or not in this version. */
+export interface OwnRequest<T> {
+  key: number;
+  version: number;
+  /** Whether the head of the response has tagged fields; of ApiVersions it never has. @default true */
+  taggedResponse?: boolean;
+  write: () => Writer;
+  /** Reads the body of a response; what it throws becomes the call's error. */
+  read: (reader: Reader) => T;
+}
+
+/** Sends such a request. @throws KafkaError */
+export function send<T>(connection: Connection, { key, version, taggedResponse = true, write, read }: OwnRequest<T>, doing: string): Promise<T> {
+  return new Promise((resolve, reject) => {
+    connection.send(key, version, write, (_correlationId, _key, _version, reader) => read(reader), true, taggedResponse, (error, answer) => {
+      if (error) reject(toKafkaError(error, doing));
+      else resolve(answer as T);
+    });
+  });
 }
 
 const FIRST_PAUSE_MS = 5;

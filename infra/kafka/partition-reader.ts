@@ -1,5 +1,5 @@
 import { Writer, listOffsetsV7, protocolErrorsCodesById, type Connection, type Reader } from "@platformatic/kafka";
-import { retrying, call, type BrokerAddress, type KafkaCluster } from "./cluster.js";
+import { retrying, call, send, type BrokerAddress, type KafkaCluster } from "./cluster.js";
 import { KafkaError, protocolError, toKafkaError } from "./errors.js";
 import { readRecords, type AbortedTransaction } from "./record-reader.js";
 import type { FetchedRecords } from "./records.js";
@@ -150,9 +150,7 @@ export class PartitionReader {
   }
 
   async #fetchOnce(connection: Connection, offset: number, doing: string): Promise<FetchResponse> {
-    const response = await new Promise<FetchResponse>((resolve, reject) => {
-      connection.send(FETCH_API, FETCH_VERSION, () => this.#request(offset), parseFetch, true, true, (error, answer) => (error ? reject(error) : resolve(answer as FetchResponse)));
-    });
+    const response = await send(connection, { key: FETCH_API, version: FETCH_VERSION, write: () => this.#request(offset), read: parseFetch }, doing);
     if (response.error !== 0) throw protocolError(protocolErrorsCodesById[response.error as 0] ?? `CODE_${response.error}`, doing);
     return response;
   }
@@ -178,7 +176,7 @@ export class PartitionReader {
 }
 
 /** A fetch response with its record batches as bytes, not as objects. */
-function parseFetch(_correlationId: number, _apiKey: number, _apiVersion: number, reader: Reader): FetchResponse {
+function parseFetch(reader: Reader): FetchResponse {
   reader.readInt32(); // throttle time
   const result: FetchResponse = { error: reader.readInt16(), lastStableOffset: -1, aborted: [], bytes: Buffer.alloc(0) };
   reader.readInt32(); // session

@@ -1,5 +1,5 @@
 import { ResponseError, Writer, type Connection, type Reader } from "@platformatic/kafka";
-import { toKafkaError } from "./errors.js";
+import { send } from "./cluster.js";
 import { readTags } from "./transaction-protocol.js";
 
 /** A finished record batch and where it goes. */
@@ -29,7 +29,7 @@ export async function produce(connection: Connection, transactionalId: string | 
     if (of === undefined) topics.set(batch.topic, [batch]);
     else of.push(batch);
   }
-  const request = (): Writer =>
+  const write = (): Writer =>
     Writer.create()
       .appendString(transactionalId)
       .appendInt16(ALL_REPLICAS)
@@ -41,17 +41,13 @@ export async function produce(connection: Connection, transactionalId: string | 
       })
       .appendTaggedFields();
   const doing = `producing to ${[...topics.keys()].join(", ")}`;
-  const response = await new Promise<ProduceResponse>((resolve, reject) => {
-    connection.send(PRODUCE_API, joins ? PRODUCE_VERSION_2 : PRODUCE_VERSION, request, parse, true, true, (error, answer) => {
-      if (error) reject(toKafkaError(error, doing));
-      else resolve(answer as ProduceResponse);
-    });
-  });
+  const version = joins ? PRODUCE_VERSION_2 : PRODUCE_VERSION;
+  const response = await send(connection, { key: PRODUCE_API, version, write, read: (reader) => parse(reader, version) }, doing);
   return batches.map(({ topic, partition }) => response.get(`${topic}[${partition}]`) ?? -1);
 }
 
 /** Versions 9 to 12 differ in tagged fields alone. */
-function parse(_correlationId: number, apiKey: number, apiVersion: number, reader: Reader): ProduceResponse {
+function parse(reader: Reader, version: number): ProduceResponse {
   const offsets: ProduceResponse = new Map();
   const errors: Record<string, [never, string | null]> = {};
   for (let topics = reader.readUnsignedVarInt() - 1; topics > 0; topics--) {
@@ -73,6 +69,6 @@ function parse(_correlationId: number, apiKey: number, apiVersion: number, reade
     }
     readTags(reader);
   }
-  if (Object.keys(errors).length > 0) throw new ResponseError(apiKey, apiVersion, errors, {});
+  if (Object.keys(errors).length > 0) throw new ResponseError(PRODUCE_API, version, errors, {});
   return offsets;
 }

@@ -1,12 +1,12 @@
 import { ResponseError, Writer, type Connection, type Reader } from "@platformatic/kafka";
-import { toKafkaError } from "./errors.js";
+import { send } from "./cluster.js";
 
 /**
  * The second version of Kafka's transactions (KIP-890; brokers from 4.0 on, where the feature `transaction.version` is 2): a
  * partition joins a transaction with the first write to it, with no request of its own, and each transaction has an epoch of its own,
  * so that what was delayed can't get into the next one. `@platformatic/kafka` doesn't speak these versions yet.
  */
-const API_VERSIONS = { key: 18, version: 3 } as const;
+const API_VERSIONS = { key: 18, version: 3, taggedResponse: false } as const;
 const TXN_OFFSET_COMMIT = { key: 28, version: 5 } as const;
 const END_TXN = { key: 26, version: 5 } as const;
 const FEATURE = "transaction.version";
@@ -17,8 +17,8 @@ export interface ProducerIdentity { producerId: bigint; producerEpoch: number }
 
 /** Whether the cluster of a broker speaks the second version. */
 export async function hasTransactionVersion2(connection: Connection): Promise<boolean> {
-  const request = (): Writer => Writer.create().appendString("fraudstream").appendString("1").appendTaggedFields();
-  return ask(connection, { ...API_VERSIONS, taggedResponse: false }, request, (reader) => {
+  const write = (): Writer => Writer.create().appendString("fraudstream").appendString("1").appendTaggedFields();
+  const read = (reader: Reader): boolean => {
     let level = 0;
     reader.readInt16();
     const apis = reader.readUnsignedVarInt() - 1;
@@ -38,12 +38,13 @@ export async function hasTransactionVersion2(connection: Connection): Promise<bo
       }
     });
     return level >= 2;
-  }, "asking for the features of the cluster");
+  };
+  return send(connection, { ...API_VERSIONS, write, read }, "asking for the features of the cluster");
 }
 
 /** Adds a group's offset of one partition to the transaction, which begins with it if it hasn't. No generation and no member: see TransactionalProducer. */
 export function txnOffsetCommitV5(connection: Connection, transactionalId: string, group: string, producer: ProducerIdentity, consumed: { topic: string; partition: number; offset: number }, doing: string): Promise<void> {
-  const request = (): Writer =>
+  const write = (): Writer =>
     Writer.create().appendString(transactionalId).appendString(group).appendInt64(producer.producerId).appendInt16(producer.producerEpoch).appendInt32(-1).appendString("").appendString(null)
       .appendArray([consumed], (w, { topic, partition, offset }) => {
         w.appendString(topic).appendArray([offset], (inner) => {
@@ -51,7 +52,7 @@ export function txnOffsetCommitV5(connection: Connection, transactionalId: strin
         });
       })
       .appendTaggedFields();
-  return ask(connection, { ...TXN_OFFSET_COMMIT, taggedResponse: true }, request, (reader) => {
+  const read = (reader: Reader): void => {
     reader.readInt32(); // throttle time
     let error = 0;
     reader.readArray((topics) => {
@@ -62,32 +63,24 @@ export function txnOffsetCommitV5(connection: Connection, transactionalId: strin
       });
     });
     check(TXN_OFFSET_COMMIT, error);
-  }, doing);
+  };
+  return send(connection, { ...TXN_OFFSET_COMMIT, write, read }, doing);
 }
 
 /** Ends a transaction. @returns the identity for the next one */
 export function endTxnV5(connection: Connection, transactionalId: string, producer: ProducerIdentity, commit: boolean, doing: string): Promise<ProducerIdentity> {
-  const request = (): Writer =>
+  const write = (): Writer =>
     Writer.create().appendString(transactionalId).appendInt64(producer.producerId).appendInt16(producer.producerEpoch).appendBoolean(commit).appendTaggedFields();
-  return ask(connection, { ...END_TXN, taggedResponse: true }, request, (reader) => {
+  const read = (reader: Reader): ProducerIdentity => {
     reader.readInt32(); // throttle time
     check(END_TXN, reader.readInt16());
     return { producerId: reader.readInt64(), producerEpoch: reader.readInt16() };
-  }, doing);
+  };
+  return send(connection, { ...END_TXN, write, read }, doing);
 }
 
 function check({ key, version }: { key: number; version: number }, error: number): void {
   if (error !== 0) throw new ResponseError(key, version, { "/": [error, null] }, {});
-}
-
-/** @param parse of a response's body; what it throws becomes the call's error */
-function ask<T>(connection: Connection, api: { key: number; version: number; taggedResponse: boolean }, request: () => Writer, parse: (reader: Reader) => T, doing: string): Promise<T> {
-  return new Promise((resolve, reject) => {
-    connection.send(api.key, api.version, request, (_correlationId, _key, _version, reader) => parse(reader), true, api.taggedResponse, (error, answer) => {
-      if (error) reject(toKafkaError(error, doing));
-      else resolve(answer as T);
-    });
-  });
 }
 
 /** Reads tagged fields, those that nobody looks at, too. @param read stands at the value of a field */

@@ -1,16 +1,12 @@
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { Pieces } from "./pieces.js";
 import type { GraphNode } from "../onnx/read-graph.js";
+import { REGRESSOR_ATTRIBUTES, treeNodes } from "../onnx/tree-nodes.js";
 import type { CoveredTree } from "./splits.js";
 
-/** The attributes of a TreeEnsembleRegressor that hold a value of each node, and those of each leaf. */
-const OF_NODES = ["nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_truenodeids", "nodes_falsenodeids", "nodes_missing_value_tracks_true"] as const;
-const KNOWN = new Set<string>([
-  ...OF_NODES, "nodes_modes", "nodes_values", "nodes_hitrates", "target_treeids", "target_nodeids", "target_ids", "target_weights",
-  "aggregate_function", "base_values", "n_targets", "post_transform",
-]);
+const KNOWN = new Set(REGRESSOR_ATTRIBUTES);
 
-interface TreeNodes { at: Map<number, number>; nodes: number[] }
+interface NodesOfTree { at: Map<number, number>; nodes: number[] }
 
 /**
  * The trees of a TreeEnsembleRegressor (ai.onnx.ml 3), read piece by piece.
@@ -21,27 +17,17 @@ interface TreeNodes { at: Map<number, number>; nodes: number[] }
 export function* readTrees(node: GraphNode, features: number): Pieces<{ baseScore: number; trees: CoveredTree[]; features: number }> {
   const sums = node.text("aggregate_function", "SUM") === "SUM" && node.text("post_transform", "NONE") === "NONE" && node.int("n_targets", 1) === 1;
   if (!sums || node.attributeNames.some((name) => !KNOWN.has(name))) throw refused("its trees are not simply added up");
-  const ofNodes: number[][] = [];
-  for (const name of OF_NODES) {
-    ofNodes.push(node.ints(name));
-    yield;
-  }
-  const [treeIds, nodeIds, feature, whenTrue, whenFalse, missing] = ofNodes;
-  const modes = node.texts("nodes_modes");
-  yield;
-  const thresholds = node.floats("nodes_values");
+  const { count, treeIds, nodeIds, features: feature, whenTrue, whenFalse, missing, modes, thresholds, splitsByLeq, whole } = yield* treeNodes(node);
   const covers = node.floats("nodes_hitrates");
   yield;
-  const count = treeIds.length;
   if (covers.length !== count) throw refused("its trees have no node covers (nodes_hitrates)");
   // A row goes left when it is not above the threshold; whoever splits otherwise is not ours.
-  if (modes.some((mode) => mode !== "BRANCH_LEQ" && mode !== "LEAF")) throw refused("its trees split otherwise than by BRANCH_LEQ");
-  const whole = [nodeIds, feature, whenTrue, whenFalse, modes, thresholds].every(({ length }) => length === count) && (missing.length === count || missing.length === 0);
+  if (!splitsByLeq) throw refused("its trees split otherwise than by BRANCH_LEQ");
   if (!whole) throw refused("its trees are not whole");
 
-  const byTree = new Map<number, TreeNodes>();
+  const byTree = new Map<number, NodesOfTree>();
   treeIds.forEach((id, i) => {
-    const tree: TreeNodes = byTree.get(id) ?? { at: new Map(), nodes: [] };
+    const tree: NodesOfTree = byTree.get(id) ?? { at: new Map(), nodes: [] };
     tree.at.set(nodeIds[i], tree.nodes.push(i) - 1);
     byTree.set(id, tree);
   });
@@ -66,7 +52,7 @@ export function* readTrees(node: GraphNode, features: number): Pieces<{ baseScor
   return { baseScore: node.floats("base_values")[0] ?? 0, trees, features };
 }
 
-function leafValues(node: GraphNode, byTree: ReadonlyMap<number, TreeNodes>, count: number): Float64Array {
+function leafValues(node: GraphNode, byTree: ReadonlyMap<number, NodesOfTree>, count: number): Float64Array {
   const [treeIds, nodeIds, targets] = ["target_treeids", "target_nodeids", "target_ids"].map((name) => node.ints(name));
   const weights = node.floats("target_weights");
   const values = new Float64Array(count);

@@ -1,6 +1,7 @@
 import type { Pieces } from "../explain/pieces.js";
 import type { ModelIo } from "./session.js";
 import { readGraph, type Graph, type GraphNode } from "./read-graph.js";
+import { REGRESSOR_ATTRIBUTES, treeNodes } from "./tree-nodes.js";
 
 /** How the sum of the leaves becomes a probability: as Sigmoid, or as a classifier's LOGISTIC. */
 export type Link = "sigmoid" | "logistic";
@@ -20,11 +21,7 @@ export interface FlatTrees {
   value: Float32Array;
 }
 
-const OF_NODES = ["nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_truenodeids", "nodes_falsenodeids", "nodes_missing_value_tracks_true"] as const;
-const KNOWN = new Set<string>([
-  ...OF_NODES, "nodes_modes", "nodes_values", "nodes_hitrates", "aggregate_function", "base_values", "post_transform", "n_targets",
-  "target_treeids", "target_nodeids", "target_ids", "target_weights", "class_treeids", "class_nodeids", "class_ids", "class_weights", "classlabels_int64s",
-]);
+const KNOWN = new Set([...REGRESSOR_ATTRIBUTES, "class_treeids", "class_nodeids", "class_ids", "class_weights", "classlabels_int64s"]);
 
 /**
  * The trees of a graph that is one tree ensemble and its sigmoid: what models/onnx/write.ts writes, and LightGBM's and XGBoost's
@@ -38,18 +35,8 @@ export function* flatTrees(onnx: Uint8Array, io: ModelIo): Pieces<FlatTrees | nu
   if (link === null) return null;
   const [node] = graph.nodes;
   if (node.text("aggregate_function", "SUM") !== "SUM" || node.attributeNames.some((name) => !KNOWN.has(name))) return null;
-  const ofNodes: number[][] = [];
-  for (const name of OF_NODES) {
-    ofNodes.push(node.ints(name));
-    yield;
-  }
-  const [treeIds, nodeIds, features, whenTrue, whenFalse, missing] = ofNodes;
-  const modes = node.texts("nodes_modes");
-  yield;
-  const thresholds = node.floats("nodes_values");
-  const count = treeIds.length;
-  const whole = [nodeIds, features, whenTrue, whenFalse, modes, thresholds].every(({ length }) => length === count) && (missing.length === count || missing.length === 0);
-  if (!whole || modes.some((mode) => mode !== "BRANCH_LEQ" && mode !== "LEAF")) return null;
+  const { count, treeIds, nodeIds, features, whenTrue, whenFalse, missing, modes, thresholds, splitsByLeq, whole } = yield* treeNodes(node);
+  if (!whole || !splitsByLeq) return null;
   yield;
   const nodes = new NodeIndex(treeIds, nodeIds);
   yield;

@@ -6,8 +6,8 @@ import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import { copySections, type Section, type Snapshot, type SnapshotStore } from "../../infra/snapshots.js";
 import { BucketBuilder, REPEAT_BUCKETS } from "../../models/features/bucket-builder.js";
+import { float64Of } from "../../models/features/columns.js";
 import { BUCKET_MS } from "../../models/features/history-terms.js";
-import { FraudstreamError } from "../../schemas/errors.js";
 import type { Topics } from "../../schemas/topics.js";
 import { CLOCK_SKEW_MS } from "../../schemas/transaction-reader.js";
 import type { Tenure } from "../runtime/partition-consumer.js";
@@ -49,8 +49,7 @@ export function snapshotSections(builder: BucketBuilder, labelsNext: number | nu
 /** @throws FraudstreamError `snapshot_invalid` */
 function restored({ offset, sections: list }: Snapshot): { builder: BucketBuilder; labelsNext: number | null; offset: number } {
   const sections = new Map<string, ArrayBufferView>(list.map(({ name, data }) => [name, data]));
-  const labelsNext = (sections.get(LABELS_NEXT) as Float64Array | undefined)?.[0];
-  if (labelsNext === undefined) throw new FraudstreamError("snapshot_invalid", `the snapshot has no section ${LABELS_NEXT}`);
+  const [labelsNext] = float64Of(sections, LABELS_NEXT);
   return { builder: BucketBuilder.restore(sections), labelsNext: labelsNext < 0 ? null : labelsNext, offset };
 }
 

@@ -40,7 +40,6 @@ export class MerchantBoard {
   #following: Promise<unknown> = Promise.resolve();
   #evictAt = Number.NEGATIVE_INFINITY;
   readonly #stopping = new AbortController();
-  #stopped = false;
 
   constructor(options: MerchantBoardOptions) {
     const { cluster, topics: { merchantBuckets }, schemas } = options;
@@ -58,12 +57,11 @@ export class MerchantBoard {
     const ms = Math.round(performance.now() - startedAt);
     this.#options.log.info({ records: positions.reduce((sum, { read }) => sum + read, 0), completeTo: Number.isFinite(complete) ? new Date(complete * BUCKET_MS).toISOString() : null, megabytes: Math.round(bytes / 1e6), ms }, "merchants' buckets read");
     this.#following = Promise.all(this.#readers.map((reader, partition) => this.#follow(reader, positions[partition].next))).catch((error: unknown) => {
-      if (!this.#stopped) this.#options.onFailure(error);
+      if (!this.#stopping.signal.aborted) this.#options.onFailure(error);
     });
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
     this.#stopping.abort();
     for (const { wake } of this.#waiters) wake();
     await Promise.all(this.#readers.map((reader) => reader.close()));
@@ -77,7 +75,7 @@ export class MerchantBoard {
    */
   async waitFor(bucket: number, timeoutMs: number, signal: AbortSignal): Promise<boolean> {
     if (this.windows.complete >= bucket) return true;
-    if (signal.aborted || this.#stopped) return false;
+    if (signal.aborted || this.#stopping.signal.aborted) return false;
     await new Promise<void>((resolve) => {
       const waiter: Waiter = {
         bucket,
@@ -119,7 +117,7 @@ export class MerchantBoard {
 
   async #follow(reader: PartitionReader, from: number): Promise<void> {
     const take = this.#take.bind(this);
-    for (let next = from; !this.#stopped; ) {
+    for (let next = from; !this.#stopping.signal.aborted; ) {
       const records = await reader.fetch(next).catch((error: unknown) => this.#waitOut(error));
       if (records === null) continue;
       if (records.count > 0) {
@@ -132,7 +130,7 @@ export class MerchantBoard {
 
   /** However long the cluster is away, it is read from where this stood: a worker doesn't end for that. */
   async #waitOut(error: unknown): Promise<null> {
-    if (this.#stopped || !(error instanceof FraudstreamError) || !error.retriable) throw error;
+    if (this.#stopping.signal.aborted || !(error instanceof FraudstreamError) || !error.retriable) throw error;
     this.#options.log.warn({ code: error.code, retryInMs: AGAIN_MS }, messageOf(error));
     await sleep(AGAIN_MS, undefined, { signal: this.#stopping.signal }).catch(() => {});
     return null;

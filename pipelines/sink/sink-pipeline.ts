@@ -15,11 +15,12 @@
  * it would lose its neighbours.
  * Memory: two blocks a table, so 12 × (8 MiB + one record) at most, besides the batches that the consumer holds.
  */
-import { setImmediate as yieldToEvents, setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as yieldToEvents } from "node:timers/promises";
 import type { ClickHouseWriter } from "../../infra/clickhouse/client.js";
 import type { SinkTable } from "../../infra/clickhouse/tables.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Logger } from "../../infra/logging.js";
+import { within } from "../../infra/within.js";
 import { type Backoff, unlessAborted } from "./backoff.js";
 import type { PartitionHandler, Tenure } from "../runtime/partition-consumer.js";
 import { type Commit, OffsetCommits, PartitionProgress } from "./offset-commits.js";
@@ -124,7 +125,7 @@ export class SinkPipeline {
   /** Flushes for as long as `patienceMs`, then gives up: what isn't stored by then will be read again. */
   async stop(patienceMs = 2_000): Promise<void> {
     try {
-      await within(patienceMs, this.flush());
+      await within(patienceMs, this.flush(), () => new Error(`not done within ${patienceMs} ms`));
     } catch (error) {
       this.#deps.log.warn({ err: error }, "stopped with rows that are not in ClickHouse yet; they will be read again");
     }
@@ -155,7 +156,7 @@ export class SinkPipeline {
   /** Tries to have the partition's rows stored and committed before it goes; what isn't is the next owner's to read. */
   async #close(progress: PartitionProgress, blocks: TableBlocks): Promise<void> {
     try {
-      await within(CLOSE_PATIENCE_MS, blocks.flush().then(() => this.#commits.settled()));
+      await within(CLOSE_PATIENCE_MS, blocks.flush().then(() => this.#commits.settled()), () => new Error(`not done within ${CLOSE_PATIENCE_MS} ms`));
     } catch (error) {
       this.#deps.log.debug({ err: error, topic: progress.topic, partition: progress.partition }, "left before its rows were stored");
     }
@@ -194,16 +195,5 @@ export class SinkPipeline {
     const count = (this.counts.refused.get(kind) ?? 0) + 1;
     this.counts.refused.set(kind, count);
     if (count === 1) this.#deps.log.warn({ topic, code, reason }, "a record can't be stored; further ones of this kind are only counted");
-  }
-}
-
-async function within(ms: number, work: Promise<void>): Promise<void> {
-  const done = new AbortController();
-  const late = sleep(ms, "late", { signal: done.signal, ref: false }).catch(() => "done");
-  try {
-    const outcome = await Promise.race([work.then(() => "done"), late]);
-    if (outcome === "late") throw new Error(`not done within ${ms} ms`);
-  } finally {
-    done.abort();
   }
 }

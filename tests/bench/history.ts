@@ -20,6 +20,7 @@ import type { Tree } from "../../models/training/trees.js";
 import { topicNames } from "../../schemas/topics.js";
 import { RandomSource } from "../support/random-source.js";
 import { publishMillion } from "./support/card-transactions.js";
+import { median } from "./support/million.js";
 import { startRole, type MeasuredProcess } from "./support/child.js";
 import { BenchCluster } from "./support/cluster.js";
 import type { BenchContext } from "./support/context.js";
@@ -184,8 +185,4 @@ function randomTree(random: RandomSource, features: FeatureSpec[]): Tree {
 async function megabytes(dir: string): Promise<number> {
   const sizes = await Promise.all((await readdir(dir)).map(async (name) => (await stat(join(dir, name))).size));
   return Math.round(sizes.reduce((sum, size) => sum + size, 0) / 2 ** 20);
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 }

@@ -4,8 +4,8 @@
  */
 import { runEndurance } from "./command.js";
 import { ROLES, type RoleName } from "./system.js";
-import { quantileOf } from "./slopes.js";
-import type { Sample, Sampler } from "./sampler.js";
+import { quantileOf, tallyOf } from "./slopes.js";
+import { answersOf, type Sample, type Sampler } from "./sampler.js";
 
 /** A role that only waits grows by less than this, MB: what V8 takes before it collects. */
 const FLAT_MB = 100;
@@ -76,14 +76,10 @@ function grown({ samples }: Sampler, name: string): string[] {
 function figuresOf({ samples, probes }: Sampler, name: string): Record<string, unknown> {
   const of = samples.filter(({ phase }) => phase === name);
   const last = of.at(-1);
-  const tally = (values: (number | string)[]): Record<string, number> => values.reduce<Record<string, number>>((counts, value) => ({ ...counts, [value]: (counts[value] ?? 0) + 1 }), {});
-  const answers = (what: string): Record<string, unknown> => {
-    const asked = probes.filter((probe) => probe.phase === name && probe.what === what);
-    return { statuses: tally(asked.map(({ answer: { status, retryAfter } }) => `${status}${status === 503 && !retryAfter ? " without Retry-After" : ""}`)), p50_ms: quantileOf(asked.map(({ answer }) => answer.ms), 0.5), max_ms: quantileOf(asked.map(({ answer }) => answer.ms), 1) };
-  };
+  const answers = (what: string): ReturnType<typeof answersOf> => answersOf(probes.filter((probe) => probe.phase === name && probe.what === what));
   return {
     seconds: of.length < 2 ? 0 : (last?.seconds ?? 0) - of[0].seconds,
-    ready: Object.fromEntries(ROLES.map((role: RoleName) => [role, tally(of.map(({ ready }) => ready[role] ?? 0))])),
+    ready: Object.fromEntries(ROLES.map((role: RoleName) => [role, tallyOf(of.map(({ ready }) => ready[role] ?? 0))])),
     resident_mb: { first: of[0]?.residentMb, last: last?.residentMb }, handles: last?.handles,
     most_scoring_lag: Math.max(0, ...of.map(({ scoringLag }) => scoringLag ?? 0)), most_sink_lag: Math.max(0, ...of.map(({ sinkLag }) => sinkLag ?? 0)), most_waiting: Math.max(0, ...of.map(({ waiting }) => waiting)),
     metrics_silent: of.filter(({ sinkLag }) => sinkLag === null).length,

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { runEndurance } from "./command.js";
-import { quantileOf } from "./slopes.js";
+import { answersOf } from "./sampler.js";
 import { ROLES, heavy } from "./system.js";
 
 const MOST_GROWN_MB = 250;
@@ -57,14 +57,10 @@ await runEndurance({
     await phase("after", 30);
 
     const of = (name: string): typeof sampler.probes => sampler.probes.filter((probe) => probe.phase === name && probe.what === "predict");
-    const statuses = (name: string): Record<string, number> => of(name).reduce<Record<string, number>>((counts, { answer: { status, retryAfter } }) => {
-      const key = `${status}${status === 503 && !retryAfter ? " without Retry-After" : ""}`;
-      return { ...counts, [key]: (counts[key] ?? 0) + 1 };
-    }, {});
-    const during = of("overload");
-    for (const status of Object.keys(statuses("overload"))) if (!["200", "202", "503"].includes(status)) wrong.push(`requests were answered ${status} under overload`);
-    if (!("503" in statuses("overload"))) wrong.push("no request was refused under overload");
-    const slowest = quantileOf(during.map(({ answer }) => answer.ms), 1) ?? 0;
+    const during = answersOf(of("overload"));
+    for (const status of Object.keys(during.statuses)) if (!["200", "202", "503"].includes(status)) wrong.push(`requests were answered ${status} under overload`);
+    if (!("503" in during.statuses)) wrong.push("no request was refused under overload");
+    const slowest = during.max_ms ?? 0;
     if (slowest > ANSWERED_WITHIN_MS) wrong.push(`a request took ${slowest.toFixed(0)} ms under overload`);
     const notScored = sampler.probes.slice(probesBefore).filter(({ what, answer }) => what === "predict" && answer.status !== 200);
     if (notScored.length > 0) wrong.push(`${notScored.length} requests were not answered with a score after the recovery`);
@@ -74,7 +70,7 @@ await runEndurance({
       wrong,
       figures: {
         capacity: Math.round(capacity), input: Math.round(capacity * times), backlog, most_lag: most, recovery_seconds: caughtUp === null ? null : Math.round(caughtUp), resident_mb: { steady, peak },
-        http: Object.fromEntries(["steady", "overload", "recovery", "after"].map((name) => [name, { statuses: statuses(name), p50_ms: quantileOf(of(name).map(({ answer }) => answer.ms), 0.5), p99_ms: quantileOf(of(name).map(({ answer }) => answer.ms), 0.99), max_ms: quantileOf(of(name).map(({ answer }) => answer.ms), 1) }])),
+        http: Object.fromEntries(["steady", "overload", "recovery", "after"].map((name) => [name, answersOf(of(name))])),
       },
     };
   },

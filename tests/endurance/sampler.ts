@@ -2,6 +2,7 @@ import { readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Answer } from "./client.js";
 import type { PacedLoad } from "./load.js";
+import { quantileOf, tallyOf } from "./slopes.js";
 import type { RoleName, SystemUnderLoad } from "./system.js";
 
 /** One look at the whole system. */
@@ -24,6 +25,15 @@ export interface Sample {
 
 /** One request to the API, as an operator's or a payment system's would be. */
 export interface Probe { seconds: number; phase: string; what: "predict" | "look up"; answer: Pick<Answer, "status" | "ms"> & { retryAfter: boolean } }
+
+/** What came back for probes, and how long it took. */
+export function answersOf(probes: readonly Probe[]): { statuses: Record<string, number>; p50_ms: number | null; p99_ms: number | null; max_ms: number | null } {
+  const took = probes.map(({ answer }) => answer.ms);
+  return {
+    statuses: tallyOf(probes.map(({ answer: { status, retryAfter } }) => `${status}${status === 503 && !retryAfter ? " without Retry-After" : ""}`)),
+    p50_ms: quantileOf(took, 0.5), p99_ms: quantileOf(took, 0.99), max_ms: quantileOf(took, 1),
+  };
+}
 
 /** Looks at the system at a steady pace, and asks the API for predictions meanwhile. */
 export class Sampler {

@@ -8,6 +8,13 @@ export function slopeOf(points: readonly (readonly [number, number])[]): number 
   return spread === 0 ? 0 : points.reduce((sum, [x, y]) => sum + (x - meanX) * (y - meanY), 0) / spread;
 }
 
+/** How often each value stands there. */
+export function tallyOf(values: readonly (number | string)[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const value of values) counts[value] = (counts[value] ?? 0) + 1;
+  return counts;
+}
+
 /** The value at a share of the way through numbers; null: there are none. */
 export function quantileOf(values: readonly number[], share: number): number | null {
   if (values.length === 0) return null;

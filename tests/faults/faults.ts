@@ -1,7 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Connection } from "@platformatic/kafka";
-import { listOffsetsV7 } from "@platformatic/kafka";
-import { call } from "../../infra/kafka/cluster.js";
+import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { WorkerHeartbeat } from "../../schemas/generated.js";
 import { eventually } from "../support/eventually.js";
 import type { RoleProcess } from "../support/workers.js";
@@ -33,28 +31,19 @@ class Heartbeats {
 
 /** Tells whether a predictions' partition holds records whose transaction is still open. */
 class OpenTransactions {
-  readonly #system: TestSystem;
-  #connection: Connection | null = null;
+  readonly #readers: PartitionReader[];
 
-  constructor(system: TestSystem) {
-    this.#system = system;
+  constructor({ cluster, topics: { predictions } }: TestSystem) {
+    this.#readers = Array.from({ length: predictions.partitions }, (_, partition) => new PartitionReader(cluster, predictions.name, partition));
   }
 
   async isOpen(partition: number): Promise<boolean> {
-    const end = await this.#end(partition, 0);
-    return (await this.#end(partition, 1)) < end;
+    const written = await this.#readers[partition].writtenEnd();
+    return (await this.#readers[partition].endOffset()) < written;
   }
 
   async close(): Promise<void> {
-    await this.#connection?.close();
-  }
-
-  async #end(partition: number, isolation: 0 | 1): Promise<number> {
-    const { cluster, topics: { predictions: { name } } } = this.#system;
-    this.#connection ??= await cluster.open(await cluster.leaderOf(name, partition));
-    const topics = [{ name, partitions: [{ partitionIndex: partition, currentLeaderEpoch: -1, timestamp: -1n }] }];
-    const answer = await call(this.#connection, listOffsetsV7.api, [-1, isolation, topics], "listing offsets");
-    return Number(answer.topics[0].partitions[0].offset);
+    await Promise.all(this.#readers.map((reader) => reader.close()));
   }
 }
 
@@ -138,5 +127,3 @@ export async function stopWorkers(system: TestSystem, options: { stops: number; 
     await transactions.close();
   }
 }
-
-export { seeded } from "./seeded.js";

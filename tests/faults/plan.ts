@@ -1,4 +1,4 @@
-import { seeded } from "./seeded.js";
+import { seededRandom } from "../../models/training/random.js";
 
 /** What the nemesis does, and when: drawn from the seed before anything runs, so that a seed means the same faults again. */
 export type Action =
@@ -34,7 +34,7 @@ const ENGINE_EVERY_MS = 75_000;
 
 /** @param durationMs how long faults go on */
 export function planOf(seed: number, durationMs: number): Planned[] {
-  const random = seeded(seed);
+  const random = seededRandom(seed);
   const between = (least: number, most: number): number => Math.round(least + random() * (most - least));
   const planned: Planned[] = [];
   for (let at = between(500, 2_000); at < durationMs; at += between(1_500, 6_000)) planned.push({ at, action: draw(weighted(KINDS, random), random, between) });

@@ -6,7 +6,7 @@ import { Complaints } from "./complaints.js";
 import { Feed } from "./feed.js";
 import { pause } from "./nemesis.js";
 import { Operators } from "./operators.js";
-import { seeded } from "./seeded.js";
+import { seededRandom } from "../../models/training/random.js";
 import { openIn, settled } from "./settle.js";
 import type { Role, Slot } from "./slot.js";
 import { PARTITIONS, type System } from "./system.js";
@@ -63,7 +63,7 @@ export async function runSabotage({ system, name, seed, signal, say }: { system:
     const feed = new Feed(system.kafkaJs, { transactions: transactions.name, labels: labels.name }, traffic, RATE);
     try {
       await pause(3_000, signal);
-      await FAULTS[name]({ system, random: seeded(seed), signal });
+      await FAULTS[name]({ system, random: seededRandom(seed), signal });
     } finally {
       system.restore();
       await feed.stop();

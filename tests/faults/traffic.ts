@@ -2,7 +2,7 @@ import avro from "avsc";
 import { partitionOf } from "../../infra/kafka/batch-producer.js";
 import { labelSchema, transactionSchema, type Label, type Transaction } from "../../schemas/generated.js";
 import { WIRE_HEAD_BYTES, writeWireHead } from "../../schemas/wire-format.js";
-import { seeded } from "./seeded.js";
+import { seededRandom } from "../../models/training/random.js";
 
 /** A record for fraud.transactions or fraud.labels. */
 export interface Outgoing { partition: number; key: string; value: Buffer; headers: Record<string, string> }
@@ -105,7 +105,7 @@ export class Traffic {
   }
 
   #random(n: number, stream: number): () => number {
-    return seeded(Math.imul(this.#options.seed, 0x9e3779b1) ^ Math.imul(n + 1, 0x85ebca6b) ^ (stream << 29));
+    return seededRandom(Math.imul(this.#options.seed, 0x9e3779b1) ^ Math.imul(n + 1, 0x85ebca6b) ^ (stream << 29));
   }
 }
 

@@ -1,7 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { createRequire } from "node:module";
 import { deleteTopicsV6, offsetCommitV8, type Connection } from "@platformatic/kafka";
-import type * as KafkaJs from "kafkajs";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { migrate } from "../../infra/clickhouse/migrate.js";
 import { createClickHouse } from "../../infra/clickhouse/client.js";
@@ -11,6 +9,7 @@ import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { call, KafkaCluster } from "../../infra/kafka/cluster.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
 import { committedOffset } from "../../infra/kafka/group-membership.js";
+import { kafkajs } from "../../infra/kafka/kafkajs.js";
 import { KAFKA_USERS, type KafkaUser } from "../../infra/kafka/access.js";
 import { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
@@ -32,7 +31,7 @@ import { RoleProcess } from "../support/workers.js";
 import { TestSystem } from "../support/workers-system.js";
 import { ulbCsv } from "../unit/datasets/csv-files.js";
 
-const { Kafka, logLevel } = createRequire(import.meta.url)("kafkajs") as typeof KafkaJs;
+const { Kafka, logLevel } = kafkajs;
 
 const { cacheDir } = readConfig({});
 const missing = await noSecureKafka(cacheDir);

@@ -6,7 +6,8 @@ import { partitionOf, type OutgoingRecord } from "../../infra/kafka/batch-produc
 import { Schemas } from "../../infra/kafka/schemas.js";
 import type { ClickHouseConfig } from "../../infra/config.js";
 import type { FeatureSpec } from "../../models/features/plan.js";
-import { killWorkers, seeded, stopWorkers } from "../faults/faults.js";
+import { seededRandom } from "../../models/training/random.js";
+import { killWorkers, stopWorkers } from "../faults/faults.js";
 import { TransactionStream } from "../faults/stream.js";
 import { HISTORY_FEATURES, outcomesOf } from "../support/card-histories.js";
 import { clickhouseConfig, kafkaConfig, uniquePrefix } from "../support/engines.js";
@@ -125,7 +126,7 @@ afterAll(() => system.close());
 
 describe("the history of cards", () => {
   it("is that of the log when workers are killed with -9 within a transaction and go on from snapshots", async () => {
-    await stream(() => killWorkers(system, { kills: 2, random: seeded(3) }));
+    await stream(() => killWorkers(system, { kills: 2, random: seededRandom(3) }));
     await system.consumed();
     const restored = system.workers.flatMap((worker) => worker.log).filter(({ msg, from }) => msg === "history of cards at hand" && from !== "memory");
     expect(restored.length).toBeGreaterThan(0);
@@ -142,7 +143,7 @@ describe("the history of cards", () => {
     }
     for (const file of await snapshots(1)) await rm(file);
     const before = system.workers.length;
-    await stream(() => stopWorkers(system, { stops: 1, random: seeded(4) }));
+    await stream(() => stopWorkers(system, { stops: 1, random: seededRandom(4) }));
     await check();
     const lines = system.workers.slice(before).flatMap((worker) => worker.log);
     expect(lines.filter(({ msg }) => /passed over.*checksum/.test(msg)).length).toBeGreaterThan(0);

@@ -5,7 +5,8 @@ import { committedOffset } from "../../infra/kafka/group-membership.js";
 import { createLogger } from "../../infra/logging.js";
 import { PartitionConsumer } from "../../pipelines/runtime/partition-consumer.js";
 import type { TopicSpec } from "../../schemas/topics.js";
-import { killWorkers, seeded, stopWorkers } from "../faults/faults.js";
+import { seededRandom } from "../../models/training/random.js";
+import { killWorkers, stopWorkers } from "../faults/faults.js";
 import { checkKafka } from "../faults/kafka-check.js";
 import { TransactionStream } from "../faults/stream.js";
 import { kafkaConfig, uniquePrefix } from "../support/engines.js";
@@ -44,14 +45,14 @@ async function settle(system: TestSystem, stream: TransactionStream): Promise<vo
 it("loses and doubles nothing when workers are killed with -9 within a transaction", async () => {
   const system = await openSystem(4);
   const stream = streamInto(system, 1_000);
-  expect(await killWorkers(system, { kills: 2, random: seeded(1) })).toMatchObject({ inTransaction: 2 });
+  expect(await killWorkers(system, { kills: 2, random: seededRandom(1) })).toMatchObject({ inTransaction: 2 });
   await settle(system, stream);
 });
 
 it("loses and doubles nothing when a stopped worker wakes after its partitions moved", async () => {
   const system = await openSystem(2);
   const stream = streamInto(system, 1_000);
-  expect(await stopWorkers(system, { stops: 1, random: seeded(2) })).toMatchObject({ inTransaction: 1 });
+  expect(await stopWorkers(system, { stops: 1, random: seededRandom(2) })).toMatchObject({ inTransaction: 1 });
   await settle(system, stream);
 });
 

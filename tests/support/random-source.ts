@@ -1,17 +1,16 @@
-/** Seeded randomness, so that a failing case can be run again (mulberry32). */
+import { seededRandom } from "../../models/training/random.js";
+
+/** Seeded randomness, so that a failing case can be run again. */
 export class RandomSource {
-  #state: number;
+  readonly #next: () => number;
 
   constructor(seed: number) {
-    this.#state = seed;
+    this.#next = seededRandom(seed);
   }
 
   /** From 0 up to 1. */
   next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+    return this.#next();
   }
 
   /** A whole number from 0 up to `below`. */

@@ -6,7 +6,8 @@ import type { Schemas } from "../../../infra/kafka/schemas.js";
 import type { Logger } from "../../../infra/logging.js";
 import { copySections, type Section, type SnapshotOf, type SnapshotStore } from "../../../infra/snapshots.js";
 import { CardHistory } from "../../../models/features/card-history.js";
-import { FraudstreamError, messageOf } from "../../../schemas/errors.js";
+import { float64Of } from "../../../models/features/columns.js";
+import { messageOf } from "../../../schemas/errors.js";
 import type { Topics } from "../../../schemas/topics.js";
 import type { Tenure } from "../../runtime/partition-consumer.js";
 import { snapshotOf, type FoldKind } from "../../runtime/snapshot-of.js";
@@ -200,9 +201,8 @@ export class PartitionHistories {
   /** The newest snapshot that fits; null: none does. */
   async #load(partition: number, committed: number): Promise<PartitionHistory | null> {
     return this.#options.snapshots.load(await this.#snapshotOf(partition), committed, ({ offset, at, sections }) => {
-      const deadLettersFrom = sections.find(({ name }) => name === DEAD_LETTERS_FROM)?.data as Float64Array | undefined;
-      if (deadLettersFrom === undefined) throw new FraudstreamError("snapshot_invalid", `the snapshot has no section ${DEAD_LETTERS_FROM}`);
-      const history = new PartitionHistory(partition, CardHistory.restore(sections), offset, deadLettersFrom[0]);
+      const [deadLettersFrom] = float64Of(new Map(sections.map(({ name, data }) => [name, data])), DEAD_LETTERS_FROM);
+      const history = new PartitionHistory(partition, CardHistory.restore(sections), offset, deadLettersFrom);
       history.saved = { offset, at };
       return history;
     });
@@ -219,11 +219,12 @@ export class PartitionHistories {
     const first = await reader.firstOffset().finally(() => reader.close());
     const stored = Math.min(first, to);
     const { offsets, first: firstDeadLetter, next } = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, history.deadLettersFrom, { from, to });
-    const refused = { offsets, complete: firstDeadLetter <= history.deadLettersFrom || clickhouse !== null };
-    if (firstDeadLetter > history.deadLettersFrom) {
-      if (clickhouse === null) log.warn({ partition }, "dead letters were deleted that may be about transactions which are read again: set CLICKHOUSE_URL, where the sink has stored them");
-      else for (const offset of await storedRefusals({ clickhouse, source, signal }, from, to)) offsets.add(offset);
+    const refused = { offsets, complete: firstDeadLetter <= history.deadLettersFrom };
+    if (!refused.complete && clickhouse !== null) {
+      for (const offset of await storedRefusals({ clickhouse, source, signal }, from, to)) offsets.add(offset);
+      refused.complete = true;
     }
+    if (!refused.complete) log.warn({ partition }, "dead letters were deleted that may be about transactions which are read again: set CLICKHOUSE_URL, where the sink has stored them");
     let folded = 0;
     if (from < stored) folded += await rebuild({ clickhouse, source, partitions, cards, signal }, cardsTarget(history.cards), from, stored);
     folded += await reread({ cluster, schemas, source, partitions, cards, signal }, history.cards, Math.max(from, stored), to, refused);
