@@ -66,6 +66,8 @@ export class HistoryPlan {
   readonly lastSlot: number;
   readonly cardShares: readonly BucketWindow<"fraud_share">[];
   readonly merchantWindows: readonly BucketWindow<MerchantAggregate>[];
+  /** The longest window of whole buckets; 0: there is none. */
+  readonly longestBuckets: number;
   /** What the walk has to add up. */
   readonly needsStd: boolean;
   readonly needsDistinct: boolean;
@@ -87,6 +89,7 @@ export class HistoryPlan {
     this.merchantWindows = terms.flatMap(({ kind, aggregate, windowMs, at }) =>
       kind === "merchant" && (aggregate === "count" || aggregate === "fraud_share") ? [{ aggregate, buckets: windowMs / BUCKET_MS, slot: at }] : []);
     this.needsMerchants = this.cardShares.length + this.merchantWindows.length > 0;
+    this.longestBuckets = Math.max(0, ...[...this.cardShares, ...this.merchantWindows].map(({ buckets }) => buckets));
     const shareReach = this.cardShares.map(({ buckets }) => LABEL_DELAY_MS + (buckets + 2) * BUCKET_MS);
     this.reachMs = Math.max(REPEAT_HORIZON_MS, ...exact.map(({ windowMs }) => windowMs), ...shareReach);
     this.needsStd = exact.some(({ aggregate }) => aggregate === "std");

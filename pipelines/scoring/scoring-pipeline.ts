@@ -19,6 +19,7 @@ import { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
+import type { HistoryPlan } from "../../models/features/history-plan.js";
 import type { ControlLog } from "../../models/registry/control-log.js";
 import { messageOf } from "../../schemas/errors.js";
 import { MAX_TRANSACTION_BYTES, type Topics } from "../../schemas/topics.js";
@@ -31,7 +32,7 @@ import type { PartitionHistories, PartitionHistory } from "./history/partition-h
 import type { BatchCounts, ScoringMeter } from "./meter.js";
 import { decodeTransactions, learnSchemas, type Rejection } from "./steps/decode-transactions.js";
 import { PredictionEncoder, type ScoredBatch } from "./steps/encode-predictions.js";
-import { MerchantWait, foldHistory, neededBucket, takeMisplaced, type Merchants } from "./steps/fold-history.js";
+import { MerchantWait, firstBucket, foldHistory, neededBucket, takeMisplaced, type Merchants } from "./steps/fold-history.js";
 import { ModelScorer, scoreChampion, scoreShadow } from "./steps/score-models.js";
 import { TransactionBatch } from "./transaction-batch.js";
 
@@ -171,7 +172,7 @@ export class ScoringTenure implements PartitionHandler {
     for (;;) {
       const rejections = [...failed.values(), ...decodeTransactions(records, bench.reader, batch, failed)];
       const forwarded = this.#forward(records, batch, rejections);
-      if (deployment.history.needsMerchants && batch.length > 0) await this.#waitForMerchants(batch);
+      if (deployment.history.needsMerchants && batch.length > 0) await this.#waitForMerchants(batch, deployment.history);
       this.#history.begin();
       const { repeats, ...counts } = foldHistory(records, batch, this.#history.cards, deployment.history, this.#deps.merchants.windows);
       rejections.push(...repeats);
@@ -183,8 +184,9 @@ export class ScoringTenure implements PartitionHandler {
   }
 
   /** A tenure that ends meanwhile leaves the batch to the next one, which can wait: nothing is stale for that. */
-  async #waitForMerchants(batch: TransactionBatch): Promise<void> {
+  async #waitForMerchants(batch: TransactionBatch, plan: HistoryPlan): Promise<void> {
     const { signal } = this.#tenure;
+    await this.#deps.merchants.recall(firstBucket(batch, this.#history.cards.clock, plan));
     await this.#merchantWait.until(neededBucket(batch), signal);
     if (!signal.aborted) return;
     await this.#producer.abort();

@@ -20,3 +20,7 @@ export async function publishedBuckets(system: TestSystem): Promise<PublishedBuc
 export function labelRecord(label: Label): OutgoingRecord {
   return { key: Buffer.from(label.card_id), value: wireValue(label, 1_000_003, labelSchema) };
 }
+
+export function bucketRecord(bucket: MerchantBucket): OutgoingRecord {
+  return { key: Buffer.from(`${bucket.entity} ${bucket.id} ${bucket.bucket}`), value: wireValue(bucket, 1_000_007, merchantBucketSchema) };
+}

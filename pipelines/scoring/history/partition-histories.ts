@@ -134,10 +134,10 @@ export class PartitionHistories {
     return [...this.#held.values()];
   }
 
-  /** The least event time that a partition in memory has come to, epoch milliseconds; null: some partition has none yet, or there is no partition. */
+  /** The least event time that a partition in memory has come to, epoch milliseconds; null: none has any. An empty one holds nothing up: it may stay so. */
   get clock(): number | null {
     let clock = Infinity;
-    for (const { cards } of this.#held.values()) clock = Math.min(clock, cards.clock);
+    for (const { cards } of this.#held.values()) if (cards.clock > -Infinity) clock = Math.min(clock, cards.clock);
     return Number.isFinite(clock) ? clock : null;
   }
 

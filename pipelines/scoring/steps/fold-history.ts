@@ -1,5 +1,6 @@
 import type { FetchedRecords } from "../../../infra/kafka/records.js";
 import { TOO_LATE, WARMED_ROWS, type CardHistory } from "../../../models/features/card-history.js";
+import { LATENESS_MS } from "../../../models/features/history-terms.js";
 import type { HistoryPlan } from "../../../models/features/history-plan.js";
 import { MerchantWindows } from "../../../models/features/merchant-windows.js";
 import { forwardTo } from "../../runtime/placement.js";
@@ -15,6 +16,8 @@ export interface Misplaced { record: number; partition: number; card: Buffer }
 /** What a worker knows of merchants (merchant-board.ts). */
 export interface Merchants {
   readonly windows: MerchantWindows;
+  /** Sees to it that `windows` have the buckets from an index on, where they can still be had. */
+  recall(bucket: number): Promise<void>;
   /** @returns whether `windows.complete` has reached the bucket */
   waitFor(bucket: number, timeoutMs: number, signal: AbortSignal): Promise<boolean>;
 }
@@ -37,6 +40,13 @@ export class MerchantWait {
     const complete = await this.#merchants.waitFor(bucket, this.#longestMs, signal);
     if (!complete) this.#vain = { bucket, complete: windows.complete };
   }
+}
+
+/** The bucket from which on a batch's windows look at merchants' buckets, those of transactions that come too late left out; Infinity: there are none. */
+export function firstBucket(batch: TransactionBatch, clock: number, { longestBuckets }: HistoryPlan): number {
+  let oldest = Infinity;
+  for (let row = 0; row < batch.length; row++) if (batch.eventTime[row] >= clock - LATENESS_MS) oldest = Math.min(oldest, batch.eventTime[row]);
+  return MerchantWindows.needed(oldest) - longestBuckets;
 }
 
 /** Takes the transactions out of a batch whose card belongs to another partition. */
@@ -71,12 +81,11 @@ export function neededBucket(batch: TransactionBatch): number {
  */
 export function foldHistory(records: FetchedRecords, batch: TransactionBatch, history: CardHistory, plan: HistoryPlan, windows: MerchantWindows): FoldCounts & { repeats: Rejection[] } {
   const { topic, partition, offset } = records;
-  const { size, needsMerchants } = plan;
+  const { size, needsMerchants, longestBuckets } = plan;
   const repeats: Rejection[] = [];
   let dropped: Uint8Array | null = null;
   let late = 0;
   let stale = 0;
-  const longestBuckets = Math.max(0, ...plan.merchantWindows.map(({ buckets }) => buckets), ...plan.cardShares.map(({ buckets }) => buckets));
   for (let row = 0; row < batch.length; row++) {
     if (row % WARMED_ROWS === 0) history.warm(batch, row, Math.min(row + WARMED_ROWS, batch.length));
     const at = row * size;
@@ -92,7 +101,7 @@ export function foldHistory(records: FetchedRecords, batch: TransactionBatch, hi
     if (needsMerchants) {
       windows.lookup(batch, row, plan, batch.history, at);
       const needed = MerchantWindows.needed(batch.eventTime[row]);
-      // Of a partition that lies far behind the others, the board may have forgotten the oldest buckets.
+      // The oldest buckets may have been forgotten, and be gone from their topic.
       behind ||= needed > windows.complete || needed - longestBuckets < windows.oldest;
     }
     if (behind) {
