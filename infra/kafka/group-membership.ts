@@ -160,8 +160,10 @@ function partitionKey({ topic, partition }: TopicPartition): string {
 /**
  * The committed offset of a group in a partition; null: none. Waits for transactions that are about to change it
  * (KIP-447's "require stable"), which kafkajs doesn't.
+ *
+ * @throws KafkaError `kafka_unstable_offset_commit` when they are still open after `patienceMs`
  */
-export async function committedOffset(cluster: KafkaCluster, group: string, { topic, partition }: TopicPartition): Promise<number | null> {
+export async function committedOffset(cluster: KafkaCluster, group: string, { topic, partition }: TopicPartition, patienceMs = 60_000): Promise<number | null> {
   return retrying(
     async () => {
       const connection = await cluster.open(await cluster.coordinatorOf("group", group));
@@ -174,6 +176,6 @@ export async function committedOffset(cluster: KafkaCluster, group: string, { to
         await connection.close();
       }
     },
-    { deadlineMs: 60_000 },
+    { deadlineMs: patienceMs },
   );
 }

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { committedOffset } from "../../infra/kafka/group-membership.js";
 import type { WorkerHeartbeat } from "../../schemas/generated.js";
 import { eventually } from "../support/eventually.js";
 import { check } from "./check.js";
@@ -7,7 +8,7 @@ import { Feed } from "./feed.js";
 import { pause } from "./nemesis.js";
 import { Operators } from "./operators.js";
 import { seededRandom } from "../../models/training/random.js";
-import { openIn, settled } from "./settle.js";
+import { settled } from "./settle.js";
 import type { Role, Slot } from "./slot.js";
 import { PARTITIONS, type System } from "./system.js";
 import { Traffic } from "./traffic.js";
@@ -38,11 +39,8 @@ const FAULTS: Record<Sabotage, (scene: Scene) => Promise<void>> = {
     await killSinks(scene);
   },
   "offsets-before-produce": killWorkers,
-  "no-fence": (scene) => stopWorkers(scene),
-  // It wakes while the new owner lies between the two steps.
-  "offset-before-init": (scene) => stopWorkers(scene, async (other, before) => {
-    await eventually("the new owner has asked", () => other.logged(FETCHED_EARLY) > before, 20_000).catch(() => {}); // it waits for a transaction that is open
-  }),
+  "no-fence": stopWorkers,
+  "offset-before-init": wakeWorkers,
   "keep-aborted": cutWorkers,
   "commit-before-clickhouse": killSinks,
 };
@@ -89,36 +87,53 @@ async function killWorkers({ system, random, signal }: Scene): Promise<void> {
   }
 }
 
-/** Stops a worker until its partitions have moved, or are moving, and lets it go on. */
-async function stopWorkers({ system, random, signal }: Scene, moving?: (other: Slot, before: number) => Promise<void>): Promise<void> {
+/** Stops a worker until its partitions have moved, and lets it go on. */
+async function stopWorkers({ system, random, signal }: Scene): Promise<void> {
   for (let round = 0; round < ROUNDS && !signal.aborted; round++) {
     const [stopped, other] = [system.slot(`scoring-${1 + (round % 2)}`), system.slot(`scoring-${2 - (round % 2)}`)];
-    const before = other.logged(FETCHED_EARLY);
-    if (moving === undefined) stopped.pause();
-    else await pauseBetweenTransactions(system, stopped, signal);
+    stopped.pause();
     const since = Date.now();
-    if (moving !== undefined) await moving(other, before);
-    else {
-      await eventually("the other worker has every partition", async () => (await owned(system, other, since)) === PARTITIONS, 30_000).catch(() => {}); // it waits for a transaction that is open
-      await pause(random() * 1_000, signal);
-    }
+    await eventually("the other worker has every partition", async () => (await owned(system, other, since)) === PARTITIONS, 30_000).catch(() => {}); // it waits for a transaction that is open
+    await pause(random() * 1_000, signal);
     stopped.resume();
     await shared(system, Date.now());
     await pause(1_000, signal);
   }
 }
 
-/** A worker that stands still within a transaction holds up whoever asks for the committed offset. */
-async function pauseBetweenTransactions(system: System, slot: Slot, signal: AbortSignal): Promise<void> {
-  const partitions = (await lastBeat(system, slot, 0))?.partitions.map(({ partition }) => partition) ?? [];
-  for (let tries = 0; tries < 200 && !signal.aborted; tries++) {
+/**
+ * Stops a worker with a batch in hand, wakes it when the new owner has asked where it stood, and kills it as soon as it has committed
+ * that batch: living on it would join the group again, which may give it the partition back.
+ */
+async function wakeWorkers({ system, signal }: Scene): Promise<void> {
+  const { cluster, group, topics } = system.test;
+  for (let round = 0; round < ROUNDS && !signal.aborted; round++) {
+    const [stopped, other] = [system.slot(`scoring-${1 + (round % 2)}`), system.slot(`scoring-${2 - (round % 2)}`)];
+    const before = other.logged(FETCHED_EARLY);
+    const partitions = (await lastBeat(system, stopped, 0))?.partitions.map(({ partition }) => partition) ?? [];
+    /** null: a transaction that is about to move them is open. */
+    const positions = (): Promise<(number | null)[] | null> => Promise.all(partitions.map((partition) => committedOffset(cluster, group, { topic: topics.transactions.name, partition }, 0))).catch(() => null);
+    const asleep = await pauseBetweenTransactions(stopped, positions, signal);
+    await eventually("the new owner has asked", () => other.logged(FETCHED_EARLY) > before, 20_000).catch(() => {}); // a busy machine may miss the moment: then the round shows nothing
+    stopped.resume();
+    await eventually("it has committed", async () => (await positions())?.some((offset, i) => offset !== asleep?.[i]), 2_000).catch(() => {}); // likewise
+    await stopped.kill();
+    stopped.start();
+    await shared(system, Date.now());
+    await pause(1_000, signal);
+  }
+}
+
+/** A worker that stands still within a transaction holds up whoever asks for the committed offset. @returns what it has committed, as `positions` give it */
+async function pauseBetweenTransactions<T>(slot: Slot, positions: () => Promise<T | null>, signal: AbortSignal): Promise<T | null> {
+  for (let tries = 0; ; tries++) {
     slot.pause();
     await sleep(20);
-    if ((await openIn(system, system.test.topics.predictions, partitions)).length === 0) return;
+    const stable = await positions();
+    if (stable !== null || tries === 200 || signal.aborted) return stable;
     slot.resume();
     await sleep(30);
   }
-  slot.pause();
 }
 
 async function cutWorkers({ system, random, signal }: Scene): Promise<void> {
