@@ -1,10 +1,10 @@
-import { initProducerIdV4 } from "@platformatic/kafka";
 import { call, retrying, type BrokerAddress, type KafkaCluster } from "./cluster.js";
 import { ConnectionsByBroker } from "./connections-by-broker.js";
 import { KafkaError, toKafkaError } from "./errors.js";
 import { partitionOfKey } from "./murmur2.js";
 import { PartitionOutput } from "./partition-output.js";
 import { produce } from "./produce.js";
+import { initProducerIdV4 } from "./wire.js";
 
 /** A record to publish. `headers` as `encodeHeaders` gives them. */
 export interface OutgoingRecord { key: Buffer | null; value: Buffer | null; headers?: Buffer | null }

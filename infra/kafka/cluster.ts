@@ -1,8 +1,8 @@
 import { isIP } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Connection, findCoordinatorV4, metadataV12, type API, type ConnectionOptions, type Reader, type Writer } from "@platformatic/kafka";
 import type { KafkaConfig } from "../config.js";
 import { KafkaError, protocolError, toKafkaError } from "./errors.js";
+import { Connection, findCoordinatorV4, metadataV12, type API, type ConnectionOptions, type Reader, type Writer } from "./wire.js";
 
 export interface BrokerAddress { host: string; port: number }
 export type CoordinatorOf = "group" | "transaction";

@@ -1,7 +1,7 @@
 import { gunzipSync } from "node:zlib";
-import { compressionsAlgorithms } from "@platformatic/kafka";
 import { Decompress as ZstdDecompress } from "fzstd";
 import { FraudstreamError } from "../../schemas/errors.js";
+import { compressionsAlgorithms } from "./wire.js";
 
 /** A batch that unpacks to more than this is refused: no producer's settings make one, a bomb does. */
 const MAX_UNPACKED_BYTES = 256 * 1024 * 1024;

@@ -1,6 +1,6 @@
-import type { Connection } from "@platformatic/kafka";
 import type { BrokerAddress, KafkaCluster } from "./cluster.js";
 import { KafkaError } from "./errors.js";
+import type { Connection } from "./wire.js";
 
 /** One producer's own connections, one a broker, opened when first needed and again when one is gone. */
 export class ConnectionsByBroker {

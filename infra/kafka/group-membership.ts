@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Consumer, Kafka } from "kafkajs";
-import { offsetFetchV8 } from "@platformatic/kafka";
 import type { Logger } from "../logging.js";
 import { call, retrying, type KafkaCluster } from "./cluster.js";
 import { messageOf } from "../../schemas/errors.js";
 import { KafkaError, toKafkaError } from "./errors.js";
+import { offsetFetchV8 } from "./wire.js";
 
 export interface TopicPartition { topic: string; partition: number }
 

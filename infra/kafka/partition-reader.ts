@@ -1,8 +1,8 @@
-import { Writer, listOffsetsV7, protocolErrorsCodesById, type Connection, type Reader } from "@platformatic/kafka";
 import { retrying, call, send, type BrokerAddress, type KafkaCluster } from "./cluster.js";
 import { KafkaError, protocolError, toKafkaError } from "./errors.js";
 import { readRecords, type AbortedTransaction } from "./record-reader.js";
 import type { FetchedRecords } from "./records.js";
+import { Writer, listOffsetsV7, protocolErrorsCodesById, type Connection, type Reader } from "./wire.js";
 
 export interface PartitionReaderOptions {
   /** The longest that a fetch waits for a first record, milliseconds. */

@@ -1,6 +1,6 @@
-import { ResponseError, Writer, type Connection, type Reader } from "@platformatic/kafka";
 import { send } from "./cluster.js";
 import { readTags } from "./transaction-protocol.js";
+import { ResponseError, Writer, type Connection, type Reader } from "./wire.js";
 
 /** A finished record batch and where it goes. */
 export interface PartitionBatch { topic: string; partition: number; batch: Buffer }

@@ -1,5 +1,5 @@
-import { ResponseError, Writer, type Connection, type Reader } from "@platformatic/kafka";
 import { send } from "./cluster.js";
+import { ResponseError, Writer, type Connection, type Reader } from "./wire.js";
 
 /**
  * The second version of Kafka's transactions (KIP-890; brokers from 4.0 on, where the feature `transaction.version` is 2): a

@@ -1,10 +1,10 @@
-import { addOffsetsToTxnV3, addPartitionsToTxnV3, endTxnV3, initProducerIdV4, txnOffsetCommitV3 } from "@platformatic/kafka";
 import { call, retrying, type BrokerAddress, type KafkaCluster } from "./cluster.js";
 import { ConnectionsByBroker, addressKey } from "./connections-by-broker.js";
 import { KafkaError, protocolError } from "./errors.js";
 import { produce, type PartitionBatch } from "./produce.js";
 import type { PartitionOutput } from "./partition-output.js";
 import { endTxnV5, hasTransactionVersion2, txnOffsetCommitV5, type ProducerIdentity } from "./transaction-protocol.js";
+import { addOffsetsToTxnV3, addPartitionsToTxnV3, endTxnV3, initProducerIdV4, txnOffsetCommitV3 } from "./wire.js";
 
 /** The offset up to which a group has consumed a partition. */
 export interface ConsumedOffset { group: string; topic: string; partition: number; offset: number }
