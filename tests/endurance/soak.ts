@@ -8,8 +8,8 @@ import { ROLES } from "./system.js";
 
 /** What may grow in an hour, over the last half: MB of a role that holds no history, file descriptors, records, ms. */
 const MOST_AN_HOUR = { residentMb: 48, handles: 6, lag: 1_000, latencyMs: 20 };
-/** Scoring keeps what each card did for 31 days, merchants what was counted in an hour: what that takes is told by their own gauges. */
-const HISTORY_BYTES = "fraudstream_scoring_history_bytes";
+/** Scoring keeps what each card did for 38 days, merchants each transaction of the week that isn't sealed: what that takes is told by their own gauges. */
+const STATE_BYTES = { scoring: "fraudstream_scoring_history_bytes", merchants: "fraudstream_merchants_bytes" } as const;
 const HOUR_S = 3_600;
 
 await runEndurance({
@@ -24,10 +24,11 @@ await runEndurance({
   run: async ({ options: { minutes, rate }, under, load, sampler, phase }) => {
     await load.pace(rate);
     await phase("first half", minutes * 30);
-    const historyAtHalf = (await under.metrics("scoring"))?.get(HISTORY_BYTES) ?? 0;
+    const stateMb = async (role: keyof typeof STATE_BYTES): Promise<number> => sumOf(await under.metrics(role), STATE_BYTES[role]) / (1 << 20);
+    const atHalf = { scoring: await stateMb("scoring"), merchants: await stateMb("merchants") };
     await phase("last half", minutes * 30);
-    const historyAtEnd = (await under.metrics("scoring"))?.get(HISTORY_BYTES) ?? 0;
-    const historyMbAnHour = ((historyAtEnd - historyAtHalf) / (1 << 20)) * (60 / (minutes / 2));
+    const halvesAnHour = 60 / (minutes / 2);
+    const stateMbAnHour: Partial<Record<string, number>> = { scoring: ((await stateMb("scoring")) - atHalf.scoring) * halvesAnHour, merchants: ((await stateMb("merchants")) - atHalf.merchants) * halvesAnHour };
 
     const wrong: string[] = [];
     const last = sampler.samples.filter((sample) => sample.phase === "last half");
@@ -40,7 +41,7 @@ await runEndurance({
       return { median: quantileOf(values, 0.5), highest: quantileOf(values, 1), an_hour: Number(anHour.toFixed(2)) };
     };
     const roles = Object.fromEntries(ROLES.map((role) => [role, {
-      resident_mb: hourly(`${role}'s memory (MB)`, last.flatMap(({ seconds, residentMb }) => (residentMb[role] === undefined ? [] : [[seconds, residentMb[role]] as const])), MOST_AN_HOUR.residentMb + (role === "scoring" ? Math.max(0, historyMbAnHour) * 2 : 0)),
+      resident_mb: hourly(`${role}'s memory (MB)`, last.flatMap(({ seconds, residentMb }) => (residentMb[role] === undefined ? [] : [[seconds, residentMb[role]] as const])), MOST_AN_HOUR.residentMb + Math.max(0, stateMbAnHour[role] ?? 0) * 2),
       handles: hourly(`${role}'s handles`, last.flatMap(({ seconds, handles }) => (handles[role] === undefined ? [] : [[seconds, handles[role]] as const])), MOST_AN_HOUR.handles),
     }]));
     const lag = (name: "scoringLag" | "sinkLag"): ReturnType<typeof hourly> => hourly(name, last.flatMap((sample) => (sample[name] === null ? [] : [[sample.seconds, sample[name]] as const])), MOST_AN_HOUR.lag);
@@ -50,12 +51,17 @@ await runEndurance({
     return {
       wrong,
       figures: {
-        rate, samples: last.length, roles, scoring_lag: lag("scoringLag"), sink_lag: lag("sinkLag"), history_mb_an_hour: Number(historyMbAnHour.toFixed(1)),
+        rate, samples: last.length, roles, scoring_lag: lag("scoringLag"), sink_lag: lag("sinkLag"), state_mb_an_hour: stateMbAnHour,
         latency_ms: { ...hourly("latency (ms)", medians(asked.map(({ seconds, answer }) => [seconds, answer.ms] as const)), MOST_AN_HOUR.latencyMs), p50: quantileOf(latencies, 0.5), p99: quantileOf(latencies, 0.99), asked: asked.length },
       },
     };
   },
 });
+
+/** A gauge over all its labels; 0 where the role doesn't answer. */
+function sumOf(metrics: Map<string, number> | null, name: string): number {
+  return [...(metrics ?? [])].reduce((sum, [sample, value]) => (sample === name || sample.startsWith(`${name}{`) ? sum + value : sum), 0);
+}
 
 /** The median of each minute: single slow answers are the machine's, not a trend. */
 function medians(points: (readonly [number, number])[]): (readonly [number, number])[] {
