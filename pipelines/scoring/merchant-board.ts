@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
+import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
+import { unlessAborted } from "../../infra/within.js";
 import { BUCKET_MS, LABEL_DELAY_MS, RETENTION_MS } from "../../models/features/history-terms.js";
 import { MerchantWindows } from "../../models/features/merchant-windows.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
@@ -41,7 +43,7 @@ export class MerchantBoard {
   /** Of each partition, what was read of it stands before here. */
   #next: number[] = [];
   #evictAt = Number.NEGATIVE_INFINITY;
-  /** What `windows.oldest` was when all that the topic has had been read. */
+  /** Of buckets below it the topic has lost a part, or all; -Infinity: it has everything. */
   #oldestInTopic = Number.NEGATIVE_INFINITY;
   #recalling: Promise<void> | null = null;
   readonly #stopping = new AbortController();
@@ -61,7 +63,7 @@ export class MerchantBoard {
 
   /** Reads what there is, and follows the topic from then on. @throws KafkaError, FraudstreamError `bucket_unreadable` */
   async start(): Promise<void> {
-    await this.#readAll("merchants' buckets read", this.#readers);
+    await this.#readAll("merchants' buckets read", this.#readers, Number.NEGATIVE_INFINITY);
     this.#following = Promise.all(this.#readers.map((reader, partition) => this.#follow(reader, partition))).catch((error: unknown) => {
       if (!this.#stopping.signal.aborted) this.#options.onFailure(error);
     });
@@ -71,7 +73,7 @@ export class MerchantBoard {
     this.#stopping.abort();
     for (const { wake } of this.#waiters) wake();
     await Promise.all(this.#readers.map((reader) => reader.close()));
-    await this.#following;
+    await Promise.all([this.#following, this.#recalling?.catch(() => {})]);
   }
 
   /**
@@ -99,72 +101,83 @@ export class MerchantBoard {
     return this.windows.complete >= bucket;
   }
 
-  /**
-   * Reads the topic again where buckets from an index on have been forgotten: for a partition that comes from a worker that lay
-   * far behind this one. What retention has deleted doesn't come back.
-   *
-   * @throws KafkaError, FraudstreamError `bucket_unreadable`
-   */
-  async recall(bucket: number): Promise<void> {
+  /** Whether buckets from an index on have been forgotten that the topic may still have. */
+  hasForgotten(bucket: number): boolean {
     const { oldest } = this.#windows;
-    if (bucket >= oldest || oldest <= this.#oldestInTopic) return;
-    this.#recalling ??= this.#readAgain().finally(() => (this.#recalling = null));
-    await this.#recalling;
+    return bucket < oldest && oldest > this.#oldestInTopic;
   }
 
-  async #readAgain(): Promise<void> {
-    const { cluster, topics: { merchantBuckets } } = this.#options;
-    const readers = this.#readers.map((_, partition) => new PartitionReader(cluster, merchantBuckets.name, partition, { maxWaitMs: POLL_MS, maxBytes: FETCH_BYTES, signal: this.#stopping.signal }));
-    try {
-      await this.#readAll("merchants' buckets read again, for a partition that lies behind", readers);
-    } finally {
-      await Promise.all(readers.map((reader) => reader.close()));
+  /**
+   * Reads forgotten buckets from an index on again: for a partition that comes from a worker that lay far behind this one. What
+   * retention has deleted doesn't come back. What this puts into `windows` is there when the caller goes on, and may be forgotten
+   * after that.
+   *
+   * @throws KafkaError, FraudstreamError `bucket_unreadable`; the signal's reason when it aborts
+   */
+  async recall(bucket: number, signal: AbortSignal): Promise<void> {
+    while (this.hasForgotten(bucket)) {
+      if (this.#recalling === null) {
+        this.#recalling = this.#readAgain(bucket).finally(() => (this.#recalling = null));
+        this.#recalling.catch(() => {}); // whoever waits for it may have gone
+      }
+      await unlessAborted(this.#recalling, signal);
     }
   }
 
-  /** Fills windows with all that the topic has, at least up to where the ones in use have come, and puts them in their place. */
-  async #readAll(msg: string, readers: readonly PartitionReader[]): Promise<void> {
+  async #readAgain(bucket: number): Promise<void> {
+    const { cluster, topics: { merchantBuckets } } = this.#options;
+    const readers = this.#readers.map((_, partition) => new PartitionReader(cluster, merchantBuckets.name, partition, { maxWaitMs: POLL_MS, maxBytes: FETCH_BYTES, signal: this.#stopping.signal }));
+    try {
+      await this.#readAll("merchants' buckets read again, for a partition that lies behind", readers, Math.min(bucket, this.#needed()));
+    } finally {
+      // Not waited for: more might be forgotten meanwhile.
+      void Promise.all(readers.map((reader) => reader.close()));
+    }
+  }
+
+  /** Fills windows with what the topic has from a bucket on, at least up to where the ones in use have come, and puts them in their place. */
+  async #readAll(msg: string, readers: readonly PartitionReader[], oldest: number): Promise<void> {
     const startedAt = performance.now();
     const windows = new MerchantWindows(this.#readers.length);
+    windows.evict(oldest);
     const froms = await Promise.all(readers.map((reader) => reader.firstOffset()));
     const ends = await Promise.all(readers.map((reader) => reader.endOffset()));
     const next = [...froms];
     let records = 0;
-    const behind = (): boolean => next.some((offset, partition) => offset < Math.max(ends[partition], this.#next[partition] ?? 0));
-    while (behind()) {
+    // Where retention has deleted something, a part of the first bucket that is met may be gone with it; they are published in order.
+    let oldestInTopic = Number.NEGATIVE_INFINITY;
+    const met = froms.map((from) => from === 0);
+    const endOf = (partition: number): number => Math.max(ends[partition], this.#next[partition] ?? 0);
+    while (next.some((offset, partition) => offset < endOf(partition))) {
       await Promise.all(readers.map(async (reader, partition) => {
-        const end = Math.max(ends[partition], this.#next[partition] ?? 0);
-        const read = await this.#readTo(reader, next[partition], end, windows, froms[partition] > 0 && next[partition] === froms[partition]);
-        next[partition] = read.next;
-        records += read.records;
+        for (const end = endOf(partition); next[partition] < end; ) {
+          this.#stopping.signal.throwIfAborted();
+          const fetched = await reader.fetch(next[partition]);
+          if (!met[partition] && fetched.count > 0) {
+            met[partition] = true;
+            oldestInTopic = Math.max(oldestInTopic, this.#firstWhole(fetched));
+            windows.evict(oldestInTopic);
+          }
+          this.#records.read(fetched, (...record) => take(windows, ...record));
+          next[partition] = fetched.nextOffset;
+          records += fetched.count;
+        }
       }));
     }
     this.#windows = windows;
     this.#next = next;
-    this.#oldestInTopic = windows.oldest;
+    this.#oldestInTopic = oldestInTopic;
     this.#evictAt = windows.complete + EVICT_EVERY_BUCKETS;
     this.#wake();
     const { complete, bytes } = windows;
     this.#options.log.info({ records, completeTo: Number.isFinite(complete) ? new Date(complete * BUCKET_MS).toISOString() : null, megabytes: Math.round(bytes / 1e6), ms: Math.round(performance.now() - startedAt) }, msg);
   }
 
-  /** @param partial of the first bucket a part may be gone with what retention has deleted; buckets are published in order */
-  async #readTo(reader: PartitionReader, from: number, end: number, windows: MerchantWindows, partial: boolean): Promise<{ next: number; records: number }> {
-    let next = from;
-    let count = 0;
-    while (next < end) {
-      const records = await reader.fetch(next);
-      this.#records.read(records, (entity, bytes, at, length, bucket, partition, transactions, frauds) => {
-        if (partial && entity !== BUCKET_ENTITY.watermark) {
-          partial = false;
-          windows.evict(bucket + 1);
-        }
-        take(windows, entity, bytes, at, length, bucket, partition, transactions, frauds);
-      });
-      count += records.count;
-      next = records.nextOffset;
-    }
-    return { next, records: count };
+  /** The first bucket that a partition has as a whole, by the record at its beginning. */
+  #firstWhole(records: FetchedRecords): number {
+    let first: number | null = null;
+    this.#records.read(records, (entity, _bytes, _at, _length, bucket) => void (first ??= entity === BUCKET_ENTITY.watermark ? bucket : bucket + 1));
+    return first ?? Number.NEGATIVE_INFINITY;
   }
 
   async #follow(reader: PartitionReader, partition: number): Promise<void> {
@@ -197,9 +210,14 @@ export class MerchantBoard {
   #evict(): void {
     const windows = this.#windows;
     if (windows.complete < this.#evictAt) return;
-    const clock = this.#options.clock?.() ?? null;
-    if (clock !== null) windows.evict(Math.min(windows.complete, MerchantWindows.needed(clock)) - KEPT_BUCKETS);
+    windows.evict(this.#needed());
     this.#evictAt = windows.complete + EVICT_EVERY_BUCKETS;
+  }
+
+  /** Nobody looks at buckets below it; -Infinity: that isn't known. */
+  #needed(): number {
+    const clock = this.#options.clock?.() ?? null;
+    return clock === null ? Number.NEGATIVE_INFINITY : Math.min(this.#windows.complete, MerchantWindows.needed(clock)) - KEPT_BUCKETS;
   }
 }
 

@@ -19,7 +19,6 @@ import { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
-import type { HistoryPlan } from "../../models/features/history-plan.js";
 import type { ControlLog } from "../../models/registry/control-log.js";
 import { messageOf } from "../../schemas/errors.js";
 import { MAX_TRANSACTION_BYTES, type Topics } from "../../schemas/topics.js";
@@ -139,13 +138,11 @@ export class ScoringTenure implements PartitionHandler {
   }
 
   async #score(records: FetchedRecords, deployment: LoadedDeployment): Promise<void> {
-    const { schemas, group, histories, meter } = this.#deps;
-    const { topic, partition } = this.#tenure;
+    const { schemas, histories, meter } = this.#deps;
     const startedAt = performance.now();
     const bench = this.#benchFor(deployment);
-    const outputs = [this.#predictions, ...(bench.shadows.length > 0 ? [this.#shadowPredictions] : [])];
 
-    this.#producer.begin(outputs, { group, topic, partition, offset: records.nextOffset });
+    this.#begin(records, bench);
 
     await learnSchemas(records, bench.reader, schemas);
     const { batch } = bench;
@@ -165,6 +162,11 @@ export class ScoringTenure implements PartitionHandler {
     for (const output of all) output.reset();
   }
 
+  #begin({ nextOffset }: FetchedRecords, { shadows }: Bench): void {
+    const { topic, partition } = this.#tenure;
+    this.#producer.begin([this.#predictions, ...(shadows.length > 0 ? [this.#shadowPredictions] : [])], { group: this.#deps.group, topic, partition, offset: nextOffset });
+  }
+
   /** Steps 2 to 4, until every transaction that is left has a score. */
   async #scoreChampion(records: FetchedRecords, bench: Bench, startedAt: number): Promise<{ champion: ScoredBatch; rejections: Rejection[]; counts: BatchCounts }> {
     const { batch, deployment } = bench;
@@ -172,7 +174,7 @@ export class ScoringTenure implements PartitionHandler {
     for (;;) {
       const rejections = [...failed.values(), ...decodeTransactions(records, bench.reader, batch, failed)];
       const forwarded = this.#forward(records, batch, rejections);
-      if (deployment.history.needsMerchants && batch.length > 0) await this.#waitForMerchants(batch, deployment.history);
+      if (deployment.history.needsMerchants && batch.length > 0) await this.#waitForMerchants(records, bench);
       this.#history.begin();
       const { repeats, ...counts } = foldHistory(records, batch, this.#history.cards, deployment.history, this.#deps.merchants.windows);
       rejections.push(...repeats);
@@ -184,13 +186,19 @@ export class ScoringTenure implements PartitionHandler {
   }
 
   /** A tenure that ends meanwhile leaves the batch to the next one, which can wait: nothing is stale for that. */
-  async #waitForMerchants(batch: TransactionBatch, plan: HistoryPlan): Promise<void> {
+  async #waitForMerchants(records: FetchedRecords, bench: Bench): Promise<void> {
+    const { merchants } = this.#deps;
     const { signal } = this.#tenure;
-    await this.#deps.merchants.recall(firstBucket(batch, this.#history.cards.clock, plan));
+    const { batch, deployment: { history } } = bench;
     await this.#merchantWait.until(neededBucket(batch), signal);
-    if (!signal.aborted) return;
+    const first = firstBucket(batch, this.#history.cards.clock, history);
+    const forgotten = merchants.hasForgotten(first);
+    if (!forgotten && !signal.aborted) return;
+    // Reading them again may take longer than a Kafka transaction may.
     await this.#producer.abort();
+    await merchants.recall(first, signal);
     signal.throwIfAborted();
+    this.#begin(records, bench);
   }
 
   /** Takes what belongs to another partition out of a batch and sends it there, untouched. @returns how many */

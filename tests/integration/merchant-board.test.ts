@@ -6,6 +6,7 @@ import { MerchantBoard } from "../../pipelines/scoring/merchant-board.js";
 import { kafkaConfig, uniquePrefix } from "../support/engines.js";
 import { silent } from "../support/kafka-cluster.js";
 import { bucketRecord } from "../support/merchants.js";
+import { kafkaJs } from "../support/workers-kafkajs.js";
 import { TestSystem } from "../support/workers-system.js";
 import { rowsOf } from "../unit/features/bucket-rows.js";
 
@@ -45,17 +46,34 @@ it("forgets what its worker's partitions don't look at any more, and reads it ag
   expect(oldest).toBeGreaterThan(B);
 
   const before = board.windows;
-  await board.recall(oldest);
+  expect([board.hasForgotten(oldest), board.hasForgotten(oldest - 1)]).toEqual([false, true]);
+  await board.recall(oldest, signal);
   expect(board.windows).toBe(before);
-  await Promise.all([board.recall(oldest - 1), board.recall(B), publish(0, ["m", B + 70 * 24, 7, 7], ["", B + 70 * 24 + 1, 0, 0])]);
-  expect([found(), board.windows.oldest, board.windows.complete >= B + 70 * 24]).toEqual([[8, 0.25], -Infinity, true]);
-  // It goes on to follow the topic; what has been read again is not read again in vain.
-  const again = board.windows;
-  await board.recall(B - 1_000_000);
+  await expect(board.recall(B, AbortSignal.abort(new Error("the tenure is over")))).rejects.toThrow("the tenure is over");
+  // The second asks for more than the first does: it gets that, too.
+  await Promise.all([board.recall(oldest - 1, signal), board.recall(B, signal), publish(0, ["m", B + 70 * 24, 7, 7], ["", B + 70 * 24 + 1, 0, 0])]);
+  expect([found(), board.windows.oldest, board.windows.complete >= B + 70 * 24]).toEqual([[8, 0.25], B, true]);
+  // It goes on to follow the topic.
   await publish(1, ["m", B + 70 * 24, 1, 0], ["", B + 70 * 24 + 1, 0, 0]);
   expect(await board.waitFor(B + 70 * 24 + 1, 30_000, signal)).toBe(true);
-  expect([board.windows === again, found()]).toEqual([true, [8, 0.25]]);
   const out = new Float64Array(2);
   board.windows.lookup(rowsOf({ id: "", card: "", merchant: "m", time: (B + 70 * 24 + 2) * BUCKET_MS + LABEL_DELAY_MS }), 0, plan, out, 0);
-  expect([...out]).toEqual([8, 7 / 8]);
+  expect([found(), ...out]).toEqual([[8, 0.25], 8, 7 / 8]);
+
+  // What retention has deleted doesn't come back, and isn't asked for again and again.
+  const admin = kafkaJs(kafkaConfig()).admin();
+  await admin.connect();
+  await admin.connect();
+  const { name: topic } = system.topics.merchantBuckets;
+  await admin.fetchTopicOffsets(topic); // makes the topic known to it
+  await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: "1" }] });
+  await admin.disconnect();
+  await board.recall(B - 1, signal);
+  expect([board.windows.oldest, found()]).toEqual([B + 1, [0, 0]]);
+  expect(board.hasForgotten(B)).toBe(false);
+  // A board that begins now knows the same, though a watermark is the first that it finds.
+  const another = new MerchantBoard({ cluster: system.cluster, topics: system.topics, schemas: new Schemas({ schemaRegistryUrl: null, schemasDir: null }), log: silent, onFailure: (error) => expect.unreachable(String(error)) });
+  await another.start();
+  onTestFinished(() => another.stop());
+  expect([another.windows.oldest, another.windows.complete]).toEqual([B + 1, B + 70 * 24 + 1]);
 });

@@ -16,8 +16,10 @@ export interface Misplaced { record: number; partition: number; card: Buffer }
 /** What a worker knows of merchants (merchant-board.ts). */
 export interface Merchants {
   readonly windows: MerchantWindows;
-  /** Sees to it that `windows` have the buckets from an index on, where they can still be had. */
-  recall(bucket: number): Promise<void>;
+  /** Whether `windows` lack buckets from an index on that can still be had. */
+  hasForgotten(bucket: number): boolean;
+  /** Puts those into `windows`. @throws the signal's reason */
+  recall(bucket: number, signal: AbortSignal): Promise<void>;
   /** @returns whether `windows.complete` has reached the bucket */
   waitFor(bucket: number, timeoutMs: number, signal: AbortSignal): Promise<boolean>;
 }
@@ -35,10 +37,10 @@ export class MerchantWait {
   }
 
   async until(bucket: number, signal: AbortSignal): Promise<void> {
-    const { windows } = this.#merchants;
-    if (windows.complete >= bucket || (bucket >= this.#vain.bucket && windows.complete === this.#vain.complete)) return;
-    const complete = await this.#merchants.waitFor(bucket, this.#longestMs, signal);
-    if (!complete) this.#vain = { bucket, complete: windows.complete };
+    const { complete } = this.#merchants.windows;
+    if (complete >= bucket || (bucket >= this.#vain.bucket && complete === this.#vain.complete)) return;
+    const came = await this.#merchants.waitFor(bucket, this.#longestMs, signal);
+    if (!came) this.#vain = { bucket, complete: this.#merchants.windows.complete };
   }
 }
 
