@@ -88,10 +88,16 @@ it("dead-letters the records that the champion fails on, and decides by threshol
   const letters = (await system.deadLetters()).map(({ headers }) => [Number(headers["offset"]), headers["step"], headers["code"]]);
   expect(letters).toEqual([[1, "score", "no_score"], [3, "score", "no_score"], [7, "score", "model_failed"], [9, "score", "model_failed"], [13, "score", "no_score"], [15, "score", "no_score"]]);
 
-  // A single record says little of a model that still scores: it is the record's fault.
+  // A few records say little of a model that still scores: it is their fault. A hundred in a row are another matter.
   await system.publishTo(0, amounts([-1]));
   await system.consumed();
-  expect((await system.deadLetters()).at(-1)?.headers).toMatchObject({ offset: "17", code: "no_score" });
+  await system.publishTo(0, amounts([-1, -2, -3]));
+  await system.consumed();
+  expect((await system.deadLetters()).slice(-4).map(({ headers: { offset, code } }) => [offset, code])).toEqual([["17", "no_score"], ["18", "no_score"], ["19", "no_score"], ["20", "no_score"]]);
+  const [worker] = system.workers;
+  await system.publishTo(0, amounts(new Array<number>(100).fill(-1)));
+  expect(await worker.ended).toEqual({ code: 1, signal: null });
+  expect(await system.deadLetters()).toHaveLength(letters.length + 4);
 });
 
 it("stops when the champion fails on every record, and nothing of that batch is lost", async () => {

@@ -77,11 +77,14 @@ export class ModelScorer {
   }
 }
 
+/** Fewer failing rows than this say little of a model: a partition's last few may all be such that it has no score for, and would stop each worker anew. */
+const TELLING_ROWS = 100;
+
 /**
  * The champion's scores. A row that it fails on, or gives no score between 0 and 1, gets NaN and a rejection.
  *
- * @throws FraudstreamError `champion_failed` when it fails on every row: then it is the model, not the transactions. A
- *   batch of one row says little: there the model must fail on a row of zeros, too, which it scored when it was loaded.
+ * @throws FraudstreamError `champion_failed` when it fails on every row: then it is the model, not the transactions. Of
+ *   fewer than TELLING_ROWS that is said only where it fails on a row of zeros, too.
  */
 export async function scoreChampion(scorer: ModelScorer, batch: TransactionBatch, startedAt: number): Promise<{ scored: ScoredBatch; rejections: Rejection[] }> {
   scorer.prepare(batch);
@@ -102,7 +105,7 @@ export async function scoreChampion(scorer: ModelScorer, batch: TransactionBatch
     rejections.push({ record: batch.record[row], step: "score", code: failure === undefined ? "no_score" : "model_failed", reason });
     scores[row] = Number.NaN;
   }
-  if (batch.length > 0 && rejections.length === batch.length && (batch.length > 1 || !(await scorer.scoresZeros()))) {
+  if (batch.length > 0 && rejections.length === batch.length && (batch.length >= TELLING_ROWS || !(await scorer.scoresZeros()))) {
     throw new FraudstreamError("champion_failed", `the champion fails on every transaction: ${rejections[0].reason}`);
   }
   return { scored, rejections };
