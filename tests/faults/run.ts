@@ -10,6 +10,7 @@ import { Nemesis, pause, type NemesisReport } from "./nemesis.js";
 import { Operators } from "./operators.js";
 import { planOf } from "./plan.js";
 import { settled } from "./settle.js";
+import type { Exit } from "./slot.js";
 import { PARTITIONS, type System } from "./system.js";
 import { Traffic } from "./traffic.js";
 
@@ -82,13 +83,15 @@ export async function runSeed({ system, seed, minutes, rate, dir, signal, say }:
     signal.throwIfAborted();
     const restoredAt = Date.now();
     say(`${feed.acknowledged} transactions are acknowledged, everything is restored; waiting until it has settled`);
+    // What an operator has given up waiting for may still be under way in a copy of the API: sending dead letters again.
+    for (const { name, exit } of await system.stopAll([...system.apiPorts.keys()])) if (exit !== null) complainOfExit(system, name, exit, complaints);
     system.startAll();
     const behind = await settled(system, SETTLE_PATIENCE_MS, signal);
     for (const each of behind) complaints.add("never settled", each);
     await jobsEnded(operators, complaints, signal);
     const metrics = await metricsAnswer(operators, from, traffic.timeOf(feed.acknowledged));
     const settledAt = Date.now();
-    for (const { name, exit } of await system.stopAll()) if (exit === "hung" || exit?.code !== 0) complaints.add("stopping", `${name} ended with ${JSON.stringify(exit)}: ${system.slot(name).tail(3).join(" | ")}`);
+    for (const { name, exit } of await system.stopAll()) complainOfExit(system, name, exit, complaints);
     say("settled and stopped; counting");
     const counts = await check(system, { feed, acknowledged: operators.acknowledged, metrics, complaints });
     const wrong = complaints.lines;
@@ -104,6 +107,11 @@ export async function runSeed({ system, seed, minutes, rate, dir, signal, say }:
     operators.close();
     await system.discard();
   }
+}
+
+/** Whoever was asked to stop ends with 0. */
+function complainOfExit(system: System, name: string, exit: Exit | "hung" | null, complaints: Complaints): void {
+  if (exit === "hung" || exit?.code !== 0) complaints.add("stopping", `${name} ended with ${JSON.stringify(exit)}: ${system.slot(name).tail(3).join(" | ")}`);
 }
 
 async function predict(operators: Operators, now: () => number, signal: AbortSignal): Promise<void> {

@@ -122,9 +122,9 @@ export class System {
     for (const slot of this.slots) slot.start();
   }
 
-  /** Asks every copy to stop, politely. @returns how each ended */
-  stopAll(): Promise<{ name: string; exit: Exit | "hung" | null }[]> {
-    return Promise.all(this.slots.map(async (slot) => ({ name: slot.name, exit: await slot.stop() })));
+  /** Asks copies to stop, politely; without `names` all. @returns how each ended */
+  stopAll(names = this.slots.map(({ name }) => name)): Promise<{ name: string; exit: Exit | "hung" | null }[]> {
+    return Promise.all(names.map(async (name) => ({ name, exit: await this.slot(name).stop() })));
   }
 
   /** Ends the roles at once, and what `prepare` has opened. */
