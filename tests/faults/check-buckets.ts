@@ -14,21 +14,27 @@ export class Buckets {
   /** By source partition: `<hour>/<merchant>`. */
   readonly #published: Map<string, { count: number; frauds: number }>[];
   readonly #watermarks: number[];
+  /** By source partition, rising: each watermark, and when it was committed. */
+  readonly #seals: { hour: number; at: number }[][];
+  /** Transactions that were sent after their bucket had been sealed. */
+  afterSeal = 0;
 
   constructor(partitions: number, sums: MerchantSums, complaints: Complaints) {
     this.#sums = sums;
     this.#complaints = complaints;
     this.#published = Array.from({ length: partitions }, () => new Map<string, { count: number; frauds: number }>());
     this.#watermarks = Array.from({ length: partitions }, () => -Infinity);
+    this.#seals = Array.from({ length: partitions }, () => []);
   }
 
-  see({ partition, offset, value }: Seen): void {
+  see({ partition, offset, timestamp, value }: Seen): void {
     const { entity, id, bucket, source_partition, count, frauds } = bucketOf(value);
     const hour = Math.floor(Number(bucket) / HOUR_MS);
     if (source_partition !== partition) this.#complaints.add("buckets", `${partition}/${offset} is of partition ${source_partition}`);
     if (entity === "watermark") {
       if (hour <= this.#watermarks[partition]) this.#complaints.add("watermarks", `${hour} after ${this.#watermarks[partition]} in partition ${partition}`);
       this.#watermarks[partition] = Math.max(this.#watermarks[partition], hour);
+      this.#seals[partition].push({ hour, at: timestamp });
       return;
     }
     if (hour < this.#watermarks[partition]) this.#complaints.add("buckets", `hour ${hour} of ${id} comes behind the watermark of partition ${partition}`);
@@ -40,14 +46,25 @@ export class Buckets {
     this.#sums.add(id, hour, count, frauds);
   }
 
-  /** @param reference by partition */
+  /**
+   * A partition that was quiet is sealed by the others' clocks: what is sent to it afterwards with an older event time counts nowhere,
+   * while the reference, which knows the partition's own clock only, has it.
+   *
+   * @param reference by partition
+   */
   finish(reference: readonly BucketsReference[]): void {
     for (const [partition, { buckets }] of reference.entries()) {
       const published = this.#published[partition];
-      for (const [key, { count, frauds }] of buckets) {
-        if (Number(key.split("/")[0]) >= this.#watermarks[partition]) continue;
-        const found = published.get(key);
-        if (found?.count !== count || found.frauds !== frauds) this.#complaints.add("buckets", `${key} of partition ${partition}: ${found === undefined ? "none" : `${found.count} with ${found.frauds} frauds`}, and ${count} with ${frauds} without faults`);
+      for (const [key, transactions] of buckets) {
+        const hour = Number(key.split("/")[0]);
+        if (hour >= this.#watermarks[partition]) continue;
+        const sealedAt = this.#seals[partition].find((seal) => seal.hour > hour)?.at ?? Infinity;
+        const { count, frauds } = published.get(key) ?? { count: 0, frauds: 0 };
+        const inTime = transactions.filter(({ at }) => at <= sealedAt);
+        const counted = count === transactions.length ? transactions : inTime;
+        this.afterSeal += transactions.length - counted.length;
+        const expected = counted.filter(({ isFraud }) => isFraud).length;
+        if (count !== counted.length || frauds !== expected) this.#complaints.add("buckets", `${key} of partition ${partition}: ${count} with ${frauds} frauds, and ${counted.length} with ${expected} without faults (${transactions.length - inTime.length} sent after its seal)`);
       }
       for (const key of published.keys()) if (!buckets.has(key)) this.#complaints.add("buckets", `${key} of partition ${partition} counts nothing that there is`);
     }

@@ -23,6 +23,8 @@ export interface CheckCounts extends OutcomeCounts {
   replays: number;
   labels: number;
   buckets: number;
+  /** Transactions that were sent after their bucket had been sealed by the other partitions' clocks, and count in none. */
+  afterSeal: number;
   deployments: number;
   jobs: number;
   /** Predictions that were written and given up: what a fault hit in the middle of a transaction. */
@@ -100,7 +102,7 @@ export async function check(system: System, { feed, acknowledged, metrics: asked
   const written = await readTopics(kafka, [topics.predictions], () => {}, true);
   return {
     acknowledged: feed.acknowledged + acknowledged.transactions.length, records: entries.reduce((sum, partition) => sum + partition.length, 0), repeatedByProducer,
-    ...outcomes.counts, replays: control.replayed.size, labels: labelRecords.length, buckets: buckets.count, deployments: control.deployments.size, jobs: control.jobs.size,
+    ...outcomes.counts, replays: control.replayed.size, labels: labelRecords.length, buckets: buckets.count, afterSeal: buckets.afterSeal, deployments: control.deployments.size, jobs: control.jobs.size,
     givenUp: (written.get(topics.predictions.name) ?? 0) - outcomes.counts.predictions, clickhouse: rows,
   };
 
@@ -149,8 +151,8 @@ function checkReplays(entries: readonly Entry[][], replayed: ReadonlySet<string>
 /** The buckets of one partition without faults. */
 function referenceOf(partition: readonly Entry[], frauds: ReadonlyMap<string, boolean>): BucketsReference {
   const reference = new BucketsReference();
-  for (const { payment, home, partition: at, forwarded } of partition) {
-    if (payment !== null && (home === at || forwarded !== null)) reference.add(payment, frauds.get(`${payment.card} ${payment.id}`) ?? false);
+  for (const { payment, home, partition: own, forwarded, at } of partition) {
+    if (payment !== null && (home === own || forwarded !== null)) reference.add(payment, frauds.get(`${payment.card} ${payment.id}`) ?? false, at);
   }
   return reference;
 }

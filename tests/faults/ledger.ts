@@ -33,6 +33,8 @@ export class UnknownSchema extends Error {
 export interface Entry {
   partition: number;
   offset: number;
+  /** When it was sent, epoch milliseconds. */
+  at: number;
   /** Of the producer's own count; -1: it isn't the producer's. */
   n: number;
   /** Null: it can't be read, and `code` says why. */
@@ -47,7 +49,7 @@ export interface Entry {
   crc: number;
 }
 
-export function entryOf({ partition, offset, value, headers }: Seen, partitions: number): Entry {
+export function entryOf({ partition, offset, timestamp, value, headers }: Seen, partitions: number): Entry {
   let payment: Payment | null = null;
   let code = "";
   try {
@@ -57,7 +59,7 @@ export function entryOf({ partition, offset, value, headers }: Seen, partitions:
     code = error instanceof UnknownSchema ? "unknown_schema" : "avro_truncated";
   }
   return {
-    partition, offset, payment, code,
+    partition, offset, at: timestamp, payment, code,
     n: headers["n"] === undefined ? -1 : Number(headers["n"]),
     home: payment === null ? partition : partitionOf(Buffer.from(payment.card), partitions),
     forwarded: headers["forwarded"]?.split("/").slice(-2).join("/") ?? null,

@@ -80,22 +80,22 @@ export class CardsReference {
 
 /** The hours of merchants as one source partition must seal them: how many, and of those how many frauds. */
 export class BucketsReference {
-  /** `<hour>/<merchant>` */
-  readonly buckets = new Map<string, { count: number; frauds: number }>();
+  /** `<hour>/<merchant>`: the transactions that belong there. */
+  readonly buckets = new Map<string, { at: number; isFraud: boolean }[]>();
   readonly #seen = new Set<string>();
   #sealed = -Infinity;
   #leap: number | null = null;
 
-  add({ id, card, merchant, time }: Payment, isFraud: boolean): void {
+  /** @param at when it was sent, epoch milliseconds */
+  add({ id, card, merchant, time }: Payment, isFraud: boolean, at: number): void {
     const key = `${card} ${id}`;
     if (this.#seen.has(key)) return;
     this.#seen.add(key);
     this.#seal(Math.floor((time - DELAY_MS) / HOUR_MS));
     const hour = Math.floor(time / HOUR_MS);
     if (hour < this.#sealed) return;
-    const bucket = this.buckets.get(`${hour}/${merchant}`) ?? { count: 0, frauds: 0 };
-    bucket.count += 1;
-    if (isFraud) bucket.frauds += 1;
+    const bucket = this.buckets.get(`${hour}/${merchant}`) ?? [];
+    bucket.push({ at, isFraud });
     this.buckets.set(`${hour}/${merchant}`, bucket);
   }
 
