@@ -67,7 +67,7 @@ function sha256(bytes: Uint8Array): string {
 }
 
 /** How often the record has been tried: once, unless it was sent again and says so. */
-function attemptOf(records: FetchedRecords, record: number): string {
+export function attemptOf(records: FetchedRecords, record: number): string {
   if (records.bytes[records.headersAt[record]] === 0) return "1";
   const header = readHeaders(records, record).find(([name]) => name === ATTEMPT)?.[1]?.toString() ?? "";
   return /^[1-9]\d{0,5}$/.test(header) ? header : "1";

@@ -23,7 +23,7 @@ import type { ControlLog } from "../../models/registry/control-log.js";
 import { messageOf } from "../../schemas/errors.js";
 import { MAX_TRANSACTION_BYTES, type Topics } from "../../schemas/topics.js";
 import { TransactionReader } from "../../schemas/transaction-reader.js";
-import { REPLY_TO, appendDeadLetter, replyToOf } from "../runtime/dead-letters.js";
+import { REPLY_TO, appendDeadLetter, attemptOf, replyToOf } from "../runtime/dead-letters.js";
 import type { PartitionHandler, Tenure } from "../runtime/partition-consumer.js";
 import { forwardedHeaders } from "../runtime/placement.js";
 import type { Deployments, LoadedDeployment } from "./deployments.js";
@@ -178,7 +178,7 @@ export class ScoringTenure implements PartitionHandler {
       this.#history.begin();
       const { repeats, ...counts } = foldHistory(records, batch, this.#history.cards, deployment.history, this.#deps.merchants.windows);
       rejections.push(...repeats);
-      const champion = await scoreChampion(bench.champion, batch, startedAt);
+      const champion = await scoreChampion(bench.champion, batch, startedAt, (record) => attemptOf(records, record) !== "1");
       if (champion.rejections.length === 0) return { champion: champion.scored, rejections, counts: { transactions: batch.length, forwarded, ...counts } };
       this.#history.undo();
       for (const rejection of champion.rejections) failed.set(rejection.record, rejection);

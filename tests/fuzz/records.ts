@@ -147,7 +147,7 @@ class ScoringPath {
       const rejections = [...failed.values(), ...decodeTransactions(records, this.#reader, this.#batch, failed)];
       const forwarded = takeMisplaced(records, this.#batch, PARTITIONS).map(({ record }) => record);
       rejections.push(...foldHistory(records, this.#batch, this.#history, this.#deployment.history, this.#windows).repeats);
-      const { scored, rejections: unscored } = await scoreChampion(this.#scorer, this.#batch, performance.now());
+      const { scored, rejections: unscored } = await scoreChampion(this.#scorer, this.#batch, performance.now(), () => false);
       if (unscored.length === 0) {
         this.#encoder.encode(this.#batch, scored, records.offset, () => null, this.#predictions);
         this.#history.commit();

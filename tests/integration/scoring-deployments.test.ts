@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, it, onTestFinished, vi } from "vitest";
+import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import type { OutgoingRecord } from "../../infra/kafka/batch-producer.js";
 import { committedOffset } from "../../infra/kafka/group-membership.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
@@ -88,16 +89,21 @@ it("dead-letters the records that the champion fails on, and decides by threshol
   const letters = (await system.deadLetters()).map(({ headers }) => [Number(headers["offset"]), headers["step"], headers["code"]]);
   expect(letters).toEqual([[1, "score", "no_score"], [3, "score", "no_score"], [7, "score", "model_failed"], [9, "score", "model_failed"], [13, "score", "no_score"], [15, "score", "no_score"]]);
 
-  // A few records say little of a model that still scores: it is their fault. A hundred in a row are another matter.
+  // A few records say little of a model that still scores: it is their fault. So it is with any number of dead letters that are sent again.
+  // A hundred others in a row are another matter.
   await system.publishTo(0, amounts([-1]));
   await system.consumed();
   await system.publishTo(0, amounts([-1, -2, -3]));
   await system.consumed();
   expect((await system.deadLetters()).slice(-4).map(({ headers: { offset, code } }) => [offset, code])).toEqual([["17", "no_score"], ["18", "no_score"], ["19", "no_score"], ["20", "no_score"]]);
+  const hundred = new Array<number>(100).fill(-1);
+  await system.publishTo(0, amounts(hundred).map((record) => ({ ...record, headers: encodeHeaders([["attempt", "2"]]) })));
+  await system.consumed();
+  expect((await system.deadLetters()).slice(-100).every(({ headers }) => headers["code"] === "no_score" && headers["attempt"] === "2")).toBe(true);
   const [worker] = system.workers;
-  await system.publishTo(0, amounts(new Array<number>(100).fill(-1)));
+  await system.publishTo(0, amounts(hundred));
   expect(await worker.ended).toEqual({ code: 1, signal: null });
-  expect(await system.deadLetters()).toHaveLength(letters.length + 4);
+  expect(await system.deadLetters()).toHaveLength(letters.length + 104);
 });
 
 it("stops when the champion fails on every record, and nothing of that batch is lost", async () => {

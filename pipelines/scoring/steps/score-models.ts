@@ -77,16 +77,20 @@ export class ModelScorer {
   }
 }
 
-/** Fewer failing rows than this say little of a model: a partition's last few may all be such that it has no score for, and would stop each worker anew. */
+/**
+ * Fewer failing rows than this say little of a model: a partition's last few may all be such that it has no score for, and would stop
+ * each worker anew. So would dead letters that are sent again, however many: of those it is known that they failed.
+ */
 const TELLING_ROWS = 100;
 
 /**
  * The champion's scores. A row that it fails on, or gives no score between 0 and 1, gets NaN and a rejection.
  *
+ * @param isRepeated whether a record is a dead letter that was sent again
  * @throws FraudstreamError `champion_failed` when it fails on every row: then it is the model, not the transactions. Of
  *   fewer than TELLING_ROWS that is said only where it fails on a row of zeros, too.
  */
-export async function scoreChampion(scorer: ModelScorer, batch: TransactionBatch, startedAt: number): Promise<{ scored: ScoredBatch; rejections: Rejection[] }> {
+export async function scoreChampion(scorer: ModelScorer, batch: TransactionBatch, startedAt: number, isRepeated: (record: number) => boolean): Promise<{ scored: ScoredBatch; rejections: Rejection[] }> {
   scorer.prepare(batch);
   let scored: ScoredBatch;
   let failures = new Map<number, string>();
@@ -105,8 +109,9 @@ export async function scoreChampion(scorer: ModelScorer, batch: TransactionBatch
     rejections.push({ record: batch.record[row], step: "score", code: failure === undefined ? "no_score" : "model_failed", reason });
     scores[row] = Number.NaN;
   }
-  if (batch.length > 0 && rejections.length === batch.length && (batch.length >= TELLING_ROWS || !(await scorer.scoresZeros()))) {
-    throw new FraudstreamError("champion_failed", `the champion fails on every transaction: ${rejections[0].reason}`);
+  if (batch.length > 0 && rejections.length === batch.length) {
+    const telling = rejections.filter(({ record }) => !isRepeated(record)).length >= TELLING_ROWS;
+    if (telling || !(await scorer.scoresZeros())) throw new FraudstreamError("champion_failed", `the champion fails on every transaction: ${rejections[0].reason}`);
   }
   return { scored, rejections };
 }
