@@ -3,6 +3,7 @@
  * bounded, lag told, every request answered in time, and all of it made up for afterwards. `npm run test:overload -- --help`.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { UsageError } from "../../schemas/errors.js";
 import { runEndurance } from "./command.js";
 import { answersOf } from "./sampler.js";
 import { ROLES, heavy } from "./system.js";
@@ -20,7 +21,7 @@ await runEndurance({
   options: {
     minutes: { default: 5, what: "how long the overload lasts" },
     times: { default: 3, what: "how many times the capacity comes in" },
-    layers: { default: 60, what: "of the champion, a dense network that is slow on purpose: what the capacity is set by" },
+    layers: { default: 600, what: "of the champion, a dense network that is slow on purpose: what the capacity is set by" },
     calibrate: { default: 20, what: "most seconds in which the capacity is measured" },
   },
   champion: ({ layers }) => heavy(layers),
@@ -38,6 +39,8 @@ await runEndurance({
     await load.pace(CALIBRATION_PER_SECOND);
     for (sampler.phase = "calibration, filling"; load.acknowledged < filled; ) await sleep(50);
     await load.pace(1);
+    const filledTo = sampler.last?.scoringLag ?? CALIBRATION;
+    if (filledTo < CALIBRATION / 2) throw new UsageError("no_backlog", `scoring keeps up with ${CALIBRATION_PER_SECOND} transactions a second, so its capacity can't be measured: give --layers more`);
     const [before, from] = [await scored(), sampler.seconds];
     await until("calibration", ({ scoringLag }) => sampler.seconds - from > calibrate || (scoringLag ?? CALIBRATION) < CALIBRATION / 10, calibrate + 10);
     const capacity = ((await scored()) - before) / (sampler.seconds - from);

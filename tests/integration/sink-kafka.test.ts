@@ -49,7 +49,9 @@ it("stores every topic, dead-letters a label, hands its partitions over, and goe
   const start = async (): Promise<{ lifecycle: Lifecycle; pipeline: SinkPipeline }> => {
     const lifecycle = new Lifecycle(log);
     onTestFinished(() => lifecycle.stop());
-    return { lifecycle, pipeline: await startSink(lifecycle, { kafka, cluster, clickhouse, schemas, topics, group, log }) };
+    // A client of its own, as each process has: kafkajs keeps a group's offsets by client, and one member would clear them under another.
+    const own = createKafka(kafkaConfig(), `${prefix}sink`, log);
+    return { lifecycle, pipeline: await startSink(lifecycle, { kafka: own, cluster, clickhouse, schemas, topics, group, log }) };
   };
   const counts = async (): Promise<Record<string, number>> => {
     const tables = ["transactions", "predictions", "shadow_predictions", "labels", "dead_letters", "control_events"];
