@@ -120,6 +120,9 @@ async function wakeWorkers({ system, signal }: Scene): Promise<void> {
     stopped.resume();
     if (await eventually("it has committed", async () => (await positions())?.some((offset, i) => offset !== asleep?.[i]), 2_000).catch(() => false)) met += 1;
     await stopped.kill();
+    // Started before the new owner has scored from where it asked, it would take the partitions away again.
+    const left = await eventually("nothing is open", async () => (await positions()) ?? undefined, 20_000).catch(() => null);
+    await eventually("the new owner goes on", async () => (await positions())?.every((offset, i) => (offset ?? 0) > (left?.[i] ?? 0)), 30_000).catch(() => {});
     stopped.start();
     await shared(system, Date.now());
     await pause(1_000, signal);
