@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
-import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import { unlessAborted } from "../../infra/within.js";
@@ -140,6 +139,7 @@ export class MerchantBoard {
     const startedAt = performance.now();
     const windows = new MerchantWindows(this.#readers.length);
     windows.evict(oldest);
+    const take = takeInto(windows);
     const froms = await Promise.all(readers.map((reader) => reader.firstOffset()));
     const ends = await Promise.all(readers.map((reader) => reader.endOffset()));
     const next = [...froms];
@@ -153,12 +153,14 @@ export class MerchantBoard {
         for (const end = endOf(partition); next[partition] < end; ) {
           this.#stopping.signal.throwIfAborted();
           const fetched = await reader.fetch(next[partition]);
-          if (!met[partition] && fetched.count > 0) {
-            met[partition] = true;
-            oldestInTopic = Math.max(oldestInTopic, this.#firstWhole(fetched));
-            windows.evict(oldestInTopic);
-          }
-          this.#records.read(fetched, (...record) => take(windows, ...record));
+          this.#records.read(fetched, (entity, bytes, at, length, bucket, source, count, frauds) => {
+            if (!met[partition]) {
+              met[partition] = true;
+              oldestInTopic = Math.max(oldestInTopic, entity === BUCKET_ENTITY.watermark ? bucket : bucket + 1);
+              windows.evict(oldestInTopic);
+            }
+            take(entity, bytes, at, length, bucket, source, count, frauds);
+          });
           next[partition] = fetched.nextOffset;
           records += fetched.count;
         }
@@ -173,21 +175,13 @@ export class MerchantBoard {
     this.#options.log.info({ records, completeTo: Number.isFinite(complete) ? new Date(complete * BUCKET_MS).toISOString() : null, megabytes: Math.round(bytes / 1e6), ms: Math.round(performance.now() - startedAt) }, msg);
   }
 
-  /** The first bucket that a partition has as a whole, by the record at its beginning. */
-  #firstWhole(records: FetchedRecords): number {
-    let first: number | null = null;
-    this.#records.read(records, (entity, _bytes, _at, _length, bucket) => void (first ??= entity === BUCKET_ENTITY.watermark ? bucket : bucket + 1));
-    return first ?? Number.NEGATIVE_INFINITY;
-  }
-
   async #follow(reader: PartitionReader, partition: number): Promise<void> {
-    const takeOne: OnBucket = (...record) => take(this.#windows, ...record);
     while (!this.#stopping.signal.aborted) {
       const records = await reader.fetch(this.#next[partition]).catch((error: unknown) => this.#waitOut(error));
       if (records === null) continue;
       if (records.count > 0) {
         // What is read twice, since it was recalled meanwhile, changes nothing.
-        this.#records.read(records, takeOne);
+        this.#records.read(records, takeInto(this.#windows));
         this.#evict();
         this.#wake();
       }
@@ -221,7 +215,10 @@ export class MerchantBoard {
   }
 }
 
-function take(windows: MerchantWindows, entity: number, bytes: Buffer, at: number, length: number, bucket: number, partition: number, count: number, frauds: number): void {
-  if (entity === BUCKET_ENTITY.watermark) windows.watermark(partition, bucket);
-  else windows.add(entity === BUCKET_ENTITY.card ? "card" : "merchant", bytes, at, length, partition, bucket, count, frauds);
+/** Adds records to windows. */
+function takeInto(windows: MerchantWindows): OnBucket {
+  return (entity, bytes, at, length, bucket, partition, count, frauds) => {
+    if (entity === BUCKET_ENTITY.watermark) windows.watermark(partition, bucket);
+    else windows.add(entity === BUCKET_ENTITY.card ? "card" : "merchant", bytes, at, length, partition, bucket, count, frauds);
+  };
 }
