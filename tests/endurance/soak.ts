@@ -4,12 +4,13 @@
  */
 import { runEndurance } from "./command.js";
 import { quantileOf, slopeOf } from "./slopes.js";
-import { ROLES } from "./system.js";
+import { ROLES, type RoleName } from "./system.js";
 
 /** What may grow in an hour, over the last half: MB of a role that holds no history, file descriptors, records, ms. */
 const MOST_AN_HOUR = { residentMb: 48, handles: 6, lag: 1_000, latencyMs: 20 };
 /** Scoring keeps what each card did for 38 days, merchants each transaction of the week that isn't sealed: what that takes is told by their own gauges. */
 const STATE_BYTES = { scoring: "fraudstream_scoring_history_bytes", merchants: "fraudstream_merchants_bytes" } as const;
+const KEEPERS = ["scoring", "merchants"] as const;
 const HOUR_S = 3_600;
 
 await runEndurance({
@@ -24,11 +25,11 @@ await runEndurance({
   run: async ({ options: { minutes, rate }, under, load, sampler, phase }) => {
     await load.pace(rate);
     await phase("first half", minutes * 30);
-    const stateMb = async (role: keyof typeof STATE_BYTES): Promise<number> => sumOf(await under.metrics(role), STATE_BYTES[role]) / (1 << 20);
-    const atHalf = { scoring: await stateMb("scoring"), merchants: await stateMb("merchants") };
+    const stateMb = (): Promise<number[]> => Promise.all(KEEPERS.map(async (role) => sumOf(await under.metrics(role), STATE_BYTES[role]) / (1 << 20)));
+    const atHalf = await stateMb();
     await phase("last half", minutes * 30);
-    const halvesAnHour = 60 / (minutes / 2);
-    const stateMbAnHour: Partial<Record<string, number>> = { scoring: ((await stateMb("scoring")) - atHalf.scoring) * halvesAnHour, merchants: ((await stateMb("merchants")) - atHalf.merchants) * halvesAnHour };
+    const atEnd = await stateMb();
+    const stateMbAnHour: Partial<Record<RoleName, number>> = Object.fromEntries(KEEPERS.map((role, i) => [role, (atEnd[i] - atHalf[i]) * (60 / (minutes / 2))]));
 
     const wrong: string[] = [];
     const last = sampler.samples.filter((sample) => sample.phase === "last half");

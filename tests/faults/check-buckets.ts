@@ -13,7 +13,6 @@ export class Buckets {
   readonly #complaints: Complaints;
   /** By source partition: `<hour>/<merchant>`. */
   readonly #published: Map<string, { count: number; frauds: number }>[];
-  readonly #watermarks: number[];
   /** By source partition, rising: each watermark, and when it was committed. */
   readonly #seals: { hour: number; at: number }[][];
   /** Transactions that were sent after their bucket had been sealed. */
@@ -23,7 +22,6 @@ export class Buckets {
     this.#sums = sums;
     this.#complaints = complaints;
     this.#published = Array.from({ length: partitions }, () => new Map<string, { count: number; frauds: number }>());
-    this.#watermarks = Array.from({ length: partitions }, () => -Infinity);
     this.#seals = Array.from({ length: partitions }, () => []);
   }
 
@@ -31,13 +29,13 @@ export class Buckets {
     const { entity, id, bucket, source_partition, count, frauds } = bucketOf(value);
     const hour = Math.floor(Number(bucket) / HOUR_MS);
     if (source_partition !== partition) this.#complaints.add("buckets", `${partition}/${offset} is of partition ${source_partition}`);
+    const watermark = this.#watermark(partition);
     if (entity === "watermark") {
-      if (hour <= this.#watermarks[partition]) this.#complaints.add("watermarks", `${hour} after ${this.#watermarks[partition]} in partition ${partition}`);
-      this.#watermarks[partition] = Math.max(this.#watermarks[partition], hour);
-      this.#seals[partition].push({ hour, at: timestamp });
+      if (hour > watermark) this.#seals[partition].push({ hour, at: timestamp });
+      else this.#complaints.add("watermarks", `${hour} after ${watermark} in partition ${partition}`);
       return;
     }
-    if (hour < this.#watermarks[partition]) this.#complaints.add("buckets", `hour ${hour} of ${id} comes behind the watermark of partition ${partition}`);
+    if (hour < watermark) this.#complaints.add("buckets", `hour ${hour} of ${id} comes behind the watermark of partition ${partition}`);
     if (entity !== "merchant") return;
     this.count += 1;
     const key = `${hour}/${id}`;
@@ -57,10 +55,10 @@ export class Buckets {
       const published = this.#published[partition];
       for (const [key, transactions] of buckets) {
         const hour = Number(key.split("/")[0]);
-        if (hour >= this.#watermarks[partition]) continue;
-        const sealedAt = this.#seals[partition].find((seal) => seal.hour > hour)?.at ?? Infinity;
+        const seal = this.#seals[partition].find((each) => each.hour > hour);
+        if (seal === undefined) continue;
         const { count, frauds } = published.get(key) ?? { count: 0, frauds: 0 };
-        const inTime = transactions.filter(({ at }) => at <= sealedAt);
+        const inTime = transactions.filter(({ at }) => at <= seal.at);
         const counted = count === transactions.length ? transactions : inTime;
         this.afterSeal += transactions.length - counted.length;
         const expected = counted.filter(({ isFraud }) => isFraud).length;
@@ -68,5 +66,9 @@ export class Buckets {
       }
       for (const key of published.keys()) if (!buckets.has(key)) this.#complaints.add("buckets", `${key} of partition ${partition} counts nothing that there is`);
     }
+  }
+
+  #watermark(partition: number): number {
+    return this.#seals[partition].at(-1)?.hour ?? -Infinity;
   }
 }

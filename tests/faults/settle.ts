@@ -1,6 +1,4 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { listOffsetsV7 } from "@platformatic/kafka";
-import { call } from "../../infra/kafka/cluster.js";
 import { committedOffset } from "../../infra/kafka/group-membership.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { allTopics, type TopicSpec } from "../../schemas/topics.js";
@@ -57,20 +55,16 @@ async function behindIn({ test: { cluster } }: System, group: string, { name, pa
   return behind;
 }
 
-/** Transactions that are open: the last stable offset is behind the end. @param only these partitions; all of them without it */
-export async function openIn({ test: { cluster } }: System, { name, partitions }: TopicSpec, only = Array.from({ length: partitions }, (_, partition) => partition)): Promise<string[]> {
+/** Transactions that are open: the last stable offset is behind the end. */
+async function openIn({ test: { cluster } }: System, { name, partitions }: TopicSpec): Promise<string[]> {
   const open: string[] = [];
-  for (const partition of only) {
-    const connection = await cluster.open(await cluster.leaderOf(name, partition));
+  for (let partition = 0; partition < partitions; partition++) {
+    const reader = new PartitionReader(cluster, name, partition, { patienceMs: 5_000 });
     try {
-      const end = async (isolation: 0 | 1): Promise<number> => {
-        const answer = await call(connection, listOffsetsV7.api, [-1, isolation, [{ name, partitions: [{ partitionIndex: partition, currentLeaderEpoch: -1, timestamp: -1n }] }]], "listing offsets");
-        return Number(answer.topics[0].partitions[0].offset);
-      };
-      const written = await end(0);
-      if ((await end(1)) < written) open.push(`a transaction is open in ${name}[${partition}]`);
+      const written = await reader.writtenEnd();
+      if ((await reader.endOffset()) < written) open.push(`a transaction is open in ${name}[${partition}]`);
     } finally {
-      await connection.close();
+      await reader.close();
     }
   }
   return open;
