@@ -14,6 +14,9 @@ import { FETCHED_EARLY } from "./sabotage.js";
 /** How long the unsafe moment lasts, milliseconds: long enough for a fault to meet it soon. */
 const UNSAFE_MS = 30;
 const FETCHED_EARLY_MS = 4_000;
+/** A process whose timers stand still for this long was stopped. */
+const STOPPED_MS = 3_000;
+const TICK_MS = 100;
 
 const SABOTAGES: Record<string, () => void> = {
   /** The offset is committed in a transaction of its own before the output is. */
@@ -36,8 +39,17 @@ const SABOTAGES: Record<string, () => void> = {
     const open = TransactionalProducer.open.bind(TransactionalProducer);
     TransactionalProducer.open = (cluster, transactionalId, options) => open(cluster, `${transactionalId}-${randomUUID()}`, options);
   },
-  /** Where the former owner stood is asked before it is shut out. */
+  /**
+   * Where the former owner stood is asked before it is shut out. That one, woken, is gone once it has committed what it had in
+   * hand: it dies by itself, since anybody who watches it from outside is too late to keep it from joining the group again.
+   */
   "offset-before-init": () => {
+    const { commit } = methodsOf(TransactionalProducer);
+    const wasStopped = noticeStops();
+    TransactionalProducer.prototype.commit = async function (outputs, timestamp) {
+      await commit.call(this, outputs, timestamp);
+      if (wasStopped()) process.kill(process.pid, "SIGKILL");
+    };
     const open = ScoringTenure.open.bind(ScoringTenure);
     ScoringTenure.open = async (deps, tenure) => {
       const committed = await tenure.committed();
@@ -68,6 +80,19 @@ const SABOTAGES: Record<string, () => void> = {
     };
   },
 };
+
+/** @returns whether this process was ever stopped */
+function noticeStops(): () => boolean {
+  let last = Date.now();
+  let stopped = false;
+  const look = (): boolean => {
+    stopped ||= Date.now() - last > STOPPED_MS;
+    last = Date.now();
+    return stopped;
+  };
+  setInterval(look, TICK_MS).unref();
+  return look;
+}
 
 const sabotage = SABOTAGES[process.env["SABOTAGE"] ?? ""] as (() => void) | undefined;
 if (sabotage === undefined) throw new Error(`there is no sabotage ${process.env["SABOTAGE"]}`);

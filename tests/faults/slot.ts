@@ -99,6 +99,12 @@ export class Slot {
     await this.#ended;
   }
 
+  /** From now on it may end by itself, and is not started again. */
+  mayEnd(): void {
+    this.#wanted = false;
+    this.#asked = true;
+  }
+
   /** SIGSTOP: nothing of it runs until `resume`. */
   pause(): void {
     this.#stopped = true;
