@@ -4,7 +4,7 @@ import type { KafkaConfig } from "../config.js";
 import type { Logger } from "../logging.js";
 import type { TopicSpec } from "../../schemas/topics.js";
 import { UsageError } from "../../schemas/errors.js";
-import { kafkajs } from "./kafkajs.js";
+import { isAway, kafkajs } from "./kafkajs.js";
 import { refusalOf } from "./refusals.js";
 
 const { logLevel } = kafkajs;
@@ -28,37 +28,49 @@ export function createKafka(config: KafkaConfig, clientId: string, log: Logger):
   });
 }
 
+const REACHED_WITHIN_MS = 30_000;
+const AGAIN_MS = 500;
+
 /**
- * Creates the topics that are missing.
+ * Creates the topics that are missing. A cluster that goes away meanwhile is waited for, for half a minute.
  *
  * @throws UsageError `partition_count` when one has other partitions than configured, `kafka_refused` when the brokers don't
  * take this client or don't let it see or create a topic
  */
 export async function ensureTopics(kafka: Kafka, topics: readonly TopicSpec[]): Promise<void> {
-  const admin = kafka.admin();
-  try {
-    await admin.connect();
-    const existing = new Set(await admin.listTopics());
-    const missing = topics.filter((topic) => !existing.has(topic.name));
-    if (missing.length > 0) {
-      // Two roles may create a topic at once: that it exists is fine, too (createTopics then answers false).
-      await admin.createTopics({
-        // Waiting is ours: kafkajs takes a broker that hasn't heard of the topic yet for a failure.
-        waitForLeaders: false,
-        topics: missing.map(({ name, partitions, settings }) => ({
-          topic: name,
-          numPartitions: partitions,
-          replicationFactor: -1,
-          configEntries: Object.entries(settings).map(([key, value]) => ({ name: key, value })),
-        })),
-      });
+  for (const deadline = Date.now() + REACHED_WITHIN_MS; ; await sleep(AGAIN_MS)) {
+    const admin = kafka.admin();
+    try {
+      await admin.connect();
+      return await createMissing(admin, topics);
+    } catch (error) {
+      // A TypeError: kafkajs takes an answer for granted that it hasn't got when every broker has gone.
+      const mayPass = isAway(error) || error instanceof TypeError;
+      const refusal = refusalOf(error);
+      if (refusal !== null || !mayPass || Date.now() > deadline) throw refusal ?? error;
+    } finally {
+      await admin.disconnect();
     }
-    await onceKnown(() => checkPartitions(admin, topics));
-  } catch (error) {
-    throw refusalOf(error) ?? error;
-  } finally {
-    await admin.disconnect();
   }
+}
+
+async function createMissing(admin: Admin, topics: readonly TopicSpec[]): Promise<void> {
+  const existing = new Set(await admin.listTopics());
+  const missing = topics.filter((topic) => !existing.has(topic.name));
+  if (missing.length > 0) {
+    // Two roles may create a topic at once: that it exists is fine, too (createTopics then answers false).
+    await admin.createTopics({
+      // Waiting is ours: kafkajs takes a broker that hasn't heard of the topic yet for a failure.
+      waitForLeaders: false,
+      topics: missing.map(({ name, partitions, settings }) => ({
+        topic: name,
+        numPartitions: partitions,
+        replicationFactor: -1,
+        configEntries: Object.entries(settings).map(([key, value]) => ({ name: key, value })),
+      })),
+    });
+  }
+  await onceKnown(() => checkPartitions(admin, topics));
 }
 
 const KNOWN_WITHIN_MS = 30_000;

@@ -4,6 +4,7 @@ import type { Logger } from "../logging.js";
 import { call, retrying, type KafkaCluster } from "./cluster.js";
 import { messageOf } from "../../schemas/errors.js";
 import { KafkaError, toKafkaError } from "./errors.js";
+import { isAway } from "./kafkajs.js";
 import { offsetFetchV8 } from "./wire.js";
 
 export interface TopicPartition { topic: string; partition: number }
@@ -24,8 +25,6 @@ const SESSION_TIMEOUT_MS = 6_000;
 const REBALANCE_TIMEOUT_MS = 10_000;
 const HEARTBEAT_MS = 500;
 const COME_BACK_MS = 1_000;
-/** kafkajs' names for a cluster that can't be reached now. Those that it tries again by itself come back as others of these. */
-const AWAY = new Set(["KafkaJSGroupCoordinatorNotFound", "KafkaJSConnectionError", "KafkaJSConnectionClosedError", "KafkaJSBrokerNotFound", "KafkaJSRequestTimeoutError", "KafkaJSNumberOfRetriesExceeded", "KafkaJSMetadataNotLoaded", "KafkaJSLockTimeout"]);
 
 /**
  * Membership in a consumer group: which partitions are ours. It reads nothing: kafkajs consumes with every partition
@@ -145,12 +144,6 @@ export class GroupMembership {
   #run(): Promise<void> {
     return this.#consumer.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch: () => Promise.resolve() });
   }
-}
-
-/** Whether an error of kafkajs, or what caused it, is that the cluster can't be reached. */
-function isAway(error: unknown): boolean {
-  for (let failure = error; failure instanceof Error; failure = failure.cause) if (AWAY.has(failure.name)) return true;
-  return false;
 }
 
 function partitionKey({ topic, partition }: TopicPartition): string {

@@ -17,7 +17,9 @@ import { kafkaJars } from "../../infra/local/kafka-jars.js";
 import { packageRoot } from "../../infra/package-root.js";
 import { UsageError } from "../../schemas/errors.js";
 import { allTopics, topicsFor } from "../../schemas/topics.js";
+import { cuttableProxy } from "../support/cuttable-proxy.js";
 import { kafkaConfig } from "../support/engines.js";
+import { until } from "../support/eventually.js";
 import { silent, testKafka } from "../support/kafka-cluster.js";
 
 const { cacheDir } = readConfig();
@@ -270,6 +272,18 @@ describe("ensureTopics", () => {
       expect(Object.fromEntries(Object.keys(settings).map((key) => [key, entries.find(({ configName }) => configName === key)?.configValue]))).toEqual(settings);
     }
     await admin.disconnect();
+  });
+
+  test("waits for a broker that goes away while it is asked", async () => {
+    const { prefix } = testKafka();
+    const [host, port] = kafkaConfig().brokers[0].split(":");
+    const proxy = await cuttableProxy({ host, port: Number(port) });
+    onTestFinished(() => proxy.close());
+    proxy.mode = "dying";
+    const ensured = ensureTopics(createKafka({ ...kafkaConfig(), brokers: [`127.0.0.1:${proxy.port}`] }, prefix, silent), [{ name: `${prefix}one`, partitions: 1, settings: {} }]);
+    await until(() => proxy.cuts >= 2);
+    proxy.mode = "up";
+    await ensured;
   });
 
   test("another number of partitions is the user's mistake, said in one line", async () => {

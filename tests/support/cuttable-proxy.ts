@@ -4,14 +4,17 @@ import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 /** A TCP proxy on loopback in front of a real server, whose connections a test can cut. */
 export interface CuttableProxy {
   port: number;
-  /** `up`: passes everything. `down`: refuses and cuts. `deaf`: passes requests on, but cuts before the answer comes back. */
-  mode: "up" | "down" | "deaf";
+  /** `up`: passes everything. `down`: refuses and cuts. `deaf`: passes requests on, but cuts before the answer comes back. `dying`: the same before a connection's second answer. */
+  mode: "up" | "down" | "deaf" | "dying";
+  /** Connections that were cut before an answer. */
+  readonly cuts: number;
   close(): Promise<void>;
 }
 
 export async function cuttableProxy(target: { host: string; port: number }): Promise<CuttableProxy> {
   const sockets = new Set<Socket>();
   let mode: CuttableProxy["mode"] = "up";
+  let cuts = 0;
   const server = createServer((client) => {
     if (mode === "down") {
       client.destroy();
@@ -27,12 +30,23 @@ export async function cuttableProxy(target: { host: string; port: number }): Pro
       socket.on("error", end).on("close", () => (sockets.delete(socket), end()));
     }
     client.on("data", (bytes) => upstream.write(bytes));
-    upstream.on("data", (bytes) => (mode === "deaf" ? end() : client.write(bytes)));
+    let answered = false;
+    upstream.on("data", (bytes) => {
+      if (mode === "deaf" || (mode === "dying" && answered)) {
+        cuts += 1;
+        return end();
+      }
+      answered = true;
+      client.write(bytes);
+    });
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   return {
     port: (server.address() as AddressInfo).port,
+    get cuts() {
+      return cuts;
+    },
     get mode() {
       return mode;
     },
