@@ -5,9 +5,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { UsageError } from "../../schemas/errors.js";
 import { runEndurance } from "./command.js";
+import { keptStateMb } from "./kept-state.js";
 import { answersOf } from "./sampler.js";
 import { ROLES, heavy } from "./system.js";
 
+/** What a role may take beyond what it keeps by design: batches in hand, queues, garbage. */
 const MOST_GROWN_MB = 250;
 /** The wait that a request asks for, by default, and what an answer may take beyond it. */
 const ANSWERED_WITHIN_MS = 2_000 + 3_000;
@@ -33,6 +35,7 @@ await runEndurance({
     await load.pace(100);
     await phase("steady", 10);
     const steady = sampler.last?.residentMb ?? {};
+    const keptBefore = await keptStateMb(under);
 
     // As much as it can: a backlog that lasts, and nothing that comes in meanwhile.
     const filled = load.acknowledged + CALIBRATION;
@@ -58,6 +61,8 @@ await runEndurance({
     await sleep(2_000);
     const probesBefore = sampler.probes.length;
     await phase("after", 30);
+    // It only grows meanwhile: nothing is old enough to be forgotten.
+    const kept = await keptStateMb(under);
 
     const of = (name: string): typeof sampler.probes => sampler.probes.filter((probe) => probe.phase === name && probe.what === "predict");
     const during = answersOf(of("overload"));
@@ -68,11 +73,14 @@ await runEndurance({
     const notScored = sampler.probes.slice(probesBefore).filter(({ what, answer }) => what === "predict" && answer.status !== 200);
     if (notScored.length > 0) wrong.push(`${notScored.length} requests were not answered with a score after the recovery`);
     const peak = Object.fromEntries(ROLES.map((role) => [role, Math.max(...sampler.samples.map(({ residentMb }) => residentMb[role] ?? 0))]));
-    for (const role of ROLES) if (peak[role] - (steady[role] ?? 0) > MOST_GROWN_MB) wrong.push(`${role} took ${peak[role]} MB; ${steady[role]} before`);
+    for (const role of ROLES) {
+      const grown = peak[role] - (steady[role] ?? 0) - ((kept[role] ?? 0) - (keptBefore[role] ?? 0));
+      if (grown > MOST_GROWN_MB) wrong.push(`${role} took ${peak[role]} MB; ${steady[role]} before, and what it keeps grew by ${(peak[role] - (steady[role] ?? 0) - grown).toFixed(0)}`);
+    }
     return {
       wrong,
       figures: {
-        capacity: Math.round(capacity), input: Math.round(capacity * times), backlog, most_lag: most, recovery_seconds: caughtUp === null ? null : Math.round(caughtUp), resident_mb: { steady, peak },
+        capacity: Math.round(capacity), input: Math.round(capacity * times), backlog, most_lag: most, recovery_seconds: caughtUp === null ? null : Math.round(caughtUp), resident_mb: { steady, peak }, kept_mb: { before: keptBefore, after: kept },
         http: Object.fromEntries(["steady", "overload", "recovery", "after"].map((name) => [name, answersOf(of(name))])),
       },
     };

@@ -124,7 +124,7 @@ export class Sampler {
 }
 
 /** The sum over a metric's labels; null: it isn't there. */
-function sumOf(metrics: Map<string, number>, name: string): number | null {
+export function sumOf(metrics: Map<string, number>, name: string): number | null {
   const found = [...metrics].filter(([key]) => key === name || key.startsWith(`${name}{`));
   return found.length === 0 ? null : found.reduce((sum, [, value]) => sum + value, 0);
 }

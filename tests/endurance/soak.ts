@@ -3,14 +3,12 @@
  * last half. `npm run test:soak -- --help`.
  */
 import { runEndurance } from "./command.js";
+import { keptStateMb } from "./kept-state.js";
 import { quantileOf, slopeOf } from "./slopes.js";
 import { ROLES, type RoleName } from "./system.js";
 
 /** What may grow in an hour, over the last half: MB of a role that holds no history, file descriptors, records, ms. */
 const MOST_AN_HOUR = { residentMb: 48, handles: 6, lag: 1_000, latencyMs: 20 };
-/** Scoring keeps what each card did for 38 days, merchants each transaction of the week that isn't sealed: what that takes is told by their own gauges. */
-const STATE_BYTES = { scoring: "fraudstream_scoring_history_bytes", merchants: "fraudstream_merchants_bytes" } as const;
-const KEEPERS = ["scoring", "merchants"] as const;
 const HOUR_S = 3_600;
 
 await runEndurance({
@@ -25,11 +23,10 @@ await runEndurance({
   run: async ({ options: { minutes, rate }, under, load, sampler, phase }) => {
     await load.pace(rate);
     await phase("first half", minutes * 30);
-    const stateMb = (): Promise<number[]> => Promise.all(KEEPERS.map(async (role) => sumOf(await under.metrics(role), STATE_BYTES[role]) / (1 << 20)));
-    const atHalf = await stateMb();
+    const atHalf = await keptStateMb(under);
     await phase("last half", minutes * 30);
-    const atEnd = await stateMb();
-    const stateMbAnHour: Partial<Record<RoleName, number>> = Object.fromEntries(KEEPERS.map((role, i) => [role, (atEnd[i] - atHalf[i]) * (60 / (minutes / 2))]));
+    const atEnd = await keptStateMb(under);
+    const stateMbAnHour = Object.fromEntries(ROLES.map((role) => [role, ((atEnd[role] ?? 0) - (atHalf[role] ?? 0)) * (60 / (minutes / 2))])) as Record<RoleName, number>;
 
     const wrong: string[] = [];
     const last = sampler.samples.filter((sample) => sample.phase === "last half");
@@ -42,7 +39,7 @@ await runEndurance({
       return { median: quantileOf(values, 0.5), highest: quantileOf(values, 1), an_hour: Number(anHour.toFixed(2)) };
     };
     const roles = Object.fromEntries(ROLES.map((role) => [role, {
-      resident_mb: hourly(`${role}'s memory (MB)`, last.flatMap(({ seconds, residentMb }) => (residentMb[role] === undefined ? [] : [[seconds, residentMb[role]] as const])), MOST_AN_HOUR.residentMb + Math.max(0, stateMbAnHour[role] ?? 0) * 2),
+      resident_mb: hourly(`${role}'s memory (MB)`, last.flatMap(({ seconds, residentMb }) => (residentMb[role] === undefined ? [] : [[seconds, residentMb[role]] as const])), MOST_AN_HOUR.residentMb + Math.max(0, stateMbAnHour[role]) * 2),
       handles: hourly(`${role}'s handles`, last.flatMap(({ seconds, handles }) => (handles[role] === undefined ? [] : [[seconds, handles[role]] as const])), MOST_AN_HOUR.handles),
     }]));
     const lag = (name: "scoringLag" | "sinkLag"): ReturnType<typeof hourly> => hourly(name, last.flatMap((sample) => (sample[name] === null ? [] : [[sample.seconds, sample[name]] as const])), MOST_AN_HOUR.lag);
@@ -58,11 +55,6 @@ await runEndurance({
     };
   },
 });
-
-/** A gauge over all its labels; 0 where the role doesn't answer. */
-function sumOf(metrics: Map<string, number> | null, name: string): number {
-  return [...(metrics ?? [])].reduce((sum, [sample, value]) => (sample === name || sample.startsWith(`${name}{`) ? sum + value : sum), 0);
-}
 
 /** The median of each minute: single slow answers are the machine's, not a trend. */
 function medians(points: (readonly [number, number])[]): (readonly [number, number])[] {
