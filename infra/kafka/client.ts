@@ -4,7 +4,7 @@ import type { KafkaConfig } from "../config.js";
 import type { Logger } from "../logging.js";
 import type { TopicSpec } from "../../schemas/topics.js";
 import { UsageError } from "../../schemas/errors.js";
-import { isAway, kafkajs } from "./kafkajs.js";
+import { kafkajs, onceReached } from "./kafkajs.js";
 import { refusalOf } from "./refusals.js";
 
 const { logLevel } = kafkajs;
@@ -28,29 +28,23 @@ export function createKafka(config: KafkaConfig, clientId: string, log: Logger):
   });
 }
 
-const REACHED_WITHIN_MS = 30_000;
-const AGAIN_MS = 500;
-
 /**
- * Creates the topics that are missing. A cluster that goes away meanwhile is waited for, for half a minute.
+ * Creates the topics that are missing. A cluster that goes away meanwhile is waited for, for 20 seconds.
  *
  * @throws UsageError `partition_count` when one has other partitions than configured, `kafka_refused` when the brokers don't
  * take this client or don't let it see or create a topic
  */
 export async function ensureTopics(kafka: Kafka, topics: readonly TopicSpec[]): Promise<void> {
-  for (const deadline = Date.now() + REACHED_WITHIN_MS; ; await sleep(AGAIN_MS)) {
-    const admin = kafka.admin();
-    try {
+  const admin = kafka.admin();
+  try {
+    await onceReached(async () => {
       await admin.connect();
-      return await createMissing(admin, topics);
-    } catch (error) {
-      // A TypeError: kafkajs takes an answer for granted that it hasn't got when every broker has gone.
-      const mayPass = isAway(error) || error instanceof TypeError;
-      const refusal = refusalOf(error);
-      if (refusal !== null || !mayPass || Date.now() > deadline) throw refusal ?? error;
-    } finally {
-      await admin.disconnect();
-    }
+      await createMissing(admin, topics);
+    });
+  } catch (error) {
+    throw refusalOf(error) ?? error;
+  } finally {
+    await admin.disconnect();
   }
 }
 

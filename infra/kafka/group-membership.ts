@@ -4,7 +4,7 @@ import type { Logger } from "../logging.js";
 import { call, retrying, type KafkaCluster } from "./cluster.js";
 import { messageOf } from "../../schemas/errors.js";
 import { KafkaError, toKafkaError } from "./errors.js";
-import { isAway } from "./kafkajs.js";
+import { isAway, onceReached } from "./kafkajs.js";
 import { offsetFetchV8 } from "./wire.js";
 
 export interface TopicPartition { topic: string; partition: number }
@@ -75,8 +75,10 @@ export class GroupMembership {
       this.#crashed = true;
       this.#comingBack ??= this.#comeBack().catch(onFailure).finally(() => (this.#comingBack = null));
     });
-    await this.#consumer.connect();
-    await this.#consumer.subscribe({ topics, fromBeginning: true });
+    await onceReached(async () => {
+      await this.#consumer.connect();
+      await this.#consumer.subscribe({ topics, fromBeginning: true });
+    });
     await this.#run();
   }
 

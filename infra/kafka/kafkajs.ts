@@ -1,5 +1,7 @@
 import { createRequire } from "node:module";
+import { setTimeout as sleep } from "node:timers/promises";
 import type * as KafkaJs from "kafkajs";
+import { refusalOf } from "./refusals.js";
 
 /** kafkajs: CommonJS whose exports Node can't name. */
 export const kafkajs = createRequire(import.meta.url)("kafkajs") as typeof KafkaJs;
@@ -11,4 +13,20 @@ const AWAY = new Set(["KafkaJSGroupCoordinatorNotFound", "KafkaJSConnectionError
 export function isAway(error: unknown): boolean {
   for (let failure = error; failure instanceof Error; failure = failure.cause) if (AWAY.has(failure.name)) return true;
   return false;
+}
+
+const REACHED_WITHIN_MS = 20_000;
+const AGAIN_MS = 500;
+
+/** Repeats for 20 seconds what a client of kafkajs does when a role starts, while the cluster goes away under it. */
+export async function onceReached(work: () => Promise<void>): Promise<void> {
+  for (const deadline = Date.now() + REACHED_WITHIN_MS; ; await sleep(AGAIN_MS)) {
+    try {
+      return await work();
+    } catch (error) {
+      // A TypeError: kafkajs takes an answer for granted that it hasn't got when every broker has gone.
+      const mayPass = isAway(error) || error instanceof TypeError;
+      if (!mayPass || refusalOf(error) !== null || Date.now() > deadline) throw error;
+    }
+  }
 }

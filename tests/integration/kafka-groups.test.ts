@@ -28,11 +28,11 @@ interface Member {
 }
 
 /** A member of the test's group that commits each batch behind it, as the sink does. */
-async function member(test: TestKafka, topic: string, name: string, start = true): Promise<Member> {
+async function member(test: TestKafka, topic: string, name: string, { start = true, brokers = kafkaConfig().brokers } = {}): Promise<Member> {
   const { cluster, prefix } = test;
   const made: Omit<Member, "consumer"> = { seen: [], opened: [], closed: [], failures: [], before: () => {}, onOpen: () => {} };
   const consumer: PartitionConsumer = new PartitionConsumer({
-    cluster, kafka: createKafka(kafkaConfig(), `${prefix}${name}`, silent), log: silent, group: `${prefix}group`, topics: [topic],
+    cluster, kafka: createKafka({ ...kafkaConfig(), brokers }, `${prefix}${name}`, silent), log: silent, group: `${prefix}group`, topics: [topic],
     reader: { maxWaitMs: 100, maxBytes: 2_000 },
     onFailure: (error) => void result.failures.push(error),
     open: async (tenure) => {
@@ -118,11 +118,24 @@ describe("PartitionConsumer", () => {
     expect([first.failures, second.failures]).toEqual([[], []]);
   });
 
+  test("a member that starts waits for a broker that goes away meanwhile", async () => {
+    const kafka = testKafka();
+    const topic = await kafka.topic("shared");
+    const { proxy } = await kafka.proxied();
+    proxy.mode = "dying";
+    const { consumer, opened } = await member(kafka, topic, "early", { start: false, brokers: [`127.0.0.1:${proxy.port}`] });
+    const started = consumer.start();
+    await until(() => proxy.cuts > 0);
+    proxy.mode = "up";
+    await started;
+    await until(() => opened.length === 1);
+  });
+
   test("one that is fenced leaves and joins again, with every tenure begun anew", async () => {
     const kafka = testKafka();
     const topic = await kafka.topic("in", 2);
     await fill(kafka, topic, 2, 5);
-    const fenced = await member(kafka, topic, "fenced", false);
+    const fenced = await member(kafka, topic, "fenced", { start: false });
     let left = 1;
     fenced.before = (partition) => {
       if (partition === 1 && left-- > 0) throw new KafkaError("PRODUCER_FENCED", "another owner", { retriable: false });
@@ -140,7 +153,7 @@ describe("PartitionConsumer", () => {
     const kafka = testKafka();
     const topic = await kafka.topic("in");
     await fill(kafka, topic, 1, 10);
-    const one = await member(kafka, topic, "one", false);
+    const one = await member(kafka, topic, "one", { start: false });
     const errors = [new KafkaError("NETWORK", "away", { retriable: true }), new FraudstreamError("registry", "away", { retriable: true }), new KafkaError("MESSAGE_TOO_LARGE", "no", { retriable: false })];
     let batches = 0;
     one.before = () => {
@@ -170,7 +183,7 @@ describe("PartitionConsumer", () => {
     const kafka = testKafka();
     const topic = await kafka.topic("in");
     await fill(kafka, topic, 1, 30);
-    const one = await member(kafka, topic, "one", false);
+    const one = await member(kafka, topic, "one", { start: false });
     let inHand = (): void => {};
     const begun = new Promise<void>((resolve) => (inHand = resolve));
     let release = (): void => {};
@@ -200,7 +213,7 @@ describe("PartitionConsumer", () => {
     const kafka = testKafka();
     const topic = await kafka.topic("in");
     await fill(kafka, topic, 1, 3);
-    const one = await member(kafka, topic, "one", false);
+    const one = await member(kafka, topic, "one", { start: false });
     one.onOpen = async ({ signal }) => {
       if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve));
     };
