@@ -7,7 +7,7 @@ import { UsageError } from "../../schemas/errors.js";
 import { runEndurance } from "./command.js";
 import { keptStateMb } from "./kept-state.js";
 import { answersOf } from "./sampler.js";
-import { ROLES, heavy } from "./system.js";
+import { ROLES, heavy, type RoleName } from "./system.js";
 
 /** What a role may take beyond what it keeps by design: batches in hand, queues, garbage. */
 const MOST_GROWN_MB = 250;
@@ -37,6 +37,20 @@ await runEndurance({
     const steady = sampler.last?.residentMb ?? {};
     const keptBefore = await keptStateMb(under);
 
+    /** What roles keep only grows meanwhile: nothing is old enough to be forgotten. */
+    const checkMemory = async (): Promise<{ peak: Partial<Record<RoleName, number>>; kept: typeof keptBefore }> => {
+      const kept = await keptStateMb(under);
+      const byDesign: Partial<Record<RoleName, number>> = { scoring: kept.scoring - keptBefore.scoring, merchants: kept.merchants - keptBefore.merchants };
+      const peak: Partial<Record<RoleName, number>> = {};
+      for (const role of ROLES) {
+        const most = Math.max(...sampler.samples.map(({ residentMb }) => residentMb[role] ?? 0));
+        const allowed = (steady[role] ?? 0) + (byDesign[role] ?? 0) + MOST_GROWN_MB;
+        if (most > allowed) wrong.push(`${role} took ${most} MB by the end of "${sampler.phase}"; ${steady[role]} before, and what it keeps allows ${allowed.toFixed(0)}`);
+        peak[role] = most;
+      }
+      return { peak, kept };
+    };
+
     // As much as it can: a backlog that lasts, and nothing that comes in meanwhile.
     const filled = load.acknowledged + CALIBRATION;
     await load.pace(CALIBRATION_PER_SECOND);
@@ -52,6 +66,7 @@ await runEndurance({
 
     await load.pace(capacity * times);
     await phase("overload", minutes * 60);
+    await checkMemory();
     const most = Math.max(...sampler.samples.map(({ scoringLag }) => scoringLag ?? 0));
     const backlog = sampler.samples.findLast(({ scoringLag }) => scoringLag !== null)?.scoringLag ?? 0;
     await load.pace(capacity / 10);
@@ -61,8 +76,7 @@ await runEndurance({
     await sleep(2_000);
     const probesBefore = sampler.probes.length;
     await phase("after", 30);
-    // It only grows meanwhile: nothing is old enough to be forgotten.
-    const kept = await keptStateMb(under);
+    const { peak, kept } = await checkMemory();
 
     const of = (name: string): typeof sampler.probes => sampler.probes.filter((probe) => probe.phase === name && probe.what === "predict");
     const during = answersOf(of("overload"));
@@ -72,11 +86,6 @@ await runEndurance({
     if (slowest > ANSWERED_WITHIN_MS) wrong.push(`a request took ${slowest.toFixed(0)} ms under overload`);
     const notScored = sampler.probes.slice(probesBefore).filter(({ what, answer }) => what === "predict" && answer.status !== 200);
     if (notScored.length > 0) wrong.push(`${notScored.length} requests were not answered with a score after the recovery`);
-    const peak = Object.fromEntries(ROLES.map((role) => [role, Math.max(...sampler.samples.map(({ residentMb }) => residentMb[role] ?? 0))]));
-    for (const role of ROLES) {
-      const grown = peak[role] - (steady[role] ?? 0) - ((kept[role] ?? 0) - (keptBefore[role] ?? 0));
-      if (grown > MOST_GROWN_MB) wrong.push(`${role} took ${peak[role]} MB; ${steady[role]} before, and what it keeps grew by ${(peak[role] - (steady[role] ?? 0) - grown).toFixed(0)}`);
-    }
     return {
       wrong,
       figures: {

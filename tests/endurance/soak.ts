@@ -26,20 +26,21 @@ await runEndurance({
     const atHalf = await keptStateMb(under);
     await phase("last half", minutes * 30);
     const atEnd = await keptStateMb(under);
-    const stateMbAnHour = Object.fromEntries(ROLES.map((role) => [role, ((atEnd[role] ?? 0) - (atHalf[role] ?? 0)) * (60 / (minutes / 2))])) as Record<RoleName, number>;
+    const anHour = 60 / (minutes / 2);
+    const stateMbAnHour: Partial<Record<RoleName, number>> = { scoring: (atEnd.scoring - atHalf.scoring) * anHour, merchants: (atEnd.merchants - atHalf.merchants) * anHour };
 
     const wrong: string[] = [];
     const last = sampler.samples.filter((sample) => sample.phase === "last half");
     const asked = sampler.probes.filter((probe) => probe.phase === "last half" && probe.what === "predict");
     /** How much a series grows in an hour; complains when that is too much and is more than its own noise. */
     const hourly = (what: string, points: (readonly [number, number])[], most: number): { median: number | null; highest: number | null; an_hour: number } => {
-      const anHour = slopeOf(points) * HOUR_S;
+      const growth = slopeOf(points) * HOUR_S;
       const values = points.map(([, value]) => value);
-      if (anHour > most) wrong.push(`${what} grows by ${anHour.toFixed(1)} an hour; ${most.toFixed(0)} are taken for flat`);
-      return { median: quantileOf(values, 0.5), highest: quantileOf(values, 1), an_hour: Number(anHour.toFixed(2)) };
+      if (growth > most) wrong.push(`${what} grows by ${growth.toFixed(1)} an hour; ${most.toFixed(0)} are taken for flat`);
+      return { median: quantileOf(values, 0.5), highest: quantileOf(values, 1), an_hour: Number(growth.toFixed(2)) };
     };
     const roles = Object.fromEntries(ROLES.map((role) => [role, {
-      resident_mb: hourly(`${role}'s memory (MB)`, last.flatMap(({ seconds, residentMb }) => (residentMb[role] === undefined ? [] : [[seconds, residentMb[role]] as const])), MOST_AN_HOUR.residentMb + Math.max(0, stateMbAnHour[role]) * 2),
+      resident_mb: hourly(`${role}'s memory (MB)`, last.flatMap(({ seconds, residentMb }) => (residentMb[role] === undefined ? [] : [[seconds, residentMb[role]] as const])), MOST_AN_HOUR.residentMb + Math.max(0, stateMbAnHour[role] ?? 0) * 2),
       handles: hourly(`${role}'s handles`, last.flatMap(({ seconds, handles }) => (handles[role] === undefined ? [] : [[seconds, handles[role]] as const])), MOST_AN_HOUR.handles),
     }]));
     const lag = (name: "scoringLag" | "sinkLag"): ReturnType<typeof hourly> => hourly(name, last.flatMap((sample) => (sample[name] === null ? [] : [[sample.seconds, sample[name]] as const])), MOST_AN_HOUR.lag);
