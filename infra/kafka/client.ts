@@ -29,7 +29,7 @@ export function createKafka(config: KafkaConfig, clientId: string, log: Logger):
 }
 
 /**
- * Creates the topics that are missing. A cluster that goes away meanwhile is waited for, for 20 seconds.
+ * Creates the topics that are missing. A cluster that goes away meanwhile is asked again for 20 seconds.
  *
  * @throws UsageError `partition_count` when one has other partitions than configured, `kafka_refused` when the brokers don't
  * take this client or don't let it see or create a topic
@@ -37,7 +37,7 @@ export function createKafka(config: KafkaConfig, clientId: string, log: Logger):
 export async function ensureTopics(kafka: Kafka, topics: readonly TopicSpec[]): Promise<void> {
   const admin = kafka.admin();
   try {
-    await onceReached(async () => {
+    await onceReached(kafka, async () => {
       await admin.connect();
       await createMissing(admin, topics);
     });

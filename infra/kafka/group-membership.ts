@@ -75,11 +75,17 @@ export class GroupMembership {
       this.#crashed = true;
       this.#comingBack ??= this.#comeBack().catch(onFailure).finally(() => (this.#comingBack = null));
     });
-    await onceReached(async () => {
-      await this.#consumer.connect();
-      await this.#consumer.subscribe({ topics, fromBeginning: true });
-    });
-    await this.#run();
+    try {
+      await onceReached(this.#options.kafka, async () => {
+        await this.#consumer.connect();
+        await this.#consumer.subscribe({ topics, fromBeginning: true });
+      });
+    } catch (error) {
+      // Its connections would keep the process alive.
+      await this.#consumer.disconnect();
+      throw error;
+    }
+    if (!this.#stopping) await this.#run();
   }
 
   /** After a crash that ended kafkajs' consumer: joins again, as often as it takes. */

@@ -1,6 +1,7 @@
 import { createRequire } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";
 import type * as KafkaJs from "kafkajs";
+import { messageOf } from "../../schemas/errors.js";
 import { refusalOf } from "./refusals.js";
 
 /** kafkajs: CommonJS whose exports Node can't name. */
@@ -15,18 +16,21 @@ export function isAway(error: unknown): boolean {
   return false;
 }
 
-const REACHED_WITHIN_MS = 20_000;
+const TRIED_FOR_MS = 20_000;
 const AGAIN_MS = 500;
 
-/** Repeats for 20 seconds what a client of kafkajs does when a role starts, while the cluster goes away under it. */
-export async function onceReached(work: () => Promise<void>): Promise<void> {
-  for (const deadline = Date.now() + REACHED_WITHIN_MS; ; await sleep(AGAIN_MS)) {
+/** Repeats what a client of kafkajs does when a role starts, for 20 seconds beside kafkajs' own patience, when the cluster goes away under it. */
+export async function onceReached<T>(kafka: Pick<KafkaJs.Kafka, "logger">, work: () => Promise<T>): Promise<T> {
+  const deadline = Date.now() + TRIED_FOR_MS;
+  for (let told = false; ; told = true) {
     try {
       return await work();
     } catch (error) {
       // A TypeError: kafkajs takes an answer for granted that it hasn't got when every broker has gone.
       const mayPass = isAway(error) || error instanceof TypeError;
       if (!mayPass || refusalOf(error) !== null || Date.now() > deadline) throw error;
+      if (!told) kafka.logger().error(`Kafka went away while this starts; it is tried again: ${messageOf(error)}`);
     }
+    await sleep(AGAIN_MS);
   }
 }

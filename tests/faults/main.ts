@@ -13,7 +13,7 @@ import { packageRoot } from "../../infra/package-root.js";
 import { messageOf, UsageError } from "../../schemas/errors.js";
 import { addResult, seedsIn, seedsOf } from "./results.js";
 import { runSeed } from "./run.js";
-import { NEVER_SETTLED, runSabotage, SABOTAGES, type Sabotage } from "./sabotage.js";
+import { runSabotage, SABOTAGES, verdictOf, type Sabotage } from "./sabotage.js";
 import { System } from "./system.js";
 
 interface Options { seed?: string; seeds?: string; minutes: string; rate: string; results: string; sabotage?: string; keep: boolean }
@@ -84,8 +84,8 @@ await runCommand(log, async (lifecycle) => {
     for (const name of names) {
       const said = await runSabotage({ system, name, seed: seeds?.[0] ?? 1, signal, say });
       for (const each of said.slice(0, 6)) say(`  ${each.slice(0, 400)}`);
-      const right = name === "none" ? said.length === 0 : said.some((each) => !each.startsWith(NEVER_SETTLED));
-      say(`${name}: ${name === "none" ? (right ? "nothing is wrong, as it must be" : "WRONG, though nothing was broken") : right ? "caught" : "NOT CAUGHT"}`);
+      const { right, words } = verdictOf(name, said);
+      say(`${name}: ${words}`);
       if (!right) missed += 1;
     }
     say(missed === 0 ? "the checker was right each time" : `the checker was wrong ${missed} times of ${names.length}`);

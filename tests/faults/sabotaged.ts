@@ -5,15 +5,16 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
+import type { Tenure } from "../../pipelines/runtime/partition-consumer.js";
 import { PartitionHistories } from "../../pipelines/scoring/history/partition-histories.js";
 import { ScoringTenure } from "../../pipelines/scoring/scoring-pipeline.js";
 import { TableBlocks } from "../../pipelines/sink/table-blocks.js";
 import { methodsOf } from "./patching.js";
-import { FETCHED_EARLY } from "./sabotage.js";
+import { ASKED, WENT_ON } from "./sabotage.js";
 
 /** How long the unsafe moment lasts, milliseconds: long enough for a fault to meet it soon. */
 const UNSAFE_MS = 30;
-const FETCHED_EARLY_MS = 4_000;
+const ASKED_EARLY_MS = 4_000;
 /** A process whose timers stand still for this long was stopped. */
 const STOPPED_MS = 3_000;
 const TICK_MS = 100;
@@ -39,24 +40,27 @@ const SABOTAGES: Record<string, () => void> = {
     const open = TransactionalProducer.open.bind(TransactionalProducer);
     TransactionalProducer.open = (cluster, transactionalId, options) => open(cluster, `${transactionalId}-${randomUUID()}`, options);
   },
-  /**
-   * Where the former owner stood is asked before it is shut out. That one, woken, is gone once it has committed what it had in
-   * hand: it dies by itself, since anybody who watches it from outside is too late to keep it from joining the group again.
-   */
+  /** Where the former owner stood is asked before it is shut out. */
   "offset-before-init": () => {
-    const { commit } = methodsOf(TransactionalProducer);
-    const wasStopped = noticeStops();
-    TransactionalProducer.prototype.commit = async function (outputs, timestamp) {
-      await commit.call(this, outputs, timestamp);
-      if (wasStopped()) process.kill(process.pid, "SIGKILL");
-    };
+    dieAfterWaking();
     const open = ScoringTenure.open.bind(ScoringTenure);
     ScoringTenure.open = async (deps, tenure) => {
-      const committed = await tenure.committed();
-      process.stderr.write(`${FETCHED_EARLY}\n`);
-      // Until the former owner has come that far: it isn't shut out yet.
-      for (const until = Date.now() + FETCHED_EARLY_MS; Date.now() < until && (await tenure.committed()) === committed; ) await sleep(UNSAFE_MS);
-      return open(deps, { ...tenure, committed: () => Promise.resolve(committed) });
+      const { committed, moved } = await askInPublic(tenure);
+      const opened = await open(deps, { ...tenure, committed: () => Promise.resolve(committed) });
+      if (moved) tellFirstBatch(opened.handler);
+      return opened;
+    };
+  },
+  /** Nothing is broken: the same, but it is asked when it should be. */
+  "offset-after-init": () => {
+    dieAfterWaking();
+    const open = ScoringTenure.open.bind(ScoringTenure);
+    ScoringTenure.open = (deps, tenure) => {
+      const committed = async (): Promise<number | null> => {
+        await askInPublic(tenure);
+        return tenure.committed();
+      };
+      return open(deps, { ...tenure, committed });
     };
   },
   /** What a batch did to the history stays, though its Kafka transaction was given up. */
@@ -80,6 +84,39 @@ const SABOTAGES: Record<string, () => void> = {
     };
   },
 };
+
+/** Asks where the group stands and says so, and gives the former owner time to commit once more. @returns what was asked, and whether that happened */
+async function askInPublic(tenure: Tenure): Promise<{ committed: number | null; moved: boolean }> {
+  const committed = await tenure.committed();
+  process.stderr.write(`${ASKED}\n`);
+  for (const until = Date.now() + ASKED_EARLY_MS; Date.now() < until; await sleep(UNSAFE_MS)) {
+    if ((await tenure.committed()) !== committed) return { committed, moved: true };
+  }
+  return { committed, moved: false };
+}
+
+/** Says when the first batch has been committed. */
+function tellFirstBatch(handler: ScoringTenure): void {
+  const processBatch = handler.process.bind(handler);
+  handler.process = async (records) => {
+    await processBatch(records);
+    process.stderr.write(`${WENT_ON}\n`);
+    handler.process = processBatch;
+  };
+}
+
+/**
+ * A worker that was stopped and wakes is gone once it has committed what it had in hand. It dies by itself: anybody who watches from
+ * outside is too late to keep it from joining the group again.
+ */
+function dieAfterWaking(): void {
+  const { commit } = methodsOf(TransactionalProducer);
+  const wasStopped = noticeStops();
+  TransactionalProducer.prototype.commit = async function (outputs, timestamp) {
+    await commit.call(this, outputs, timestamp);
+    if (wasStopped()) process.kill(process.pid, "SIGKILL");
+  };
+}
 
 /** @returns whether this process was ever stopped */
 function noticeStops(): () => boolean {
