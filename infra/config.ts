@@ -68,8 +68,8 @@ export interface AuthConfig {
   audience: string;
   /** How long a token of ours is good for, seconds. */
   tokenSeconds: number;
-  /** Who may make a user: an admin only, or anybody. */
-  registration: "closed" | "open";
+  /** Who may make a user: an admin only, or anybody; null: nothing was said, which is `closed` but for `npm start` on loopback. */
+  registration: "closed" | "open" | null;
   /** Made at the start of the API when there is no such user; `admin` when only the password is given. */
   adminUsername: string | null;
   adminPassword: string | null;
@@ -222,7 +222,7 @@ function authConfig(env: Env): AuthConfig {
     issuer: text(env, "JWT_ISSUER") ?? "fraudstream",
     audience: text(env, "JWT_AUDIENCE") ?? "fraudstream",
     tokenSeconds: integer(env, "TOKEN_SECONDS", 3_600, 60, 30 * 24 * 3_600),
-    registration: oneOf(env, "REGISTRATION", "closed", ["closed", "open"]),
+    registration: text(env, "REGISTRATION") === undefined ? null : oneOf(env, "REGISTRATION", "closed", ["closed", "open"]),
     adminUsername: text(env, "ADMIN_USERNAME") ?? null,
     adminPassword,
   };

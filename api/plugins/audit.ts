@@ -4,7 +4,7 @@ import type { Permission } from "../users/roles.js";
 
 declare module "fastify" {
   interface FastifyRequest {
-    /** Whose sign-in was tried and failed, for the audit trail; of a name that nobody has, `UNKNOWN`. Gives no rights. */
+    /** Whose sign-in was tried and failed, or who has just made themselves, for the audit trail; of a name that nobody has, `UNKNOWN`. Gives no rights. */
     tried: { id: string; username: string; role: string } | null;
   }
 }

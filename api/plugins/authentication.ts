@@ -48,6 +48,7 @@ export function authenticate({ tokens, users, log }: Pick<ApiContext, "tokens" |
   };
 
   async function signedInWith(token: string): Promise<SignedIn> {
+    if (users.stale) throw new HttpProblem(503, "users_stale", "this copy has not heard from Kafka who is disabled for over two minutes; try again", { headers: { "retry-after": "5" } });
     try {
       const { subject, version, expiresAt } = await tokens.verify(token);
       const by = tokens.subjectIs === "id" ? { id: subject } : { username: subject };

@@ -55,6 +55,7 @@ export async function registrationRoutes(app: FastifyInstance, context: ApiConte
       checkPassword(password, username);
       const passwordHash = await passwords.hash(password);
       const user = await produce((producer) => users.create(producer, { username, email, role, passwordHash, ...(byAdmin ? { by: request.user.id } : {}) }));
+      request.tried = user;
       void reply.code(201).headers({ location: `/api/v1/users/${user.id}`, "cache-control": "no-store" });
       return { ...shown(user), ...(byAdmin || !tokens.canSign ? {} : await tokenFor(tokens, user)) };
     },

@@ -9,7 +9,14 @@ import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import type { User, UserRole } from "../../schemas/generated.js";
 import { UserFold } from "./user-fold.js";
 
-export interface UserDirectoryOptions { cluster: KafkaCluster; topic: string; schemas: Schemas; log: Logger }
+export interface UserDirectoryOptions {
+  cluster: KafkaCluster;
+  topic: string;
+  schemas: Schemas;
+  log: Logger;
+  /** Nobody's token is taken on knowledge that is older than this, milliseconds. @default two minutes */
+  mostStaleMs?: number;
+}
 
 export interface NewUser { username: string; email: string; role: UserRole; passwordHash: string | null; /** A user id or system:start; the user's own id when it isn't given. */ by?: string }
 
@@ -21,8 +28,8 @@ const PARTITION = 0;
 const KEPT_OUTCOMES = 1_000;
 /** Another copy may write over the same record at the same time, which makes ours the refused one. */
 const REPAIR_TURNS = 10;
-/** For longer than this nobody's tokens are taken on old knowledge: the API stops. */
-const FOLLOW_PATIENCE_MS = 120_000;
+const MOST_STALE_MS = 120_000;
+const AGAIN_MS = 500;
 /** How long sign-in waits for the newest records before it goes on with those that it has. */
 const FRESHNESS_MS = 1_000;
 
@@ -40,14 +47,22 @@ export class UserDirectory {
   #reading: Promise<void> = Promise.resolve();
   #asking: Promise<unknown> = Promise.resolve();
   #following: Promise<void> | null = null;
+  #readAt = Date.now();
+  readonly #mostStaleMs: number;
   #closed = false;
 
-  constructor({ cluster, topic, schemas, log }: UserDirectoryOptions) {
+  constructor({ cluster, topic, schemas, log, mostStaleMs = MOST_STALE_MS }: UserDirectoryOptions) {
+    this.#mostStaleMs = mostStaleMs;
     this.#topic = topic;
     this.#schemas = schemas;
     this.#log = log;
     this.#reader = new PartitionReader(cluster, topic, PARTITION, { maxWaitMs: 200 });
     this.#ends = new PartitionReader(cluster, topic, PARTITION);
+  }
+
+  /** Whether what this knows is too old to let anybody in: somebody may have been disabled meanwhile. */
+  get stale(): boolean {
+    return this.#following !== null && Date.now() - this.#readAt > this.#mostStaleMs;
   }
 
   /** As of now, without looking further. */
@@ -97,19 +112,18 @@ export class UserDirectory {
     });
   }
 
-  /** Keeps folding what comes. Ends with `close`. */
+  /** Keeps folding what comes, however long Kafka is away meanwhile. Ends with `close`. */
   follow(onFailure: (error: unknown) => void): void {
     this.#following ??= (async () => {
-      let readAt = Date.now();
+      this.#readAt = Date.now();
       while (!this.#closed) {
         try {
           await this.#inTurn(() => this.#foldNext());
-          readAt = Date.now();
+          this.#readAt = Date.now();
         } catch (error) {
-          // A process that was stopped for a while finds its requests timed out when it goes on.
-          const passing = error instanceof FraudstreamError && error.retriable && Date.now() - readAt < FOLLOW_PATIENCE_MS;
-          if (!passing) throw error;
+          if (this.#closed || !(error instanceof FraudstreamError) || !error.retriable) throw error;
           this.#log.warn(`fraud.users is not followed at present: ${messageOf(error)}`);
+          await sleep(AGAIN_MS);
         }
       }
     })().catch((error: unknown) => {

@@ -12,10 +12,11 @@ import type { Credentials } from "./training-desk.js";
 export interface RunningApi { url: string; hints: string[]; admin: Credentials | null }
 
 const UP_WITHIN_MS = 60_000;
+const LOOPBACK = new Set(["127.0.0.1", "::1", "localhost"]);
 
 /**
  * Starts the API on the first free port from PORT on, with secrets of its own where none are set, and registration open
- * unless a setting closes it: it is one machine's, on loopback.
+ * on loopback unless a setting closes it.
  */
 export async function startApi(config: Config, stack: LocalStack, lifecycle: Lifecycle): Promise<RunningApi> {
   const { auth } = config;
@@ -25,7 +26,8 @@ export async function startApi(config: Config, stack: LocalStack, lifecycle: Lif
   const ownAdmin = auth.jwksUrl === null && auth.adminPassword === null;
   await startRole("api", config, stack, lifecycle, {
     PORT: String(port),
-    ...(ownTokens ? { JWT_SECRET_FILE: secrets.jwtSecretFile, REGISTRATION: "open" } : {}),
+    ...(ownTokens ? { JWT_SECRET_FILE: secrets.jwtSecretFile } : {}),
+    ...(ownTokens && auth.registration === null && LOOPBACK.has(config.host) ? { REGISTRATION: "open" } : {}),
     ...(ownAdmin ? { ADMIN_PASSWORD_FILE: secrets.adminPasswordFile } : {}),
   });
   const host = config.host === "0.0.0.0" || config.host === "::" ? "127.0.0.1" : config.host;

@@ -1,6 +1,7 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { maskCardNumbers } from "../../infra/card-numbers.js";
 import type { ClickHouseConfig, TrainingConfig } from "../../infra/config.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
 import type { Logger } from "../../infra/logging.js";
@@ -76,20 +77,33 @@ export class Trainer {
       this.#gone?.abort(signal.reason);
       this.#wake();
     });
-    await this.#options.signs.read();
-    while (!signal.aborted) {
-      const claim = await this.#claimNext(signal);
-      if (claim === null) {
-        this.#setProgress(null);
-        await this.#tidy();
-        await this.#pause();
-        continue;
-      }
+    for (let known = false; !signal.aborted; ) {
       try {
-        await this.#work(claim, signal);
-      } finally {
-        this.#setProgress(null);
+        if (!known) await this.#options.signs.read();
+        known = true;
+        await this.#turn(signal);
+      } catch (error) {
+        // A job in hand whose end couldn't be published is begun anew: no heartbeat names it any more.
+        if (!(error instanceof KafkaError) || !error.retriable || signal.aborted) throw error;
+        this.#log.warn({ code: error.code }, `Kafka is away: ${error.message}`);
+        await sleep(RETRY_PAUSE_MS, undefined, { signal }).catch(() => {});
       }
+    }
+  }
+
+  /** One job, or a pause where there is none. */
+  async #turn(signal: AbortSignal): Promise<void> {
+    const claim = await this.#claimNext(signal);
+    if (claim === null) {
+      this.#setProgress(null);
+      await this.#tidy();
+      await this.#pause();
+      return;
+    }
+    try {
+      await this.#work(claim, signal);
+    } finally {
+      this.#setProgress(null);
     }
   }
 
@@ -151,8 +165,10 @@ export class Trainer {
       else if (error instanceof KafkaError) throw error;
       else {
         const code = error instanceof FraudstreamError ? error.code : "training_failed";
-        log.warn({ code, ...(error instanceof FraudstreamError ? {} : { err: error }) }, `training failed: ${messageOf(error)}`);
-        await this.#decide(claim, failure(attempt, code, messageOf(error)), signal);
+        // It may quote a cell of the file.
+        const reason = maskCardNumbers(messageOf(error));
+        log.warn({ code, ...(error instanceof FraudstreamError ? {} : { err: error }) }, `training failed: ${reason}`);
+        await this.#decide(claim, failure(attempt, code, reason), signal);
       }
     } finally {
       this.#claim = null;

@@ -30,7 +30,7 @@ const log = createLogger({ logLevel: "warn" }, "faults");
 const command = new Command("npm run test:faults --")
   .description("Breaks a running system at random, and counts what became of every transaction.")
   .option("--seed <number>", "the faults and the traffic are drawn from it; without it one is drawn and printed")
-  .option("--seeds <list>", "several, such as 1-20 or 3,7: those that stand in the results already are skipped")
+  .option("--seeds <list>", "several, such as 1-20 or 3,7: those that have held by the results are skipped")
   .option("--minutes <number>", "how long faults go on for each seed", "4")
   .option("--rate <number>", "transactions a second", "400")
   .option("--results <file>", "one JSON line a seed is appended to it", join(packageRoot(), "tests/faults/results.jsonl"))
@@ -57,7 +57,7 @@ await runCommand(log, async (lifecycle) => {
   for (const seed of seeds) {
     if (signal.aborted) return;
     if (done.has(seed)) {
-      say(`seed ${seed} stands in ${options.results} already`);
+      say(`seed ${seed} has held already, by ${options.results}`);
       continue;
     }
     say(`seed ${seed}: ${minutes} minutes, ${rate} transactions a second`);

@@ -1,6 +1,7 @@
 import { appendFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf } from "../../schemas/errors.js";
+import type { Complaints } from "./complaints.js";
 import type { Engine } from "./engines.js";
 import type { Feed } from "./feed.js";
 import type { Operators } from "./operators.js";
@@ -19,6 +20,7 @@ export interface NemesisOptions {
   system: System;
   operators: Operators;
   feed: Feed;
+  complaints: Complaints;
   /** Each action as one JSON line, with its time. */
   logFile: string;
   signal: AbortSignal;
@@ -84,7 +86,7 @@ export class Nemesis {
         const slot = system.slot(action.slot);
         const exit = await slot.stop();
         // One that hadn't come to where it hears it ends by the signal itself.
-        if (exit === "hung" || (exit !== null && exit.code !== 0 && exit.signal !== "SIGTERM")) slot.fell.push(`${slot.name} was asked to stop and ended with ${JSON.stringify(exit)}: ${slot.tail(3).join(" | ")}`);
+        if (exit === "hung" || (exit !== null && exit.code !== 0 && exit.signal !== "SIGTERM")) this.#options.complaints.add("stopping", `${slot.name} was asked to stop and ended with ${JSON.stringify(exit)}: ${slot.tail(3).join(" | ")}`);
         await pause(action.downMs, signal);
         slot.start();
         return JSON.stringify(exit);

@@ -70,7 +70,7 @@ export async function runSeed({ system, seed, minutes, rate, dir, signal, say }:
     const startedAt = Date.now();
     const predicting = new AbortController();
     const predictions = predict(operators, () => traffic.timeOf(feed.acknowledged), predicting.signal);
-    const nemesis = new Nemesis({ system, operators, feed, logFile: join(dir, `actions-${seed}.jsonl`), signal });
+    const nemesis = new Nemesis({ system, operators, feed, complaints, logFile: join(dir, `actions-${seed}.jsonl`), signal });
     let faults: NemesisReport;
     try {
       faults = await nemesis.run(planOf(seed, durationMs), durationMs);

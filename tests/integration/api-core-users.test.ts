@@ -1,9 +1,15 @@
 import { randomUUID } from "node:crypto";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { topicsFor } from "../../schemas/topics.js";
+import { Writable } from "node:stream";
+import { pino } from "pino";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { authenticate } from "../../api/plugins/authentication.js";
+import { UserDirectory } from "../../api/users/user-directory.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
+import { Schemas } from "../../infra/kafka/schemas.js";
+import { topicsFor } from "../../schemas/topics.js";
 import { ADMIN_PASSWORD, startTestApi, type TestApi } from "../support/api.js";
-import { eventually } from "../support/eventually.js";
+import { eventually, until } from "../support/eventually.js";
+import { silent, testKafka } from "../support/kafka-cluster.js";
 
 const PASSWORD = "a password for tests";
 let one: TestApi;
@@ -171,7 +177,9 @@ describe("registration", () => {
   });
 
   test("open: anybody, as an analyst, with a token; no other role through the body", async () => {
-    const open = await startTestApi({ settings: { REGISTRATION: "open" } });
+    const lines: string[] = [];
+    const log = pino(new Writable({ write: (chunk: Buffer, _encoding, done) => (lines.push(chunk.toString()), done()) }));
+    const open = await startTestApi({ settings: { REGISTRATION: "open" }, log });
     const body = (more: object) => post("/api/v1/users", { username: uniqueName(), password: PASSWORD, email: "a@b.example", ...more });
     for (const role of ["admin", "operator", "service"]) {
       expect((await open.inject(null, body({ role }))).json()).toMatchObject({ status: 403, code: "forbidden" });
@@ -179,14 +187,31 @@ describe("registration", () => {
     }
     const made = await open.inject(null, body({}));
     expect(made.statusCode).toBe(201);
-    const { access_token: token, role } = made.json<{ access_token: string; role: string }>();
+    const { access_token: token, role, username } = made.json<{ access_token: string; role: string; username: string }>();
     expect(role).toBe("analyst");
+    expect(lines.filter((line) => line.includes('"audit"')).join("")).toContain(`"username":"${username}","role":"analyst"`);
     const headers = { authorization: `Bearer ${token}` };
     expect(await me(open, headers)).toMatchObject({ role: "analyst" });
     expect((await open.app.inject({ url: "/api/v1/users", headers })).statusCode).toBe(403);
     expect((await open.app.inject({ method: "PATCH", url: "/api/v1/users/me", headers, payload: { role: "admin" } })).statusCode).toBe(400);
     expect((await open.inject("admin", body({ role: "operator" }))).json()).toMatchObject({ role: "operator" });
   });
+});
+
+test("a copy that has not heard of the users for too long lets nobody in, and goes on by itself when it does", async () => {
+  const { proxied, topic } = testKafka();
+  const { proxy, cluster } = await proxied();
+  const users = new UserDirectory({ cluster, topic: await topic("users"), schemas: new Schemas({ schemaRegistryUrl: null, schemasDir: null }), log: silent, mostStaleMs: 1_000 });
+  onTestFinished(() => users.close());
+  const checkToken = authenticate({ users, tokens: one.context.tokens, log: silent }, { signedIn: () => Promise.resolve(), refusedToken: () => Promise.resolve() } as never);
+  const answer = (): Promise<unknown> => checkToken({ headers: { authorization: "Bearer a.b.c" }, ip: "::1" } as never).catch((error: unknown) => error);
+  users.follow((error) => expect.unreachable(String(error)));
+  proxy.mode = "down";
+  await until(() => users.stale);
+  expect(await answer()).toMatchObject({ status: 503, code: "users_stale" });
+  proxy.mode = "up";
+  await until(() => !users.stale);
+  expect(await answer()).toMatchObject({ status: 401 });
 });
 
 /** The newest record of each key of fraud.users. */

@@ -102,7 +102,7 @@ describe("a job that can't be done ends with a code", () => {
     const system = await TrainingSystem.open();
     const { origin, port } = await staticServer({
       "/good.csv": ulbCsv(300), "/page": "<html></html>", "/metadata": redirect("http://169.254.169.254/latest/meta-data/iam"),
-      "/silent": () => {}, "/bad.csv": "amount,label\n1,0\nx,1\n", "/large.csv": ulbCsv(900),
+      "/silent": () => {}, "/bad.csv": "amount,label\n1,0\n4111-1111-1111-1111,1\n", "/large.csv": ulbCsv(900),
       "/bomb.csv.gz": gzipSync(Buffer.concat([Buffer.from("amount,label\n"), Buffer.alloc(100_000_000, "\n")])),
     });
     system.startTrainer({ DATASETS_STALL_SECONDS: "1", DATASETS_MAX_ROWS: "500" });
@@ -118,7 +118,7 @@ describe("a job that can't be done ends with a code", () => {
     expect(jobs.map(({ code }) => code)).toEqual([...expected.map(([code]) => code), "no_clickhouse"]);
     for (const job of jobs) expect(job).toMatchObject({ status: "error", model: null, attempt: 1, metrics: null });
     const reasons = jobs.map(({ reason }) => reason ?? "");
-    expect(reasons[4]).toBe('bad.csv line 3, column "amount": "x" is not a finite number');
+    expect(reasons[4]).toBe('bad.csv line 3, column "amount": "[card number]" is not a finite number');
     expect(reasons.join()).not.toContain(system.dataDir);
     expect(await system.ended(good)).toMatchObject({ status: "processed", model: "good@1" });
     await eventually("nothing is left of the downloads", async () => (await system.leftovers()).length === 0);

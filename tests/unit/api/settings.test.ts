@@ -8,7 +8,7 @@ const SECRET = "x".repeat(32);
 
 test("what holds when nothing is set: nobody can sign in, registration and CORS are closed", () => {
   const { auth, http } = readConfig({});
-  expect(auth).toEqual({ jwtSecret: null, jwtSecretAccepted: null, jwksUrl: null, issuer: "fraudstream", audience: "fraudstream", tokenSeconds: 3600, registration: "closed", adminUsername: null, adminPassword: null });
+  expect(auth).toEqual({ jwtSecret: null, jwtSecretAccepted: null, jwksUrl: null, issuer: "fraudstream", audience: "fraudstream", tokenSeconds: 3600, registration: null, adminUsername: null, adminPassword: null });
   expect(http).toMatchObject({ metricsOpen: true, corsOrigins: [], trustProxy: [] });
 });
 
