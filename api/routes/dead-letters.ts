@@ -6,6 +6,8 @@ import { replayDeadLetters, type DeadLetterCoordinates, type ReplayResult } from
 import { HttpProblem } from "../plugins/errors.js";
 
 const MOST_AT_ONCE = 1_000;
+/** Of keys and values in one answer, but for the first one's. */
+const MOST_BYTES = 32 * 1024 * 1024;
 const Time = Type.String({ format: "date-time", description: "ISO 8601 with a zone" });
 const Coordinates = Type.Object({ partition: Type.Integer({ minimum: 0 }), offset: Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }) }, { additionalProperties: false });
 
@@ -34,7 +36,11 @@ const DeadLetter = Type.Object({
   replayed: Type.Union([Type.Object({ at: Type.String(), who: Type.String() }), Type.Null()]),
 }, { title: "DeadLetter" });
 
-const BrowseAnswer = Type.Object({ causes: Type.Array(Type.Object({ code: Type.String(), count: Type.Integer() })), dead_letters: Type.Array(DeadLetter) }, { description: "How many there are of each cause in that time, and the newest." });
+const BrowseAnswer = Type.Object({
+  causes: Type.Array(Type.Object({ code: Type.String(), count: Type.Integer() })),
+  dead_letters: Type.Array(DeadLetter),
+  more: Type.Boolean({ description: "true: there are older ones in that time; `to` asks for them" }),
+}, { description: "How many there are of each cause in that time, and the newest." });
 
 const ReplayBody = Type.Union([
   Type.Object({ dead_letters: Type.Array(Coordinates, { minItems: 1, maxItems: MOST_AT_ONCE }) }, { additionalProperties: false }),
@@ -53,13 +59,16 @@ interface Row {
 }
 
 const WINDOW = "topic = {topic: String} AND ({code: String} = '' OR code = {code: String}) AND at >= parseDateTime64BestEffort({from: String}, 3, 'UTC') AND at <= parseDateTime64BestEffort({to: String}, 3, 'UTC')";
+const NEWEST = `
+  SELECT *, sum(ifNull(length(key), 0) + ifNull(length(value), 0)) OVER (ORDER BY at DESC, partition, offset DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
+  FROM (SELECT * FROM dead_letters FINAL WHERE ${WINDOW} ORDER BY at DESC, partition, offset DESC LIMIT {limit: UInt32})`;
 const BROWSE = `
-  SELECT partition, offset, formatDateTime(at, '%Y-%m-%dT%H:%i:%S.%fZ', 'UTC') AS at, code, reason, step, source_topic, source_partition, source_offset, attempt,
+  SELECT partition, offset, formatDateTime(newest.at, '%Y-%m-%dT%H:%i:%S.%fZ', 'UTC') AS at, code, reason, step, source_topic, source_partition, source_offset, attempt,
     base64Encode(key) AS key, base64Encode(value) AS value, headers
-  FROM dead_letters FINAL WHERE ${WINDOW.replaceAll("at >=", "dead_letters.at >=").replaceAll("at <=", "dead_letters.at <=")}
-  ORDER BY dead_letters.at DESC, partition, offset DESC LIMIT {limit: UInt32}`;
+  FROM (${NEWEST}) AS newest WHERE bytes_before < ${MOST_BYTES}
+  ORDER BY newest.at DESC, partition, offset DESC`;
 const CAUSES = `SELECT code, count() AS count FROM dead_letters FINAL WHERE ${WINDOW} GROUP BY code ORDER BY count DESC, code`;
-const OF_CAUSE = `SELECT partition, offset FROM dead_letters FINAL WHERE ${WINDOW} ORDER BY at, partition, offset`;
+const OF_CAUSE = `SELECT partition, offset FROM dead_letters FINAL WHERE ${WINDOW} ORDER BY at, partition, offset LIMIT {most: UInt64}`;
 
 /** Dead letters: browse them by cause and time, and send them again. */
 export function deadLetterRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
@@ -80,7 +89,7 @@ export function deadLetterRoutes(app: FastifyInstance, context: ApiContext): Pro
       const [rows] = await Promise.all([clickhouse.query<Row>(BROWSE, { ...params, limit: query.limit ?? 50 }), control.readToEnd()]);
       // Counted afterwards: what is listed is among them.
       const causes = await clickhouse.query<{ code: string; count: number }>(CAUSES, params);
-      return { causes, dead_letters: rows.map((row) => shown(context, row)) };
+      return { causes, dead_letters: rows.map((row) => shown(context, row)), more: causes.reduce((sum, { count }) => sum + count, 0) > rows.length };
     },
   );
 
@@ -90,7 +99,8 @@ export function deadLetterRoutes(app: FastifyInstance, context: ApiContext): Pro
     async ({ body, user }) => {
       if ("dead_letters" in body) return { ...(await replay(user.id, body.dead_letters)), more: false };
       await control.readToEnd();
-      const all = await clickhouse.query<DeadLetterCoordinates>(OF_CAUSE, windowParams(context, body));
+      // So many that one more than is sent at once is still open, whichever of them were sent again already.
+      const all = await clickhouse.query<DeadLetterCoordinates>(OF_CAUSE, { ...windowParams(context, body), most: control.state.replayed.size + MOST_AT_ONCE + 1 });
       const open = all.filter(({ partition, offset }) => !control.state.replayed.has(deadLetterKey(topics.deadLetters.name, partition, offset)));
       return { ...(await replay(user.id, open.slice(0, MOST_AT_ONCE))), more: open.length > MOST_AT_ONCE };
     },

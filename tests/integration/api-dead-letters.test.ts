@@ -1,16 +1,30 @@
 import { expect, it, onTestFinished } from "vitest";
 import { clickhouseConfig } from "../support/engines.js";
-import type { TestApi } from "../support/api.js";
+import { startTestApi, type TestApi } from "../support/api.js";
 import { anotherApi, openModelsApi, put } from "../support/models-api.js";
 import { logistic } from "../support/models.js";
 import { transaction, wireValue } from "../support/transactions.js";
 import { eventually } from "../support/eventually.js";
 import { RoleProcess } from "../support/workers.js";
 
-interface Browsed { causes: { code: string; count: number }[]; dead_letters: { partition: number; offset: number; value: string; attempt: number; replayed: { who: string } | null }[] }
+interface Browsed { causes: { code: string; count: number }[]; dead_letters: { partition: number; offset: number; at: string; value: string; attempt: number; replayed: { who: string } | null }[] }
 interface Replayed { replayed: object[]; skipped: { reason: string }[]; more: boolean }
 
 const UNKNOWN = 999;
+
+it("large ones are answered a part at a time, the newest first, and it is said that there are more", async () => {
+  const api = await startTestApi({ migrated: true });
+  const { clickhouse, topics } = api.context;
+  onTestFinished(() => clickhouse.command(`DROP DATABASE IF EXISTS ${api.database}`));
+  await clickhouse.command(`INSERT INTO dead_letters (topic, partition, offset, at, code, value) SELECT '${topics.deadLetters.name}', 0, number, now64(3) - 20 + number, 'large', repeat(repeat('x', 4000), 1000) FROM numbers(20)`);
+  const browse = async (query: string): Promise<Browsed & { more: boolean }> => (await api.inject("operator", { url: `/api/v1/dead-letters?${query}` })).json();
+  const { dead_letters: newest, more, causes } = await browse("limit=500");
+  expect(newest.map(({ offset }) => offset)).toEqual([19, 18, 17, 16, 15, 14, 13, 12, 11]);
+  expect({ more, causes }).toEqual({ more: true, causes: [{ code: "large", count: 20 }] });
+  const { dead_letters: oldest } = await browse(`to=${newest[8].at}&limit=500`);
+  expect(oldest.map(({ offset }) => offset)).toEqual([11, 10, 9, 8, 7, 6, 5, 4, 3]);
+  expect(await browse(`to=${oldest[8].at}`)).toMatchObject({ more: false, dead_letters: [3, 2, 1, 0].map((offset) => ({ offset })) });
+});
 
 it("dead letters are browsed, and sent again once however often and wherever it is asked; labels find their cards", async () => {
   const { system, api } = await openModelsApi();
