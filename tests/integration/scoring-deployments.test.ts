@@ -89,8 +89,8 @@ it("dead-letters the records that the champion fails on, and decides by threshol
   const letters = (await system.deadLetters()).map(({ headers }) => [Number(headers["offset"]), headers["step"], headers["code"]]);
   expect(letters).toEqual([[1, "score", "no_score"], [3, "score", "no_score"], [7, "score", "model_failed"], [9, "score", "model_failed"], [13, "score", "no_score"], [15, "score", "no_score"]]);
 
-  // A few records say little of a model that still scores: it is their fault. So it is with any number of dead letters that are sent again.
-  // A hundred others in a row are another matter.
+  // A few records say little of a model that still scores: it is their fault. So it is with any number of dead letters that are sent again,
+  // and of amounts that float32 has no number for. A hundred others in a row are another matter.
   await system.publishTo(0, amounts([-1]));
   await system.consumed();
   await system.publishTo(0, amounts([-1, -2, -3]));
@@ -100,10 +100,13 @@ it("dead-letters the records that the champion fails on, and decides by threshol
   await system.publishTo(0, amounts(hundred).map((record) => ({ ...record, headers: encodeHeaders([["attempt", "2"]]) })));
   await system.consumed();
   expect((await system.deadLetters()).slice(-100).every(({ headers }) => headers["code"] === "no_score" && headers["attempt"] === "2")).toBe(true);
+  await system.publishTo(0, amounts(hundred.map(() => 1e300)));
+  await system.consumed();
+  expect((await system.deadLetters()).slice(-100).every(({ headers }) => headers["code"] === "no_score" && headers["attempt"] === "1")).toBe(true);
   const [worker] = system.workers;
   await system.publishTo(0, amounts(hundred));
   expect(await worker.ended).toEqual({ code: 1, signal: null });
-  expect(await system.deadLetters()).toHaveLength(letters.length + 104);
+  expect(await system.deadLetters()).toHaveLength(letters.length + 204);
 });
 
 it("stops when the champion fails on every record, and nothing of that batch is lost", async () => {

@@ -79,7 +79,8 @@ export class ModelScorer {
 
 /**
  * Fewer failing rows than this say little of a model: a partition's last few may all be such that it has no score for, and would stop
- * each worker anew. So would dead letters that are sent again, however many: of those it is known that they failed.
+ * each worker anew. So would dead letters that are sent again, however many: of those it is known that they failed. And so would values
+ * beyond float32, which whoever may publish could send on purpose.
  */
 const TELLING_ROWS = 100;
 
@@ -110,10 +111,16 @@ export async function scoreChampion(scorer: ModelScorer, batch: TransactionBatch
     scores[row] = Number.NaN;
   }
   if (batch.length > 0 && rejections.length === batch.length) {
-    const telling = rejections.filter(({ record }) => !isRepeated(record)).length >= TELLING_ROWS;
-    if (telling || !(await scorer.scoresZeros())) throw new FraudstreamError("champion_failed", `the champion fails on every transaction: ${rejections[0].reason}`);
+    let telling = 0;
+    for (let row = 0; row < batch.length; row++) if (!isRepeated(batch.record[row]) && !hasInfinity(scored, row)) telling += 1;
+    if (telling >= TELLING_ROWS || !(await scorer.scoresZeros())) throw new FraudstreamError("champion_failed", `the champion fails on every transaction: ${rejections[0].reason}`);
   }
   return { scored, rejections };
+}
+
+function hasInfinity({ features, featureCount }: ScoredBatch, row: number): boolean {
+  for (let at = row * featureCount; at < (row + 1) * featureCount; at++) if (Math.abs(features[at]) === Infinity) return true;
+  return false;
 }
 
 /**
