@@ -71,6 +71,8 @@ it("dead letters are browsed, and sent again once however often and wherever it 
     return dead_letters.length === 6 && dead_letters;
   });
   expect(again.map(({ attempt, replayed }) => [attempt, replayed === null]).sort()).toEqual([[1, false], [1, false], [1, false], [2, true], [2, true], [2, true]]);
+  const ofCause = await replay(api, { code: "unknown_schema" });
+  expect([ofCause.replayed.length, ofCause.skipped, ofCause.more]).toEqual([3, [], false]);
 
   // A label needs no card once the prediction is stored.
   const payment = { transaction_id: "p-1", event_time: Date.now(), card_id: "card-of-p-1", merchant_id: "m", amount: 5, currency: "EUR" };
