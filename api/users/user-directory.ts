@@ -5,6 +5,7 @@ import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
+import { waitOut } from "../../infra/wait-out.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import type { User, UserRole } from "../../schemas/generated.js";
 import { UserFold } from "./user-fold.js";
@@ -29,7 +30,6 @@ const KEPT_OUTCOMES = 1_000;
 /** Another copy may write over the same record at the same time, which makes ours the refused one. */
 const REPAIR_TURNS = 10;
 const MOST_STALE_MS = 120_000;
-const AGAIN_MS = 500;
 /** How long sign-in waits for the newest records before it goes on with those that it has. */
 const FRESHNESS_MS = 1_000;
 
@@ -49,7 +49,7 @@ export class UserDirectory {
   #following: Promise<void> | null = null;
   #readAt = Date.now();
   readonly #mostStaleMs: number;
-  #closed = false;
+  readonly #closing = new AbortController();
 
   constructor({ cluster, topic, schemas, log, mostStaleMs = MOST_STALE_MS }: UserDirectoryOptions) {
     this.#mostStaleMs = mostStaleMs;
@@ -116,18 +116,16 @@ export class UserDirectory {
   follow(onFailure: (error: unknown) => void): void {
     this.#following ??= (async () => {
       this.#readAt = Date.now();
-      while (!this.#closed) {
+      while (!this.#closing.signal.aborted) {
         try {
           await this.#inTurn(() => this.#foldNext());
           this.#readAt = Date.now();
         } catch (error) {
-          if (this.#closed || !(error instanceof FraudstreamError) || !error.retriable) throw error;
-          this.#log.warn(`fraud.users is not followed at present: ${messageOf(error)}`);
-          await sleep(AGAIN_MS);
+          await waitOut(error, this.#log, this.#closing.signal);
         }
       }
     })().catch((error: unknown) => {
-      if (!this.#closed) onFailure(error);
+      if (!this.#closing.signal.aborted) onFailure(error);
     });
   }
 
@@ -191,7 +189,7 @@ export class UserDirectory {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#closing.abort();
     await this.#reader.close();
     await this.#ends.close();
     await this.#following;

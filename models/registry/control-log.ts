@@ -1,9 +1,9 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
+import { waitOut } from "../../infra/wait-out.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import type { ControlEvent } from "../../schemas/generated.js";
 import { ControlState, type EventBody } from "./control-state.js";
@@ -21,7 +21,6 @@ export interface ControlLogOptions {
 export interface NewEvent { key: string; who: string; event: EventBody; /** The base that the author knew; what the fold has now when it isn't given. */ base?: number }
 
 const PARTITION = 0;
-const FOLLOW_AGAIN_MS = 1_000;
 
 /** The control topic and its fold, kept in memory by whoever needs it. */
 export class ControlLog {
@@ -36,7 +35,6 @@ export class ControlLog {
   #reading: Promise<void> = Promise.resolve();
   #following: Promise<void> | null = null;
   readonly #closing = new AbortController();
-  #closed = false;
 
   constructor({ cluster, topic, schemas, log, patienceMs = 30_000 }: ControlLogOptions) {
     this.#topic = topic;
@@ -66,13 +64,13 @@ export class ControlLog {
   /** Keeps folding what comes, through trouble that may pass; `onChange` is called after each event. Ends with `close`. */
   follow(onChange: (state: ControlState) => void, onFailure: (error: unknown) => void): void {
     this.#following ??= (async () => {
-      while (!this.#closed) {
+      while (!this.#closing.signal.aborted) {
         const before = this.#next;
-        await this.#inTurn(() => this.#fold()).catch((error: unknown) => this.#waitOut(error));
+        await this.#inTurn(() => this.#fold()).catch((error: unknown) => waitOut(error, this.#log, this.#closing.signal));
         if (this.#next > before) onChange(this.state);
       }
     })().catch((error: unknown) => {
-      if (!this.#closed) onFailure(error);
+      if (!this.#closing.signal.aborted) onFailure(error);
     });
   }
 
@@ -93,16 +91,9 @@ export class ControlLog {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
     this.#closing.abort();
     await this.#reader.close();
     await this.#following;
-  }
-
-  async #waitOut(error: unknown): Promise<void> {
-    if (this.#closed || !(error instanceof FraudstreamError) || !error.retriable) throw error;
-    this.#log.warn({ code: error.code, retryInMs: FOLLOW_AGAIN_MS }, messageOf(error));
-    await sleep(FOLLOW_AGAIN_MS, undefined, { signal: this.#closing.signal }).catch(() => {});
   }
 
   /** One fetch at a time, whoever asks. */

@@ -1,12 +1,11 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
+import { waitOut } from "../../infra/wait-out.js";
 import { unlessAborted } from "../../infra/within.js";
 import { BUCKET_MS, LABEL_DELAY_MS, RETENTION_MS } from "../../models/features/history-terms.js";
 import { MerchantWindows } from "../../models/features/merchant-windows.js";
-import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import type { Topics } from "../../schemas/topics.js";
 import { BUCKET_ENTITY, BucketRecordReader, type OnBucket } from "../runtime/bucket-records.js";
 
@@ -23,7 +22,6 @@ export interface MerchantBoardOptions {
 
 /** A fetch is answered as soon as there is something; this long when there is nothing. */
 const POLL_MS = 1_000;
-const AGAIN_MS = 1_000;
 const FETCH_BYTES = 4 * 1024 * 1024;
 /** Buckets that are kept below what this worker's slowest partition needs: what a window looks at, and two weeks for a partition that lies behind. */
 const KEPT_BUCKETS = (RETENTION_MS + LABEL_DELAY_MS) / BUCKET_MS;
@@ -177,8 +175,9 @@ export class MerchantBoard {
 
   async #follow(reader: PartitionReader, partition: number): Promise<void> {
     while (!this.#stopping.signal.aborted) {
-      const records = await reader.fetch(this.#next[partition]).catch((error: unknown) => this.#waitOut(error));
-      if (records === null) continue;
+      // However long the cluster is away, it is read from where this stood: a worker doesn't end for that.
+      const records = await reader.fetch(this.#next[partition]).catch((error: unknown) => waitOut(error, this.#options.log, this.#stopping.signal));
+      if (records === undefined) continue;
       if (records.count > 0) {
         // What is read twice, since it was recalled meanwhile, changes nothing.
         this.#records.read(records, takeInto(this.#windows));
@@ -191,14 +190,6 @@ export class MerchantBoard {
 
   #wake(): void {
     for (const waiter of this.#waiters) if (this.#windows.complete >= waiter.bucket) waiter.wake();
-  }
-
-  /** However long the cluster is away, it is read from where this stood: a worker doesn't end for that. */
-  async #waitOut(error: unknown): Promise<null> {
-    if (this.#stopping.signal.aborted || !(error instanceof FraudstreamError) || !error.retriable) throw error;
-    this.#options.log.warn({ code: error.code, retryInMs: AGAIN_MS }, messageOf(error));
-    await sleep(AGAIN_MS, undefined, { signal: this.#stopping.signal }).catch(() => {});
-    return null;
   }
 
   #evict(): void {

@@ -5,6 +5,7 @@ import { maskCardNumbers } from "../../infra/card-numbers.js";
 import type { ClickHouseConfig, TrainingConfig } from "../../infra/config.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
 import type { Logger } from "../../infra/logging.js";
+import { waitOut } from "../../infra/wait-out.js";
 import { saveNextVersion, type Artifact } from "../../models/artifacts.js";
 import type { ControlLog } from "../../models/registry/control-log.js";
 import { DEPLOYMENT_KEY, jobKey, type EventBody, type TrainingJob } from "../../models/registry/control-state.js";
@@ -84,9 +85,8 @@ export class Trainer {
         await this.#turn(signal);
       } catch (error) {
         // A job in hand whose end couldn't be published is begun anew: no heartbeat names it any more.
-        if (!(error instanceof KafkaError) || !error.retriable || signal.aborted) throw error;
-        this.#log.warn({ code: error.code }, `Kafka is away: ${error.message}`);
-        await sleep(RETRY_PAUSE_MS, undefined, { signal }).catch(() => {});
+        if (!(error instanceof KafkaError)) throw error;
+        await waitOut(error, this.#log, signal);
       }
     }
   }

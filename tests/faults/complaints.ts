@@ -1,3 +1,5 @@
+import type { Exit, Slot } from "./slot.js";
+
 const MOST_OF_A_KIND = 4;
 
 /** Everything that is wrong: how often each kind, and the first few of each. */
@@ -9,6 +11,11 @@ export class Complaints {
     found.count += 1;
     if (found.first.length < MOST_OF_A_KIND) found.first.push(text);
     this.#kinds.set(kind, found);
+  }
+
+  /** Whoever was asked to stop ends with 0. */
+  addExit(slot: Slot, exit: Exit | "hung" | null): void {
+    if (exit === "hung" || exit?.code !== 0) this.add("stopping", `${slot.name} ended with ${JSON.stringify(exit)}: ${slot.tail(3).join(" | ")}`);
   }
 
   /** One line a kind; none: all is well. */

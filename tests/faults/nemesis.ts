@@ -86,7 +86,7 @@ export class Nemesis {
         const slot = system.slot(action.slot);
         const exit = await slot.stop();
         // One that hadn't come to where it hears it ends by the signal itself.
-        if (exit === "hung" || (exit !== null && exit.code !== 0 && exit.signal !== "SIGTERM")) this.#options.complaints.add("stopping", `${slot.name} was asked to stop and ended with ${JSON.stringify(exit)}: ${slot.tail(3).join(" | ")}`);
+        if (exit === "hung" || (exit !== null && exit.signal !== "SIGTERM")) this.#options.complaints.addExit(slot, exit);
         await pause(action.downMs, signal);
         slot.start();
         return JSON.stringify(exit);

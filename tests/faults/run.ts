@@ -10,7 +10,6 @@ import { Nemesis, pause, type NemesisReport } from "./nemesis.js";
 import { Operators } from "./operators.js";
 import { planOf } from "./plan.js";
 import { settled } from "./settle.js";
-import type { Exit } from "./slot.js";
 import { PARTITIONS, type System } from "./system.js";
 import { Traffic } from "./traffic.js";
 
@@ -84,14 +83,14 @@ export async function runSeed({ system, seed, minutes, rate, dir, signal, say }:
     const restoredAt = Date.now();
     say(`${feed.acknowledged} transactions are acknowledged, everything is restored; waiting until it has settled`);
     // What an operator has given up waiting for may still be under way in a copy of the API: sending dead letters again.
-    for (const { name, exit } of await system.stopAll([...system.apiPorts.keys()])) if (exit !== null) complainOfExit(system, name, exit, complaints);
+    for (const { name, exit } of await system.stopAll([...system.apiPorts.keys()])) if (exit !== null) complaints.addExit(system.slot(name), exit);
     system.startAll();
     const behind = await settled(system, SETTLE_PATIENCE_MS, signal);
     for (const each of behind) complaints.add("never settled", each);
     await jobsEnded(operators, complaints, signal);
     const metrics = await metricsAnswer(operators, from, traffic.timeOf(feed.acknowledged));
     const settledAt = Date.now();
-    for (const { name, exit } of await system.stopAll()) complainOfExit(system, name, exit, complaints);
+    for (const { name, exit } of await system.stopAll()) complaints.addExit(system.slot(name), exit);
     say("settled and stopped; counting");
     const counts = await check(system, { feed, acknowledged: operators.acknowledged, metrics, complaints });
     const wrong = complaints.lines;
@@ -107,11 +106,6 @@ export async function runSeed({ system, seed, minutes, rate, dir, signal, say }:
     operators.close();
     await system.discard();
   }
-}
-
-/** Whoever was asked to stop ends with 0. */
-function complainOfExit(system: System, name: string, exit: Exit | "hung" | null, complaints: Complaints): void {
-  if (exit === "hung" || exit?.code !== 0) complaints.add("stopping", `${name} ended with ${JSON.stringify(exit)}: ${system.slot(name).tail(3).join(" | ")}`);
 }
 
 async function predict(operators: Operators, now: () => number, signal: AbortSignal): Promise<void> {

@@ -135,9 +135,9 @@ async function wakeWorkers({ system, signal, say }: Scene, mostRounds: number): 
     const [stopped, other] = [system.slot(`scoring-${1 + (round % 2)}`), system.slot(`scoring-${2 - (round % 2)}`)];
     const [asked, wentOn] = [other.logged(ASKED), other.logged(WENT_ON)];
     const partitions = (await lastBeat(system, stopped, 0))?.partitions.map(({ partition }) => partition) ?? [];
-    /** null: a transaction that is about to move them is open. */
-    const positions = (): Promise<(number | null)[] | null> => Promise.all(partitions.map((partition) => committedOffset(cluster, group, { topic: topics.transactions.name, partition }, 0))).catch(() => null);
-    await pauseBetweenTransactions(stopped, positions, signal);
+    /** Whether no transaction is open that is about to move their offsets. */
+    const isStable = (): Promise<boolean> => Promise.all(partitions.map((partition) => committedOffset(cluster, group, { topic: topics.transactions.name, partition }, 0))).then(() => true, () => false);
+    await pauseBetweenTransactions(stopped, isStable, signal);
     await eventually("the new owner has asked", () => other.logged(ASKED) > asked, 20_000).catch(() => {});
     stopped.mayEnd();
     stopped.resume();
@@ -151,11 +151,11 @@ async function wakeWorkers({ system, signal, say }: Scene, mostRounds: number): 
 }
 
 /** A worker that stands still within a transaction holds up whoever asks for the committed offset. */
-async function pauseBetweenTransactions(slot: Slot, positions: () => Promise<unknown>, signal: AbortSignal): Promise<void> {
+async function pauseBetweenTransactions(slot: Slot, isStable: () => Promise<boolean>, signal: AbortSignal): Promise<void> {
   for (let tries = 0; ; tries++) {
     slot.pause();
     await sleep(20);
-    if ((await positions()) !== null || tries === 200 || signal.aborted) return;
+    if ((await isStable()) || tries === 200 || signal.aborted) return;
     slot.resume();
     await sleep(30);
   }
