@@ -1,5 +1,6 @@
 import { createServer, type ServerResponse } from "node:http";
 import { UsageError } from "../../schemas/errors.js";
+import type { Conditions } from "../health/conditions.js";
 import type { Lifecycle } from "../lifecycle/lifecycle.js";
 import type { Logger } from "../logging.js";
 import type { Registry } from "./registry.js";
@@ -8,8 +9,10 @@ export interface ProbesOptions {
   /** Where the process is to be asked; a null port: nowhere. */
   config: { host: string; metricsPort: number | null };
   registry: Registry;
-  /** Whether the role can do its work. */
+  /** Whether the role has started and has what it needs. */
   ready: () => boolean;
+  /** What else keeps it from its work: a blocking one makes it unready, and every one is named. */
+  conditions: Conditions;
   log: Logger;
 }
 
@@ -18,7 +21,7 @@ export interface ProbesOptions {
  *
  * @throws UsageError `port_taken`, `bad_address`
  */
-export async function serveProbes(lifecycle: Pick<Lifecycle, "add">, { config: { host, metricsPort }, registry, ready, log }: ProbesOptions): Promise<void> {
+export async function serveProbes(lifecycle: Pick<Lifecycle, "add">, { config: { host, metricsPort }, registry, ready, conditions, log }: ProbesOptions): Promise<void> {
   if (metricsPort === null) return;
   const json = (response: ServerResponse, status: number, body: object): void => void response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
   const server = createServer({ requestTimeout: 10_000 }, (request, response) => {
@@ -28,7 +31,9 @@ export async function serveProbes(lifecycle: Pick<Lifecycle, "add">, { config: {
       case "/health/live":
         return json(response, 200, { status: "live" });
       case "/health/ready":
-        return ready() ? json(response, 200, { status: "ready" }) : json(response, 503, { status: "not ready" });
+        return ready() && !conditions.blocking
+          ? json(response, 200, { status: "ready", conditions: conditions.list() })
+          : json(response, 503, { status: "not ready", conditions: conditions.list() });
       case "/metrics":
         registry.metrics().then(
           (text) => response.writeHead(200, { "content-type": registry.contentType }).end(text),

@@ -3,6 +3,7 @@ import { cardPseudonyms } from "../../infra/card-pseudonyms.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
+import { Conditions } from "../../infra/health/conditions.js";
 import { configOrExit } from "../../infra/lifecycle/config-or-exit.js";
 import { runRole } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger } from "../../infra/logging.js";
@@ -36,9 +37,10 @@ await runRole(log, async (lifecycle) => {
   const tenures = new Map<number, MerchantsTenure>();
   const states = () => [...tenures.values()].map(({ state }) => state);
   const registry = createRegistry();
+  const conditions = new Conditions(log, registry);
   let consuming = false;
   merchantsMetrics(registry, states);
-  await serveProbes(lifecycle, { config, registry, log, ready: () => consuming });
+  await serveProbes(lifecycle, { config, registry, log, conditions, ready: () => consuming });
 
   const { name, partitions } = topics.merchantBuckets;
   const watermarks = new Watermarks(cluster, name, partitions, new BucketRecordReader(schemas.idOf("merchantBuckets")));

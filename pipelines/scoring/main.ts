@@ -7,6 +7,7 @@ import { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
+import { Conditions } from "../../infra/health/conditions.js";
 import { configOrExit } from "../../infra/lifecycle/config-or-exit.js";
 import { runRole, type Lifecycle } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger, type Logger } from "../../infra/logging.js";
@@ -45,6 +46,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });
   lifecycle.add("control", () => control.close());
   const registry = createRegistry();
+  const conditions = new Conditions(log, registry);
   const meter = new ScoringMeter(registry);
   const deployments = new Deployments({ artifactsDir: config.artifacts, log, onChange: () => heartbeat.beat(), onSwap: (ms) => meter.swapped(ms) });
   lifecycle.add("deployments", () => deployments.close());
@@ -53,7 +55,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   gauge(registry, { name: "fraudstream_scoring_epoch", help: "Epoch of the deployment in force here; -1: none could be loaded yet.", read: () => [{ value: deployments.epoch ?? -1 }] });
   gauge(registry, { name: "fraudstream_scoring_partitions", help: "Partitions that this worker has.", read: () => [{ value: tenures.size }] });
   gauge(registry, { name: "fraudstream_scoring_problems", help: "Models that could not be loaded, and shadows that were dropped.", read: () => [{ value: deployments.problems.length }] });
-  await serveProbes(lifecycle, { config, registry, log, ready: () => deployments.current !== null });
+  await serveProbes(lifecycle, { config, registry, log, conditions, ready: () => deployments.current !== null });
   const heartbeat = new Heartbeat({
     openProducer: () => BatchProducer.open(cluster),
     topic: topics.workers.name, schemas, log, worker, role: "scoring",

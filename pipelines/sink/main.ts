@@ -3,6 +3,7 @@ import { createClickHouse } from "../../infra/clickhouse/client.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
+import { Conditions } from "../../infra/health/conditions.js";
 import { configOrExit } from "../../infra/lifecycle/config-or-exit.js";
 import { runRole } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger } from "../../infra/logging.js";
@@ -22,8 +23,9 @@ await runRole(log, async (lifecycle) => {
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
 
   const registry = createRegistry();
+  const conditions = new Conditions(log, registry);
   let storing = false;
-  await serveProbes(lifecycle, { config, registry, log, ready: () => storing });
+  await serveProbes(lifecycle, { config, registry, log, conditions, ready: () => storing });
 
   const clickhouse = createClickHouse(config.clickhouse);
   lifecycle.add("clickhouse", () => clickhouse.close());

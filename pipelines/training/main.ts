@@ -7,6 +7,7 @@ import { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
+import { Conditions } from "../../infra/health/conditions.js";
 import { configOrExit } from "../../infra/lifecycle/config-or-exit.js";
 import { runRole, type Lifecycle } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger, type Logger } from "../../infra/logging.js";
@@ -52,9 +53,10 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
     onChange: () => heartbeat.beat(),
   });
   const registry = createRegistry();
+  const conditions = new Conditions(log, registry);
   gauge(registry, { name: "fraudstream_training_busy", help: "1: this trainer has a job.", read: () => [{ value: Number(trainer.progress !== null) }] });
   gauge(registry, { name: "fraudstream_training_percent", help: "How far the job under way is; absent without one.", read: () => (trainer.progress === null ? [] : [{ value: trainer.progress.percent }]) });
-  await serveProbes(lifecycle, { config, registry, log, ready: () => true });
+  await serveProbes(lifecycle, { config, registry, log, conditions, ready: () => true });
   const heartbeat = new Heartbeat({
     openProducer: () => BatchProducer.open(cluster),
     topic: topics.workers.name, schemas, log, worker, role: "training",
