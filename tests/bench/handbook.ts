@@ -20,7 +20,6 @@ import { configOrExit } from "../../infra/lifecycle/config-or-exit.js";
 import { runCommand, type Lifecycle } from "../../infra/lifecycle/lifecycle.js";
 import { startLocalStack } from "../../infra/local/stack.js";
 import { createLogger } from "../../infra/logging.js";
-import { packageRoot } from "../../infra/package-root.js";
 import { saveNextVersion, type Artifact } from "../../models/artifacts.js";
 import { buildModel } from "../../models/build-model.js";
 import type { Dataset } from "../../models/datasets/dataset.js";
@@ -33,9 +32,9 @@ import { startRole } from "../../pipelines/start/roles.js";
 import { UsageError } from "../../schemas/errors.js";
 import { topicNames } from "../../schemas/topics.js";
 import { BenchCluster } from "./support/cluster.js";
+import { publicFile } from "../support/public-data.js";
 import { HANDBOOK_FEATURES, protocolWeeks, type ProtocolWeeks, testWeekMetrics, type Week } from "./support/handbook-protocol.js";
 
-const SHARED_DATA = join(packageRoot(), "../shared/data/card-transactions.csv.gz");
 const ALGORITHMS: readonly Algorithm[] = ["gradient-boosted-trees", "logistic-regression"];
 const CARDS_A_DAY = 100;
 /** Waiting ends when nothing has been stored for so long. */
@@ -99,7 +98,7 @@ await runCommand(log, async (lifecycle) => {
 function parse(): { file: string; algorithm: Algorithm; doubled: boolean } {
   let options: { dataset: string; algorithm: string; "double-amounts": boolean };
   try {
-    options = parseArgs({ options: { dataset: { type: "string", default: SHARED_DATA }, algorithm: { type: "string", default: ALGORITHMS[0] }, "double-amounts": { type: "boolean", default: false } } }).values;
+    options = parseArgs({ options: { dataset: { type: "string", default: publicFile("card-transactions.csv.gz") }, algorithm: { type: "string", default: ALGORITHMS[0] }, "double-amounts": { type: "boolean", default: false } } }).values;
   } catch (error) {
     throw new UsageError("bad_option", error instanceof Error ? error.message : String(error));
   }

@@ -1,7 +1,7 @@
 /**
  * What the history of cards costs.
  *
- *  - CPU of the scoring path on the 1,000,000 transactions of ../shared/peers with 15 windowed features beside the 29 others,
+ *  - CPU of the scoring path on the 1,000,000 transactions of tests/bench/peers with 15 windowed features beside the 29 others,
  *    against the 29 alone: two models of 100 trees of depth 6, in turn.
  *  - 1,000,000 cards with 10 transactions each at 100,000 merchants: memory, throughput against 10,000 cards, snapshots, and
  *    how long a worker takes from its start to its first score.

@@ -1,5 +1,5 @@
 /**
- * Ours and every peer of ../shared/peers on the same broker, data and model: one table. The main figure is CPU-seconds of
+ * Ours and every peer of tests/bench/peers on the same broker, data and model: one table. The main figure is CPU-seconds of
  * the process a million transactions, start-up included, the median of interleaved runs; the table is printed after each round. Of every run count, distinct ids
  * and each id's score are checked.
  *

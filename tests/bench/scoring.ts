@@ -1,5 +1,5 @@
 /**
- * The scoring path on the 1,000,000 Avro transactions of ../shared/peers, exactly once, with our full Prediction record,
+ * The scoring path on the 1,000,000 Avro transactions of tests/bench/peers, exactly once, with our full Prediction record,
  * interleaved with the hand-written Java peer on the same broker, data and model; every run's scores are compared with
  * the peer's, id by id. `npm run bench:peers` has all peers.
  *

@@ -1,16 +1,14 @@
 import { createReadStream, existsSync } from "node:fs";
-import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { createGunzip } from "node:zlib";
-import { packageRoot } from "../../infra/package-root.js";
+import { publicFile } from "../support/public-data.js";
 
 const LINES = 200;
-const SHARED = ["card-transactions.csv.gz", "ulb-creditcard-sample.csv.gz"];
+const PUBLIC = ["card-transactions.csv.gz", "ulb-creditcard-sample.csv.gz"] as const;
 
-/** The beginnings of CSV files as data scientists have them: one made here, and those of ../shared/data where they are. */
+/** The beginnings of CSV files as data scientists have them: one made here, and the public data sets where they are. */
 export async function csvSamples(): Promise<string[]> {
-  const folder = join(packageRoot(), "..", "shared", "data");
-  const files = SHARED.map((name) => join(folder, name)).filter((file) => existsSync(file));
+  const files = PUBLIC.map(publicFile).filter((file) => existsSync(file));
   return [handbookCsv(), ...(await Promise.all(files.map(headOf)))];
 }
 

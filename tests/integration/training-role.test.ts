@@ -1,12 +1,10 @@
-import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { describe, expect, test, vi } from "vitest";
-import { packageRoot } from "../../infra/package-root.js";
 import { loadArtifact } from "../../models/artifacts.js";
 import type { TrainingJob } from "../../models/registry/control-state.js";
 import { parseJobMetrics, type JobMetrics } from "../../models/registry/training-request.js";
+import { havePublicFiles, publicFile } from "../support/public-data.js";
 import { heldPage, redirect, staticServer } from "../support/static-server.js";
 import { TrainingSystem } from "../support/training-system.js";
 import { eventually } from "../support/eventually.js";
@@ -15,7 +13,7 @@ import { paysimCsv, ulbCsv } from "../unit/datasets/csv-files.js";
 vi.setConfig({ testTimeout: 150_000 });
 
 const trees = { algorithm: "gradient-boosted-trees", params: { num_iterations: 10, max_depth: 3 } } as const;
-const sharedData = join(packageRoot(), "../shared/data");
+const publicFiles = ["ulb-creditcard-sample.csv.gz", "card-transactions.csv.gz"] as const;
 
 function metricsOf({ metrics }: TrainingJob): JobMetrics {
   return parseJobMetrics(metrics) as JobMetrics;
@@ -82,13 +80,12 @@ describe("a job becomes a registered model", () => {
     expect(asked.length).toBe(8);
   });
 
-  test.skipIf(!existsSync(sharedData))("from both files of shared/data", async () => {
+  test.skipIf(!havePublicFiles(...publicFiles))("from both public data sets", async () => {
     const system = await TrainingSystem.open();
-    const files = ["ulb-creditcard-sample.csv.gz", "card-transactions.csv.gz"];
-    const { origin } = await staticServer(Object.fromEntries(await Promise.all(files.map(async (file) => [`/${file}`, await readFile(join(sharedData, file))] as const))));
+    const { origin } = await staticServer(Object.fromEntries(await Promise.all(publicFiles.map(async (file) => [`/${file}`, await readFile(publicFile(file))] as const))));
     system.startTrainer();
     const ids = [];
-    for (const file of files) ids.push(await system.request({ ...trees, dataset: `${origin}/${file}` }));
+    for (const file of publicFiles) ids.push(await system.request({ ...trees, dataset: `${origin}/${file}` }));
     const [ulb, card] = await Promise.all(ids.map((id) => system.ended(id)));
     expect(ulb).toMatchObject({ status: "processed", model: "ulb-creditcard-sample@1" });
     expect(metricsOf(ulb)).toMatchObject({ rows: 1_722, frauds: 492 });

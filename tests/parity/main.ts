@@ -14,20 +14,18 @@ import { readConfig } from "../../infra/config.js";
 import { runCommand } from "../../infra/lifecycle/lifecycle.js";
 import { startLocalStack } from "../../infra/local/stack.js";
 import { createLogger } from "../../infra/logging.js";
-import { packageRoot } from "../../infra/package-root.js";
 import { readCsv } from "../../models/datasets/read-csv.js";
 import { UsageError } from "../../schemas/errors.js";
 import { holds } from "../support/feature-parity.js";
+import { publicFile } from "../support/public-data.js";
 import { RandomSource } from "../support/random-source.js";
 import { PARITY_FEATURES, parityRun } from "./run.js";
-
-const SHARED_DATA = join(packageRoot(), "../shared/data/card-transactions.csv.gz");
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 const log = createLogger({ logLevel: "warn" }, "parity");
 await runCommand(log, async (lifecycle) => {
-  const { values } = parseArgs({ options: { dataset: { type: "string", default: SHARED_DATA }, rows: { type: "string" }, seed: { type: "string" } } });
+  const { values } = parseArgs({ options: { dataset: { type: "string", default: publicFile("card-transactions.csv.gz") }, rows: { type: "string" }, seed: { type: "string" } } });
   const seed = Number(values.seed ?? Date.now() % 1_000_000);
   const all = await readCsv(values.dataset, { signal: lifecycle.signal });
   const dataset = { ...all, length: Math.min(all.length, Number(values.rows ?? all.length)) };

@@ -1,9 +1,10 @@
 import { spawn } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { compiledModule, packageRoot } from "../../infra/package-root.js";
+import { compiledModule } from "../../infra/package-root.js";
 import { loadArtifact } from "../../models/artifacts.js";
+import { havePublicFiles, publicFile } from "../support/public-data.js";
 import { fileWith, paysimCsv, temporaryFolder, ulbCsv } from "./datasets/csv-files.js";
 
 interface Ended {
@@ -87,16 +88,13 @@ describe("npm run train", () => {
   });
 });
 
-describe("the files of ../shared/data train as they are", () => {
-  const folder = join(packageRoot(), "../shared/data");
-  if (!existsSync(folder)) process.stdout.write("skipped: ../shared/data is absent\n");
-
-  test.skipIf(!existsSync(folder)).each([
-    ["card-transactions.csv.gz", /^test +166,714 +1,476 /m, 0.8],
-    ["ulb-creditcard-sample.csv.gz", /^test +517 +111 /m, 0.95],
+describe("the public data sets train as they are", () => {
+  test.skipIf(!havePublicFiles("card-transactions.csv.gz", "ulb-creditcard-sample.csv.gz")).each([
+    ["card-transactions.csv.gz" as const, /^test +166,714 +1,476 /m, 0.8],
+    ["ulb-creditcard-sample.csv.gz" as const, /^test +517 +111 /m, 0.95],
   ])("%s", async (file, line, auc) => {
     const out = temporaryFolder();
-    const ended = await train([join(folder, file), "--out", out, "--name", "x", "--param", "num_iterations=30"]);
+    const ended = await train([publicFile(file), "--out", out, "--name", "x", "--param", "num_iterations=30"]);
     expect(ended.code).toBe(0);
     expect(ended.out).toMatch(line);
     expect((await loadArtifact(out, "x@1")).manifest.test?.roc_auc).toBeGreaterThan(auc);

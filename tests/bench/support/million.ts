@@ -16,7 +16,7 @@ export interface Run { who: string; records: number; cpuSeconds: number; wallSec
 
 type ReadPrediction = (cursor: AvroCursor) => [id: string, score: number];
 
-/** The 1,000,000 transactions of ../shared/peers in a topic, and who scores them: our workers, or a program of the peers'. */
+/** The 1,000,000 transactions of tests/bench/peers in a topic, and who scores them: our workers, or a program of the peers'. */
 export class Million {
   readonly #context: BenchContext;
   readonly #env: Record<string, string>;

@@ -1,18 +1,18 @@
 import { execFile } from "node:child_process";
-import { cp, mkdir, readFile, stat } from "node:fs/promises";
+import { cp, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { packageRoot } from "../../../infra/package-root.js";
-import { UsageError } from "../../../schemas/errors.js";
 import { featureHash, type FeatureSpec } from "../../../models/features/plan.js";
 import { loadArtifact, saveArtifact, sha256, type Artifact } from "../../../models/artifacts.js";
 import type { Manifest } from "../../../models/manifest.js";
 
 const MODEL = "peers@1";
+const PYTHON_ENVIRONMENTS = ["quix", "bytewax", "faust"] as const;
 const run = promisify(execFile);
 const JAVA = ["-Xms512m", "-Xmx512m", "-XX:+UseParallelGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"];
 
-/** The peers of ../shared/peers, copied and built outside the tree (they build inside themselves). */
+/** The peers of tests/bench/peers, copied and built outside the source tree. */
 export class Peers {
   readonly folder: string;
 
@@ -20,17 +20,12 @@ export class Peers {
     this.folder = folder;
   }
 
-  /** @throws UsageError `no_peers` where ../shared/peers is absent */
+  /** Copies the peers to `dataDir` and builds the Java ones there. */
   static async prepare(dataDir: string, progress: (line: string) => void): Promise<Peers> {
-    const source = join(packageRoot(), "..", "shared", "peers");
-    await stat(source).catch((cause: unknown) => {
-      throw new UsageError("no_peers", `${source} is not there: it holds the data, the model and the peers of this benchmark`, { cause });
-    });
     const folder = join(dataDir, "peers");
     if ((await stat(join(folder, "java/target/lib")).catch(() => null)) === null) {
       progress("building the Java peers (Maven, about 30 s)");
-      await mkdir(dataDir, { recursive: true });
-      await run("cp", ["-r", "--no-preserve=mode", source, folder]);
+      await cp(join(packageRoot(), "tests/bench/peers"), folder, { recursive: true });
       await run("mvn", ["-q", "-B", "package"], { cwd: join(folder, "java"), maxBuffer: 1 << 26 });
       await mkdir(join(folder, "tmp"), { recursive: true });
     }
@@ -38,19 +33,25 @@ export class Peers {
   }
 
   /**
-   * Makes the Python environments that their setup.sh names, each for itself.
+   * Makes the Python environments of the peers, each with its pinned requirements.
    *
-   * @returns those that can't be had here, with the reason
+   * @returns those that can't be made here, with the reason
    */
   async preparePython(progress: (line: string) => void): Promise<Map<string, string>> {
-    const setup = (await readFile(join(this.folder, "setup.sh"), "utf8")).split("\n");
-    const define = setup.find((line) => line.startsWith("mk()"));
     const missing = new Map<string, string>();
-    for (const line of setup.filter((each) => /^mk venv/.test(each))) {
-      const name = line.split(" ")[1];
-      if ((await stat(join(this.folder, name, "installed")).catch(() => null)) !== null) continue;
+    for (const name of PYTHON_ENVIRONMENTS) {
+      const folder = join(this.folder, `venv-${name}`);
+      const installed = join(folder, "installed");
+      if ((await stat(installed).catch(() => null)) !== null) continue;
       progress(`installing the Python environment ${name} of the peers`);
-      await run("bash", ["-e", "-c", `${define}\n${line}\ntouch ${name}/installed`], { cwd: this.folder, maxBuffer: 1 << 26 }).catch(() => missing.set(name, "its packages could not be installed"));
+      try {
+        await run("python3", ["-m", "venv", folder]);
+        const requirements = join(this.folder, `python/requirements-${name}.txt`);
+        await run(join(folder, "bin/pip"), ["install", "-q", "-r", requirements], { maxBuffer: 1 << 26 });
+        await writeFile(installed, "");
+      } catch {
+        missing.set(`venv-${name}`, "its packages could not be installed");
+      }
     }
     return missing;
   }
@@ -86,7 +87,7 @@ export class Peers {
     const manifest: Manifest = {
       format: 1, model, algorithm: "lightgbm", input: "features", output: "probabilities", features, feature_hash: featureHash(features), sha256: sha256(onnx),
       thresholds: { review: 0.5, decline: 0.9 },
-      training: { source: "../shared/peers/model/train.py", rows: 0, frauds: 0, from: 0, to: 0, params: {}, seconds: 0 },
+      training: { source: "tests/bench/peers/model/train.py", rows: 0, frauds: 0, from: 0, to: 0, params: {}, seconds: 0 },
       validation: null, test: null, created_at: new Date().toISOString(),
     };
     return saveArtifact(artifactsDir, manifest, onnx);

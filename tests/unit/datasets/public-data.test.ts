@@ -1,15 +1,9 @@
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { expect, test } from "vitest";
-import { packageRoot } from "../../../infra/package-root.js";
 import { readCsv } from "../../../models/datasets/read-csv.js";
+import { havePublicFiles, publicFile } from "../../support/public-data.js";
 
-const folder = join(packageRoot(), "../shared/data");
-const present = existsSync(folder);
-if (!present) process.stdout.write("skipped: ../shared/data is absent\n");
-
-test.skipIf(!present)("card-transactions.csv.gz: every row and fraud", async () => {
-  const dataset = await readCsv(join(folder, "card-transactions.csv.gz"));
+test.skipIf(!havePublicFiles("card-transactions.csv.gz"))("card-transactions.csv.gz: every row and fraud", async () => {
+  const dataset = await readCsv(publicFile("card-transactions.csv.gz"));
   expect(dataset.length).toBe(555_712);
   expect(dataset.label.reduce((sum, label) => sum + label, 0)).toBe(4_960);
   expect(new Set(dataset.transactionId).size).toBe(555_712);
@@ -18,8 +12,8 @@ test.skipIf(!present)("card-transactions.csv.gz: every row and fraud", async () 
   expect([...dataset.attributes.keys()]).toEqual([]);
 });
 
-test.skipIf(!present)("ulb-creditcard-sample.csv.gz: every row and fraud, in the order of time", async () => {
-  const dataset = await readCsv(join(folder, "ulb-creditcard-sample.csv.gz"));
+test.skipIf(!havePublicFiles("ulb-creditcard-sample.csv.gz"))("ulb-creditcard-sample.csv.gz: every row and fraud, in the order of time", async () => {
+  const dataset = await readCsv(publicFile("ulb-creditcard-sample.csv.gz"));
   expect([dataset.length, dataset.label.reduce((sum, label) => sum + label, 0)]).toEqual([1_722, 492]);
   expect(dataset.attributes.size).toBe(28);
   expect(dataset.eventTime.every((time, row) => row === 0 || time >= dataset.eventTime[row - 1])).toBe(true);
