@@ -142,7 +142,11 @@ async function readLetter(context: ApiContext, coordinates: DeadLetterCoordinate
     if (source === null) return "sealed";
     return {
       coordinates, sourceTopic, sourcePartition, ...source,
-      headers: encodeHeaders([["attempt", String((Number(text("attempt")) || 1) + 1)], ...(replyTo ? [["reply-to", replyTo] as const] : [])]),
+      headers: encodeHeaders([
+        ["attempt", String((Number(text("attempt")) || 1) + 1)],
+        ["fraudstream-redrive-of", `${topics.deadLetters.name}/${coordinates.partition}/${coordinates.offset}`],
+        ...(replyTo ? [["reply-to", replyTo] as const] : []),
+      ]),
     };
   } finally {
     await reader.close();

@@ -14,6 +14,9 @@ export const MAX_REPLY_TO_BYTES = 256;
 /** A longer key (only a compressed batch can bring one) would not fit beside the longest value and the headers. */
 const MAX_KEY_BYTES = 32 * 1024;
 const ATTEMPT = "attempt";
+/** On a dead letter that was sent again: where it stands among the dead letters, `<topic>/<partition>/<offset>`. */
+export const REDRIVE_OF = "fraudstream-redrive-of";
+const PLACE = /^.{1,300}\/\d{1,10}\/\d{1,16}$/;
 
 /** The reply-to header of a record; null: none that is copied. */
 export function replyToOf(records: FetchedRecords, record: number): Buffer | null {
@@ -66,9 +69,13 @@ function sha256(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
 
-/** How often the record has been tried: once, unless it was sent again and says so. */
+/**
+ * How often the record has been tried: once, unless it was sent again and says so. Producers have headers named `attempt`
+ * of their own, which count nothing.
+ */
 export function attemptOf(records: FetchedRecords, record: number): string {
   if (records.bytes[records.headersAt[record]] === 0) return "1";
-  const header = readHeaders(records, record).find(([name]) => name === ATTEMPT)?.[1]?.toString() ?? "";
-  return /^[1-9]\d{0,5}$/.test(header) ? header : "1";
+  const headers = new Map(readHeaders(records, record));
+  const attempt = headers.get(ATTEMPT)?.toString() ?? "";
+  return PLACE.test(headers.get(REDRIVE_OF)?.toString() ?? "") && /^[1-9]\d{0,5}$/.test(attempt) ? attempt : "1";
 }

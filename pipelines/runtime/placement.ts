@@ -3,11 +3,19 @@ import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { readHeaders, type FetchedRecords } from "../../infra/kafka/records.js";
 
 /** On a record that was sent on to its card's partition: where it stood before, `<topic>/<partition>/<offset>`. */
-export const FORWARDED = "forwarded";
+export const FORWARDED_FROM = "fraudstream-forwarded-from";
+/** Its name in earlier versions, which producers use for other things (HTTP has a header of this name). */
+const FORMER_NAME = "forwarded";
+/**
+ * How often a record is sent on at most. Once is enough as long as all workers agree on the partition count; while it
+ * grows, workers of both counts may send a record back and forth, and then it counts where it is.
+ */
+const MOST_HOPS = 2;
 
 /**
- * The partition that a transaction of `records` is to be sent on to, once; -1: it counts where it is, since its card
- * belongs here or since it was sent on already. Whoever folds a partition of transactions skips what is sent on.
+ * The partition that a transaction of `records` is to be sent on to; -1: it counts where it is, since its card belongs
+ * here. Headers never decide that a transaction of another partition's card counts here, except to end a loop: producers
+ * may set any header. Whoever folds a partition of transactions skips what is sent on.
  *
  * @param cardAt where its card_id stands in `bytes`
  */
@@ -15,12 +23,27 @@ export function forwardTo(records: FetchedRecords, record: number, partitions: n
   const partition = partitionOfKey(bytes, cardAt, cardLength, partitions);
   if (partition === records.partition) return -1;
   // Almost every record has no headers: their count is its own first byte.
-  if (records.bytes[records.headersAt[record]] !== 0 && readHeaders(records, record).some(([name]) => name === FORWARDED)) return -1;
+  if (records.bytes[records.headersAt[record]] !== 0 && formerPlaces(records, record, partitions) >= MOST_HOPS) return -1;
   return partition;
 }
 
 /** The headers of a record that is sent on: its own and where it stood. */
 export function forwardedHeaders(records: FetchedRecords, record: number): Buffer {
   const own = readHeaders(records, record).map(([name, value]) => [name, value ?? Buffer.alloc(0)] as const);
-  return encodeHeaders([...own, [FORWARDED, `${records.topic}/${records.partition}/${records.offset[record]}`]]);
+  return encodeHeaders([...own, [FORWARDED_FROM, `${records.topic}/${records.partition}/${records.offset[record]}`]]);
+}
+
+/** How many different places of this topic a record's headers name as where it stood before. */
+function formerPlaces(records: FetchedRecords, record: number, partitions: number): number {
+  const places = new Set<string>();
+  for (const [name, value] of readHeaders(records, record)) {
+    if ((name === FORWARDED_FROM || name === FORMER_NAME) && value !== null && isPlace(value.toString(), records.topic, partitions)) places.add(value.toString());
+  }
+  return places.size;
+}
+
+function isPlace(text: string, topic: string, partitions: number): boolean {
+  if (!text.startsWith(`${topic}/`)) return false;
+  const [, partition, offset] = /^(\d{1,10})\/(\d{1,16})$/.exec(text.slice(topic.length + 1)) ?? [];
+  return partition !== undefined && Number(partition) < partitions && Number.isSafeInteger(Number(offset));
 }

@@ -175,7 +175,7 @@ function expectedOf(entry: Entry, cards: CardsReference): Expected {
   const { payment, code, home, partition, offset } = entry;
   const expected: Expected = { entry, kind: "dead letter", code, first: -1, late: false, values: null, outcomes: 0, epoch: -1, shadows: [] };
   if (payment === null) return expected;
-  if (home !== partition && entry.forwarded === null) return { ...expected, kind: "forwarded" };
+  if (home !== partition) return { ...expected, kind: "forwarded" };
   const values = new Float64Array(VALUES);
   const scored = payment.amount >= 0;
   const verdict = cards.fold(payment, offset, scored, values);

@@ -151,8 +151,8 @@ function checkReplays(entries: readonly Entry[][], replayed: ReadonlySet<string>
 /** The buckets of one partition without faults. */
 function referenceOf(partition: readonly Entry[], frauds: ReadonlyMap<string, boolean>): BucketsReference {
   const reference = new BucketsReference();
-  for (const { payment, home, partition: own, forwarded, at } of partition) {
-    if (payment !== null && (home === own || forwarded !== null)) reference.add(payment, frauds.get(`${payment.card} ${payment.id}`) ?? false, at);
+  for (const { payment, home, partition: own, at } of partition) {
+    if (payment !== null && home === own) reference.add(payment, frauds.get(`${payment.card} ${payment.id}`) ?? false, at);
   }
   return reference;
 }

@@ -62,7 +62,7 @@ export function entryOf({ partition, offset, timestamp, value, headers }: Seen, 
     partition, offset, at: timestamp, payment, code,
     n: headers["n"] === undefined ? -1 : Number(headers["n"]),
     home: payment === null ? partition : partitionOf(Buffer.from(payment.card), partitions),
-    forwarded: headers["forwarded"]?.split("/").slice(-2).join("/") ?? null,
+    forwarded: headers["fraudstream-forwarded-from"]?.split("/").slice(-2).join("/") ?? null,
     attempt: Number(headers["attempt"] ?? 0),
     crc: crc32(value),
   };

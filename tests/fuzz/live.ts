@@ -65,7 +65,7 @@ export class LiveSystem {
     }
     let forwarded = 0;
     for (const { headers } of await system.read(system.topics.transactions)) {
-      const [, at] = /[^/]*\/(\d+\/\d+)$/.exec(headers["forwarded"] ?? "") ?? [];
+      const [, at] = /[^/]*\/(\d+\/\d+)$/.exec(headers["fraudstream-forwarded-from"] ?? "") ?? [];
       if (at === undefined) continue;
       forwarded += 1;
       happened("a record that was sent on", at);

@@ -12,7 +12,7 @@ import { MerchantWindows } from "../../models/features/merchant-windows.js";
 import { MerchantBoard } from "../../pipelines/scoring/merchant-board.js";
 import { Watermarks } from "../../pipelines/merchants/watermarks.js";
 import { BucketRecordReader } from "../../pipelines/runtime/bucket-records.js";
-import { FORWARDED } from "../../pipelines/runtime/placement.js";
+import { FORWARDED_FROM } from "../../pipelines/runtime/placement.js";
 import { clickhouseConfig, kafkaConfig, uniquePrefix } from "../support/engines.js";
 import { silent } from "../support/kafka-cluster.js";
 import { labelRecord, publishedBuckets } from "../support/merchants.js";
@@ -150,7 +150,7 @@ it("publishes the buckets of a naive computation, each once, though copies are k
   // A record in a wrong partition counts where scoring sends it on to.
   const misplaced: TestTransaction = { id: "misplaced", card: cardIn(0, 3, 1), merchant: "merchant-1", time: T + 11 * DAY };
   await system.publishTo(1, [recordOf(misplaced)]);
-  await system.publishTo(0, [{ ...recordOf(misplaced), ...transactionRecord(transaction(1, { transaction_id: misplaced.id, card_id: misplaced.card, merchant_id: misplaced.merchant, event_time: misplaced.time }), [[FORWARDED, "x/1/1"]]) }]);
+  await system.publishTo(0, [{ ...recordOf(misplaced), ...transactionRecord(transaction(1, { transaction_id: misplaced.id, card_id: misplaced.card, merchant_id: misplaced.merchant, event_time: misplaced.time }), [[FORWARDED_FROM, `${system.topics.transactions.name}/1/1`]]) }]);
   stream.events[0].push({ transaction: misplaced });
 
   const publishing = stream.publish(12 * 24, 24 * 24);

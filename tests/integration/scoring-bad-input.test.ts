@@ -194,7 +194,7 @@ describe("large records", () => {
 it("copies a reply-to of up to 256 bytes to prediction and dead letter", async () => {
   const replyTo = [1, 256, 257].map((length) => "r".repeat(length));
   const good = replyTo.map((to, i) => transactionRecord(transaction(3_000 + i), [["other", "x"], ["reply-to", to]]));
-  const spoilt = replyTo.map((to) => ({ ...raw("bad"), headers: encodeHeaders([["reply-to", to], ["attempt", "3"]]) }));
+  const spoilt = replyTo.map((to) => ({ ...raw("bad"), headers: encodeHeaders([["reply-to", to], ["attempt", "3"], ["fraudstream-redrive-of", `${system.topics.deadLetters.name}/0/1`]]) }));
   const { predictions, letters } = await score([...good, ...spoilt]);
   expect([0, 1, 2].map((i) => predictions.get(i)?.headers)).toEqual([{ "reply-to": replyTo[0] }, { "reply-to": replyTo[1] }, {}]);
   expect([3, 4, 5].map((i) => letters.get(i)?.headers["reply-to"])).toEqual([replyTo[0], replyTo[1], undefined]);

@@ -97,7 +97,7 @@ it("dead-letters the records that the champion fails on, and decides by threshol
   await system.consumed();
   expect((await system.deadLetters()).slice(-4).map(({ headers: { offset, code } }) => [offset, code])).toEqual([["17", "no_score"], ["18", "no_score"], ["19", "no_score"], ["20", "no_score"]]);
   const hundred = new Array<number>(100).fill(-1);
-  await system.publishTo(0, amounts(hundred).map((record) => ({ ...record, headers: encodeHeaders([["attempt", "2"]]) })));
+  await system.publishTo(0, amounts(hundred).map((record) => ({ ...record, headers: encodeHeaders([["attempt", "2"], ["fraudstream-redrive-of", `${system.topics.deadLetters.name}/0/17`]]) })));
   await system.consumed();
   expect((await system.deadLetters()).slice(-100).every(({ headers }) => headers["code"] === "no_score" && headers["attempt"] === "2")).toBe(true);
   await system.publishTo(0, amounts(hundred.map(() => 1e300)));

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createClickHouse, type ClickHouse } from "../../infra/clickhouse/client.js";
 import { partitionOf, type OutgoingRecord } from "../../infra/kafka/batch-producer.js";
+import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import type { ClickHouseConfig } from "../../infra/config.js";
 import type { FeatureSpec } from "../../models/features/plan.js";
@@ -40,7 +41,9 @@ function recordOf(n: number): OutgoingRecord {
     amount: of % 53 === 11 ? -1 : ((of * 31) % 400) / 4,
   }));
   const key = n % 37 === 20 ? otherKey(card) : card;
-  return { key: Buffer.from(key), value: n % 97 === 50 ? value.subarray(0, -1) : value };
+  // A proxy's header of this name says nothing about where the record belongs.
+  const headers = n % 2 === 0 ? null : encodeHeaders([["forwarded", "for=192.0.2.60;proto=http"]]);
+  return { key: Buffer.from(key), value: n % 97 === 50 ? value.subarray(0, -1) : value, headers };
 }
 
 /** A key of another partition than a card's. */
@@ -76,7 +79,7 @@ async function check(): Promise<{ predictions: number; repeated: number; forward
   const predictions = await system.predictions();
   const letters = await system.deadLetters();
   const counts = { predictions: 0, repeated: 0, forwarded: 0, stale: 0 };
-  const forwarded = log.flat().flatMap(({ headers }) => headers["forwarded"] ?? []);
+  const forwarded = log.flat().flatMap(({ headers }) => headers["fraudstream-forwarded-from"] ?? []);
   expect(new Set(forwarded).size).toBe(forwarded.length);
   for (let partition = 0; partition < PARTITIONS; partition++) {
     const scored = new Map(predictions.filter((found) => found.partition === partition).map(({ prediction }) => [prediction.source_offset, prediction]));
@@ -99,7 +102,7 @@ async function check(): Promise<{ predictions: number; repeated: number; forward
         }
         dead.delete(offset);
       } else {
-        const copy = log[outcome.to].find(({ headers }) => headers["forwarded"] === `${system.topics.transactions.name}/${partition}/${offset}`);
+        const copy = log[outcome.to].find(({ headers }) => headers["fraudstream-forwarded-from"] === `${system.topics.transactions.name}/${partition}/${offset}`);
         const source = log[partition].find((record) => record.offset === offset);
         expect(copy?.value, where).toEqual(source?.value);
         counts.forwarded += 1;

@@ -37,14 +37,14 @@ export function outcomesOf(records: readonly ReadRecord[], partitions: number): 
   const cards = new Map<string, Event[]>();
   let clock = -Infinity;
   let leapt: number | null = null;
-  for (const { value, offset, partition, headers } of records) {
+  for (const { value, offset, partition } of records) {
     const transaction = decoded(value as Buffer);
     if (transaction === null) {
       outcomes.set(offset, { kind: "dead letter", code: "avro_truncated", firsts: [] });
       continue;
     }
     const home = partitionOf(Buffer.from(transaction.card_id), partitions);
-    if (home !== partition && headers["forwarded"] === undefined) {
+    if (home !== partition) {
       outcomes.set(offset, { kind: "forwarded", to: home });
       continue;
     }

@@ -30,6 +30,8 @@ function letterOf(record: TestRecord): Letter {
 
 const HEADERS = { ...CAUSE, topic: "fraud.transactions", partition: "3", offset: "42", attempt: "1" };
 
+const REDRIVEN: [string, Buffer] = ["fraudstream-redrive-of", Buffer.from("fraud.dead-letters/3/7")];
+
 describe("a dead letter", () => {
   test("has the untouched key and bytes of its source, its coordinates and the cause", () => {
     const bytes = Buffer.from([0xff, 0, 1, 0x80]);
@@ -44,8 +46,9 @@ describe("a dead letter", () => {
   test.each<[string, [string, Buffer | null][], Record<string, string>]>([
     ["a reply-to that is ours", [["reply-to", Buffer.from("api-1")]], { ...HEADERS, "reply-to": "api-1" }],
     ["one of 257 bytes", [["reply-to", Buffer.alloc(257, 97)]], HEADERS], ["one without a value", [["reply-to", null]], HEADERS],
-    ["the attempt that it was sent again for", [["attempt", Buffer.from("2")]], { ...HEADERS, attempt: "2" }],
-    ["an attempt that is none", [["attempt", Buffer.from("-1")]], HEADERS], ["a huge attempt", [["attempt", Buffer.from("99999999999")]], HEADERS],
+    ["the attempt that it was sent again for", [["attempt", Buffer.from("2")], REDRIVEN], { ...HEADERS, attempt: "2" }],
+    ["a producer's own attempt", [["attempt", Buffer.from("2")]], HEADERS], ["another's redrive", [["attempt", Buffer.from("2")], ["fraudstream-redrive-of", Buffer.from("queue")]], HEADERS],
+    ["an attempt that is none", [["attempt", Buffer.from("-1")], REDRIVEN], HEADERS], ["a huge attempt", [["attempt", Buffer.from("99999999999")], REDRIVEN], HEADERS],
     ["headers of somebody else", [["code", Buffer.from("theirs")], ["trace", Buffer.from("x")]], HEADERS],
   ])("takes from the source's headers: %s", (_name, headers, expected) => {
     expect(letterOf({ value: Buffer.from("v"), headers }).headers).toEqual(expected);

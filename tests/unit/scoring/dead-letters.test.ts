@@ -30,7 +30,7 @@ describe("a dead letter", () => {
   });
 
   it.each([["2", "2"], ["17", "17"], ["0", "1"], ["-1", "1"], ["x", "1"], ["", "1"], ["99999999", "1"]])("of a record whose attempt is %j says %j", (given, told) => {
-    expect(deadLetter({ value: null, headers: [["attempt", Buffer.from(given)]] }).text["attempt"]).toBe(told);
+    expect(deadLetter({ value: null, headers: [["attempt", Buffer.from(given)], ["fraudstream-redrive-of", Buffer.from("fraud.dead-letters/0/1")]] }).text["attempt"]).toBe(told);
   });
 
   it("copies a reply-to of 256 bytes, binary as it is, and no longer one", () => {
