@@ -1,3 +1,4 @@
+import { anySignal } from "../../infra/abort-signals.js";
 import multipart from "@fastify/multipart";
 import { Type } from "@sinclair/typebox";
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
@@ -179,7 +180,7 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
   function abortedWith(reply: FastifyReply): AbortSignal {
     const gone = new AbortController();
     reply.raw.once("close", () => gone.abort());
-    return AbortSignal.any([gone.signal, closing.signal]);
+    return anySignal(gone.signal, closing.signal);
   }
 }
 

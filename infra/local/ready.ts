@@ -1,3 +1,4 @@
+import { anySignal } from "../abort-signals.js";
 import { Kafka, logLevel } from "kafkajs";
 
 /** Waits until a broker answers for its cluster; the caller sets the deadline by aborting. */
@@ -21,7 +22,7 @@ export async function kafkaAnswers(broker: string, clusterId: string, signal: Ab
 /** Waits until a ClickHouse server answers; the caller sets the deadline by aborting. */
 export async function clickhouseAnswers(url: string, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    const ok = await fetch(`${url}/ping`, { signal: AbortSignal.any([signal, AbortSignal.timeout(1_000)]) }).then((response) => response.ok, () => false);
+    const ok = await fetch(`${url}/ping`, { signal: anySignal(signal, AbortSignal.timeout(1_000)) }).then((response) => response.ok, () => false);
     if (ok) return;
     await new Promise((resolve) => setTimeout(resolve, 200));
   }

@@ -1,3 +1,4 @@
+import { anySignal } from "../../infra/abort-signals.js";
 import type { WorkerHeartbeat } from "../../schemas/generated.js";
 
 /** What tells who is at work: `WorkerBoard`, or a part of it. */
@@ -30,7 +31,7 @@ export async function waitUntilLive(board: Heartbeats, epoch: number, options: {
   const { partitions, timeoutMs, signal } = options;
   const timeUp = new AbortController();
   const timer = setTimeout(() => timeUp.abort(), timeoutMs);
-  const over = signal === undefined ? timeUp.signal : AbortSignal.any([timeUp.signal, signal]);
+  const over = signal === undefined ? timeUp.signal : anySignal(timeUp.signal, signal);
   try {
     for (;;) {
       const liveness = livenessOf(board, epoch, partitions);

@@ -14,7 +14,7 @@ import { parseDuration, parseRate } from "./arguments.js";
 import { LabelSchedule } from "./label-schedule.js";
 import { Pace } from "./pace.js";
 import { replayTransactions } from "./replay-transactions.js";
-import { withTimeLimit } from "./time-limit.js";
+import { withTimeLimit } from "../../infra/abort-signals.js";
 
 interface Flags {
   rate?: number;

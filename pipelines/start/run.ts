@@ -1,5 +1,5 @@
 import { cardPseudonyms } from "../../infra/card-pseudonyms.js";
-import { withTimeLimit } from "../replay/time-limit.js";
+import { withTimeLimit } from "../../infra/abort-signals.js";
 import type { Context, System } from "./bring-up.js";
 import type { StartOptions } from "./options.js";
 import { count } from "./panel.js";

@@ -1,3 +1,4 @@
+import { anySignal } from "../../infra/abort-signals.js";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
 import type { ClickHouse } from "../../infra/clickhouse/client.js";
@@ -59,7 +60,7 @@ export async function stream(options: StreamOptions): Promise<Streamed> {
   const outcomes = new Outcomes(cards === null ? undefined : (id) => cards.ofText(id));
   const failed = new AbortController();
   const watch = await TopicWatch.start(cluster, topics, schemas, outcomes, (error) => failed.abort(error));
-  const stop = AbortSignal.any([broken, failed.signal]);
+  const stop = anySignal(broken, failed.signal);
   const producer = await BatchProducer.open(cluster);
   const started = performance.now();
   const counts = { labels: 0 };
@@ -73,7 +74,7 @@ export async function stream(options: StreamOptions): Promise<Streamed> {
       topics: { transactions: topics.transactions.name, labels: topics.labels.name },
       encode: { transaction: (value) => schemas.encode("transactions", value), label: (value) => schemas.encode("labels", value) },
       pace: new Pace(options.rate),
-      signal: AbortSignal.any([options.enough, stop]),
+      signal: anySignal(options.enough, stop),
       onSend: (rows, now) => outcomes.send(rows, now),
       onAcknowledged: (what, number) => {
         if (what === "labels") counts.labels += number;

@@ -6,7 +6,7 @@ import { deploy } from "../../models/registry/decisions.js";
 import { cancelJob, parseJobMetrics, requestJob, toldStatus, type JobMetrics, type TrainingRequest } from "../../models/registry/training-request.js";
 import type { WorkerBoard } from "../../models/registry/worker-board.js";
 import { UsageError } from "../../schemas/errors.js";
-import { withTimeLimit } from "../replay/time-limit.js";
+import { withTimeLimit } from "../../infra/abort-signals.js";
 
 /** How a job stands; `progress` while a trainer says how far it is. */
 export interface JobView {

@@ -2,14 +2,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
-import { withTimeLimit } from "../../../pipelines/replay/time-limit.js";
+import { anySignal, withTimeLimit } from "../../../infra/abort-signals.js";
 
 setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
 
 describe("withTimeLimit", () => {
   it("aborts after its time, also when garbage was collected meanwhile, as nested as it may be", async () => {
-    const outer = AbortSignal.any([withTimeLimit(new AbortController().signal, 50), new AbortController().signal]);
+    const outer = anySignal(withTimeLimit(new AbortController().signal, 50), new AbortController().signal);
     collectGarbage();
     while (!outer.aborted) {
       await sleep(5);
@@ -25,5 +25,16 @@ describe("withTimeLimit", () => {
     expect(limited.aborted).toBe(false);
     stop.abort();
     expect(limited.aborted).toBe(true);
+  });
+});
+
+describe("anySignal", () => {
+  it("aborts with the reason of the first source that aborts, also of one that has aborted before", () => {
+    const [a, b] = [new AbortController(), new AbortController()];
+    const any = anySignal(a.signal, b.signal);
+    b.abort("second");
+    a.abort("first");
+    expect(any.reason).toBe("second");
+    expect(anySignal(new AbortController().signal, b.signal).reason).toBe("second");
   });
 });
