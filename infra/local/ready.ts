@@ -1,10 +1,10 @@
 import { anySignal } from "../abort-signals.js";
-import { Kafka, logLevel } from "kafkajs";
+import { kafkajs } from "../kafka/kafkajs.js";
 
 /** Waits until a broker answers for its cluster; the caller sets the deadline by aborting. */
 export async function kafkaAnswers(broker: string, clusterId: string, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    const admin = new Kafka({ brokers: [broker], logLevel: logLevel.NOTHING, connectionTimeout: 1_000, retry: { retries: 0 } }).admin();
+    const admin = new kafkajs.Kafka({ brokers: [broker], logLevel: kafkajs.logLevel.NOTHING, connectionTimeout: 1_000, retry: { retries: 0 } }).admin();
     try {
       await admin.connect();
       const cluster = await admin.describeCluster();
