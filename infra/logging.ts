@@ -1,11 +1,16 @@
 import { pino, type Logger } from "pino";
 import type { Config } from "./config.js";
+import { maskedJson } from "./masking/masked-json.js";
+import { escapeControls, maskedText } from "./masking/masked-text.js";
 
 export type { Logger };
 
+/** A longer line is cut when something in it has to be hidden. */
+const MOST_LINE = 64 * 1024;
+
 /**
  * One logger a process, JSON lines on standard error (standard output is for what a command was asked for).
- * Record values, keys and credentials are never passed to it; the paths below are the safety net.
+ * Record values, keys and credentials are never passed to it; the paths below and `maskedLine` are the safety net.
  */
 export function createLogger(config: Pick<Config, "logLevel">, role: string): Logger {
   return pino(
@@ -13,7 +18,19 @@ export function createLogger(config: Pick<Config, "logLevel">, role: string): Lo
       level: config.logLevel,
       base: { role, pid: process.pid },
       redact: { paths: ["password", "*.password", "token", "*.token", "authorization", "*.authorization", "card_id", "*.card_id"], censor: "[hidden]" },
+      hooks: { streamWrite: maskedLine },
     },
     pino.destination({ fd: 2, sync: true }),
   );
+}
+
+/** A line of the log without card numbers, secrets and control characters, whatever was passed to the logger. */
+export function maskedLine(line: string): string {
+  const printable = escapeControls(line);
+  if (maskedText(printable) === printable) return printable;
+  try {
+    return `${maskedJson(JSON.parse(printable), MOST_LINE)}\n`;
+  } catch {
+    return `${maskedText(printable.trimEnd())}\n`;
+  }
 }

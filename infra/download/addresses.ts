@@ -6,6 +6,17 @@ type Address = ReturnType<typeof ipaddr.parse>;
 export type AddressPolicy = (address: string, port: number) => boolean;
 
 const GLOBAL_UNICAST_V6 = ipaddr.parseCIDR("2000::/3");
+/**
+ * Addresses that look public and lead into the inside of whoever runs this: what clouds serve to their own machines alone,
+ * and what ipaddr.js has no range for.
+ */
+const INTERNAL = [
+  "168.63.129.16/32", // Azure: its agent, which has certificates and settings of the machine, and DNS
+  "161.26.0.0/16", "166.8.0.0/14", // IBM Cloud: internal services
+  "199.36.153.4/30", "199.36.153.8/30", "2600:2d00:2:1000::/64", "2600:2d00:2:2000::/64", // Google Cloud: APIs for machines inside
+  "192.80.8.124/32", // Equinix Metal: metadata
+  "2001::/23", "3fff::/20", // IETF protocol assignments; documentation (RFC 9637)
+].map((network) => ipaddr.parseCIDR(network));
 
 /**
  * Public addresses, and some others.
@@ -43,9 +54,15 @@ function exceptionOf(text: string): ((address: Address, port: number) => boolean
 
 /**
  * Not private, loopback, link-local, multicast, unique-local, reserved or otherwise special (RFC 6890), and no address that
- * holds another one (IPv4-mapped, 6to4, NAT64, Teredo). ipaddr.js takes what it has no range for, such as `::7f00:1`, for
+ * holds another one (IPv4-mapped, 6to4, NAT64, Teredo, ISATAP). ipaddr.js takes what it has no range for, such as `::7f00:1`, for
  * unicast; IPv6 that is routed lies in 2000::/3.
  */
 function isPublic(address: Address): boolean {
-  return address.range() === "unicast" && (address.kind() === "ipv4" || address.match(...GLOBAL_UNICAST_V6));
+  if (address.range() !== "unicast" || INTERNAL.some(([network, bits]) => network.kind() === address.kind() && address.match(network, bits))) return false;
+  return address.kind() === "ipv4" || (address.match(...GLOBAL_UNICAST_V6) && !isIsatap(address as ipaddr.IPv6));
+}
+
+/** `…:0:5efe:7f00:1` leads to the IPv4 address in its end (RFC 5214). */
+function isIsatap({ parts }: ipaddr.IPv6): boolean {
+  return (parts[4] & 0xfdff) === 0 && parts[5] === 0x5efe;
 }

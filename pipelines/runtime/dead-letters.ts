@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { SEALED_KEY, type CardPseudonyms } from "../../infra/card-pseudonyms.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
+import { maskedText } from "../../infra/masking/masked-text.js";
 import type { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import { readHeaders, type FetchedRecords } from "../../infra/kafka/records.js";
 import { MAX_TRANSACTION_BYTES } from "../../schemas/topics.js";
@@ -46,7 +47,7 @@ export function deadLetterOf(records: FetchedRecords, record: number, cause: Cau
   const value = valueLength[record] < 0 ? null : bytes.subarray(valueAt[record], valueAt[record] + valueLength[record]);
   const headers: [string, Uint8Array | string][] = [
     ["code", cause.code],
-    ["reason", cause.reason],
+    ["reason", maskedText(cause.reason)],
     ["step", cause.step],
     ["topic", records.topic],
     ["partition", String(records.partition)],

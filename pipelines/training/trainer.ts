@@ -1,7 +1,7 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { maskCardNumbers } from "../../infra/card-numbers.js";
+import { maskedText } from "../../infra/masking/masked-text.js";
 import type { ClickHouseConfig, TrainingConfig } from "../../infra/config.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
 import type { Logger } from "../../infra/logging.js";
@@ -166,7 +166,7 @@ export class Trainer {
       else {
         const code = error instanceof FraudstreamError ? error.code : "training_failed";
         // It may quote a cell of the file.
-        const reason = maskCardNumbers(messageOf(error));
+        const reason = maskedText(messageOf(error));
         log.warn({ code, ...(error instanceof FraudstreamError ? {} : { err: error }) }, `training failed: ${reason}`);
         await this.#decide(claim, failure(attempt, code, reason), signal);
       }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { maskedJson, maskedUrl } from "../../../api/request-log/mask.js";
-import { maskCardNumbers } from "../../../infra/card-numbers.js";
+import { maskCardNumbers } from "../../../infra/masking/card-numbers.js";
 
 /** Test numbers that card networks publish. */
 const CARDS = ["4111111111111111", "5555555555554444", "378282246310005", "6011111111111117", "30569309025904", "4222222222222", "6304000000000000", "2223003122003222"];

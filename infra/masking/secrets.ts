@@ -1,0 +1,63 @@
+/** What stands for a secret. */
+export const HIDDEN = "[hidden]";
+
+/** In a name without its separators, wherever it stands: `clientSecret`, `x-amz-security-token`, `CARD_CVC`. */
+const SECRET_PART = new RegExp(
+  "passw|passphrase|passcode|pwd|secret|token|authori[sz]ation|apikey|accesskey|privatekey|signingkey|encryptionkey|credential|cookie|"
+  + "cvv|cvc|cvn|securitycode|verificationcode|verificationvalue|signature|sessionid|pincode|pinblock|cardpin|userpin|onetime|trackdata|magstripe",
+);
+/** As a word of a name: short ones are in too many others (`shipping`, `signal`). */
+const SECRET_WORDS = new Set(["pin", "otp", "totp", "mfa", "tan", "sig", "csc", "cid", "pw", "pass", "auth", "jwt", "bearer", "sid", "track"]);
+
+/** Whether the value of a field, parameter or header of this name is a secret, however the name is written. */
+export function isSecretName(name: string): boolean {
+  const plain = name.slice(0, 200).normalize("NFKC");
+  const words = plain.replace(/(\p{Ll})(\p{Lu})/gu, "$1 $2").toLowerCase().split(/[^\p{L}]+/u).filter((word) => word !== "");
+  return SECRET_PART.test(words.join("")) || words.some((word) => SECRET_WORDS.has(word));
+}
+
+const USER_INFO = /(\/\/)[^\s/?#@"'<>\\]{1,500}@/g;
+const PARAMETER = /([?&;])([^\s=&?#"'<>]{1,200})=([^\s&#"'<>]+)/g;
+/** `password=…`, `"api_key": "…"`, also inside another JSON text. */
+const ASSIGNMENT = /(\\{0,4}["']|)\b([A-Za-z][\w.-]{1,60})\1(\s{0,3}[:=]\s{0,3})/g;
+const VALUE = /\\{0,4}"[^"]*"|'[^']*'|[^\s,;&"'{}[\]()]+/y;
+/** What follows `password:` in prose is a word. */
+const LIKE_A_SECRET = /\d|^.{20}/;
+const BEARER = /\b(bearer|basic)\s+[\w.~+/=-]{8,}/gi;
+const JWT = /\beyJ[\w-]{6,}\.[\w-]{2,}\.[\w-]*/g;
+
+/** A text without what its own words call a secret: a link's user and password, its signature, `password=…`, a token. */
+export function hideSecrets(text: string): string {
+  if (!/[@=:]|bearer|basic|eyJ/i.test(text)) return text;
+  const safe = text
+    .replace(USER_INFO, `$1${HIDDEN}@`)
+    .replace(JWT, HIDDEN)
+    .replace(BEARER, `$1 ${HIDDEN}`)
+    .replace(PARAMETER, (whole, begin: string, name: string) => (isSecretName(decoded(name)) ? `${begin}${name}=${HIDDEN}` : whole));
+  return hideAssigned(safe);
+}
+
+function hideAssigned(text: string): string {
+  let shown = "";
+  let done = 0;
+  for (const { 0: whole, 1: quote, 2: name, 3: between, index } of text.matchAll(ASSIGNMENT)) {
+    if (index < done || !isSecretName(name)) continue;
+    VALUE.lastIndex = index + whole.length;
+    const value = VALUE.exec(text)?.[0] ?? "";
+    const around = /^["']/.test(value) ? value[0] : "";
+    const prose = quote === "" && between.includes(":") && around === "";
+    if (value === "" || value.includes(HIDDEN) || (prose && !LIKE_A_SECRET.test(value))) continue;
+    shown += `${text.slice(done, index)}${whole}${around}${HIDDEN}${around}`;
+    done = index + whole.length + value.length;
+  }
+  return shown + text.slice(done);
+}
+
+/** A text with its URL escapes read, as far as they can be. */
+export function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text.replaceAll("+", " "));
+  } catch {
+    return text.replace(/%([0-7][0-9a-f])/gi, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)));
+  }
+}
