@@ -14,6 +14,7 @@ import { permissions } from "./plugins/permissions.js";
 import { rateLimits } from "./plugins/rate-limits.js";
 import { loggedRequests } from "./plugins/request-log.js";
 import { onBrokenRequest } from "./plugins/broken-requests.js";
+import { requestHeads } from "./plugins/request-heads.js";
 import { validation } from "./plugins/validation.js";
 import { auditRoutes } from "./routes/audit.js";
 import { compareRoutes } from "./routes/compare.js";
@@ -72,6 +73,7 @@ export async function createApp(context: ApiContext, { headersMs = 10_000, reque
   problems(app);
   validation(app);
   jsonBodies(app);
+  requestHeads(app, log);
   authentication(app);
   httpMetrics(app, metrics);
   loggedRequests(app, requestLog, cards);
@@ -106,7 +108,6 @@ export async function createApp(context: ApiContext, { headersMs = 10_000, reque
     await schemaRoutes(open, context);
   });
   await app.register(async (entrance) => {
-    entrance.addHook("onRequest", limits.signIn);
     await tokenRoutes(entrance, context);
     await registrationRoutes(entrance, context, limits);
   });

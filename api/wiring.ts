@@ -19,7 +19,7 @@ import { ReplyListener } from "./predictions/reply-listener.js";
 import { RequestLog } from "./request-log/request-log.js";
 import { PasswordHasher } from "./users/passwords.js";
 import { createTokens } from "./users/tokens.js";
-import { MOST_LOCK_MS, SignInLocks } from "./users/sign-in-locks.js";
+import { SHARE_EVERY_MS, SignInLocks } from "./users/sign-in-locks.js";
 import { UserDirectory } from "./users/user-directory.js";
 
 /** The parts of an API, wired and not yet started: nothing has been asked of Kafka or ClickHouse. */
@@ -40,18 +40,18 @@ export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConf
   const clickhouse = createClickHouse(clickhouseConfig);
   const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });
   const users = new UserDirectory({ cluster, topic: topics.users.name, schemas, log });
-  const board = new WorkerBoard({ cluster, topic: topics.workers.name, schemas, log });
+  const board = new WorkerBoard({ cluster, topic: topics.workers.name, schemas, log, lookBackMs: 2 * SHARE_EVERY_MS });
   const copy = `api-${randomUUID()}`;
   const replies = new ReplyListener({ cluster, topics, schemas, log, copy });
   const requestLog = new RequestLog({ clickhouse, log });
   const producer = new OneProducer(() => BatchProducer.open(cluster));
   const locks = new SignInLocks({
-    secret: config.auth.jwtSecret, log,
+    secret: config.auth.jwtSecret, ofAddress: config.http.signInRateLimit, log,
     share: async (problems) => {
       const beat = schemas.encode("workers", { worker: copy, role: "api", at: Date.now(), partitions: [], problems, job: null });
       await producer.use((opened) => opened.publishTo(topics.workers.name, 0, [{ key: Buffer.from(copy), value: beat }]));
     },
-    heard: () => board.alive("api", MOST_LOCK_MS).flatMap(({ worker, problems }) => (worker === copy ? [] : problems)),
+    heard: () => board.alive("api", 2 * SHARE_EVERY_MS).flatMap(({ worker, problems }) => (worker === copy ? [] : problems)),
   });
   const context: ApiContext = {
     config, kafkaConfig, log, cluster, kafka, topics, schemas, clickhouse, control, workers: board, replies, users, requestLog, cards: cardPseudonyms(config), locks,

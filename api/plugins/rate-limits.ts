@@ -5,8 +5,8 @@ import { HttpProblem } from "./errors.js";
 
 /** Each throws a 429 with Retry-After when a caller has had enough. Counted by this copy alone, in memory. */
 export interface RateLimits {
-  /** Sign-ins and registrations, by address. */
-  signIn: (request: FastifyRequest) => Promise<void>;
+  /** Users who make themselves, by address. Sign-ins are `SignInLocks`'. */
+  registration: (request: FastifyRequest) => Promise<void>;
   /** Probes and metrics, by address. */
   probes: (request: FastifyRequest) => Promise<void>;
   /** Other public routes, by address. */
@@ -24,7 +24,7 @@ const REFUSED_TOKENS_A_MINUTE = 600;
 export async function rateLimits(app: FastifyInstance, config: HttpConfig): Promise<RateLimits> {
   await app.register(rateLimit, { global: false });
   const byAddress = (max: number): ReturnType<typeof app.createRateLimit> => app.createRateLimit({ max, timeWindow: MINUTE_MS });
-  const signIn = byAddress(config.signInRateLimit);
+  const registration = byAddress(config.signInRateLimit);
   const probes = byAddress(OPEN_A_MINUTE);
   const open = byAddress(OPEN_A_MINUTE);
   const refused = byAddress(REFUSED_TOKENS_A_MINUTE);
@@ -35,7 +35,7 @@ export async function rateLimits(app: FastifyInstance, config: HttpConfig): Prom
     if (!result.isAllowed && result.isExceeded) throw tooMany(what, result.ttlInSeconds);
   };
   return {
-    signIn: enforce(signIn, "sign-ins and registrations from this address"),
+    registration: enforce(registration, "registrations from this address"),
     probes: enforce(probes, "probes from this address"),
     open: enforce(open, "requests from this address"),
     refusedToken: enforce(refused, "refused tokens from this address"),

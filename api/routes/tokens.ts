@@ -31,18 +31,17 @@ export async function tokenRoutes(app: FastifyInstance, { tokens, users, passwor
   api.post("/api/v1/tokens", { schema }, async (request, reply) => {
     if (!tokens.canSign) throw new HttpProblem(403, "sign_in_off", "sign-in is at the identity provider whose keys JWKS_URL names; this API gives no tokens");
     const { username, password } = request.body;
-    const name = `name:${canonicalName(username)}` as const;
-    const address = countedAddress(request.ip);
+    const attempt = { name: canonicalName(username), address: countedAddress(request.ip) };
     request.tried = users.named(username) ?? UNKNOWN;
-    const wait = locks.waitOf(name, address);
+    const wait = locks.waitOf(attempt);
     if (wait > 0) throw tooMany("wrong passwords for this name, or from this address", wait);
-    locks.count(name, address);
+    locks.count(attempt);
     const user = await users.current(username);
     request.tried = user ?? UNKNOWN;
-    const right = await passwords.verify(user?.password_hash ?? null, password);
+    const right = await passwords.verify(user?.password_hash ?? null, password, { first: locks.isKnown(attempt) });
     // One answer for all three, after the same work: it doesn't tell which names there are.
     if (user === undefined || !right || !user.enabled) throw new HttpProblem(401, "wrong_credentials", "the username or the password is wrong, or the user is disabled");
-    locks.right(name, address);
+    locks.right(attempt);
     // From here on it is their request, and in the request log.
     request.signedIn = { user: { id: user.id, username: user.username, role: user.role }, expiresAt: Math.floor(Date.now() / 1_000) + tokens.lifetimeSeconds };
     void reply.header("cache-control", "no-store");

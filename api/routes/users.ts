@@ -45,6 +45,7 @@ export async function registrationRoutes(app: FastifyInstance, context: ApiConte
   api.route({
     method: "POST", url: "/api/v1/users", schema,
     onRequest: async (request) => {
+      if (request.headers.authorization === undefined) await limits.registration(request);
       if (!open || request.headers.authorization !== undefined) await checkToken(request);
       if (!open && !can(request.user.role, "users:write")) throw new HttpProblem(403, "forbidden", `the role ${request.user.role} may not make users`);
     },
@@ -68,7 +69,7 @@ export async function userRoutes(app: FastifyInstance, context: ApiContext): Pro
   const { users, passwords, tokens, produce } = context;
   const api = app.withTypeProvider<TypeBoxTypeProvider>();
   const tags = ["users"];
-  const failures = new SignInLocks();
+  const failures = new SignInLocks({ mostLockMs: 10 * 60_000 });
 
   const MeSchema = Type.Object({ ...UserSchema.properties, token_expires_at: Type.String({ format: "date-time" }) }, { title: "SignedInUser", description: "Who the token is, and until when." });
   api.get("/api/v1/users/me", { config: { permission: "self" }, schema: { tags, summary: "Who am I?", response: { 200: MeSchema } } }, async (request) => {
@@ -82,7 +83,7 @@ export async function userRoutes(app: FastifyInstance, context: ApiContext): Pro
     if (!tokens.canSign) throw new HttpProblem(403, "sign_in_off", "passwords are the identity provider's affair");
     const { current_password: current, password } = request.body;
     const user = await known(request.user.id);
-    const guarded = `name:${user.id}` as const;
+    const guarded = { name: user.id, address: "self" };
     const wait = failures.waitOf(guarded);
     if (wait > 0) throw tooMany("wrong passwords", wait);
     failures.count(guarded);

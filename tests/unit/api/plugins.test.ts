@@ -137,64 +137,101 @@ describe("passwords", () => {
 });
 
 describe("wrong passwords", () => {
-  const tries = (locks: SignInLocks, count: number): void => {
-    for (let i = 0; i < count; i++) locks.count("name:ann", "address:1.2.3.4");
+  const ann = { name: "ann", address: "1.2.3.4" };
+  const from = (i: number): { name: string; address: string } => ({ name: "ann", address: `10.0.${i >> 8}.${i & 255}` });
+  const wrong = (locks: SignInLocks, attempt: typeof ann, count: number): number => {
+    let counted = 0;
+    for (let i = 0; i < count; i++) {
+      if (locks.waitOf(attempt) > 0) continue;
+      locks.count(attempt);
+      counted++;
+    }
+    return counted;
   };
 
-  test("lock a name, longer each time, until one is right; an address later", () => {
+  test("lock a name and an address together, longer each time, until one is right; the name elsewhere and others there go on", () => {
     let now = Date.now();
-    const locks = new SignInLocks({ now: () => now });
-    tries(locks, 4);
-    expect(locks.waitOf("name:ann", "address:1.2.3.4")).toBe(0);
-    const waits = Array.from({ length: 9 }, () => {
-      tries(locks, 1);
-      const wait = locks.waitOf("name:ann");
+    const locks = new SignInLocks({ now: () => now, ofAddress: 1_000 });
+    expect(wrong(locks, ann, 4)).toBe(4);
+    expect(locks.waitOf(ann)).toBe(0);
+    const waits = Array.from({ length: 5 }, () => {
+      expect(wrong(locks, ann, 9)).toBe(1);
+      expect([locks.waitOf({ ...ann, address: "5.6.7.8" }), locks.waitOf({ ...ann, name: "bob" })]).toEqual([0, 0]);
+      const wait = locks.waitOf(ann);
       now += wait * 1_000;
-      expect(locks.waitOf("name:ann")).toBe(0);
       return wait;
     });
-    expect(waits).toEqual([15, 30, 60, 120, 240, 480, 600, 600, 600]);
-    expect(locks.waitOf("name:bob", "address:1.2.3.4")).toBe(0);
-    locks.count("name:ann", "address:1.2.3.4");
-    locks.right("name:ann", "address:1.2.3.4");
-    expect(locks.waitOf("name:ann")).toBe(0);
-    tries(locks, 4);
-    expect(locks.waitOf("name:ann")).toBe(0);
-    // 13 and 4 were wrong; one's own right ones don't clear an address.
-    for (let i = 0; i < 100; i++) {
-      locks.count("name:bob", "address:1.2.3.4");
-      locks.right("name:bob", "address:1.2.3.4");
-    }
-    for (let i = 0; i < 33; i++) {
-      expect(locks.waitOf("address:1.2.3.4")).toBe(0);
-      locks.count(`name:${i}`, "address:1.2.3.4");
-    }
-    expect(locks.waitOf("address:1.2.3.4")).toBe(15);
+    expect(waits).toEqual([15, 30, 60, 60, 60]);
+    locks.count(ann);
+    locks.right(ann);
+    expect(locks.waitOf(ann)).toBe(0);
     now += 31 * 60_000;
-    tries(locks, 1);
-    expect(locks.waitOf("name:ann", "address:1.2.3.4")).toBe(0);
+    expect(wrong(locks, ann, 4)).toBe(4);
   });
 
-  test("lock in every copy that has the secret, under names that nobody reads", async () => {
+  test("one every ten minutes, or any number from anywhere, keep nobody out who has signed in from there before, nor anybody else for long", () => {
+    let now = Date.now();
+    const locks = new SignInLocks({ now: () => now });
+    locks.count(ann);
+    locks.right(ann);
+    // From a thousand addresses at once: a few, and then so many a minute.
+    expect(Array.from({ length: 1_000 }, (_, i) => wrong(locks, from(i), 5)).reduce((a, b) => a + b)).toBe(20);
+    expect([locks.waitOf(ann), locks.isKnown(ann)]).toEqual([0, true]);
+    expect(locks.waitOf(from(9_999))).toBe(6);
+    let tried = 0;
+    for (let second = 0; second < 600; second++, now += 1_000) tried += wrong(locks, from(second), 1);
+    expect(tried).toBeGreaterThan(95);
+    expect(tried).toBeLessThan(105);
+    // Somebody who shares the address of one who is known: a few seconds, however long it goes on.
+    for (let i = 0; i < 50; i++) {
+      wrong(locks, ann, 5);
+      expect(locks.waitOf(ann)).toBeLessThanOrEqual(15);
+      now += 15_000;
+    }
+    expect(locks.waitOf(ann)).toBe(0);
+    for (let i = 0; i < 144; i++, now += 540_000) {
+      wrong(locks, { name: "bob", address: "9.9.9.9" }, 1);
+      now += 60_000;
+      expect(locks.waitOf({ name: "bob", address: "9.9.9.9" })).toBe(0);
+    }
+  });
+
+  test("of one address are so many a minute, whichever the names; right ones count nothing, and whoever is known there goes on", () => {
+    let now = Date.now();
+    const locks = new SignInLocks({ now: () => now });
+    for (let i = 0; i < 200; i++) {
+      expect(locks.waitOf({ ...ann, name: `n${i % 50}` })).toBe(0);
+      locks.count({ ...ann, name: `n${i % 50}` });
+      locks.right({ ...ann, name: `n${i % 50}` });
+    }
+    expect(Array.from({ length: 200 }, (_, i) => wrong(locks, { ...ann, name: `guess-${i}` }, 1)).filter((counted) => counted > 0)).toHaveLength(20);
+    expect(locks.waitOf({ ...ann, name: "n7" })).toBe(0);
+    expect(locks.waitOf({ ...ann, name: "new" })).toBe(3);
+    now += 3_000;
+    expect(locks.waitOf({ ...ann, name: "new" })).toBe(0);
+  });
+
+  test("are told to every copy that has the secret, and so is who is known, under names that nobody reads", async () => {
     const lines: string[] = [];
     const share = (told: string[]): Promise<void> => Promise.resolve(void lines.splice(0, lines.length, ...told));
     const one = new SignInLocks({ secret: "s", share });
     const [two, other] = ["s", "t"].map((secret) => new SignInLocks({ secret, heard: () => lines }));
-    tries(one, 5);
+    wrong(one, ann, 5);
     await vi.waitFor(() => expect(lines).toHaveLength(1));
-    expect(lines[0]).not.toContain("ann");
-    expect(two.waitOf("name:ann")).toBeGreaterThan(10);
-    expect([two.waitOf("name:bob"), two.waitOf("address:1.2.3.4"), other.waitOf("name:ann")]).toEqual([0, 0, 0]);
-    one.right("name:ann");
-    await vi.waitFor(() => expect(lines).toHaveLength(0));
-    expect(two.waitOf("name:ann")).toBe(0);
+    expect(lines[0]).not.toMatch(/ann|1\.2\.3/);
+    expect(two.waitOf(ann)).toBeGreaterThan(10);
+    expect([two.waitOf({ ...ann, name: "bob" }), two.waitOf({ ...ann, address: "5.6.7.8" }), other.waitOf(ann)]).toEqual([0, 0, 0]);
+    one.right(ann);
+    await vi.waitFor(() => expect(lines[0]).toMatch(/^sign-in-known /));
+    expect([two.waitOf(ann), two.isKnown(ann), other.isKnown(ann), two.isKnown(from(1))]).toEqual([0, true, false, false]);
+    for (const locks of [one, two, other]) locks.close();
   });
 
   test("are counted by network in IPv6", () => {
     expect(countedAddress("2001:db8:1:2:3:4:5:6")).toBe(countedAddress("2001:db8:1:2::ffff"));
     expect(countedAddress("2001:db8:1:3::1")).not.toBe(countedAddress("2001:db8:1:2::1"));
-    expect(countedAddress("::ffff:192.0.2.1")).toBe("address:192.0.2.1");
-    expect(countedAddress("unix:")).toBe("address:unknown");
+    expect(countedAddress("::ffff:192.0.2.1")).toBe("192.0.2.1");
+    expect(countedAddress("unix:")).toBe("unknown");
   });
 });
 
