@@ -122,7 +122,7 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
   await app.register(multipart, { limits: MULTIPART_LIMITS });
   const validator = app.validatorCompiler?.({ schema: UploadedManifest, method: "POST", url: "/api/v1/models", httpPart: "body" }) as ManifestValidator | undefined;
   if (validator === undefined) throw new FraudstreamError("no_validator", "the model routes need the app's validator");
-  const check = Type.Object({ rows: Type.Integer(), greatest_difference: Type.Number({ description: "Of a score and its expected one." }), ms_per_row: Type.Number({ description: "Of a call with one row, measured here." }) });
+  const check = Type.Object({ rows: Type.Integer(), greatest_difference: Type.Number({ description: "Of a score and its expected one." }), ms_per_row: Type.Number({ description: "Of a call with one row, measured here." }), warnings: Type.Array(Type.String(), { description: "What the model gives no score for, though it is accepted." }) });
   const uploadSchema = { tags, summary: "Bring a model that was trained elsewhere", consumes: ["multipart/form-data"], body: UploadBody, response: { 201: Type.Object({ id: Type.String(), manifest: Manifest, check }, { description: "Stored and registered; not enabled." }) } };
   let uploads = 0;
   // The parts are checked as they are read, not by the schema that documents them.
@@ -134,7 +134,7 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
       const id = artifact.manifest.model;
       log.info({ model: id, who: request.user.id }, "a model was uploaded");
       void reply.code(201).header("location", locationOf(id));
-      return { id, manifest: artifact.manifest, check: { rows: samples, greatest_difference: checked.greatestDifference, ms_per_row: checked.msPerRow } };
+      return { id, manifest: artifact.manifest, check: { rows: samples, greatest_difference: checked.greatestDifference, ms_per_row: checked.msPerRow, warnings: checked.warnings } };
     } finally {
       uploads--;
     }

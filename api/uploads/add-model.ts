@@ -31,7 +31,7 @@ export async function addModel(context: ApiContext, who: string, upload: Receive
   const { checked, samples } = await refusing(context, async () => {
     const features = featuresOf(manifest);
     const rows = samplesOf(jsonOf(upload.samples, "samples"), features);
-    return { samples: rows.rows, checked: await checkInProcess({ onnx: upload.model, input: manifest.input, output: manifest.output, features: features.length, samples: rows }, {}, signal) };
+    return { samples: rows.rows, checked: await checkInProcess({ onnx: upload.model, input: manifest.input, output: manifest.output, features, samples: rows }, {}, signal) };
   });
   const built = { manifest: manifestOfUpload(manifest, checked), onnx: checked.onnx };
   for (let tries = 1; ; tries++) {

@@ -19,7 +19,7 @@ const TIMEOUT_MS = 60_000;
 const MEMORY_BYTES = 1024 ** 3;
 const HEAP_MB = 384;
 /** The shell sets the limits and becomes Node. RLIMIT_DATA holds on Linux; elsewhere only time and heap are bounded. */
-const LIMITED = 'ulimit -d "$1"; ulimit -t "$2"; ulimit -c 0; shift 2; exec "$@"';
+const LIMITED = 'ulimit -d "$1"; ulimit -S -t "$2"; ulimit -c 0; shift 2; exec "$@"';
 const STDERR_CHARACTERS = 300;
 
 /**

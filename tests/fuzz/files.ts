@@ -100,7 +100,7 @@ export async function fuzzOnnx(seed: number, count: number, processOf: number, f
       if (n % processOf === 0) {
         counts.processes += 1;
         const features = featuresOf(manifest);
-        await checkInProcess({ onnx: bytes, input: manifest.input, output: manifest.output, features: features.length, samples: samplesOf(samples, features) }, { timeoutMs: 20_000 }, signal);
+        await checkInProcess({ onnx: bytes, input: manifest.input, output: manifest.output, features, samples: samplesOf(samples, features) }, { timeoutMs: 20_000 }, signal);
       } else await findings.timed(() => how, async () => look());
       counts.taken += 1;
     } catch (error) {

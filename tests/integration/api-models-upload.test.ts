@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import type { FeatureSpec } from "../../models/features/plan.js";
 import { featuresOf } from "../../models/uploads/upload.js";
 import { transaction, transactionRecord } from "../support/transactions.js";
-import { field, fixture, fixtures, mean, memoryBomb, message, type Fixture } from "../support/uploads.js";
+import { endless, field, fixture, fixtures, mean, memoryBomb, message, type Fixture } from "../support/uploads.js";
 import { get, multipartOf, openModelsApi, partsOf, put, upload, type Parts } from "../support/models-api.js";
 
 const DAY = Date.UTC(2026, 0, 5);
@@ -86,6 +86,11 @@ describe("an upload is refused", () => {
       manifest: JSON.stringify({ name: "bomb", thresholds: { review: 0.5, decline: 0.9 }, features: [{ name: "a", type: "number" }, { name: "b", type: "number" }] }),
       model: memoryBomb(5e8), samples: JSON.stringify({ columns: ["a", "b"], rows: Array.from({ length: 100 }, () => [0.5, 0.5]), scores: Array.from({ length: 100 }, () => 0.5) }),
     })],
+    ["with a loop", 422, "onnx_operator", () => ({
+      manifest: JSON.stringify({ name: "loop", thresholds: { review: 0.5, decline: 0.9 }, features: [{ name: "a", type: "number" }, { name: "b", type: "number" }] }),
+      model: endless(), samples: JSON.stringify({ columns: ["a", "b"], rows: Array.from({ length: 100 }, () => [0.5, 0.5]), scores: Array.from({ length: 100 }, () => 0.5) }),
+    })],
+    ["without a score for payments that lack its attributes", 422, "model_no_score", () => manifest({ features: good().manifest.features.map((feature) => ({ ...feature, default: null })) })],
     ["with another output's name", 422, "onnx_outputs", () => manifest({ output: "label" })],
     ["with other scores than expected", 422, "scores_differ", () => samples((all) => ({ ...all, scores: all.scores.with(50, all.scores[50] + 2e-5) }))],
     ["with its features in another order", 422, "scores_differ", () => manifest({ features: [...good().manifest.features].reverse() })],

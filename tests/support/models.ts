@@ -4,6 +4,7 @@ import { sha256 } from "../../models/artifacts.js";
 import { featureHash, type FeatureSpec } from "../../models/features/plan.js";
 import type { Manifest } from "../../models/manifest.js";
 import { attribute, doubles, model, node, type Message } from "../../models/onnx/graph.js";
+import { endlessLoop } from "./onnx-loop.js";
 
 /** Tiny models with scores that a test can work out, and some that misbehave. */
 
@@ -53,6 +54,15 @@ export function lookup(table: number[] = [0.1, 0.2]): TestModel {
   const cast = (from: string, to: string, type: number): Message => node("Cast", [from], to, [attribute.int("to", type)]);
   const nodes = [linear(1, "raw"), cast("raw", "index", 7), node("Gather", ["table", "index"], "found"), cast("found", "probability", 1)];
   return { features: [amountFeature], onnx: graph(1, nodes, [doubles("table", [table.length], table)]) };
+}
+
+/** The scores of `nanForRefunds`, and a loop without an end for a batch with an amount above `limit`. */
+export function hangsAbove(limit: number, features: FeatureSpec[] = [amountFeature]): TestModel {
+  const nodes = [
+    linear(features.length, "raw"), node("Sqrt", ["raw"], "root"), node("Cast", ["raw"], "wide", [attribute.int("to", 11)]), node("ReduceMax", ["wide"], "largest", [attribute.int("keepdims", 0)]),
+    node("Greater", ["largest", "limit"], "turns"), endlessLoop("turns", "root", "probability"),
+  ];
+  return { features, onnx: graph(features.length, nodes, [doubles("limit", [], [limit / 100])]) };
 }
 
 function linear(features: number, output: string, weights: number[] = Array.from({ length: features }, (_, i) => (i === 0 ? 0.01 : 0))): Message {

@@ -1,8 +1,10 @@
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { packageRoot } from "../../infra/package-root.js";
 import { attribute, doubles, model, node, type Message } from "../../models/onnx/graph.js";
+import { endlessLoop, field, message } from "./onnx-loop.js";
+
+export { field, message };
 import type { UploadedManifest } from "../../models/uploads/upload.js";
 
 /** One exported model of tests/fixtures/onnx, in the parts of an upload. */
@@ -26,54 +28,47 @@ export function fixture(name: string): Fixture {
   return { name, onnx: readFileSync(join(FOLDER, `${name}.onnx`)), manifest: json("manifest") as UploadedManifest, samples: json("samples") as Fixture["samples"] };
 }
 
-export function message(write: (writer: BinaryWriter) => void): Message {
-  const writer = new BinaryWriter();
-  write(writer);
-  return writer.finish();
-}
-
-/** A length-delimited field, to be appended to a message. */
-export function field(no: number, value: Uint8Array | string): Message {
-  return message((writer) => (typeof value === "string" ? writer.tag(no, WireType.LengthDelimited).string(value) : writer.tag(no, WireType.LengthDelimited).bytes(value)));
-}
-
 /** A model from x [N, 2] to y [N, 1] of these nodes. */
 export function graphOf(nodes: readonly Message[], constants: readonly Message[] = []): Message {
   return model({ name: "test", input: { name: "x", features: 2 }, output: "y", nodes, constants, metadata: {} });
 }
 
-/** The mean of the two features: of values from 0 to 1 a score that a test can work out. */
+/** The mean of the two features: of values from 0 to 1 a score that a test can work out; of others, or none, a score as well. */
 export function mean(): Message {
-  return graphOf([node("ReduceMean", ["x"], "y", [attribute.ints("axes", [1])])]);
+  return graphOf(meanNodes("y"), [doubles("lower", [], [0]), doubles("upper", [], [1])]);
+}
+
+/** The nodes of `mean`, whose result has a name. */
+export function meanNodes(result: string): Message[] {
+  return [
+    node("Cast", ["x"], "wide", [attribute.int("to", 11)]), node("IsNaN", ["wide"], "missing"), node("Where", ["missing", "lower", "wide"], "filled"),
+    node("ReduceMean", ["filled"], "average", [attribute.ints("axes", [1])]), node("Clip", ["average", "lower", "upper"], "bounded"), node("Cast", ["bounded"], result, [attribute.int("to", 1)]),
+  ];
 }
 
 /** The mean, by way of `values` numbers in memory. */
 export function memoryBomb(values: number): Message {
   const nodes = [
     node("Cast", ["size"], "shape", [attribute.int("to", 7)]), node("ConstantOfShape", ["shape"], "zeros"), node("ReduceSum", ["zeros"], "zero"),
-    node("ReduceMean", ["x"], "mean", [attribute.ints("axes", [1])]), node("Add", ["mean", "zero"], "y"),
+    ...meanNodes("mean"), node("Add", ["mean", "zero"], "y"),
   ];
-  return graphOf(nodes, [doubles("size", [1], [values])]);
+  return graphOf(nodes, [doubles("size", [1], [values]), doubles("lower", [], [0]), doubles("upper", [], [1])]);
 }
 
-/** A loop without an end. */
+/** Work for minutes: matrices of 4,000 × 4,000 multiplied by each other, again and again. */
+export function slow(): Message {
+  const side = 4_000;
+  const nodes = [node("Cast", ["size"], "shape", [attribute.int("to", 7)]), node("ConstantOfShape", ["shape"], "m0")];
+  for (let i = 0; i < 100; i++) nodes.push(node("MatMul", [`m${i}`, `m${i}`], `m${i + 1}`));
+  nodes.push(node("ReduceSum", ["m100"], "zero", [attribute.int("keepdims", 0)]), ...meanNodes("mean"), node("Add", ["mean", "zero"], "y"));
+  return graphOf(nodes, [doubles("size", [2], [side, side]), doubles("lower", [], [0]), doubles("upper", [], [1])]);
+}
+
+/** A model with a Loop that never ends for a batch with a value above 1; what it gives otherwise is the mean. */
 export function endless(): Message {
-  const FLOAT = 1;
-  const INT64 = 7;
-  const BOOL = 9;
-  const value = (name: string, type: number): Message => {
-    const tensor = message((writer) => {
-      writer.tag(1, WireType.Varint).int32(type);
-      if (type !== FLOAT) writer.raw(field(2, ""));
-    });
-    return message((writer) => writer.raw(field(1, name)).raw(field(2, field(1, tensor))));
-  };
-  const body = message((writer) => {
-    writer.raw(field(1, node("Identity", ["go_on"], "going_on"))).raw(field(1, node("Neg", ["state"], "next"))).raw(field(2, "body"));
-    writer.raw(field(11, value("i", INT64))).raw(field(11, value("go_on", BOOL))).raw(field(11, value("state", FLOAT)));
-    writer.raw(field(12, value("going_on", BOOL))).raw(field(12, value("next", FLOAT)));
-  });
-  const bodyAttribute = message((writer) => writer.raw(field(1, "body")).raw(field(6, body)).tag(20, WireType.Varint).int32(5));
-  const nodes = [node("Cast", ["one"], "true", [attribute.int("to", BOOL)]), node("ReduceMean", ["x"], "mean", [attribute.ints("axes", [1])]), node("Loop", ["", "true", "mean"], "y", [bodyAttribute])];
-  return graphOf(nodes, [doubles("one", [], [1])]);
+  const nodes = [
+    ...meanNodes("mean"), node("Cast", ["x"], "doubled", [attribute.int("to", 11)]), node("ReduceMax", ["doubled"], "largest", [attribute.int("keepdims", 0)]),
+    node("Greater", ["largest", "upper"], "turns"), endlessLoop("turns", "mean", "y"),
+  ];
+  return graphOf(nodes, [doubles("lower", [], [0]), doubles("upper", [], [1])]);
 }
