@@ -3,7 +3,8 @@ import type { ModelIo } from "../onnx/session.js";
 import type { Explainer } from "./explainer.js";
 import { LinearShap } from "./linear-shap.js";
 import { atOnce, type Pieces } from "./pieces.js";
-import { doublesOf, readGraph } from "../onnx/read-graph.js";
+import { linearParts } from "../onnx/linear-model.js";
+import { readGraph } from "../onnx/read-graph.js";
 import { readTrees } from "./read-trees.js";
 import { TreeShap } from "./tree-shap.js";
 
@@ -32,19 +33,9 @@ export function* explainingModel(onnx: Uint8Array, { input, output, features }: 
   const [first] = graph.nodes;
   const between = /^TreeEnsembleRegressor\(.*\) > (.*)$/.exec(signatures[0] ?? "")?.[1];
   if (same(signatures, [`TreeEnsembleRegressor(${input}) > ${between}`, `Sigmoid(${between}) > ${output}`])) return yield* TreeShap.of(yield* readTrees(first, features));
-  if (same(signatures, linearSignatures(input, output))) {
-    const linear = { intercept: doublesOf(graph, "intercept")[0], coefficients: doublesOf(graph, "coefficients"), mean: doublesOf(graph, "mean") };
-    if (linear.coefficients.length === features && linear.mean.length === features && Number.isFinite(linear.intercept)) return new LinearShap(linear);
-  }
+  const linear = linearParts(graph, { input, output, features });
+  if (linear !== null) return new LinearShap(linear);
   throw new FraudstreamError("not_explainable", "it is neither one tree ensemble with a sigmoid (TreeEnsembleRegressor, Sigmoid), nor a logistic regression that was trained here");
-}
-
-/** The nodes of a logistic regression, as models/onnx/write.ts names them. */
-function linearSignatures(input: string, output: string): string[] {
-  return [
-    `Cast(${input}) > x`, "IsNaN(x) > missing", "Where(missing,mean,x) > filled", "Sub(filled,mean) > centred", "MatMul(centred,coefficients) > weighted",
-    "Add(weighted,intercept) > log_odds", "Sigmoid(log_odds) > probability_float64", `Cast(probability_float64) > ${output}`,
-  ];
 }
 
 function same(a: readonly string[], b: readonly string[]): boolean {

@@ -1,13 +1,17 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, it } from "vitest";
-import { packageRoot } from "../../../infra/package-root.js";
+import { once } from "node:events";
+import { spawn } from "node:child_process";
+import { expect, it, onTestFinished, vi } from "vitest";
+import { compiledModule, packageRoot } from "../../../infra/package-root.js";
 import { attribute, model, node } from "../../../models/onnx/graph.js";
 import { loadScorer } from "../../../models/onnx/scorer.js";
 import { ModelSession, type ModelIo } from "../../../models/onnx/session.js";
 import { INPUT, OUTPUT, writeOnnx } from "../../../models/onnx/write.js";
 import { seededRandom } from "../../../models/training/random.js";
 import { trainModel } from "../../../models/training/train.js";
+import { hangsAbove } from "../../support/models.js";
+import { mean, memoryBomb } from "../../support/uploads.js";
 import { randomRows } from "../training/rows.js";
 
 const WARNED = { warn: (_: object, message: string) => expect.unreachable(message) };
@@ -84,3 +88,52 @@ it("what splits or adds up otherwise, or is no tree, stays with onnxruntime", as
   }
   await expect(loadScorer(Uint8Array.of(1, 2, 3), IO, WARNED)).rejects.toMatchObject({ code: "model_invalid" });
 });
+
+it("our logistic regressions are computed as onnxruntime does, missing and infinite values included", async () => {
+  const { matrix, labels } = randomRows(2000, 5, 22);
+  const trained = await trainModel({ algorithm: "logistic-regression", params: {}, train: matrix, labels, validation: null }, { onProgress: () => undefined });
+  const found = await difference(writeOnnx(trained, ["a", "b", "c", "d", "e"]), { input: INPUT, output: OUTPUT, features: 5 }, rowsOf(2000, 5).map((value, i) => (i % 97 === 0 ? 1e30 : value)));
+  expect(found.kind).toBe("linear");
+  expect(found.greatest).toBeLessThan(5e-7);
+  expect(found.spread).toBeGreaterThan(0.1);
+});
+
+/** The square root of 36 × 0.01 in float32. */
+const SIX_TENTHS = 0.5999999642372131;
+
+it("a model that hangs on one row is ended in time, other callers get their scores, and so does the next one", async () => {
+  const { onnx } = hangsAbove(1_000);
+  const scorer = await loadScorer(onnx, { input: "features", output: "probability", features: 1 }, WARNED, { timeoutMs: 500 });
+  onTestFinished(() => scorer.release());
+  expect([...(await scorer.run(Float32Array.of(25, 36), 2))]).toEqual([0.5, SIX_TENTHS]);
+  const [hung, innocent, another] = await Promise.allSettled([scorer.run(Float32Array.of(25, 2_000), 2), scorer.run(Float32Array.of(25), 1), scorer.run(Float32Array.of(36), 1)]);
+  expect(hung).toMatchObject({ status: "rejected", reason: { code: "model_hung" } });
+  expect([innocent, another]).toMatchObject([{ status: "fulfilled", value: Float32Array.of(0.5) }, { status: "fulfilled", value: Float32Array.of(SIX_TENTHS) }]);
+});
+
+it("a model's process dies alone: of memory, or by whoever kills it", async () => {
+  const io = { input: "x", output: "y", features: 2 };
+  const scorer = await loadScorer(mean(), io, WARNED);
+  onTestFinished(() => scorer.release());
+  const children = (await readFile(`/proc/${process.pid}/task/${process.pid}/children`, "utf8")).trim().split(" ").map(Number);
+  const running = scorer.run(new Float32Array(2 * 200_000), 200_000);
+  for (const pid of children) if ((await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")).includes("session-process")) process.kill(pid, "SIGKILL");
+  await expect(running).rejects.toMatchObject({ code: "model_died" });
+  expect([...(await scorer.run(Float32Array.of(0.5, 0.25), 1))]).toEqual([0.375]);
+  await expect(loadScorer(memoryBomb(4e8), io, WARNED, { memoryBytes: 512 * 1024 ** 2 })).rejects.toThrow("Failed to allocate memory");
+});
+
+it("a model's process that hangs does not outlive whoever started it", async () => {
+  const script = `
+    const { GuardedSession } = await import(${JSON.stringify(compiledModule("models/onnx/guarded-session"))});
+    const session = await GuardedSession.load(Buffer.from(process.argv[1], "base64"), { input: "features", output: "probability", features: 1 }, { timeoutMs: 600000 });
+    void session.run(Float32Array.of(2000), 1);
+    setInterval(() => undefined, 1000);
+    process.stdout.write("running");
+  `;
+  const parent = spawn(process.execPath, ["--input-type=module", "-e", script, Buffer.from(hangsAbove(1_000).onnx).toString("base64")], { stdio: ["ignore", "pipe", "inherit"] });
+  await once(parent.stdout, "data");
+  const child = Number((await readFile(`/proc/${parent.pid}/task/${parent.pid}/children`, "utf8")).trim());
+  parent.kill("SIGKILL");
+  await vi.waitFor(() => expect(() => process.kill(child, 0)).toThrow("ESRCH"), { timeout: 8_000, interval: 100 });
+}, 20_000);
