@@ -16,6 +16,7 @@ import { loggedRequests } from "./plugins/request-log.js";
 import { onBrokenRequest } from "./plugins/broken-requests.js";
 import { requestHeads } from "./plugins/request-heads.js";
 import { validation } from "./plugins/validation.js";
+import { artifactRoutes } from "./routes/artifacts.js";
 import { auditRoutes } from "./routes/audit.js";
 import { compareRoutes } from "./routes/compare.js";
 import { deadLetterRoutes } from "./routes/dead-letters.js";
@@ -106,6 +107,7 @@ export async function createApp(context: ApiContext, { headersMs = 10_000, reque
     open.addHook("onRequest", limits.open);
     await statusRoutes(open);
     await schemaRoutes(open, context);
+    await artifactRoutes(open, context);
   });
   await app.register(async (entrance) => {
     await tokenRoutes(entrance, context);

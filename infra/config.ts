@@ -48,6 +48,18 @@ export interface TrainingConfig {
   silenceMs: number;
 }
 
+/** How scoring workers run models, and where they get them from when they aren't in `artifacts`. */
+export interface ModelsConfig {
+  /** Of one run of a model that runs in a process of its own, milliseconds. */
+  timeoutMs: number;
+  /** That such a process may write to, bytes. */
+  memoryBytes: number;
+  /** Of an API whose artifacts are fetched; null: from nowhere. */
+  artifactsUrl: string | null;
+  /** What workers show the API for that, and what the API asks for; null: it gives none away. */
+  artifactsToken: string | null;
+}
+
 /** How scoring workers keep what they know of cards, and wait for what is known of merchants. */
 export interface HistoryConfig {
   /** How long a batch waits for merchants' buckets before it is scored without the newest, milliseconds. */
@@ -117,6 +129,7 @@ export interface Config {
   http: HttpConfig;
   training: TrainingConfig;
   history: HistoryConfig;
+  models: ModelsConfig;
   /** How long a partition's next batch may fill up, milliseconds; 0: it is scored as soon as there is anything. */
   scoringLingerMs: number;
   /** The key of the hash that stands for card ids in all that is stored; null: card ids stand for themselves. */
@@ -154,6 +167,7 @@ export function readConfig(env: Env = process.env): Config {
     training: trainingConfig(env),
     scoringLingerMs: integer(env, "SCORING_LINGER_MS", 0, 0, 10_000),
     history: { merchantWaitMs: integer(env, "MERCHANT_WAIT_MS", 2_000, 0, 30_000), snapshotEveryMs: duration(env, "SNAPSHOT_EVERY", "PT5M") },
+    models: modelsConfig(env),
     cardIdKey: key(env, "CARD_ID_KEY", LEAST_SECRET_BYTES),
     labelMaturityDays: integer(env, "LABEL_MATURITY_DAYS", 30, 0, 3_650),
     logLevel: oneOf(env, "LOG_LEVEL", "info", ["fatal", "error", "warn", "info", "debug", "trace", "silent"]),
@@ -205,6 +219,13 @@ function clickhouseConfig(env: Env, database: string): ClickHouseConfig | null {
 
 const LEAST_SECRET_BYTES = 32;
 const LEAST_PASSWORD = 12;
+
+function modelsConfig(env: Env): ModelsConfig {
+  const artifactsUrl = url(env, "ARTIFACTS_URL");
+  const artifactsToken = key(env, "ARTIFACTS_TOKEN", LEAST_SECRET_BYTES);
+  if (artifactsUrl !== null && artifactsToken === null) throw new UsageError("bad_setting", "ARTIFACTS_URL is set, but ARTIFACTS_TOKEN is not: the API gives models only to whoever has it");
+  return { timeoutMs: integer(env, "MODEL_TIMEOUT_MS", 5_000, 100, 60_000), memoryBytes: integer(env, "MODEL_MEMORY_MB", 1_024, 128, 1_048_576) * 1024 ** 2, artifactsUrl, artifactsToken };
+}
 
 function authConfig(env: Env): AuthConfig {
   const jwtSecret = key(env, "JWT_SECRET", LEAST_SECRET_BYTES);

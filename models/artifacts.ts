@@ -19,6 +19,9 @@ export interface Artifact {
 
 const MANIFEST_FILE = "manifest.json";
 const ONNX_FILE = "model.onnx";
+/** The files of an artifact, the manifest first. */
+export const ARTIFACT_FILES = [MANIFEST_FILE, ONNX_FILE] as const;
+export type ArtifactFile = (typeof ARTIFACT_FILES)[number];
 const NAME = /^[a-z0-9][a-z0-9-]{0,62}$/;
 const MODEL_ID = /^([a-z0-9][a-z0-9-]{0,62})@([1-9][0-9]{0,8})$/;
 
@@ -66,22 +69,52 @@ export async function saveArtifact(artifactsDir: string, manifest: Manifest, onn
   checkFit(manifest.model, manifest, onnx);
   await mkdir(artifactsDir, { recursive: true });
   if ((await entriesOf(artifactsDir)).includes(manifest.model)) throw exists(manifest.model);
-  const text = `${JSON.stringify(manifest, null, 2)}\n`;
-  const draft = join(artifactsDir, `.${manifest.model}.${randomBytes(6).toString("hex")}`);
+  const text = Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`);
+  await putInPlace(artifactsDir, manifest.model, text, onnx);
+  return { manifest, onnx, manifestSha256: sha256(text), folder };
+}
+
+/**
+ * Keeps an artifact that was fetched, byte for byte. What stands in its place and is not it (a copy that was broken off) is put aside.
+ *
+ * @throws FraudstreamError as `loadArtifact`
+ */
+export async function keepArtifact(artifactsDir: string, modelId: string, manifestSha256: string, manifestJson: Uint8Array, onnx: Uint8Array): Promise<Artifact> {
+  const folder = artifactFolder(artifactsDir, modelId);
+  const manifest = parseManifest(modelId, manifestJson);
+  checkFit(modelId, manifest, onnx);
+  await mkdir(artifactsDir, { recursive: true });
+  const present = await loadArtifact(artifactsDir, modelId, manifestSha256).catch(() => null);
+  if (present !== null) return present;
+  await rename(folder, join(artifactsDir, `.${modelId}.${randomBytes(6).toString("hex")}.broken`)).catch((error: unknown) => {
+    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+  });
+  try {
+    await putInPlace(artifactsDir, modelId, manifestJson, onnx);
+  } catch (error) {
+    // Another worker with the same folder was quicker.
+    if (error instanceof FraudstreamError && error.code === "artifact_exists") return loadArtifact(artifactsDir, modelId, manifestSha256);
+    throw error;
+  }
+  return { manifest, onnx, manifestSha256, folder };
+}
+
+/** Both files and the folder are on disk before the rename, the rename before the return. @throws FraudstreamError `artifact_exists` */
+async function putInPlace(artifactsDir: string, modelId: string, manifestJson: Uint8Array, onnx: Uint8Array): Promise<void> {
+  const draft = join(artifactsDir, `.${modelId}.${randomBytes(6).toString("hex")}`);
   try {
     await mkdir(draft);
-    await writeDurably(join(draft, MANIFEST_FILE), text);
+    await writeDurably(join(draft, MANIFEST_FILE), manifestJson);
     await writeDurably(join(draft, ONNX_FILE), onnx);
     await syncFolder(draft);
     // rename() replaces no folder that has files, so of two that store one id, one fails here.
-    await rename(draft, folder);
+    await rename(draft, artifactFolder(artifactsDir, modelId));
   } catch (error) {
     await rm(draft, { recursive: true, force: true });
-    if (error instanceof Error && "code" in error && (error.code === "ENOTEMPTY" || error.code === "EEXIST")) throw exists(manifest.model);
+    if (error instanceof Error && "code" in error && (error.code === "ENOTEMPTY" || error.code === "EEXIST")) throw exists(modelId);
     throw error;
   }
   await syncFolder(artifactsDir);
-  return { manifest, onnx, manifestSha256: sha256(text), folder };
 }
 
 /**

@@ -171,8 +171,15 @@ export interface User {
 
 export interface OwnedPartition {
   partition: number;
-  /** Of the deployment that every later prediction of this partition carries, or a later one. */
+  /** Of the deployment that every later prediction of this partition carries, or a later one; an earlier one only if the worker says then that it refuses what is between. */
   epoch: number;
+}
+
+export interface RefusedDeployment {
+  epoch: number;
+  /** The champion. */
+  model: string;
+  reason: string;
 }
 
 export interface JobProgress {
@@ -192,6 +199,8 @@ export interface WorkerHeartbeat {
   partitions: OwnedPartition[];
   /** Models that could not be loaded, shadows that were dropped. */
   problems: string[];
+  /** Deployments later than the one in force here that this worker doesn't score with: their champion can't be loaded, failed, hung or gave no scores. */
+  refused: RefusedDeployment[];
   job: null | JobProgress;
 }
 
@@ -777,7 +786,7 @@ export const workerHeartbeatSchema = {
             {
               "name": "epoch",
               "type": "long",
-              "doc": "Of the deployment that every later prediction of this partition carries, or a later one."
+              "doc": "Of the deployment that every later prediction of this partition carries, or a later one; an earlier one only if the worker says then that it refuses what is between."
             }
           ]
         }
@@ -790,6 +799,33 @@ export const workerHeartbeatSchema = {
         "items": "string"
       },
       "doc": "Models that could not be loaded, shadows that were dropped."
+    },
+    {
+      "name": "refused",
+      "type": {
+        "type": "array",
+        "items": {
+          "type": "record",
+          "name": "RefusedDeployment",
+          "fields": [
+            {
+              "name": "epoch",
+              "type": "long"
+            },
+            {
+              "name": "model",
+              "type": "string",
+              "doc": "The champion."
+            },
+            {
+              "name": "reason",
+              "type": "string"
+            }
+          ]
+        }
+      },
+      "default": [],
+      "doc": "Deployments later than the one in force here that this worker doesn't score with: their champion can't be loaded, failed, hung or gave no scores."
     },
     {
       "name": "job",

@@ -31,6 +31,7 @@ export const LivenessSchema = Type.Object({
   epoch: Type.Integer(),
   live: Type.Boolean({ description: "Every input partition is scored with this deployment, or a later one." }),
   missing_partitions: Type.Array(Type.Integer(), { description: "Input partitions of which no worker has said so." }),
+  refused: Type.Array(Type.Object({ worker: Type.String(), epoch: Type.Integer(), model: Type.String(), reason: Type.String() }), { description: "Workers that don't score with this deployment, since its champion can't be loaded, failed, hung or gave no scores: they score with an earlier one. A new deployment is tried again." }),
   problems: Type.Array(Type.Object({ worker: Type.String(), problem: Type.String() }), { description: "What the scoring workers complain of." }),
 }, { title: "Liveness" });
 
@@ -117,6 +118,6 @@ export class ModelViews {
   }
 }
 
-export function livenessView(epoch: number, { live, missing, problems }: Liveness): Static<typeof LivenessSchema> {
-  return { epoch, live, missing_partitions: missing, problems };
+export function livenessView(epoch: number, { live, missing, refused, problems }: Liveness): Static<typeof LivenessSchema> {
+  return { epoch, live, missing_partitions: missing, refused, problems };
 }

@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { loadArtifact } from "../../models/artifacts.js";
 import { Manifest } from "../../models/manifest.js";
 import type { Deployment, RegisteredModel } from "../../models/registry/control-state.js";
+import { refusalsOf } from "../../models/registry/liveness.js";
 import { deploy } from "../../models/registry/decisions.js";
 import { UploadedManifest, UploadedSamples } from "../../models/uploads/upload.js";
 import { FraudstreamError } from "../../schemas/errors.js";
@@ -72,7 +73,7 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
     done();
   });
 
-  const listAnswer = Type.Object({ epoch: EpochSchema, models: Type.Array(ModelSummary), next: Type.Union([Type.String(), Type.Null()], { description: "What to give as after for the rest; null: that is all." }) }, { description: "The deployment in force, and the models." });
+  const listAnswer = Type.Object({ epoch: EpochSchema, models: Type.Array(ModelSummary), next: Type.Union([Type.String(), Type.Null()], { description: "What to give as after for the rest; null: that is all." }), refused: LivenessSchema.properties.refused }, { description: "The deployment in force, and the models." });
   api.get("/api/v1/models", { config: { permission: "models:read" }, schema: { tags, summary: "The registered models, newest first", querystring: Page, response: { 200: listAnswer } } }, async (request) => {
     const { limit = MOST_LISTED, after } = request.query;
     const last = after === undefined ? null : await views.find(after);
@@ -81,7 +82,7 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
     if (last !== null) rest.splice(0, rest.findIndex(({ model }) => model === last.model) + 1);
     const summaries = [];
     for (const model of rest.slice(0, limit)) summaries.push(await views.summary(model));
-    return { epoch: deployment?.epoch ?? null, models: summaries, next: rest.length > limit ? rest[limit - 1].model : null };
+    return { epoch: deployment?.epoch ?? null, models: summaries, next: rest.length > limit ? rest[limit - 1].model : null, refused: refusalsOf(context.workers) };
   });
 
   api.get("/api/v1/models/:id", { config: { permission: "models:read" }, schema: { tags, summary: "A model: manifest, offline metrics, state", params: Params, response: { 200: ModelView } } }, async (request, reply) => {
@@ -157,7 +158,7 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
     const inForce = decision === null ? (deployment?.epoch ?? null) : await context.produce((producer) => deploy(control, { who: request.user.id, producer }, decision, base));
     if (decision !== null) log.info({ epoch: inForce, model: registered.model, who: request.user.id }, "a deployment was decided");
     // Nothing was ever deployed, and nothing is to be: that is in force everywhere.
-    if (inForce === null) return { model: registered.model, changed: false, epoch: -1, live: true, missing_partitions: [], problems: [] };
+    if (inForce === null) return { model: registered.model, changed: false, epoch: -1, live: true, missing_partitions: [], refused: [], problems: [] };
     const liveness = await waitUntilLive(context, inForce, { timeoutMs: request.query.wait_ms ?? LIVE_WITHIN_MS, signal: abortedWith(reply) });
     if (decision !== null && liveness.live) context.metrics.swapSeconds.observe((performance.now() - decidedAt) / 1_000);
     void reply.code(liveness.live ? 200 : 202).header("etag", `"${inForce}"`);

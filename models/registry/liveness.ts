@@ -1,5 +1,5 @@
 import { anySignal } from "../../infra/abort-signals.js";
-import type { WorkerHeartbeat } from "../../schemas/generated.js";
+import type { RefusedDeployment, WorkerHeartbeat } from "../../schemas/generated.js";
 
 /** What tells who is at work: `WorkerBoard`, or a part of it. */
 export interface Heartbeats {
@@ -7,12 +7,22 @@ export interface Heartbeats {
   changed(signal?: AbortSignal): Promise<void>;
 }
 
+/** A deployment that a worker doesn't score with. */
+export interface Refusal extends RefusedDeployment { worker: string }
+
 export interface Liveness {
   live: boolean;
   /** Input partitions that no scoring worker has reported at the epoch or a later one. */
   missing: number[];
+  /** The workers that don't score with this deployment, and why: they score with an earlier one, or not at all. */
+  refused: Refusal[];
   /** What the scoring workers complain of. */
   problems: { worker: string; problem: string }[];
+}
+
+/** Every deployment that a scoring worker refuses at present. */
+export function refusalsOf(board: Heartbeats): Refusal[] {
+  return board.alive("scoring").flatMap(({ worker, refused }) => refused.map((each) => ({ worker, ...each })));
 }
 
 /**
@@ -23,10 +33,20 @@ export function livenessOf(board: Heartbeats, epoch: number, partitions: number)
   const beats = board.alive("scoring");
   const reported = new Set(beats.flatMap((beat) => beat.partitions.filter((owned) => owned.epoch >= epoch).map(({ partition }) => partition)));
   const missing = Array.from({ length: partitions }, (_, partition) => partition).filter((partition) => !reported.has(partition));
-  return { live: missing.length === 0, missing, problems: beats.flatMap(({ worker, problems }) => problems.map((problem) => ({ worker, problem }))) };
+  return {
+    live: missing.length === 0, missing,
+    refused: refusalsOf(board).filter((refusal) => refusal.epoch === epoch),
+    problems: beats.flatMap(({ worker, problems }) => problems.map((problem) => ({ worker, problem }))),
+  };
 }
 
-/** Waits until a deployment is live, the time is over, or the signal aborts. @returns how it stands then */
+/** Whether waiting is of no use: every worker that has partitions, or could have, refuses the deployment. */
+function isRefused(board: Heartbeats, { refused }: Liveness): boolean {
+  const workers = board.alive("scoring").map(({ worker }) => worker);
+  return workers.length > 0 && workers.every((worker) => refused.some((refusal) => refusal.worker === worker));
+}
+
+/** Waits until a deployment is live, every worker refuses it, the time is over, or the signal aborts. @returns how it stands then */
 export async function waitUntilLive(board: Heartbeats, epoch: number, options: { partitions: number; timeoutMs: number; signal?: AbortSignal | undefined }): Promise<Liveness> {
   const { partitions, timeoutMs, signal } = options;
   const timeUp = new AbortController();
@@ -35,7 +55,7 @@ export async function waitUntilLive(board: Heartbeats, epoch: number, options: {
   try {
     for (;;) {
       const liveness = livenessOf(board, epoch, partitions);
-      if (liveness.live || over.aborted) return liveness;
+      if (liveness.live || over.aborted || isRefused(board, liveness)) return liveness;
       await board.changed(over);
     }
   } finally {

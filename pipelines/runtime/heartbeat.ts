@@ -13,7 +13,7 @@ export interface HeartbeatOptions {
   worker: string;
   role: string;
   /** What to say; asked at each beat. */
-  report: () => Pick<WorkerHeartbeat, "partitions" | "problems" | "job">;
+  report: () => Pick<WorkerHeartbeat, "partitions" | "problems" | "refused" | "job">;
 }
 
 const EVERY_MS = 1_000;

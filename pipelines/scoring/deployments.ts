@@ -1,16 +1,19 @@
+import type { Conditions } from "../../infra/health/conditions.js";
 import type { Logger } from "../../infra/logging.js";
-import { loadArtifact } from "../../models/artifacts.js";
+import type { Artifact } from "../../models/artifacts.js";
 import { AlertReasons } from "../../models/explain/alert-reasons.js";
 import { explainingModel } from "../../models/explain/explain-model.js";
 import { inSlices } from "../../models/explain/pieces.js";
 import { HistoryPlan, historySlotsOf } from "../../models/features/history-plan.js";
 import { slotsOf, type AttributeSlot } from "../../models/features/plan.js";
 import type { Manifest } from "../../models/manifest.js";
+import type { SessionLimits } from "../../models/onnx/guarded-session.js";
 import { loadScorer, type Scorer } from "../../models/onnx/scorer.js";
 import type { ModelIo } from "../../models/onnx/session.js";
 import type { ControlState, Deployment } from "../../models/registry/control-state.js";
-import type { DeployedModel } from "../../schemas/generated.js";
+import type { DeployedModel, RefusedDeployment } from "../../schemas/generated.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
+import { ChampionHealth } from "./champion-health.js";
 
 /** A model in memory, ready to score. */
 export interface LoadedModel extends DeployedModel {
@@ -24,6 +27,7 @@ export interface LoadedModel extends DeployedModel {
 export interface LoadedDeployment {
   readonly epoch: number;
   readonly champion: LoadedModel;
+  readonly health: ChampionHealth;
   /** Those that work; one that fails is taken out until the next epoch. */
   shadows: LoadedModel[];
   /** All that it holds in memory, dropped shadows included: freed when nobody scores with it any more. */
@@ -34,34 +38,64 @@ export interface LoadedDeployment {
   readonly history: HistoryPlan;
 }
 
+export interface DeploymentsOptions {
+  /** Gives a model's files, by the sha256 of the manifest. @throws FraudstreamError */
+  loadArtifact: (model: string, manifestSha256: string) => Promise<Artifact>;
+  log: Logger;
+  conditions: Conditions;
+  /** Of one run of a model that runs in a process of its own. */
+  limits?: SessionLimits;
+  /** Called when `current` or the problems have changed. */
+  onChange: () => void;
+  /** Is told how long a deployment took to be loaded and put in force. */
+  onSwap?: (ms: number) => void;
+  /** Is told that a champion was put out of force here. */
+  onFallback?: (model: string) => void;
+}
+
+/** Files that are missing, or are being copied at this moment, may be there later; so may whoever has them. */
+const MAY_COME = new Set(["artifact_missing", "artifact_corrupt", "artifact_unavailable"]);
+const CHAMPION_FAILS = "champion_fails";
+const OUT_OF_FORCE = "deployment_out_of_force";
+const NOT_LOADED = "deployment_not_loaded";
+const NOTHING_SCORES = "no_deployment_works";
+
 /**
- * The deployments of fraud.control in the memory of one worker. `current` changes only when the models of a newer one
- * are loaded; whoever scores takes it once for each batch.
+ * The deployments of fraud.control in the memory of one worker. `current` changes only when the models of another one
+ * are loaded; whoever scores takes it once for each batch. That is the newest that can be loaded, and the one before where a
+ * champion hangs, fails or gives no scores: such a deployment is out of force in this worker until it starts again, and a newer
+ * deployment of the same model is tried anew.
  */
 export class Deployments {
-  readonly #artifactsDir: string;
+  readonly #options: DeploymentsOptions;
   readonly #log: Logger;
-  /** Called when `current` or the problems have changed. */
-  readonly #onChange: () => void;
-  readonly #onSwap: (ms: number) => void;
+  readonly #conditions: Conditions;
   #current: LoadedDeployment | null = null;
   /** Epoch of `current`, or of the decision to have no champion. */
   #epoch: number | null = null;
   /** Epoch of the newest deployment that was looked at. */
   #seen = -1;
+  /** Whether files were missing that may come. */
+  #incomplete = false;
+  #state: ControlState | null = null;
+  /** Those that aren't to be scored with, by epoch: put out of force here, or not to be loaded. */
+  readonly #outOfForce = new Map<number, RefusedDeployment>();
+  #notLoaded: RefusedDeployment[] = [];
   #problems: string[] = [];
-  #settling: Promise<void> = Promise.resolve();
+  #settling: Promise<unknown> = Promise.resolve();
   /** While models are being loaded none is freed: the new deployment may take it over. */
   #loading = false;
   #waiting: (() => void)[] = [];
+  /** Conditions of refused deployments that are raised. */
+  #told: { code: string; epoch: number }[] = [];
+  /** Epochs whose champion fails while nothing can take its place. */
+  readonly #failing = new Set<number>();
   readonly #users = new Map<LoadedDeployment, number>();
 
-  /** @param options.onSwap is told how long a deployment took to be loaded and put in force */
-  constructor(options: { artifactsDir: string; log: Logger; onChange: () => void; onSwap?: (ms: number) => void }) {
-    this.#artifactsDir = options.artifactsDir;
+  constructor(options: DeploymentsOptions) {
+    this.#options = options;
     this.#log = options.log;
-    this.#onChange = options.onChange;
-    this.#onSwap = options.onSwap ?? (() => {});
+    this.#conditions = options.conditions;
   }
 
   /** What is in force here; null: no deployment has a champion, or none could be loaded. */
@@ -79,10 +113,64 @@ export class Deployments {
     return this.#problems;
   }
 
+  /** Later deployments than the one in force that this worker doesn't score with. */
+  get refused(): RefusedDeployment[] {
+    const epoch = this.#epoch ?? -1;
+    return [...this.#outOfForce.values(), ...this.#notLoaded].filter((refused) => refused.epoch > epoch).sort((a, b) => a.epoch - b.epoch);
+  }
+
+  /** Whether a champion is wanted, and this worker can score with none: its partitions are better off with another worker. */
+  get stuck(): boolean {
+    return this.#current === null && (this.#state?.deployment?.champion ?? null) !== null;
+  }
+
   /** Loads the newest deployment that can be loaded, unless that is in force already. One at a time. */
   settle(state: ControlState): Promise<void> {
-    this.#settling = this.#settling.then(() => this.#settle(state));
-    return this.#settling;
+    return this.#inTurn(() => this.#settle(state));
+  }
+
+  /** Looks once more for files that were missing. */
+  retry(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (!this.#incomplete || this.#state === null) return;
+      this.#seen = -1;
+      await this.#settle(this.#state);
+    });
+  }
+
+  /**
+   * Puts a deployment out of force in this worker, and the newest earlier one that works in its place.
+   *
+   * @param unconditionally also where none works: then nothing is scored until there is one
+   * @returns whether another deployment is in force than the one that failed; false: none works, and it stays
+   */
+  putOutOfForce(failed: LoadedDeployment, reason: string, { unconditionally }: { unconditionally: boolean }): Promise<boolean> {
+    return this.#inTurn(async () => {
+      // Several partitions may find it out at the same time.
+      if (this.#current !== failed) return true;
+      const refusal = { epoch: failed.epoch, model: failed.champion.model, reason };
+      const known = this.#outOfForce.get(failed.epoch);
+      this.#outOfForce.set(failed.epoch, refusal);
+      const problems: string[] = [];
+      const earlier = this.#state === null ? null : await this.#loadNewest(this.#state, this.#earlierThan(failed.epoch), problems);
+      if (earlier === null && !unconditionally) {
+        if (known === undefined) this.#outOfForce.delete(failed.epoch);
+        this.#failing.add(failed.epoch);
+        this.#conditions.raise(CHAMPION_FAILS, String(failed.epoch), `the champion ${refusal.model} of epoch ${failed.epoch} fails (${reason}), and no earlier deployment works: payments without a score become dead letters; deploy a model that works, then send them again`, { blocking: false });
+        return false;
+      }
+      const problem = `epoch ${failed.epoch} is out of force here: ${refusal.model} failed: ${reason}; ${earlier === null ? "no earlier deployment works" : `${earlier.champion.model} of epoch ${earlier.epoch} scores instead`}`;
+      this.#log.error({ epoch: failed.epoch, model: refusal.model }, problem);
+      this.#options.onFallback?.(refusal.model);
+      this.#replace(earlier, earlier?.epoch ?? null, [problem, ...problems]);
+      return true;
+    });
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#settling.then(work);
+    this.#settling = done.catch(() => undefined);
+    return done;
   }
 
   /** The deployment in force, held until `release`. Waits until there is one. */
@@ -102,7 +190,7 @@ export class Deployments {
     this.#users.set(deployment, (this.#users.get(deployment) ?? 1) - 1);
     this.#dropUnused();
     // That was the last batch of an older epoch in its partition: said at once, but after the tenure has taken note of it.
-    if (deployment !== this.#current) queueMicrotask(this.#onChange);
+    if (deployment !== this.#current) queueMicrotask(this.#options.onChange);
   }
 
   /** Takes a shadow out until the next epoch. */
@@ -112,7 +200,7 @@ export class Deployments {
     const problem = `shadow ${shadow.model} of epoch ${deployment.epoch} is dropped: ${reason}`;
     this.#log.error(problem);
     this.#problems = [...this.#problems, problem];
-    this.#onChange();
+    this.#options.onChange();
   }
 
   async close(): Promise<void> {
@@ -122,9 +210,12 @@ export class Deployments {
   }
 
   async #settle(state: ControlState): Promise<void> {
+    this.#state = state;
     const newest = state.deployment;
     if (newest === null || newest.epoch === this.#seen) return;
     this.#seen = newest.epoch;
+    this.#incomplete = false;
+    this.#notLoaded = [];
     if (newest.champion === null) {
       // Decided so: without a champion nothing is consumed.
       this.#replace(null, newest.epoch, []);
@@ -133,43 +224,100 @@ export class Deployments {
     const startedAt = performance.now();
     const problems: string[] = [];
     // At start the newest that can be loaded; later the one that is in force stays when the newest can't be.
-    const candidates = this.#current === null ? [...state.deployments].reverse() : [newest];
-    this.#loading = true;
-    for (const deployment of candidates) {
-      if (deployment.champion === null) break;
-      const loaded = await this.#load(state, deployment, deployment.champion, problems);
-      if (loaded === null) continue;
-      this.#loading = false;
+    const candidates = this.#usable(this.#current === null ? [...state.deployments].reverse() : [newest], newest.epoch);
+    const loaded = await this.#loadNewest(state, candidates, problems);
+    if (loaded !== null) {
       this.#replace(loaded, loaded.epoch, problems);
-      this.#onSwap(performance.now() - startedAt);
+      this.#options.onSwap?.(performance.now() - startedAt);
       return;
     }
-    this.#loading = false;
     this.#dropUnused();
     this.#problems = problems;
-    this.#onChange();
+    this.#tellConditions();
+    this.#options.onChange();
   }
 
-  #replace(loaded: LoadedDeployment | null, epoch: number, problems: string[]): void {
+  /** The deployments before one, newest first, as far as they may be scored with. */
+  #earlierThan(epoch: number): Deployment[] {
+    const deployments = this.#state?.deployments ?? [];
+    return this.#usable(deployments.filter((deployment) => deployment.epoch < epoch).reverse(), epoch);
+  }
+
+  /** Without those that are out of force, and those before them of the same champion; nothing from before a withdrawal counts. */
+  #usable(newestFirst: readonly Deployment[], newest: number): Deployment[] {
+    const usable: Deployment[] = [];
+    for (const deployment of newestFirst) {
+      const { epoch, champion } = deployment;
+      if (champion === null) break;
+      const failed = this.#outOfForce.has(epoch) || (epoch !== newest && [...this.#outOfForce.values()].some((refused) => refused.model === champion.model && refused.epoch > epoch));
+      if (!failed) usable.push(deployment);
+    }
+    return usable;
+  }
+
+  /** The first of these that can be loaded. While models are being loaded none is freed: the new deployment may take it over. */
+  async #loadNewest(state: ControlState, candidates: readonly Deployment[], problems: string[]): Promise<LoadedDeployment | null> {
+    this.#loading = true;
+    try {
+      for (const deployment of candidates) {
+        if (deployment.champion === null) break;
+        const loaded = await this.#load(state, deployment, deployment.champion, problems);
+        if (loaded !== null) return loaded;
+      }
+      return null;
+    } finally {
+      this.#loading = false;
+    }
+  }
+
+  #replace(loaded: LoadedDeployment | null, epoch: number | null, problems: string[]): void {
     const former = this.#current;
     this.#current = loaded;
     this.#epoch = epoch;
     this.#problems = problems;
     if (former !== null) this.#users.set(former, this.#users.get(former) ?? 0);
     this.#log.info({ epoch, champion: loaded?.champion.model ?? null, shadows: loaded?.shadows.map(({ model }) => model) ?? [] }, "deployment in force");
-    for (const wake of this.#waiting.splice(0)) wake();
+    if (loaded !== null) for (const wake of this.#waiting.splice(0)) wake();
     this.#dropUnused();
-    this.#onChange();
+    this.#tellConditions();
+    this.#options.onChange();
+  }
+
+  /** What lasts until another deployment is decided, or files come. */
+  #tellConditions(): void {
+    const conditions = this.#conditions;
+    const refused = new Map(this.refused.map((each) => [each.epoch, each]));
+    const codeOf = (epoch: number): string => (this.#outOfForce.has(epoch) ? OUT_OF_FORCE : NOT_LOADED);
+    for (const { code, epoch } of this.#told) if (!refused.has(epoch) || codeOf(epoch) !== code) conditions.clear(code, String(epoch));
+    this.#told = [...refused.keys()].map((epoch) => ({ code: codeOf(epoch), epoch }));
+    const instead = this.#current === null ? "nothing scores instead" : `${this.#current.champion.model} of epoch ${this.#current.epoch} scores instead`;
+    for (const { epoch, model, reason } of refused.values()) {
+      const code = codeOf(epoch);
+      const advice = code === OUT_OF_FORCE ? "deploy another model, or this one again to try it anew" : "put its files in place (ARTIFACTS, ARTIFACTS_URL), or deploy another model";
+      conditions.raise(code, String(epoch), `epoch ${epoch} is not in force in this worker: ${model}: ${reason}; ${instead}; ${advice}`, { blocking: false });
+    }
+    for (const epoch of this.#failing) {
+      if (epoch === this.#epoch) continue;
+      conditions.clear(CHAMPION_FAILS, String(epoch));
+      this.#failing.delete(epoch);
+    }
+    conditions.set(this.stuck, NOTHING_SCORES, "", () => "this worker can score with no deployment: it leaves its partitions to others; deploy a model that works, or put the files of one in place", { blocking: true });
   }
 
   async #load(state: ControlState, deployment: Deployment, champion: DeployedModel, problems: string[]): Promise<LoadedDeployment | null> {
     const main = await this.#loadModel(state, champion).catch((error: unknown) => {
       this.#report(problems, `epoch ${deployment.epoch} can't be loaded: ${messageOf(error)}`);
+      if (error instanceof FraudstreamError && MAY_COME.has(error.code)) this.#incomplete = true;
+      this.#notLoaded = [...this.#notLoaded.filter(({ epoch }) => epoch !== deployment.epoch), { epoch: deployment.epoch, model: champion.model, reason: messageOf(error) }];
       return null;
     });
     if (main === null) return null;
     const shadows: LoadedModel[] = [];
     for (const shadow of deployment.shadows) {
+      if ([...this.#outOfForce.values()].some(({ model, epoch }) => model === shadow.model && epoch > deployment.epoch)) {
+        this.#report(problems, `shadow ${shadow.model} of epoch ${deployment.epoch} is left out: it failed as champion`);
+        continue;
+      }
       try {
         shadows.push(await this.#loadModel(state, shadow));
       } catch (error) {
@@ -178,7 +326,7 @@ export class Deployments {
     }
     const models = [main, ...shadows];
     const features = models.map(({ manifest }) => manifest.features);
-    return { epoch: deployment.epoch, champion: main, shadows, models, slots: slotsOf(features), history: new HistoryPlan(historySlotsOf(features)) };
+    return { epoch: deployment.epoch, champion: main, health: new ChampionHealth(), shadows, models, slots: slotsOf(features), history: new HistoryPlan(historySlotsOf(features)) };
   }
 
   /** A model that is in memory is used again. */
@@ -187,13 +335,18 @@ export class Deployments {
     if (registered === undefined) throw new FraudstreamError("unknown_model", `${deployed.model} is not registered`);
     const inMemory = this.#models().find(({ model }) => model === deployed.model);
     if (inMemory !== undefined) return { ...inMemory, ...deployed };
-    const { manifest, onnx } = await loadArtifact(this.#artifactsDir, deployed.model, registered.manifestSha256);
+    const { manifest, onnx } = await this.#options.loadArtifact(deployed.model, registered.manifestSha256);
     // Refuses what nobody computes before the model is anybody's.
     historySlotsOf([manifest.features]);
     const io = { input: manifest.input, output: manifest.output, features: manifest.features.length };
-    const scorer = await loadScorer(onnx, io, this.#log.child({ model: deployed.model }));
-    // The first run allocates and shapes: better now than on the first transaction.
-    await scorer.run(new Float32Array(manifest.features.length), 1);
+    const scorer = await loadScorer(onnx, io, this.#log.child({ model: deployed.model }), this.#options.limits);
+    try {
+      // The first run allocates and shapes: better now than on the first transaction.
+      await scorer.run(new Float32Array(manifest.features.length), 1);
+    } catch (error) {
+      await scorer.release();
+      throw error;
+    }
     return { ...deployed, manifest, scorer, reasons: await this.#reasonsOf(onnx, io, manifest) };
   }
 
@@ -208,8 +361,9 @@ export class Deployments {
     }
   }
 
+  /** What is tried again and again is said once. */
   #report(problems: string[], problem: string): void {
-    this.#log.error(problem);
+    if (!this.#problems.includes(problem)) this.#log.error(problem);
     problems.push(problem);
   }
 

@@ -14,18 +14,22 @@ import { createLogger, type Logger } from "../../infra/logging.js";
 import { SnapshotStore } from "../../infra/snapshots.js";
 import { createRegistry, gauge } from "../../infra/metrics/registry.js";
 import { serveProbes } from "../../infra/metrics/serve.js";
+import { artifactSource } from "../../models/artifact-source.js";
 import { ControlLog } from "../../models/registry/control-log.js";
 import { UsageError } from "../../schemas/errors.js";
 import { allTopics, subjectTopics, topicsFor } from "../../schemas/topics.js";
 import { Heartbeat } from "../runtime/heartbeat.js";
 import { PartitionConsumer } from "../runtime/partition-consumer.js";
 import { Deployments } from "./deployments.js";
+import { GroupPresence } from "./group-presence.js";
 import { PartitionHistories } from "./history/partition-histories.js";
 import { MerchantBoard } from "./merchant-board.js";
 import { ScoringMeter, historyGauges } from "./meter.js";
 import { ScoringTenure } from "./scoring-pipeline.js";
 
 const REPORT_EVERY_MS = 10_000;
+/** How often files that were missing are looked for. */
+const RETRY_EVERY_MS = 3_000;
 /** With SCORING_LINGER_MS a batch of so many bytes isn't waited for any longer. */
 const FULL_BATCH_BYTES = 512 * 1024;
 
@@ -48,9 +52,19 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   const registry = createRegistry();
   const conditions = new Conditions(log, registry);
   const meter = new ScoringMeter(registry);
-  const deployments = new Deployments({ artifactsDir: config.artifacts, log, onChange: () => heartbeat.beat(), onSwap: (ms) => meter.swapped(ms) });
+  const artifacts = artifactSource(config, log);
+  const deployments = new Deployments({
+    loadArtifact: (model, manifestSha256) => artifacts.load(model, manifestSha256), log, conditions, limits: config.models,
+    onChange: () => {
+      heartbeat.beat();
+      presence.set(!deployments.stuck);
+    },
+    onSwap: (ms) => meter.swapped(ms), onFallback: (model) => meter.fellBack(model),
+  });
   lifecycle.add("deployments", () => deployments.close());
 
+  // A worker that can score with no deployment would leave its share of the partitions standing.
+  const presence = new GroupPresence(log, (error) => lifecycle.fail(error));
   const tenures = new Map<number, ScoringTenure>();
   gauge(registry, { name: "fraudstream_scoring_epoch", help: "Epoch of the deployment in force here; -1: none could be loaded yet.", read: () => [{ value: deployments.epoch ?? -1 }] });
   gauge(registry, { name: "fraudstream_scoring_partitions", help: "Partitions that this worker has.", read: () => [{ value: tenures.size }] });
@@ -62,6 +76,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
     report: () => ({
       partitions: [...tenures].flatMap(([partition, { epoch }]) => (epoch === null ? [] : [{ partition, epoch }])),
       problems: [...deployments.problems],
+      refused: deployments.refused,
       job: null,
     }),
   });
@@ -69,6 +84,8 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   // Guarantee 7: a worker knows the newest deployment before its first score.
   await control.readToEnd();
   await deployments.settle(control.state);
+  const retry = setInterval(() => void deployments.retry(), RETRY_EVERY_MS);
+  lifecycle.add("retry", () => clearInterval(retry));
   control.follow((state) => void deployments.settle(state), (error) => lifecycle.fail(error));
   if (deployments.current === null) log.warn("no model is deployed: nothing is consumed until one is");
 
@@ -84,7 +101,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   await merchants.start();
 
   const deps = { cluster, topics, group, schemas, control, deployments, histories, merchants, merchantWaitMs, meter, cards };
-  const consumer = new PartitionConsumer({
+  const openConsumer = (): PartitionConsumer => new PartitionConsumer({
     cluster, kafka, log, group,
     topics: [topics.transactions.name],
     reader: config.scoringLingerMs > 0 ? { maxWaitMs: config.scoringLingerMs, minBytes: FULL_BATCH_BYTES } : {},
@@ -103,8 +120,8 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   });
   heartbeat.start();
   lifecycle.add("heartbeat", () => heartbeat.stop());
-  await consumer.start();
-  lifecycle.add("consumer", () => consumer.stop());
+  lifecycle.add("consumer", () => presence.stop());
+  await presence.open(openConsumer, !deployments.stuck);
   const report = setInterval(() => log.info(meter.take(), "scored"), REPORT_EVERY_MS);
   lifecycle.add("report", () => clearInterval(report));
   log.info({ worker, group, topic: topics.transactions.name }, "scoring");

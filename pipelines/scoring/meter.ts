@@ -52,6 +52,7 @@ export class ScoringMeter {
   readonly #batchSeconds: Histogram;
   readonly #latency: Histogram;
   readonly #swapSeconds: Histogram;
+  readonly #fallbacks: Counter<"model">;
 
   constructor(registry = new Registry()) {
     const registers = [registry];
@@ -63,7 +64,13 @@ export class ScoringMeter {
     this.#batchSize = new Histogram({ name: "fraudstream_scoring_batch_records", help: "Records of a batch.", buckets: [1, 4, 16, 64, 256, 1_024, 4_096, 16_384], registers });
     this.#batchSeconds = new Histogram({ name: "fraudstream_scoring_batch_seconds", help: "From the start of a batch to its commit.", buckets: SECONDS, registers });
     this.#latency = new Histogram({ name: "fraudstream_scoring_latency_seconds", help: "From the time stamp of a batch's first record, its longest waiting one, to the commit.", buckets: SECONDS, registers });
+    this.#fallbacks = new Counter({ name: "fraudstream_scoring_fallbacks_total", help: "Champions that were put out of force in this worker, since they hung, failed or gave no scores.", labelNames: ["model"], registers });
     this.#swapSeconds = new Histogram({ name: "fraudstream_scoring_swap_seconds", help: "From the reading of a deployment to when its models, loaded and warm, score the next batch.", buckets: SECONDS, registers });
+  }
+
+  /** A champion was put out of force. */
+  fellBack(model: string): void {
+    this.#fallbacks.inc({ model });
   }
 
   committed(records: FetchedRecords, counts: BatchCounts, rejections: Rejection[], batchMs: number): void {

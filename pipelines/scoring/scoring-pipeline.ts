@@ -9,7 +9,8 @@
  *  5. encode   decisions and predictions in Avro (steps/encode-predictions.ts), dead letters (runtime/dead-letters.ts)
  *  6. commit   output and offset together, or nothing; then what was folded is kept
  *
- * Only what is scored is history: where the champion gives no score, steps 2 to 4 are done again without that record.
+ * Only what is scored is history: where the champion gives no score, steps 2 to 4 are done again without that record. Where it is the
+ * champion that fails, the batch is given up and done again with an earlier deployment (deployments.ts).
  * Any error ends the tenure; taking the transactional id over anew settles what became of the batch (guarantee 1).
  */
 import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
@@ -20,7 +21,7 @@ import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
 import type { ControlLog } from "../../models/registry/control-log.js";
-import { messageOf } from "../../schemas/errors.js";
+import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import { MAX_TRANSACTION_BYTES, type Topics } from "../../schemas/topics.js";
 import { TransactionReader } from "../../schemas/transaction-reader.js";
 import { REPLY_TO, appendDeadLetter, attemptOf, replyToOf } from "../runtime/dead-letters.js";
@@ -178,11 +179,23 @@ export class ScoringTenure implements PartitionHandler {
       this.#history.begin();
       const { repeats, ...counts } = foldHistory(records, batch, this.#history.cards, deployment.history, this.#deps.merchants.windows);
       rejections.push(...repeats);
-      const champion = await scoreChampion(bench.champion, batch, startedAt, (record) => attemptOf(records, record) !== "1");
+      const champion = await scoreChampion(bench.champion, batch, startedAt, { health: deployment.health, isRepeated: (record) => attemptOf(records, record) !== "1", isFirst: failed.size === 0 });
+      if (champion.fault !== null) await this.#fallBack(deployment, champion.fault, champion.useless);
       if (champion.rejections.length === 0) return { champion: champion.scored, rejections, counts: { transactions: batch.length, forwarded, ...counts } };
       this.#history.undo();
       for (const rejection of champion.rejections) failed.set(rejection.record, rejection);
     }
+  }
+
+  /**
+   * The champion fails: where an earlier deployment works, it scores this batch, in a new tenure. Where none does, payments without a
+   * score become dead letters; but nothing is consumed for a champion that has a score for none.
+   *
+   * @throws FraudstreamError `champion_out_of_force`, retriable
+   */
+  async #fallBack(deployment: LoadedDeployment, fault: string, useless: boolean): Promise<void> {
+    const replaced = await this.#deps.deployments.putOutOfForce(deployment, fault, { unconditionally: useless });
+    if (replaced) throw new FraudstreamError("champion_out_of_force", `the batch is scored again: ${deployment.champion.model} of epoch ${deployment.epoch} is out of force`, { retriable: true });
   }
 
   /** A tenure that ends meanwhile leaves the batch to the next one, which can wait: nothing is stale for that. */

@@ -60,7 +60,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   const heartbeat = new Heartbeat({
     openProducer: () => BatchProducer.open(cluster),
     topic: topics.workers.name, schemas, log, worker, role: "training",
-    report: () => ({ partitions: [], problems: [], job: trainer.progress }),
+    report: () => ({ partitions: [], problems: [], refused: [], job: trainer.progress }),
   });
   heartbeat.start();
   lifecycle.add("heartbeat", () => {

@@ -8,7 +8,9 @@ import { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import { readRecords } from "../../infra/kafka/record-reader.js";
 import { readHeaders, type FetchedRecords } from "../../infra/kafka/records.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
+import { Conditions } from "../../infra/health/conditions.js";
 import { createLogger } from "../../infra/logging.js";
+import { loadArtifact } from "../../models/artifacts.js";
 import { CardHistory } from "../../models/features/card-history.js";
 import { MerchantWindows } from "../../models/features/merchant-windows.js";
 import type { FeatureSpec } from "../../models/features/plan.js";
@@ -56,7 +58,7 @@ export interface RecordCounts { records: number; predictions: number; deadLetter
 export async function fuzzRecords(seed: number, count: number, findings: Findings, onProgress: (done: number) => void = () => {}, signal: AbortSignal = never): Promise<RecordCounts> {
   const log = createLogger({ logLevel: "silent" }, "fuzz");
   const artifacts = await mkdtemp(join(tmpdir(), "fraudstream-fuzz-"));
-  const deployments = new Deployments({ artifactsDir: artifacts, log, onChange: () => {} });
+  const deployments = new Deployments({ loadArtifact: (id, sha) => loadArtifact(artifacts, id, sha), log, conditions: new Conditions(log), onChange: () => {} });
   const counts: RecordCounts = { records: 0, predictions: 0, deadLetters: {}, forwarded: 0, rows: 0 };
   try {
     const model = nanForRefunds(FUZZ_FEATURES);
@@ -147,7 +149,7 @@ class ScoringPath {
       const rejections = [...failed.values(), ...decodeTransactions(records, this.#reader, this.#batch, failed)];
       const forwarded = takeMisplaced(records, this.#batch, PARTITIONS).map(({ record }) => record);
       rejections.push(...foldHistory(records, this.#batch, this.#history, this.#deployment.history, this.#windows).repeats);
-      const { scored, rejections: unscored } = await scoreChampion(this.#scorer, this.#batch, performance.now(), () => false);
+      const { scored, rejections: unscored } = await scoreChampion(this.#scorer, this.#batch, performance.now(), { health: this.#deployment.health, isRepeated: () => false, isFirst: false });
       if (unscored.length === 0) {
         this.#encoder.encode(this.#batch, scored, records.offset, () => null, this.#predictions);
         this.#history.commit();

@@ -1,3 +1,4 @@
+import { cp, rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, it, onTestFinished, vi } from "vitest";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
@@ -7,7 +8,7 @@ import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Manifest } from "../../models/manifest.js";
 import type { Transaction, WorkerHeartbeat } from "../../schemas/generated.js";
 import { kafkaConfig, uniquePrefix } from "../support/engines.js";
-import { alwaysNan, amountFeature, logistic, lookup, manifestOf, nanForRefunds, numberFeature, sigmoidOf, unbounded, weighted, writeArtifact } from "../support/models.js";
+import { alwaysNan, amountFeature, hangsAbove, logistic, lookup, manifestOf, nanForRefunds, numberFeature, sigmoidOf, unbounded, weighted, writeArtifact } from "../support/models.js";
 import { transaction, transactionRecord } from "../support/transactions.js";
 import { TestSystem } from "../support/workers-system.js";
 
@@ -62,9 +63,10 @@ it("scores with a champion and two shadows, and drops a shadow that fails until 
 it("dead-letters the records that the champion fails on, and decides by thresholds exactly", async () => {
   const system = await openSystem();
   for (const [id, model] of [["nan@1", nanForRefunds()], ["lookup@1", lookup([0.25, 0.75])], ["unbounded@1", unbounded()]] as const) await system.register(id, model);
-  const deployed = async (model: string, review: number, decline: number): Promise<void> => {
+  const deployed = async (model: string, review: number, decline: number): Promise<number> => {
     const epoch = await system.deploy({ model, review, decline });
     await system.heartbeat(`that ${model} is in force`, at(epoch));
+    return epoch;
   };
   await system.deploy("nan@1");
   system.startWorker();
@@ -73,10 +75,10 @@ it("dead-letters the records that the champion fails on, and decides by threshol
   await deployed("lookup@1", 0.25, 0.75);
   await system.publishTo(0, amounts([0, 199, 200, 10, 1_000]));
   await system.consumed();
-  await deployed("lookup@1", 0.250001, 0.750001);
+  const lookedUp = await deployed("lookup@1", 0.250001, 0.750001);
   await system.publishTo(0, amounts([0, 100]));
   await system.consumed();
-  await deployed("unbounded@1", 0, 1);
+  const unbounded1 = await deployed("unbounded@1", 0, 1);
   await system.publishTo(0, amounts([100, 101, 0, -1, -0]));
   await system.consumed();
   const scored = (await system.predictions()).map(({ prediction: { model, source_offset, score, decision } }) => [model, source_offset, Number(score.toFixed(3)), decision]);
@@ -103,27 +105,85 @@ it("dead-letters the records that the champion fails on, and decides by threshol
   await system.publishTo(0, amounts(hundred.map(() => 1e300)));
   await system.consumed();
   expect((await system.deadLetters()).slice(-100).every(({ headers }) => headers["code"] === "no_score" && headers["attempt"] === "1")).toBe(true);
-  const [worker] = system.workers;
+  // Then the model is put out of force, and the one before scores instead of it, these records included.
   await system.publishTo(0, amounts(hundred));
-  expect(await worker.ended).toEqual({ code: 1, signal: null });
+  await system.consumed();
+  const instead = (await system.predictions()).slice(scored.length).map(({ prediction }) => prediction);
+  expect([instead.length, new Set(instead.map(({ model, epoch, score }) => `${model} ${epoch} ${score}`))]).toEqual([100, new Set([`lookup@1 ${lookedUp} 0.25`])]);
   expect(await system.deadLetters()).toHaveLength(letters.length + 204);
+  const beat = await system.heartbeat("which deployment is refused, and why", ({ refused }) => refused.length === 1);
+  expect(beat).toMatchObject({ partitions: [{ epoch: lookedUp }], refused: [{ epoch: unbounded1, model: "unbounded@1", reason: expect.stringMatching(/got no score: unbounded@1 gave -/) as string }] });
+  expect(system.workers[0].exit).toBeNull();
 });
 
-it("stops when the champion fails on every record, and nothing of that batch is lost", async () => {
+it("consumes nothing for a champion that has a score for nothing, and goes on when another one is deployed", async () => {
   const system = await openSystem();
   await system.register("broken@1", alwaysNan());
   await system.register("fine@1", logistic());
   await system.deploy("broken@1");
   await system.publishTo(0, amounts([1, 2, 3]));
   const worker = system.startWorker();
-  expect(await worker.ended).toEqual({ code: 1, signal: null });
-  expect(worker.tail()).toMatch(/the champion fails on every transaction: broken@1 gave NaN/);
-  expect([await system.predictions(), await system.deadLetters()]).toEqual([[], []]);
-  system.workers.splice(0);
+  const beat = await system.heartbeat("that the deployment is refused", ({ refused }) => refused.length === 1);
+  expect(beat).toMatchObject({ partitions: [], refused: [{ model: "broken@1", reason: expect.stringContaining("nor has it a score for a row of zeros") as string }] });
+  expect([await system.predictions(), await system.deadLetters(), worker.exit]).toEqual([[], [], null]);
+  // Its partitions are free for a worker that can do better.
+  await worker.logged("no deployment works here: the group is left, so that other workers get the partitions");
   await system.deploy("fine@1");
-  system.startWorker();
   await system.consumed();
   expect((await system.predictions()).map(({ prediction }) => prediction.amount)).toEqual([1, 2, 3]);
+});
+
+it("goes on with the deployment before when a champion hangs, fails or has no score for payments without attributes", async () => {
+  const system = await openSystem();
+  const risk = numberFeature("risk");
+  for (const [id, model] of [["good@1", logistic()], ["hangs@1", hangsAbove(1_000)], ["needy@1", weighted([amountFeature, risk], [0.01, 1])]] as const) await system.register(id, model);
+  const good = await system.deploy("good@1");
+  const hangs = await system.deploy("hangs@1", ["good@1"]);
+  const worker = system.startWorker({ MODEL_TIMEOUT_MS: "700" });
+  await system.publishTo(0, amounts([25]));
+  await system.publishTo(0, amounts([36, 2_000, 49]));
+  await system.consumed();
+  await system.publishTo(0, amounts([64, 3_000]));
+  await system.consumed();
+  const told = async (from = 0): Promise<[string, number, number][]> => (await system.predictions()).slice(from).map(({ prediction: { model, epoch, amount } }) => [model, epoch, amount]);
+  expect(await told()).toEqual([["hangs@1", hangs, 25], ...[36, 2_000, 49, 64, 3_000].map((amount) => ["good@1", good, amount])]);
+  expect((await system.heartbeat("that it is refused", ({ refused }) => refused.length === 1)).refused).toMatchObject([{ epoch: hangs, model: "hangs@1", reason: "the model gave no answer within 0.7 s" }]);
+
+  // Deployed once more it is tried once more; as a shadow it is dropped, and costs nobody a prediction.
+  const again = await system.deploy("good@1", ["hangs@1"]);
+  await system.heartbeat("that the newer epoch is in force", at(again));
+  await system.publishTo(0, amounts([5_000, 1]));
+  await system.heartbeat("that the shadow is dropped", says(/^shadow hangs@1 of epoch \d+ is dropped: the model gave no answer/));
+  await system.consumed();
+  expect(await told(6)).toEqual([["good@1", again, 5_000], ["good@1", again, 1]]);
+
+  // An artifact of an older version, which no check has seen without attributes: not one payment is lost to it.
+  const needy = await system.deploy("needy@1");
+  await system.heartbeat("that the needy one is in force", at(needy));
+  await system.publishTo(0, amounts([10]));
+  await system.heartbeat("that it is refused, too", ({ refused }) => refused.some(({ model }) => model === "needy@1"));
+  await system.consumed();
+  expect(await told(8)).toEqual([["good@1", again, 10]]);
+  expect([await system.deadLetters(), worker.exit]).toEqual([[], null]);
+});
+
+it("leaves payments to workers that can score: one without files joins once it has them", async () => {
+  const system = await openSystem(2);
+  await system.register("good@1", logistic());
+  const epoch = await system.deploy("good@1");
+  const elsewhere = `${system.artifacts}-elsewhere`;
+  onTestFinished(() => rm(elsewhere, { recursive: true, force: true }));
+  const [able, unable] = [system.startWorker(), system.startWorker({ ARTIFACTS: elsewhere })];
+  await unable.logged("no deployment can be loaded: the group is not joined until one can");
+  const refused = await system.heartbeat("what it lacks", (beat) => beat.refused.length === 1, unable);
+  expect(refused).toMatchObject({ partitions: [], refused: [{ epoch, model: "good@1", reason: expect.stringContaining("there is no") as string }] });
+  await system.publish(Array.from({ length: 20 }, (_, i) => transactionRecord(transaction(i, { transaction_id: `u${i}`, card_id: `card-${i}` }))));
+  await system.consumed();
+  expect(await system.predictions()).toHaveLength(20);
+  expect((await system.heartbeat("that it has both partitions", (beat) => beat.partitions.length === 2, able)).partitions).toHaveLength(2);
+  await cp(system.artifacts, elsewhere, { recursive: true });
+  const joined = await system.heartbeat("that it has joined", (beat) => beat.partitions.length === 1, unable);
+  expect(joined.refused).toEqual([]);
 });
 
 it("refuses a deployment that it can't load, says why, and goes on with the old one", async () => {

@@ -13,7 +13,7 @@ it("shows the latest heartbeat of each worker, by role and age, and wakes who wa
   const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
   const say = (worker: string, epoch: number, role = "scoring") =>
     system.producer.publishTo(system.topics.workers.name, 0, [
-      { key: Buffer.from(worker), value: schemas.encode("workers", { worker, role, at: 0, partitions: [{ partition: 0, epoch }], problems: [], job: null }) },
+      { key: Buffer.from(worker), value: schemas.encode("workers", { worker, role, at: 0, partitions: [{ partition: 0, epoch }], problems: [], refused: [], job: null }) },
       { key: Buffer.from("noise"), value: Buffer.from("not a heartbeat") },
     ]);
   const options = { cluster: system.cluster, topic: system.topics.workers.name, schemas, log: createLogger({ logLevel: "silent" }, "test") };

@@ -1,5 +1,7 @@
-import { FeaturePlan } from "../../../models/features/plan.js";
+import { FeaturePlan, type FeatureSpec } from "../../../models/features/plan.js";
+import { DIED, HUNG } from "../../../models/onnx/guarded-session.js";
 import { FraudstreamError, messageOf } from "../../../schemas/errors.js";
+import type { ChampionHealth } from "../champion-health.js";
 import type { LoadedDeployment, LoadedModel } from "../deployments.js";
 import type { TransactionBatch } from "../transaction-batch.js";
 import type { Rejection } from "./decode-transactions.js";
@@ -38,24 +40,40 @@ export class ModelScorer {
     return this.#scored(startedAt);
   }
 
-  /** Scores each row by itself, after the batch as a whole has failed: a row that fails gets NaN. */
-  async scoreEach(batch: TransactionBatch, startedAt: number): Promise<{ scored: ScoredBatch; failures: Map<number, string> }> {
+  /**
+   * Scores each row by itself, after the batch as a whole has failed: a row that fails gets NaN.
+   *
+   * @param mostInterruptions rows on which the model may hang or die before the rest is left as it is
+   */
+  async scoreEach(batch: TransactionBatch, startedAt: number, mostInterruptions: number): Promise<{ scored: ScoredBatch; failures: Map<number, string>; interruptions: number }> {
     const failures = new Map<number, string>();
+    let interruptions = 0;
     for (let row = 0; row < batch.length; row++) {
       try {
+        if (interruptions >= mostInterruptions) throw new FraudstreamError("model_failed", "other rows of its batch have interrupted the model");
         await this.#run(row, row + 1);
       } catch (error) {
+        if (isInterruption(error)) interruptions += 1;
         this.#scores[row] = Number.NaN;
         failures.set(row, messageOf(error));
       }
     }
-    return { scored: this.#scored(startedAt), failures };
+    return { scored: this.#scored(startedAt), failures, interruptions };
   }
 
   /** Whether the model still gives a score for a row of zeros. */
-  async scoresZeros(): Promise<boolean> {
+  scoresZeros(): Promise<boolean> {
+    return this.#scoresRow(new Float32Array(this.#plan.size));
+  }
+
+  /** Whether it gives one for a payment without attributes and history. */
+  scoresPlainPayment(): Promise<boolean> {
+    return this.#scoresRow(Float32Array.from(this.model.manifest.features, plainValue));
+  }
+
+  async #scoresRow(row: Float32Array): Promise<boolean> {
     try {
-      const [score] = await this.model.scorer.run(new Float32Array(this.#plan.size), 1);
+      const [score] = await this.model.scorer.run(row, 1);
       return score >= 0 && score <= 1;
     } catch {
       return false;
@@ -77,49 +95,93 @@ export class ModelScorer {
   }
 }
 
-/**
- * Fewer failing rows than this say little of a model: a partition's last few may all be such that it has no score for, and would stop
- * each worker anew. So would dead letters that are sent again, however many: of those it is known that they failed. And so would values
- * beyond float32, which whoever may publish could send on purpose.
- */
-const TELLING_ROWS = 100;
+function plainValue({ source, default: missing }: FeatureSpec): number {
+  if (source.kind === "amount") return 1;
+  return source.kind === "hour" || source.kind === "weekend" || source.kind === "night" ? 0 : (missing ?? Number.NaN);
+}
+
+/** That the model hangs or its process ends says nothing of other rows, and costs seconds. */
+function isInterruption(error: unknown): boolean {
+  return error instanceof FraudstreamError && (error.code === HUNG || error.code === DIED);
+}
+
+/** Where nothing can take the champion's place, so many payments of a batch may interrupt it before the rest is given up. */
+const MOST_INTERRUPTIONS = 3;
+/** Uploads are checked up to here (models/uploads/probe-rows.ts). Beyond, whoever may publish could send values on purpose that say nothing of the model. */
+const LARGEST_TELLING = 1e12;
+
+/** What a champion made of a batch. */
+export interface ChampionOutcome {
+  scored: ScoredBatch;
+  /** The rows without a score. */
+  rejections: Rejection[];
+  /** Why it is the model that fails, not the payments; null: it doesn't. */
+  fault: string | null;
+  /** Whether it has a score for nothing at all. */
+  useless: boolean;
+}
 
 /**
  * The champion's scores. A row that it fails on, or gives no score between 0 and 1, gets NaN and a rejection.
  *
- * @param isRepeated whether a record is a dead letter that was sent again
- * @throws FraudstreamError `champion_failed` when it fails on every row: then it is the model, not the transactions. Of
- *   fewer than TELLING_ROWS that is said only where it fails on a row of zeros, too.
+ * @param options.isRepeated whether a record is a dead letter that was sent again: of those it is known that they failed
+ * @param options.isFirst whether the batch is scored for the first time: its rows count once
  */
-export async function scoreChampion(scorer: ModelScorer, batch: TransactionBatch, startedAt: number, isRepeated: (record: number) => boolean): Promise<{ scored: ScoredBatch; rejections: Rejection[] }> {
+export async function scoreChampion(
+  scorer: ModelScorer, batch: TransactionBatch, startedAt: number,
+  { health, isRepeated, isFirst }: { health: ChampionHealth; isRepeated: (record: number) => boolean; isFirst: boolean },
+): Promise<ChampionOutcome> {
   scorer.prepare(batch);
   let scored: ScoredBatch;
   let failures = new Map<number, string>();
+  let fault: string | null = null;
   try {
     scored = await scorer.score(batch, startedAt);
-  } catch {
-    ({ scored, failures } = await scorer.scoreEach(batch, startedAt));
+  } catch (error) {
+    const interrupted = isInterruption(error);
+    const again = interrupted && health.interrupted(Date.now());
+    const each = await scorer.scoreEach(batch, startedAt, MOST_INTERRUPTIONS);
+    ({ scored, failures } = each);
+    // Once may be chance: a machine that was too busy, a process that was killed.
+    if (each.interruptions > 0 || again) fault = messageOf(error);
   }
+  const rejections = rejectionsOf(scored, batch, failures);
+  const telling = countTelling(scored, batch, isRepeated);
+  if (isFirst) health.add(telling.scored, telling.failed);
+  const allFail = batch.length > 0 && rejections.length === batch.length;
+  const useless = allFail && !(await scorer.scoresZeros());
+  if (useless) fault ??= `${rejections[0].reason}, nor has it a score for a row of zeros`;
+  else if (allFail && telling.failed > 0 && !health.hasScored && !(await scorer.scoresPlainPayment())) fault ??= `${rejections[0].reason}, nor has it a score for a payment without attributes`;
+  else if (rejections.length > 0 && health.fault !== null) fault ??= `${health.fault}: ${rejections[0].reason}`;
+  return { scored, rejections, fault, useless };
+}
+
+/** Takes the scores that are none out of a batch's. */
+function rejectionsOf({ model, scores }: ScoredBatch, batch: TransactionBatch, failures: ReadonlyMap<number, string>): Rejection[] {
   const rejections: Rejection[] = [];
-  const { scores } = scored;
   for (let row = 0; row < batch.length; row++) {
     const score = scores[row];
     if (score >= 0 && score <= 1) continue;
     const failure = failures.get(row);
-    const reason = failure === undefined ? `${scored.model} gave ${score}, not a score between 0 and 1` : `${scored.model} failed: ${failure}`;
+    const reason = failure === undefined ? `${model} gave ${score}, not a score between 0 and 1` : `${model} failed: ${failure}`;
     rejections.push({ record: batch.record[row], step: "score", code: failure === undefined ? "no_score" : "model_failed", reason });
     scores[row] = Number.NaN;
   }
-  if (batch.length > 0 && rejections.length === batch.length) {
-    let telling = 0;
-    for (let row = 0; row < batch.length; row++) if (!isRepeated(batch.record[row]) && !hasInfinity(scored, row)) telling += 1;
-    if (telling >= TELLING_ROWS || !(await scorer.scoresZeros())) throw new FraudstreamError("champion_failed", `the champion fails on every transaction: ${rejections[0].reason}`);
-  }
-  return { scored, rejections };
+  return rejections;
 }
 
-function hasInfinity({ features, featureCount }: ScoredBatch, row: number): boolean {
-  for (let at = row * featureCount; at < (row + 1) * featureCount; at++) if (Math.abs(features[at]) === Infinity) return true;
+/** The rows that say something of the model. Looked at one by one only where there is one without a score. */
+function countTelling(scored: ScoredBatch, batch: TransactionBatch, isRepeated: (record: number) => boolean): { scored: number; failed: number } {
+  const count = { scored: 0, failed: 0 };
+  for (let row = 0; row < batch.length; row++) {
+    if (!Number.isNaN(scored.scores[row])) count.scored += 1;
+    else if (!isRepeated(batch.record[row]) && !isExtreme(scored, row)) count.failed += 1;
+  }
+  return count;
+}
+
+function isExtreme({ features, featureCount }: ScoredBatch, row: number): boolean {
+  for (let at = row * featureCount; at < (row + 1) * featureCount; at++) if (Math.abs(features[at]) > LARGEST_TELLING) return true;
   return false;
 }
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { disabled, enabled, lastThresholds, roleOf, withThresholds } from "../../../api/deployments/decide.js";
 import { historyOf } from "../../../api/deployments/history.js";
 import { ControlState, DEPLOYMENT_KEY, modelKey, type Deployment } from "../../../models/registry/control-state.js";
-import { livenessOf, waitUntilLive } from "../../../models/registry/liveness.js";
+import { livenessOf, refusalsOf, waitUntilLive } from "../../../models/registry/liveness.js";
 import type { DeployedModel, WorkerHeartbeat } from "../../../schemas/generated.js";
 
 const of = (model: string, review = 0.5, decline = 0.9): DeployedModel => ({ model, review, decline });
@@ -82,14 +82,28 @@ describe("history", () => {
 });
 
 describe("liveness", () => {
-  const beat = (worker: string, partitions: [partition: number, epoch: number][], problems: string[] = []): WorkerHeartbeat => ({ worker, role: "scoring", at: 0, partitions: partitions.map(([partition, epoch]) => ({ partition, epoch })), problems, job: null });
+  const beat = (worker: string, partitions: [partition: number, epoch: number][], problems: string[] = [], refused: WorkerHeartbeat["refused"] = []): WorkerHeartbeat => ({ worker, role: "scoring", at: 0, partitions: partitions.map(([partition, epoch]) => ({ partition, epoch })), problems, refused, job: null });
 
   it("needs every partition at the epoch or a later one", () => {
     const board = (beats: WorkerHeartbeat[]) => ({ alive: () => beats, changed: () => Promise.resolve() });
-    expect(livenessOf(board([]), 5, 3)).toEqual({ live: false, missing: [0, 1, 2], problems: [] });
-    expect(livenessOf(board([beat("w1", [[0, 5], [1, 4]], ["bad file"]), beat("w2", [[2, 9]])]), 5, 3)).toEqual({ live: false, missing: [1], problems: [{ worker: "w1", problem: "bad file" }] });
+    expect(livenessOf(board([]), 5, 3)).toEqual({ live: false, missing: [0, 1, 2], refused: [], problems: [] });
+    expect(livenessOf(board([beat("w1", [[0, 5], [1, 4]], ["bad file"]), beat("w2", [[2, 9]])]), 5, 3)).toEqual({ live: false, missing: [1], refused: [], problems: [{ worker: "w1", problem: "bad file" }] });
     // While a partition moves, its old owner may still list it.
     expect(livenessOf(board([beat("w1", [[0, 5], [1, 4]]), beat("w2", [[1, 5], [2, 5]])]), 5, 3).live).toBe(true);
+  });
+
+  it("is not waited for when every worker refuses the deployment, and says who does and why", async () => {
+    const refused = [{ epoch: 5, model: "b@1", reason: "the model gave no answer within 5 s" }];
+    let beats = [beat("w1", [[0, 3]], [], refused), beat("w2", [[1, 5]])];
+    const board = { alive: () => beats, changed: () => new Promise<void>((resolve) => setTimeout(resolve, 5)) };
+    const waiting = await waitUntilLive(board, 5, { partitions: 2, timeoutMs: 50 });
+    expect(waiting).toEqual({ live: false, missing: [0], refused: [{ worker: "w1", ...refused[0] }], problems: [] });
+    beats = [beat("w1", [[0, 3]], [], refused), beat("w2", [[1, 3]], [], refused)];
+    const startedAt = performance.now();
+    expect((await waitUntilLive(board, 5, { partitions: 2, timeoutMs: 60_000 })).refused.map(({ worker }) => worker)).toEqual(["w1", "w2"]);
+    expect(performance.now() - startedAt).toBeLessThan(30_000);
+    expect(refusalsOf(board)).toHaveLength(2);
+    expect((await waitUntilLive(board, 3, { partitions: 2, timeoutMs: 60_000 })).live).toBe(true);
   });
 
   it("is waited for until it is there, or nobody waits any more", async () => {
