@@ -141,6 +141,7 @@ it("goes on with the deployment before when a champion hangs, fails or has no sc
   const hangs = await system.deploy("hangs@1", ["good@1"]);
   const worker = system.startWorker({ MODEL_TIMEOUT_MS: "700" });
   await system.publishTo(0, amounts([25]));
+  await system.consumed();
   await system.publishTo(0, amounts([36, 2_000, 49]));
   await system.consumed();
   await system.publishTo(0, amounts([64, 3_000]));
