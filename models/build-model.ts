@@ -87,7 +87,7 @@ export async function buildModel(dataset: Dataset, options: BuildOptions, { onPr
 
   enter("evaluation", 95);
   const scores = score(early, validation.matrix);
-  const thresholds = chooseThresholds(rank(validation.labels, scores), options);
+  const { note, ...thresholds } = chooseThresholds(rank(validation.labels, scores), options);
   const testScores = test === null ? null : score(trained, test.matrix);
   const manifest: Manifest = {
     format: 1,
@@ -118,7 +118,7 @@ export async function buildModel(dataset: Dataset, options: BuildOptions, { onPr
     test: test === null || testScores === null ? null : alertMetrics(test.labels, testScores, thresholds.decline),
   };
   enter("done", 100);
-  return { manifest, onnx, atDecline, split, notes: [...notes, ...split.notes] };
+  return { manifest, onnx, atDecline, split, notes: [...notes, ...split.notes, note] };
 }
 
 /**

@@ -3,6 +3,7 @@ import { Type, type Static, type TLiteral } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
 import { ROLES } from "../datasets/columns.js";
+import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../evaluation/thresholds.js";
 import { OfflineMetrics } from "../manifest.js";
 import { resolveLogisticParams, resolveTreeParams } from "../training/params.js";
 import type { ControlLog } from "./control-log.js";
@@ -30,6 +31,8 @@ export const TrainingRequest = Type.Object(
     before: Type.Optional(Type.String({ ...Time, description: "Rows from this event time on are left out; ISO 8601 with a zone" })),
     train: Type.Optional(Type.Object(TimeRange.properties, { ...closed, description: "Event times of the rows to train on; others that aren't tested on are only their history. Without it: all" })),
     test: Type.Optional(Type.Union([TimeRange, Type.Null()], { description: "What is tested on, and not trained on. Without it: the latest 30 %; null: nothing" })),
+    review_capacity: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1, default: DEFAULT_REVIEW_CAPACITY, description: "Share of all transactions that people can review: the review threshold is chosen for it" })),
+    decline_precision: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1, default: DEFAULT_DECLINE_PRECISION, description: "Least share of frauds among the transactions to decline: the decline threshold is chosen for it" })),
     seed: Type.Optional(Type.Integer({ minimum: 0, maximum: 4_294_967_295 })),
     name: Type.Optional(Type.String({ pattern: "^[a-z0-9][a-z0-9-]{0,62}$", description: "Of the model, which is called name@version. Without it: made from the file's name" })),
     enable: Type.Optional(literals(["never", "if_better"], { default: "never", description: "if_better: make it the champion when it does better on rows later than what either model was made with" })),
@@ -67,6 +70,9 @@ export const JobMetrics = Type.Object(
     training_seconds: Type.Number(),
     features: Type.Integer(),
     thresholds: Type.Object({ review: Type.Number(), decline: Type.Number() }, closed),
+    /** What the thresholds were chosen for; absent in jobs of older versions. */
+    review_capacity: Type.Optional(Type.Number({ description: "Share of all transactions that people can review" })),
+    decline_precision: Type.Optional(Type.Number({ description: "Least share of frauds among the transactions to decline" })),
     validation: Type.Union([OfflineMetrics, Type.Null()]),
     test: Type.Union([OfflineMetrics, Type.Null()]),
     manifest_sha256: Type.String(),

@@ -6,6 +6,7 @@ import type { Dataset } from "../../models/datasets/dataset.js";
 import { readCsv } from "../../models/datasets/read-csv.js";
 import { readStored } from "../../models/datasets/read-stored.js";
 import { sliceDataset } from "../../models/datasets/split.js";
+import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../../models/evaluation/thresholds.js";
 import { checkTrainingRequest, eventTimes, type TrainingRequest } from "../../models/registry/training-request.js";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
 import { compareWithChampion } from "./compare-with-champion.js";
@@ -53,6 +54,8 @@ export async function runJob(spec: JobSpec, { report, incumbent }: RunJobDeps): 
       training_seconds: manifest.training.seconds,
       features: manifest.features.length,
       thresholds: manifest.thresholds,
+      review_capacity: request.review_capacity ?? DEFAULT_REVIEW_CAPACITY,
+      decline_precision: request.decline_precision ?? DEFAULT_DECLINE_PRECISION,
       validation: manifest.validation,
       test: manifest.test,
       notes: [...dataset.notes, ...built.notes],
@@ -104,13 +107,15 @@ async function readLink(link: string, { request, folder, limits }: JobSpec, tell
 }
 
 function buildOptions(request: TrainingRequest): Omit<BuildOptions, "model"> {
-  const { algorithm, params = {}, seed, features, train, test } = request;
+  const { algorithm, params = {}, seed, features, train, test, review_capacity, decline_precision } = request;
   const seeded = algorithm === "logistic-regression" || ["seed", "random_state", "random_seed"].some((name) => name in params);
   return {
     algorithm,
     params: seed === undefined || seeded ? params : { ...params, seed },
     ...(seed === undefined ? {} : { seed }),
     ...(features === undefined ? {} : { features }),
+    ...(review_capacity === undefined ? {} : { reviewCapacity: review_capacity }),
+    ...(decline_precision === undefined ? {} : { declinePrecision: decline_precision }),
     ...(train === undefined ? {} : { train: eventTimes(train, "train") }),
     ...(test === undefined ? {} : test === null ? { testFraction: 0 } : { test: eventTimes(test, "test") }),
   };

@@ -7,6 +7,7 @@ import type { Artifact } from "../../models/artifacts.js";
 import { parseColumnOverrides } from "../../models/datasets/columns.js";
 import { DEFAULT_CURRENCY } from "../../models/datasets/read-csv.js";
 import { parseDateTime, parseNumber } from "../../models/datasets/values.js";
+import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../../models/evaluation/thresholds.js";
 import type { Algorithm } from "../../models/training/train.js";
 import { UsageError } from "../../schemas/errors.js";
 import { registerArtifact } from "./register-artifact.js";
@@ -41,8 +42,8 @@ const command = new Command("npm run train --")
   .option("--train <from/to>", "event times of the rows to train on; earlier ones are only their history", eventRange)
   .option("--test <from/to>", "event times of the rows to test on (default: the latest 30 %)", eventRange)
   .option("--currency <code>", "of transactions that don't name theirs (ISO 4217)", DEFAULT_CURRENCY)
-  .option("--review-capacity <share>", "share of the transactions that people can look at", share, 0.005)
-  .option("--decline-precision <share>", "least share of frauds among the transactions to decline", share, 0.9)
+  .option("--review-capacity <share>", "share of the transactions that people can review, beside what is declined", share, DEFAULT_REVIEW_CAPACITY)
+  .option("--decline-precision <share>", "least share of frauds among the transactions to decline", share, DEFAULT_DECLINE_PRECISION)
   .option("--out <folder>", "where to store the artifact (default: ARTIFACTS)")
   .showHelpAfterError("(--help shows what there is)");
 command.parse();
