@@ -35,7 +35,7 @@ export interface Parts {
 export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConfig, clientId, log }: { config: Config; kafka: KafkaConfig; clickhouse: ClickHouseConfig; clientId: string; log: Logger }): Parts {
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
   const kafka = createKafka(kafkaConfig, clientId, log);
-  const cluster = new KafkaCluster(kafkaConfig, clientId);
+  const cluster = new KafkaCluster(kafkaConfig, clientId, { log });
   const schemas = new Schemas(config);
   const clickhouse = createClickHouse(clickhouseConfig);
   const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });

@@ -229,6 +229,8 @@ export class UserDirectory {
   async #foldNext(): Promise<void> {
     const records = await this.#reader.fetch(this.#next);
     for (let i = 0; i < records.count; i++) {
+      // What could not be read is no tombstone; the cluster has logged it.
+      if (records.unread?.has(i)) continue;
       const part = (at: number, length: number): Buffer | null => (length < 0 ? null : records.bytes.subarray(at, at + length));
       const id = part(records.keyAt[i], records.keyLength[i])?.toString() ?? "";
       const value = part(records.valueAt[i], records.valueLength[i]);

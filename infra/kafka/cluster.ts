@@ -1,7 +1,9 @@
 import { isIP } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { KafkaConfig } from "../config.js";
+import type { Logger } from "../logging.js";
 import { KafkaError, protocolError, toKafkaError } from "./errors.js";
+import type { FetchedRecords } from "./records.js";
 import { Connection, findCoordinatorV4, metadataV12, type API, type ConnectionOptions, type Reader, type Writer } from "./wire.js";
 
 export interface BrokerAddress { host: string; port: number }
@@ -12,6 +14,14 @@ interface TopicMetadata { leaders: (number | null)[]; identity: TopicIdentity }
 
 /** Which topic of which cluster a name means: one that was deleted and made again is another. */
 export interface TopicIdentity { cluster: string; topicId: string }
+
+export interface KafkaClusterOptions {
+  /** Where it tells of batches that can't be read. @default nowhere */
+  log?: Logger;
+}
+
+/** Coordinates that are remembered, so that what is read again is not reported again. */
+const MOST_REPORTED = 10_000;
 
 /**
  * A Kafka cluster as the hot path sees it: who leads a partition, who coordinates a group or a transactional id, and
@@ -26,8 +36,11 @@ export class KafkaCluster {
   #control: Connection | null = null;
   #controlOpening: Promise<Connection> | null = null;
   #closed = false;
+  readonly #log: Logger | null;
+  readonly #reported = new Set<string>();
 
-  constructor(config: KafkaConfig, clientId: string) {
+  constructor(config: KafkaConfig, clientId: string, { log }: KafkaClusterOptions = {}) {
+    this.#log = log ?? null;
     this.#clientId = clientId;
     this.#bootstrap = config.brokers.map((broker) => {
       const colon = broker.lastIndexOf(":");
@@ -95,6 +108,21 @@ export class KafkaCluster {
     const found = response.coordinators[0];
     if (found === undefined) throw protocolError("COORDINATOR_NOT_AVAILABLE", doing);
     return { host: found.host, port: found.port };
+  }
+
+  /** Batches and values that readers could not read, each counted once. */
+  get unread(): number {
+    return this.#reported.size;
+  }
+
+  /** Logs what a fetch could not read: its reader goes on behind it. */
+  reportUnread({ topic, partition, offset, unread }: FetchedRecords): void {
+    for (const [index, { code, reason, lastOffset, length }] of unread ?? []) {
+      const coordinates = `${topic}[${partition}] at offset ${offset[index]}`;
+      if (this.#reported.has(coordinates) || this.#reported.size >= MOST_REPORTED) continue;
+      this.#reported.add(coordinates);
+      this.#log?.error({ code, topic, partition, offset: offset[index], lastOffset, length }, `${coordinates}: a ${code === "too_large" ? "record" : "batch"} was not read: ${reason}`);
+    }
   }
 
   /** Closes the connection for metadata; the others are their owners'. */

@@ -1,6 +1,6 @@
 import { retrying, call, send, type BrokerAddress, type KafkaCluster } from "./cluster.js";
 import { KafkaError, protocolError, toKafkaError } from "./errors.js";
-import { readRecords, type AbortedTransaction } from "./record-reader.js";
+import { readFetched, type AbortedTransaction } from "./record-reader.js";
 import type { FetchedRecords } from "./records.js";
 import { Writer, listOffsetsV7, protocolErrorsCodesById, type Connection, type Reader } from "./wire.js";
 
@@ -60,13 +60,14 @@ export class PartitionReader {
    * The committed records from `offset` on; none when none came within the wait (`nextOffset` may still have moved).
    *
    * @throws KafkaError `kafka_offset_out_of_range` when the log no longer has that offset
-   * @throws FraudstreamError `batch_corrupt`
    */
   async fetch(offset: number): Promise<FetchedRecords> {
     const { topic, partition } = this;
     const response = await this.#asking(`fetching ${topic}[${partition}]`, (connection, doing) => this.#fetchOnce(connection, offset, doing));
     const { bytes, aborted, lastStableOffset } = response;
-    return readRecords({ topic, partition, from: offset, bytes, aborted, lastStableOffset });
+    const records = await readFetched({ topic, partition, from: offset, bytes, aborted, lastStableOffset });
+    if (records.unread !== undefined) this.#cluster.reportUnread(records);
+    return records;
   }
 
   /** The offset of the first record that the log still has. */

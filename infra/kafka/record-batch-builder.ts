@@ -114,7 +114,7 @@ export function encodeHeaders(headers: readonly (readonly [name: string, value: 
 }
 
 /** Writes a 32-bit zigzag varint and returns the position behind it. */
-function writeVarint(bytes: Uint8Array, at: number, value: number): number {
+export function writeVarint(bytes: Uint8Array, at: number, value: number): number {
   let rest = ((value << 1) ^ (value >> 31)) >>> 0;
   while (rest >= 0x80) {
     bytes[at++] = (rest & 0x7f) | 0x80;

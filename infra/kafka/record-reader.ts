@@ -1,7 +1,9 @@
+import { createHash } from "node:crypto";
 import { crc32c } from "@node-rs/crc32";
-import { FraudstreamError } from "../../schemas/errors.js";
+import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import { unpack } from "./compression.js";
-import type { FetchedRecords } from "./records.js";
+import { siftBatch, type SiftedBatch } from "./large-batch.js";
+import { headersFit, type FetchedRecords, type Unread } from "./records.js";
 
 /** A transaction that the broker says was aborted: records of the producer from this offset up to its marker. */
 export interface AbortedTransaction { producerId: bigint; firstOffset: number }
@@ -29,6 +31,13 @@ const PRODUCER_ID = 43;
 const RECORD_COUNT = 57;
 const RECORDS = 61;
 const LENGTH_COUNTS_FROM = 12;
+/** A record has a length, attributes, two deltas, two lengths and a count of headers. */
+const SMALLEST_RECORD = 7;
+
+/** What the batches of one fetch unpack to together, at most; what is left is fetched again. */
+export const MOST_UNPACKED_BYTES = 32 * 1024 * 1024;
+/** And how many records they have: a record can be very small, and each has columns, and perhaps a dead letter. */
+const MOST_RECORDS = 250_000;
 
 const CODEC_BITS = 0b111;
 const LOG_APPEND_TIME_BIT = 1 << 3;
@@ -37,30 +46,175 @@ const CONTROL_BIT = 1 << 5;
 
 /**
  * Reads the record batches of a fetch response, read_committed: markers and aborted records are left out, and so is what
- * lies before the offset asked for. A batch that is cut off at the end is left for the next fetch.
+ * lies before the offset asked for. A batch that can't be read has one record in its place (`unread`), and reading goes on
+ * behind it. A batch that is cut off at the end is left for the next fetch, and so is what would unpack to too much.
  *
- * @throws FraudstreamError `batch_corrupt` when a checksum or a length doesn't fit
+ * @throws FraudstreamError `batch_too_large` when the first batch alone unpacks to too much: see `readFetched`
  */
 export function readRecords(fetched: FetchedBytes): FetchedRecords {
-  const { bytes, from } = fetched;
+  const { bytes, batches, large } = prepare(fetched);
+  if (large !== null) throw new FraudstreamError("batch_too_large", `${fetched.topic}[${fetched.partition}] at offset ${fetched.from}: the batch unpacks to more than ${MOST_UNPACKED_BYTES} bytes`);
+  return collect(fetched, bytes, batches);
+}
+
+/** As `readRecords`; a first batch that unpacks to too much comes in pieces, fetch by fetch, its larger values left out. */
+export async function readFetched(fetched: FetchedBytes): Promise<FetchedRecords> {
+  const { bytes, batches, large } = prepare(fetched);
+  if (large === null) return collect(fetched, bytes, batches);
+  const packed = fetched.bytes.subarray(large.recordsAt, large.recordsEnd);
+  try {
+    const sifted = await siftBatch({ ...large, packed, from: fetched.from, most: { records: MOST_RECORDS, bytes: MOST_UNPACKED_BYTES } });
+    const batch = { ...large, recordsAt: 0, recordsEnd: sifted.records.length, count: sifted.count, lastOffset: sifted.next - 1 };
+    return collect(fetched, sifted.records, [batch], sifted);
+  } catch (error) {
+    if (!(error instanceof FraudstreamError) || error.code !== "batch_corrupt") throw error;
+    return collect(fetched, bytes, [{ ...large, broken: error.message }]);
+  }
+}
+
+interface Batch {
+  baseOffset: number;
+  lastOffset: number;
+  codec: number;
+  logAppendTime: boolean;
+  firstTimestamp: number;
+  maxTimestamp: number;
+  count: number;
+  recordsAt: number;
+  recordsEnd: number;
+  /** A marker, or aborted. */
+  skip: boolean;
+  /** The whole batch, as it was fetched. */
+  raw: Buffer;
+  /** Whether its checksum matches. */
+  checked: boolean;
+  /** Why it can't be read; null: it can, as far as was looked. */
+  broken: string | null;
+}
+
+/** The batches that are read now, and where their records stand; `large`: the first one, when that alone is too large. */
+interface Prepared { bytes: Buffer; batches: Batch[]; large: Batch | null }
+
+function prepare(fetched: FetchedBytes): Prepared {
+  const { bytes } = fetched;
   const batches = findBatches(bytes, fetched);
-  const whole = batches.some((batch) => batch.codec !== 0) ? unpackAll(bytes, batches) : bytes;
+  const packed = batches.some(({ codec }) => codec !== 0);
+  const parts: Buffer[] = [];
+  let length = 0;
+  let count = 0;
+  for (const [i, batch] of batches.entries()) {
+    if (batch.skip || batch.broken !== null) continue;
+    const records = bytes.subarray(batch.recordsAt, batch.recordsEnd);
+    const part = unpackPart(batch, records, length, count);
+    if (part === "broken") continue;
+    if (part === null) {
+      // What stands before is read now; the next fetch begins with this one, and then it has all the room.
+      if (i === 0) return { bytes, batches: [batch], large: batch };
+      return { bytes: packed ? Buffer.concat(parts, length) : bytes, batches: batches.slice(0, i), large: null };
+    }
+    length += part.length;
+    count += batch.count;
+    if (!packed) continue;
+    parts.push(part);
+    batch.recordsAt = length - part.length;
+    batch.recordsEnd = length;
+  }
+  return { bytes: packed ? Buffer.concat(parts, length) : bytes, batches, large: null };
+}
+
+/** The records of a batch; null when they are too many or too large beside those that the fetch has already. */
+function unpackPart(batch: Batch, records: Buffer, length: number, count: number): Buffer | null | "broken" {
+  try {
+    const part = batch.codec === 0 ? records : unpack(batch.codec, records, MOST_UNPACKED_BYTES - length);
+    if (part === null) return null;
+    if (batch.count >= 0 && batch.count <= part.length / SMALLEST_RECORD) return count + batch.count > MOST_RECORDS ? null : part;
+    batch.broken = `it claims ${batch.count} records, and its ${part.length} bytes hold ${Math.floor(part.length / SMALLEST_RECORD)} at most`;
+  } catch (error) {
+    batch.broken = messageOf(error);
+  }
+  return "broken";
+}
+
+function collect(fetched: FetchedBytes, whole: Buffer, batches: Batch[], sifted: SiftedBatch | null = null): FetchedRecords {
+  const { topic, partition, from, lastStableOffset } = fetched;
   let capacity = 0;
-  for (const batch of batches) capacity += batch.skip ? 0 : batch.count;
-
-  const offset = new Float64Array(capacity);
-  const timestamp = new Float64Array(capacity);
-  const positions = new Int32Array(capacity * 5);
-  const keyAt = positions.subarray(0, capacity);
-  const keyLength = positions.subarray(capacity, capacity * 2);
-  const valueAt = positions.subarray(capacity * 2, capacity * 3);
-  const valueLength = positions.subarray(capacity * 3, capacity * 4);
-  const headersAt = positions.subarray(capacity * 4, capacity * 5);
-
+  for (const batch of batches) capacity += batch.skip ? 0 : batch.broken === null ? Math.max(batch.count, 1) : 1;
+  const columns = newColumns(capacity);
+  const unread = new Map<number, Unread>();
   let count = 0;
   let nextOffset = from;
+  for (const [i, batch] of batches.entries()) {
+    if (!batch.skip) {
+      const behind = batch.broken === null ? readBatch(whole, batch, from, columns, count) : -1;
+      if (behind >= 0) count = behind;
+      else {
+        batch.broken ??= "its records do not fit their lengths";
+        const lastOffset = lastOffsetOf(batch, batches[i + 1], nextOffset, lastStableOffset);
+        // Rotten bytes may tell of offsets that stood before: those were reported.
+        if (lastOffset < nextOffset) continue;
+        const first = batch.baseOffset > nextOffset && batch.baseOffset <= lastOffset ? batch.baseOffset : nextOffset;
+        unread.set(count, { code: "batch_unreadable", reason: batch.broken, lastOffset, length: batch.raw.length, sha256: sha256(batch.raw) });
+        putUnread(columns, count++, first, batch.maxTimestamp, whole.length);
+        nextOffset = lastOffset + 1;
+        continue;
+      }
+    }
+    nextOffset = Math.max(nextOffset, batch.lastOffset + 1);
+  }
+  // The records of a batch that was sifted are all that there are here.
+  if (unread.size === 0) for (const [index, value] of sifted?.unread ?? []) unread.set(index, value);
+  return { topic, partition, count, bytes: whole, ...columns, nextOffset, lastStableOffset, ...(unread.size > 0 ? { unread } : {}) };
+}
+
+type Columns = Pick<FetchedRecords, "offset" | "timestamp" | "keyAt" | "keyLength" | "valueAt" | "valueLength" | "headersAt">;
+
+function newColumns(capacity: number): Columns {
+  const positions = new Int32Array(capacity * 5);
+  return {
+    offset: new Float64Array(capacity),
+    timestamp: new Float64Array(capacity),
+    keyAt: positions.subarray(0, capacity),
+    keyLength: positions.subarray(capacity, capacity * 2),
+    valueAt: positions.subarray(capacity * 2, capacity * 3),
+    valueLength: positions.subarray(capacity * 3, capacity * 4),
+    headersAt: positions.subarray(capacity * 4, capacity * 5),
+  };
+}
+
+/** No key, no value, and headers behind all bytes, where there are none. */
+function putUnread(columns: Columns, index: number, offset: number, timestamp: number, end: number): void {
+  columns.offset[index] = offset;
+  columns.timestamp[index] = timestamp;
+  columns.keyAt[index] = columns.valueAt[index] = columns.headersAt[index] = end;
+  columns.keyLength[index] = columns.valueLength[index] = -1;
+}
+
+/**
+ * The last offset that a batch covers which can't be read: what it says, as far as that can be. Kafka finds batches by
+ * the same numbers, so going on behind them finds the next one.
+ */
+function lastOffsetOf(batch: Batch, following: Batch | undefined, nextOffset: number, lastStableOffset: number): number {
+  if (batch.checked) return batch.lastOffset;
+  if (following !== undefined) return following.baseOffset - 1;
+  const plausible = Math.min(batch.lastOffset, lastStableOffset > nextOffset ? lastStableOffset - 1 : batch.lastOffset);
+  return Number.isSafeInteger(plausible) ? Math.max(plausible, nextOffset) : nextOffset;
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+/**
+ * Reads the records of a batch into the columns, from the index `start` on.
+ *
+ * @returns the index behind the last one; -1 when a record does not fit
+ */
+function readBatch(whole: Buffer, batch: Batch, from: number, columns: Columns, start: number): number {
+  const { offset, timestamp, keyAt, keyLength, valueAt, valueLength, headersAt } = columns;
+  const { baseOffset, lastOffset, recordsEnd, logAppendTime, firstTimestamp, maxTimestamp } = batch;
+  let count = start;
   // Reads a zigzag varint at `at` and moves `at`; lengths and deltas fit 32 bits, timestamps are read with a multiply.
-  let at = 0;
+  let at = batch.recordsAt;
   const readInt = (): number => {
     let byte = whole[at++];
     let value = byte & 0x7f;
@@ -80,64 +234,55 @@ export function readRecords(fetched: FetchedBytes): FetchedRecords {
     return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
   };
 
-  for (const batch of batches) {
-    nextOffset = Math.max(nextOffset, batch.lastOffset + 1);
-    if (batch.skip) continue;
-    at = batch.recordsAt;
-    for (let i = 0; i < batch.count; i++) {
-      const length = readInt();
-      const end = at + length;
-      if (length < 0 || end > batch.recordsEnd) throw corrupt(fetched, "a record's length");
-      at++; // the record's attributes are unused
-      const time = readLong();
-      const recordOffset = batch.baseOffset + readInt();
-      const keyBytes = readInt();
-      const keyStart = at;
-      if (keyBytes > 0) at += keyBytes;
-      const valueBytes = readInt();
-      const valueStart = at;
-      if (valueBytes > 0) at += valueBytes;
-      if (at > end) throw corrupt(fetched, "a record's fields");
-      if (recordOffset >= from) {
-        offset[count] = recordOffset;
-        timestamp[count] = batch.logAppendTime ? batch.maxTimestamp : batch.firstTimestamp + time;
-        keyAt[count] = keyStart;
-        keyLength[count] = keyBytes;
-        valueAt[count] = valueStart;
-        valueLength[count] = valueBytes;
-        headersAt[count] = at;
-        count++;
-      }
-      at = end;
+  let previous = -1;
+  for (let i = 0; i < batch.count; i++) {
+    const length = readInt();
+    const end = at + length;
+    if (length < 0 || end > recordsEnd) return -1;
+    at++; // the record's attributes are unused
+    const time = readLong();
+    const recordOffset = baseOffset + readInt();
+    const keyBytes = readInt();
+    const keyStart = at;
+    if (keyBytes > 0) at += keyBytes;
+    const valueBytes = readInt();
+    const valueStart = at;
+    if (valueBytes > 0) at += valueBytes;
+    // Almost every record has no headers: their count is the last byte.
+    if (at >= end || recordOffset <= previous || recordOffset > lastOffset || ((whole[at] !== 0 || at + 1 !== end) && !headersFit(whole, at, end))) return -1;
+    previous = recordOffset;
+    if (recordOffset >= from) {
+      offset[count] = recordOffset;
+      timestamp[count] = logAppendTime ? maxTimestamp : firstTimestamp + time;
+      keyAt[count] = keyStart;
+      keyLength[count] = keyBytes;
+      valueAt[count] = valueStart;
+      valueLength[count] = valueBytes;
+      headersAt[count] = at;
+      count++;
     }
+    at = end;
   }
-  const { topic, partition, lastStableOffset } = fetched;
-  return { topic, partition, count, bytes: whole, offset, timestamp, keyAt, keyLength, valueAt, valueLength, headersAt, nextOffset, lastStableOffset };
-}
-
-interface Batch {
-  baseOffset: number;
-  lastOffset: number;
-  codec: number;
-  logAppendTime: boolean;
-  firstTimestamp: number;
-  maxTimestamp: number;
-  count: number;
-  recordsAt: number;
-  recordsEnd: number;
-  /** A marker, or aborted. */
-  skip: boolean;
+  return at === recordsEnd ? count : -1;
 }
 
 function findBatches(bytes: Buffer, fetched: FetchedBytes): Batch[] {
   const batches: Batch[] = [];
   const pending = [...fetched.aborted].sort((a, b) => a.firstOffset - b.firstOffset);
   const aborting = new Set<bigint>();
-  for (let at = 0; at + RECORDS <= bytes.length; ) {
-    const end = at + LENGTH_COUNTS_FROM + bytes.readInt32BE(at + BATCH_LENGTH);
-    if (end > bytes.length) break;
-    if (bytes[at + MAGIC] !== 2 || end < at + RECORDS) throw corrupt(fetched, "a batch's format");
-    if (crc32c(bytes.subarray(at + ATTRIBUTES, end)) !== bytes.readUInt32BE(at + CRC)) throw corrupt(fetched, "a batch's checksum");
+  for (let at = 0; at + RECORDS <= bytes.length || (at === 0 && bytes.length > 0); ) {
+    const end = at + LENGTH_COUNTS_FROM + (bytes.length >= RECORDS ? bytes.readInt32BE(at + BATCH_LENGTH) : bytes.length);
+    // The first batch always comes whole; a later one that doesn't is the next fetch's.
+    if (end > bytes.length && at > 0) break;
+    const broken = whyBroken(bytes, at, end);
+    if (broken !== null) {
+      // Its length may be wrong, too: what follows is used only where it is a batch beyond doubt.
+      if (batches.at(-1)?.checked === false) break;
+      batches.push(brokenBatch(bytes, at, end, broken));
+      if (end - at < RECORDS) break;
+      at = end;
+      continue;
+    }
     const attributes = bytes.readInt16BE(at + ATTRIBUTES);
     const baseOffset = Number(bytes.readBigInt64BE(at + BASE_OFFSET));
     const lastOffset = baseOffset + bytes.readInt32BE(at + LAST_OFFSET_DELTA);
@@ -161,28 +306,32 @@ function findBatches(bytes: Buffer, fetched: FetchedBytes): Batch[] {
       recordsAt: at + RECORDS,
       recordsEnd: end,
       skip,
+      raw: bytes.subarray(at, end),
+      checked: true,
+      broken: null,
     });
     at = end;
   }
   return batches;
 }
 
-/** One buffer with every batch's records unpacked; the batches are moved to where their records stand in it. */
-function unpackAll(bytes: Buffer, batches: Batch[]): Buffer {
-  const parts: Buffer[] = [];
-  let length = 0;
-  for (const batch of batches) {
-    if (batch.skip) continue;
-    const records = bytes.subarray(batch.recordsAt, batch.recordsEnd);
-    const part = batch.codec === 0 ? records : unpack(batch.codec, records);
-    parts.push(part);
-    batch.recordsAt = length;
-    length += part.length;
-    batch.recordsEnd = length;
-  }
-  return Buffer.concat(parts, length);
+function whyBroken(bytes: Buffer, at: number, end: number): string | null {
+  if (end > bytes.length || bytes.length - at < RECORDS) return "it is cut off";
+  if (bytes[at + MAGIC] !== 2) return `its format is ${bytes[at + MAGIC]}, not 2`;
+  if (end < at + RECORDS) return "its length is not valid";
+  return crc32c(bytes.subarray(at + ATTRIBUTES, end)) === bytes.readUInt32BE(at + CRC) ? null : "its checksum does not match";
 }
 
-function corrupt(fetched: FetchedBytes, what: string): FraudstreamError {
-  return new FraudstreamError("batch_corrupt", `${fetched.topic}[${fetched.partition}] near offset ${fetched.from}: ${what} does not fit`);
+/** What can be said of a batch whose head can't be relied on. */
+function brokenBatch(bytes: Buffer, at: number, end: number, broken: string): Batch {
+  const raw = bytes.subarray(at, end - at >= RECORDS ? Math.min(end, bytes.length) : bytes.length);
+  const headed = raw.length >= RECORDS;
+  const baseOffset = headed ? Number(raw.readBigInt64BE(BASE_OFFSET)) : -1;
+  // Before format 2 the offset of a packed set is that of its last record.
+  const delta = headed && raw[MAGIC] === 2 ? raw.readInt32BE(LAST_OFFSET_DELTA) : 0;
+  const maxTimestamp = Date.now();
+  return {
+    baseOffset, lastOffset: baseOffset + delta, codec: 0, logAppendTime: false, firstTimestamp: maxTimestamp, maxTimestamp, count: 1,
+    recordsAt: at, recordsEnd: end, skip: false, raw, checked: false, broken,
+  };
 }

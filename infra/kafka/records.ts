@@ -23,6 +23,20 @@ export interface FetchedRecords {
   readonly nextOffset: number;
   /** What a read_committed reader can see ends here. */
   readonly lastStableOffset: number;
+  /** What could not be read, by the index of the record that stands in its place: that one has no value. */
+  readonly unread?: ReadonlyMap<number, Unread>;
+}
+
+/** A batch that is no valid batch, or a value too large to be held in memory. */
+export interface Unread {
+  code: "batch_unreadable" | "too_large";
+  reason: string;
+  /** The last offset that it covers; that of the record in its place is the first. */
+  lastOffset: number;
+  /** Bytes of the value, or of the batch as it stands in the log. */
+  length: number;
+  /** Of those bytes, in hexadecimal. */
+  sha256: string;
 }
 
 /** The headers of a record; a name may stand more than once. */
@@ -42,6 +56,20 @@ export function readHeaders(records: FetchedRecords, index: number): [name: stri
   return headers;
 }
 
+/** Whether headers begin at a position and end exactly at another. */
+export function headersFit(bytes: Uint8Array, at: number, end: number): boolean {
+  const cursor = { at };
+  const count = readVarint(bytes, cursor);
+  if (count < 0 || count > end - at) return false;
+  for (let i = 0; i < count * 2; i++) {
+    const length = readVarint(bytes, cursor);
+    if (length < (i % 2 === 0 ? 0 : -1)) return false;
+    if (length > 0) cursor.at += length;
+    if (cursor.at > end) return false;
+  }
+  return cursor.at === end;
+}
+
 /** Reads a zigzag varint of at most 53 bits and moves the cursor behind it. */
 export function readVarint(bytes: Uint8Array, cursor: { at: number }): number {
   let value = 0;
@@ -49,7 +77,8 @@ export function readVarint(bytes: Uint8Array, cursor: { at: number }): number {
   for (;;) {
     const byte = bytes[cursor.at++];
     value += (byte & 0x7f) * scale;
-    if (byte < 0x80) break;
+    // Not `byte < 0x80`: behind the end of the bytes there are none, and nothing to wait for.
+    if (!(byte >= 0x80)) break;
     scale *= 128;
   }
   return value % 2 === 0 ? value / 2 : -(value + 1) / 2;

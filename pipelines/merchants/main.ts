@@ -31,7 +31,7 @@ await runRole(log, async (lifecycle) => {
   await ensureTopics(kafka, allTopics(topics));
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));
-  const cluster = new KafkaCluster(config.kafka, group);
+  const cluster = new KafkaCluster(config.kafka, group, { log });
   lifecycle.add("cluster", () => cluster.close());
 
   const tenures = new Map<number, MerchantsTenure>();
@@ -43,7 +43,7 @@ await runRole(log, async (lifecycle) => {
   await serveProbes(lifecycle, { config, registry, log, conditions, ready: () => consuming });
 
   const { name, partitions } = topics.merchantBuckets;
-  const watermarks = new Watermarks(cluster, name, partitions, new BucketRecordReader(schemas.idOf("merchantBuckets")));
+  const watermarks = new Watermarks(cluster, name, partitions, new BucketRecordReader(schemas.idOf("merchantBuckets"), log));
   lifecycle.add("watermarks", () => watermarks.close());
   const snapshots = new SnapshotStore(join(config.dataDir, "state"), log);
   const deps = { cluster, topics, group, schemas, watermarks, snapshots, clickhouse: config.clickhouse, snapshotEveryMs: config.history.snapshotEveryMs, cards: cardPseudonyms(config), log };

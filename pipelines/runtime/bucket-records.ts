@@ -1,7 +1,7 @@
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import { BUCKET_MS } from "../../models/features/history-terms.js";
-import { AvroCursor } from "../../schemas/avro-cursor.js";
-import { FraudstreamError } from "../../schemas/errors.js";
+import { AvroCursor, AvroTruncated } from "../../schemas/avro-cursor.js";
+import type { Logger } from "../../infra/logging.js";
 import { WIRE_HEAD_BYTES, schemaIdOf } from "../../schemas/wire-format.js";
 
 /** The schema of buckets where no registry is configured. */
@@ -18,34 +18,50 @@ export class BucketRecordReader {
   readonly #schemaId: number;
   readonly #cursor = new AvroCursor();
 
+  readonly #log: Logger | null;
+  /** Records that could not be read. */
+  unreadable = 0;
+
   /** @param schemaId that our records carry */
-  constructor(schemaId: number) {
+  constructor(schemaId: number, log: Logger | null = null) {
     this.#schemaId = schemaId;
+    this.#log = log;
   }
 
-  /** @throws FraudstreamError `bucket_unreadable`: whatever it says, it must not be missed in silence */
+  /** Reads what a fetch brought. A record that is no bucket is logged and left out: it would stop every reader for good. */
   read(records: FetchedRecords, onBucket: OnBucket): void {
     const { bytes, valueAt, valueLength } = records;
-    const cursor = this.#cursor;
     for (let i = 0; i < records.count; i++) {
       const id = schemaIdOf(bytes, valueAt[i], valueLength[i]);
-      if (id !== this.#schemaId && id !== FIXED_ID) throw this.#unreadable(records, i, `its schema is ${id}`);
-      const end = valueAt[i] + valueLength[i];
-      cursor.set(bytes, valueAt[i] + WIRE_HEAD_BYTES, end);
+      if (id !== this.#schemaId && id !== FIXED_ID) this.#leaveOut(records, i, records.unread?.get(i)?.reason ?? `its schema is ${id}`);
+      else if (!this.#readOne(bytes, valueAt[i] + WIRE_HEAD_BYTES, valueAt[i] + valueLength[i], onBucket)) this.#leaveOut(records, i, "it does not fit its schema");
+    }
+  }
+
+  /** False: the bytes are no bucket. */
+  #readOne(bytes: Buffer, from: number, end: number, onBucket: OnBucket): boolean {
+    const cursor = this.#cursor;
+    cursor.set(bytes, from, end);
+    try {
       const entity = cursor.long();
-      const length = cursor.long();
+      const length = cursor.length();
       const at = cursor.at;
       cursor.at += length;
       const bucket = cursor.long() / BUCKET_MS;
       const partition = cursor.long();
       const count = cursor.long();
       const frauds = cursor.long();
-      if (cursor.at !== end || !Number.isInteger(bucket)) throw this.#unreadable(records, i, "it does not fit its schema");
+      if (cursor.at !== end || !Number.isInteger(bucket)) return false;
       onBucket(entity, bytes, at, length, bucket, partition, count, frauds);
+      return true;
+    } catch (error) {
+      if (error instanceof AvroTruncated) return false;
+      throw error;
     }
   }
 
-  #unreadable({ topic, partition, offset }: FetchedRecords, index: number, why: string): FraudstreamError {
-    return new FraudstreamError("bucket_unreadable", `${topic}[${partition}] at offset ${offset[index]} can't be read: ${why}`);
+  #leaveOut({ topic, partition, offset }: FetchedRecords, index: number, why: string): void {
+    this.unreadable++;
+    this.#log?.error({ code: "bucket_unreadable", topic, partition, offset: offset[index] }, `a record of merchants' buckets was left out: ${why}; windows that need it are too low`);
   }
 }

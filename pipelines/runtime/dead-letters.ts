@@ -37,7 +37,8 @@ export function appendDeadLetter(records: FetchedRecords, record: number, cause:
 
 /**
  * A dead letter: the untouched key and bytes of the source, its coordinates and the cause in the headers. Of a value or a
- * key that is larger than dead letters may be, its length and sha256 instead.
+ * key that is larger than dead letters may be, its length and sha256 instead; of a batch that could not be read, those of
+ * the batch, and the last offset that it covers.
  *
  * @param cards where card ids have pseudonyms: the key is one, and what the source said is sealed
  */
@@ -56,6 +57,11 @@ export function deadLetterOf(records: FetchedRecords, record: number, cause: Cau
   ];
   const replyTo = replyToOf(records, record);
   if (replyTo !== null) headers.push([REPLY_TO, replyTo]);
+  const unread = records.unread?.get(record);
+  if (unread !== undefined) {
+    headers.push(["length", String(unread.length)], ["sha256", unread.sha256]);
+    if (unread.lastOffset > records.offset[record]) headers.push(["last-offset", String(unread.lastOffset)]);
+  }
   const tooLarge = value !== null && value.length > MAX_TRANSACTION_BYTES;
   if (tooLarge) headers.push(["length", String(value.length)], ["sha256", sha256(value)]);
   const keyTooLarge = key !== null && key.length > MAX_KEY_BYTES;

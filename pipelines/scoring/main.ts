@@ -44,7 +44,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
 
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));
-  const cluster = new KafkaCluster(config.kafka, worker);
+  const cluster = new KafkaCluster(config.kafka, worker, { log });
   lifecycle.add("cluster", () => cluster.close());
 
   const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });

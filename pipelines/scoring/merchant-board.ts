@@ -49,7 +49,7 @@ export class MerchantBoard {
     const { cluster, topics: { merchantBuckets }, schemas } = options;
     this.#options = options;
     this.#windows = new MerchantWindows(merchantBuckets.partitions);
-    this.#records = new BucketRecordReader(schemas.idOf("merchantBuckets"));
+    this.#records = new BucketRecordReader(schemas.idOf("merchantBuckets"), this.#options.log);
     this.#readers = Array.from({ length: merchantBuckets.partitions }, (_, partition) => new PartitionReader(cluster, merchantBuckets.name, partition, { maxWaitMs: POLL_MS, maxBytes: FETCH_BYTES }));
   }
 

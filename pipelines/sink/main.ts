@@ -33,7 +33,7 @@ await runRole(log, async (lifecycle) => {
 
   const clientId = `${config.topicPrefix}sink`;
   const kafka = createKafka(config.kafka, clientId, log);
-  const cluster = new KafkaCluster(config.kafka, clientId);
+  const cluster = new KafkaCluster(config.kafka, clientId, { log });
   lifecycle.add("kafka", () => cluster.close());
   await ensureTopics(kafka, allTopics(topics));
   const schemas = new Schemas(config);

@@ -3,7 +3,8 @@
  *
  *  1. read     a batch of one partition arrives as it was fetched, read_committed, column by column
  *  2. map      each record becomes one RowBinary row in the open block of its topic's table (rows/*.ts); one that has
- *              no row is counted, and a label that can't be stored becomes a dead letter
+ *              no row is counted, and a label that can't be stored becomes a dead letter; so does a batch of any topic
+ *              that can't be read, but of transactions, which scoring dead-letters
  *  3. gather   a block is closed when it is full or old enough (table-blocks.ts); with two full blocks, step 2 waits
  *  4. insert   a block goes as one INSERT with a deduplication token made of its coordinates; while ClickHouse is away
  *              it is sent again and again, with growing pauses
@@ -33,6 +34,8 @@ export interface SinkRoute {
   rows: RowMapper;
   /** Called, and awaited before the record counts as done, for a record that has no row. Without it the record is only counted. */
   onRefusal?: (records: FetchedRecords, index: number, refusal: Refusal) => Promise<void>;
+  /** The same for what could not be read from the log at all: a batch, or a value too large to be held. */
+  onUnread?: (records: FetchedRecords, index: number, refusal: Refusal) => Promise<void>;
 }
 
 export interface SinkDeps {
@@ -135,6 +138,14 @@ export class SinkPipeline {
   async #process(records: FetchedRecords, { progress, route, blocks, signal }: Partition): Promise<void> {
     for (let index = 0; index < records.count; index++) {
       if (index % SLICE === SLICE - 1) await yieldToEvents();
+      const unread = records.unread?.get(index);
+      if (unread !== undefined) {
+        this.#refused(records.topic, unread);
+        await route.onUnread?.(records, index, unread);
+        if (blocks.full) await blocks.room(signal);
+        blocks.add(progress, records, index, 0);
+        continue;
+      }
       const waiting = route.rows.prepare(records, index);
       if (waiting) await unlessAborted(waiting, signal);
       if (blocks.full) await blocks.room(signal);

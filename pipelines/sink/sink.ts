@@ -13,7 +13,7 @@ import type { Topics } from "../../schemas/topics.js";
 import type { Kafka } from "kafkajs";
 import { PartitionConsumer } from "../runtime/partition-consumer.js";
 import { type Backoff, retried } from "./backoff.js";
-import { LabelDeadLetters } from "./label-dead-letters.js";
+import { SinkDeadLetters } from "./sink-dead-letters.js";
 import { labelRows, predictionRows } from "./rows/avro-rows.js";
 import { controlEventRows } from "./rows/control-event-rows.js";
 import { deadLetterRows } from "./rows/dead-letter-rows.js";
@@ -52,8 +52,8 @@ export async function prepareClickHouse(config: ClickHouseConfig, clickhouse: Cl
 /** Starts a sink in this process: a member of the group, with the tables and topics there already. Stopped by `lifecycle`. */
 export async function startSink(lifecycle: Lifecycle, options: SinkOptions): Promise<SinkPipeline> {
   const { kafka, cluster, clickhouse, schemas, topics, group, log, cards = null, registry = new Registry() } = options;
-  const deadLetters = new LabelDeadLetters(cluster, topics.deadLetters.name, cards);
-  lifecycle.add("label dead letters", () => deadLetters.close());
+  const deadLetters = new SinkDeadLetters(cluster, topics.deadLetters.name, cards);
+  lifecycle.add("dead letters", () => deadLetters.close());
 
   const backoff: Backoff = { firstMs: 200, mostMs: 10_000, signal: lifecycle.signal };
   const deps = { lookup: (id: number) => schemas.load(id), backoff, log, cards };
@@ -61,10 +61,14 @@ export async function startSink(lifecycle: Lifecycle, options: SinkOptions): Pro
     [topics.transactions.name, { table: "transactions", rows: transactionRows(deps) }],
     [topics.predictions.name, { table: "predictions", rows: predictionRows(deps) }],
     [topics.shadowPredictions.name, { table: "shadow_predictions", rows: predictionRows(deps) }],
-    [topics.labels.name, { table: "labels", rows: labelRows(deps), onRefusal: (records, index, refusal) => deadLetters.send(records, index, refusal) }],
+    [topics.labels.name, { table: "labels", rows: labelRows(deps), onRefusal: (records, index, refusal) => deadLetters.send(records, index, refusal, "store-labels") }],
     [topics.deadLetters.name, { table: "dead_letters", rows: deadLetterRows() }],
     [topics.control.name, { table: "control_events", rows: controlEventRows(deps) }],
   ]);
+  // Transactions that can't be read are scoring's to dead-letter, in the Kafka transaction of their neighbours.
+  for (const [topic, route] of routes) {
+    if (topic !== topics.transactions.name) route.onUnread = (records, index, refusal) => deadLetters.send(records, index, refusal, "read");
+  }
   const fail = (error: unknown): void => lifecycle.fail(error);
   const onStored = sinkMetrics(registry, () => pipeline.counts);
   const pipeline: SinkPipeline = new SinkPipeline({ clickhouse, routes, commit: (offsets) => consumer.commit(offsets), log, fail, onStored });

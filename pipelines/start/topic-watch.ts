@@ -87,16 +87,18 @@ export class TopicWatch {
     }
   }
 
-  #takePredictions({ bytes, valueAt, valueLength, count }: FetchedRecords, now: number): void {
+  #takePredictions({ bytes, valueAt, valueLength, count, unread }: FetchedRecords, now: number): void {
     for (let i = 0; i < count; i++) {
+      if (unread?.has(i)) continue;
       const resolver = this.#resolvers.get(schemaIdOf(bytes, valueAt[i], valueLength[i]) ?? -1);
       const value = bytes.subarray(valueAt[i] + WIRE_HEAD_BYTES, valueAt[i] + valueLength[i]);
       this.#outcomes.prediction(this.#seenType.fromBuffer(value, resolver) as SeenPrediction, now);
     }
   }
 
-  async #learnSchemas({ bytes, valueAt, valueLength, count }: FetchedRecords): Promise<void> {
+  async #learnSchemas({ bytes, valueAt, valueLength, count, unread }: FetchedRecords): Promise<void> {
     for (let i = 0; i < count; i++) {
+      if (unread?.has(i)) continue;
       const id = schemaIdOf(bytes, valueAt[i], valueLength[i]);
       if (id !== null && this.#resolvers.has(id)) continue;
       const schema = id === null ? null : await this.#schemas.load(id);

@@ -31,7 +31,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   await ensureTopics(createKafka(config.kafka, worker, log), allTopics(topics));
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));
-  const cluster = new KafkaCluster(config.kafka, worker);
+  const cluster = new KafkaCluster(config.kafka, worker, { log });
   lifecycle.add("cluster", () => cluster.close());
   const workDir = join(config.dataDir, "training", `jobs-${config.topicPrefix}`);
   await mkdir(workDir, { recursive: true });

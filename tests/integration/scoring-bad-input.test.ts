@@ -5,10 +5,13 @@ import { join } from "node:path";
 import type { Kafka } from "kafkajs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { OutgoingRecord } from "../../infra/kafka/batch-producer.js";
+import { committedOffset } from "../../infra/kafka/group-membership.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { transactionSchema, type Transaction } from "../../schemas/generated.js";
 import { MAX_TRANSACTION_BYTES } from "../../schemas/topics.js";
+import { CODECS, pack, packedBatch, publishBatch, recordPieces, type BombRecord, type Codec } from "../support/bombs.js";
 import { kafkaConfig, uniquePrefix } from "../support/engines.js";
+import { eventually } from "../support/eventually.js";
 import { amountFeature, numberFeature, sigmoidOf, weighted } from "../support/models.js";
 import { cardIn, transaction as anyTransaction, transactionRecord, wireValue } from "../support/transactions.js";
 import { GZIP, kafkaJs } from "../support/workers-kafkajs.js";
@@ -262,4 +265,35 @@ it("has written everything once, in the order of its source", async () => {
   const coordinates = [...scored, ...dead].map(({ from, offset }) => `${from}/${offset}`).sort();
   expect(coordinates).toEqual(transactions.map(({ partition, offset }) => `${partition}/${offset}`).sort());
   expect(await worker.stop()).toEqual({ code: 0, signal: null });
+});
+
+describe("batches that unpack to too much, or to nothing", () => {
+  const MIB = 1024 * 1024;
+  const publish = (codec: Codec, records: BombRecord[]): Promise<number> =>
+    publishBatch(system.cluster, system.topics.transactions.name, 0, packedBatch(CODECS[codec], pack(codec, recordPieces(records)), records.length));
+  const honest = (n: number): BombRecord => ({ key: Buffer.from("k"), value: wireValue(transaction(n)) });
+  const zeros = (count: number): BombRecord => ({ value: { zeros: count } });
+
+  it("are dead letters by their coordinates, once, and their neighbours are scored", async () => {
+    const first = await system.publishTo(0, [transactionRecord(transaction(9_000))]);
+    const values = [300 * MIB, 40 * MIB, 40 * MIB, 400 * MIB];
+    const bombs = await Promise.all((["gzip", "snappy", "lz4", "zstd"] as const).map(async (codec, i) => ({ codec, value: values[i], at: await publish(codec, [honest(9_001 + 2 * i), zeros(values[i]), honest(9_002 + 2 * i)]) })));
+    const whole = await publish("gzip", [honest(9_011), zeros(600 * MIB), honest(9_012)]);
+    const last = await system.publishTo(0, [transactionRecord(transaction(9_020))]);
+    // `consumed` fetches what lies before, again and again: it would unpack all this, too.
+    await eventually("all of it is consumed", async () => ((await committedOffset(system.cluster, system.group, { topic: system.topics.transactions.name, partition: 0 })) ?? 0) > last);
+    await system.consumed();
+    const { predictions, letters } = await outcome(0, first);
+    expect([...letters.keys()].map((at) => at + first).sort((a, b) => a - b)).toEqual([...bombs.map(({ at }) => at + 1), whole].sort((a, b) => a - b));
+    for (const { codec, value, at } of bombs) {
+      const { headers, value: kept } = letters.get(at + 1 - first) as ReadRecord;
+      const hash = createHash("sha256");
+      for (let left = value; left > 0; left -= MIB) hash.update(Buffer.alloc(Math.min(MIB, left)));
+      expect([headers["code"], headers["length"], headers["sha256"], headers["last-offset"], kept], codec).toEqual(["too_large", String(value), hash.digest("hex"), undefined, null]);
+      for (const neighbour of [at, at + 2]) expect(predictions.has(neighbour - first), codec).toBe(true);
+    }
+    expect(letters.get(whole - first)?.headers).toMatchObject({ code: "batch_unreadable", step: "decode", partition: "0", offset: String(whole), "last-offset": String(whole + 2), attempt: "1" });
+    expect([predictions.has(0), predictions.has(last - first), predictions.size]).toEqual([true, true, 10]);
+    expect(worker.exit).toBeNull();
+  }, 120_000);
 });

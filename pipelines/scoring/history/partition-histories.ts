@@ -218,16 +218,16 @@ export class PartitionHistories {
     const reader = new PartitionReader(cluster, topic, partition, { signal });
     const first = await reader.firstOffset().finally(() => reader.close());
     const stored = Math.min(first, to);
-    const { offsets, first: firstDeadLetter, next } = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, history.deadLettersFrom, { from, to });
-    const refused = { offsets, complete: firstDeadLetter <= history.deadLettersFrom };
+    const { offsets, first: firstDeadLetter, next, whole } = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, history.deadLettersFrom, { from, to });
+    const refused = { offsets, complete: whole && firstDeadLetter <= history.deadLettersFrom };
     if (!refused.complete && clickhouse !== null) {
       for (const offset of await storedRefusals({ clickhouse, source, signal }, from, to)) offsets.add(offset);
       refused.complete = true;
     }
-    if (!refused.complete) log.warn({ partition }, "dead letters were deleted that may be about transactions which are read again: set CLICKHOUSE_URL, where the sink has stored them");
+    if (!refused.complete) log.warn({ partition }, "dead letters were deleted, or can't be read, that may be about transactions which are read again: set CLICKHOUSE_URL, where the sink has stored them");
     let folded = 0;
     if (from < stored) folded += await rebuild({ clickhouse, source, partitions, cards, signal }, cardsTarget(history.cards), from, stored);
-    folded += await reread({ cluster, schemas, source, partitions, cards, signal }, history.cards, Math.max(from, stored), to, refused);
+    folded += await reread({ cluster, schemas, source, partitions, cards, log, signal }, history.cards, Math.max(from, stored), to, refused);
     history.caughtUp(to, next);
     return folded;
   }

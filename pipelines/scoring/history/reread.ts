@@ -4,6 +4,7 @@ import type { KafkaCluster } from "../../../infra/kafka/cluster.js";
 import type { TopicPartition } from "../../../infra/kafka/group-membership.js";
 import { PartitionReader } from "../../../infra/kafka/partition-reader.js";
 import { readHeaders, type FetchedRecords } from "../../../infra/kafka/records.js";
+import type { Logger } from "../../../infra/logging.js";
 import type { Schemas } from "../../../infra/kafka/schemas.js";
 import type { CardHistory } from "../../../models/features/card-history.js";
 import { HistoryPlan } from "../../../models/features/history-plan.js";
@@ -53,6 +54,7 @@ export interface RereadOptions {
   partitions: number;
   /** As they were when the history was scored. */
   cards: CardPseudonyms | null;
+  log: Logger;
   signal: AbortSignal;
 }
 
@@ -65,7 +67,7 @@ export interface Refused { offsets: Set<number>; complete: boolean }
  *
  * @throws FraudstreamError `history_gap` when one that was scored can't be decoded any more: its writer's schema is gone
  */
-export async function reread({ cluster, schemas, source, partitions, cards, signal }: RereadOptions, history: CardHistory, from: number, to: number, refused: Refused): Promise<number> {
+export async function reread({ cluster, schemas, source, partitions, cards, log, signal }: RereadOptions, history: CardHistory, from: number, to: number, refused: Refused): Promise<number> {
   const batch = new TransactionBatch([]);
   const reader = new TransactionReader(batch, cards);
   let folded = 0;
@@ -74,6 +76,12 @@ export async function reread({ cluster, schemas, source, partitions, cards, sign
     for (const { record, code, reason } of decodeTransactions(records, reader, batch)) {
       const offset = records.offset[record];
       if (!refused.complete || offset >= to || refused.offsets.has(offset)) continue;
+      const unread = records.unread?.get(record);
+      if (unread !== undefined) {
+        // Without a dead letter it was scored before its bytes rotted: the worker goes on without it rather than not at all.
+        if (!coversAny(refused.offsets, offset, unread.lastOffset)) log.error({ ...source, offset, lastOffset: unread.lastOffset }, "a batch that was scored can't be read now; the history of its cards goes on without it");
+        continue;
+      }
       throw new FraudstreamError("history_gap", `${source.topic}[${source.partition}]: the record at offset ${offset} was scored, and can't be read now (${code}: ${reason}); without it the history of its card would be wrong`);
     }
     for (let row = 0; row < batch.length; row++) {
@@ -89,15 +97,20 @@ export async function reread({ cluster, schemas, source, partitions, cards, sign
   return folded;
 }
 
+function coversAny(offsets: ReadonlySet<number>, first: number, last: number): boolean {
+  for (const offset of offsets) if (offset >= first && offset <= last) return true;
+  return false;
+}
+
 /**
  * The offsets of a partition's records that became dead letters, as the partition of dead letters beside it tells.
  *
  * @param begin where to begin among the dead letters
  * @param about the source's records that matter: from one offset to before another
  * @returns also where dead letters begin that can be about later records, and where their log begins: later than `begin` when
- * retention has deleted some
+ * retention has deleted some; and whether all of them could be read
  */
-export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOptions, "cluster" | "source" | "signal">, deadLetters: string, begin: number, about: { from: number; to: number }): Promise<{ offsets: Set<number>; first: number; next: number }> {
+export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOptions, "cluster" | "source" | "signal">, deadLetters: string, begin: number, about: { from: number; to: number }): Promise<{ offsets: Set<number>; first: number; next: number; whole: boolean }> {
   const place = { topic: deadLetters, partition: source.partition };
   const asking = new PartitionReader(cluster, place.topic, place.partition, { signal });
   let first: number, end: number;
@@ -112,7 +125,9 @@ export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOpt
   }
   const offsets = new Set<number>();
   let next = Math.max(begin, first);
+  let whole = true;
   for await (const records of recordsBetween(cluster, place, next, end, signal)) {
+    if (records.unread !== undefined) whole = false;
     for (let i = 0; i < records.count; i++) {
       const headers = new Map(readHeaders(records, i).map(([name, value]) => [name, value?.toString() ?? ""]));
       if (headers.get("topic") !== source.topic || headers.get("partition") !== String(source.partition)) continue;
@@ -122,5 +137,5 @@ export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOpt
       next = records.offset[i] + 1;
     }
   }
-  return { offsets, first, next };
+  return { offsets, first, next, whole };
 }

@@ -35,11 +35,13 @@ export async function learnSchemas(records: FetchedRecords, reader: TransactionR
 export function decodeTransactions(records: FetchedRecords, reader: TransactionReader, batch: TransactionBatch, without: { readonly size: number; has: (record: number) => boolean } = NOTHING): Rejection[] {
   const rejections: Rejection[] = [];
   const fields = new TransactionFields();
-  const { bytes, valueAt, valueLength, timestamp } = records;
+  const { bytes, valueAt, valueLength, timestamp, unread } = records;
   batch.reset(records.count);
   for (let i = 0; i < records.count; i++) {
     if (without.size > 0 && without.has(i)) continue;
     try {
+      const missing = unread?.get(i);
+      if (missing !== undefined) throw new TransactionRejected(missing.code, missing.reason);
       if (valueLength[i] > MAX_TRANSACTION_BYTES) throw new TransactionRejected("too_large", `the value has ${valueLength[i]} bytes; ${MAX_TRANSACTION_BYTES} are taken`);
       reader.read(bytes, valueAt[i], valueLength[i], timestamp[i], fields);
       batch.add(fields, i);

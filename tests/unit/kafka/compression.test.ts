@@ -1,11 +1,23 @@
 import { deflateSync, gzipSync } from "node:zlib";
 import { compressionsAlgorithms } from "@platformatic/kafka";
 import { describe, expect, test } from "vitest";
-import { unpack } from "../../../infra/kafka/compression.js";
+import { unpack as unpackWithin, unpackInPieces } from "../../../infra/kafka/compression.js";
 import { RandomSource } from "../../support/random-source.js";
 
 const GZIP = 1, SNAPPY = 2, LZ4 = 3, ZSTD = 4;
 const { snappy, lz4 } = compressionsAlgorithms;
+
+const MOST = 32 * 1024 * 1024;
+
+/** At once and piece by piece must come to the same. */
+async function unpack(codec: number, packed: Buffer): Promise<Buffer | null> {
+  const whole = unpackWithin(codec, packed, MOST);
+  if (whole === null) return null;
+  const pieces: Buffer[] = [];
+  for await (const piece of unpackInPieces(codec, packed)) pieces.push(piece);
+  expect(Buffer.concat(pieces).equals(whole)).toBe(true);
+  return whole;
+}
 
 const random = new RandomSource(5);
 /** Text that compresses, and bytes that don't. */
@@ -34,55 +46,86 @@ function zstd(blocks: { raw?: Buffer; repeat?: [byte: number, count: number] }[]
 
 const corrupt = expect.objectContaining({ code: "batch_corrupt", retriable: false }) as Error;
 
+const unpacked = async (codec: number, packed: Buffer): Promise<Buffer> => (await unpack(codec, packed)) ?? expect.fail("too large");
+
 describe("what was packed comes back", () => {
-  test.each(CONTENTS.map((content) => [content.length, content] as const))("%i bytes", (_length, content) => {
-    expect(unpack(GZIP, gzipSync(content)).equals(content)).toBe(true);
-    expect(unpack(SNAPPY, snappy.compressSync(content)).equals(content)).toBe(true);
+  test.each(CONTENTS.map((content) => [content.length, content] as const))("%i bytes", async (_length, content) => {
+    expect((await unpacked(GZIP, gzipSync(content))).equals(content)).toBe(true);
+    expect((await unpacked(SNAPPY, snappy.compressSync(content))).equals(content)).toBe(true);
     const blocks: Buffer[] = [];
     for (let at = 0; at < content.length; at += 32_768) blocks.push(snappy.compressSync(content.subarray(at, at + 32_768)));
-    expect(unpack(SNAPPY, xerial(blocks)).equals(content)).toBe(true);
-    expect(unpack(LZ4, lz4.compressSync(content)).equals(content)).toBe(true);
+    expect((await unpacked(SNAPPY, xerial(blocks))).equals(content)).toBe(true);
+    expect((await unpacked(LZ4, lz4.compressSync(content))).equals(content)).toBe(true);
   });
 
-  test("of zstd: raw and repeated blocks, one segment, a frame behind another", () => {
+  test("of zstd: raw and repeated blocks, one segment, a frame behind another, a window larger than all of it", async () => {
     const raw = random.bytes(1000);
     const content = Buffer.concat([raw, Buffer.alloc(100_000, 9)]);
     const blocks = [{ raw }, { repeat: [9, 100_000] as [number, number] }];
-    expect(unpack(ZSTD, zstd(blocks)).equals(content)).toBe(true);
-    expect(unpack(ZSTD, Buffer.concat([zstd(blocks), zstd([{ raw }])])).equals(Buffer.concat([content, raw]))).toBe(true);
+    expect((await unpacked(ZSTD, zstd(blocks))).equals(content)).toBe(true);
+    expect((await unpacked(ZSTD, Buffer.concat([zstd(blocks), zstd([{ raw }])]))).equals(Buffer.concat([content, raw]))).toBe(true);
     const size = Buffer.alloc(5, 0b1010_0000);
     size.writeUInt32LE(content.length, 1);
-    expect(unpack(ZSTD, zstd(blocks, size)).equals(content)).toBe(true);
-    expect(unpack(ZSTD, zstd([{ raw: Buffer.alloc(0) }]))).toHaveLength(0);
+    expect((await unpacked(ZSTD, zstd(blocks, size))).equals(content)).toBe(true);
+    expect(await unpacked(ZSTD, zstd([{ raw: Buffer.alloc(0) }]))).toHaveLength(0);
+    // Java's highest levels ask for 128 MiB, whatever comes.
+    expect((await unpacked(ZSTD, zstd(blocks, Buffer.from([0, 0x88])))).equals(content)).toBe(true);
   });
 });
 
-describe("what unpacks to more than memory holds is refused", () => {
-  test("gzip", () => {
-    // Deflated members one behind another: 300 MiB of zeros in 300 kB.
-    const member = gzipSync(Buffer.alloc(30 * 1024 * 1024));
-    expect(() => unpack(GZIP, Buffer.concat(Array.from({ length: 10 }, () => member)))).toThrow(corrupt);
+describe("what unpacks to more than is asked for is not unpacked at once", () => {
+  const pieces = async (codec: number, packed: Buffer): Promise<{ total: number; largest: number }> => {
+    let total = 0;
+    let largest = 0;
+    for await (const { length } of unpackInPieces(codec, packed)) {
+      total += length;
+      largest = Math.max(largest, length);
+    }
+    return { total, largest };
+  };
+
+  test("gzip", async () => {
+    // Deflated members one behind another: 40 MiB of zeros in 40 kB.
+    const bomb = Buffer.concat([gzipSync(Buffer.alloc(20 * 1024 * 1024)), gzipSync(Buffer.alloc(20 * 1024 * 1024))]);
+    expect(unpackWithin(GZIP, bomb, MOST)).toBeNull();
+    const { total, largest } = await pieces(GZIP, bomb);
+    expect([total, largest <= 256 * 1024]).toEqual([40 * 1024 * 1024, true]);
   });
 
-  test("snappy, by the length that its blocks claim", () => {
-    const claim = Buffer.from([0x80, 0x80, 0x80, 0x80, 0x04, 0, 0]);
-    expect(() => unpack(SNAPPY, claim)).toThrow(corrupt);
-    const many = snappy.compressSync(Buffer.alloc(1024 * 1024));
-    expect(() => unpack(SNAPPY, xerial(Array.from({ length: 300 }, () => many)))).toThrow(corrupt);
+  test("snappy, by the length that its blocks claim; a claim beyond what snappy can do is refused", async () => {
+    expect(() => unpackWithin(SNAPPY, Buffer.from([0x80, 0x80, 0x80, 0x80, 0x04, 0, 0]), MOST)).toThrow(corrupt);
+    const bomb = xerial(Array.from({ length: 40 }, () => snappy.compressSync(Buffer.alloc(1024 * 1024))));
+    expect(unpackWithin(SNAPPY, bomb, MOST)).toBeNull();
+    expect(await pieces(SNAPPY, bomb)).toEqual({ total: 40 * 1024 * 1024, largest: 1024 * 1024 });
   });
 
-  test("lz4, by the number of its blocks", () => {
+  test("lz4, by the number of its blocks", async () => {
     const frame = lz4.compressSync(Buffer.alloc(64 * 1024));
     const blocks = frame.subarray(7, frame.length - 4);
-    expect(() => unpack(LZ4, Buffer.concat([frame.subarray(0, 7), ...Array.from({ length: 5_000 }, () => blocks), frame.subarray(-4)]))).toThrow(corrupt);
+    const bomb = Buffer.concat([frame.subarray(0, 7), ...Array.from({ length: 700 }, () => blocks), frame.subarray(-4)]);
+    expect(unpackWithin(LZ4, bomb, MOST)).toBeNull();
+    expect(await pieces(LZ4, bomb)).toEqual({ total: 700 * 64 * 1024, largest: 64 * 1024 });
   });
 
-  test("zstd, by what came out, and by the window that it wants", () => {
-    expect(() => unpack(ZSTD, zstd(Array.from({ length: 2_100 }, () => ({ repeat: [0, 128 * 1024] }))))).toThrow(corrupt);
-    expect(() => unpack(ZSTD, zstd([{ raw: Buffer.from("a") }], Buffer.from([0, 0xa0])))).toThrow(corrupt);
+  test("zstd, by its blocks; a window or a content larger than it can have is refused", async () => {
+    const bomb = zstd(Array.from({ length: 300 }, () => ({ repeat: [0, 128 * 1024] })));
+    expect(unpackWithin(ZSTD, bomb, MOST)).toBeNull();
+    const { total, largest } = await pieces(ZSTD, bomb);
+    expect([total, largest < 1024 * 1024]).toEqual([300 * 128 * 1024, true]);
+    expect(() => unpackWithin(ZSTD, zstd([{ raw: Buffer.from("a") }], Buffer.from([0, 0xa0])), MOST)).toThrow(corrupt);
     const size = Buffer.alloc(5, 0b1010_0000);
     size.writeUInt32LE(0x7f000000, 1);
-    expect(() => unpack(ZSTD, zstd([{ raw: Buffer.from("a") }], size))).toThrow(corrupt);
+    expect(() => unpackWithin(ZSTD, zstd([{ raw: Buffer.from("a") }], size), MOST)).toThrow(corrupt);
+    size.writeUInt32LE(0x07000000, 1);
+    expect(() => unpackWithin(ZSTD, zstd([{ raw: Buffer.from("a") }], size), MOST)).toThrow(corrupt);
+  });
+
+  test("zstd whose blocks are tiny under a large window would take minutes: it is refused", () => {
+    // A window of 128 MiB that cannot be made smaller, since the last frames could fill it.
+    const frame = zstd([...Array.from({ length: 200_000 }, () => ({ repeat: [0, 1] as [number, number] })), ...Array.from({ length: 1_000 }, () => ({ repeat: [0, 128 * 1024] as [number, number] }))], Buffer.from([0, 0x88]));
+    const startedAt = performance.now();
+    expect(() => unpackWithin(ZSTD, frame, 1024 * MOST)).toThrow(corrupt);
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
   });
 });
 
@@ -98,16 +141,16 @@ describe("what is broken is refused", () => {
       // LZ4 and snappy end where a block does: what is missing shows as records that are cut off.
       let result: Buffer | null = null;
       try {
-        result = unpack(codec, bytes.subarray(0, length));
+        result = unpackWithin(codec, bytes.subarray(0, length), MOST);
       } catch (error) {
         expect(error).toEqual(corrupt);
       }
       if (result !== null) expect(content.length).toBeGreaterThan(result.length);
     }
-    expect(() => unpack(codec, Buffer.alloc(100, 0xee))).toThrow(corrupt);
+    expect(() => unpackWithin(codec, Buffer.alloc(100, 0xee), MOST)).toThrow(corrupt);
   });
 
   test("an unknown codec", () => {
-    expect(() => unpack(5, deflateSync(content))).toThrow(corrupt);
+    expect(() => unpackWithin(5, deflateSync(content), MOST)).toThrow(corrupt);
   });
 });

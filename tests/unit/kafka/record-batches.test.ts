@@ -1,9 +1,11 @@
+import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
+import { crc32c } from "@node-rs/crc32";
 import { describe, expect, test } from "vitest";
 import { partitionOf } from "../../../infra/kafka/batch-producer.js";
 import { PartitionOutput } from "../../../infra/kafka/partition-output.js";
 import { RecordBatchBuilder, encodeHeaders } from "../../../infra/kafka/record-batch-builder.js";
-import { readRecords, type AbortedTransaction } from "../../../infra/kafka/record-reader.js";
+import { MOST_UNPACKED_BYTES, readFetched, readRecords, type AbortedTransaction } from "../../../infra/kafka/record-reader.js";
 import { readHeaders, type FetchedRecords } from "../../../infra/kafka/records.js";
 import { RandomSource } from "../../support/random-source.js";
 import { handMadeBatch } from "./hand-made-batch.js";
@@ -29,7 +31,8 @@ function plain(records: FetchedRecords): Plain[] {
 
 const offsets = (records: FetchedRecords): number[] => plain(records).map(({ offset }) => offset);
 const values = (records: FetchedRecords): (string | null)[] => plain(records).map(({ value }) => value);
-const corrupt = expect.objectContaining({ code: "batch_corrupt", retriable: false }) as Error;
+/** What was not read: first and last offset, code, length. */
+const unread = (records: FetchedRecords): [number, number, string, number][] => [...(records.unread ?? [])].map(([i, { code, lastOffset, length }]) => [records.offset[i], lastOffset, code, length]);
 const record = (value: string): { value: Buffer } => ({ value: Buffer.from(value) });
 
 describe("what the builder writes, the reader reads", () => {
@@ -109,25 +112,60 @@ describe("reading", () => {
     }
   });
 
-  test("refuses any changed byte that a checksum or the format covers", () => {
-    const bytes = handMadeBatch({ records: [record("a"), record("b")] });
+  test("a changed byte that a checksum or the format covers costs its batch and no other", () => {
+    const before = handMadeBatch({ baseOffset: 3, records: [record("x")] });
+    const bytes = handMadeBatch({ baseOffset: 4, records: [record("a"), record("b")] });
+    const behind = handMadeBatch({ baseOffset: 6, records: [record("c")] });
     for (let at = 16; at < bytes.length; at++) {
       const changed = Buffer.from(bytes);
       changed[at] ^= 0x41;
-      expect(() => fetch(changed), `byte ${at}`).toThrow(corrupt);
+      const records = fetch(Buffer.concat([before, changed, behind]), 3);
+      expect([values(records), unread(records), records.nextOffset], `byte ${at}`).toEqual([["x", null, "c"], [[4, 5, "batch_unreadable", bytes.length]], 7]);
+      expect(records.unread?.get(1)?.sha256).toBe(createHash("sha256").update(changed).digest("hex"));
+      // Alone it moves the reader on by one offset at least, and not beyond what there is.
+      const alone = fetch(changed, 4);
+      expect([alone.count, alone.nextOffset > 4 && alone.nextOffset <= 99]).toEqual([1, true]);
     }
-    const short = Buffer.from(bytes);
-    short.writeInt32BE(20, 8);
-    expect(() => fetch(short)).toThrow(corrupt);
-    short.writeInt32BE(-100, 8);
-    expect(() => fetch(short)).toThrow(corrupt);
   });
 
-  test("refuses records that do not fit their batch, though its checksum does", () => {
+  test("a batch with a length that is not valid, or that is cut off though it came first, is passed, too", () => {
+    const bytes = handMadeBatch({ baseOffset: 4, records: [record("a"), record("b")] });
+    for (const length of [20, -100, 0x7fffffff]) {
+      const wrong = Buffer.from(bytes);
+      wrong.writeInt32BE(length, 8);
+      expect(unread(fetch(wrong, 4))).toEqual([[4, 5, "batch_unreadable", bytes.length]]);
+    }
+    expect(unread(fetch(bytes.subarray(0, 70), 4))).toEqual([[4, 5, "batch_unreadable", 70]]);
+    expect(unread(fetch(bytes.subarray(0, 30), 4))).toEqual([[4, 4, "batch_unreadable", 30]]);
+  });
+
+  test("two that rotted one behind the other are two, each in its fetch", () => {
+    const rotten = [0, 2].map((baseOffset) => {
+      const bytes = handMadeBatch({ baseOffset, records: [record("a"), record("b")] });
+      bytes[bytes.length - 1] ^= 1;
+      return bytes;
+    });
+    const first = fetch(Buffer.concat(rotten));
+    expect([unread(first), first.nextOffset]).toEqual([[[0, 1, "batch_unreadable", rotten[0].length]], 2]);
+    expect(unread(fetch(rotten[1], 2))).toEqual([[2, 3, "batch_unreadable", rotten[1].length]]);
+  });
+
+  test("records that do not fit their batch, though its checksum does, cost the batch", () => {
     const hostile = (content: number[], count = 1): Buffer => handMadeBatch({ records: Array.from({ length: count }, () => ({})), pack: () => Buffer.from(content) });
-    for (const content of [[], [200, 1], [1], [14, 0, 0, 0, 40, 1, 1, 1], [14, 0, 0, 0, 1, 40, 1, 1], [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]]) expect(() => fetch(hostile(content)), String(content)).toThrow(corrupt);
-    expect(() => fetch(hostile([12, 0, 0, 0, 1, 1, 0], 2))).toThrow(corrupt);
-    expect(fetch(hostile([12, 0, 0, 0, 1, 1, 0])).count).toBe(1);
+    const fits = [12, 0, 0, 0, 1, 1, 0];
+    const wrong = [
+      [], [200, 1], [1], [14, 0, 0, 0, 40, 1, 1, 1], [14, 0, 0, 0, 1, 40, 1, 1], [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+      [...fits, 0], [12, 0, 0, 0, 1, 1, 2], [14, 0, 0, 0, 1, 1, 2, 0], [20, 0, 0, 0, 1, 1, 2, 2, 97, 40, 0], [22, 0, 0, 0, 1, 1, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0], [12, 0, 0, 2, 1, 1, 0],
+    ];
+    for (const content of wrong) expect(unread(fetch(hostile(content))), String(content)).toEqual([[0, 0, "batch_unreadable", 61 + content.length]]);
+    expect(unread(fetch(hostile(fits, 2)))).toEqual([[0, 1, "batch_unreadable", 68]]);
+    expect(unread(fetch(hostile([...fits, ...fits], 2)))).toEqual([[0, 1, "batch_unreadable", 75]]);
+    expect(fetch(hostile(fits)).unread).toBeUndefined();
+    expect(readHeaders(fetch(hostile([1])), 0)).toEqual([]);
+    const many = hostile(fits);
+    many.writeInt32BE(0x7fffffff, 57);
+    many.writeUInt32BE(crc32c(many.subarray(21)), 17);
+    expect(unread(fetch(many))).toEqual([[0, 0, "batch_unreadable", 68]]);
   });
 
   test("unpacks, beside batches that are not packed", () => {
@@ -137,8 +175,10 @@ describe("reading", () => {
     ]);
     const records = fetch(bytes, 1);
     expect(plain(records).map(({ offset, key, value, headers }) => [offset, key, value, headers])).toEqual([[1, null, "b", []], [2, null, "c", []], [3, "k", null, [["h", "x"]]], [5, null, "d", []]]);
-    expect(() => fetch(handMadeBatch({ records: [record("a")], codec: 1 }))).toThrow(corrupt);
-    expect(() => fetch(handMadeBatch({ records: [record("a")], codec: 6 }))).toThrow(corrupt);
+    for (const codec of [1, 2, 3, 4, 5, 6, 7]) {
+      const among = fetch(Buffer.concat([handMadeBatch({ records: [record("a")] }), handMadeBatch({ baseOffset: 1, records: [record("b"), record("c")], codec }), handMadeBatch({ baseOffset: 3, records: [record("d")] })]));
+      expect([values(among), unread(among).map(([first, last]) => [first, last]), among.nextOffset], `codec ${codec}`).toEqual([["a", null, "d"], [[1, 2]], 4]);
+    }
   });
 });
 
@@ -167,7 +207,93 @@ describe("read_committed", () => {
   test("an aborted batch is not even unpacked", () => {
     const packed = handMadeBatch({ producerId: 1n, transactional: true, codec: 4, records: [record("x")] });
     expect(fetch(packed, 0, [{ producerId: 1n, firstOffset: 0 }]).count).toBe(0);
-    expect(() => fetch(packed)).toThrow(corrupt);
+    expect(unread(fetch(packed))).toHaveLength(1);
+  });
+});
+
+describe("batches that unpack to too much", () => {
+  const fetchedAll = async (bytes: Buffer, from = 0): Promise<{ fetches: FetchedRecords[]; next: number }> => {
+    const fetches: FetchedRecords[] = [];
+    let next = from;
+    for (const end = lastOf(bytes) + 1; next < end; ) {
+      const records = await readFetched({ topic: "t", partition: 3, from: next, bytes: rest(bytes, next), aborted: [], lastStableOffset: end });
+      expect(records.nextOffset).toBeGreaterThan(next);
+      fetches.push(records);
+      next = records.nextOffset;
+    }
+    return { fetches, next };
+  };
+  /** As a broker does: from the batch that holds an offset. */
+  const rest = (bytes: Buffer, from: number): Buffer => {
+    let at = 0;
+    while (Number(bytes.readBigInt64BE(at)) + bytes.readInt32BE(at + 23) < from) at += 12 + bytes.readInt32BE(at + 8);
+    return bytes.subarray(at);
+  };
+  const lastOf = (bytes: Buffer): number => {
+    let last = 0;
+    for (let at = 0; at < bytes.length; at += 12 + bytes.readInt32BE(at + 8)) last = Number(bytes.readBigInt64BE(at)) + bytes.readInt32BE(at + 23);
+    return last;
+  };
+  const MIB = 1024 * 1024;
+  const pack = (records: Buffer): Buffer => gzipSync(records, { level: 1 });
+
+  test("a value of 300 MiB costs neither its neighbours nor memory: its length and hash are told", async () => {
+    const large = Buffer.alloc(300 * MIB, 7);
+    const bytes = handMadeBatch({ records: [record("a"), { key: Buffer.from("k"), value: large, headers: [["h", Buffer.from("x")]] }, record("b")], codec: 1, pack });
+    const before = process.memoryUsage().rss;
+    const { fetches } = await fetchedAll(bytes);
+    expect(fetches).toHaveLength(1);
+    const [records] = fetches;
+    expect(plain(records).map(({ offset, key, value, headers }) => [offset, key, value, headers])).toEqual([[0, null, "a", []], [1, "k", null, [["h", "x"]]], [2, null, "b", []]]);
+    expect(unread(records)).toEqual([[1, 1, "too_large", large.length]]);
+    expect(records.unread?.get(1)?.sha256).toBe(createHash("sha256").update(large).digest("hex"));
+    expect(records.bytes.length).toBeLessThan(1_000);
+    expect(process.memoryUsage().rss - before).toBeLessThan(150 * MIB);
+  });
+
+  test("a batch that unpacks to more than 512 MiB is one that can't be read, and the next is read", async () => {
+    const member = gzipSync(Buffer.alloc(64 * MIB));
+    const bomb = handMadeBatch({ records: [record("x"), record("y")], codec: 1, pack: () => Buffer.concat(Array.from({ length: 9 }, () => member)) });
+    const { fetches } = await fetchedAll(Buffer.concat([bomb, handMadeBatch({ baseOffset: 2, records: [record("z")] })]));
+    expect(fetches.flatMap(unread)).toEqual([[0, 1, "batch_unreadable", bomb.length]]);
+    expect(fetches.flatMap(values)).toEqual([null, "z"]);
+  });
+
+  test("many batches in one fetch do not add up: what is too much is the next fetch's", async () => {
+    const each = Buffer.alloc(3 * MIB, "v");
+    const bytes = Buffer.concat(Array.from({ length: 20 }, (_, i) => handMadeBatch({ baseOffset: i * 2, records: [{ value: each }, record(String(i))], codec: 1, pack })));
+    const { fetches } = await fetchedAll(bytes);
+    for (const { bytes: { length } } of fetches) expect(length).toBeLessThanOrEqual(MOST_UNPACKED_BYTES);
+    expect(fetches.flatMap(offsets)).toEqual(Array.from({ length: 40 }, (_, i) => i));
+    expect(fetches.length).toBeLessThan(4);
+  });
+
+  test("a batch of valid records that is larger comes in pieces, from wherever one begins, each record once", async () => {
+    const value = Buffer.alloc(MIB);
+    const bytes = handMadeBatch({ baseOffset: 10, records: Array.from({ length: 80 }, () => ({ value })), codec: 1, pack });
+    for (const from of [10, 45]) {
+      const { fetches } = await fetchedAll(bytes, from);
+      expect(fetches.flatMap(offsets)).toEqual(Array.from({ length: 90 - from }, (_, i) => from + i));
+      expect(fetches.length).toBe(Math.ceil((90 - from) / 32));
+      for (const { bytes: { length }, unread: none } of fetches) expect([length < 34 * MIB, none]).toEqual([true, undefined]);
+    }
+  });
+
+  test("many tiny records come in pieces, too", async () => {
+    const tiny = Array.from({ length: 300_000 }, () => ({ value: null }));
+    for (const [codec, packing] of [[1, pack], [0, (records: Buffer) => records]] as const) {
+      const { fetches } = await fetchedAll(handMadeBatch({ records: tiny, codec, pack: packing }));
+      expect(fetches.map(({ count }) => count)).toEqual([250_000, 50_000]);
+    }
+  });
+
+  test("whether a large batch can be read is told by all of it: none of its records comes before it is known", async () => {
+    const value = Buffer.alloc(MIB);
+    for (const spoil of [(records: Buffer) => Buffer.concat([records, Buffer.from([0])]), (records: Buffer) => records.subarray(0, -1)]) {
+      const bytes = handMadeBatch({ records: Array.from({ length: 40 }, () => ({ value })), codec: 1, pack: (records) => pack(spoil(records)) });
+      const { fetches } = await fetchedAll(bytes);
+      expect(fetches.flatMap(unread)).toEqual([[0, 39, "batch_unreadable", bytes.length]]);
+    }
   });
 });
 

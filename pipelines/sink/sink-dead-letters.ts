@@ -5,10 +5,9 @@ import type { FetchedRecords } from "../../infra/kafka/records.js";
 import { deadLetterOf } from "../runtime/dead-letters.js";
 import type { Refusal } from "./rows/row-mapper.js";
 
-const STEP = "store-labels";
 
-/** Sends labels that can't be stored to the dead letters: their bytes untouched, the cause in headers. */
-export class LabelDeadLetters {
+/** Sends what the sink can't store to the dead letters: its bytes untouched, the cause in headers. */
+export class SinkDeadLetters {
   readonly #cluster: KafkaCluster;
   readonly #topic: string;
   readonly #cards: CardPseudonyms | null;
@@ -21,8 +20,8 @@ export class LabelDeadLetters {
   }
 
   /** Returns when Kafka has it. @throws KafkaError */
-  async send(records: FetchedRecords, index: number, { code, reason }: Refusal): Promise<void> {
-    const letter = deadLetterOf(records, index, { code, reason, step: STEP }, this.#cards);
+  async send(records: FetchedRecords, index: number, { code, reason }: Refusal, step: string): Promise<void> {
+    const letter = deadLetterOf(records, index, { code, reason, step }, this.#cards);
     this.#producer ??= BatchProducer.open(this.#cluster);
     try {
       const producer = await this.#producer;
