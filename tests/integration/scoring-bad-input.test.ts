@@ -251,22 +251,6 @@ it("scores what a producer committed and nothing that it gave up", async () => {
   expect(scored.length).toBe(before + expected.length + 1);
 });
 
-it("has written everything once, in the order of its source", async () => {
-  const transactions = await system.read(system.topics.transactions);
-  const scored = (await system.predictions()).map(({ partition, prediction }) => ({ partition, from: prediction.source_partition, offset: prediction.source_offset }));
-  const dead = (await system.deadLetters()).map(({ partition, headers }) => ({ partition, from: Number(headers["partition"]), offset: Number(headers["offset"]) }));
-  for (const list of [scored, dead]) {
-    expect(list.filter(({ partition, from }) => partition !== from)).toEqual([]);
-    for (let p = 0; p < system.partitions; p++) {
-      const offsets = list.filter(({ partition }) => partition === p).map(({ offset }) => offset);
-      expect(offsets).toEqual([...new Set(offsets)].sort((a, b) => a - b));
-    }
-  }
-  const coordinates = [...scored, ...dead].map(({ from, offset }) => `${from}/${offset}`).sort();
-  expect(coordinates).toEqual(transactions.map(({ partition, offset }) => `${partition}/${offset}`).sort());
-  expect(await worker.stop()).toEqual({ code: 0, signal: null });
-});
-
 describe("batches that unpack to too much, or to nothing", () => {
   const MIB = 1024 * 1024;
   const publish = (codec: Codec, records: BombRecord[]): Promise<number> =>
@@ -296,4 +280,20 @@ describe("batches that unpack to too much, or to nothing", () => {
     expect([predictions.has(0), predictions.has(last - first), predictions.size]).toEqual([true, true, 10]);
     expect(worker.exit).toBeNull();
   }, 120_000);
+});
+
+it("has written everything once, in the order of its source", async () => {
+  const transactions = await system.read(system.topics.transactions);
+  const scored = (await system.predictions()).map(({ partition, prediction }) => ({ partition, from: prediction.source_partition, offset: prediction.source_offset }));
+  const dead = (await system.deadLetters()).map(({ partition, headers }) => ({ partition, from: Number(headers["partition"]), offset: Number(headers["offset"]) }));
+  for (const list of [scored, dead]) {
+    expect(list.filter(({ partition, from }) => partition !== from)).toEqual([]);
+    for (let p = 0; p < system.partitions; p++) {
+      const offsets = list.filter(({ partition }) => partition === p).map(({ offset }) => offset);
+      expect(offsets).toEqual([...new Set(offsets)].sort((a, b) => a - b));
+    }
+  }
+  const coordinates = [...scored, ...dead].map(({ from, offset }) => `${from}/${offset}`).sort();
+  expect(coordinates).toEqual(transactions.map(({ partition, offset }) => `${partition}/${offset}`).sort());
+  expect(await worker.stop()).toEqual({ code: 0, signal: null });
 });

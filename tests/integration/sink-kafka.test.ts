@@ -11,6 +11,7 @@ import type { SinkPipeline } from "../../pipelines/sink/sink-pipeline.js";
 import { startSink } from "../../pipelines/sink/sink.js";
 import type { ControlEvent, Label, Prediction, Transaction } from "../../schemas/generated.js";
 import { topicsFor } from "../../schemas/topics.js";
+import { CODECS, pack, packedBatch, publishBatch, recordPieces } from "../support/bombs.js";
 import { clickhouseDatabase } from "../support/clickhouse-database.js";
 import { kafkaConfig, uniquePrefix } from "../support/engines.js";
 import { until } from "../support/eventually.js";
@@ -64,9 +65,16 @@ it("stores every topic, dead-letters a label, hands its partitions over, and goe
   const event: ControlEvent = { key: "deployment", base: -1, at: BASE, who: "system:start", event: { "fraudstream.Deployed": { champion: null, shadows: [] } } };
   await producer.publish(topics.control.name, [{ key: Buffer.from(event.key), value: schemas.encode("control", event) }]);
 
+  // Batches that unpack to 600 MB: scoring dead-letters that of transactions, the sink all others.
+  const bombed = [topics.transactions, topics.predictions, topics.labels, topics.control, topics.deadLetters];
+  const bomb = packedBatch(CODECS.gzip, pack("gzip", recordPieces([{ value: { zeros: 600e6 } }, { value: Buffer.from("x") }])), 2);
+  const at = await Promise.all(bombed.map(({ name }) => publishBatch(cluster, name, 0, bomb)));
+
   const first = await start();
-  await until(async () => Object.values(await counts()).join() === "1000,1000,1000,1000,1,1");
-  const [dead] = await clickhouse.query("SELECT code, step, source_topic, value, attempt FROM dead_letters FINAL");
+  await until(async () => Object.values(await counts()).join() === "1000,1000,1000,1000,5,1");
+  const letters = await clickhouse.query<{ topic: string; offset: string; last: string; code: string; step: string }>("SELECT source_topic AS topic, toString(source_offset) AS offset, headers['last-offset'] AS last, code, step FROM dead_letters FINAL WHERE step = 'read'");
+  expect(new Map(letters.map(({ topic, ...letter }) => [topic, letter]))).toEqual(new Map(bombed.slice(1).map(({ name }, i) => [name, { offset: String(at[i + 1]), last: String(at[i + 1] + 1), code: "batch_unreadable", step: "read" }])));
+  const [dead] = await clickhouse.query("SELECT code, step, source_topic, value, attempt FROM dead_letters FINAL WHERE step != 'read'");
   expect(dead).toEqual({ code: "not_avro", step: "store-labels", source_topic: topics.labels.name, value: "no label", attempt: 1 });
 
   // A second sink takes some of the partitions over, while records keep coming.
@@ -75,7 +83,7 @@ it("stores every topic, dead-letters a label, hands its partitions over, and goe
   await until(async () => (await counts()).labels === 3_000 && (await counts()).predictions === 3_000);
   await first.lifecycle.stop();
   await publish(3_000, 4_000);
-  await until(async () => Object.values(await counts()).join() === "4000,4000,4000,4000,1,1");
+  await until(async () => Object.values(await counts()).join() === "4000,4000,4000,4000,5,1");
   await second.lifecycle.stop();
 
   // What was stored is committed: a third one finds nothing to do.
