@@ -2,7 +2,7 @@ import { isIP } from "node:net";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { UsageError } from "../schemas/errors.js";
-import { DEFAULT_RETENTION, type Retention } from "./clickhouse/tables.js";
+import { DEFAULT_RETENTION, LONGEST_RETENTION_DAYS, type Retention } from "./clickhouse/tables.js";
 import { isException } from "./download/addresses.js";
 import { bad, duration, integer, key, matching, oneOf, pem, secret, text, url, type Env } from "./settings.js";
 
@@ -269,9 +269,12 @@ function retention(env: Env): Retention {
   const days = { ...DEFAULT_RETENTION };
   const tables = Object.keys(days) as (keyof Retention)[];
   for (const entry of (text(env, "RETENTION_DAYS") ?? "").split(",").filter((part) => part !== "")) {
-    const [, name = "", number] = /^(?:(\w+)=)?(\d{1,5})$/.exec(entry.trim()) ?? [];
+    const [, name = "", number] = /^(?:(\w+)=)?(\d+)$/.exec(entry.trim()) ?? [];
     const meant = tables.filter((table) => name === "" || name === table);
     if (number === undefined || meant.length === 0) throw bad("RETENTION_DAYS", entry, `a number of days, or table=days with a table of ${tables.join(", ")}`);
+    if (Number(number) > LONGEST_RETENTION_DAYS) {
+      throw bad("RETENTION_DAYS", entry, `at most ${LONGEST_RETENTION_DAYS} days, the longest that ClickHouse can count, or 0 to keep rows forever`);
+    }
     for (const table of meant) days[table] = Number(number);
   }
   return days;

@@ -34,6 +34,9 @@ export const TIME_RANGE = { least: Date.UTC(1970, 0, 1), most: Date.UTC(2299, 11
 /** Days that rows are kept, counted from their insertion; 0 keeps them forever. */
 export type Retention = Record<SinkTable | RequestLogTable, number>;
 
+/** The longest retention other than forever: ClickHouse counts a row's end in seconds up to 2106. */
+export const LONGEST_RETENTION_DAYS = 25_000;
+
 /** Two years of what models learn from and are judged by; what operators decided is kept. */
 export const DEFAULT_RETENTION: Retention = {
   transactions: 730,

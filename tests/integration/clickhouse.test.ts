@@ -142,7 +142,7 @@ describe("waitForMigrations", () => {
 describe("applyRetention", () => {
   const ttls = async (clickhouse: ClickHouse): Promise<Record<string, number>> => {
     const rows = await clickhouse.query<{ name: string; engine_full: string }>("SELECT name, engine_full FROM system.tables WHERE database = currentDatabase()");
-    return Object.fromEntries(rows.filter(({ name }) => name in DEFAULT_RETENTION || name in DERIVED_TABLES).map(({ name, engine_full: engine }) => [name, Number(/TTL toDateTime\(inserted_at\) \+ toIntervalDay\((\d+)\)/.exec(engine)?.[1] ?? 0)]));
+    return Object.fromEntries(rows.filter(({ name }) => name in DEFAULT_RETENTION || name in DERIVED_TABLES).map(({ name, engine_full: engine }) => [name, Number(/ TTL .*\+ (\d+), 4294967295/.exec(engine)?.[1] ?? 0) / 86_400]));
   };
 
   it("gives every table its time to live, changes it and takes it away", async () => {
@@ -152,6 +152,24 @@ describe("applyRetention", () => {
     expect(await ttls(clickhouse)).toEqual({ ...DEFAULT_RETENTION, labels_by_event: DEFAULT_RETENTION.labels });
     await applyRetention(clickhouse, log, { transactions: 30, control_events: 7, labels: 0 });
     expect(await ttls(clickhouse)).toEqual({ ...DEFAULT_RETENTION, transactions: 30, control_events: 7, labels: 0, labels_by_event: 0 });
+  });
+
+  it("never deletes because a number wrapped, however long the retention; a TTL that could wrap is replaced", async () => {
+    const { config, clickhouse } = database();
+    await migrate(config, log);
+    const insert = (): Promise<void> => clickhouse.command("INSERT INTO labels (topic, transaction_id, card_id, label_time) SELECT 't', 'x', 'c', now64(3)");
+    await clickhouse.command("ALTER TABLE labels MODIFY TTL toDateTime(inserted_at) + toIntervalDay(3000)");
+    await applyRetention(clickhouse, log, { labels: 3_000 });
+    const [{ engine }] = await clickhouse.query<{ engine: string }>("SELECT engine_full AS engine FROM system.tables WHERE database = currentDatabase() AND name = 'labels'");
+    expect(engine).toContain("toIntervalDay(3000)");
+    for (const days of [25_000, 28_900, 36_500, 50_000, 99_999, 1e9]) {
+      await applyRetention(clickhouse, log, { labels: days });
+      await insert();
+      await clickhouse.command("OPTIMIZE TABLE labels FINAL");
+      expect([days, await clickhouse.query("SELECT count() AS n FROM labels FINAL")]).toEqual([days, [{ n: 1 }]]);
+    }
+    await applyRetention(clickhouse, log, { labels: 0 });
+    expect((await ttls(clickhouse)).labels).toBe(0);
   });
 
   it("drops what was inserted too long ago, whatever its event time", async () => {

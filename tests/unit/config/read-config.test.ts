@@ -40,14 +40,14 @@ test("an empty environment", () => {
 test("every setting", () => {
   const config = readConfig({
     KAFKA_BROKERS: "k1:9092, 10.0.0.1:1,[::1]:65535", KAFKA_SSL: "true", KAFKA_SASL_USERNAME: "u", KAFKA_SASL_PASSWORD: "p", KAFKA_SASL_MECHANISM: "plain",
-    CLICKHOUSE_URL: "https://ch:8443/", CLICKHOUSE_USER: "writer", CLICKHOUSE_PASSWORD: "q", CLICKHOUSE_DATABASE: "other", RETENTION_DAYS: "10,labels=0, predictions=99999",
+    CLICKHOUSE_URL: "https://ch:8443/", CLICKHOUSE_USER: "writer", CLICKHOUSE_PASSWORD: "q", CLICKHOUSE_DATABASE: "other", RETENTION_DAYS: "10,labels=0, predictions=25000",
     SCHEMA_REGISTRY_URL: "http://registry:8081/ccompat//", SCHEMAS_DIR: "schemas", ARTIFACTS: "/models", DATA_DIR: "/data", XDG_CACHE_HOME: "/cache",
     TOPIC_PREFIX: "a.b_c-", TOPIC_PARTITIONS: "10000", HOST: "::", PORT: "0", METRICS_PORT: "9464", LOG_LEVEL: "silent",
   });
   expect(config).toMatchObject({
     kafka: { brokers: ["k1:9092", "10.0.0.1:1", "[::1]:65535"], ssl: true, sasl: { mechanism: "plain", username: "u", password: "p" } },
     clickhouse: { url: "https://ch:8443", username: "writer", password: "q", database: "other" }, clickhouseDatabase: "other",
-    retention: { transactions: 10, predictions: 99_999, shadow_predictions: 10, labels: 0, dead_letters: 10, control_events: 10 },
+    retention: { transactions: 10, predictions: 25_000, shadow_predictions: 10, labels: 0, dead_letters: 10, control_events: 10 },
     schemaRegistryUrl: "http://registry:8081/ccompat", schemasDir: "schemas", artifacts: "/models", dataDir: "/data", cacheDir: "/cache/fraudstream",
     topicPrefix: "a.b_c-", topicPartitions: 10_000, host: "::", port: 0, logLevel: "silent",
   });
@@ -68,7 +68,7 @@ describe("a wrong value names its setting", () => {
   test.each<[string, string]>([
     ["KAFKA_BROKERS", "k1"], ["KAFKA_BROKERS", "k1:9092,"], ["KAFKA_BROKERS", "k1:port"], ["KAFKA_BROKERS", "k1:0"], ["KAFKA_BROKERS", "k1:65536"], ["KAFKA_BROKERS", "k1 :9092"], ["KAFKA_BROKERS", "http://k1:9092"], ["KAFKA_BROKERS", "::1:9092"],
     ["KAFKA_SSL", "yes"], ["CLICKHOUSE_URL", "ch:8123"], ["CLICKHOUSE_URL", "tcp://ch:9000"], ["CLICKHOUSE_DATABASE", "a-b"], ["CLICKHOUSE_DATABASE", "1a"], ["CLICKHOUSE_DATABASE", "a".repeat(65)],
-    ["RETENTION_DAYS", "week"], ["RETENTION_DAYS", "-1"], ["RETENTION_DAYS", "nothing=5"], ["RETENTION_DAYS", "labels="], ["RETENTION_DAYS", "labels=100000"],
+    ["RETENTION_DAYS", "week"], ["RETENTION_DAYS", "-1"], ["RETENTION_DAYS", "nothing=5"], ["RETENTION_DAYS", "labels="], ["RETENTION_DAYS", "labels=100000"], ["RETENTION_DAYS", "25001"], ["RETENTION_DAYS", "36500"], ["RETENTION_DAYS", "99999999999999999999"],
     ["SCHEMA_REGISTRY_URL", "registry"], ["TOPIC_PREFIX", "a b"], ["TOPIC_PREFIX", "a/"], ["TOPIC_PREFIX", "x".repeat(101)],
     ["TOPIC_PARTITIONS", "0"], ["TOPIC_PARTITIONS", "10001"], ["TOPIC_PARTITIONS", "4.0"], ["TOPIC_PARTITIONS", "0x4"], ["TOPIC_PARTITIONS", " 4"], ["PORT", "65536"], ["METRICS_PORT", "65536"], ["METRICS_PORT", "on"], ["PORT", "-1"], ["PORT", "1e3"], ["PORT", "99999999999999999999"],
     ["LOG_LEVEL", "loud"], ["LOG_LEVEL", "INFO"],
