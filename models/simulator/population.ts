@@ -65,7 +65,14 @@ export interface Population {
 }
 
 /** Which part of the simulation a random sequence belongs to: the first part of its key after the seed. */
-export const STREAM = { terminal: 1, customer: 2, payments: 3, compromise: 4, theft: 5 } as const;
+export const STREAM = { terminal: 1, customer: 2, payments: 3, compromise: 4, theft: 5, visits: 6 } as const;
+
+/** Customers of a seed by index, who go to the terminals of a population: those of `createPopulation`, and any number beyond. */
+export function customersAt(seed: number, terminals: Terminal[]): (index: number) => Customer {
+  const shops = terminals.flatMap((terminal, i) => (terminal.online ? [] : [i]));
+  const online = terminals.flatMap((terminal, i) => (terminal.online ? [i] : []));
+  return (index) => createCustomer(new Random(seed, STREAM.customer, index), index, terminals, shops, online);
+}
 
 /**
  * Customers and terminals of a seed. The first `n` customers are the same however many follow, as long as the terminals
@@ -73,13 +80,9 @@ export const STREAM = { terminal: 1, customer: 2, payments: 3, compromise: 4, th
  */
 export function createPopulation(seed: number, customers: number, terminals: number): Population {
   // The first two make sure that there is one of each sort.
-  const places = Array.from({ length: terminals }, (_, i) => createTerminal(new Random(seed, STREAM.terminal, i), i));
-  const shops = places.flatMap((terminal, i) => (terminal.online ? [] : [i]));
-  const online = places.flatMap((terminal, i) => (terminal.online ? [i] : []));
-  return {
-    terminals: places,
-    customers: Array.from({ length: customers }, (_, i) => createCustomer(new Random(seed, STREAM.customer, i), i, places, shops, online)),
-  };
+  const all = Array.from({ length: terminals }, (_, i) => createTerminal(new Random(seed, STREAM.terminal, i), i));
+  const customerAt = customersAt(seed, all);
+  return { terminals: all, customers: Array.from({ length: customers }, (_, i) => customerAt(i)) };
 }
 
 function createTerminal(random: Random, index: number): Terminal {

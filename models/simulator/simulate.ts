@@ -1,7 +1,7 @@
 import type { AttributeColumn, Dataset } from "../datasets/dataset.js";
 import { UsageError } from "../../schemas/errors.js";
 import { FRAUD, compromisedTerminals, stolenCards } from "./fraud.js";
-import { CATEGORIES, STREAM, createPopulation, distanceKm, type Customer, type Population } from "./population.js";
+import { CATEGORIES, STREAM, createPopulation, customersAt, distanceKm, type Customer, type Population, type Terminal } from "./population.js";
 import { Random } from "./random.js";
 
 /** What to simulate. */
@@ -58,6 +58,50 @@ export function* simulate(options: SimulationOptions): Generator<Dataset, void, 
   for (let day = Math.floor(from / DAY_MS); day * DAY_MS < to; day++) {
     const chunk = toDataset(population, seed, day, simulateDay(population, seed, day), from, to);
     if (chunk.length > 0) yield chunk;
+  }
+}
+
+/** Cards of visitors: so many that hardly one pays twice in an hour. */
+const VISITORS = 10_000_000;
+
+/**
+ * Payments of visitors to a town, as many as are asked for at any time: cards that nobody has seen before, at the town's terminals.
+ * The town's own customers pay two or three times a day, which is too little to watch.
+ */
+export class VisitorPayments {
+  readonly #seed: number;
+  readonly #customers: number;
+  readonly #run: number;
+  readonly #terminals: Terminal[];
+  readonly #customerAt: (index: number) => Customer;
+  #made = 0;
+
+  /** @param run tells payments of one run from those of another with the same seed: a whole number, such as the time it began */
+  constructor({ seed, customers, terminals }: Pick<SimulationOptions, "seed" | "customers" | "terminals">, run: number) {
+    this.#seed = seed;
+    this.#customers = customers;
+    this.#run = run;
+    this.#terminals = createPopulation(seed, 0, terminals).terminals;
+    this.#customerAt = customersAt(seed, this.#terminals);
+  }
+
+  /** The next `count` payments, their event times spread evenly over from < t ≤ to. */
+  next(count: number, from: number, to: number): Dataset {
+    const day = Math.floor(to / DAY_MS);
+    const compromised = compromisedTerminals(this.#seed, this.#terminals.length, day);
+    const visitors: Customer[] = [];
+    const payments: Payment[] = [];
+    for (let i = 0; i < count; i++) {
+      const random = new Random(this.#seed, STREAM.visits, this.#run, this.#made + i);
+      visitors.push(this.#customerAt(this.#customers + random.below(VISITORS)));
+      const stolen = random.chance(FRAUD.stolenCard.startsPerDay * FRAUD.stolenCard.days);
+      const payment = simulatePayment(random, { customers: visitors, terminals: this.#terminals }, i, day, stolen, compromised);
+      payments.push({ ...payment, time: Math.floor(from + ((to - from) * (i + 1)) / count) });
+    }
+    const first = this.#made;
+    this.#made += count;
+    const dataset = toDataset({ customers: visitors, terminals: this.#terminals }, this.#seed, day, payments, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY);
+    return { ...dataset, transactionId: payments.map((_, i) => `v${this.#seed}-${this.#run.toString(36)}-${first + i}`) };
   }
 }
 

@@ -13,14 +13,22 @@ export class LabelSchedule {
   readonly #delayMs: number;
   /** In event-time order, like the rows within each. */
   readonly #waiting: Rows[] = [];
+  readonly #most: number;
+  #rows = 0;
 
-  /** @param delayMs from a transaction's event time to its label's label_time */
-  constructor(delayMs: number = LABEL_DELAY_MS) {
+  /**
+   * @param delayMs from a transaction's event time to its label's label_time
+   * @param most rows that may wait: further ones are never labelled
+   */
+  constructor(delayMs: number = LABEL_DELAY_MS, most = Number.POSITIVE_INFINITY) {
     this.#delayMs = delayMs;
+    this.#most = most;
   }
 
   /** To be called in event-time order. */
   add({ dataset, start, end }: Rows): void {
+    if (this.#rows >= this.#most) return;
+    this.#rows += end - start;
     const last = this.#waiting.at(-1);
     if (last?.dataset === dataset && last.end === start) last.end = end;
     else if (end > start) this.#waiting.push({ dataset, start, end });
@@ -39,6 +47,7 @@ export class LabelSchedule {
       if (end === start) break;
       due.push({ dataset, start, end });
       left -= end - start;
+      this.#rows -= end - start;
       first.start = end;
       if (end < first.end) break;
       this.#waiting.shift();

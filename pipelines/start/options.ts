@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError } from "commander";
 import { parseDuration, parseRate } from "../replay/arguments.js";
+import { DEFAULT_CUSTOMERS, DEFAULT_SEED } from "./simulated-rows.js";
 import { parseColumnOverrides, type ColumnOverrides } from "../../models/datasets/columns.js";
 
 /** What `npm start` was asked for. */
@@ -20,6 +21,8 @@ export interface StartOptions {
 
 /** A stream that a person can follow. */
 const WATCHABLE_RATE = 300;
+/** Transactions of `--once` from the simulator. */
+export const ONCE_ROWS = 20_000;
 
 interface Flags {
   dataset?: string;
@@ -39,9 +42,9 @@ export function readStartOptions(argv: readonly string[]): StartOptions {
     .option("--columns <role=column,...>", "which column of the file is what, where names don't tell: transaction_id, event_time, card_id, merchant_id, amount, currency, label", (value: string, before: string[]) => [...before, value], [])
     .option("--rate <n>", `transactions a second (default: as fast as possible with --dataset or --once, else ${WATCHABLE_RATE})`, parseRate)
     .option("--for <duration>", "end after that time, such as 60s, 5m or 1h", parseDuration)
-    .option("--once", "end after the whole file, or 20,000 simulated transactions; exit code 0 only if each has exactly one prediction", false)
-    .option("--seed <n>", "of the simulated payments (default: 1; a DATA_DIR keeps to its first)", parseWhole)
-    .option("--customers <n>", "how many cards the simulated payments are made with (default: 5,000; a DATA_DIR keeps to its first)", parseWhole)
+    .option("--once", `end after the whole file, or ${ONCE_ROWS.toLocaleString("en-US")} simulated transactions; exit code 0 only if each has exactly one prediction`, false)
+    .option("--seed <n>", `of the simulated payments (default: ${DEFAULT_SEED}; a DATA_DIR keeps to its first)`, parseWhole)
+    .option("--customers <n>", `cards of the simulated town (default: ${DEFAULT_CUSTOMERS.toLocaleString("en-US")}; a DATA_DIR keeps to its first)`, parseWhole)
     .showHelpAfterError("(--help shows what there is)")
     .allowExcessArguments(false)
     .parse(argv);

@@ -1,24 +1,26 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Dataset } from "../../models/datasets/dataset.js";
-import { LABEL_DELAY_MS, simulate, type SimulationOptions } from "../../models/simulator/simulate.js";
+import { VisitorPayments, simulate, type SimulationOptions } from "../../models/simulator/simulate.js";
 import { UsageError } from "../../schemas/errors.js";
 import type { Rows } from "../replay/label-schedule.js";
 import type { SimulatedState } from "./start-state.js";
 
 const DAY_MS = 86_400_000;
 /** How far back the simulated time begins. */
-const HISTORY_DAYS = 90;
-/** What the first model learns from, about 250,000 payments of 3,000 customers: long enough for a month's windows, and the week that labels take, to be full in its last week, which drift compares with. */
+const HISTORY_DAYS = 63;
+/** What the first model learns from: long enough for a month's windows, and the week that labels take, to be full in its last week, which drift compares with. Three weeks are left to measure it on. */
 const TRAINING_DAYS = 42;
 const CLOCK_TICK_MS = 100;
 /** A terminal for so many customers. */
 const CUSTOMERS_A_TERMINAL = 5;
 
-const DEFAULT_SEED = 1;
-const DEFAULT_CUSTOMERS = 3_000;
+export const DEFAULT_SEED = 1;
+export const DEFAULT_CUSTOMERS = 2_000;
+/** Payments that are made at once: a third of a second at the rate that is watched. */
+const VISITORS_AT_ONCE = 100;
 
 /**
- * The simulated town that a DATA_DIR has, or a new one: it begins 90 days ago.
+ * The simulated town that a DATA_DIR has, or a new one: it begins nine weeks ago.
  *
  * @throws UsageError `another_simulation` when a seed or number of customers is asked for that the existing one doesn't have
  */
@@ -34,11 +36,6 @@ export function continueOrBegin(known: SimulatedState | null, asked: { seed: num
 function beginSimulation(seed: number, customers: number, now: number): SimulatedState {
   const began = Math.floor(now / DAY_MS - HISTORY_DAYS) * DAY_MS;
   return { seed, customers, terminals: Math.max(2, Math.ceil(customers / CUSTOMERS_A_TERMINAL)), began, until: began, labelled_until: began };
-}
-
-/** Where history ends and what is counted begins: once the labels of the training days are known. */
-export function historyEnd(state: SimulatedState): number {
-  return trainingEnd(state.began) + LABEL_DELAY_MS;
 }
 
 /** What the first model is trained on. */
@@ -96,6 +93,47 @@ export async function* simulatedRows(options: SimulatedRowsOptions): AsyncGenera
       start = rows.end;
     }
     if (left <= 0 || signal.aborted) return;
+  }
+}
+
+export interface PresentRowsOptions {
+  state: SimulatedState;
+  /** At most so many rows; null: without end. */
+  limit: number | null;
+  /** As for `simulatedRows`, of the town's own payments. */
+  reserve(until: number): Promise<void>;
+  signal: AbortSignal;
+  now?: () => number;
+}
+
+/**
+ * Payments that happen now, in order: those of visitors, as many as are taken, and among them those of the town's own customers
+ * whose time has come. None lies before what `state.until` says.
+ */
+export async function* presentRows({ state, limit, reserve, signal, now = Date.now }: PresentRowsOptions): AsyncGenerator<Rows, void, void> {
+  let last = Math.max(state.until, now() - CLOCK_TICK_MS);
+  const visitors = new VisitorPayments(townOf(state), last);
+  const days = simulate({ ...townOf(state), from: state.until, to: Number.POSITIVE_INFINITY });
+  let own = { ...all((days.next() as IteratorYieldResult<Dataset>).value), end: 0 };
+  for (let left = limit ?? Number.POSITIVE_INFINITY; left > 0 && !signal.aborted; ) {
+    const due = now();
+    own = { ...own, start: own.end, end: Math.min(firstAfter(own.dataset.eventTime, due), own.end + left) };
+    if (own.end > own.start) {
+      await reserve(own.dataset.eventTime[own.end - 1] + 1);
+      yield own;
+      left -= own.end - own.start;
+    }
+    if (own.end === own.dataset.length) {
+      own = { ...all((days.next() as IteratorYieldResult<Dataset>).value), end: 0 };
+      continue;
+    }
+    const count = Math.min(left, VISITORS_AT_ONCE);
+    if (count === 0) return;
+    if (due > last) {
+      yield all(visitors.next(count, last, due));
+      left -= count;
+      last = due;
+    } else await sleep(1, undefined, { signal }).catch(() => undefined);
   }
 }
 

@@ -5,12 +5,12 @@ import { pipeline } from "node:stream/promises";
 import { readCsv } from "../../models/datasets/read-csv.js";
 import { splitByTime, type RowRange } from "../../models/datasets/split.js";
 import type { TrainingRequest } from "../../models/registry/training-request.js";
-import { simulate } from "../../models/simulator/simulate.js";
+import { LABEL_DELAY_MS, simulate } from "../../models/simulator/simulate.js";
 import { UsageError, messageOf } from "../../schemas/errors.js";
 import { LabelSchedule, type Rows } from "../replay/label-schedule.js";
-import type { StartOptions } from "./options.js";
+import { ONCE_ROWS, type StartOptions } from "./options.js";
 import { count } from "./panel.js";
-import { continueOrBegin, historyEnd, simulatedRows, trainingRange, unlabelledRows } from "./simulated-rows.js";
+import { continueOrBegin, presentRows, simulatedRows, trainingRange, unlabelledRows } from "./simulated-rows.js";
 import { readStartState, writeStartState } from "./start-state.js";
 import { writeCsv } from "./write-csv.js";
 
@@ -37,8 +37,8 @@ export interface Source {
 /** A CSV file, and what a training request has to say of it. */
 export interface TrainingFile { file: string; request: Pick<TrainingRequest, "columns" | "before"> }
 
-/** Transactions of `--once` from the simulator. */
-const ONCE_ROWS = 20_000;
+/** Simulated payments whose labels are still to come, an hour of them: each takes memory until then. */
+const LABELS_KEPT = 1_000_000;
 /** Part of a file, by time, that the model is trained on. */
 const TRAINING_SHARE = 0.7;
 
@@ -54,7 +54,7 @@ export async function prepareSource(options: StartOptions, dataDir: string, prog
 async function simulatedSource(options: StartOptions, dataDir: string): Promise<Source> {
   const state = await readStartState(dataDir);
   let town = continueOrBegin(state.simulated, options, Date.now());
-  const schedule = new LabelSchedule();
+  const schedule = new LabelSchedule(LABEL_DELAY_MS, LABELS_KEPT);
   const note = async (until: number, labelledUntil: number): Promise<void> => {
     town = { ...town, until, labelled_until: labelledUntil };
     await writeStartState(dataDir, { ...state, simulated: town });
@@ -73,10 +73,10 @@ async function simulatedSource(options: StartOptions, dataDir: string): Promise<
     schedule,
     history(ended) {
       for (const rows of unlabelledRows(town)) schedule.add(rows);
-      return simulatedRows({ state: town, to: historyEnd(town), limit: null, wait: false, reserve, signal: ended });
+      return simulatedRows({ state: town, limit: null, wait: false, reserve, signal: ended });
     },
     rows(ended) {
-      return simulatedRows({ state: town, limit: options.once && options.forMs === null ? ONCE_ROWS : null, wait: !options.once, reserve, signal: ended });
+      return presentRows({ state: town, limit: options.once && options.forMs === null ? ONCE_ROWS : null, reserve, signal: ended });
     },
     finish: (until) => note(until ?? town.until, until ?? town.until),
   };

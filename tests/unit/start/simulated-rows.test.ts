@@ -2,9 +2,8 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { LABEL_DELAY_MS } from "../../../models/simulator/simulate.js";
 import type { Rows } from "../../../pipelines/replay/label-schedule.js";
-import { continueOrBegin, historyEnd, simulatedRows, trainingRange, unlabelledRows } from "../../../pipelines/start/simulated-rows.js";
+import { continueOrBegin, presentRows, simulatedRows, trainingRange, unlabelledRows } from "../../../pipelines/start/simulated-rows.js";
 import { readStartState, writeStartState } from "../../../pipelines/start/start-state.js";
 
 const DAY_MS = 86_400_000;
@@ -21,13 +20,10 @@ async function collect(rows: AsyncIterable<Rows>): Promise<{ id: string; time: n
 }
 
 describe("simulatedRows", () => {
-  it("begins 90 days back, counts from when the labels of the training days are known, and never passes the clock", async () => {
-    expect(clock - state.began).toBeGreaterThanOrEqual(90 * DAY_MS);
-    expect(clock - state.began).toBeLessThan(91 * DAY_MS);
-    expect([state.until, historyEnd(state)]).toEqual([state.began, trainingRange(state).to + LABEL_DELAY_MS]);
-    const history = await collect(simulatedRows({ state, to: historyEnd(state), limit: null, wait: false, reserve: () => Promise.resolve(), signal: never, now: () => clock }));
-    expect(history[0].time - state.began).toBeLessThan(DAY_MS / 4);
-    expect(history.at(-1)?.time).toBeLessThan(historyEnd(state));
+  it("begins nine weeks back, six of which are trained on, and never passes the clock", async () => {
+    expect(clock - state.began).toBeGreaterThanOrEqual(63 * DAY_MS);
+    expect(clock - state.began).toBeLessThan(64 * DAY_MS);
+    expect([state.until, trainingRange(state).to]).toEqual([state.began, state.began + 42 * DAY_MS]);
     const rows = await collect(simulatedRows({ state, limit: null, wait: false, reserve: () => Promise.resolve(), signal: never, now: () => clock }));
     expect(rows[0].time).toBeGreaterThanOrEqual(state.until);
     expect(rows.at(-1)?.time).toBeLessThanOrEqual(clock);
@@ -67,6 +63,22 @@ describe("simulatedRows", () => {
       if (given.some((time) => time > clock)) stop.abort();
     }
     expect(given.length).toBeGreaterThan(0);
+  });
+
+  it("goes on at the present: visitors' payments, as many as are taken, and those of the town whose time has come, in order", async () => {
+    let now = clock;
+    let reserved = 0;
+    const rows = await collect(presentRows({ state: { ...state, until: clock - 600_000 }, limit: 3_000, reserve: (until) => Promise.resolve(void (reserved = until)), signal: never, now: () => (now += 330) }));
+    expect(rows).toHaveLength(3_000);
+    expect(new Set(rows.map(({ id }) => id)).size).toBe(3_000);
+    const visitors = rows.filter(({ id }) => id.startsWith("v5-"));
+    const own = rows.filter(({ id }) => id.startsWith("s5-"));
+    expect(visitors.length + own.length).toBe(3_000);
+    expect(visitors.every(({ time }) => time >= clock - 100 && time <= now)).toBe(true);
+    for (const { time } of own) expect(time).toBeLessThan(reserved);
+    expect(visitors.map(({ time }) => time)).toEqual(visitors.map(({ time }) => time).sort((a, b) => a - b));
+    const again = await collect(presentRows({ state, limit: 5, reserve: () => Promise.resolve(), signal: never, now: () => clock + 86_400_000 }));
+    expect(again.some(({ id }) => rows.some((row) => row.id === id))).toBe(false);
   });
 
   it("knows whose labels a run that was killed has left", () => {
