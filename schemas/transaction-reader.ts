@@ -56,7 +56,7 @@ type Op = (cursor: AvroCursor, fields: TransactionFields, target: AttributeTarge
 
 const MAX_ID_BYTES = 256;
 const EARLIEST_EVENT_TIME = Date.UTC(2000, 0, 1);
-/** How far ahead of its record's time a transaction may lie. */
+/** How far ahead of its record's time, and of the reader's clock, a transaction may lie. */
 export const CLOCK_SKEW_MS = 5 * 60 * 1000;
 
 /**
@@ -103,7 +103,7 @@ export class TransactionReader {
   /**
    * Reads the value of one record into `fields` and its attributes into the target.
    *
-   * @param recordTime the record's timestamp, epoch milliseconds
+   * @param recordTime the record's timestamp, or the present where that is earlier; epoch milliseconds
    * @throws TransactionRejected when it is no acceptable transaction
    */
   read(bytes: Buffer, at: number, length: number, recordTime: number, fields: TransactionFields): void {
@@ -167,7 +167,7 @@ function validate(fields: TransactionFields, recordTime: number): void {
   }
   const { eventTime } = fields;
   if (!(eventTime >= EARLIEST_EVENT_TIME)) throw new TransactionRejected("event_time_early", "event_time lies before 2000");
-  if (eventTime > recordTime + CLOCK_SKEW_MS) throw new TransactionRejected("event_time_ahead", "event_time lies more than five minutes ahead of the record's time");
+  if (eventTime > recordTime + CLOCK_SKEW_MS) throw new TransactionRejected("event_time_ahead", "event_time lies more than five minutes ahead of the record's time or of the present");
 }
 
 function checkId(name: string, bytes: Buffer, at: number, length: number): void {

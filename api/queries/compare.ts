@@ -11,7 +11,7 @@ export interface ComparisonRequest extends Comparison {
   maturedBefore: number | null;
 }
 
-export type WindowComparison = Omit<ModelComparison, "from" | "to" | "labels">;
+export type WindowComparison = Omit<ModelComparison, "from" | "to" | "newest_event" | "labels">;
 type Decision = (typeof DECISIONS)[number];
 
 const APPROVE = 1;

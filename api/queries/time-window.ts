@@ -16,7 +16,7 @@ export interface WindowQuery {
   to?: string | undefined;
 }
 
-/** A window of a query: one that ends at the newest event, or one between two times, the newest event where `to` isn't given. */
+/** A window of a query: one that ends now, or one between two times, the present where `to` isn't given. */
 export type AskedWindow = { duration: Duration } | { from: number; to: number | null };
 
 export const DEFAULT_WINDOW = "P30D";
@@ -71,9 +71,9 @@ function timeOf(text: string | undefined): number | null {
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d([.]\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/i;
 const LATEST = Date.UTC(2299, 0, 1);
 
-/** The window in event time. */
-export function resolveWindow(asked: AskedWindow, newest: number): TimeWindow {
-  // The newest event is the window's last moment, and a window of a day before it begins just after its first.
-  if ("duration" in asked) return { from: before(newest, asked.duration) + 1, to: newest + 1 };
-  return { from: asked.from, to: asked.to ?? Math.max(asked.from, newest + 1) };
+/** The window in event time. It ends at the present, whatever was scored last: a single payment must not move everybody's window. */
+export function resolveWindow(asked: AskedWindow, now: number): TimeWindow {
+  // The present is the window's last moment, and a window of a day before it begins just after its first.
+  if ("duration" in asked) return { from: before(now, asked.duration) + 1, to: now + 1 };
+  return { from: asked.from, to: asked.to ?? Math.max(asked.from, now + 1) };
 }

@@ -28,8 +28,8 @@ export async function compareRoutes(app: FastifyInstance, context: ApiContext): 
     const { labels = "matured" } = query;
     if (query.a === query.b) throw invalidQuery([{ in: "query", field: "b", code: "conflict", message: "is the same model as a" }]);
     const [a, b] = [(await views.find(query.a)).model, (await views.find(query.b)).model];
-    const { window, newest, shown } = await windowOf(clickhouse, query);
-    const comparison = await compareModels(clickhouse, { a, b, ...window, maturedBefore: maturedBefore(labels, newest, config.labelMaturityDays) });
+    const { window, now, shown } = await windowOf(clickhouse, query);
+    const comparison = await compareModels(clickhouse, { a, b, ...window, maturedBefore: maturedBefore(labels, now, config.labelMaturityDays) });
     return { ...shown, labels, ...comparison };
   });
   return Promise.resolve();

@@ -15,7 +15,7 @@ const Params = Type.Object({ id: Type.String({ minLength: 1, maxLength: 200, des
 /** A week: longer windows hold, soon after a beginning, what came while features' own windows were filling. */
 const DEFAULT_WINDOW = "P7D";
 const DriftQuery = Type.Object(
-  { ...windowFields, window: Type.Optional({ ...windowFields.window, description: `An ISO 8601 duration in event time that ends at the newest event, which it contains; ${DEFAULT_WINDOW} when nothing is given.` }), bins: Type.Optional(Type.Boolean({ default: false, description: "Also the shares of the bins." })) },
+  { ...windowFields, window: Type.Optional({ ...windowFields.window, description: `An ISO 8601 duration in event time that ends now; ${DEFAULT_WINDOW} when nothing is given.` }), bins: Type.Optional(Type.Boolean({ default: false, description: "Also the shares of the bins." })) },
   { additionalProperties: false },
 );
 

@@ -45,11 +45,11 @@ export async function metricsRoutes(app: FastifyInstance, context: ApiContext): 
   const schema = { tags: ["models"], summary: "Metrics of the enabled models", querystring: MetricsQuery, response: { 200: MetricsAnswer } };
   api.get("/api/v1/models/metrics", { config: { permission: "metrics:read" }, schema }, async ({ query }): Promise<Static<typeof MetricsAnswer>> => {
     const { labels = "matured", by, group, card_precision, k } = query;
-    const { window, newest, shown } = await windowOf(clickhouse, query);
+    const { window, now, shown } = await windowOf(clickhouse, query);
     checkSeries(window, by);
     if (k !== undefined && !card_precision) throw invalidQuery([{ in: "query", field: "k", code: "conflict", message: "is for card_precision=true" }]);
     if (card_precision && (window.to - window.from) / DAY_MS > MOST_CARD_DAYS) throw invalidQuery([{ in: "query", field: "card_precision", code: "range", message: `the window has more than ${MOST_CARD_DAYS} days: take a shorter one` }]);
-    const matured = maturedBefore(labels, newest, config.labelMaturityDays);
+    const matured = maturedBefore(labels, now, config.labelMaturityDays);
 
     const models: Static<typeof ModelMetrics>[] = [];
     for (const { deployed, role } of enabledModels(control.state.deployment)) {

@@ -3,7 +3,8 @@ import { float64Of, grown, int32Of } from "./columns.js";
 import { CountedEntities } from "./counted-entities.js";
 import { FINGERPRINT_WORDS, Fingerprints } from "./fingerprints.js";
 import type { BucketRows } from "./history-rows.js";
-import { BUCKET_MS, LABEL_DELAY_MS, LEAP_MS, REPEAT_HORIZON_MS, RETENTION_MS } from "./history-terms.js";
+import { BUCKET_MS, LABEL_DELAY_MS, REPEAT_HORIZON_MS, RETENTION_MS } from "./history-terms.js";
+import { PartitionClock } from "./partition-clock.js";
 
 export type BucketKind = "merchant" | "card";
 export type EmitBucket = (kind: BucketKind, id: Buffer, bucket: number, count: number, frauds: number) => void;
@@ -23,7 +24,6 @@ export interface BuilderCounts {
 
 /** Sealed buckets so far back can still hold the first of a repeated transaction. */
 export const REPEAT_BUCKETS = REPEAT_HORIZON_MS / BUCKET_MS;
-const LEAP_BUCKETS = LEAP_MS / BUCKET_MS;
 const RETENTION_BUCKETS = RETENTION_MS / BUCKET_MS;
 /** Held labels are looked through when there are twice as many as were left the last time, and more than this. */
 const SWEEP_FROM = 4_096;
@@ -36,8 +36,8 @@ const NONE = -1;
 export class BucketBuilder {
   readonly counts: BuilderCounts = { transactions: 0, lateTransactions: 0, repeats: 0, labels: 0, lateLabels: 0 };
   #sealed = Number.NEGATIVE_INFINITY;
-  /** What the last transaction let be sealed, where it leapt ahead; else NaN. */
-  #leap = Number.NaN;
+  /** What accepted transactions say of how far the partition has come; `seal` raises it. */
+  #clock = new PartitionClock();
   /** Of every transaction of an unsealed bucket, and of sealed ones within the repeat horizon. */
   readonly #known = new Fingerprints();
   #time = new Float64Array(0);
@@ -84,24 +84,6 @@ export class BucketBuilder {
     return Math.floor((eventTime - LABEL_DELAY_MS) / BUCKET_MS);
   }
 
-  /** Whether a leap waits for the next transaction to be believed. */
-  get leaping(): boolean {
-    return !Number.isNaN(this.#leap);
-  }
-
-  /**
-   * The index below which buckets are to be sealed before an accepted transaction of this event time is added, which is to be
-   * asked of each in turn. A leap is believed once two in a row have made it: a single stray one must not make all others late.
-   */
-  sealedBy(eventTime: number): number {
-    const upTo = this.sealable(eventTime);
-    const before = this.#leap;
-    const leaps = upTo > this.#sealed + LEAP_BUCKETS && this.#sealed !== Number.NEGATIVE_INFINITY;
-    this.#leap = leaps ? upTo : Number.NaN;
-    if (!leaps) return upTo;
-    return Number.isNaN(before) ? this.#sealed : Math.min(before, upTo);
-  }
-
   /** Whether the same transaction came before, within the horizon: it seals nothing and counts nowhere. */
   isRepeat(rows: BucketRows, row: number): boolean {
     const known = this.#known;
@@ -111,15 +93,33 @@ export class BucketBuilder {
     return false;
   }
 
+  /** Adds an accepted transaction after sealing what it lets be sealed, as far as it is believed (PartitionClock). A repeat seals nothing. */
+  sealAndAdd(rows: BucketRows, row: number, emit: EmitBucket): void {
+    if (this.isRepeat(rows, row)) {
+      this.counts.repeats++;
+      return;
+    }
+    this.#clock.advance(rows.eventTime[row]);
+    const upTo = this.sealable(this.#clock.time);
+    if (upTo > this.#sealed) {
+      this.#seal(upTo, emit);
+      // Sealing has looked at other fingerprints.
+      this.#known.point(rows.bytes[row], rows.cardIdAt[row], rows.cardIdLength[row], rows.transactionIdAt[row], rows.transactionIdLength[row]);
+    }
+    this.#addTransaction(rows, row);
+  }
+
   /** Adds an accepted transaction. A late one and a repeat are counted, not added. */
   transaction(rows: BucketRows, row: number): void {
+    if (this.isRepeat(rows, row)) this.counts.repeats++;
+    else this.#addTransaction(rows, row);
+  }
+
+  /** `#known` points at it. */
+  #addTransaction(rows: BucketRows, row: number): void {
     const { counts } = this;
     const time = rows.eventTime[row];
     const bytes = rows.bytes[row];
-    if (this.isRepeat(rows, row)) {
-      counts.repeats++;
-      return;
-    }
     const bucket = Math.floor(time / BUCKET_MS);
     const late = bucket < this.#sealed;
     if (late) counts.lateTransactions++;
@@ -166,6 +166,11 @@ export class BucketBuilder {
    */
   seal(upTo: number, emit: EmitBucket): void {
     if (!(upTo > this.#sealed)) return;
+    this.#clock.raise(upTo * BUCKET_MS + LABEL_DELAY_MS);
+    this.#seal(upTo, emit);
+  }
+
+  #seal(upTo: number, emit: EmitBucket): void {
     this.#sealed = upTo;
     const due = [...this.#buckets.keys()].filter((bucket) => bucket < upTo).sort((a, b) => a - b);
     for (const bucket of due) {
@@ -192,7 +197,8 @@ export class BucketBuilder {
     }
     const early = Int32Array.from([...this.#early.newestRows()].flatMap((newest) => this.#chain(newest).reverse()));
     return [
-      { name: "buckets/sealed", data: Float64Array.of(this.#sealed, this.#leap) },
+      { name: "buckets/sealed", data: Float64Array.of(this.#sealed, Number.NaN) },
+      this.#clock.section("buckets/clock"),
       { name: "buckets/words", data: wordsOf(this.#known, rows) },
       { name: "buckets/time", data: picked(this.#time, rows) },
       { name: "buckets/merchant", data: picked(this.#merchant, rows) },
@@ -209,7 +215,8 @@ export class BucketBuilder {
   /** @throws FraudstreamError `snapshot_invalid` */
   static restore(sections: ReadonlyMap<string, ArrayBufferView>): BucketBuilder {
     const builder = new BucketBuilder();
-    [builder.#sealed, builder.#leap] = float64Of(sections, "buckets/sealed");
+    [builder.#sealed] = float64Of(sections, "buckets/sealed");
+    builder.#clock = PartitionClock.restore(sections, "buckets/clock", builder.#sealed * BUCKET_MS + LABEL_DELAY_MS);
     builder.#merchants = CountedEntities.restore("merchants", sections);
     builder.#cards = CountedEntities.restore("cards", sections);
     const words = int32Of(sections, "buckets/words"), merchants = int32Of(sections, "buckets/merchant"), cards = int32Of(sections, "buckets/card");

@@ -1,10 +1,12 @@
 import type { Section } from "../../infra/snapshots.js";
-import { float64Of, grown, grownCapacity, int32Of } from "./columns.js";
+import { bytesOf, float64Of, grown, grownCapacity, int32Of } from "./columns.js";
 import { EntityTable, hashOf } from "./entity-table.js";
 import { AMOUNT, EventPages, ID_HIGH, ID_LOW, MERCHANT, NONE, NUMBERS, OFFSET, OLDER, PAGE_BITS, PAGE_MASK, TIME, WORDS } from "./event-pages.js";
 import type { HistoryPlan } from "./history-plan.js";
 import type { HistoryRows } from "./history-rows.js";
-import { BUCKET_MS, CARD_AGGREGATES, LABEL_DELAY_MS, LATENESS_MS, LEAP_MS, LONGEST_WINDOW_MS, MAX_CARD_EVENTS, REPEAT_HORIZON_MS, RETENTION_MS } from "./history-terms.js";
+import { BUCKET_MS, CARD_AGGREGATES, LABEL_DELAY_MS, LATENESS_MS, LONGEST_WINDOW_MS, MAX_CARD_EVENTS, REPEAT_HORIZON_MS, RETENTION_MS } from "./history-terms.js";
+import { PartitionClock } from "./partition-clock.js";
+import { RepeatIndex } from "./repeat-index.js";
 
 /** What cards' fraud shares take their frauds from (MerchantWindows). */
 export interface CardFrauds {
@@ -15,6 +17,8 @@ export interface CardFrauds {
 /** What `fold` did with a row. From 0 on: it is a repeat, of the transaction at that offset. */
 export const ACCEPTED = -1;
 export const TOO_LATE = -2;
+/** Accepted, but the card has more events than are walked through: the windows that reach beyond them have no value (NaN). */
+export const BEYOND_REACH = -3;
 
 /** Rows that `warm` takes at once: what it reads is still in the cache when the last of them is folded. */
 export const WARMED_ROWS = 128;
@@ -29,13 +33,13 @@ const [COUNT, SUM, MEAN, MAX, STD, , OVER_MEAN] = CARD_AGGREGATES.map((_, i) => 
 /**
  * The cards of one partition: a fold of its transactions. Each card's events are a list by (event time, arrival), newest
  * first, from which every window is computed anew. What `fold` did since the last `commit` can be taken back with `undo`.
- * Which events count is a matter of event time and rank alone (RETENTION_MS, MAX_CARD_EVENTS): freeing memory changes nothing.
+ * Which events count is a matter of event time and rank alone (RETENTION_MS, MAX_CARD_EVENTS): freeing memory changes nothing. A window
+ * that holds more than MAX_CARD_EVENTS has no value; repeats are found all the same (RepeatIndex).
  */
 export class CardHistory {
-  /** The greatest event time so far that was believed (LEAP_MS), epoch milliseconds; -Infinity at first. */
-  clock = -Infinity;
-  /** Event time of the last transaction, where it leapt ahead of the clock; else NaN. */
-  #leap = Number.NaN;
+  #clock = new PartitionClock();
+  /** As of the last commit. */
+  readonly #committedClock = new PartitionClock();
   #cards = new EntityTable();
   #merchants = new EntityTable();
   #events = new EventPages();
@@ -43,19 +47,28 @@ export class CardHistory {
   #head = new Int32Array(0);
   #count = new Int32Array(0);
   #last = new Int32Array(0);
+  /** Of each card: 1 once it has had MAX_CARD_EVENTS: all of its events are in `#repeats` from then on. */
+  #busy = new Uint8Array(0);
+  #repeats = new RepeatIndex();
   /** Of each merchant: how many events name it, and the walk that last met it. */
   #uses = new Int32Array(0);
   #met = new Int32Array(0);
   #walk = 0;
   /** What was folded since the last commit, in order: event, its card, the event that is newer in the list. */
   readonly #journal: number[] = [];
-  #committed = { clock: -Infinity, leap: Number.NaN };
+  /** What went into `#repeats` alone since the last commit: hash of the card, hashes of the id, offset. */
+  readonly #unlisted: number[] = [];
   /** Cards to trim at the next commit. */
   readonly #toTrim: number[] = [];
   /** The card that the sweep looks at next. */
   #sweepAt = 0;
   #shareCounts = new Float64Array(0);
   readonly #near = new Int32Array(WARMED_ROWS);
+
+  /** The greatest event time so far that was believed, epoch milliseconds; -Infinity at first. */
+  get clock(): number {
+    return this.#clock.time;
+  }
 
   /** Cards that have events. */
   get cards(): number {
@@ -68,7 +81,7 @@ export class CardHistory {
 
   /** Memory of the columns. */
   get bytes(): number {
-    return this.#events.bytes + this.#cards.bytes + this.#merchants.bytes + 12 * this.#head.length + 8 * this.#uses.length;
+    return this.#events.bytes + this.#cards.bytes + this.#merchants.bytes + 13 * this.#head.length + 8 * this.#uses.length + this.#repeats.bytes;
   }
 
   /**
@@ -77,7 +90,7 @@ export class CardHistory {
    *
    * @param offset of the row's record: what a repeat of it is told
    * @param frauds null: the plan has no card's fraud share, or it is missing (NaN)
-   * @returns ACCEPTED, TOO_LATE, or the offset of the first
+   * @returns ACCEPTED, TOO_LATE, BEYOND_REACH, or the offset of the first
    */
   fold(rows: HistoryRows, row: number, offset: number, plan: HistoryPlan, frauds: CardFrauds | null, out: Float64Array, at: number): number {
     const time = rows.eventTime[row];
@@ -93,8 +106,13 @@ export class CardHistory {
     const idLength = rows.transactionIdLength[row];
     const idLow = hashOf(bytes, idAt, idLength) | 0;
     const idHigh = secondHash(bytes, idAt, idLength);
-    const floor = Math.max(this.clock, time) - RETENTION_MS;
+    const floor = Math.max(this.#clock.time, time) - RETENTION_MS;
     const { numbers, words } = this.#events;
+    const busy = card >= 0 && this.#busy[card] === 1;
+    if (busy) {
+      const first = this.#repeats.find(cardHash | 0, idLow, idHigh, time - REPEAT_HORIZON_MS, time + REPEAT_HORIZON_MS, floor);
+      if (first >= 0) return first;
+    }
 
     // Those that are newer in event time: a late transaction comes between.
     let event = card < 0 ? NONE : this.#head[card];
@@ -118,7 +136,8 @@ export class CardHistory {
     rank += 1;
 
     // The transaction itself, then back in time; as the walk passes the start of a window, what was met is its value.
-    const { cardWindows, lastSlot, needsStd, needsDistinct, reachMs } = plan;
+    const { cardWindows, lastSlot, needsStd, needsDistinct } = plan;
+    const reachMs = busy ? plan.windowsReachMs : plan.reachMs;
     const shares = plan.cardShares.length > 0 ? this.#startShares(plan) : 0;
     const lastBucket = Math.floor((time - LABEL_DELAY_MS) / BUCKET_MS) - 1;
     let window = 0;
@@ -172,19 +191,31 @@ export class CardHistory {
       if (shares > 0) this.#countForShares(plan, lastBucket, Math.floor(then / BUCKET_MS));
       event = word[w + OLDER];
     }
-    for (; window < cardWindows.length; window++) writeWindow(plan, window, amount, count, sum, max, squares, distinct, out, at);
+    // The walk ended before the card's events did: what the windows beyond would have to hold isn't known.
+    const beyondReach = rank >= MAX_CARD_EVENTS && (event !== NONE || busy);
+    const isUnknown = beyondReach && (window < cardWindows.length || shares > 0);
+    for (; window < cardWindows.length; window++) {
+      if (beyondReach) leaveOut(plan, window, out, at);
+      else writeWindow(plan, window, amount, count, sum, max, squares, distinct, out, at);
+    }
     if (lastSlot >= 0) out[at + lastSlot] = last;
     for (let i = 0; i < shares; i++) {
       const { buckets, slot } = plan.cardShares[i];
       const own = this.#shareCounts[i];
       const known = frauds === null ? Number.NaN : frauds.cardFrauds(bytes, cardAt, cardLength, lastBucket - buckets, lastBucket);
-      out[at + slot] = own === 0 && frauds !== null ? 0 : Math.min(1, known / own);
+      out[at + slot] = beyondReach ? Number.NaN : own === 0 && frauds !== null ? 0 : Math.min(1, known / own);
     }
 
-    const late = time < this.clock - LATENESS_MS;
-    this.#advance(time);
-    if (kept) this.#insert(rows, row, offset, card >= 0 ? card : this.#newCard(bytes, cardAt, cardLength, cardHash), older, newer, idLow, idHigh);
-    return late ? TOO_LATE : ACCEPTED;
+    const late = time < this.#clock.time - LATENESS_MS;
+    this.#clock.advance(time);
+    if (kept) {
+      const event = this.#insert(rows, row, offset, card >= 0 ? card : this.#newCard(bytes, cardAt, cardLength, cardHash), older, newer, idLow, idHigh);
+      this.#noteForRepeats(event, card, cardHash | 0, busy);
+    } else if (busy && time > floor) {
+      this.#repeats.add(cardHash | 0, idLow, idHigh, time, offset, this.#committedClock.time - RETENTION_MS);
+      this.#unlisted.push(cardHash | 0, idLow, idHigh, offset);
+    }
+    return late ? TOO_LATE : isUnknown ? BEYOND_REACH : ACCEPTED;
   }
 
   /**
@@ -220,7 +251,7 @@ export class CardHistory {
 
   /** Keeps what was folded since the last commit, and frees some of what nobody can see any more. */
   commit(): void {
-    const floor = this.clock - RETENTION_MS;
+    const floor = this.#clock.time - RETENTION_MS;
     for (const card of this.#toTrim) if (this.#count[card] > 0) this.#trim(card, floor);
     const { extent } = this.#cards;
     for (let left = Math.min(extent, SWEPT_CARDS + this.#journal.length / 3); left > 0; left--) {
@@ -239,12 +270,14 @@ export class CardHistory {
       if (newer === NONE) this.#head[card] = this.#events.older(event);
       else this.#events.setOlder(newer, this.#events.older(event));
       if (this.#last[card] === event) this.#last[card] = event - 1;
+      if (this.#busy[card] === 1) this.#takeBackRepeat(event, card);
       this.#free(event, card);
       this.#count[card] -= 1;
       if (this.#count[card] === 0) this.#cards.remove(card);
     }
-    this.clock = this.#committed.clock;
-    this.#leap = this.#committed.leap;
+    const unlisted = this.#unlisted;
+    for (let i = 0; i < unlisted.length; i += 4) this.#repeats.takeBack(unlisted[i], unlisted[i + 1], unlisted[i + 2], unlisted[i + 3]);
+    this.#clock.copyFrom(this.#committedClock);
     this.#forgetJournal();
   }
 
@@ -252,10 +285,14 @@ export class CardHistory {
   sections(): Section[] {
     if (this.#journal.length > 0) throw new Error("a state in the middle of a batch is nobody's");
     return [
-      { name: "clock", data: Float64Array.of(this.clock, this.#leap) },
+      // Earlier versions read the second number, too.
+      { name: "clock", data: Float64Array.of(this.#clock.time, Number.NaN) },
+      this.#clock.section("clock/block"),
       { name: "card/head", data: this.#head.subarray(0, this.#cards.extent) },
       { name: "card/count", data: this.#count.subarray(0, this.#cards.extent) },
       { name: "card/last", data: this.#last.subarray(0, this.#cards.extent) },
+      { name: "card/busy", data: this.#busy.subarray(0, this.#cards.extent) },
+      ...this.#repeats.sections("repeats"),
       { name: "merchant/uses", data: this.#uses.subarray(0, this.#merchants.extent) },
       ...this.#cards.sections("card"),
       ...this.#merchants.sections("merchant"),
@@ -267,25 +304,43 @@ export class CardHistory {
   static restore(sections: readonly Section[]): CardHistory {
     const byName = new Map(sections.map(({ name, data }) => [name, data]));
     const history = new CardHistory();
-    [history.clock, history.#leap] = float64Of(byName, "clock");
-    history.#committed = { clock: history.clock, leap: history.#leap };
+    history.#clock = PartitionClock.restore(byName, "clock/block", float64Of(byName, "clock")[0]);
+    history.#committedClock.copyFrom(history.#clock);
     history.#cards = EntityTable.restore("card", byName);
     history.#merchants = EntityTable.restore("merchant", byName);
     history.#events = EventPages.restore(byName);
     history.#head = int32Of(byName, "card/head");
     history.#count = int32Of(byName, "card/count");
     history.#last = int32Of(byName, "card/last");
+    history.#busy = byName.has("card/busy") ? bytesOf(byName, "card/busy").slice() : new Uint8Array(history.#head.length);
+    history.#repeats = RepeatIndex.restore(byName, "repeats");
     history.#uses = int32Of(byName, "merchant/uses");
     history.#met = new Int32Array(history.#uses.length);
     return history;
   }
 
-  /** A leap is believed once two transactions in a row have made it: a single stray one must not make all others too late. */
-  #advance(time: number): void {
-    const leaps = time > this.clock + LEAP_MS && this.clock !== -Infinity;
-    if (!leaps) this.clock = Math.max(this.clock, time);
-    else if (!Number.isNaN(this.#leap)) this.clock = Math.min(this.#leap, time);
-    this.#leap = leaps ? time : Number.NaN;
+  /** An event of a busy card is found by its id; a card becomes busy with MAX_CARD_EVENTS. */
+  #noteForRepeats(event: number, found: number, cardHash: number, busy: boolean): void {
+    const floor = this.#committedClock.time - RETENTION_MS;
+    if (busy) this.#indexRepeat(event, cardHash, floor);
+    else if (found >= 0 && this.#count[found] >= MAX_CARD_EVENTS) {
+      this.#busy[found] = 1;
+      for (let each = this.#head[found]; each !== NONE; each = this.#events.older(each)) this.#indexRepeat(each, cardHash, floor);
+    }
+  }
+
+  #indexRepeat(event: number, cardHash: number, floor: number): void {
+    const number = this.#events.numbers[event >> PAGE_BITS];
+    const n = (event & PAGE_MASK) * NUMBERS;
+    const word = this.#events.words[event >> PAGE_BITS];
+    const w = (event & PAGE_MASK) * WORDS;
+    this.#repeats.add(cardHash, word[w + ID_LOW], word[w + ID_HIGH], number[n + TIME], number[n + OFFSET], floor);
+  }
+
+  #takeBackRepeat(event: number, card: number): void {
+    const word = this.#events.words[event >> PAGE_BITS];
+    const w = (event & PAGE_MASK) * WORDS;
+    this.#repeats.takeBack(this.#cards.hashOf(card) | 0, word[w + ID_LOW], word[w + ID_HIGH], this.#events.numbers[event >> PAGE_BITS][(event & PAGE_MASK) * NUMBERS + OFFSET]);
   }
 
   #newCard(bytes: Buffer, at: number, length: number, hash: number): number {
@@ -295,7 +350,11 @@ export class CardHistory {
       this.#head = grown(this.#head, capacity);
       this.#count = grown(this.#count, capacity);
       this.#last = grown(this.#last, capacity);
+      const busy = new Uint8Array(capacity);
+      busy.set(this.#busy);
+      this.#busy = busy;
     }
+    this.#busy[card] = 0;
     this.#head[card] = NONE;
     this.#count[card] = 0;
     this.#last[card] = NONE;
@@ -314,7 +373,7 @@ export class CardHistory {
   }
 
   /** Puts a row into its card's list, between two neighbours. */
-  #insert(rows: HistoryRows, row: number, offset: number, card: number, older: number, newer: number, idLow: number, idHigh: number): void {
+  #insert(rows: HistoryRows, row: number, offset: number, card: number, older: number, newer: number, idLow: number, idHigh: number): number {
     const events = this.#events;
     const event = events.allocate(this.#last[card], this.#count[card]);
     this.#last[card] = event;
@@ -334,6 +393,7 @@ export class CardHistory {
     this.#count[card] += 1;
     this.#journal.push(event, card, newer);
     if (this.#count[card] % TRIM_EVERY === 0) this.#toTrim.push(card);
+    return event;
   }
 
   /** Frees the events of a card that are no newer than `floor`, or beyond the cap; the card, where none is left. */
@@ -367,7 +427,8 @@ export class CardHistory {
   #forgetJournal(): void {
     this.#journal.length = 0;
     this.#toTrim.length = 0;
-    this.#committed = { clock: this.clock, leap: this.#leap };
+    this.#unlisted.length = 0;
+    this.#committedClock.copyFrom(this.#clock);
   }
 
   #nextWalk(): number {
@@ -389,6 +450,12 @@ export class CardHistory {
     if (bucket >= end) return;
     for (let i = 0; i < cardShares.length; i++) if (bucket >= end - cardShares[i].buckets) this.#shareCounts[i] += 1;
   }
+}
+
+/** A window whose value isn't known. */
+function leaveOut(plan: HistoryPlan, window: number, out: Float64Array, at: number): void {
+  const { slots } = plan.cardWindows[window];
+  for (let i = 0; i < slots.length; i++) out[at + slots[i]] = Number.NaN;
 }
 
 /** @param squares sum of squared distances from the mean */

@@ -1,6 +1,6 @@
 import type { Dataset } from "../datasets/dataset.js";
 import { BucketBuilder } from "./bucket-builder.js";
-import { ACCEPTED, CardHistory, TOO_LATE } from "./card-history.js";
+import { CardHistory } from "./card-history.js";
 import type { HistoryRows } from "./history-rows.js";
 import type { HistoryPlan } from "./history-plan.js";
 import { BUCKET_MS, LABEL_DELAY_MS, LATENESS_MS, LONGEST_WINDOW_MS } from "./history-terms.js";
@@ -39,7 +39,7 @@ export class DatasetHistory {
     for (let i = 0, at = 0; from + i < to; i++, at += plan.size) {
       if (plan.needsMerchants) this.#seal(rows.eventTime[i]);
       const folded = this.#cards.fold(rows, i, from + i, plan, this.#merchants, out, at);
-      if (folded !== ACCEPTED && folded !== TOO_LATE) {
+      if (folded >= 0) {
         out.fill(Number.NaN, at, at + plan.size);
         onRepeat(from + i);
         continue;

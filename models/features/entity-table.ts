@@ -98,6 +98,11 @@ export class EntityTable {
     this.#size -= 1;
   }
 
+  /** The hash of an entity's id. */
+  hashOf(index: number): number {
+    return this.#hash[index];
+  }
+
   /** A copy of an entity's id. */
   id(index: number): Buffer {
     const start = this.#start[index];

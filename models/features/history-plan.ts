@@ -71,8 +71,9 @@ export class HistoryPlan {
   /** What the walk has to add up. */
   readonly needsStd: boolean;
   readonly needsDistinct: boolean;
-  /** How far back the walk goes at most. */
+  /** How far back the walk goes at most, and how far for the windows alone. */
   readonly reachMs: number;
+  readonly windowsReachMs: number;
 
   /** @throws FraudstreamError `unknown_feature` */
   constructor(slots: readonly HistorySlot[]) {
@@ -91,7 +92,8 @@ export class HistoryPlan {
     this.needsMerchants = this.cardShares.length + this.merchantWindows.length > 0;
     this.longestBuckets = Math.max(0, ...[...this.cardShares, ...this.merchantWindows].map(({ buckets }) => buckets));
     const shareReach = this.cardShares.map(({ buckets }) => LABEL_DELAY_MS + (buckets + 2) * BUCKET_MS);
-    this.reachMs = Math.max(REPEAT_HORIZON_MS, ...exact.map(({ windowMs }) => windowMs), ...shareReach);
+    this.windowsReachMs = Math.max(0, ...exact.map(({ windowMs }) => windowMs), ...shareReach);
+    this.reachMs = Math.max(REPEAT_HORIZON_MS, this.windowsReachMs);
     this.needsStd = exact.some(({ aggregate }) => aggregate === "std");
     this.needsDistinct = exact.some(({ aggregate }) => aggregate === "distinct_merchants");
   }

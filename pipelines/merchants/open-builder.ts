@@ -13,8 +13,9 @@ import { CLOCK_SKEW_MS } from "../../schemas/transaction-reader.js";
 import type { Tenure } from "../runtime/partition-consumer.js";
 import { snapshotOf, type FoldKind } from "../runtime/snapshot-of.js";
 import { rebuild } from "../scoring/history/rebuild.js";
+import { refusedOffsets } from "../scoring/history/reread.js";
 import { LabelFeed } from "./label-feed.js";
-import { TransactionFold, addSealing } from "./transaction-fold.js";
+import { TransactionFold } from "./transaction-fold.js";
 import type { Watermarks } from "./watermarks.js";
 
 export interface MerchantsDeps {
@@ -92,14 +93,17 @@ async function foldAgain({ cluster, schemas, topics, clickhouse, cards }: Mercha
       await rebuild({ clickhouse, source: { topic, partition }, partitions, cards, signal }, {
         what: "the fold of unsealed buckets",
         horizon: () => neededFrom - 1,
-        fold: (rows, row) => addSealing(builder, rows, row, IN_SILENCE),
+        fold: (rows, row) => builder.sealAndAdd(rows, row, IN_SILENCE),
         commit: () => {},
       }, from, Math.min(first, to));
     }
-    for (let next = Math.max(from, first); next < to; ) {
+    const again = Math.max(from, first);
+    // What lay ahead of the present when it was scored may not do so now.
+    const { offsets: refused } = await refusedOffsets({ cluster, source: { topic, partition }, signal }, topics.deadLetters.name, 0, { from: again, to, code: "event_time_ahead" });
+    for (let next = again; next < to; ) {
       signal.throwIfAborted();
       const records = await reader.fetch(next);
-      await fold.decode(records);
+      await fold.decode(records, refused);
       fold.apply(IN_SILENCE, to);
       next = records.nextOffset;
     }

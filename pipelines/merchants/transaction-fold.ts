@@ -1,18 +1,12 @@
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { BucketBuilder, EmitBucket } from "../../models/features/bucket-builder.js";
-import type { BucketRows } from "../../models/features/history-rows.js";
 import { TransactionReader, type CardIds } from "../../schemas/transaction-reader.js";
 import { forwardTo } from "../runtime/placement.js";
 import { decodeTransactions, learnSchemas } from "../scoring/steps/decode-transactions.js";
 import { TransactionBatch } from "../scoring/transaction-batch.js";
 
-/** Adds a transaction, after what it lets be sealed. */
-export function addSealing(builder: BucketBuilder, rows: BucketRows, row: number, emit: EmitBucket): void {
-  const time = rows.eventTime[row];
-  if ((builder.leaping || builder.sealable(time) > builder.sealed) && !builder.isRepeat(rows, row)) builder.seal(builder.sealedBy(time), emit);
-  builder.transaction(rows, row);
-}
+const NONE: ReadonlySet<number> = new Set();
 
 /** Folds a partition's records into its unsealed buckets, as scoring reads them but without any model's attributes. */
 export class TransactionFold {
@@ -34,11 +28,18 @@ export class TransactionFold {
     this.#builder = builder;
   }
 
-  /** Reads a batch. @returns its newest event time, -Infinity where there is none */
-  async decode(records: FetchedRecords): Promise<number> {
+  /**
+   * Reads a batch. What lies ahead of the present is refused, as scoring refuses it.
+   *
+   * @param refused offsets that scoring refused for that; they may not lie ahead any more
+   * @returns its newest event time, -Infinity where there is none
+   */
+  async decode(records: FetchedRecords, refused: ReadonlySet<number> = NONE): Promise<number> {
     const batch = this.#batch;
     await learnSchemas(records, this.#reader, this.#schemas);
-    this.rejected += decodeTransactions(records, this.#reader, batch).length;
+    const without = new Set<number>();
+    if (refused.size > 0) for (let record = 0; record < records.count; record++) if (refused.has(records.offset[record])) without.add(record);
+    this.rejected += without.size + decodeTransactions(records, this.#reader, batch, { without, now: Date.now() }).length;
     this.#records = records;
     let newest = Number.NEGATIVE_INFINITY;
     for (let row = 0; row < batch.length; row++) if (batch.eventTime[row] > newest && this.#isHere(row)) newest = batch.eventTime[row];
@@ -56,7 +57,7 @@ export class TransactionFold {
         this.misplaced++;
         continue;
       }
-      addSealing(builder, batch, row, emit);
+      builder.sealAndAdd(batch, row, emit);
     }
     this.#records = null;
   }

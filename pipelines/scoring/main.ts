@@ -22,6 +22,7 @@ import { Heartbeat } from "../runtime/heartbeat.js";
 import { PartitionConsumer } from "../runtime/partition-consumer.js";
 import { Deployments } from "./deployments.js";
 import { GroupPresence } from "./group-presence.js";
+import { HistoryConditions } from "./history-conditions.js";
 import { PartitionHistories } from "./history/partition-histories.js";
 import { MerchantBoard } from "./merchant-board.js";
 import { ScoringMeter, historyGauges } from "./meter.js";
@@ -100,7 +101,9 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   lifecycle.add("merchant board", () => merchants.stop());
   await merchants.start();
 
-  const deps = { cluster, topics, group, schemas, control, deployments, histories, merchants, merchantWaitMs, meter, cards };
+  const historyConditions = new HistoryConditions(conditions);
+  lifecycle.add("history conditions", () => historyConditions.stop());
+  const deps = { cluster, topics, group, schemas, control, deployments, histories, merchants, merchantWaitMs, meter, conditions: historyConditions, cards };
   const openConsumer = (): PartitionConsumer => new PartitionConsumer({
     cluster, kafka, log, group,
     topics: [topics.transactions.name],
@@ -113,6 +116,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
       const close = async (): Promise<void> => {
         if (tenures.get(tenure.partition) === opened.handler) tenures.delete(tenure.partition);
         meter.forget(tenure.partition);
+        historyConditions.forget(tenure.topic, tenure.partition);
         await opened.handler.close();
       };
       return { start: opened.start, handler: { process: (records) => opened.handler.process(records), close } };

@@ -13,6 +13,8 @@ export interface BatchCounts {
   late: number;
   /** Scored without history that they should have had. */
   stale: number;
+  /** Scored without some windows of their card, which has more transactions than are looked at. */
+  beyondReach: number;
 }
 
 /** What a worker has done since it was last asked. */
@@ -48,6 +50,7 @@ export class ScoringMeter {
   readonly #forwardedTotal: Counter;
   readonly #lateTotal: Counter;
   readonly #staleTotal: Counter;
+  readonly #beyondReachTotal: Counter;
   readonly #batchSize: Histogram;
   readonly #batchSeconds: Histogram;
   readonly #latency: Histogram;
@@ -61,6 +64,7 @@ export class ScoringMeter {
     this.#forwardedTotal = new Counter({ name: "fraudstream_scoring_forwarded_total", help: "Transactions that were sent on to the partition of their card.", registers });
     this.#lateTotal = new Counter({ name: "fraudstream_scoring_late_total", help: "Transactions older than the clock of their partition by more than a day.", registers });
     this.#staleTotal = new Counter({ name: "fraudstream_scoring_stale_total", help: "Transactions that were scored without history that they should have had.", registers });
+    this.#beyondReachTotal = new Counter({ name: "fraudstream_scoring_beyond_reach_total", help: "Transactions of cards that have more transactions than are looked at: windows that hold more than those had no value.", registers });
     this.#batchSize = new Histogram({ name: "fraudstream_scoring_batch_records", help: "Records of a batch.", buckets: [1, 4, 16, 64, 256, 1_024, 4_096, 16_384], registers });
     this.#batchSeconds = new Histogram({ name: "fraudstream_scoring_batch_seconds", help: "From the start of a batch to its commit.", buckets: SECONDS, registers });
     this.#latency = new Histogram({ name: "fraudstream_scoring_latency_seconds", help: "From the time stamp of a batch's first record, its longest waiting one, to the commit.", buckets: SECONDS, registers });
@@ -86,6 +90,7 @@ export class ScoringMeter {
     this.#forwardedTotal.inc(counts.forwarded);
     this.#lateTotal.inc(counts.late);
     this.#staleTotal.inc(counts.stale);
+    this.#beyondReachTotal.inc(counts.beyondReach);
     for (const { code } of rejections) {
       if (code === "repeated") this.#repeats += 1;
       this.#deadLettersByCode.inc({ code });

@@ -28,6 +28,7 @@ import { REPLY_TO, appendDeadLetter, attemptOf, replyToOf } from "../runtime/dea
 import type { PartitionHandler, Tenure } from "../runtime/partition-consumer.js";
 import { forwardedHeaders } from "../runtime/placement.js";
 import type { Deployments, LoadedDeployment } from "./deployments.js";
+import type { HistoryConditions } from "./history-conditions.js";
 import type { PartitionHistories, PartitionHistory } from "./history/partition-histories.js";
 import type { BatchCounts, ScoringMeter } from "./meter.js";
 import { decodeTransactions, learnSchemas, type Rejection } from "./steps/decode-transactions.js";
@@ -48,6 +49,7 @@ export interface ScoringDeps {
   /** How long a batch waits for merchants' buckets, milliseconds. */
   merchantWaitMs: number;
   meter: ScoringMeter;
+  conditions: HistoryConditions;
   /** What stands for card ids; null: they stand for themselves. */
   cards: CardPseudonyms | null;
 }
@@ -139,7 +141,7 @@ export class ScoringTenure implements PartitionHandler {
   }
 
   async #score(records: FetchedRecords, deployment: LoadedDeployment): Promise<void> {
-    const { schemas, histories, meter } = this.#deps;
+    const { schemas, histories, meter, conditions } = this.#deps;
     const startedAt = performance.now();
     const bench = this.#benchFor(deployment);
 
@@ -160,6 +162,7 @@ export class ScoringTenure implements PartitionHandler {
     this.#history.committed(records.nextOffset);
     histories.afterBatch(this.#history);
     meter.committed(records, counts, rejections, performance.now() - startedAt);
+    conditions.committed(records.topic, records.partition, this.#history.cards.clock, counts);
     for (const output of all) output.reset();
   }
 
@@ -173,7 +176,7 @@ export class ScoringTenure implements PartitionHandler {
     const { batch, deployment } = bench;
     const failed = new Map<number, Rejection>();
     for (;;) {
-      const rejections = [...failed.values(), ...decodeTransactions(records, bench.reader, batch, failed)];
+      const rejections = [...failed.values(), ...decodeTransactions(records, bench.reader, batch, { without: failed, now: Date.now() })];
       const forwarded = this.#forward(records, batch, rejections);
       if (deployment.history.needsMerchants && batch.length > 0) await this.#waitForMerchants(records, bench);
       this.#history.begin();

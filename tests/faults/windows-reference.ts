@@ -3,6 +3,8 @@
  * infra/decisions/0006-history.md, record by record and with nothing of the code under test.
  */
 
+import { ReferenceClock } from "../support/reference-clock.js";
+
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 const DELAY_MS = 7 * DAY_MS;
@@ -24,14 +26,13 @@ export type Verdict = { kind: "accepted"; late: boolean } | { kind: "repeated"; 
 /** The cards of one partition. */
 export class CardsReference {
   readonly #cards = new Map<string, Event[]>();
-  #clock = -Infinity;
-  #leap: number | null = null;
+  readonly #clock = new ReferenceClock();
 
   /** @param values where the windows' values are written, VALUES of them */
   fold(payment: Payment, offset: number, scored: boolean, values: Float64Array): Verdict {
     const { time, id } = payment;
     const events = this.#cards.get(payment.card) ?? [];
-    const floor = Math.max(this.#clock, time) - RETENTION_MS;
+    const floor = Math.max(this.#clock.time, time) - RETENTION_MS;
     let at = events.length;
     while (at > 0 && events[at - 1].time > time) at -= 1;
     const oldest = Math.max(0, events.length + 1 - MAX_CARD_EVENTS);
@@ -41,8 +42,8 @@ export class CardsReference {
     }
     if (!scored) return { kind: "accepted", late: false };
     this.#measure(payment, events, at, oldest, floor, values);
-    const late = time < this.#clock - DAY_MS;
-    this.#advance(time);
+    const late = time < this.#clock.time - DAY_MS;
+    this.#clock.advance(time);
     if (time > floor) {
       events.splice(at, 0, { time, amount: payment.amount, merchant: payment.merchant, id, offset });
       this.#cards.set(payment.card, events);
@@ -69,13 +70,6 @@ export class CardsReference {
     const before = at - 1 >= oldest && events[at - 1].time > floor ? time - events[at - 1].time : Infinity;
     values[VALUES - 1] = before <= 30 * DAY_MS ? before / 1_000 : 0;
   }
-
-  #advance(time: number): void {
-    const leaps = this.#clock !== -Infinity && time > this.#clock + DAY_MS;
-    if (!leaps) this.#clock = Math.max(this.#clock, time);
-    else if (this.#leap !== null) this.#clock = Math.min(this.#leap, time);
-    this.#leap = leaps ? time : null;
-  }
 }
 
 /** The hours of merchants as one source partition must seal them: how many, and of those how many frauds. */
@@ -84,26 +78,20 @@ export class BucketsReference {
   readonly buckets = new Map<string, { at: number; isFraud: boolean }[]>();
   readonly #seen = new Set<string>();
   #sealed = -Infinity;
-  #leap: number | null = null;
+  readonly #clock = new ReferenceClock();
 
   /** @param at when it was sent, epoch milliseconds */
   add({ id, card, merchant, time }: Payment, isFraud: boolean, at: number): void {
     const key = `${card} ${id}`;
     if (this.#seen.has(key)) return;
     this.#seen.add(key);
-    this.#seal(Math.floor((time - DELAY_MS) / HOUR_MS));
+    this.#clock.advance(time);
+    this.#sealed = Math.max(this.#sealed, Math.floor((this.#clock.time - DELAY_MS) / HOUR_MS));
     const hour = Math.floor(time / HOUR_MS);
     if (hour < this.#sealed) return;
     const bucket = this.buckets.get(`${hour}/${merchant}`) ?? [];
     bucket.push({ at, isFraud });
     this.buckets.set(`${hour}/${merchant}`, bucket);
-  }
-
-  #seal(upTo: number): void {
-    const leaps = this.#sealed !== -Infinity && upTo > this.#sealed + 24;
-    if (!leaps) this.#sealed = Math.max(this.#sealed, upTo);
-    else if (this.#leap !== null) this.#sealed = Math.max(this.#sealed, Math.min(this.#leap, upTo));
-    this.#leap = leaps ? upTo : null;
   }
 }
 

@@ -146,7 +146,7 @@ class ScoringPath {
     await learnSchemas(records, this.#reader, this.#schemas);
     const failed = new Map<number, Rejection>();
     for (;;) {
-      const rejections = [...failed.values(), ...decodeTransactions(records, this.#reader, this.#batch, failed)];
+      const rejections = [...failed.values(), ...decodeTransactions(records, this.#reader, this.#batch, { without: failed, now: Date.now() })];
       const forwarded = takeMisplaced(records, this.#batch, PARTITIONS).map(({ record }) => record);
       rejections.push(...foldHistory(records, this.#batch, this.#history, this.#deployment.history, this.#windows).repeats);
       const { scored, rejections: unscored } = await scoreChampion(this.#scorer, this.#batch, performance.now(), { health: this.#deployment.health, isRepeated: () => false, isFirst: false });

@@ -132,8 +132,8 @@ describe("GET /api/v1/models/compare", () => {
       return { status: answer.statusCode, body: answer.json<ModelComparison & { code: string; errors: { field: string }[] }>() };
     };
     const both = "a=cards@2&b=rival@1";
-    expect(await ask(`${both}&labels=explicit`)).toMatchObject({ status: 200, body: { from: "2026-05-02T10:00:00.000Z", to: "2026-06-01T10:00:00.000Z", labels: "explicit", ...EXPECTED } });
-    expect((await ask(`${both}&window=PT6H`)).body).toMatchObject({ from: "2026-06-01T04:00:00.000Z", labels: "matured", rows: 3, a: { only: 2 } });
+    expect(await ask(`${both}&labels=explicit&from=2026-05-02T10:00:00Z&to=2026-06-01T10:00:00.001Z`)).toMatchObject({ status: 200, body: { from: "2026-05-02T10:00:00.000Z", to: "2026-06-01T10:00:00.001Z", newest_event: "2026-06-01T10:00:00.000Z", labels: "explicit", ...EXPECTED } });
+    expect((await ask(`${both}&from=2026-06-01T04:00:00.001Z`)).body).toMatchObject({ from: "2026-06-01T04:00:00.001Z", labels: "matured", rows: 3, a: { only: 2 } });
     expect(await ask(both, null)).toMatchObject({ status: 401 });
     expect(await ask(both, "service")).toMatchObject({ status: 403, body: { code: "forbidden" } });
     expect(await ask("a=cards@2&b=rival@9")).toMatchObject({ status: 404, body: { code: "unknown_model" } });

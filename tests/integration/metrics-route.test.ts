@@ -10,7 +10,9 @@ import { logistic, manifestOf, writeArtifact } from "../support/models.js";
 import { type StoredPrediction, storeLabels, storePredictions } from "../support/stored-predictions.js";
 
 const DAY = 86_400_000;
-const NEWEST = Date.UTC(2026, 4, 20, 8);
+const HOUR = 3_600_000;
+/** The last eight o'clock: windows end now, some hours later. */
+const NEWEST = Math.floor((Date.now() - 8 * HOUR) / DAY) * DAY + 8 * HOUR;
 const thresholds = { review: 0.5, decline: 0.9 };
 const url = "/api/v1/models/metrics";
 
@@ -42,15 +44,17 @@ describe(`GET ${url}`, () => {
     const test = await api({ LABEL_MATURITY_DAYS: "7" });
     await deployed(test);
     const { clickhouse } = test.context;
-    const rows = [row(0, 0, 0.6), row(1, 3, 0.95), row(2, 7, 0.2), row(3, 7.5, 0.7), row(4, 20, 0.9), row(5, 20, 0.1), row(6, 40, 0.8)];
+    const rows = [row(0, 0, 0.6), row(1, 3, 0.95), row(2, 5, 0.2), row(3, 7.5, 0.7), row(4, 20, 0.9), row(5, 20, 0.1), row(6, 40, 0.8)];
     await storePredictions(clickhouse, rows);
     await storePredictions(clickhouse, rows.map((each) => ({ ...each, model: "rivals@1", score: 1 - each.score, decision: "approve" as const })), "shadow_predictions");
     await storeLabels(clickhouse, [1, 4, 6].map((offset) => ({ offset, transaction_id: `t${offset}`, card_id: "c", is_fraud: offset !== 6 })));
 
     const answer = await test.inject("analyst", { url });
     expect(answer.statusCode).toBe(200);
-    const { models, ...window } = answer.json<{ models: ModelMetrics[] }>();
-    expect(window).toEqual({ from: new Date(NEWEST - 30 * DAY).toISOString(), to: new Date(NEWEST).toISOString(), labels: "matured" });
+    const { models, ...window } = answer.json<{ models: ModelMetrics[]; from: string; to: string }>();
+    expect(window).toMatchObject({ newest_event: new Date(NEWEST).toISOString(), labels: "matured" });
+    expect(Math.abs(Date.parse(window.to) - Date.now())).toBeLessThan(60_000);
+    expect(Date.parse(window.to) - Date.parse(window.from)).toBe(30 * DAY);
     for (const model of models) expect([...Value.Errors(ModelMetrics, model)]).toEqual([]);
     expect(models).toMatchObject([
       { model: "cards@2", role: "champion", training_seconds: 12.5, rows: 6, evaluated: 4, labelled: 2, precision: 2 / 3, recall: 1, accuracy: 0.75, f1: 0.8, roc_auc: 1, time_ms: 2, recall_by_value: 1, exact: true },
@@ -59,13 +63,16 @@ describe(`GET ${url}`, () => {
     expect(models[0]).not.toHaveProperty("series");
 
     const of = async (query: string): Promise<{ from: string; to: string; labels: string; models: ModelMetrics[] }> => (await test.inject("operator", { url: `${url}?${query}` })).json();
-    expect(await of("window=P7D")).toMatchObject({ from: new Date(NEWEST - 7 * DAY).toISOString(), models: [{ rows: 2 }, { rows: 2 }] });
+    expect(await of("window=P7D")).toMatchObject({ models: [{ rows: 3 }, { rows: 3 }] });
+    // A payment by itself, however far away, moves nobody's window.
+    await storePredictions(clickhouse, [row(7, -200, 0.1)]);
+    expect(await of("window=P7D")).toMatchObject({ newest_event: new Date(NEWEST + 200 * DAY).toISOString(), models: [{ rows: 3 }, { rows: 3 }] });
     expect(await of("window=P3M&labels=explicit")).toMatchObject({ labels: "explicit", models: [{ rows: 7, evaluated: 3, labelled: 3 }, {}] });
     const [from, to] = [NEWEST - 20 * DAY, NEWEST - 7 * DAY].map((time) => new Date(time).toISOString());
     expect(await of(`from=${from}&to=${to}`)).toMatchObject({ from, to, models: [{ rows: 3, evaluated: 3 }, {}] });
-    expect(await of(`from=${from}`)).toMatchObject({ from, to: new Date(NEWEST).toISOString(), models: [{ rows: 6 }, {}] });
+    expect(await of(`from=${from}`)).toMatchObject({ from, models: [{ rows: 6 }, {}] });
     const sliced = await of("by=day&group=decision");
-    expect(sliced.models[0].series).toMatchObject([{ at: "2026-04-30T00:00:00.000Z", rows: 2, recall: 1 }, { rows: 1 }, { rows: 1 }, { rows: 1 }, { at: "2026-05-20T00:00:00.000Z", rows: 1, evaluated: 0, precision: null }]);
+    expect(sliced.models[0].series).toMatchObject([{ at: `${new Date(NEWEST - 20 * DAY).toISOString().slice(0, 10)}T00:00:00.000Z`, rows: 2, recall: 1 }, { rows: 1 }, { rows: 1 }, { rows: 1 }, { at: `${new Date(NEWEST).toISOString().slice(0, 10)}T00:00:00.000Z`, rows: 1, evaluated: 0, precision: null }]);
     expect(sliced.models[0].groups?.map(({ decision, rows: n, series = [] }) => [decision, n, series.length])).toEqual([["approve", 2, 2], ["review", 2, 2], ["decline", 2, 2]]);
   });
 
@@ -75,11 +82,11 @@ describe(`GET ${url}`, () => {
     expect((await test.inject("service", { url })).json()).toMatchObject({ status: 403, code: "forbidden" });
     for (const role of ["analyst", "operator", "admin"] as const) {
       const answer = await test.inject(role, { url });
-      expect([role, answer.statusCode, answer.json()]).toEqual([role, 200, { from: null, to: null, labels: "matured", models: [] }]);
+      expect([role, answer.statusCode, answer.json()]).toMatchObject([role, 200, { newest_event: null, labels: "matured", models: [] }]);
     }
     // Enabled, and nothing scored yet.
     await deployed(test);
-    expect((await test.inject("analyst", { url: `${url}?by=hour` })).json()).toMatchObject({ from: null, to: null, models: [{ rows: 0, precision: null, roc_auc: null, time_ms: null, series: [] }, { rows: 0 }] });
+    expect((await test.inject("analyst", { url: `${url}?by=hour` })).json()).toMatchObject({ newest_event: null, models: [{ rows: 0, precision: null, roc_auc: null, time_ms: null, series: [] }, { rows: 0 }] });
   });
 
   it("names what is wrong with a query", async () => {

@@ -152,6 +152,20 @@ it("dead-letters every bad record with its bytes and cause, and scores its neigh
   expect(worker.exit).toBeNull();
 });
 
+it("dead-letters an event time ahead of the worker's clock though the record's time is as far ahead", async () => {
+  const producer = kafka.producer();
+  await producer.connect();
+  // An hour ahead is what Kafka 4 lets pass.
+  const times = [50, 6, 4, -1].map((minutes) => Date.now() + minutes * 60_000);
+  const messages = times.map((time, i) => ({ key: Buffer.from(cardIn(1, 2, i)), value: wireValue(anyTransaction(2_000 + i, { card_id: cardIn(1, 2, i), event_time: time })), timestamp: String(time), partition: 1 }));
+  const [{ baseOffset }] = await producer.send({ topic: system.topics.transactions.name, messages });
+  await producer.disconnect();
+  await system.consumed();
+  const { predictions, letters } = await outcome(1, Number(baseOffset));
+  expect([...letters].map(([i, { headers }]) => [i, headers["code"]])).toEqual([[0, "event_time_ahead"], [1, "event_time_ahead"]]);
+  expect([...predictions.keys()]).toEqual([2, 3]);
+});
+
 describe("large records", () => {
   const padded = (bytes: number, changed: Partial<Transaction> = {}): Buffer => {
     const around = wireValue(transaction(1_001, { ...changed, attributes: { pad: "x".repeat(bytes) } })).length;

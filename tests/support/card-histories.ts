@@ -5,6 +5,7 @@ import { transactionSchema, type Transaction } from "../../schemas/generated.js"
 import { WIRE_HEAD_BYTES } from "../../schemas/wire-format.js";
 import { amountFeature } from "./models.js";
 import type { ReadRecord } from "./workers-system.js";
+import { ReferenceClock } from "./reference-clock.js";
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -35,8 +36,7 @@ interface Event { transaction: Transaction; offset: number }
 export function outcomesOf(records: readonly ReadRecord[], partitions: number): Map<number, Outcome> {
   const outcomes = new Map<number, Outcome>();
   const cards = new Map<string, Event[]>();
-  let clock = -Infinity;
-  let leapt: number | null = null;
+  const clock = new ReferenceClock();
   for (const { value, offset, partition } of records) {
     const transaction = decoded(value as Buffer);
     if (transaction === null) {
@@ -54,12 +54,9 @@ export function outcomesOf(records: readonly ReadRecord[], partitions: number): 
     if (firsts.length > 0) outcomes.set(offset, { kind: "dead letter", code: "repeated", firsts: firsts.map((event) => event.offset) });
     else if (transaction.amount < 0) outcomes.set(offset, { kind: "dead letter", code: "no_score", firsts: [] });
     else {
-      outcomes.set(offset, { kind: "prediction", features: featuresOf(transaction, before), stale: time < clock - DAY_MS });
+      outcomes.set(offset, { kind: "prediction", features: featuresOf(transaction, before), stale: time < clock.time - DAY_MS });
       cards.set(transaction.card_id, [...before, { transaction, offset }]);
-      const leaps = clock !== -Infinity && time > clock + DAY_MS;
-      if (!leaps) clock = Math.max(clock, time);
-      else if (leapt !== null) clock = Math.min(leapt, time);
-      leapt = leaps ? time : null;
+      clock.advance(time);
     }
   }
   return outcomes;

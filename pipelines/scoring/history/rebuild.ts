@@ -15,8 +15,8 @@ import { NO_VALUES } from "./reread.js";
 const SLICE_OFFSETS = 200_000;
 /** A longer stretch of offsets without a trace is neither markers nor an aborted transaction: it is a loss. */
 const LONGEST_UNTRACED = 10_000;
-/** Rows that tell how old what is before, after or among them is. */
-const LOOKED_AT = 1_000;
+/** Rows that tell how old what is before, after or among them is: several blocks of a partition's clock. */
+const LOOKED_AT = 2_000;
 
 const STORED = "topic = {topic: String} AND partition = {partition: UInt32} AND offset >= {from: UInt64} AND offset < {to: UInt64}";
 const SOURCE = "source_topic = {topic: String} AND source_partition = {partition: UInt32} AND source_offset >= {from: UInt64} AND source_offset < {to: UInt64}";
@@ -24,7 +24,7 @@ const REFUSED = `SELECT assumeNotNull(source_offset) AS refused FROM dead_letter
 
 /**
  * An event time that the fold's clock has reached at least: three of four of the last rows are as late, so two of them come in a
- * row. The greatest one may be a stray, which moves no clock (LEAP_MS).
+ * row, and the median of one of the last blocks is as late (PartitionClock). The greatest one may be a stray, which moves no clock.
  */
 const REACHED = `
 SELECT count() AS rows, quantileExactLow(0.25)(time) AS reached

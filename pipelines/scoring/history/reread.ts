@@ -106,11 +106,11 @@ function coversAny(offsets: ReadonlySet<number>, first: number, last: number): b
  * The offsets of a partition's records that became dead letters, as the partition of dead letters beside it tells.
  *
  * @param begin where to begin among the dead letters
- * @param about the source's records that matter: from one offset to before another
+ * @param about the source's records that matter: from one offset to before another, refused for any reason or for one
  * @returns also where dead letters begin that can be about later records, and where their log begins: later than `begin` when
  * retention has deleted some; and whether all of them could be read
  */
-export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOptions, "cluster" | "source" | "signal">, deadLetters: string, begin: number, about: { from: number; to: number }): Promise<{ offsets: Set<number>; first: number; next: number; whole: boolean }> {
+export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOptions, "cluster" | "source" | "signal">, deadLetters: string, begin: number, about: { from: number; to: number; code?: string }): Promise<{ offsets: Set<number>; first: number; next: number; whole: boolean }> {
   const place = { topic: deadLetters, partition: source.partition };
   const asking = new PartitionReader(cluster, place.topic, place.partition, { signal });
   let first: number, end: number;
@@ -133,7 +133,7 @@ export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOpt
       if (headers.get("topic") !== source.topic || headers.get("partition") !== String(source.partition)) continue;
       const offset = Number(headers.get("offset"));
       if (offset >= about.to) continue;
-      if (offset >= about.from) offsets.add(offset);
+      if (offset >= about.from && (about.code === undefined || headers.get("code") === about.code)) offsets.add(offset);
       next = records.offset[i] + 1;
     }
   }

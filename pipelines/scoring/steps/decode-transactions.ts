@@ -9,7 +9,7 @@ import type { TransactionBatch } from "../transaction-batch.js";
 /** A record that gets a dead letter instead of a prediction. */
 export interface Rejection { record: number; step: "decode" | "history" | "score"; code: string; reason: string }
 
-const NOTHING = new Set<number>();
+const NOTHING: { readonly size: number; has: (record: number) => boolean } = new Set<number>();
 
 /** Makes the writer schemas of a batch known to the reader. Asks for those that it hasn't met. */
 export async function learnSchemas(records: FetchedRecords, reader: TransactionReader, schemas: Schemas): Promise<void> {
@@ -27,12 +27,18 @@ export async function learnSchemas(records: FetchedRecords, reader: TransactionR
   }
 }
 
-/**
- * Reads and checks every record of a batch: the accepted ones fill `batch`, the others are returned with their cause.
- *
- * @param without records that are stepped over
- */
-export function decodeTransactions(records: FetchedRecords, reader: TransactionReader, batch: TransactionBatch, without: { readonly size: number; has: (record: number) => boolean } = NOTHING): Rejection[] {
+export interface DecodeOptions {
+  /** Records that are stepped over. @default none */
+  without?: { readonly size: number; has: (record: number) => boolean };
+  /**
+   * This process's clock, epoch milliseconds: an event time ahead of it is refused, whatever the record's time says. Left out where
+   * records are read again that scoring has decided about: what it refused is in the dead letters. @default none
+   */
+  now?: number;
+}
+
+/** Reads and checks every record of a batch: the accepted ones fill `batch`, the others are returned with their cause. */
+export function decodeTransactions(records: FetchedRecords, reader: TransactionReader, batch: TransactionBatch, { without = NOTHING, now = Infinity }: DecodeOptions = {}): Rejection[] {
   const rejections: Rejection[] = [];
   const fields = new TransactionFields();
   const { bytes, valueAt, valueLength, timestamp, unread } = records;
@@ -43,7 +49,7 @@ export function decodeTransactions(records: FetchedRecords, reader: TransactionR
       const missing = unread?.get(i);
       if (missing !== undefined) throw new TransactionRejected(missing.code, missing.reason);
       if (valueLength[i] > MAX_TRANSACTION_BYTES) throw new TransactionRejected("too_large", `the value has ${valueLength[i]} bytes; ${MAX_TRANSACTION_BYTES} are taken`);
-      reader.read(bytes, valueAt[i], valueLength[i], timestamp[i], fields);
+      reader.read(bytes, valueAt[i], valueLength[i], Math.min(timestamp[i], now), fields);
       batch.add(fields, i);
     } catch (error) {
       if (!(error instanceof TransactionRejected)) throw error;

@@ -1,5 +1,5 @@
 import type { FetchedRecords } from "../../../infra/kafka/records.js";
-import { TOO_LATE, WARMED_ROWS, type CardHistory } from "../../../models/features/card-history.js";
+import { BEYOND_REACH, TOO_LATE, WARMED_ROWS, type CardHistory } from "../../../models/features/card-history.js";
 import { LATENESS_MS } from "../../../models/features/history-terms.js";
 import type { HistoryPlan } from "../../../models/features/history-plan.js";
 import { MerchantWindows } from "../../../models/features/merchant-windows.js";
@@ -8,7 +8,7 @@ import type { TransactionBatch } from "../transaction-batch.js";
 import type { Rejection } from "./decode-transactions.js";
 
 /** What history made of a batch. */
-export interface FoldCounts { late: number; stale: number }
+export interface FoldCounts { late: number; stale: number; /** Of cards with more events than are walked through (MAX_CARD_EVENTS). */ beyondReach: number }
 
 /** A transaction whose card belongs to another partition. */
 export interface Misplaced { record: number; partition: number; card: Buffer }
@@ -88,6 +88,7 @@ export function foldHistory(records: FetchedRecords, batch: TransactionBatch, hi
   let dropped: Uint8Array | null = null;
   let late = 0;
   let stale = 0;
+  let beyondReach = 0;
   for (let row = 0; row < batch.length; row++) {
     if (row % WARMED_ROWS === 0) history.warm(batch, row, Math.min(row + WARMED_ROWS, batch.length));
     const at = row * size;
@@ -98,8 +99,9 @@ export function foldHistory(records: FetchedRecords, batch: TransactionBatch, hi
       repeats.push({ record: batch.record[row], step: "history", code: "repeated", reason: `the card has had this transaction_id already, at ${topic}/${partition}/${outcome}` });
       continue;
     }
-    let behind = outcome === TOO_LATE;
-    if (behind) late += 1;
+    let behind = outcome === TOO_LATE || outcome === BEYOND_REACH;
+    if (outcome === TOO_LATE) late += 1;
+    if (outcome === BEYOND_REACH) beyondReach += 1;
     if (needsMerchants) {
       windows.lookup(batch, row, plan, batch.history, at);
       const needed = MerchantWindows.needed(batch.eventTime[row]);
@@ -112,5 +114,5 @@ export function foldHistory(records: FetchedRecords, batch: TransactionBatch, hi
     }
   }
   if (dropped !== null) batch.drop(dropped);
-  return { repeats, late, stale };
+  return { repeats, late, stale, beyondReach };
 }

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { askedWindow, before, parseDuration, resolveWindow } from "../../../api/queries/time-window.js";
 
-const NEWEST = Date.UTC(2026, 2, 31, 12, 30);
-const since = (text: string): string => new Date(before(NEWEST, parseDuration(text)!)).toISOString();
+const NOW = Date.UTC(2026, 2, 31, 12, 30);
+const since = (text: string): string => new Date(before(NOW, parseDuration(text)!)).toISOString();
 
 describe("durations", () => {
   it("reach back in UTC", () => {
@@ -35,12 +35,12 @@ describe("durations", () => {
 });
 
 describe("the window of a query", () => {
-  it("is thirty days that end with the newest event, unless it says otherwise", () => {
-    expect(resolveWindow(askedWindow({}) as never, NEWEST)).toEqual({ from: NEWEST - 30 * 86_400_000 + 1, to: NEWEST + 1 });
-    expect(resolveWindow(askedWindow({ window: "PT1H" }) as never, NEWEST)).toEqual({ from: NEWEST - 3_600_000 + 1, to: NEWEST + 1 });
-    expect(resolveWindow(askedWindow({ from: "2026-03-01T00:00:00+01:00", to: "2026-03-02T00:00:00Z" }) as never, NEWEST)).toEqual({ from: Date.UTC(2026, 1, 28, 23), to: Date.UTC(2026, 2, 2) });
-    expect(resolveWindow(askedWindow({ from: "2026-03-01T00:00:00.500Z" }) as never, NEWEST)).toEqual({ from: Date.UTC(2026, 2, 1) + 500, to: NEWEST + 1 });
-    expect(resolveWindow(askedWindow({ from: "2027-01-01T00:00:00Z" }) as never, NEWEST)).toEqual({ from: Date.UTC(2027, 0, 1), to: Date.UTC(2027, 0, 1) });
+  it("is thirty days that end now, unless it says otherwise", () => {
+    expect(resolveWindow(askedWindow({}) as never, NOW)).toEqual({ from: NOW - 30 * 86_400_000 + 1, to: NOW + 1 });
+    expect(resolveWindow(askedWindow({ window: "PT1H" }) as never, NOW)).toEqual({ from: NOW - 3_600_000 + 1, to: NOW + 1 });
+    expect(resolveWindow(askedWindow({ from: "2026-03-01T00:00:00+01:00", to: "2026-03-02T00:00:00Z" }) as never, NOW)).toEqual({ from: Date.UTC(2026, 1, 28, 23), to: Date.UTC(2026, 2, 2) });
+    expect(resolveWindow(askedWindow({ from: "2026-03-01T00:00:00.500Z" }) as never, NOW)).toEqual({ from: Date.UTC(2026, 2, 1) + 500, to: NOW + 1 });
+    expect(resolveWindow(askedWindow({ from: "2027-01-01T00:00:00Z" }) as never, NOW)).toEqual({ from: Date.UTC(2027, 0, 1), to: Date.UTC(2027, 0, 1) });
   });
 
   it("names every field that is wrong", () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { ACCEPTED, CardHistory, TOO_LATE } from "../../../models/features/card-history.js";
+import { ACCEPTED, BEYOND_REACH, CardHistory, TOO_LATE } from "../../../models/features/card-history.js";
 import type { Section } from "../../../infra/snapshots.js";
 import { CARD_AGGREGATES, LATENESS_MS, MAX_CARD_EVENTS, RETENTION_MS } from "../../../models/features/history-terms.js";
 import { seededRandom } from "../../../models/training/random.js";
@@ -105,16 +105,50 @@ describe("late and repeated", () => {
   });
 });
 
-test("of a card's events its newest 4,096 count, before and after memory is freed", () => {
-  const folder = new Folder(["card_count_30d", "card_sum_30d"]);
-  for (let i = 0; i < MAX_CARD_EVENTS; i++) folder.values({ id: `t${i}`, time: START + i, amount: i === 0 ? 1000 : 1 });
-  expect(folder.values({ id: "over", time: START + 5000 })).toEqual([MAX_CARD_EVENTS, MAX_CARD_EVENTS]);
-  folder.history.commit();
-  expect(folder.values({ id: "over 2", time: START + 5000 })).toEqual([MAX_CARD_EVENTS, MAX_CARD_EVENTS]);
-  // Older than all that count: alone, and not kept.
-  const { events } = folder.history;
-  expect(folder.values({ id: "old", time: START - 1 })).toEqual([1, 1]);
-  expect(folder.history.events).toBe(events);
+describe("a card with more events than are walked through", () => {
+  const WINDOWS = ["card_count_1h", "card_count_30d", "card_fraud_share_30d", "card_seconds_since_last"];
+  /** One event a minute: 4,096 are 68 hours. */
+  function busyCard(events: number): Folder {
+    const folder = new Folder(WINDOWS);
+    for (let i = 0; i < events; i++) {
+      folder.fold({ id: `t${i}`, time: START + i * MINUTE });
+      if (i % 500 === 499) folder.history.commit();
+    }
+    return folder;
+  }
+
+  test("a window that holds at most 4,096 events is right, one that holds more has no value and says so", () => {
+    const folder = busyCard(MAX_CARD_EVENTS - 1);
+    expect(folder.fold({ id: "last", time: START + (MAX_CARD_EVENTS - 1) * MINUTE })).toEqual({ answer: ACCEPTED, values: [60, MAX_CARD_EVENTS, Number.NaN, 60] });
+    expect(folder.fold({ id: "over", time: START + MAX_CARD_EVENTS * MINUTE })).toEqual({ answer: BEYOND_REACH, values: [60, Number.NaN, Number.NaN, 60] });
+    folder.history.commit();
+    expect(folder.fold({ id: "over 2", time: START + (MAX_CARD_EVENTS + 1) * MINUTE })).toEqual({ answer: BEYOND_REACH, values: [60, Number.NaN, Number.NaN, 60] });
+    // Older than all that are walked through: nothing is known of it.
+    expect(folder.fold({ id: "old", time: START - 1 }).values).toEqual([Number.NaN, Number.NaN, Number.NaN, Number.NaN]);
+    // Two months later the card is like any other.
+    expect(folder.fold({ id: "new", time: START + 60 * DAY }).values.slice(0, 2)).toEqual([1, 1]);
+  });
+
+  test.each([1, 7, 4_000])("a repeat is found within 24 hours, however many came since; what an abort took back is none (batches of %i)", (batch) => {
+    const folder = new Folder([]);
+    const at = (i: number): number => START + i * 1_000;
+    for (let i = 0; i < 20_000; i++) {
+      folder.fold({ id: `t${i}`, time: at(i) });
+      if (i % batch === batch - 1) folder.history.commit();
+    }
+    folder.history.commit();
+    for (const i of [0, 1, 5_000, 15_000, 19_999]) expect(folder.fold({ id: `t${i}`, time: at(20_000) }).answer).toBe(i);
+    folder.fold({ id: "taken back", time: at(20_001) });
+    // Late for so busy a card: found again all the same.
+    folder.fold({ id: "taken back, too", time: at(3) + 1 });
+    expect(folder.fold({ id: "taken back, too", time: at(20_001) }).answer).toBeGreaterThanOrEqual(0);
+    folder.history.undo();
+    for (const id of ["taken back", "taken back, too"]) expect(folder.fold({ id, time: at(20_002) }).answer).toBeLessThan(0);
+    folder.history.commit();
+    folder.history = CardHistory.restore(copied(folder.history.sections()));
+    expect(folder.fold({ id: "t100", time: at(20_003) }).answer).toBe(100);
+    expect(folder.fold({ id: "t100", time: at(100) + DAY + 1 }).answer).toBeLessThan(0);
+  });
 });
 
 describe("over random streams", () => {
