@@ -110,7 +110,8 @@ export interface PresentRowsOptions {
  * Payments that happen now, in order: those of visitors, as many as are taken, and among them those of the town's own customers
  * whose time has come. None lies before what `state.until` says.
  */
-export async function* presentRows({ state, limit, reserve, signal, now = Date.now }: PresentRowsOptions): AsyncGenerator<Rows, void, void> {
+export async function* presentRows(options: PresentRowsOptions): AsyncGenerator<Rows, void, void> {
+  const { state, limit, signal, now = Date.now } = options;
   let last = Math.max(state.until, now() - CLOCK_TICK_MS);
   const visitors = new VisitorPayments(townOf(state), last);
   const days = simulate({ ...townOf(state), from: state.until, to: Number.POSITIVE_INFINITY });
@@ -119,7 +120,7 @@ export async function* presentRows({ state, limit, reserve, signal, now = Date.n
     const due = now();
     own = { ...own, start: own.end, end: Math.min(firstAfter(own.dataset.eventTime, due), own.end + left) };
     if (own.end > own.start) {
-      await reserve(own.dataset.eventTime[own.end - 1] + 1);
+      await options.reserve(own.dataset.eventTime[own.end - 1] + 1);
       yield own;
       left -= own.end - own.start;
     }
