@@ -20,6 +20,7 @@ import { artifactRoutes } from "./routes/artifacts.js";
 import { auditRoutes } from "./routes/audit.js";
 import { compareRoutes } from "./routes/compare.js";
 import { deadLetterRoutes } from "./routes/dead-letters.js";
+import { deploymentRoutes } from "./routes/deployments.js";
 import { driftRoutes } from "./routes/drift.js";
 import { healthRoutes } from "./routes/health.js";
 import { labelRoutes } from "./routes/labels.js";
@@ -36,7 +37,7 @@ import { registrationRoutes, userRoutes } from "./routes/users.js";
 export type Routes = (app: FastifyInstance, context: ApiContext) => Promise<void>;
 
 /** Routes for whoever is signed in and has the permission that each names in its `config`. */
-const SIGNED_IN_ROUTES: readonly Routes[] = [userRoutes, auditRoutes, trainingJobRoutes, metricsRoutes, compareRoutes, driftRoutes, modelRoutes, predictionRoutes, labelRoutes, deadLetterRoutes];
+const SIGNED_IN_ROUTES: readonly Routes[] = [userRoutes, auditRoutes, trainingJobRoutes, metricsRoutes, compareRoutes, driftRoutes, modelRoutes, deploymentRoutes, predictionRoutes, labelRoutes, deadLetterRoutes];
 
 /** How long a caller may take, milliseconds. */
 export interface Patience {

@@ -31,7 +31,7 @@ export function artifactSource({ artifacts, models: { artifactsUrl, artifactsTok
       }
       const fetched = await Promise.all(ARTIFACT_FILES.map((file) => fetchFile(new URL(artifactPath(manifestSha256, file), artifactsUrl), artifactsToken, `${model}: ${file}`)));
       if (sha256(fetched[0]) !== manifestSha256) throw new FraudstreamError("artifact_unavailable", `${model}: the manifest from ARTIFACTS_URL is another than the registered one`);
-      const artifact = await keepArtifact(artifacts, model, manifestSha256, fetched[0], fetched[1]);
+      const artifact = await keepArtifact(artifacts, model, manifestSha256, fetched[0], fetched[1], (error) => log.warn({ model }, `a model from ARTIFACTS_URL can't be kept in ARTIFACTS: ${messageOf(error)}`));
       log.info({ model }, "a model's files were fetched from ARTIFACTS_URL");
       return artifact;
     },

@@ -77,24 +77,24 @@ export async function saveArtifact(artifactsDir: string, manifest: Manifest, onn
 /**
  * Keeps an artifact that was fetched, byte for byte. What stands in its place and is not it (a copy that was broken off) is put aside.
  *
+ * @param onUnkept is told why it could not be kept
  * @throws FraudstreamError as `loadArtifact`
  */
-export async function keepArtifact(artifactsDir: string, modelId: string, manifestSha256: string, manifestJson: Uint8Array, onnx: Uint8Array): Promise<Artifact> {
+export async function keepArtifact(artifactsDir: string, modelId: string, manifestSha256: string, manifestJson: Uint8Array, onnx: Uint8Array, onUnkept: (error: unknown) => void): Promise<Artifact> {
   const folder = artifactFolder(artifactsDir, modelId);
   const manifest = parseManifest(modelId, manifestJson);
   checkFit(modelId, manifest, onnx);
-  await mkdir(artifactsDir, { recursive: true });
   const present = await loadArtifact(artifactsDir, modelId, manifestSha256).catch(() => null);
   if (present !== null) return present;
-  await rename(folder, join(artifactsDir, `.${modelId}.${randomBytes(6).toString("hex")}.broken`)).catch((error: unknown) => {
-    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
-  });
   try {
+    await mkdir(artifactsDir, { recursive: true });
+    await rename(folder, join(artifactsDir, `.${modelId}.${randomBytes(6).toString("hex")}.broken`)).catch((error: unknown) => {
+      if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+    });
     await putInPlace(artifactsDir, modelId, manifestJson, onnx);
   } catch (error) {
-    // Another worker with the same folder was quicker.
-    if (error instanceof FraudstreamError && error.code === "artifact_exists") return loadArtifact(artifactsDir, modelId, manifestSha256);
-    throw error;
+    // Another worker with the same folder was quicker; or the folder can't be written to, and the model is fetched again next time.
+    if (!(error instanceof FraudstreamError) || error.code !== "artifact_exists") onUnkept(error);
   }
   return { manifest, onnx, manifestSha256, folder };
 }

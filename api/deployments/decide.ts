@@ -65,6 +65,24 @@ export function withThresholds(deployment: Deployment | null, model: string, { r
   return { champion: deployment.champion === null ? null : changed(deployment.champion), shadows: deployment.shadows.map(changed) };
 }
 
+/** A decision that has a champion. */
+export type ChampionDecision = Decision & { champion: DeployedModel };
+
+/**
+ * The deployment that an undo brings back.
+ *
+ * @param to its epoch; without it, the one before `deployment`
+ * @throws HttpProblem `nothing_to_undo`, `no_champion` where nothing would be scored, 404 `unknown_deployment`
+ */
+export function undone({ deployments, deployment: newest }: ControlState, to?: number, deployment: Deployment | null = newest): { decision: ChampionDecision; restored: number } {
+  const at = to === undefined ? deployments.findIndex(({ epoch }) => epoch === deployment?.epoch) - 1 : deployments.findIndex(({ epoch }) => epoch === to);
+  if (at < 0 && to !== undefined) throw new HttpProblem(404, "unknown_deployment", `there was no deployment with epoch ${to}`);
+  if (at < 0) throw new HttpProblem(409, "nothing_to_undo", "there is no earlier deployment");
+  const { epoch, champion, shadows } = deployments[at];
+  if (champion === null) throw new HttpProblem(409, "no_champion", `the deployment of epoch ${epoch} had no champion: nothing would be scored. Name another epoch in "to", or disable the champion if that is meant`);
+  return { decision: { champion, shadows }, restored: epoch };
+}
+
 export function deployedIn({ champion, shadows }: Decision, model: string): DeployedModel | null {
   return [...(champion === null ? [] : [champion]), ...shadows].find((deployed) => deployed.model === model) ?? null;
 }

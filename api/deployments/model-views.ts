@@ -23,6 +23,7 @@ export const ModelSummary = Type.Object({
   algorithm: orNull(Type.String()),
   thresholds: orNull(ThresholdsSchema),
   metrics: orNull(OfflineMetrics),
+  metrics_of: orNull(Type.Union([Type.Literal("test"), Type.Literal("validation")], { description: "The rows that the metrics are of: those of the test part, or, of a model without one, those that its thresholds were chosen on. null: its author gave no figures." })),
   problem: orNull(Type.String({ description: "Why its artifact can't be read: then algorithm and metrics are null." })),
 }, { title: "ModelSummary" });
 export type ModelSummary = Static<typeof ModelSummary>;
@@ -113,7 +114,8 @@ export class ModelViews {
       registered_by: registeredBy,
       algorithm: manifest?.algorithm ?? null,
       thresholds: inForce === null ? (lastThresholds(state, id) ?? manifest?.thresholds ?? null) : { review: inForce.review, decline: inForce.decline },
-      metrics: manifest?.test ?? null,
+      metrics: manifest?.test ?? manifest?.validation ?? null,
+      metrics_of: (manifest?.test ?? null) !== null ? "test" : (manifest?.validation ?? null) !== null ? "validation" : null,
     };
   }
 }

@@ -55,6 +55,9 @@ export const Comparison = Type.Object(
     frauds: Type.Integer(),
     candidate_value: Type.Union([Type.Number(), Type.Null()]),
     champion_value: Type.Union([Type.Number(), Type.Null()]),
+    /** Of both on the rows that they were judged on, each at its own review threshold; null: not judged. Absent in jobs of older versions. */
+    candidate_metrics: Type.Optional(Type.Union([OfflineMetrics, Type.Null()])),
+    champion_metrics: Type.Optional(Type.Union([OfflineMetrics, Type.Null()])),
     better: Type.Boolean(),
     reason: Type.String(),
   },

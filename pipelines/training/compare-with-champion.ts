@@ -1,17 +1,18 @@
 import { loadArtifact, type Artifact } from "../../models/artifacts.js";
 import type { BuiltModel } from "../../models/build-model.js";
 import type { Dataset } from "../../models/datasets/dataset.js";
-import { alertMetrics } from "../../models/evaluation/metrics.js";
-import { averagePrecision, rank } from "../../models/evaluation/ranking.js";
+import { evaluate } from "../../models/evaluation/metrics.js";
 import type { FeatureSource } from "../../models/features/plan.js";
 import { featureMatrix } from "../../models/features/feature-matrix.js";
-import type { Manifest } from "../../models/manifest.js";
-import { ModelSession } from "../../models/onnx/session.js";
+import type { Manifest, OfflineMetrics } from "../../models/manifest.js";
+import { loadScorer } from "../../models/onnx/scorer.js";
 import type { Comparison } from "../../models/registry/training-request.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { Incumbent } from "./job-messages.js";
 
-const ROWS_AT_ONCE = 10_000;
+const ROWS_AT_ONCE = 1_024;
+/** Of one run of a model that isn't computed here. */
+const RUN_MS = 30_000;
 
 /**
  * Judges a new model beside the champion, on the rows of its test part that are later than everything that either was
@@ -40,16 +41,24 @@ export async function compareWithChampion(
   const seen = Math.max(manifest.training.to, artifact.manifest.training.to);
   const rows = split.test.filter((row) => dataset.eventTime[row] > seen);
   const labels = Uint8Array.from(rows, (row) => dataset.label[row]);
-  const value = async (model: { manifest: Manifest; onnx: Uint8Array }, review: number): Promise<number | null> => {
-    const scores = await scoresOf(model, dataset, rows);
-    return metric === "f1" ? alertMetrics(labels, scores, review).f1 : averagePrecision(rank(labels, scores));
-  };
+  const judge = async (model: { manifest: Manifest; onnx: Uint8Array }, review: number): Promise<OfflineMetrics> => evaluate(labels, await scoresOf(model, dataset, rows), review);
   const measured = { ...none, rows: rows.length, frauds: labels.reduce((sum, label) => sum + label, 0) };
   if (measured.frauds === 0) return { ...measured, better: false, reason: `no fraud is later than what the models were made with (${new Date(seen).toISOString()})` };
-  const candidate = await value({ manifest, onnx }, manifest.thresholds.review);
-  const current = await value(artifact, champion.review);
-  const better = candidate !== null && current !== null && candidate > current;
-  return { ...measured, candidate_value: candidate, champion_value: current, better, reason: better ? "it does better than the champion" : "it does no better than the champion" };
+  const candidate = await judge({ manifest, onnx }, manifest.thresholds.review);
+  let current: OfflineMetrics;
+  try {
+    current = await judge(artifact, champion.review);
+  } catch (error) {
+    // It was checked by another version, or on other rows: that it hangs or fails must not hold up the job.
+    if (!(error instanceof FraudstreamError)) throw error;
+    return { ...measured, candidate_value: candidate[metric], candidate_metrics: candidate, better: false, reason: `the champion can't be judged on this data set: ${error.message}` };
+  }
+  const [ours, theirs] = [candidate[metric], current[metric]];
+  const better = ours !== null && theirs !== null && ours > theirs;
+  return {
+    ...measured, candidate_value: ours, champion_value: theirs, candidate_metrics: candidate, champion_metrics: current, better,
+    reason: better ? "it does better than the champion" : "it does no better than the champion",
+  };
 }
 
 /** A card or merchant that was made up, one a row, has no history. */
@@ -61,15 +70,17 @@ function has({ attributes, hasCards, hasMerchants }: Dataset, source: FeatureSou
 
 async function scoresOf({ manifest, onnx }: { manifest: Manifest; onnx: Uint8Array }, dataset: Dataset, rows: Uint32Array): Promise<Float32Array> {
   const { values, features } = featureMatrix(dataset, manifest.features, rows);
-  const session = await ModelSession.load(onnx, { input: manifest.input, output: manifest.output, features });
+  const scorer = await loadScorer(onnx, { input: manifest.input, output: manifest.output, features }, { warn: () => undefined }, { timeoutMs: RUN_MS });
   const scores = new Float32Array(rows.length);
   try {
     for (let from = 0; from < rows.length; from += ROWS_AT_ONCE) {
       const count = Math.min(ROWS_AT_ONCE, rows.length - from);
-      scores.set(await session.run(values.subarray(from * features, (from + count) * features), count), from);
+      scores.set(await scorer.run(values.subarray(from * features, (from + count) * features), count), from);
     }
   } finally {
-    await session.release();
+    await scorer.release();
   }
+  const without = scores.findIndex((score) => !(score >= 0 && score <= 1));
+  if (without >= 0) throw new FraudstreamError("no_score", `${manifest.model} gives ${scores[without]} instead of a score from 0 to 1 for one of the rows`);
   return scores;
 }

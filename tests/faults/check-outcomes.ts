@@ -4,7 +4,10 @@ import type { FoldedControl } from "./check-control.js";
 import type { Complaints } from "./complaints.js";
 import { predictionOf, type Entry } from "./ledger.js";
 import type { Seen } from "./reading.js";
+import { HANGS, MUTE } from "./system.js";
 import { AGGREGATES, CardsReference, VALUES, WINDOWS, type MerchantSums } from "./windows-reference.js";
+
+const FAILING = [HANGS, MUTE];
 
 /** What must become of a record, and what has. */
 interface Expected {
@@ -31,11 +34,13 @@ export interface OutcomeCounts {
   /** Feature values that were compared with those of a run without faults. */
   comparedValues: number;
   nextVersion: number;
+  /** How often a partition went back to an earlier deployment, from one whose champion had hung. */
+  fallbacks: number;
 }
 
 /** Every record of the transactions' topic, and the outcome that it must have. */
 export class Outcomes {
-  readonly counts: OutcomeCounts = { predictions: 0, shadowPredictions: 0, deadLetters: 0, forwarded: 0, stale: 0, comparedValues: 0, nextVersion: 0 };
+  readonly counts: OutcomeCounts = { predictions: 0, shadowPredictions: 0, deadLetters: 0, forwarded: 0, stale: 0, comparedValues: 0, nextVersion: 0, fallbacks: 0 };
   readonly #complaints: Complaints;
   readonly #control: FoldedControl;
   readonly #models: Record<string, FeatureSpec[]>;
@@ -74,7 +79,12 @@ export class Outcomes {
     expected.epoch = prediction.epoch;
     const deployment = this.#control.deployments.get(prediction.epoch);
     if (deployment?.champion?.model !== prediction.model) this.#complaints.add("model not in force", `${where}: ${prediction.model} at epoch ${prediction.epoch}`);
-    if (prediction.epoch < (this.#lastEpoch.get(partition) ?? -1)) this.#complaints.add("epochs go back", `${where}: epoch ${prediction.epoch} after ${this.#lastEpoch.get(partition)}`);
+    // A worker goes back to before a deployment whose champion fails, and to none before another.
+    const last = this.#lastEpoch.get(partition) ?? -1;
+    const fellBack = prediction.epoch < last && FAILING.includes(this.#control.deployments.get(last)?.champion?.model ?? "");
+    if (fellBack) this.counts.fallbacks += 1;
+    if (prediction.model === MUTE) this.#complaints.add("a score of a model that has none", where);
+    if (prediction.epoch < last && !fellBack) this.#complaints.add("epochs go back", `${where}: epoch ${prediction.epoch} after ${last}`);
     this.#lastEpoch.set(partition, prediction.epoch);
     if (expected.late && !prediction.stale) this.#complaints.add("late, but not stale", where);
     if (prediction.stale && !expected.late) this.counts.stale += 1;

@@ -1,4 +1,5 @@
 import { seededRandom } from "../../models/training/random.js";
+import { HANGS, MUTE } from "./system.js";
 
 /** What the nemesis does, and when: drawn from the seed before anything runs, so that a seed means the same faults again. */
 export type Action =
@@ -46,6 +47,8 @@ export function planOf(seed: number, durationMs: number): Planned[] {
   }
   const upgraded = [["scoring-1", "scoring-2", "scoring-3"], ["scoring-2", "scoring-3"]][between(0, 1)];
   planned.push({ at: Math.round(durationMs * (0.3 + random() * 0.3)), action: { kind: "upgrade", slots: upgraded, everyMs: between(3_000, 8_000) } });
+  // Drawn last, so that the other faults of a seed are those of before. Whatever is deployed next takes their place.
+  for (const [model, from] of [[MUTE, 0.1], [HANGS, 0.55]] as const) planned.push({ at: Math.round(durationMs * (from + random() * 0.3)), action: { kind: "deploy", model, role: "champion", enabled: true } });
   return planned.sort((a, b) => a.at - b.at);
 }
 

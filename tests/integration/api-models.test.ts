@@ -1,13 +1,15 @@
-import { writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
-import { logistic, manifestOf, sigmoidOf, writeArtifact } from "../support/models.js";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { loadArtifact } from "../../models/artifacts.js";
+import { amountFeature, logistic, manifestOf, numberFeature, sigmoidOf, weighted, writeArtifact } from "../support/models.js";
 import { anotherApi, get, openModelsApi, put } from "../support/models-api.js";
 import { transaction, transactionRecord } from "../support/transactions.js";
 
 interface Listed { epoch: number | null; next: string | null; models: { id: string; state: string; registered_by: string; algorithm: string | null; thresholds: object | null; problem: string | null }[] }
 interface Changed { action: string; who: string; role: string | null; epoch: number | null; review: number | null }
 
+const ARTIFACTS_TOKEN = "a secret of workers and the API, thirty-two bytes or more";
 let ids = 0;
 const amounts = (count: number, amount: number) => Array.from({ length: count }, () => transactionRecord(transaction((ids += 1), { amount })));
 
@@ -71,6 +73,67 @@ describe("enabling", () => {
     const operator = history[1].who;
     expect([history[0].who, ...new Set(history.slice(1).map(({ who }) => who))]).toEqual(["system:test", operator]);
     expect(api.context.users.byId(operator)).toMatchObject({ role: "operator" });
+  });
+
+  it("undoes a deployment as a whole, and says which payments lack a model's attributes", async () => {
+    const { system, api } = await openModelsApi({ migrated: true });
+    const risk = numberFeature("risk");
+    await system.register("first@1", logistic());
+    await system.register("second@1", logistic());
+    await system.register("needy@1", weighted([amountFeature, risk, numberFeature("age", 30)], [0.01, 0, 0]));
+    const deployed = (model: string, review: number) => ({ model, review, decline: 0.9 });
+    const first = await system.deploy(deployed("first@1", 0.25), [deployed("second@1", 0.75)]);
+    const undo = async (body: object, role: "operator" | "analyst" = "operator") => {
+      const response = await api.inject(role, { method: "POST", url: "/api/v1/deployments/undo?wait_ms=0", payload: body });
+      return { status: response.statusCode, body: response.json<{ code: string; epoch: number; restored: number; model: string }>() };
+    };
+    expect((await undo({}, "analyst")).status).toBe(403);
+    await api.context.control.readToEnd();
+    expect((await undo({})).body.code).toBe("nothing_to_undo");
+
+    // No payment is stored yet: nothing is known of them. Without ClickHouse it would be the same answer.
+    const enabledNow = await put(api, "/models/needy@1/enabled?wait_ms=0", { enabled: true, role: "champion" });
+    expect([enabledNow.status, enabledNow.body]).toMatchObject([202, { changed: true, attributes: null, warnings: [] }]);
+    expect((await undo({ epoch: first })).body.code).toBe("conflict");
+    const back = await undo({ epoch: enabledNow.body.epoch });
+    expect([back.status, back.body]).toMatchObject([202, { changed: true, model: "first@1", restored: first }]);
+    expect(api.context.control.state.deployment).toEqual({ epoch: back.body.epoch, champion: deployed("first@1", 0.25), shadows: [deployed("second@1", 0.75)] });
+    // Undoing that brings back what was undone; any other by its epoch.
+    expect((await undo({})).body).toMatchObject({ model: "needy@1", restored: enabledNow.body.epoch });
+    expect((await undo({ to: first })).body).toMatchObject({ model: "first@1", restored: first });
+    expect((await undo({ to: 0 })).status).toBe(404);
+
+    const values = Array.from({ length: 10 }, (_, i) => `('t', 0, ${i}, 't${i}', now64(3), 'c', 'm', 1, 'EUR', ${i < 3 ? "map('risk', 0.5)" : "map()"}, map(), map())`);
+    await api.context.clickhouse.command(`INSERT INTO transactions (topic, partition, offset, transaction_id, event_time, card_id, merchant_id, amount, currency, numbers, texts, flags) VALUES ${values.join()}`);
+    const again = await put(api, "/models/needy@1/enabled?wait_ms=0", { enabled: true, role: "champion" });
+    expect(again.body).toMatchObject({ attributes: { payments: 10, present: { risk: 3, age: 0 } }, warnings: [expect.stringContaining('of the last 10 payments 3 have the attribute "risk", for which the manifest has no default')] });
+    await system.deploy(null);
+    await system.deploy("first@1");
+    await api.context.control.readToEnd();
+    expect((await undo({})).body.code).toBe("no_champion");
+  });
+
+  it("gives a worker without files what it lacks, by its hash, and nobody else", async () => {
+    const { system, api } = await openModelsApi({ settings: { ARTIFACTS_TOKEN } });
+    await system.register("good@1", logistic());
+    await system.deploy("good@1");
+    const url = await api.app.listen({ host: "127.0.0.1", port: 0 });
+    const { manifestSha256 } = [...system.control.state.models.values()][0];
+    for (const authorization of [undefined, "Bearer wrong", (await api.as("admin")).authorization]) {
+      const refused = await fetch(`${url}/api/v1/artifacts/${manifestSha256}/manifest.json`, { headers: authorization === undefined ? {} : { authorization } });
+      expect([refused.status, (await refused.json() as { code: string }).code]).toEqual([401, "unauthenticated"]);
+    }
+    const unknown = await fetch(`${url}/api/v1/artifacts/${"0".repeat(64)}/model.onnx`, { headers: { authorization: `Bearer ${ARTIFACTS_TOKEN}` } });
+    expect(unknown.status).toBe(404);
+    const elsewhere = `${system.artifacts}-elsewhere`;
+    onTestFinished(() => rm(elsewhere, { recursive: true, force: true }));
+    const worker = system.startWorker({ ARTIFACTS: elsewhere, ARTIFACTS_URL: url, ARTIFACTS_TOKEN });
+    await system.publish(amounts(3, 100));
+    await system.consumed();
+    expect(await system.predictions()).toHaveLength(3);
+    await worker.logged("a model's files were fetched from ARTIFACTS_URL");
+    // The copy is whole: byte for byte what was registered.
+    expect((await loadArtifact(elsewhere, "good@1", manifestSha256)).onnx).toEqual(Buffer.from(logistic().onnx));
   });
 
   it("answers 202 without workers, naming every partition, and 200 to the same call once they are there", async () => {

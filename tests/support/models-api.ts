@@ -9,15 +9,15 @@ import { TestSystem } from "./workers-system.js";
 /** Topics, scoring workers and one copy of the API, all under one prefix. */
 export interface ModelsApi { system: TestSystem; api: TestApi }
 
-export async function openModelsApi(): Promise<ModelsApi> {
+export async function openModelsApi({ settings = {}, migrated = false }: { settings?: Record<string, string>; migrated?: boolean } = {}): Promise<ModelsApi> {
   const system = await TestSystem.open({ kafka: kafkaConfig(), prefix: uniquePrefix() });
   onTestFinished(() => system.close());
-  return { system, api: await anotherApi(system) };
+  return { system, api: await anotherApi(system, settings, migrated) };
 }
 
 /** One more copy of the API of a system. */
-export function anotherApi(system: TestSystem): Promise<TestApi> {
-  return startTestApi({ prefix: system.prefix, settings: { ARTIFACTS: system.artifacts, TOPIC_PARTITIONS: String(system.partitions) } });
+export function anotherApi(system: TestSystem, settings: Record<string, string> = {}, migrated = false): Promise<TestApi> {
+  return startTestApi({ prefix: system.prefix, migrated, settings: { ...settings, ARTIFACTS: system.artifacts, TOPIC_PARTITIONS: String(system.partitions) } });
 }
 
 export interface Answer<T = Record<string, unknown>> { status: number; body: T; headers: LightMyRequestResponse["headers"] }
@@ -27,7 +27,7 @@ export async function get<T = Record<string, unknown>>(api: TestApi, path: strin
 }
 
 /** What a call that deploys answers. */
-export interface DeployedAnswer { model: string; changed: boolean; epoch: number; live: boolean; missing_partitions: number[]; problems: { worker: string; problem: string }[]; code: string }
+export interface DeployedAnswer { model: string; changed: boolean; epoch: number; live: boolean; missing_partitions: number[]; problems: { worker: string; problem: string }[]; attributes?: object | null; warnings?: string[]; code: string }
 
 export async function put(api: TestApi, path: string, body: object, { role = "operator", headers = {} }: { role?: Role; headers?: Record<string, string> } = {}): Promise<Answer<DeployedAnswer>> {
   return answer<DeployedAnswer>(await api.inject(role, { method: "PUT", url: `/api/v1${path}`, payload: body, headers }));

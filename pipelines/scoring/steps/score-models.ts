@@ -146,7 +146,7 @@ export async function scoreChampion(
     if (each.interruptions > 0 || again) fault = messageOf(error);
   }
   const rejections = rejectionsOf(scored, batch, failures);
-  const telling = countTelling(scored, batch, isRepeated);
+  const telling = rejections.length === 0 ? { scored: batch.length, failed: 0 } : countTelling(scored, batch, isRepeated);
   if (isFirst) health.add(telling.scored, telling.failed);
   const allFail = batch.length > 0 && rejections.length === batch.length;
   const useless = allFail && !(await scorer.scoresZeros());
@@ -170,7 +170,7 @@ function rejectionsOf({ model, scores }: ScoredBatch, batch: TransactionBatch, f
   return rejections;
 }
 
-/** The rows that say something of the model. Looked at one by one only where there is one without a score. */
+/** The rows that say something of the model. */
 function countTelling(scored: ScoredBatch, batch: TransactionBatch, isRepeated: (record: number) => boolean): { scored: number; failed: number } {
   const count = { scored: 0, failed: 0 };
   for (let row = 0; row < batch.length; row++) {

@@ -4,7 +4,7 @@ import type { AttributeColumn, Dataset } from "../../../models/datasets/dataset.
 import type { Manifest } from "../../../models/manifest.js";
 import { compareWithChampion } from "../../../pipelines/training/compare-with-champion.js";
 import type { Incumbent } from "../../../pipelines/training/job-messages.js";
-import { amountFeature, logistic, manifestOf, numberFeature, weighted, writeArtifact, type TestModel } from "../../support/models.js";
+import { alwaysNan, amountFeature, logistic, manifestOf, numberFeature, weighted, writeArtifact, type TestModel } from "../../support/models.js";
 import { temporaryFolder } from "../datasets/csv-files.js";
 
 const HOUR = 3_600_000;
@@ -50,6 +50,16 @@ describe("a new model beside the champion", () => {
     // The champion has its two frauds at places 9 and 10 of 10: (1/9 + 2/10) / 2.
     expect(found).toMatchObject({ metric: "average_precision", champion: "old@1", epoch: 12, rows: 10, frauds: 2, candidate_value: 1, better: true });
     expect(found.champion_value).toBeCloseTo((1 / 9 + 2 / 10) / 2, 12);
+    // The champion's figures are there beside the new one's, on the same rows: it alerts on the eight genuine ones alone.
+    expect(found.candidate_metrics).toMatchObject({ rows: 10, frauds: 2, average_precision: 1, roc_auc: 1 });
+    expect(found.champion_metrics).toMatchObject({ rows: 10, frauds: 2, roc_auc: 0, precision: 0, recall: 0, alert_rate: 0.8 });
+  });
+
+  test("stays where it can't be judged: a champion that hangs, or has no score for the rows, holds up no job", async () => {
+    const artifactsDir = temporaryFolder();
+    const options = { artifactsDir, metric: "average_precision", incumbent: await champion(artifactsDir, alwaysNan()) } as const;
+    const found = await compareWithChampion(dataset(), built(byRisk, 9 * HOUR), options);
+    expect(found).toMatchObject({ better: false, candidate_value: 1, champion_value: null, reason: "the champion can't be judged on this data set: old@1 gives NaN instead of a score from 0 to 1 for one of the rows" });
   });
 
   test("is not better the other way round, nor when both do equally", async () => {
