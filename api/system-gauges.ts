@@ -2,6 +2,7 @@ import type { Kafka } from "kafkajs";
 import { messageOf } from "../schemas/errors.js";
 import type { ApiContext } from "./context.js";
 import { gauge, type Sample } from "../infra/metrics/registry.js";
+import { refusalsOf } from "../models/registry/liveness.js";
 import { within } from "../infra/within.js";
 
 /** What the sink stores. */
@@ -32,6 +33,18 @@ export function systemGauges({ config, log, kafka, topics, control, workers, use
   gauge(registry, {
     name: "fraudstream_partition_epoch", help: "The deployment epoch in use, by partition of the transactions, as the workers say.", labelNames: ["partition"],
     read: () => workers.alive("scoring").flatMap(({ partitions }) => partitions.map(({ partition, epoch }) => ({ labels: { partition: String(partition) }, value: epoch }))),
+  });
+  gauge(registry, {
+    name: "fraudstream_deployment_refusals", help: "Workers that don't score with a deployment, by its epoch and champion: it can't be loaded there, hung, failed or gave no scores.", labelNames: ["epoch", "model"],
+    read: () => {
+      const counts = new Map<string, { labels: Record<string, string>; value: number }>();
+      for (const { epoch, model } of refusalsOf(workers)) {
+        const count = counts.get(String(epoch)) ?? { labels: { epoch: String(epoch), model }, value: 0 };
+        count.value += 1;
+        counts.set(String(epoch), count);
+      }
+      return [...counts.values()];
+    },
   });
   gauge(registry, {
     name: "fraudstream_workers", help: "Processes of a role that have said lately that they are alive.", labelNames: ["role"],

@@ -27,6 +27,9 @@ export function checkThresholdOptions({ reviewCapacity = DEFAULT_REVIEW_CAPACITY
   return { reviewCapacity, declinePrecision };
 }
 
+/** How the note begins that says what thresholds were chosen for. */
+export const THRESHOLDS_NOTE = "thresholds:";
+
 export interface ChosenThresholds { review: number; decline: number }
 
 /**
@@ -44,7 +47,7 @@ export function chooseThresholds(ranking: Ranking, options: ThresholdOptions = {
   const declines = declined < 0 ? 0 : ranking.alerts[declined];
   let review = Math.max(declined, 0);
   while (review + 1 < ranking.alerts.length && ranking.alerts[review + 1] - declines <= capacity) review += 1;
-  const how = `thresholds: declined is what at least ${percent(declinePrecision)} of is fraud (${declines.toLocaleString("en-US")} of ${ranking.rows.toLocaleString("en-US")} rows), reviewed is what comes next, up to an alert capacity of ${percent(reviewCapacity)} of all transactions (${capacity.toLocaleString("en-US")} rows); change these by review_capacity and decline_precision (--review-capacity, --decline-precision)`;
+  const how = `${THRESHOLDS_NOTE} declined is what at least ${percent(declinePrecision)} of is fraud (${declines.toLocaleString("en-US")} of ${ranking.rows.toLocaleString("en-US")} rows), reviewed is what comes next, up to an alert capacity of ${percent(reviewCapacity)} of all transactions (${capacity.toLocaleString("en-US")} rows); change these by review_capacity and decline_precision (--review-capacity, --decline-precision)`;
   if (review > declined) return { review: below(ranking, review), decline, note: how };
   const next = ranking.alerts.at(review + 1);
   const why = next === undefined ? "every row is declined" : `the next ${(next - declines).toLocaleString("en-US")} rows have the same score, more than the capacity`;

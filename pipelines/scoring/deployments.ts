@@ -55,6 +55,7 @@ export interface DeploymentsOptions {
 
 /** Files that are missing, or are being copied at this moment, may be there later; so may whoever has them. */
 const MAY_COME = new Set(["artifact_missing", "artifact_corrupt", "artifact_unavailable"]);
+const MOST_TRIED_AGAIN = 10;
 const CHAMPION_FAILS = "champion_fails";
 const OUT_OF_FORCE = "deployment_out_of_force";
 const NOT_LOADED = "deployment_not_loaded";
@@ -81,6 +82,8 @@ export class Deployments {
   /** Those that aren't to be scored with, by epoch: put out of force here, or not to be loaded. */
   readonly #outOfForce = new Map<number, RefusedDeployment>();
   #notLoaded: RefusedDeployment[] = [];
+  /** Epochs whose champion can't be loaded for another reason than files that are missing. */
+  readonly #broken = new Set<number>();
   #problems: string[] = [];
   #settling: Promise<unknown> = Promise.resolve();
   /** While models are being loaded none is freed: the new deployment may take it over. */
@@ -134,7 +137,7 @@ export class Deployments {
     return this.#inTurn(async () => {
       if (!this.#incomplete || this.#state === null) return;
       this.#seen = -1;
-      await this.#settle(this.#state);
+      await this.#settle(this.#state, true);
     });
   }
 
@@ -209,23 +212,24 @@ export class Deployments {
     this.#dropUnused();
   }
 
-  async #settle(state: ControlState): Promise<void> {
+  async #settle(state: ControlState, again = false): Promise<void> {
     this.#state = state;
     const newest = state.deployment;
     if (newest === null || newest.epoch === this.#seen) return;
     this.#seen = newest.epoch;
     this.#incomplete = false;
-    this.#notLoaded = [];
+    // What is broken stays so; only files that were missing may have come.
+    this.#notLoaded = again ? this.#notLoaded.filter(({ epoch }) => this.#broken.has(epoch)) : [];
     if (newest.champion === null) {
       // Decided so: without a champion nothing is consumed.
       this.#replace(null, newest.epoch, []);
       return;
     }
     const startedAt = performance.now();
-    const problems: string[] = [];
+    const problems = again ? this.#problems.filter((problem) => [...this.#broken].some((epoch) => problem.startsWith(`epoch ${epoch} `))) : [];
     // At start the newest that can be loaded; later the one that is in force stays when the newest can't be.
     const candidates = this.#usable(this.#current === null ? [...state.deployments].reverse() : [newest], newest.epoch);
-    const loaded = await this.#loadNewest(state, candidates, problems);
+    const loaded = await this.#loadNewest(state, again ? candidates.filter(({ epoch }) => !this.#broken.has(epoch)).slice(0, MOST_TRIED_AGAIN) : candidates, problems);
     if (loaded !== null) {
       this.#replace(loaded, loaded.epoch, problems);
       this.#options.onSwap?.(performance.now() - startedAt);
@@ -308,6 +312,7 @@ export class Deployments {
     const main = await this.#loadModel(state, champion).catch((error: unknown) => {
       this.#report(problems, `epoch ${deployment.epoch} can't be loaded: ${messageOf(error)}`);
       if (error instanceof FraudstreamError && MAY_COME.has(error.code)) this.#incomplete = true;
+      else this.#broken.add(deployment.epoch);
       this.#notLoaded = [...this.#notLoaded.filter(({ epoch }) => epoch !== deployment.epoch), { epoch: deployment.epoch, model: champion.model, reason: messageOf(error) }];
       return null;
     });

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { THRESHOLDS_NOTE } from "../../models/evaluation/thresholds.js";
 import type { JobMetrics, TrainingRequest } from "../../models/registry/training-request.js";
 import { UsageError } from "../../schemas/errors.js";
 import type { FileServer } from "./file-server.js";
@@ -66,10 +67,12 @@ function show(progress: JobView["progress"], before: string, screen: Screen): st
   return phase;
 }
 
-function resultLines(model: string, epoch: number, { rows, frauds, features, training_seconds, validation }: JobMetrics): string[] {
+function resultLines(model: string, epoch: number, { rows, frauds, features, training_seconds, validation, thresholds: { review, decline }, notes }: JobMetrics): string[] {
   return [
     `trained on ${count(rows)} transactions with ${count(frauds)} frauds`,
     `model ${model} is deployed (epoch ${epoch}): ${features} features, trained in ${training_seconds.toFixed(1)} s, ` +
       `validation ROC AUC ${validation?.roc_auc?.toFixed(3) ?? "-"}, average precision ${validation?.average_precision?.toFixed(3) ?? "-"}`,
+    `  reviews from ${review.toFixed(4)}, ${decline > 1 ? "declines nothing" : `declines from ${decline.toFixed(4)}`}`,
+    ...notes.filter((note) => note.startsWith(THRESHOLDS_NOTE)).map((note) => `  ${note}`),
   ];
 }

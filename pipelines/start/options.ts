@@ -1,6 +1,8 @@
 import { Command, InvalidArgumentError } from "commander";
 import { parseDuration, parseRate } from "../replay/arguments.js";
 import { DEFAULT_CUSTOMERS, DEFAULT_SEED } from "./simulated-rows.js";
+import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../../models/evaluation/thresholds.js";
+import type { TrainingRequest } from "../../models/registry/training-request.js";
 import { parseColumnOverrides, type ColumnOverrides } from "../../models/datasets/columns.js";
 
 /** What `npm start` was asked for. */
@@ -17,6 +19,8 @@ export interface StartOptions {
   /** Of the simulated payments, and their cards; null: not given. */
   seed: number | null;
   customers: number | null;
+  /** What the first model's thresholds are chosen for, where it was given. */
+  thresholds: Pick<TrainingRequest, "review_capacity" | "decline_precision">;
 }
 
 /** A stream that a person can follow. */
@@ -32,6 +36,8 @@ interface Flags {
   once: boolean;
   seed?: number;
   customers?: number;
+  reviewCapacity?: number;
+  declinePrecision?: number;
 }
 
 /** Reads the command line; with --help or a mistake in it, it says so and ends the process. */
@@ -45,13 +51,23 @@ export function readStartOptions(argv: readonly string[]): StartOptions {
     .option("--once", `end after the whole file, or ${ONCE_ROWS.toLocaleString("en-US")} simulated transactions; exit code 0 only if each has exactly one prediction`, false)
     .option("--seed <n>", `of the simulated payments (default: ${DEFAULT_SEED}; a DATA_DIR keeps to its first)`, parseWhole)
     .option("--customers <n>", `cards of the simulated town (default: ${DEFAULT_CUSTOMERS.toLocaleString("en-US")}; a DATA_DIR keeps to its first)`, parseWhole)
+    .option("--review-capacity <share>", `share of the transactions that people can review: the review threshold is chosen for it (default: ${DEFAULT_REVIEW_CAPACITY})`, parseShare)
+    .option("--decline-precision <share>", `least share of frauds among the transactions to decline (default: ${DEFAULT_DECLINE_PRECISION})`, parseShare)
     .showHelpAfterError("(--help shows what there is)")
     .allowExcessArguments(false)
     .parse(argv);
   const flags = command.opts<Flags>();
   const { dataset = null, once, seed = null, customers = null } = flags;
+  const { reviewCapacity: review_capacity, declinePrecision: decline_precision } = flags;
+  const thresholds = { ...(review_capacity === undefined ? {} : { review_capacity }), ...(decline_precision === undefined ? {} : { decline_precision }) };
   const rate = flags.rate ?? (once || dataset !== null ? null : WATCHABLE_RATE);
-  return { dataset, columns: parseColumnOverrides(flags.columns), rate, forMs: flags.for ?? null, once, seed, customers };
+  return { dataset, columns: parseColumnOverrides(flags.columns), rate, forMs: flags.for ?? null, once, seed, customers, thresholds };
+}
+
+function parseShare(text: string): number {
+  const number = Number(text);
+  if (!(number > 0 && number <= 1)) throw new InvalidArgumentError("It must be a share over 0 and up to 1, such as 0.005.");
+  return number;
 }
 
 function parseWhole(text: string): number {

@@ -35,7 +35,7 @@ export interface Source {
 }
 
 /** A CSV file, and what a training request has to say of it. */
-export interface TrainingFile { file: string; request: Pick<TrainingRequest, "columns" | "before"> }
+export interface TrainingFile { file: string; request: Pick<TrainingRequest, "columns" | "before" | "review_capacity" | "decline_precision"> }
 
 /** Simulated payments whose labels are still to come, an hour of them: each takes memory until then. */
 const LABELS_KEPT = 1_000_000;
@@ -68,7 +68,7 @@ async function simulatedSource(options: StartOptions, dataDir: string): Promise<
     async trainingFile() {
       const file = join(dataDir, "training", "simulated.csv");
       await writeCsv(file, simulate(trainingRange(town)));
-      return { file, request: {} };
+      return { file, request: options.thresholds };
     },
     schedule,
     history(ended) {
@@ -98,7 +98,7 @@ async function datasetSource(path: string, options: StartOptions, dataDir: strin
     title: `${basename(path)}, the last ${count(rest.end - rest.start)} of ${count(dataset.length)} transactions`,
     modelName: modelNameOf(path),
     alwaysTrain: true,
-    trainingFile: () => Promise.resolve({ file, request: { columns: options.columns, before: new Date(dataset.eventTime[rest.start]).toISOString() } }),
+    trainingFile: () => Promise.resolve({ file, request: { ...options.thresholds, columns: options.columns, before: new Date(dataset.eventTime[rest.start]).toISOString() } }),
     schedule: new LabelSchedule(),
     async *history() {
       await writeStartState(dataDir, { ...state, datasets: { ...state.datasets, [sha256]: { file, at: new Date().toISOString() } } });

@@ -18,7 +18,7 @@ interface Operation { parameters?: { name: string; in: string; schema: Schema }[
 interface Route { method: string; path: string; operation: Operation }
 
 /** Calls that may take long by what they promise: a deployment waits for every worker. */
-const MAY_WAIT = /\/(enabled|thresholds)$/;
+const MAY_WAIT = /\/(enabled|thresholds|undo)$/;
 /** Answers 503 in a form of its own where something isn't ready: that is what it is for. */
 const PROBE = "/health/ready";
 const MOST_MS = 1_000;

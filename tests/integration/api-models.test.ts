@@ -107,6 +107,7 @@ describe("enabling", () => {
     await api.context.clickhouse.command(`INSERT INTO transactions (topic, partition, offset, transaction_id, event_time, card_id, merchant_id, amount, currency, numbers, texts, flags) VALUES ${values.join()}`);
     const again = await put(api, "/models/needy@1/enabled?wait_ms=0", { enabled: true, role: "champion" });
     expect(again.body).toMatchObject({ attributes: { payments: 10, present: { risk: 3, age: 0 } }, warnings: [expect.stringContaining('of the last 10 payments 3 have the attribute "risk", for which the manifest has no default')] });
+    await system.control.readToEnd();
     await system.deploy(null);
     await system.deploy("first@1");
     await api.context.control.readToEnd();

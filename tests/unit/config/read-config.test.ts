@@ -137,3 +137,10 @@ describe("secrets", () => {
     }
   });
 });
+
+test("models from an API take its token", () => {
+  expect(complaint({ ...BROKERS, ARTIFACTS_URL: "http://api:3000" })).toContain("ARTIFACTS_TOKEN is not");
+  expect(complaint({ ...BROKERS, ARTIFACTS_TOKEN: "short" })).toContain("ARTIFACTS_TOKEN");
+  expect(complaint({ ...BROKERS, MODEL_TIMEOUT_MS: "0" })).toContain("MODEL_TIMEOUT_MS");
+  expect(readConfig({ ...BROKERS, ARTIFACTS_URL: "http://api:3000", ARTIFACTS_TOKEN: "x".repeat(32), MODEL_MEMORY_MB: "512" }).models).toMatchObject({ timeoutMs: 5_000, memoryBytes: 512 * 1024 ** 2, artifactsToken: "x".repeat(32) });
+});

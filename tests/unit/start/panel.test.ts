@@ -45,10 +45,11 @@ describe("the command line", () => {
   const read = (...args: string[]): ReturnType<typeof readStartOptions> => readStartOptions(["node", "start", ...args]);
 
   it("has a rate that can be watched when nothing is said, and none for a file or --once", () => {
-    expect(read()).toEqual({ dataset: null, columns: {}, rate: 300, forMs: null, once: false, seed: null, customers: null });
+    expect(read()).toEqual({ dataset: null, columns: {}, rate: 300, forMs: null, once: false, seed: null, customers: null, thresholds: {} });
     expect(read("--once").rate).toBeNull();
     expect(read("--dataset", "a.csv").rate).toBeNull();
     expect(read("--dataset", "a.csv", "--rate", "1000", "--columns", "label=x").rate).toBe(1_000);
+    expect(read("--review-capacity", "0.02", "--decline-precision", "0.8").thresholds).toEqual({ review_capacity: 0.02, decline_precision: 0.8 });
     expect(read("--for", "60s", "--seed", "7", "--customers", "100")).toMatchObject({ forMs: 60_000, seed: 7, customers: 100 });
   });
 

@@ -9,7 +9,7 @@ import { writeCsv } from "../../../pipelines/start/write-csv.js";
 import { fileWith, temporaryFolder } from "../datasets/csv-files.js";
 
 const never = new AbortController().signal;
-const options: StartOptions = { dataset: null, columns: {}, rate: null, forMs: null, once: true, seed: null, customers: null };
+const options: StartOptions = { dataset: null, columns: {}, rate: null, forMs: null, once: true, seed: null, customers: null, thresholds: {} };
 
 /** A file with ten transactions at these hours, prepared: what it is trained before, and which rows are streamed. */
 async function cutOf(hours: readonly number[]): Promise<{ before: string | undefined; history: string[]; streamed: string[] }> {
