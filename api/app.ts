@@ -10,6 +10,7 @@ import { problems, sendProblem } from "./plugins/errors.js";
 import { httpMetrics } from "./plugins/http-metrics.js";
 import { jsonBodies } from "./plugins/json-body.js";
 import { openapi } from "./plugins/openapi.js";
+import { packedBodies } from "./plugins/packed-bodies.js";
 import { permissions } from "./plugins/permissions.js";
 import { rateLimits } from "./plugins/rate-limits.js";
 import { loggedRequests } from "./plugins/request-log.js";
@@ -76,6 +77,7 @@ export async function createApp(context: ApiContext, { headersMs = 10_000, reque
   validation(app);
   jsonBodies(app);
   requestHeads(app, log);
+  packedBodies(app);
   authentication(app);
   httpMetrics(app, metrics);
   loggedRequests(app, requestLog, cards);

@@ -2,8 +2,10 @@ import { isIP } from "node:net";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { UsageError } from "../schemas/errors.js";
+import type { RecordShape } from "../schemas/record-shape.js";
 import { DEFAULT_RETENTION, LONGEST_RETENTION_DAYS, type Retention } from "./clickhouse/tables.js";
 import { isException } from "./download/addresses.js";
+import { LABEL_NAMES, TRANSACTION_NAMES, recordShape } from "./record-shape-settings.js";
 import { bad, duration, integer, key, matching, oneOf, pem, secret, text, url, type Env } from "./settings.js";
 
 /** PEM texts of a TLS connection. */
@@ -111,6 +113,11 @@ export interface Config {
   /** Days that each table keeps its rows, counted from their insertion; 0: forever. */
   retention: Retention;
   schemaRegistryUrl: string | null;
+  schemaRegistryAuth: { username: string; password: string } | null;
+  /** PEM text of whom to trust with an https registry; null: the authorities that Node trusts. */
+  schemaRegistryTlsCa: string | null;
+  /** How producers' records hold our fields. */
+  recordShapes: { transactions: RecordShape; labels: RecordShape };
   /** Extra writer schemas, `<id>.avsc`, for producers without a registry. */
   schemasDir: string | null;
   /** The directory of model artifacts, which the roles share. */
@@ -152,7 +159,8 @@ export function readConfig(env: Env = process.env): Config {
     clickhouse: clickhouseConfig(env, clickhouseDatabase),
     clickhouseDatabase,
     retention: retention(env),
-    schemaRegistryUrl: url(env, "SCHEMA_REGISTRY_URL"),
+    ...registryConfig(env),
+    recordShapes: { transactions: recordShape(env, "TRANSACTIONS", TRANSACTION_NAMES, true), labels: recordShape(env, "LABELS", LABEL_NAMES, false) },
     schemasDir: text(env, "SCHEMAS_DIR") ?? null,
     artifacts: resolve(text(env, "ARTIFACTS") ?? `${dataDir}/artifacts`),
     dataDir,
@@ -262,6 +270,22 @@ function httpConfig(env: Env): HttpConfig {
     rateLimit: integer(env, "RATE_LIMIT", 600_000, 1, 1_000_000_000),
     signInRateLimit: integer(env, "SIGN_IN_RATE_LIMIT", 20, 1, 1_000_000),
   };
+}
+
+function registryConfig(env: Env): Pick<Config, "schemaRegistryUrl" | "schemaRegistryAuth" | "schemaRegistryTlsCa"> {
+  const schemaRegistryUrl = url(env, "SCHEMA_REGISTRY_URL");
+  const username = text(env, "SCHEMA_REGISTRY_USERNAME");
+  const password = secret(env, "SCHEMA_REGISTRY_PASSWORD");
+  const tlsCa = pem(env, "SCHEMA_REGISTRY_TLS_CA", "CERTIFICATE") ?? null;
+  if (schemaRegistryUrl === null && (username !== undefined || password !== undefined || tlsCa !== null)) {
+    throw new UsageError("bad_setting", "SCHEMA_REGISTRY_USERNAME, SCHEMA_REGISTRY_PASSWORD or SCHEMA_REGISTRY_TLS_CA is set, but SCHEMA_REGISTRY_URL is not");
+  }
+  if ((username === undefined) !== (password === undefined)) throw new UsageError("bad_setting", "of SCHEMA_REGISTRY_USERNAME and SCHEMA_REGISTRY_PASSWORD one is set and the other is not");
+  if (tlsCa !== null && schemaRegistryUrl?.startsWith("https:") === false) throw new UsageError("bad_setting", "SCHEMA_REGISTRY_TLS_CA is set, but SCHEMA_REGISTRY_URL is not https");
+  if (schemaRegistryUrl !== null && new URL(schemaRegistryUrl).username !== "") {
+    throw new UsageError("bad_setting", "SCHEMA_REGISTRY_URL holds a user name: set SCHEMA_REGISTRY_USERNAME and SCHEMA_REGISTRY_PASSWORD instead");
+  }
+  return { schemaRegistryUrl, schemaRegistryAuth: username === undefined || password === undefined ? null : { username, password }, schemaRegistryTlsCa: tlsCa };
 }
 
 /** `RETENTION_DAYS`: `transactions=365,dead_letters=30`, or one number for every table. */

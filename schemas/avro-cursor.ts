@@ -10,6 +10,10 @@ export interface AvroObject {
   items?: AvroSchema;
   values?: AvroSchema;
   size?: number;
+  precision?: number;
+  scale?: number;
+  /** What Kafka Connect calls the type, such as `io.debezium.time.MicroTimestamp`. */
+  "connect.name"?: string;
 }
 
 /** Bytes that end before the value does, or a length or depth that makes no sense. */
@@ -52,6 +56,18 @@ export class AvroCursor {
       value += (byte & 0x7f) * scale;
     }
     return (first & 1) === 0 ? value : -value - 1;
+  }
+
+  /** The same, exact. */
+  bigLong(): bigint {
+    const { bytes } = this;
+    let value = 0n;
+    for (let shift = 0n; ; shift += 7n) {
+      if (this.at >= this.end || shift > 63n) throw new AvroTruncated("a number is cut off or too long");
+      const byte = bytes[this.at++];
+      value |= BigInt(byte & 0x7f) << shift;
+      if (byte < 0x80) return (value >> 1n) ^ -(value & 1n);
+    }
   }
 
   double(): number {
@@ -100,7 +116,12 @@ const MAX_DEPTH = 500;
 export type Skip = (cursor: AvroCursor) => void;
 
 /** The named types of a schema: how to step over each, by its full name, and the namespace that a name without one is in. */
-export interface NamedTypes { readonly known: Map<string, Skip>; readonly namespace: string }
+export interface NamedTypes {
+  readonly known: Map<string, Skip>;
+  readonly namespace: string;
+  /** The definition behind each name, and the namespace that it stands in; kept where they are asked for. */
+  readonly definitions?: Map<string, { definition: AvroObject; namespace: string }>;
+}
 
 const NO_BYTES: Skip = () => {};
 
@@ -137,8 +158,14 @@ export function compileSkip(schema: AvroSchema, named: NamedTypes = { known: new
     case "string":
     case "bytes":
       return (cursor) => cursor.skip(cursor.length());
-    case "enum":
-      return remember(definition, named, (cursor) => void cursor.long());
+    case "enum": {
+      // Looked at as booleans are.
+      const count = definition.symbols?.length ?? 0;
+      return remember(definition, named, (cursor) => {
+        const index = cursor.long();
+        if (index < 0 || index >= count) throw new AvroTruncated("an enum has no such symbol");
+      });
+    }
     case "fixed": {
       const size = definition.size ?? 0;
       return remember(definition, named, size === 0 ? NO_BYTES : (cursor) => cursor.skip(size));
@@ -170,7 +197,7 @@ function skipRecord(definition: AvroObject, named: NamedTypes): Skip {
     for (const field of fields) field(cursor);
     cursor.depth--;
   });
-  const inside = { known: named.known, namespace: namespaceIn(definition, named.namespace) };
+  const inside = { ...named, namespace: namespaceIn(definition, named.namespace) };
   for (const field of definition.fields ?? []) fields.push(compileSkip(field.type, inside));
   return fields.every((field) => field === NO_BYTES) ? remember(definition, named, NO_BYTES) : skip;
 }
@@ -190,7 +217,11 @@ function skipBlocks(item: Skip): Skip {
 }
 
 function remember(definition: AvroObject, named: NamedTypes, skip: Skip): Skip {
-  if (definition.name !== undefined) named.known.set(qualified(definition.name, definition.namespace ?? named.namespace), skip);
+  if (definition.name !== undefined) {
+    const name = qualified(definition.name, definition.namespace ?? named.namespace);
+    named.known.set(name, skip);
+    named.definitions?.set(name, { definition, namespace: named.namespace });
+  }
   return skip;
 }
 

@@ -26,6 +26,12 @@ function schemaOf(constant: object): AvroSchema {
 
 export type SubjectName = "transactions" | "predictions" | "labels" | "control" | "workers" | "users" | "merchantBuckets";
 
+/**
+ * What names a writer's schema: the id of four bytes, or its GUID in lower case where a header carries it. A Protocol
+ * Buffers record whose header names a message has that behind the GUID: `<guid>#1.0`.
+ */
+export type SchemaKey = number | string;
+
 export const WIRE_HEAD_BYTES = 5;
 const MAGIC = 0;
 

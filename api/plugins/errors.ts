@@ -56,6 +56,8 @@ const CODE_OF_FASTIFY: Readonly<Record<string, string>> = {
   FST_ERR_BAD_URL: "bad_url",
   FST_ERR_MAX_PARAM_LENGTH: "not_found",
   FST_REQ_FILE_TOO_LARGE: "body_too_large",
+  Z_DATA_ERROR: "bad_encoding",
+  Z_BUF_ERROR: "bad_encoding",
 };
 
 /** Whatever was thrown, as the problem that its caller is told. */

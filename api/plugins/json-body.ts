@@ -1,17 +1,46 @@
+import { isUtf8 } from "node:buffer";
 import type { FastifyInstance } from "fastify";
 import { HttpProblem } from "./errors.js";
 
 const MOST_DEPTH = 32;
 
-/** JSON bodies: not nested deeper than anything of ours, and without a field that could reach an object's prototype. */
+/**
+ * JSON bodies: UTF-8, not nested deeper than anything of ours, without a field that could reach an object's prototype, and
+ * without half of a surrogate pair, which no UTF-8 stands for: two ids could become one.
+ */
 export function jsonBodies(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser("error", "error");
   // The one that Fastify brings for this very type would be asked first.
   app.removeContentTypeParser(["application/json", "text/plain"]);
-  app.addContentTypeParser<string>(/^application\/(?:[\w.-]+\+)?json(?:;|$)/, { parseAs: "string" }, (request, body, done) => {
-    if (depthOf(body) > MOST_DEPTH) done(new HttpProblem(400, "too_deep", `the body is nested deeper than ${MOST_DEPTH} levels`));
-    else void parse(request, body, done);
+  app.addContentTypeParser<Buffer>(/^application\/(?:[\w.-]+\+)?json(?:;|$)/, { parseAs: "buffer" }, (request, bytes, done) => {
+    if (!isUtf8(bytes)) return done(new HttpProblem(400, "invalid_utf8", "the body is not UTF-8"));
+    const body = bytes.toString("utf8");
+    if (depthOf(body) > MOST_DEPTH) return done(new HttpProblem(400, "too_deep", `the body is nested deeper than ${MOST_DEPTH} levels`));
+    void parse(request, body, (error, parsed) => {
+      if (error !== null) return done(error);
+      const place = SURROGATE_ESCAPE.test(body) ? halfPair(parsed, "") : null;
+      if (place === null) return done(null, parsed);
+      const message = "has half of a surrogate pair";
+      done(new HttpProblem(400, "invalid_utf8", `${place === "" ? "the body" : place}: ${message}`, { errors: [{ in: "body", field: place, code: "invalid_utf8", message }] }));
+    });
   });
+}
+
+/** In UTF-8 half of a pair can only be an escape. */
+const SURROGATE_ESCAPE = /\\u[dD][89a-fA-F]/;
+const SURROGATE = /\p{Surrogate}/u;
+
+/** Where a value has half of a surrogate pair, in a text or a name; null: nowhere. */
+function halfPair(value: unknown, path: string): string | null {
+  if (typeof value === "string") return SURROGATE.test(value) ? path : null;
+  if (typeof value !== "object" || value === null) return null;
+  for (const [name, inner] of Object.entries(value)) {
+    // The name itself can't be shown.
+    if (SURROGATE.test(name)) return path;
+    const found = halfPair(inner, Array.isArray(value) ? `${path}[${name}]` : path === "" ? name : `${path}.${name}`);
+    if (found !== null) return found;
+  }
+  return null;
 }
 
 /** The deepest nesting of a JSON text, found without parsing it. */

@@ -1,5 +1,6 @@
 import { Type, type Static } from "@sinclair/typebox";
 import type { Transaction } from "../../schemas/generated.js";
+import { parseTime } from "../../schemas/time-text.js";
 import type { FieldError } from "./deployed-features.js";
 
 const ISO_WITH_ZONE = "^\\d{4}-\\d{2}-\\d{2}T\\d{2}:\\d{2}(:\\d{2}(\\.\\d{1,9})?)?(Z|[+-]\\d{2}:?\\d{2})$";
@@ -25,8 +26,8 @@ export type TransactionInput = Static<typeof TransactionInput>;
 
 /** The record to publish, or what is wrong with its fields beyond their form. `path` names it in a list: `[3].` */
 export function toTransaction(input: TransactionInput, path: string): { transaction: Transaction } | { errors: FieldError[] } {
-  const time = typeof input.event_time === "number" ? input.event_time : Date.parse(input.event_time);
-  if (!Number.isSafeInteger(time)) return { errors: [{ field: `${path}event_time`, message: "is not a time" }] };
+  const time = typeof input.event_time === "number" ? input.event_time : parseTime(input.event_time);
+  if (!Number.isSafeInteger(time)) return { errors: [{ field: `${path}event_time`, message: "is not a time: there is no such date or hour" }] };
   const tooLong = (["transaction_id", "card_id", "merchant_id"] as const).filter((field) => Buffer.byteLength(input[field]) > 256);
   if (tooLong.length > 0) return { errors: tooLong.map((field) => ({ field: `${path}${field}`, message: "is longer than 256 bytes" })) };
   return { transaction: { ...input, event_time: time, attributes: input.attributes ?? {} } };

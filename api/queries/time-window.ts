@@ -1,3 +1,4 @@
+import { parseTime } from "../../schemas/time-text.js";
 import type { BadField } from "../plugins/bad-fields.js";
 
 /** A length of time as ISO 8601 writes it; its calendar parts depend on when it ends. */
@@ -64,11 +65,10 @@ export function askedWindow({ window, from, to }: WindowQuery): AskedWindow | Ba
 /** NaN: not a time that a column can hold. */
 function timeOf(text: string | undefined): number | null {
   if (text === undefined) return null;
-  const time = TIME.test(text) ? Date.parse(text.toUpperCase()) : NaN;
+  const time = parseTime(text);
   return time >= EARLIEST && time < LATEST ? time : NaN;
 }
 
-const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d([.]\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/i;
 const LATEST = Date.UTC(2299, 0, 1);
 
 /** The window in event time. It ends at the present, whatever was scored last: a single payment must not move everybody's window. */

@@ -1,6 +1,7 @@
 import { Type, type Static } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import { deadLetterKey } from "../../models/registry/control-state.js";
+import { parseTime } from "../../schemas/time-text.js";
 import type { ApiContext } from "../context.js";
 import { replayDeadLetters, type DeadLetterCoordinates, type ReplayResult } from "../dead-letters/replay.js";
 import { HttpProblem } from "../plugins/errors.js";
@@ -108,10 +109,17 @@ export function deadLetterRoutes(app: FastifyInstance, context: ApiContext): Pro
   return Promise.resolve();
 }
 
+/** The schema's format lets leap seconds pass. */
+function noTime(field: string): HttpProblem {
+  const message = "is no time in ISO 8601 with a zone";
+  return new HttpProblem(400, "invalid_request", `${field} ${message}`, { errors: [{ in: "query", field, code: "format", message }] });
+}
+
 function windowParams({ topics }: ApiContext, { code = "", from, to }: { code?: string; from?: string; to?: string }): Record<string, string> {
   const least = from ?? "1971-01-01T00:00:00Z";
   const most = to ?? "2200-01-01T00:00:00Z";
-  if (Date.parse(least) > Date.parse(most)) throw new HttpProblem(400, "invalid_request", "from lies after to", { errors: [{ in: "query", field: "from", code: "range", message: "lies after to" }] });
+  for (const [field, time] of [["from", least], ["to", most]] as const) if (Number.isNaN(parseTime(time))) throw noTime(field);
+  if (parseTime(least) > parseTime(most)) throw new HttpProblem(400, "invalid_request", "from lies after to", { errors: [{ in: "query", field: "from", code: "range", message: "lies after to" }] });
   return { topic: topics.deadLetters.name, code, from: least, to: most };
 }
 

@@ -1,11 +1,14 @@
 import { Type, type Static } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import type { Label } from "../../schemas/generated.js";
+import { parseTime } from "../../schemas/time-text.js";
 import type { ApiContext } from "../context.js";
 import type { BadField } from "../plugins/bad-fields.js";
 import { HttpProblem } from "../plugins/errors.js";
 
 const MOST_AT_ONCE = 1_000;
+/** That many labels with the longest ids. */
+const MOST_BODY_BYTES = 4 * 1024 * 1024;
 const Id = Type.String({ minLength: 1, maxLength: 256 });
 
 const LabelInput = Type.Object(
@@ -25,19 +28,24 @@ const CARDS = "SELECT DISTINCT transaction_id, card_id FROM predictions WHERE tr
 export function labelRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
   app.post<{ Body: Static<typeof Body> }>(
     "/api/v1/labels",
-    { config: { permission: "labels:write" }, schema: { tags: ["labels"], summary: "Say whether transactions were frauds", body: Body, response: { 202: Type.Object({ accepted: Type.Integer() }, { description: "Published; the metrics follow." }) } } },
+    { config: { permission: "labels:write" }, bodyLimit: MOST_BODY_BYTES, schema: { tags: ["labels"], summary: "Say whether transactions were frauds", body: Body, response: { 202: Type.Object({ accepted: Type.Integer() }, { description: "Published; the metrics follow." }) } } },
     async ({ body }, reply) => {
       const inputs = Array.isArray(body) ? body : [body];
+      const at = (i: number): string => (Array.isArray(body) ? `[${i}].` : "");
+      const badTimes = inputs.flatMap(({ label_time }, i): BadField[] => (
+        label_time === undefined || isLabelTime(parseTime(label_time)) ? [] : [{ in: "body", field: `${at(i)}label_time`, code: "value", message: "is not a time in ISO 8601 with a zone, from 1970 to 2299" }]
+      ));
+      if (badTimes.length > 0) throw new HttpProblem(400, "invalid_request", `${badTimes[0].field}: ${badTimes[0].message}`, { errors: badTimes.slice(0, 100) });
       const cards = await cardsOf(context, inputs.filter(({ card_id }) => card_id === undefined).map(({ transaction_id }) => transaction_id));
       const now = Date.now();
       const errors: BadField[] = [];
       const labels: Label[] = [];
       for (const [i, { transaction_id, card_id, is_fraud, label_time }] of inputs.entries()) {
         const known = card_id === undefined ? (cards.get(transaction_id) ?? []) : [context.cards?.ofText(card_id) ?? card_id];
-        if (known.length === 1) labels.push({ transaction_id, card_id: known[0], is_fraud, label_time: label_time === undefined ? now : Date.parse(label_time) });
+        if (known.length === 1) labels.push({ transaction_id, card_id: known[0], is_fraud, label_time: label_time === undefined ? now : parseTime(label_time) });
         else {
           const message = known.length === 0 ? "no prediction of this transaction is stored (yet): give its card_id" : "several cards have a transaction of this id: give its card_id";
-          errors.push({ in: "body", field: `${Array.isArray(body) ? `[${i}].` : ""}card_id`, code: known.length === 0 ? "unknown_card" : "ambiguous_card", message });
+          errors.push({ in: "body", field: `${at(i)}card_id`, code: known.length === 0 ? "unknown_card" : "ambiguous_card", message });
         }
       }
       if (errors.length > 0) throw new HttpProblem(422, errors[0].code ?? "unknown_card", errors[0].message, { errors: errors.slice(0, 100) });
@@ -47,6 +55,11 @@ export function labelRoutes(app: FastifyInstance, context: ApiContext): Promise<
     },
   );
   return Promise.resolve();
+}
+
+/** What the table of labels can hold. */
+function isLabelTime(time: number): boolean {
+  return time >= 0 && time <= Date.UTC(2299, 11, 31);
 }
 
 async function cardsOf({ clickhouse }: ApiContext, ids: string[]): Promise<Map<string, string[]>> {

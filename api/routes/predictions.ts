@@ -10,6 +10,8 @@ import { TransactionInput, toTransaction } from "../predictions/transaction-inpu
 import { can } from "../users/roles.js";
 
 const MOST_AT_ONCE = 1_000;
+/** That many transactions with a hundred attributes each. */
+const MOST_BODY_BYTES = 8 * 1024 * 1024;
 /** Beyond what a worker waits for merchants' buckets (MERCHANT_WAIT_MS): its answer comes before this wait ends. */
 const WAIT_LONGER_MS = 1_000;
 const MOST_WAIT_MS = 31_000;
@@ -76,8 +78,9 @@ export function predictionRoutes(app: FastifyInstance, context: ApiContext): Pro
     "/api/v1/predictions",
     {
       config: { permission: "predictions:write" },
+      bodyLimit: MOST_BODY_BYTES,
       schema: {
-        tags: ["predictions"], summary: "Score one transaction, or up to 1,000", body: Body, querystring: WaitQuery,
+        tags: ["predictions"], summary: "Score one transaction, or up to 1,000 in at most 8 MiB", body: Body, querystring: WaitQuery,
         response: { 200: Type.Union([PredictionAnswer, Type.Array(BatchItem)], { description: "Of one transaction its prediction; of a list what became of each, in its order." }), 202: Pending },
       },
     },

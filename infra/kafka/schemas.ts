@@ -1,69 +1,67 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createRequire } from "node:module";
-import { SchemaRegistry, SchemaType } from "@kafkajs/confluent-schema-registry";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Type } from "avsc";
 import type { AvroSchema } from "../../schemas/avro-cursor.js";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
-import { FIXED_SCHEMAS, WIRE_HEAD_BYTES, schemaIdOf, writeWireHead, type SubjectName } from "../../schemas/wire-format.js";
+import { parseProto } from "../../schemas/proto-file.js";
+import { PLAIN_SHAPE, type RecordShape } from "../../schemas/record-shape.js";
+import { FIXED_SCHEMAS, WIRE_HEAD_BYTES, schemaIdOf, writeWireHead, type SchemaKey, type SubjectName } from "../../schemas/wire-format.js";
+import { JsonSchemaWriter, ProtobufWriter, UnreadableWriter, isAvro, type WriterSchema } from "../../schemas/writer-schema.js";
 import type { Config } from "../config.js";
+import { registeredId } from "./register-schemas.js";
+import { RegistryClient, type RegistrySchema } from "./registry-client.js";
 import { withReferences } from "./schema-references.js";
+import { UnknownSchemas } from "./unknown-schemas.js";
 
 // avsc is CommonJS whose exports Node can't name.
 const avro = createRequire(import.meta.url)("avsc") as { Type: { forSchema(schema: AvroSchema): Type } };
 
-type Middleware = NonNullable<ConstructorParameters<typeof SchemaRegistry>[0]["middlewares"]>[number];
+type SchemasConfig = Pick<Config, "schemaRegistryUrl" | "schemasDir"> & Partial<Pick<Config, "schemaRegistryAuth" | "schemaRegistryTlsCa" | "recordShapes">>;
 
-/** How long an id that nobody knows stays unknown before it is asked for again. */
-const UNKNOWN_FOR_MS = 30_000;
+export interface SchemasOptions {
+  /** How long a schema that the registry doesn't know may take to be there, milliseconds: its replicas hear of it later. @default 5_000 */
+  patienceMs?: number;
+}
+
+const PATIENCE_MS = 5_000;
+const MOST_REFERENCES = 100;
 
 /**
- * Writer schemas by id: the fixed ones, those in SCHEMAS_DIR (`<id>.avsc`), and the registry's. Without a registry our own
- * records carry the fixed ids, with one the ids that the registry gave.
+ * Writer schemas by id: the fixed ones, those in SCHEMAS_DIR (`<id>.avsc`, `.json` or `.proto`), and the registry's. Without a
+ * registry our own records carry the fixed ids, with one the ids that the registry gave.
  */
 export class Schemas {
-  readonly #known = new Map([...FIXED_SCHEMAS].map(([id, { schema }]) => [id, schema]));
-  readonly #unknownUntil = new Map<number, number>();
+  /** How producers' records hold our fields. */
+  readonly shapes: { transactions: RecordShape; labels: RecordShape };
+  readonly #known = new Map<SchemaKey, WriterSchema>([...FIXED_SCHEMAS].map(([id, { schema }]) => [id, schema]));
+  readonly #unknown: UnknownSchemas;
+  readonly #loading = new Map<SchemaKey, Promise<WriterSchema | null>>();
   readonly #ids = new Map<SubjectName, number>([...FIXED_SCHEMAS].map(([id, { subject }]) => [subject, id]));
   readonly #codecs = new Map<string, Type>();
   readonly #schemasDir: string | null;
-  readonly #registry: SchemaRegistry | null;
-  /** The texts of schemas that came with the request under way: the one asked for, then those that it refers to. */
-  #received: string[] = [];
-  #loading: Promise<unknown> = Promise.resolve();
+  readonly #registry: RegistryClient | null;
 
-  constructor(config: Pick<Config, "schemaRegistryUrl" | "schemasDir">) {
+  constructor(config: SchemasConfig, { patienceMs = PATIENCE_MS }: SchemasOptions = {}) {
+    const { schemaRegistryUrl: url, schemaRegistryAuth: auth = null, schemaRegistryTlsCa: tlsCa = null } = config;
+    this.shapes = config.recordShapes ?? { transactions: PLAIN_SHAPE, labels: PLAIN_SHAPE };
     this.#schemasDir = config.schemasDir;
-    // The registry's client keeps avsc types, which drop logical types; this sees each schema as it was written.
-    const middleware: Middleware = () => ({
-      response: async (next) => {
-        const answer = await next();
-        const { schema, schemaType = "AVRO" } = answer.data<{ schema?: unknown; schemaType?: string } | null>() ?? {};
-        if (typeof schema === "string" && schemaType === "AVRO") this.#received.push(schema);
-        return answer;
-      },
-    });
-    this.#registry =
-      config.schemaRegistryUrl === null
-        ? null
-        : new SchemaRegistry({ host: config.schemaRegistryUrl, retry: { retries: 3 }, middlewares: [middleware] });
+    this.#registry = url === null ? null : new RegistryClient({ url, auth, tlsCa });
+    this.#unknown = new UnknownSchemas(this.#registry === null ? 0 : patienceMs);
   }
 
   /**
    * Registers our schemas, where there is a registry. To be called once at the start.
    *
-   * @throws UsageError `schema_registry` when it can't be reached or refuses a schema
+   * @throws UsageError `schema_registry` when it can't be reached, or has no schema that our records can carry
    */
   async register(topics: Record<SubjectName, string>): Promise<void> {
     if (this.#registry === null) return;
     for (const { subject, schema } of FIXED_SCHEMAS.values()) {
-      try {
-        const { id } = await this.#registry.register({ type: SchemaType.AVRO, schema: JSON.stringify(schema) }, { subject: `${topics[subject]}-value` });
-        this.#ids.set(subject, id);
-        this.#known.set(id, schema);
-      } catch (cause) {
-        throw new UsageError("schema_registry", `SCHEMA_REGISTRY_URL: the registry did not take the schema of ${topics[subject]}: ${messageOf(cause)}`, { cause });
-      }
+      const id = await registeredId(this.#registry, topics[subject], schema);
+      this.#ids.set(subject, id);
+      this.#known.set(id, schema);
     }
   }
 
@@ -73,23 +71,41 @@ export class Schemas {
   }
 
   /** A schema that is known already. */
-  get(id: number): AvroSchema | undefined {
-    return this.#known.get(id);
+  get(key: SchemaKey): WriterSchema | undefined {
+    return this.#known.get(key);
   }
 
   /**
-   * The schema of an id, or null when nobody knows it.
+   * The schema of an id, or null when nobody knows it. One that the registry doesn't know yet is asked for again for a short
+   * time, and then not for a while.
    *
    * @throws FraudstreamError `schema_registry_unreachable` (retriable)
    */
-  async load(id: number): Promise<AvroSchema | null> {
-    const known = this.#known.get(id);
+  async load(key: SchemaKey): Promise<WriterSchema | null> {
+    const known = this.#known.get(key);
     if (known !== undefined) return known;
-    if ((this.#unknownUntil.get(id) ?? 0) > Date.now()) return null;
-    const schema = (await this.#fromDirectory(id)) ?? (await this.#fromRegistry(id));
-    if (schema === null) this.#unknownUntil.set(id, Date.now() + UNKNOWN_FOR_MS);
-    else this.#known.set(id, schema);
-    return schema;
+    if (this.#unknown.has(key)) return null;
+    let loading = this.#loading.get(key);
+    if (loading === undefined) {
+      loading = this.#find(key).finally(() => this.#loading.delete(key));
+      this.#loading.set(key, loading);
+    }
+    return loading;
+  }
+
+  async #find(key: SchemaKey): Promise<WriterSchema | null> {
+    const deadline = this.#unknown.deadline(key, this.#loading.size);
+    for (let pause = 100; ; pause = Math.min(pause * 2, 1_000)) {
+      const schema = (await this.#fromDirectory(key)) ?? (await this.#fromRegistry(key));
+      if (schema !== null) {
+        this.#known.set(key, schema);
+        return schema;
+      }
+      if (Date.now() + pause > deadline) break;
+      await sleep(pause);
+    }
+    this.#unknown.add(key);
+    return null;
   }
 
   /** Encodes one value of ours, off the hot path. */
@@ -109,7 +125,7 @@ export class Schemas {
   async decode(subject: SubjectName, bytes: Buffer): Promise<unknown> {
     const id = schemaIdOf(bytes, 0, bytes.length);
     const writer = id === null ? null : await this.load(id);
-    if (id === null || writer === null) throw new FraudstreamError("undecodable", `a value of ${subject} has no known schema`);
+    if (id === null || writer === null || !isAvro(writer)) throw new FraudstreamError("undecodable", `a value of ${subject} has no known schema`);
     try {
       const ours = this.#codec(subject, this.#known.get(this.idOf(subject)) as AvroSchema);
       if (id === this.idOf(subject)) return ours.fromBuffer(bytes.subarray(WIRE_HEAD_BYTES));
@@ -129,55 +145,67 @@ export class Schemas {
     return codec;
   }
 
-  async #fromDirectory(id: number): Promise<AvroSchema | null> {
-    if (this.#schemasDir === null) return null;
-    const file = join(this.#schemasDir, `${id}.avsc`);
-    let text: string;
-    try {
-      text = await readFile(file, "utf8");
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
-      throw new FraudstreamError("schema_file", `${file} can't be read: ${messageOf(error)}`, { retriable: true, cause: error });
-    }
-    try {
-      return JSON.parse(text) as AvroSchema;
-    } catch (cause) {
-      throw new UsageError("schema_file", `${file} is not JSON: ${messageOf(cause)}`, { cause });
-    }
+  async #fromDirectory(key: SchemaKey): Promise<WriterSchema | null> {
+    if (this.#schemasDir === null || typeof key === "string") return null;
+    const avsc = await readIfThere(join(this.#schemasDir, `${key}.avsc`));
+    if (avsc !== null) return parsedFile(`${key}.avsc`, () => JSON.parse(avsc) as AvroSchema);
+    const json = await readIfThere(join(this.#schemasDir, `${key}.json`));
+    if (json !== null) return parsedFile(`${key}.json`, () => new JsonSchemaWriter(JSON.parse(json)));
+    const proto = await readIfThere(join(this.#schemasDir, `${key}.proto`));
+    return proto === null ? null : parsedFile(`${key}.proto`, () => new ProtobufWriter(parseProto(proto)));
   }
 
-  /** One at a time, so that what was received belongs to the schema asked for. */
-  #fromRegistry(id: number): Promise<AvroSchema | null> {
+  async #fromRegistry(key: SchemaKey): Promise<WriterSchema | null> {
     const registry = this.#registry;
-    if (registry === null) return Promise.resolve(null);
-    const loaded = this.#loading.then(async () => {
-      // Asked for twice at once: the registry's client would answer the second from its cache.
-      const known = this.#known.get(id);
-      if (known !== undefined) return known;
-      this.#received = [];
-      try {
-        await registry.getSchema(id);
-      } catch (error) {
-        const { status } = error as { status?: number };
-        if (status === 404) return null;
-        if (status !== undefined) throw new FraudstreamError("schema_registry_unreachable", `the schema registry did not give schema ${id}: ${messageOf(error)}`, { retriable: true, cause: error });
-        // The client could not make a type of it. Whether it can be read is for our readers to say.
-      }
-      const schema = wholeSchema(this.#received);
-      if (schema !== null) this.#known.set(id, schema);
-      return schema;
-    });
-    this.#loading = loaded.catch(() => {});
-    return loaded;
+    if (registry === null) return null;
+    const found = await registry.schema(typeof key === "string" ? key.split("#")[0] : key);
+    return found === null ? null : toWriter(found, await this.#referredTo(registry, found));
+  }
+
+  /** The texts of the schemas that one refers to, and of those that these do. */
+  async #referredTo(registry: RegistryClient, { references = [] }: RegistrySchema): Promise<string[]> {
+    const texts: string[] = [];
+    const seen = new Set<string>();
+    const open = [...references];
+    for (let reference = open.shift(); reference !== undefined && seen.size < MOST_REFERENCES; reference = open.shift()) {
+      const name = `${reference.subject} ${reference.version}`;
+      if (seen.has(name)) continue;
+      seen.add(name);
+      const found = await registry.version(reference.subject, reference.version);
+      if (found === null) continue;
+      texts.push(found.schema);
+      open.push(...(found.references ?? []));
+    }
+    return texts;
   }
 }
 
-/** The first of several schemas, with what it refers to; null: it is no JSON, or there is none. */
-function wholeSchema(texts: readonly string[]): AvroSchema | null {
+/** What a registry's schema is to our readers; one that can't be used says why. */
+function toWriter({ schema, schemaType = "AVRO" }: RegistrySchema, referenced: readonly string[]): WriterSchema {
   try {
-    const [schema = null, ...referenced] = texts.map((text) => JSON.parse(text) as AvroSchema);
-    return schema === null ? null : withReferences(schema, referenced);
-  } catch {
-    return null;
+    if (typeof schema !== "string") return new UnreadableWriter("the registry's answer has no schema");
+    if (schemaType === "AVRO") return withReferences(JSON.parse(schema) as AvroSchema, referenced.map((text) => JSON.parse(text) as AvroSchema));
+    if (schemaType === "JSON") return new JsonSchemaWriter(JSON.parse(schema));
+    if (schemaType === "PROTOBUF") return new ProtobufWriter(parseProto(schema, referenced));
+    return new UnreadableWriter(`it is of the type ${schemaType}; AVRO, JSON and PROTOBUF are read`);
+  } catch (error) {
+    return new UnreadableWriter(`it is of the type ${schemaType} and can't be read as such: ${messageOf(error)}`);
+  }
+}
+
+async function readIfThere(file: string): Promise<string | null> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw new FraudstreamError("schema_file", `${file} can't be read: ${messageOf(error)}`, { retriable: true, cause: error });
+  }
+}
+
+function parsedFile(file: string, parse: () => WriterSchema): WriterSchema {
+  try {
+    return parse();
+  } catch (cause) {
+    throw new UsageError("schema_file", `SCHEMAS_DIR: ${file} can't be read: ${messageOf(cause)}`, { cause });
   }
 }

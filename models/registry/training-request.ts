@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { Type, type Static, type TLiteral } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
+import { parseTime } from "../../schemas/time-text.js";
 import { ROLES } from "../datasets/columns.js";
 import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../evaluation/thresholds.js";
 import { OfflineMetrics } from "../manifest.js";
@@ -91,7 +92,7 @@ export interface EventTimes { from: number; to: number }
 
 /** @throws UsageError `bad_training_request` for times that are none, or an empty range */
 export function eventTimes(range: Static<typeof TimeRange>, what: string): EventTimes {
-  const [from, to] = [range.from, range.to].map((text) => Date.parse(text));
+  const [from, to] = [range.from, range.to].map(parseTime);
   if (Number.isNaN(from) || Number.isNaN(to)) throw new UsageError("bad_training_request", `${what}: ${Number.isNaN(from) ? "from" : "to"} is no date`);
   if (from >= to) throw new UsageError("bad_training_request", `${what}: from must be before to`);
   return { from, to };
@@ -104,7 +105,7 @@ export function eventTimes(range: Static<typeof TimeRange>, what: string): Event
  */
 export function checkTrainingRequest({ algorithm, params = {}, dataset, columns, before, train, test, enable }: TrainingRequest): void {
   (algorithm === "logistic-regression" ? resolveLogisticParams : resolveTreeParams)(params);
-  if (before !== undefined && Number.isNaN(Date.parse(before))) throw new UsageError("bad_training_request", "before: it is no date");
+  if (before !== undefined && Number.isNaN(parseTime(before))) throw new UsageError("bad_training_request", "before: it is no date");
   if (test === null && enable === "if_better") throw new UsageError("bad_training_request", "test: without a test part there is nothing to tell by whether the model is better");
   if (train !== undefined) eventTimes(train, "train");
   if (test !== undefined && test !== null) eventTimes(test, "test");

@@ -2,12 +2,13 @@ import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { partitionOfKey } from "../../infra/kafka/murmur2.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
+import { headerSchemaOf, schemaKeyOf } from "../../infra/kafka/writer-of.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import type { BucketBuilder } from "../../models/features/bucket-builder.js";
 import type { CardIds } from "../../schemas/transaction-reader.js";
-import { schemaIdOf } from "../../schemas/wire-format.js";
-import { LabelReader } from "./label-reader.js";
+import { LabelReader } from "../../schemas/label-reader.js";
+import type { SchemaKey } from "../../schemas/wire-format.js";
 
 export interface LabelFeedOptions {
   cluster: KafkaCluster;
@@ -40,7 +41,7 @@ export class LabelFeed {
   constructor(options: LabelFeedOptions, next: number | null) {
     const { cluster, topic, partition, signal } = options;
     this.#options = options;
-    this.#labels = new LabelReader(options.cards);
+    this.#labels = new LabelReader(options.cards, options.schemas.shapes.labels);
     this.#reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: FETCH_BYTES });
     this.#next = next;
   }
@@ -74,26 +75,27 @@ export class LabelFeed {
     return this.#reader.close();
   }
 
-  async #learn({ count, bytes, valueAt, valueLength }: FetchedRecords): Promise<void> {
-    let last: number | null = null;
-    for (let i = 0; i < count; i++) {
-      const id = schemaIdOf(bytes, valueAt[i], valueLength[i]);
-      if (id === null || id === last) continue;
-      last = id;
-      if (this.#labels.knows(id)) continue;
+  async #learn(records: FetchedRecords): Promise<void> {
+    let last: SchemaKey | null = null;
+    for (let i = 0; i < records.count; i++) {
+      const key = schemaKeyOf(records, i);
+      if (key === null || key === last) continue;
+      last = key;
+      if (this.#labels.knows(key)) continue;
       // An unknown id may be registered later: it is asked for again.
-      const schema = await this.#options.schemas.load(id);
-      if (schema !== null) this.#labels.learn(id, schema);
+      const schema = await this.#options.schemas.load(key);
+      if (schema !== null) this.#labels.learn(key, schema);
     }
   }
 
-  #apply({ count, bytes, valueAt, valueLength }: FetchedRecords, builder: BucketBuilder): void {
+  #apply(records: FetchedRecords, builder: BucketBuilder): void {
+    const { count, bytes, valueAt, valueLength } = records;
     const labels = this.#labels;
     const { partition, partitions } = this.#options;
     for (let i = 0; i < count; i++) {
-      if (!labels.read(bytes, valueAt[i], valueLength[i])) this.unreadable++;
+      if (!labels.read(bytes, valueAt[i], valueLength[i], headerSchemaOf(records, i))) this.unreadable++;
       else if (partitionOfKey(labels.bytes, labels.cardAt, labels.cardLength, partitions) !== partition) this.misplaced++;
-      else builder.label(labels.bytes, labels.cardAt, labels.cardLength, labels.transactionAt, labels.transactionLength, labels.isFraud, labels.labelTime);
+      else builder.label(labels.bytes, labels.cardAt, labels.cardLength, labels.transactionAt, labels.transactionLength, labels.isFraud === true, labels.labelTime);
     }
   }
 }

@@ -22,7 +22,7 @@ export class TransactionFold {
   misplaced = 0;
 
   constructor(schemas: Schemas, partitions: number, builder: BucketBuilder, cards: CardIds | null) {
-    this.#reader = new TransactionReader(this.#batch, cards);
+    this.#reader = new TransactionReader(this.#batch, cards, schemas.shapes.transactions);
     this.#schemas = schemas;
     this.#partitions = partitions;
     this.#builder = builder;

@@ -27,6 +27,7 @@ import { PartitionHistories } from "./history/partition-histories.js";
 import { MerchantBoard } from "./merchant-board.js";
 import { ScoringMeter, historyGauges } from "./meter.js";
 import { ScoringTenure } from "./scoring-pipeline.js";
+import { UnreadableAttributes } from "./unreadable-attributes.js";
 
 const REPORT_EVERY_MS = 10_000;
 /** How often files that were missing are looked for. */
@@ -52,6 +53,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   lifecycle.add("control", () => control.close());
   const registry = createRegistry();
   const conditions = new Conditions(log, registry);
+  const unreadable = new UnreadableAttributes(conditions);
   const meter = new ScoringMeter(registry);
   const artifacts = artifactSource(config, log);
   const deployments = new Deployments({
@@ -76,7 +78,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
     topic: topics.workers.name, schemas, log, worker, role: "scoring",
     report: () => ({
       partitions: [...tenures].flatMap(([partition, { epoch }]) => (epoch === null ? [] : [{ partition, epoch }])),
-      problems: [...deployments.problems],
+      problems: [...deployments.problems, ...unreadable.problems],
       refused: deployments.refused,
       job: null,
     }),
@@ -103,7 +105,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
 
   const historyConditions = new HistoryConditions(conditions);
   lifecycle.add("history conditions", () => historyConditions.stop());
-  const deps = { cluster, topics, group, schemas, control, deployments, histories, merchants, merchantWaitMs, meter, conditions: historyConditions, cards };
+  const deps = { cluster, topics, group, schemas, control, deployments, histories, merchants, merchantWaitMs, meter, conditions: historyConditions, cards, unreadable };
   const openConsumer = (): PartitionConsumer => new PartitionConsumer({
     cluster, kafka, log, group,
     topics: [topics.transactions.name],

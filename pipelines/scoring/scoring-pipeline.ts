@@ -36,6 +36,7 @@ import { PredictionEncoder, type ScoredBatch } from "./steps/encode-predictions.
 import { MerchantWait, firstBucket, foldHistory, neededBucket, takeMisplaced, type Merchants } from "./steps/fold-history.js";
 import { ModelScorer, scoreChampion, scoreShadow } from "./steps/score-models.js";
 import { TransactionBatch } from "./transaction-batch.js";
+import type { UnreadableAttributes } from "./unreadable-attributes.js";
 
 export interface ScoringDeps {
   cluster: KafkaCluster;
@@ -52,6 +53,7 @@ export interface ScoringDeps {
   conditions: HistoryConditions;
   /** What stands for card ids; null: they stand for themselves. */
   cards: CardPseudonyms | null;
+  unreadable: UnreadableAttributes;
 }
 
 /** The transactional id of an input partition: whoever holds it owns the partition. */
@@ -147,7 +149,7 @@ export class ScoringTenure implements PartitionHandler {
 
     this.#begin(records, bench);
 
-    await learnSchemas(records, bench.reader, schemas);
+    await learnSchemas(records, bench.reader, schemas, (key, unreadable) => this.#deps.unreadable.learnt(deployment.epoch, key, unreadable));
     const { batch } = bench;
     const { champion, rejections, counts } = await this.#scoreChampion(records, bench, startedAt);
     const shadows = await this.#scoreShadows(bench, champion, startedAt);
@@ -243,7 +245,7 @@ export class ScoringTenure implements PartitionHandler {
       const batch = new TransactionBatch(deployment.slots, deployment.history.size);
       this.#bench = {
         deployment, batch,
-        reader: new TransactionReader(batch, this.#deps.cards),
+        reader: new TransactionReader(batch, this.#deps.cards, this.#deps.schemas.shapes.transactions),
         champion: new ModelScorer(deployment.champion, deployment),
         shadows: deployment.shadows.map((shadow) => new ModelScorer(shadow, deployment)),
       };

@@ -10,13 +10,15 @@ import type { Lifecycle } from "../../infra/lifecycle/lifecycle.js";
 import type { Logger } from "../../infra/logging.js";
 import { Registry } from "../../infra/metrics/registry.js";
 import type { Topics } from "../../schemas/topics.js";
+import type { SchemaKey } from "../../schemas/wire-format.js";
 import type { Kafka } from "kafkajs";
 import { PartitionConsumer } from "../runtime/partition-consumer.js";
 import { type Backoff, retried } from "./backoff.js";
 import { SinkDeadLetters } from "./sink-dead-letters.js";
-import { labelRows, predictionRows } from "./rows/avro-rows.js";
+import { predictionRows } from "./rows/avro-rows.js";
 import { controlEventRows } from "./rows/control-event-rows.js";
 import { deadLetterRows } from "./rows/dead-letter-rows.js";
+import { labelRows } from "./rows/label-rows.js";
 import { transactionRows } from "./rows/transaction-rows.js";
 import { sinkMetrics } from "./meter.js";
 import { SinkPipeline, type SinkRoute } from "./sink-pipeline.js";
@@ -56,12 +58,12 @@ export async function startSink(lifecycle: Lifecycle, options: SinkOptions): Pro
   lifecycle.add("dead letters", () => deadLetters.close());
 
   const backoff: Backoff = { firstMs: 200, mostMs: 10_000, signal: lifecycle.signal };
-  const deps = { lookup: (id: number) => schemas.load(id), backoff, log, cards };
+  const deps = { lookup: (key: SchemaKey) => schemas.load(key), backoff, log, cards };
   const routes = new Map<string, SinkRoute>([
-    [topics.transactions.name, { table: "transactions", rows: transactionRows(deps) }],
+    [topics.transactions.name, { table: "transactions", rows: transactionRows({ ...deps, shape: schemas.shapes.transactions }) }],
     [topics.predictions.name, { table: "predictions", rows: predictionRows(deps) }],
     [topics.shadowPredictions.name, { table: "shadow_predictions", rows: predictionRows(deps) }],
-    [topics.labels.name, { table: "labels", rows: labelRows(deps), onRefusal: (records, index, refusal) => deadLetters.send(records, index, refusal, "store-labels") }],
+    [topics.labels.name, { table: "labels", rows: labelRows({ ...deps, shape: schemas.shapes.labels }), onRefusal: (records, index, refusal) => deadLetters.send(records, index, refusal, "store-labels") }],
     [topics.deadLetters.name, { table: "dead_letters", rows: deadLetterRows() }],
     [topics.control.name, { table: "control_events", rows: controlEventRows(deps) }],
   ]);

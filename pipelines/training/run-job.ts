@@ -9,6 +9,7 @@ import { sliceDataset } from "../../models/datasets/split.js";
 import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../../models/evaluation/thresholds.js";
 import { checkTrainingRequest, eventTimes, type TrainingRequest } from "../../models/registry/training-request.js";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
+import { parseTime } from "../../schemas/time-text.js";
 import { compareWithChampion } from "./compare-with-champion.js";
 import type { Incumbent, JobProgress, JobResult, JobSpec } from "./job-messages.js";
 
@@ -67,7 +68,7 @@ export async function runJob(spec: JobSpec, { report, incumbent }: RunJobDeps): 
 /** The rows before a time. That the rest was there shows only in the types of columns, and in which texts they hold. */
 function rowsBefore(dataset: Dataset, before: string | undefined): Dataset {
   if (before === undefined) return dataset;
-  const time = Date.parse(before);
+  const time = parseTime(before);
   const end = dataset.eventTime.findIndex((at) => at >= time);
   return end < 0 ? dataset : sliceDataset(dataset, { start: 0, end });
 }

@@ -26,7 +26,8 @@ import { transactionRows } from "../../pipelines/sink/rows/transaction-rows.js";
 import type { AvroSchema } from "../../schemas/avro-cursor.js";
 import { TransactionReader } from "../../schemas/transaction-reader.js";
 import { transactionSchema, type Transaction } from "../../schemas/generated.js";
-import { WIRE_HEAD_BYTES } from "../../schemas/wire-format.js";
+import { WIRE_HEAD_BYTES, type SchemaKey } from "../../schemas/wire-format.js";
+import type { WriterSchema } from "../../schemas/writer-schema.js";
 import { HISTORY_FEATURES } from "../support/card-histories.js";
 import { fetchedRecords } from "../support/fetched-records.js";
 import { manifestOf, nanForRefunds, writeArtifact } from "../support/models.js";
@@ -173,8 +174,8 @@ class ScoringPath {
     }
   }
 
-  async #schema(id: number): Promise<AvroSchema | null> {
-    return (FUZZ_SCHEMAS.get(id) as AvroSchema | undefined) ?? this.#schemas.load(id);
+  async #schema(id: SchemaKey): Promise<WriterSchema | null> {
+    return (FUZZ_SCHEMAS.get(Number(id)) as AvroSchema | undefined) ?? this.#schemas.load(id);
   }
 }
 

@@ -19,7 +19,7 @@ import { TestSystem, type ReadPrediction, type ReadRecord } from "../support/wor
 import type { RoleProcess } from "../support/workers.js";
 
 /** Writer schemas of producers: one older than ours, a flat one, one whose records nest in themselves. */
-const OLDER = 2_001, FLAT = 2_002, NESTED = 2_003;
+const OLDER = 2_001, FLAT = 2_002, NESTED = 2_003, CHANGES = 2_004, JSON_SCHEMA = 2_005, PROTO = 2_006;
 const fieldsOf = (names: string[]): object[] => transactionSchema.fields.filter(({ name }) => names.includes(name));
 const core = fieldsOf(["transaction_id", "event_time", "card_id", "merchant_id", "amount", "currency"]);
 const schemas: Record<number, object> = {
@@ -37,6 +37,18 @@ const schemas: Record<number, object> = {
   [NESTED]: { type: "record", name: "Nested", fields: [...core, { name: "chain", type: ["null", { type: "record", name: "Link", fields: [{ name: "next", type: ["null", "Link"] }] }] }] },
 };
 
+const DECIMAL = { type: "bytes", logicalType: "decimal", precision: 12, scale: 2 };
+const ROW = {
+  type: "record", name: "Row", namespace: "bank",
+  fields: [
+    { name: "id", type: "long" }, { name: "pan", type: "string" }, { name: "merchant_id", type: "string" }, { name: "amount", type: DECIMAL }, { name: "risk", type: ["null", DECIMAL] },
+    { name: "currency", type: { type: "enum", name: "Currency", symbols: ["USD", "EUR"] } }, { name: "created_at", type: { type: "long", "connect.name": "io.debezium.time.MicroTimestamp" } },
+  ],
+};
+schemas[CHANGES] = { type: "record", name: "Envelope", namespace: "bank", fields: [{ name: "before", type: ["null", ROW] }, { name: "after", type: ["null", "Row"] }, { name: "op", type: "string" }] };
+const PROTO_FILE = 'syntax = "proto3"; message Payment { string transaction_id = 1; int64 event_time = 2; string card_id = 3; string merchant_id = 4; double amount = 5; string currency = 6; optional bytes risk = 7; }';
+const SETTINGS = { TRANSACTIONS_ENVELOPE: "after", TRANSACTIONS_FIELDS: "transaction_id=id,card_id=pan,event_time=created_at" };
+
 let system: TestSystem;
 let worker: RoleProcess;
 let schemasDir: string;
@@ -46,6 +58,8 @@ let epoch: number;
 beforeAll(async () => {
   schemasDir = await mkdtemp(join(tmpdir(), "fraudstream-schemas-"));
   for (const [id, schema] of Object.entries(schemas)) await writeFile(join(schemasDir, `${id}.avsc`), JSON.stringify(schema));
+  await writeFile(join(schemasDir, `${JSON_SCHEMA}.json`), JSON.stringify({ properties: { amount: { title: "org.apache.kafka.connect.data.Decimal", "connect.parameters": { scale: "1" } } } }));
+  await writeFile(join(schemasDir, `${PROTO}.proto`), PROTO_FILE);
   system = await TestSystem.open({ kafka: kafkaConfig(), prefix: uniquePrefix() });
   kafka = kafkaJs(system.kafka);
   await system.register("cards@1", weighted([amountFeature, numberFeature("risk", 0)], [0.01, 1]));
@@ -240,6 +254,38 @@ it("reads JSON, older writers and producers' own schemas", async () => {
   expect([...letters.keys()]).toEqual([6, 7]);
   expect(letters.get(7)?.headers["code"]).toBe("avro_truncated");
 });
+
+it("reads a change stream's rows, JSON Schema and Protocol Buffers, and says what the model asks for and can't be read", async () => {
+  await worker.stop();
+  worker = system.startWorker({ SCHEMAS_DIR: schemasDir, ...SETTINGS });
+  const { event_time, card_id, merchant_id } = transaction(5_000);
+  const row = { id: 5_000, pan: card_id, merchant_id, amount: Buffer.from([0x04, 0xe2]), risk: Buffer.from([0x32]), currency: "EUR", created_at: event_time * 1_000 + 7 };
+  const change = (after: object | null): Buffer => wireValue({ before: null, after, op: after ? "c" : "d" }, CHANGES, schemas[CHANGES]);
+  const framed = (id: number, ...parts: Uint8Array[]): Buffer => Buffer.concat([Buffer.from([0, 0, 0, id >> 8, id & 255]), ...parts]);
+  const proto = Buffer.concat([...["t5001", "", card_id, merchant_id].flatMap((text, i) => (text === "" ? [] : [Buffer.from([((i + 1) << 3) | 2, text.length]), Buffer.from(text)])), varintField(2, event_time), doubleField(5, 8), Buffer.from([50, 3]), Buffer.from("EUR")]);
+  const { predictions, letters } = await score([
+    raw(change(row)), raw(change(null)), raw(framed(JSON_SCHEMA, Buffer.from(JSON.stringify({ ...transaction(5_002), attributes: undefined, amount: "Cg==", risk: 0.25 })))), raw(framed(PROTO, Buffer.from([0]), proto)),
+  ]);
+  expect([...predictions].map(([i, { prediction }]) => [i, prediction.transaction_id, prediction.amount, prediction.currency, prediction.features])).toEqual([
+    [0, "5000", 12.5, "EUR", [12.5, 0.5]], [2, transaction(5_002).transaction_id, 1, "EUR", [1, 0.25]], [3, "t5001", 8, "EUR", [8, 0]],
+  ]);
+  expect(predictions.get(0)?.prediction.event_time).toBe(event_time);
+  expect([...letters].map(([i, { headers }]) => [i, headers["code"]])).toEqual([[1, "no_payload"]]);
+  expect(worker.log.map(({ msg }) => msg).join("\n")).toContain(`schema ${PROTO} has attributes that the deployed models ask for and that can't be read, so they count as absent: "risk" (bytes)`);
+});
+
+function varintField(field: number, value: number): Buffer {
+  const bytes = [field << 3];
+  let rest = BigInt(value);
+  for (; rest >= 0x80n; rest >>= 7n) bytes.push(Number(rest & 0x7fn) | 0x80);
+  return Buffer.from([...bytes, Number(rest)]);
+}
+
+function doubleField(field: number, value: number): Buffer {
+  const bytes = Buffer.alloc(9, (field << 3) | 1);
+  bytes.writeDoubleLE(value, 1);
+  return bytes;
+}
 
 it("scores what a producer committed and nothing that it gave up", async () => {
   const producer = kafka.producer({ transactionalId: `${system.prefix}payments`, maxInFlightRequests: 1, idempotent: true });

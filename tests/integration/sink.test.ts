@@ -5,7 +5,8 @@ import { type ClickHouse, createClickHouse } from "../../infra/clickhouse/client
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import { createLogger } from "../../infra/logging.js";
 import type { PartitionOffset } from "../../pipelines/sink/offset-commits.js";
-import { labelRows, predictionRows } from "../../pipelines/sink/rows/avro-rows.js";
+import { predictionRows } from "../../pipelines/sink/rows/avro-rows.js";
+import { labelRows } from "../../pipelines/sink/rows/label-rows.js";
 import { controlEventRows } from "../../pipelines/sink/rows/control-event-rows.js";
 import { deadLetterRows } from "../../pipelines/sink/rows/dead-letter-rows.js";
 import { transactionRows } from "../../pipelines/sink/rows/transaction-rows.js";
@@ -13,7 +14,7 @@ import { type SinkDeps, SinkPipeline } from "../../pipelines/sink/sink-pipeline.
 import type { AvroSchema } from "../../schemas/avro-cursor.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import { type ControlEvent, type Label, predictionSchema, type Prediction, type Transaction } from "../../schemas/generated.js";
-import { FIXED_SCHEMAS, writeWireHead } from "../../schemas/wire-format.js";
+import { FIXED_SCHEMAS, writeWireHead, type SchemaKey } from "../../schemas/wire-format.js";
 import { clickhouseDatabase } from "../support/clickhouse-database.js";
 import { cuttableProxy } from "../support/cuttable-proxy.js";
 import { clickhouseConfig } from "../support/engines.js";
@@ -55,7 +56,7 @@ interface Sink {
 /** A sink whose committed offsets are kept in memory, in front of a real server. */
 function sinkInto(clickhouse: ClickHouse, options: Partial<SinkDeps> = {}): Sink {
   const sink: Pick<Sink, "commits" | "refused" | "failures"> = { commits: [], refused: [], failures: [] };
-  const deps = { lookup: (id: number) => Promise.resolve((schemas.get(id) ?? null) as AvroSchema | null), backoff: { firstMs: 5, mostMs: 50, signal: new AbortController().signal }, log };
+  const deps = { lookup: (id: SchemaKey) => Promise.resolve((schemas.get(Number(id)) ?? null) as AvroSchema | null), backoff: { firstMs: 5, mostMs: 50, signal: new AbortController().signal }, log };
   const onRefusal = (records: FetchedRecords, index: number, { code }: { code: string }): Promise<void> => Promise.resolve(void sink.refused.push({ offset: records.offset[index], code }));
   const pipeline = new SinkPipeline({
     clickhouse, log, pauses: { firstMs: 5, mostMs: 50 },

@@ -69,7 +69,7 @@ export interface Refused { offsets: Set<number>; complete: boolean }
  */
 export async function reread({ cluster, schemas, source, partitions, cards, log, signal }: RereadOptions, history: CardHistory, from: number, to: number, refused: Refused): Promise<number> {
   const batch = new TransactionBatch([]);
-  const reader = new TransactionReader(batch, cards);
+  const reader = new TransactionReader(batch, cards, schemas.shapes.transactions);
   let folded = 0;
   for await (const records of recordsBetween(cluster, source, from, to, signal)) {
     await learnSchemas(records, reader, schemas);

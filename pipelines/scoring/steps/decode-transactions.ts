@@ -1,9 +1,10 @@
 import type { Schemas } from "../../../infra/kafka/schemas.js";
 import type { FetchedRecords } from "../../../infra/kafka/records.js";
+import { headerSchemaOf, schemaKeyOf } from "../../../infra/kafka/writer-of.js";
 import { MAX_TRANSACTION_BYTES } from "../../../schemas/topics.js";
-import { TransactionFields, type TransactionReader } from "../../../schemas/transaction-reader.js";
+import { TransactionFields, type TransactionReader, type Unreadable } from "../../../schemas/transaction-reader.js";
 import { TransactionRejected } from "../../../schemas/transaction-rejected.js";
-import { schemaIdOf } from "../../../schemas/wire-format.js";
+import type { SchemaKey } from "../../../schemas/wire-format.js";
 import type { TransactionBatch } from "../transaction-batch.js";
 
 /** A record that gets a dead letter instead of a prediction. */
@@ -11,20 +12,28 @@ export interface Rejection { record: number; step: "decode" | "history" | "score
 
 const NOTHING: { readonly size: number; has: (record: number) => boolean } = new Set<number>();
 
-/** Makes the writer schemas of a batch known to the reader. Asks for those that it hasn't met. */
-export async function learnSchemas(records: FetchedRecords, reader: TransactionReader, schemas: Schemas): Promise<void> {
-  let last = -1;
-  const asked = new Set<number>();
+/**
+ * Makes the writer schemas of a batch known to the reader. Asks for those that it hasn't met, all at once: each may have to
+ * be waited for.
+ *
+ * @param onLearnt told of each, with the attributes that the reader's target asks for and that can't be read
+ */
+export async function learnSchemas(
+  records: FetchedRecords, reader: TransactionReader, schemas: Schemas, onLearnt: (key: SchemaKey, unreadable: readonly Unreadable[]) => void = () => {},
+): Promise<void> {
+  let last: SchemaKey | null = null;
+  const asked = new Map<SchemaKey, Promise<void>>();
   for (let i = 0; i < records.count; i++) {
-    const id = schemaIdOf(records.bytes, records.valueAt[i], records.valueLength[i]);
-    if (id === null || id === last || asked.has(id)) continue;
-    last = id;
-    if (reader.knows(id)) continue;
-    asked.add(id);
-    const schema = await schemas.load(id);
-    // An unknown id is not learnt: it may be registered by the time that the next batch brings it.
-    if (schema !== null) reader.learn(id, schema);
+    const key = schemaKeyOf(records, i);
+    if (key === null || key === last || asked.has(key)) continue;
+    last = key;
+    if (reader.knows(key)) continue;
+    asked.set(key, schemas.load(key).then((schema) => {
+      // An unknown id is not learnt: it may be registered by the time that the next batch brings it.
+      if (schema !== null) onLearnt(key, reader.learn(key, schema));
+    }));
   }
+  if (asked.size > 0) await Promise.all(asked.values());
 }
 
 export interface DecodeOptions {
@@ -49,7 +58,7 @@ export function decodeTransactions(records: FetchedRecords, reader: TransactionR
       const missing = unread?.get(i);
       if (missing !== undefined) throw new TransactionRejected(missing.code, missing.reason);
       if (valueLength[i] > MAX_TRANSACTION_BYTES) throw new TransactionRejected("too_large", `the value has ${valueLength[i]} bytes; ${MAX_TRANSACTION_BYTES} are taken`);
-      reader.read(bytes, valueAt[i], valueLength[i], Math.min(timestamp[i], now), fields);
+      reader.read(bytes, valueAt[i], valueLength[i], Math.min(timestamp[i], now), fields, headerSchemaOf(records, i));
       batch.add(fields, i);
     } catch (error) {
       if (!(error instanceof TransactionRejected)) throw error;

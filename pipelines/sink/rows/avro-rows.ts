@@ -1,7 +1,7 @@
 import type { RowBinaryWriter } from "../../../infra/clickhouse/row-binary.js";
 import type { FetchedRecords } from "../../../infra/kafka/records.js";
 import type { Logger } from "../../../infra/logging.js";
-import { labelSchema, predictionSchema } from "../../../schemas/generated.js";
+import { predictionSchema } from "../../../schemas/generated.js";
 import type { CardIds } from "../../../schemas/transaction-reader.js";
 import { replyToOf } from "../../runtime/dead-letters.js";
 import type { Backoff } from "../backoff.js";
@@ -20,7 +20,7 @@ export interface AvroRowsDeps {
 /** Rows of `predictions` and `shadow_predictions`: behind the fields, the reply-to header. */
 export function predictionRows(deps: AvroRowsDeps): RowMapper {
   // Predictions are ours: what stands for a card stands in them already.
-  const rows = new AvroRows({ ...deps, cards: null }, predictionSchema, []);
+  const rows = new AvroRows(deps, predictionSchema);
   return {
     prepare: (records, index) => rows.prepare(records, index),
     write(records, index, out) {
@@ -34,17 +34,12 @@ export function predictionRows(deps: AvroRowsDeps): RowMapper {
   };
 }
 
-/** Rows of `labels`. A label without an id could not be joined to anything. */
-export function labelRows(deps: AvroRowsDeps): RowMapper {
-  return new AvroRows(deps, labelSchema, ["transaction_id", "card_id"]);
-}
-
 /** Rows that are a record's coordinates and then the fields of its Avro value, transcoded. */
 class AvroRows implements RowMapper {
   readonly #schemas: WriterSchemas<AvroTranscoder>;
 
-  constructor(deps: AvroRowsDeps, reader: ReaderSchema, required: string[]) {
-    this.#schemas = new WriterSchemas({ ...deps, make: (schema) => new AvroTranscoder(schema, reader, { required, cards: deps.cards ?? null }) });
+  constructor(deps: AvroRowsDeps, reader: ReaderSchema) {
+    this.#schemas = new WriterSchemas({ ...deps, make: (schema) => new AvroTranscoder(schema, reader) });
   }
 
   prepare(records: FetchedRecords, index: number): Promise<void> | null {

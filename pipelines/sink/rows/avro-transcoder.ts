@@ -2,7 +2,6 @@ import avro from "avsc";
 import { RowBinaryWriter } from "../../../infra/clickhouse/row-binary.js";
 import { TIME_RANGE } from "../../../infra/clickhouse/tables.js";
 import { AvroCursor, AvroTruncated, compileSkip, namespaceIn, type AvroObject, type AvroSchema } from "../../../schemas/avro-cursor.js";
-import type { CardIds } from "../../../schemas/transaction-reader.js";
 import { encodingOf } from "./avro-types.js";
 import type { Refusal } from "./row-mapper.js";
 
@@ -23,16 +22,6 @@ interface ReaderField {
   readonly type: unknown;
   readonly default?: unknown;
 }
-
-export interface TranscoderOptions {
-  /** Text fields that may not be empty. */
-  required?: readonly string[];
-  /** What is written for the field `card_id`; null: itself. */
-  cards?: CardIds | null;
-}
-
-/** What stands for a card is at most this long. */
-const MOST_CARD_BYTES = 64;
 
 const MALFORMED: Refusal = { code: "malformed_avro", reason: "the bytes are not what their schema says" };
 
@@ -57,10 +46,6 @@ export class AvroTranscoder {
   readonly #columns: Uint8Array;
   /** The writer's field of each column. */
   readonly #source: Int32Array;
-  readonly #required: boolean[];
-  readonly #cards: CardIds | null;
-  /** The column that `cards` replaces; -1: none. */
-  readonly #cardColumn: number;
   readonly #symbols: Buffer[][];
   readonly #arrayBranch: Int8Array;
   readonly #defaults: Buffer[];
@@ -70,7 +55,7 @@ export class AvroTranscoder {
   readonly #resolve: ((bytes: Buffer) => Buffer) | null;
 
   /** @throws TypeError when records of the writer's schema can't be read as the reader's */
-  constructor(writer: unknown, reader: ReaderSchema, { required = [], cards = null }: TranscoderOptions = {}) {
+  constructor(writer: unknown, reader: ReaderSchema) {
     const ours = fieldsOf(reader);
     let theirs = fieldsOf(writer);
     const wanted = new Map(ours.map((field) => [field.name, field.encoding]));
@@ -89,14 +74,11 @@ export class AvroTranscoder {
     this.#source = Int32Array.from(ours, (field) => indexOf.get(field.name) ?? -1);
     const sources = ours.map((field) => theirs[indexOf.get(field.name) ?? -1] as Field | undefined);
     this.#columns = Uint8Array.from(ours, (field, i) => (sources[i] ? columnOf(field) : Column.Default));
-    this.#cards = cards;
-    this.#cardColumn = cards === null ? -1 : ours.findIndex(({ name }) => name === "card_id");
-    this.#required = ours.map((field) => required.includes(field.name));
     this.#symbols = sources.map((field) => symbolsOf(field?.type).map(textBytes));
     this.#arrayBranch = Int8Array.from(sources, (field) => (Array.isArray(field?.type) ? field.type.findIndex((branch) => branch !== "null") : -1));
     this.#defaults = reader.fields.map((field, i) => (sources[i] ? NOTHING : defaultOf(field)));
     const longest = [...this.#defaults, ...this.#symbols.flat()].reduce((total, bytes) => total + bytes.length, 0);
-    this.#margin = 16 * ours.length + longest + MOST_CARD_BYTES;
+    this.#margin = 16 * ours.length + longest;
   }
 
   /** Appends the columns of the record in bytes `at` to `end`; after a refusal, what was appended has no meaning. */
@@ -173,11 +155,7 @@ export class AvroTranscoder {
       const at = this.#at[field];
       switch (columns[c] as Column) {
         case Column.Text:
-          if (this.#required[c] && this.#length[field] === 0) return { code: "missing_id", reason: "an id is empty" };
-          if (c === this.#cardColumn && this.#cards !== null) {
-            const card = this.#cards.of(bytes, at, this.#length[field]);
-            out.blob(card, 0, card.length);
-          } else out.blob(bytes, at, this.#length[field]);
+          out.blob(bytes, at, this.#length[field]);
           break;
         case Column.Millis: {
           const time = readLong(bytes, at);

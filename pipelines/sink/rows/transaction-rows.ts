@@ -1,37 +1,55 @@
 import { RowBinaryWriter } from "../../../infra/clickhouse/row-binary.js";
 import { TIME_RANGE } from "../../../infra/clickhouse/tables.js";
 import type { FetchedRecords } from "../../../infra/kafka/records.js";
+import { headerSchemaOf, schemaKeyOf } from "../../../infra/kafka/writer-of.js";
 import type { Logger } from "../../../infra/logging.js";
 import { type AttributeTarget, type CardIds, TransactionFields, TransactionReader } from "../../../schemas/transaction-reader.js";
 import { TransactionRejected } from "../../../schemas/transaction-rejected.js";
-import { schemaIdOf } from "../../../schemas/wire-format.js";
+import { PLAIN_SHAPE, type RecordShape } from "../../../schemas/record-shape.js";
+import type { SchemaKey } from "../../../schemas/wire-format.js";
 import { type Backoff, retried } from "../backoff.js";
 import { type Refusal, type RowMapper, writeCoordinates } from "./row-mapper.js";
 import type { SchemaLookup } from "./writer-schemas.js";
 
 /** Distinct names of attributes, of all producers together, that are stored. */
 const MOST_NAMES = 10_000;
-/** Schema ids that were unknown are asked for again after this long. */
-const FORGET_UNKNOWN_MS = 30_000;
+/** Unknown schema ids that the log names. */
+const MOST_TOLD = 1_000;
+/** Schema ids that were unknown are asked for again after this long; Schemas knows how often that is of use. */
+const FORGET_UNKNOWN_MS = 1_000;
+
+export interface TransactionRowsDeps {
+  lookup: SchemaLookup;
+  backoff: Backoff;
+  log: Logger;
+  /** What stands for card ids; null: they stand for themselves. @default null */
+  cards?: CardIds | null;
+  /** How producers' records hold our fields. @default as ours do */
+  shape?: RecordShape;
+}
 
 /**
  * Rows of `transactions`, read as scoring reads them; what the reader rejects has no row, since scoring dead-letters it.
  * Attributes go by their type into three maps.
  */
-export function transactionRows({ lookup, backoff, log, cards = null }: { lookup: SchemaLookup; backoff: Backoff; log: Logger; cards?: CardIds | null }): RowMapper {
+export function transactionRows({ lookup, backoff, log, cards = null, shape = PLAIN_SHAPE }: TransactionRowsDeps): RowMapper {
   const attributes = new AttributeMaps(log);
-  const reader = new TransactionReader(attributes, cards);
+  const reader = new TransactionReader(attributes, cards, shape);
   const fields = new TransactionFields();
   let forgetAt = 0;
 
-  const learn = async (id: number): Promise<void> => {
-    const schema = await retried(async () => await lookup(id), backoff);
-    if (schema === null) log.warn({ schema: id }, "transactions of this schema id can't be read");
-    reader.learn(id, schema);
+  const told = new Set<SchemaKey>();
+  const learn = async (key: SchemaKey): Promise<void> => {
+    const schema = await retried(async () => await lookup(key), backoff);
+    if (schema === null && !told.has(key) && told.size < MOST_TOLD) {
+      told.add(key);
+      log.warn({ schema: key }, "transactions of this schema id can't be read");
+    }
+    reader.learn(key, schema);
   };
   return {
     prepare(records, index) {
-      const id = schemaIdOf(records.bytes, records.valueAt[index], records.valueLength[index]);
+      const id = schemaKeyOf(records, index);
       if (id === null) return null;
       if (Date.now() > forgetAt) {
         forgetAt = Date.now() + FORGET_UNKNOWN_MS;
@@ -60,7 +78,7 @@ export function transactionRows({ lookup, backoff, log, cards = null }: { lookup
 
 function read(reader: TransactionReader, records: FetchedRecords, index: number, fields: TransactionFields): Refusal | null {
   try {
-    reader.read(records.bytes, records.valueAt[index], records.valueLength[index], records.timestamp[index], fields);
+    reader.read(records.bytes, records.valueAt[index], records.valueLength[index], records.timestamp[index], fields, headerSchemaOf(records, index));
     return null;
   } catch (error) {
     if (error instanceof TransactionRejected) return { code: error.code, reason: error.message };

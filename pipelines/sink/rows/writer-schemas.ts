@@ -1,7 +1,8 @@
 import type { Logger } from "../../../infra/logging.js";
 import type { FetchedRecords } from "../../../infra/kafka/records.js";
 import type { AvroSchema } from "../../../schemas/avro-cursor.js";
-import { WIRE_HEAD_BYTES, schemaIdOf } from "../../../schemas/wire-format.js";
+import { isAvro, type WriterSchema } from "../../../schemas/writer-schema.js";
+import { WIRE_HEAD_BYTES, schemaIdOf, type SchemaKey } from "../../../schemas/wire-format.js";
 import { type Backoff, retried } from "../backoff.js";
 import type { Refusal } from "./row-mapper.js";
 
@@ -10,10 +11,10 @@ import type { Refusal } from "./row-mapper.js";
  *
  * @throws FraudstreamError retriable when it can't be asked for now
  */
-export type SchemaLookup = (id: number) => Promise<AvroSchema | null>;
+export type SchemaLookup = (key: SchemaKey) => Promise<WriterSchema | null>;
 
 /** An id that was unknown is asked for again after this long. */
-const FORGET_REFUSAL_MS = 30_000;
+const FORGET_REFUSAL_MS = 5_000;
 
 /** What was made of each writer schema, once per id. */
 export class WriterSchemas<T> {
@@ -52,6 +53,7 @@ export class WriterSchemas<T> {
   async #learn(id: number): Promise<void> {
     const schema = await retried(() => this.#lookup(id), this.#backoff);
     if (schema === null) return this.#refuse(id, { code: "unknown_schema", reason: `no schema has the id ${id}` });
+    if (!isAvro(schema)) return this.#refuse(id, { code: "incompatible_schema", reason: `schema ${id} is not Avro, as our own records are` });
     try {
       this.#known.set(id, this.#make(schema));
     } catch (error) {

@@ -3,15 +3,15 @@ import { describe, expect, test } from "vitest";
 import { CardPseudonyms, cardPseudonyms, SEALED_KEY } from "../../../infra/card-pseudonyms.js";
 import { partitionOf } from "../../../infra/kafka/batch-producer.js";
 import { RowBinaryWriter } from "../../../infra/clickhouse/row-binary.js";
-import { LabelReader } from "../../../pipelines/merchants/label-reader.js";
+import { createLogger } from "../../../infra/logging.js";
+import { LabelReader } from "../../../schemas/label-reader.js";
 import { deadLetterOf } from "../../../pipelines/runtime/dead-letters.js";
-import { AvroTranscoder } from "../../../pipelines/sink/rows/avro-transcoder.js";
+import { labelRows } from "../../../pipelines/sink/rows/label-rows.js";
 import type { AvroSchema } from "../../../schemas/avro-cursor.js";
 import { FraudstreamError } from "../../../schemas/errors.js";
 import { labelSchema, transactionSchema } from "../../../schemas/generated.js";
 import { MAX_DEAD_LETTER_BYTES, MAX_TRANSACTION_BYTES } from "../../../schemas/topics.js";
 import { TransactionFields, TransactionReader } from "../../../schemas/transaction-reader.js";
-import { WIRE_HEAD_BYTES } from "../../../schemas/wire-format.js";
 import { fetchedRecords } from "../../support/fetched-records.js";
 import { labelRecord } from "../../support/merchants.js";
 import { transaction, TRANSACTION_SCHEMA_ID, wireValue } from "../../support/transactions.js";
@@ -93,7 +93,7 @@ describe("behind each reader nothing has the card id", () => {
     }
   });
 
-  test("nor do a label's, nor its row", () => {
+  test("nor do a label's, nor its row", async () => {
     const { value } = labelRecord({ transaction_id: "t-1", card_id: CARD, is_fraud: true, label_time: 1_700_000_000_000 }) as { value: Buffer };
     const reader = new LabelReader(cards);
     reader.learn(1_000_003, labelSchema as unknown as AvroSchema);
@@ -101,11 +101,15 @@ describe("behind each reader nothing has the card id", () => {
     expect(reader.bytes.includes(CARD)).toBe(false);
     expect(reader.bytes.toString("utf8", reader.cardAt, reader.cardAt + reader.cardLength)).toBe(cards.ofText(CARD));
     expect(reader.bytes.toString("utf8", reader.transactionAt, reader.transactionAt + reader.transactionLength)).toBe("t-1");
-    const [hidden, open] = [cards, null].map((by) => {
+    const [hidden, open] = await Promise.all([cards, null].map(async (by) => {
+      const backoff = { firstMs: 1, mostMs: 1, signal: new AbortController().signal };
+      const rows = labelRows({ lookup: () => Promise.resolve(labelSchema as unknown as AvroSchema), backoff, log: createLogger({ logLevel: "silent" }, "test"), cards: by });
+      const records = fetchedRecords({ topic: "fraud.labels" }, [{ value }]);
       const out = new RowBinaryWriter(16);
-      expect(new AvroTranscoder(labelSchema, labelSchema, { cards: by }).write(value, WIRE_HEAD_BYTES, value.length, out)).toBeNull();
+      await rows.prepare(records, 0);
+      expect(rows.write(records, 0, out)).toBeNull();
       return Buffer.from(out.written()).toString("latin1");
-    });
+    }));
     expect(open).toContain(CARD);
     expect(hidden).toBe(open.replace(`\x07${CARD}`, `\x20${cards.ofText(CARD)}`));
   });

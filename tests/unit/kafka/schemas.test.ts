@@ -5,10 +5,11 @@ import avsc from "avsc";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { withReferences } from "../../../infra/kafka/schema-references.js";
 import { Schemas } from "../../../infra/kafka/schemas.js";
-import type { AvroSchema } from "../../../schemas/avro-cursor.js";
+import type { AvroObject, AvroSchema } from "../../../schemas/avro-cursor.js";
 import { UsageError } from "../../../schemas/errors.js";
 import { FIXED_SCHEMAS, WIRE_HEAD_BYTES, schemaIdOf, writeWireHead } from "../../../schemas/wire-format.js";
 import { subjectTopics, topicsFor } from "../../../schemas/topics.js";
+import { JsonSchemaWriter, ProtobufWriter, UnreadableWriter } from "../../../schemas/writer-schema.js";
 import { registryServer } from "../../support/registry-server.js";
 
 const LABEL = { transaction_id: "t", card_id: "c", is_fraud: true, label_time: Date.UTC(2026, 0, 1) };
@@ -20,7 +21,8 @@ describe("without a registry", () => {
 
   test("ours have fixed ids, and come back from their bytes", async () => {
     for (const [id, { subject, schema }] of FIXED_SCHEMAS) {
-      expect(schemas.idOf(subject)).toBe(id);
+      // Of several ids of a subject, records are written with the last.
+      expect(schemas.idOf(subject)).toBe([...FIXED_SCHEMAS].findLast(([, other]) => other.subject === subject)?.[0]);
       expect(await schemas.load(id)).toBe(schema);
     }
     await schemas.register(TOPICS);
@@ -59,7 +61,7 @@ describe("with a registry", () => {
     registry.schemas.set(500, { schema: '"string"' });
     const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null });
     await schemas.register(TOPICS);
-    expect([...registry.subjects.keys()]).toEqual([...FIXED_SCHEMAS.values()].map(({ subject }) => `${TOPICS[subject]}-value`));
+    expect([...registry.subjects.keys()]).toEqual([...new Set([...FIXED_SCHEMAS.values()].map(({ subject }) => `${TOPICS[subject]}-value`))]);
     const id = schemas.idOf("labels");
     expect(id).toBe(registry.subjects.get("test.labels-value")?.[0]);
     expect(id).toBeGreaterThan(500);
@@ -97,11 +99,95 @@ describe("with a registry", () => {
 
   test("an id that it doesn't know is null, and for a while nobody asks again", async () => {
     const registry = await registryServer();
-    const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null });
+    const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }, { patienceMs: 0 });
     expect(await schemas.load(9)).toBeNull();
     expect(await schemas.load(9)).toBeNull();
     expect(registry.requests).toEqual(["GET /schemas/ids/9"]);
   });
+
+  test("an id that comes to be known a moment later is waited for; others are not held up by it", async () => {
+    const registry = await registryServer();
+    registry.schemas.set(8, { schema: JSON.stringify(PAYMENT) });
+    const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null });
+    const late = schemas.load(7);
+    expect(await schemas.load(8)).toEqual(PAYMENT);
+    setTimeout(() => registry.schemas.set(7, { schema: JSON.stringify(PAYMENT) }), 400);
+    expect(await late).toEqual(PAYMENT);
+    expect(registry.requests.filter((request) => request.endsWith("/7")).length).toBeGreaterThan(1);
+  });
+
+  test("made-up ids cost a bounded time, and none of them is waited for twice", async () => {
+    const registry = await registryServer();
+    const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }, { patienceMs: 300 });
+    const ids = Array.from({ length: 300 }, (_, i) => 5_000 + i);
+    const startedAt = performance.now();
+    expect(new Set(await Promise.all(ids.map((id) => schemas.load(id))))).toEqual(new Set([null]));
+    expect(performance.now() - startedAt).toBeLessThan(5_000);
+    const before = registry.requests.length;
+    expect(await schemas.load(5_000)).toBeNull();
+    expect(registry.requests).toHaveLength(before);
+  });
+
+  test("a GUID stands for a schema, and so do several messages of one .proto file", async () => {
+    const registry = await registryServer();
+    const guid = "8de79b7a-2dc2-4e0b-9d1e-0123456789ab";
+    registry.schemas.set(3, { schema: JSON.stringify(PAYMENT) });
+    registry.guids.set(guid, 3);
+    const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null });
+    expect([await schemas.load(guid), await schemas.load(`${guid}#1.0`)]).toEqual([PAYMENT, PAYMENT]);
+    expect(registry.requests).toEqual([`GET /schemas/guids/${guid}`, `GET /schemas/guids/${guid}`]);
+  });
+
+  test("its policy is neither read nor changed", async () => {
+    const registry = await registryServer();
+    await new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }).register(TOPICS);
+    expect(registry.requests.filter((request) => request.includes("/config") || request.startsWith("PUT"))).toEqual([]);
+  });
+
+  test.each([401, 403, 409, 422])("where it refuses to register (%i), what it has of the same fields serves", async (status) => {
+    const registry = await registryServer();
+    const options = { schemaRegistryUrl: registry.url, schemasDir: null };
+    await new Schemas(options).register(TOPICS);
+    // Somebody has written it down in other words, and a later version that isn't ours.
+    const label = FIXED_SCHEMAS.get(1_000_003)?.schema as AvroObject;
+    registry.schemas.set(900, { schema: JSON.stringify({ ...label, name: "Verdict", namespace: "com.acme", doc: "theirs", fields: label.fields?.map((field) => ({ ...field, doc: "x", aliases: ["y"] })) }) });
+    registry.schemas.set(901, { schema: JSON.stringify(PAYMENT) });
+    registry.subjects.set(`${TOPICS.labels}-value`, [900, 901]);
+    registry.registerStatus = status;
+    const schemas = new Schemas(options);
+    await schemas.register(TOPICS);
+    expect(schemas.idOf("labels")).toBe(900);
+    expect(schemas.idOf("predictions")).toBe(registry.subjects.get(`${TOPICS.predictions}-value`)?.[0]);
+    registry.subjects.set(`${TOPICS.transactions}-value`, [901]);
+    const refused = new Schemas(options).register(TOPICS);
+    await expect(refused).rejects.toBeInstanceOf(UsageError);
+    await expect(refused).rejects.toThrow(/test\.transactions.*none of the same fields under test\.transactions-value or test\.transactions-fraudstream\.Transaction/);
+    // A subject of our own beside the producers'.
+    registry.schemas.set(902, { schema: JSON.stringify(FIXED_SCHEMAS.get(1_000_001)?.schema) });
+    registry.subjects.set(`${TOPICS.transactions}-fraudstream.Transaction`, [902]);
+    const beside = new Schemas(options);
+    await beside.register(TOPICS);
+    expect(beside.idOf("transactions")).toBe(902);
+  });
+
+  test("it is told who asks", async () => {
+    const registry = await registryServer();
+    const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemaRegistryAuth: { username: "u", password: "p:ß" }, schemasDir: null }, { patienceMs: 0 });
+    await schemas.load(1);
+    expect(Buffer.from(registry.authorization.replace("Basic ", ""), "base64").toString()).toBe("u:p:ß");
+  });
+
+  test("one that doesn't answer is trouble that passes, after a bounded time", async () => {
+    const registry = await registryServer();
+    registry.hangs = true;
+    const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null });
+    const startedAt = performance.now();
+    await expect(schemas.load(1)).rejects.toMatchObject({ code: "schema_registry_unreachable", retriable: true });
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
+    registry.hangs = false;
+    registry.schemas.set(1, { schema: JSON.stringify(PAYMENT) });
+    expect(await schemas.load(1)).toEqual(PAYMENT);
+  }, 20_000);
 
   test("what it refers to comes along", async () => {
     const registry = await registryServer();
@@ -121,11 +207,15 @@ describe("with a registry", () => {
     expect(type.name).toBe("com.acme.Payment");
   });
 
-  test.each(["PROTOBUF", "JSON", "AVRO"])("a schema of type %s that is no Avro is nobody's", async (schemaType) => {
+  test.each([
+    ["PROTOBUF", 'syntax = "proto3"; message P { string a = 1; }', ProtobufWriter], ["JSON", '{"type":"object"}', JsonSchemaWriter],
+    ["PROTOBUF", "message {", UnreadableWriter], ["JSON", "{", UnreadableWriter], ["AVRO", "{", UnreadableWriter], ["THRIFT", "struct P {}", UnreadableWriter],
+  ])("a schema of type %s: %s", async (schemaType, schema, writer) => {
     const registry = await registryServer();
-    const schema = schemaType === "PROTOBUF" ? 'syntax = "proto3"; message P { string a = 1; }' : schemaType === "JSON" ? '{"type":"object"}' : "{";
     registry.schemas.set(4, { schema, schemaType });
-    expect(await new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }).load(4)).toBeNull();
+    const loaded = await new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }).load(4);
+    expect(loaded).toBeInstanceOf(writer);
+    if (loaded instanceof UnreadableWriter) expect(loaded.reason).toContain(schemaType);
   });
 
   test("a schema that avsc refuses is handed on", async () => {

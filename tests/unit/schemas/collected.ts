@@ -1,6 +1,7 @@
-import { writeWireHead } from "../../../schemas/wire-format.js";
+import { writeWireHead, type SchemaKey } from "../../../schemas/wire-format.js";
 import { TransactionFields, TransactionReader, type AttributeTarget } from "../../../schemas/transaction-reader.js";
-import type { AvroSchema } from "../../../schemas/avro-cursor.js";
+import { PLAIN_SHAPE, type RecordShape } from "../../../schemas/record-shape.js";
+import type { WriterSchema } from "../../../schemas/writer-schema.js";
 
 export const EVENT_TIME = Date.UTC(2026, 5, 1, 12);
 
@@ -42,15 +43,17 @@ class Collecting implements AttributeTarget {
   }
 }
 
-/** Reads values of one writer schema (id 7), or JSON. */
-export function collector(schema: AvroSchema, wants: (name: string) => boolean = () => true): (bytes: Buffer, at?: number, length?: number, recordTime?: number) => Collected {
+/** Reads values of one writer schema (id 7, or the key that is given), or JSON. */
+export function collector(
+  schema: WriterSchema, wants: (name: string) => boolean = () => true, shape: RecordShape = PLAIN_SHAPE, key: SchemaKey | null = null,
+): (bytes: Buffer, at?: number, length?: number, recordTime?: number) => Collected {
   const target = new Collecting(wants);
-  const reader = new TransactionReader(target);
-  reader.learn(7, schema);
+  const reader = new TransactionReader(target, null, shape);
+  reader.learn(key ?? 7, schema);
   const fields = new TransactionFields();
   return (bytes, at = 0, length = bytes.length - at, recordTime = EVENT_TIME) => {
     target.attributes.clear();
-    reader.read(bytes, at, length, recordTime, fields);
+    reader.read(bytes, at, length, recordTime, fields, key);
     return {
       transactionId: fields.text(fields.transactionIdAt, fields.transactionIdLength),
       cardId: fields.text(fields.cardIdAt, fields.cardIdLength),

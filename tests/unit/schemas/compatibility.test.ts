@@ -8,11 +8,12 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { RowBinaryWriter } from "../../../infra/clickhouse/row-binary.js";
 import { Schemas } from "../../../infra/kafka/schemas.js";
 import { createLogger } from "../../../infra/logging.js";
-import { LabelReader } from "../../../pipelines/merchants/label-reader.js";
-import { labelRows, predictionRows } from "../../../pipelines/sink/rows/avro-rows.js";
+import { LabelReader } from "../../../schemas/label-reader.js";
+import { predictionRows } from "../../../pipelines/sink/rows/avro-rows.js";
+import { labelRows } from "../../../pipelines/sink/rows/label-rows.js";
 import { transactionRows } from "../../../pipelines/sink/rows/transaction-rows.js";
 import type { AvroSchema } from "../../../schemas/avro-cursor.js";
-import { FIXED_SCHEMAS, WIRE_HEAD_BYTES, type SubjectName } from "../../../schemas/wire-format.js";
+import { FIXED_SCHEMAS, WIRE_HEAD_BYTES, type SchemaKey, type SubjectName } from "../../../schemas/wire-format.js";
 import { fetchedRecords } from "../../support/fetched-records.js";
 import { wireValue } from "../../support/transactions.js";
 import { EVENT_TIME, collector, wired } from "./collected.js";
@@ -83,7 +84,7 @@ describe("without objects", () => {
 
   test.each([["transactions", transactionRows], ["predictions", predictionRows], ["labels", labelRows]] as const)("the sink stores newer %s as it stores today's", async (subject, rowsOf) => {
     const { now, later, newer } = pair(subject);
-    const lookup = (id: number): Promise<AvroSchema | null> => Promise.resolve(id === NEXT ? (newer as AvroSchema) : (FIXED_SCHEMAS.get(id)?.schema ?? null));
+    const lookup = (id: SchemaKey): Promise<AvroSchema | null> => Promise.resolve(id === NEXT ? (newer as AvroSchema) : (FIXED_SCHEMAS.get(Number(id))?.schema ?? null));
     const rows = rowsOf({ lookup, backoff: { firstMs: 1, mostMs: 1, signal: new AbortController().signal }, log: createLogger({ logLevel: "silent" }, "test") });
     const stored = await Promise.all([now, later].map(async (bytes) => {
       const records = fetchedRecords({ topic: subject }, [{ value: bytes, timestamp: EVENT_TIME }]);
@@ -112,7 +113,7 @@ test("the schema of a fixed id never changes", () => {
   const fingerprints = Object.fromEntries(versions.map(({ id, fields, name }) => [id, createHash("sha256").update(JSON.stringify([name, fields.map(bare)])).digest("hex").slice(0, 16)]));
   expect(fingerprints).toEqual({
     1_000_001: "c63168d19a97fefa", 1_000_002: "97bbc23afba81c5d", 1_000_003: "d4ce3ffe00520457", 1_000_004: "3470750bea7d00f2",
-    1_000_005: "a07311b0d6d2613e", 1_000_006: "1ff4a289742d1002", 1_000_007: "920a2643bb40c3fa",
+    1_000_005: "a07311b0d6d2613e", 1_000_006: "1ff4a289742d1002", 1_000_007: "920a2643bb40c3fa", 1_000_105: "b56cf53a170ae91f",
   });
 });
 

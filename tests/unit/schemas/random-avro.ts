@@ -29,7 +29,7 @@ export class RandomTypes {
     const kinds = depth === 0 ? ["primitive"] : ["primitive", "primitive", "primitive", "enum", "fixed", "array", "map", "record", "union", "union", "reference"];
     switch (random.pick(kinds)) {
       case "enum":
-        return this.#defined(namespace, { type: "enum", symbols: ["a", "b", "c"] }, () => random.pick(["a", "b", "c"]));
+        return this.#defined(namespace, { type: "enum", symbols: ["a", "b", "c"] }, () => random.pick(["a", "b", "c"]), true);
       case "fixed": {
         const size = random.int(5);
         return this.#defined(namespace, { type: "fixed", size }, () => random.bytes(size));
@@ -115,9 +115,13 @@ export class RandomTypes {
     };
   }
 
-  #defined(namespace: string, definition: AvroObject, value: () => unknown): RandomType {
+  #defined(namespace: string, definition: AvroObject, value: () => unknown, isAttribute = false): RandomType {
     const { schema, name } = this.#naming(namespace, definition);
-    const type = unread(schema, name, value);
+    const read = (): ReturnType<RandomType["value"]> => {
+      const avro = value();
+      return { avro, attribute: avro as Attribute };
+    };
+    const type = isAttribute ? { schema, name, value: read } : unread(schema, name, value);
     this.#named.push(type);
     return type;
   }

@@ -2,7 +2,7 @@ import avro from "avsc";
 import { describe, expect, it } from "vitest";
 import { RowBinaryWriter } from "../../../infra/clickhouse/row-binary.js";
 import { AvroTranscoder } from "../../../pipelines/sink/rows/avro-transcoder.js";
-import { labelSchema, predictionSchema, type Prediction } from "../../../schemas/generated.js";
+import { predictionSchema, type Prediction } from "../../../schemas/generated.js";
 import { RowBinaryReader } from "./row-binary-reader.js";
 
 interface Field { name: string; type: unknown; default?: unknown }
@@ -108,13 +108,6 @@ describe("AvroTranscoder", () => {
     const long: RecordSchema = { type: "record", name: "R", fields: [{ name: "n", type: "long" }] };
     const beyond = Buffer.from([0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]);
     expect(new AvroTranscoder(long, long).write(beyond, 0, beyond.length, new RowBinaryWriter(8))?.code).toBe("malformed_avro");
-  });
-
-  it("wants the ids that it is told to want", () => {
-    const label = { transaction_id: "t", card_id: "", is_fraud: true, label_time: 0 };
-    const transcoder = new AvroTranscoder(labelSchema, labelSchema, { required: ["transaction_id", "card_id"] });
-    const bytes = avro.Type.forSchema(labelSchema as unknown as avro.Schema).toBuffer(label);
-    expect(transcoder.write(bytes, 0, bytes.length, new RowBinaryWriter(8))?.code).toBe("missing_id");
   });
 
   it("does not accept a schema without a field that has no default, nor what is no schema", () => {

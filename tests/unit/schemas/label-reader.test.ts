@@ -1,6 +1,6 @@
 import avro from "avsc";
 import { describe, expect, test } from "vitest";
-import { LabelReader } from "../../../pipelines/merchants/label-reader.js";
+import { LabelReader } from "../../../schemas/label-reader.js";
 import type { AvroSchema } from "../../../schemas/avro-cursor.js";
 import { labelSchema } from "../../../schemas/generated.js";
 import { writeWireHead } from "../../../schemas/wire-format.js";

@@ -1,0 +1,47 @@
+import type { SchemaKey } from "../../schemas/wire-format.js";
+
+/** An id that nobody knows is not asked for again for so long. */
+const UNKNOWN_FOR_MS = 5_000;
+/** Ids come from producers: a bounded number of them is remembered. */
+const MOST_KEPT = 10_000;
+/** After a wait in vain others are short for so long: whoever sends made-up ids must not hold up everybody else. */
+const RESTED_MS = 30_000;
+const SHORT_MS = 1_000;
+/** Where so many are asked for at once, they are made up. */
+const MOST_WAITED_FOR = 64;
+
+/** Which schema ids nobody knows, and how long each may be waited for. */
+export class UnknownSchemas {
+  readonly #patienceMs: number;
+  /** When each was asked for in vain, oldest first. */
+  readonly #since = new Map<SchemaKey, number>();
+  #shortUntil = 0;
+
+  constructor(patienceMs: number) {
+    this.#patienceMs = patienceMs;
+  }
+
+  /** Whether an id was asked for in vain a moment ago. */
+  has(key: SchemaKey): boolean {
+    return Date.now() - (this.#since.get(key) ?? 0) < UNKNOWN_FOR_MS;
+  }
+
+  /** Until when an id may be asked for again and again, epoch milliseconds. @param underWay ids that are being asked for */
+  deadline(key: SchemaKey, underWay: number): number {
+    const now = Date.now();
+    // What was waited for once is somebody's mistake by now.
+    if (this.#since.has(key) || underWay > MOST_WAITED_FOR) return now;
+    return now + (now < this.#shortUntil ? Math.min(SHORT_MS, this.#patienceMs) : this.#patienceMs);
+  }
+
+  /** Notes that an id was asked for in vain. */
+  add(key: SchemaKey): void {
+    if (!this.#since.has(key)) this.#shortUntil = Date.now() + RESTED_MS;
+    this.#since.delete(key);
+    this.#since.set(key, Date.now());
+    for (const oldest of this.#since.keys()) {
+      if (this.#since.size <= MOST_KEPT) break;
+      this.#since.delete(oldest);
+    }
+  }
+}

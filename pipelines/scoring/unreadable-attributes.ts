@@ -1,0 +1,40 @@
+import type { Conditions } from "../../infra/health/conditions.js";
+import type { Unreadable } from "../../schemas/transaction-reader.js";
+import type { SchemaKey } from "../../schemas/wire-format.js";
+
+const CODE = "attribute_unreadable";
+
+/** Says of which writer schemas the deployed models get no value though its records have one, for as long as it lasts. */
+export class UnreadableAttributes {
+  readonly #conditions: Conditions;
+  readonly #messages = new Map<SchemaKey, string>();
+  #epoch = -1;
+
+  constructor(conditions: Conditions) {
+    this.#conditions = conditions;
+  }
+
+  /** One line for each schema, for the worker's heartbeat. */
+  get problems(): string[] {
+    return [...this.#messages.values()];
+  }
+
+  /** To be told of every schema that is learnt, under the deployment whose models ask for attributes. */
+  learnt(epoch: number, schema: SchemaKey, unreadable: readonly Unreadable[]): void {
+    if (epoch < this.#epoch) return;
+    if (epoch > this.#epoch) {
+      for (const former of this.#messages.keys()) this.#conditions.clear(CODE, subjectOf(former));
+      this.#messages.clear();
+      this.#epoch = epoch;
+    }
+    if (unreadable.length === 0) return;
+    const attributes = unreadable.map(({ attribute, type }) => `${JSON.stringify(attribute)} (${type})`).join(", ");
+    const message = `schema ${schema} has attributes that the deployed models ask for and that can't be read, so they count as absent: ${attributes}; producers can write them as a number, string, boolean, enum or decimal`;
+    this.#messages.set(schema, message);
+    this.#conditions.raise(CODE, subjectOf(schema), message, { blocking: false });
+  }
+}
+
+function subjectOf(schema: SchemaKey): string {
+  return `schema ${schema}`;
+}

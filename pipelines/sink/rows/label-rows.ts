@@ -1,0 +1,45 @@
+import { headerSchemaOf, schemaKeyOf } from "../../../infra/kafka/writer-of.js";
+import { LabelReader } from "../../../schemas/label-reader.js";
+import { PLAIN_SHAPE, type RecordShape } from "../../../schemas/record-shape.js";
+import type { SchemaKey } from "../../../schemas/wire-format.js";
+import { retried } from "../backoff.js";
+import type { AvroRowsDeps } from "./avro-rows.js";
+import { type Refusal, type RowMapper, writeCoordinates } from "./row-mapper.js";
+
+/** Unknown schema ids are asked for again after this long; Schemas knows how often that is of use. */
+const FORGET_UNKNOWN_MS = 1_000;
+/** What the dead letters of labels have been called since before their reader was shared with transactions. */
+const CODES: Readonly<Record<string, string>> = {
+  unknown_format: "not_avro", avro_truncated: "malformed_avro", avro_trailing: "malformed_avro", schema_mismatch: "incompatible_schema",
+};
+
+/** Rows of `labels`, read as the merchants role reads them. A label without an id could not be joined to anything. */
+export function labelRows({ lookup, backoff, cards = null, shape = PLAIN_SHAPE }: AvroRowsDeps & { shape?: RecordShape }): RowMapper {
+  const reader = new LabelReader(cards, shape);
+  let forgetAt = 0;
+  const learn = async (key: SchemaKey): Promise<void> => reader.learn(key, await retried(() => lookup(key), backoff));
+  return {
+    prepare(records, index) {
+      const key = schemaKeyOf(records, index);
+      if (key === null) return null;
+      if (Date.now() > forgetAt) {
+        forgetAt = Date.now() + FORGET_UNKNOWN_MS;
+        reader.forgetUnknown();
+      }
+      return reader.knows(key) ? null : learn(key);
+    },
+    write(records, index, out): Refusal | null {
+      const { bytes, valueAt, valueLength } = records;
+      if (!reader.read(bytes, valueAt[index], valueLength[index], headerSchemaOf(records, index))) {
+        const { code, reason } = reader.refusal ?? { code: "malformed", reason: "it is no label" };
+        return { code: CODES[code] ?? code, reason };
+      }
+      writeCoordinates(records, index, out);
+      out.blob(reader.bytes, reader.transactionAt, reader.transactionLength);
+      out.blob(reader.bytes, reader.cardAt, reader.cardLength);
+      out.byte(reader.isFraud === true ? 1 : 0);
+      out.int64(reader.labelTime);
+      return null;
+    },
+  };
+}

@@ -1,0 +1,38 @@
+import type { AvroSchema } from "./avro-cursor.js";
+import { hintsOfJsonSchema, type JsonHint } from "./json-hints.js";
+import type { ProtoFile } from "./proto-file.js";
+
+/** A writer's schema in JSON Schema: its records are JSON. */
+export class JsonSchemaWriter {
+  readonly hints: JsonHint;
+
+  constructor(schema: unknown) {
+    this.hints = hintsOfJsonSchema(schema);
+  }
+}
+
+/** A writer's schema in Protocol Buffers: a file, and those that it imports. */
+export class ProtobufWriter {
+  readonly file: ProtoFile;
+
+  constructor(file: ProtoFile) {
+    this.file = file;
+  }
+}
+
+/** A schema that is there and can't be used. */
+export class UnreadableWriter {
+  /** Follows "schema 9 ". */
+  readonly reason: string;
+
+  constructor(reason: string) {
+    this.reason = reason;
+  }
+}
+
+/** What a schema id stands for. */
+export type WriterSchema = AvroSchema | JsonSchemaWriter | ProtobufWriter | UnreadableWriter;
+
+export function isAvro(schema: WriterSchema): schema is AvroSchema {
+  return !(schema instanceof JsonSchemaWriter || schema instanceof ProtobufWriter || schema instanceof UnreadableWriter);
+}
