@@ -55,7 +55,7 @@ export class ProtobufRecords<F extends RecordFields> {
     let messages = this.#file.messages;
     let message: ProtoMessage | undefined;
     for (const index of path.split(".").map(Number)) {
-      message = messages[index] as ProtoMessage | undefined;
+      message = index < 0 ? undefined : messages.at(index);
       messages = message?.messages ?? [];
     }
     if (message === undefined) return new TransactionRejected("schema_mismatch", `schema ${key}: the record names a message that the .proto file doesn't have`);
