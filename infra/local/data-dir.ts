@@ -11,6 +11,21 @@ interface LockContent {
   engines: ProcessIdentity[];
 }
 
+/** @throws UsageError `data_dir` when a folder can't be made or written */
+export function checkDataDir(dataDir: string): void {
+  const probe = join(dataDir, `.probe.${process.pid}`);
+  try {
+    mkdirSync(dataDir, { recursive: true });
+    writeFileSync(probe, "");
+  } catch (cause) {
+    const { code = "" } = cause as NodeJS.ErrnoException;
+    const why = code === "EEXIST" || code === "ENOTDIR" ? "it is a file, or lies in one" : code === "EROFS" ? "the file system is read-only" : code === "EACCES" || code === "EPERM" ? "this user may not write there" : code;
+    throw new UsageError("data_dir", `DATA_DIR is ${dataDir}, which can't be written (${why}): set DATA_DIR to another folder`, { cause });
+  } finally {
+    rmSync(probe, { force: true });
+  }
+}
+
 /** The data folder of a local stack, held by one process at a time. */
 export class DataDirLock {
   readonly #file: string;
@@ -70,6 +85,8 @@ export interface StackAddresses {
   kafka: string;
   clickhouse: string;
   api?: string;
+  /** Where the trainer, and this machine alone, may fetch a file to train on. */
+  sample?: string;
 }
 
 /** Writes `DATA_DIR/stack.json`, readable by its owner only, as a whole or not at all. */

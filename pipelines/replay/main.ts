@@ -4,6 +4,8 @@ import { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
+import { checkReachable } from "../../infra/reachable.js";
+import { unknownSettings } from "../../infra/unknown-settings.js";
 import { runCommand } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger } from "../../infra/logging.js";
 import { parseColumnOverrides } from "../../models/datasets/columns.js";
@@ -11,6 +13,7 @@ import { readCsv } from "../../models/datasets/read-csv.js";
 import { UsageError } from "../../schemas/errors.js";
 import { allTopics, subjectTopics, topicsFor } from "../../schemas/topics.js";
 import { parseDuration, parseRate } from "./arguments.js";
+import { newestEventTimes, warningsOf } from "./before-replay.js";
 import { LabelSchedule } from "./label-schedule.js";
 import { Pace } from "./pace.js";
 import { replayTransactions } from "./replay-transactions.js";
@@ -31,6 +34,7 @@ const command = new Command("npm run replay --")
   .showHelpAfterError("(--help shows what there is)")
   .parse();
 
+const ANSWERS_WITHIN_MS = 3_000;
 const PROGRESS_EVERY_MS = { terminal: 500, file: 5_000 };
 
 const log = createLogger({ logLevel: "error" }, "replay");
@@ -39,16 +43,20 @@ await runCommand(log, async (lifecycle) => {
   const flags = command.opts<Flags>();
   const [file] = command.args;
   const config = readConfig();
+  for (const line of unknownSettings()) process.stderr.write(`${line}\n`);
   if (config.kafka === null) throw new UsageError("bad_setting", "KAFKA_BROKERS is not set: name the cluster to publish to; while npm start runs, DATA_DIR/stack.json tells its address");
   const dataset = await readCsv(file, { columns: parseColumnOverrides(flags.columns), signal });
   for (const note of dataset.notes) process.stderr.write(`${note}\n`);
 
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
+  await checkReachable({ kafka: config.kafka, clickhouse: null }, ANSWERS_WITHIN_MS);
   await ensureTopics(createKafka(config.kafka, "fraudstream-replay", log), allTopics(topics));
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));
   const cluster = new KafkaCluster(config.kafka, "fraudstream-replay");
   lifecycle.add("Kafka connections", () => cluster.close());
+  const newest = await newestEventTimes(cluster, topics.transactions, schemas);
+  for (const line of warningsOf(dataset, newest, Date.now())) process.stderr.write(`${line}\n`);
   const producer = await BatchProducer.open(cluster);
   lifecycle.add("producer", () => producer.close());
 

@@ -7,6 +7,7 @@ import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import type { Lifecycle } from "../../infra/lifecycle/lifecycle.js";
+import { checkReachable } from "../../infra/reachable.js";
 import { freePorts } from "../../infra/local/ports.js";
 import { startLocalStack, writeStackFile, type LocalStack } from "../../infra/local/stack.js";
 import type { Logger } from "../../infra/logging.js";
@@ -41,9 +42,13 @@ export interface System {
 /** Loading a model and a group's first assignment take seconds, on a busy machine more; longer than this is trouble. */
 const LIVE_WITHIN_MS = 90_000;
 
+/** How long a server that the configuration names may take to answer. */
+const ANSWERS_WITHIN_MS = 3_000;
+
 /** Brings up Kafka and ClickHouse, creates what is missing in them, and reads what was decided before. */
 export async function bringUp({ config, lifecycle, log, screen }: Context): Promise<System> {
   const { signal } = lifecycle;
+  await checkReachable(config, ANSWERS_WITHIN_MS);
   const stack = await startLocalStack({ config, log, progress: (line) => screen.line(line), signal });
   lifecycle.add("local stack", () => stack.stop());
   // Whoever waits for the file must not find the one of an earlier run.
@@ -71,9 +76,9 @@ export interface Roles { api: RunningApi; workers: WorkerBoard }
 /**
  * Starts the roles. Without a deployment scoring consumes nothing yet.
  *
- * @param fetchFrom `host:port` that the trainer may fetch from beside what the configuration allows; null: nothing more
+ * @param fetchFrom `host:port` that the trainer may fetch from beside what the configuration allows
  */
-export async function startRoles({ config, lifecycle, log, screen }: Context, { stack, topics, cluster, schemas }: System, fetchFrom: string | null): Promise<Roles> {
+export async function startRoles({ config, lifecycle, log, screen }: Context, { stack, topics, cluster, schemas }: System, fetchFrom: string): Promise<Roles> {
   lifecycle.signal.throwIfAborted();
   // Only what is said from now on: a worker of an earlier run may have been heard a second ago.
   const workers = await WorkerBoard.open({ cluster, topic: topics.workers.name, schemas, log, lookBackMs: 0 });
@@ -85,7 +90,7 @@ export async function startRoles({ config, lifecycle, log, screen }: Context, { 
   await startRole("sink", config, stack, lifecycle, metrics(1));
   await startRole("merchants", config, stack, lifecycle, metrics(2));
   const { allowPrivate } = config.training;
-  const mayFetch = fetchFrom === null || allowPrivate === true ? {} : { DATASETS_ALLOW_PRIVATE: [...(allowPrivate === false ? [] : allowPrivate), fetchFrom].join(",") };
+  const mayFetch = allowPrivate === true ? {} : { DATASETS_ALLOW_PRIVATE: [...(allowPrivate === false ? [] : allowPrivate), fetchFrom].join(",") };
   await startRole("training", config, stack, lifecycle, { ...metrics(3), ...mayFetch });
   const api = await startApi(config, stack, lifecycle);
   for (const hint of api.hints) screen.line(hint);
@@ -98,7 +103,7 @@ export async function startRoles({ config, lifecycle, log, screen }: Context, { 
  *
  * @throws UsageError `not_live`
  */
-export async function everythingUp({ config, lifecycle, screen }: Context, { stack, topics }: System, { api, workers }: Roles, epoch: number): Promise<void> {
+export async function everythingUp({ config, lifecycle, screen }: Context, { stack, topics }: System, { api, workers }: Roles, { epoch, sample }: { epoch: number; sample: string }): Promise<void> {
   const { signal } = lifecycle;
   screen.status("  waiting for the scoring workers");
   const { live, missing, problems } = await waitUntilLive(workers, epoch, { partitions: topics.transactions.partitions, timeoutMs: LIVE_WITHIN_MS, signal });
@@ -107,6 +112,7 @@ export async function everythingUp({ config, lifecycle, screen }: Context, { sta
     const what = `No scoring worker has taken on partition ${missing.join(", ")} within ${LIVE_WITHIN_MS / 1000} s; the logs are in ${config.dataDir}/logs.`;
     throw new UsageError("not_live", [what, ...problems.map(({ problem }) => problem)].join("\n"));
   }
-  writeStackFile(config.dataDir, { kafka: stack.kafka.brokers.join(","), clickhouse: stack.clickhouse.url, api: api.url });
+  writeStackFile(config.dataDir, { kafka: stack.kafka.brokers.join(","), clickhouse: stack.clickhouse.url, api: api.url, sample });
+  screen.line(`a file to train on, for this machine: ${sample}`);
   screen.line(`everything is up; addresses in ${config.dataDir}/stack.json, logs in ${config.dataDir}/logs`);
 }

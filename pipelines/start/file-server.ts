@@ -7,8 +7,8 @@ import { basename } from "node:path";
 import { pipeline } from "node:stream/promises";
 
 /**
- * Serves one file at a time on 127.0.0.1, as its bytes are, under a path that nobody can guess. It keeps its port until it
- * is closed, also while there is nothing to serve: who may fetch from here may so never reach a server of somebody else.
+ * Serves one file on 127.0.0.1, as its bytes are, under a path that nobody can guess. It keeps its port until it is closed, also
+ * while there is nothing to serve: who may fetch from here may so never reach a server of somebody else.
  */
 export class FileServer {
   readonly #server: Server;
@@ -30,20 +30,16 @@ export class FileServer {
     return new FileServer(server);
   }
 
-  /** @returns the link to the file, good until `withdraw` */
+  /** @returns the link to the file, good until the server is closed, or offers another */
   offer(file: string): string {
     const path = `/${randomBytes(24).toString("base64url")}/${encodeURIComponent(basename(file))}`;
     this.#offered = { path, file };
     return `http://${this.address}${path}`;
   }
 
-  withdraw(): void {
+  async close(): Promise<void> {
     this.#offered = null;
     this.#server.closeAllConnections();
-  }
-
-  async close(): Promise<void> {
-    this.withdraw();
     await new Promise((resolve) => this.#server.close(resolve));
   }
 

@@ -1,5 +1,7 @@
 import { once } from "node:events";
 import { readConfig } from "../../infra/config.js";
+import { checkDataDir } from "../../infra/local/data-dir.js";
+import { unknownSettings } from "../../infra/unknown-settings.js";
 import { runCommand, type Lifecycle } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger, type Logger } from "../../infra/logging.js";
 import { UsageError } from "../../schemas/errors.js";
@@ -26,10 +28,12 @@ import { ApiDesk, ControlDesk, type TrainingDesk } from "./training-desk.js";
 async function start(lifecycle: Lifecycle, log: Logger, screen: Screen): Promise<void> {
   const options = readStartOptions(process.argv);
   const config = readConfig();
+  for (const line of unknownSettings()) screen.line(line);
+  checkDataDir(config.dataDir);
   const { signal } = lifecycle;
   const context: Context = { config, lifecycle, log, screen };
 
-  const source = await prepareSource(options, config.dataDir, (line) => screen.line(line), signal);
+  const source = await prepareSource(options, config, (line) => screen.line(line), signal);
   const system = await bringUp(context);
   await startWithModel(source, context, system);
 
@@ -49,12 +53,13 @@ async function startWithModel(source: Source, context: Context, system: System):
   const { signal } = lifecycle;
   const deployment = system.control.state.deployment;
   const champion = deployment?.champion ?? null;
-  if (deployment !== null && champion !== null && !source.alwaysTrain) {
-    screen.line(`model ${champion.model} is deployed already`);
-    return everythingUp(context, system, await startRoles(context, system, null), deployment.epoch);
-  }
   const server = await FileServer.listen();
   lifecycle.add("file server", () => server.close());
+  if (deployment !== null && champion !== null && !source.alwaysTrain) {
+    screen.line(`model ${champion.model} is deployed already`);
+    const { file } = await source.trainingFile();
+    return everythingUp(context, system, await startRoles(context, system, server.address), { epoch: deployment.epoch, sample: server.offer(file) });
+  }
   const roles = await startRoles(context, system, server.address);
   const training = openDesk(roles, system, context).then((desk) => trainFirstModel({ source, desk, server, screen, signal }));
   // Ctrl-C cancels the job while there still is an API to do it.

@@ -40,6 +40,7 @@ export class Outcomes {
   /** Predictions for transactions of this run, and for others' that came meanwhile. */
   predicted = 0;
   others = 0;
+  othersStale = 0;
   /** Predictions for a place in the transactions topic that had one already. */
   doubled = 0;
   /** Predictions of this run whose features lacked what should have been known. */
@@ -47,6 +48,7 @@ export class Outcomes {
   /** Of transactions, this run's or others'. */
   deadLetters = 0;
   lastDeadLetter: { code: string; reason: string } | null = null;
+  firstEventTime: number | null = null;
   lastEventTime: number | null = null;
 
   constructor(cardOf: (id: string) => string = (id) => id) {
@@ -61,6 +63,7 @@ export class Outcomes {
       this.#waiting.set(key, waiting === undefined ? timestamp : [waiting, timestamp].flat());
     }
     this.sent += end - start;
+    this.firstEventTime ??= dataset.eventTime[start];
     this.lastEventTime = dataset.eventTime[end - 1];
   }
 
@@ -72,13 +75,15 @@ export class Outcomes {
     }
     const sentAt = this.#answer(keyOf(seen.card_id, seen.transaction_id));
     if (sentAt === null) {
+      // Not in what is shown of this run.
       this.others += 1;
-    } else {
-      this.predicted += 1;
-      if (seen.stale) this.stale += 1;
-      this.latency.add(now - sentAt);
-      this.#recent.add(now - sentAt);
+      if (seen.stale) this.othersStale += 1;
+      return;
     }
+    this.predicted += 1;
+    if (seen.stale) this.stale += 1;
+    this.latency.add(now - sentAt);
+    this.#recent.add(now - sentAt);
     this.decisions[seen.decision] += 1;
     if (seen.decision === "approve") return;
     this.alerts.unshift(seen);

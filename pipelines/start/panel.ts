@@ -57,7 +57,7 @@ export function plainLine(view: StreamView): string {
 
 /** Card numbers stay off the screen. */
 function alertText(alert: SeenPrediction): string {
-  return `${alert.decision.padEnd(7)} ${alert.score.toFixed(3)}  ${alert.amount.toFixed(2)} ${alert.currency} at ${alert.merchant_id}, ${minute(alert.event_time)}, transaction ${alert.transaction_id}`;
+  return `${alert.decision.padEnd(7)} ${alert.score.toFixed(3)}  ${alert.amount.toFixed(2)} ${alert.currency} at ${alert.merchant_id}, ${minute(alert.event_time)}, ${alert.transaction_id}`;
 }
 
 export function count(number: number): string {
@@ -76,7 +76,30 @@ function minute(time: number): string {
 export interface Terminal {
   isTTY?: boolean;
   columns?: number;
+  /** Whether colours are wanted: Node looks at NO_COLOR and TERM. */
+  hasColors?(): boolean;
   write(text: string): unknown;
+}
+
+/** What a terminal shows in which colour. */
+const COLOURS: readonly (readonly [RegExp, string])[] = [[/^ *decline /, "31"], [/^ *review /, "33"], [/^NOT RIGHT/, "31"], [/^Every transaction has exactly one/, "32"]];
+
+/** Ids, names of files and reasons come from elsewhere: what would steer the terminal, or turn a line round, is shown as `?`. */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, "?");
+}
+
+/** A line in pieces of at most a width, cut at spaces where there are some; further pieces stand a little to the right of the first. */
+function fold(line: string, width: number): string[] {
+  const indent = " ".repeat(Math.min((/^ */.exec(line)?.[0].length ?? 0) + 4, width / 2));
+  const pieces: string[] = [];
+  for (let rest = line; ; ) {
+    if (rest.length <= width) return [...pieces, rest];
+    const space = rest.lastIndexOf(" ", width);
+    const cut = space > indent.length ? space : width;
+    pieces.push(rest.slice(0, cut));
+    rest = indent + rest.slice(cut).trimStart();
+  }
 }
 
 /** Lines that stay, and below them, on a terminal, a panel that is drawn anew in its place. */
@@ -94,7 +117,7 @@ export class Screen {
 
   /** Writes a line that stays. */
   line(text: string): void {
-    this.#out.write(`${this.#erase()}${text}\n`);
+    this.#out.write(`${this.#erase()}${text.split("\n").map((each) => this.#coloured(printable(each))).join("\n")}\n`);
     this.#drawn = 0;
   }
 
@@ -105,16 +128,21 @@ export class Screen {
 
   /** Draws the panel; on a terminal only. */
   panel(lines: readonly string[]): void {
-    const width = this.#out.columns ?? 80;
-    // A line that wrapped would throw off the count.
-    const cut = lines.map((line) => (line.length < width ? line : `${line.slice(0, Math.max(0, width - 2))}…`));
-    this.#out.write(`${this.#erase()}${cut.join("\n")}\n`);
-    this.#drawn = lines.length;
+    // Nothing is cut; a line that the terminal wrapped would throw off the count.
+    const folded = lines.flatMap((line) => fold(printable(line), Math.max(20, (this.#out.columns ?? 80) - 1)));
+    this.#out.write(`${this.#erase()}${folded.map((line) => this.#coloured(line)).join("\n")}\n`);
+    this.#drawn = folded.length;
   }
 
   /** Leaves the panel where it is: what follows goes below. */
   keep(): void {
     this.#drawn = 0;
+  }
+
+  #coloured(line: string): string {
+    if (!this.isTerminal || this.#out.hasColors?.() !== true) return line;
+    const [, code] = COLOURS.find(([pattern]) => pattern.test(line)) ?? [];
+    return code === undefined ? line : `\x1b[${code}m${line}\x1b[0m`;
   }
 
   #erase(): string {

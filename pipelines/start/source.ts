@@ -1,7 +1,9 @@
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
+import { createReadStream, existsSync } from "node:fs";
+import { rename } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
+import type { Config } from "../../infra/config.js";
 import { readCsv } from "../../models/datasets/read-csv.js";
 import { splitByTime, type RowRange } from "../../models/datasets/split.js";
 import type { TrainingRequest } from "../../models/registry/training-request.js";
@@ -11,7 +13,7 @@ import { LabelSchedule, type Rows } from "../replay/label-schedule.js";
 import { ONCE_ROWS, type StartOptions } from "./options.js";
 import { count } from "./panel.js";
 import { continueOrBegin, presentRows, simulatedRows, trainingRange, unlabelledRows } from "./simulated-rows.js";
-import { readStartState, writeStartState } from "./start-state.js";
+import { readStartState, writeStartState, type StartState } from "./start-state.js";
 import { writeCsv } from "./write-csv.js";
 
 /** Where the transactions of a run come from. */
@@ -45,14 +47,29 @@ const TRAINING_SHARE = 0.7;
 /**
  * Prepares what `npm start` was asked to stream; a file is read here, so that what is wrong with it is said first.
  *
- * @throws UsageError `dataset_replayed`, `another_simulation`, those of `readCsv` and `readStartState`
+ * @throws UsageError `dataset_replayed`, `another_simulation`, `another_world`, `another_key`, those of `readCsv` and `readStartState`
  */
-export async function prepareSource(options: StartOptions, dataDir: string, progress: (line: string) => void, signal: AbortSignal): Promise<Source> {
-  return options.dataset === null ? simulatedSource(options, dataDir) : datasetSource(options.dataset, options, dataDir, progress, signal);
+export async function prepareSource(options: StartOptions, { dataDir, cardIdKey }: Pick<Config, "dataDir" | "cardIdKey">, progress: (line: string) => void, signal: AbortSignal): Promise<Source> {
+  const state = withKey(await readStartState(dataDir), dataDir, cardIdKey);
+  return options.dataset === null ? simulatedSource(options, state, dataDir) : datasetSource(options.dataset, options, state, dataDir, progress, signal);
 }
 
-async function simulatedSource(options: StartOptions, dataDir: string): Promise<Source> {
-  const state = await readStartState(dataDir);
+/** What was stored under one key, or none, isn't found under another. */
+function withKey(state: StartState, dataDir: string, key: string | null): StartState {
+  const cardIds = key === null ? "plain" : `sha256:${createHash("sha256").update("fraudstream card ids\n").update(key).digest("hex").slice(0, 16)}`;
+  const known = state.card_ids ?? cardIds;
+  if (known !== cardIds) {
+    const was = known === "plain" ? "without CARD_ID_KEY" : "with another CARD_ID_KEY";
+    throw new UsageError("another_key", `${dataDir} was begun ${was}: what is stored of its cards would not be found again. ${known === "plain" ? "Leave CARD_ID_KEY unset" : "Set the same key"}, or use another DATA_DIR`);
+  }
+  return { ...state, card_ids: cardIds };
+}
+
+async function simulatedSource(options: StartOptions, state: StartState, dataDir: string): Promise<Source> {
+  const [replayed] = Object.values(state.datasets);
+  if (replayed as typeof replayed | undefined !== undefined) {
+    throw new UsageError("another_world", `${dataDir} has the payments of ${replayed.file}, and a model of them: simulated ones would be scored by it. Use another DATA_DIR: DATA_DIR=.data-2 npm start`);
+  }
   let town = continueOrBegin(state.simulated, options, Date.now());
   const schedule = new LabelSchedule(LABEL_DELAY_MS, LABELS_KEPT);
   const note = async (until: number, labelledUntil: number): Promise<void> => {
@@ -67,7 +84,11 @@ async function simulatedSource(options: StartOptions, dataDir: string): Promise<
     alwaysTrain: false,
     async trainingFile() {
       const file = join(dataDir, "training", "simulated.csv");
-      await writeCsv(file, simulate(trainingRange(town)));
+      // As it was made when the first model was trained.
+      if (!existsSync(file)) {
+        await writeCsv(`${file}.new`, simulate(trainingRange(town)));
+        await rename(`${file}.new`, file);
+      }
       return { file, request: options.thresholds };
     },
     schedule,
@@ -82,13 +103,16 @@ async function simulatedSource(options: StartOptions, dataDir: string): Promise<
   };
 }
 
-async function datasetSource(path: string, options: StartOptions, dataDir: string, progress: (line: string) => void, signal: AbortSignal): Promise<Source> {
+async function datasetSource(path: string, options: StartOptions, state: StartState, dataDir: string, progress: (line: string) => void, signal: AbortSignal): Promise<Source> {
   const file = resolve(path);
   const sha256 = await fileSha256(path, signal);
-  const state = await readStartState(dataDir);
-  const before = state.datasets[sha256];
+  const before = state.datasets[sha256] as StartState["datasets"][string] | undefined;
   if (before !== undefined) {
     throw new UsageError("dataset_replayed", `${path} was replayed into ${dataDir} on ${before.at.slice(0, 10)} already: its transactions would come twice. Use another DATA_DIR: DATA_DIR=.data-2 npm start -- --dataset ${path}`);
+  }
+  const other = state.simulated === null ? Object.values(state.datasets).at(0)?.file : "simulated cards";
+  if (other !== undefined) {
+    throw new UsageError("another_world", `${dataDir} has the payments of ${other}, which ${path} would be mixed with. Use another DATA_DIR: DATA_DIR=.data-2 npm start -- --dataset ${path}`);
   }
   const dataset = await readCsv(file, { columns: options.columns, signal });
   progress(`${path}: ${count(dataset.length)} transactions`);

@@ -24,6 +24,8 @@ const StartState = Type.Object({
   simulated: Type.Union([SimulatedState, Type.Null()]),
   /** Files that were replayed, by sha256. */
   datasets: Type.Record(Type.String(), Type.Object({ file: Type.String(), at: Type.String() })),
+  /** What card ids are stored as: themselves, or pseudonyms by a key of this fingerprint. */
+  card_ids: Type.Optional(Type.String()),
 });
 export type StartState = Static<typeof StartState>;
 

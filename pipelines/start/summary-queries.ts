@@ -55,9 +55,13 @@ export async function storedPredictions(clickhouse: ClickHouseReader): Promise<n
   return counts.rows;
 }
 
-/** How a window's predictions did against the labels that are known of them, computed by ClickHouse as the API's metrics are. */
-export async function runMetrics(clickhouse: ClickHouseReader, window: TopicWindow): Promise<RunMetrics> {
-  const scope: Scope = { table: "predictions", from: TIME_RANGE.least, to: TIME_RANGE.most, records: window };
+/**
+ * How a window's predictions did against the labels that are known of them, computed by ClickHouse as the API's metrics are.
+ *
+ * @param times the event times of the run: what others published meanwhile, from other times, is left out
+ */
+export async function runMetrics(clickhouse: ClickHouseReader, window: TopicWindow, times: { from: number; to: number } = { from: TIME_RANGE.least, to: TIME_RANGE.most }): Promise<RunMetrics> {
+  const scope: Scope = { table: "predictions", ...times, records: window };
   const [all] = await scoringSums(clickhouse, scope);
   const { currencies = [], rows = 0, first = 0, last = 0 } = all ?? {};
   const outcomes = await outcomeSums(clickhouse, await lastPlacement(clickhouse), { ...scope, from: first, to: last + 1 }, {}, { currencies, maturedBefore: null, rows });

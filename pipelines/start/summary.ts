@@ -14,6 +14,7 @@ export interface RunCounts {
   stale: number;
   /** Predictions for transactions that others published meanwhile. */
   others: number;
+  othersStale?: number;
   deadLetters: number;
   lastDeadLetter: { code: string; reason: string } | null;
   /** Of the run's part of the predictions topic: rows in ClickHouse, and different transactions among them. */
@@ -45,7 +46,7 @@ const PATIENCE_MS = 30_000;
 
 /** Waits for the sink to catch up, then has ClickHouse count and measure. */
 export async function summarise({ clickhouse, outcomes, predictions, labels, labelsPublished, seconds, broken }: SummaryOptions): Promise<Summary> {
-  const { predicted, doubled, stale, others, deadLetters, lastDeadLetter, latency, sent } = outcomes;
+  const { predicted, doubled, stale, others, othersStale, deadLetters, lastDeadLetter, latency, sent } = outcomes;
   const expected = predicted + doubled + others;
   let stored: RunCounts["stored"] = null;
   let metrics: RunMetrics | null = null;
@@ -54,8 +55,8 @@ export async function summarise({ clickhouse, outcomes, predictions, labels, lab
     return { done: stored.rows >= expected, progress: stored.rows };
   });
   await until(broken, async () => ({ done: await hasLabels(clickhouse, labels), progress: 0 }));
-  if (!broken.aborted && stored !== null) metrics = await runMetrics(clickhouse, predictions);
-  const counts = { published: sent, predicted, doubled, stale, others, deadLetters, lastDeadLetter, stored };
+  if (!broken.aborted && stored !== null) metrics = await runMetrics(clickhouse, predictions, { from: outcomes.firstEventTime ?? 0, to: (outcomes.lastEventTime ?? 0) + 1 });
+  const counts = { published: sent, predicted, doubled, stale, others, othersStale, deadLetters, lastDeadLetter, stored };
   return { counts, metrics, labels: labelsPublished, seconds, p50: latency.quantile(0.5), p99: latency.quantile(0.99) };
 }
 
@@ -90,7 +91,7 @@ export function problemsOf({ published, predicted, doubled, others, deadLetters,
 
 /** The summary for people. */
 export function summaryLines({ counts, metrics, labels, seconds, p50, p99 }: Summary): string[] {
-  const { published, predicted, doubled, stale, others, deadLetters, stored } = counts;
+  const { published, predicted, doubled, stale, others, othersStale = 0, deadLetters, stored } = counts;
   const row = (name: string, value: string): string => `  ${name.padEnd(34)}${value.padStart(12)}`;
   const share = (value: number | null | undefined): string => (value === null || value === undefined ? "-" : value.toFixed(4));
   const ms = (value: number | null): string => (value === null ? "-" : `${value.toFixed(0)} ms`);
@@ -98,7 +99,7 @@ export function summaryLines({ counts, metrics, labels, seconds, p50, p99 }: Sum
     `${count(published)} transactions in ${seconds.toFixed(1)} s (${count(Math.round(published / Math.max(seconds, 0.001)))} a second), end to end p50 ${ms(p50)}, p99 ${ms(p99)}`,
     row("published", count(published)),
     row("predictions on the topic", count(predicted + doubled)),
-    ...(others > 0 ? [row("and of others' transactions", count(others))] : []),
+    ...(others > 0 ? [row("and of others' transactions", count(others)), ...(othersStale > 0 ? [row("  of those with stale features", count(othersStale))] : [])] : []),
     ...(stale > 0 ? [row("with stale features", count(stale))] : []),
     row("rows in ClickHouse", stored === null ? "-" : count(stored.rows)),
     row("dead letters", count(deadLetters)),

@@ -166,7 +166,7 @@ export class Trainer {
       else {
         const code = error instanceof FraudstreamError ? error.code : "training_failed";
         // It may quote a cell of the file.
-        const reason = maskedText(messageOf(error));
+        const reason = maskedText(inRequestWords(messageOf(error)));
         log.warn({ code, ...(error instanceof FraudstreamError ? {} : { err: error }) }, `training failed: ${reason}`);
         await this.#decide(claim, failure(attempt, code, reason), signal);
       }
@@ -283,6 +283,11 @@ export class Trainer {
       };
     });
   }
+}
+
+/** Reasons that speak of a command's options, in the words of a training request: its fields. */
+export function inRequestWords(reason: string): string {
+  return reason.replace(/--columns (\w+)=NAME/g, (_, role: string) => `"columns": {"${role}": "NAME"} in the request`).replace(/(?<![\w-])--([a-z][a-z-]*)/g, (_, option: string) => `"${option.replaceAll("-", "_")}" in the request`);
 }
 
 function failure(attempt: number, code: string, reason: string): EventBody {

@@ -9,7 +9,6 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseArgs } from "node:util";
 import { modelDrift } from "../../api/queries/drift.js";
 import { createClickHouse, type ClickHouse } from "../../infra/clickhouse/client.js";
 import { migrate } from "../../infra/clickhouse/migrate.js";
@@ -32,6 +31,7 @@ import { startRole } from "../../pipelines/start/roles.js";
 import { UsageError } from "../../schemas/errors.js";
 import { topicNames } from "../../schemas/topics.js";
 import { BenchCluster } from "./support/cluster.js";
+import { readOptions } from "../support/options.js";
 import { publicFile } from "../support/public-data.js";
 import { HANDBOOK_FEATURES, protocolWeeks, type ProtocolWeeks, testWeekMetrics, type Week } from "./support/handbook-protocol.js";
 
@@ -96,12 +96,7 @@ await runCommand(log, async (lifecycle) => {
 });
 
 function parse(): { file: string; algorithm: Algorithm; doubled: boolean } {
-  let options: { dataset: string; algorithm: string; "double-amounts": boolean };
-  try {
-    options = parseArgs({ options: { dataset: { type: "string", default: publicFile("card-transactions.csv.gz") }, algorithm: { type: "string", default: ALGORITHMS[0] }, "double-amounts": { type: "boolean", default: false } } }).values;
-  } catch (error) {
-    throw new UsageError("bad_option", error instanceof Error ? error.message : String(error));
-  }
+  const options = readOptions({ dataset: { type: "string", default: publicFile("card-transactions.csv.gz") }, algorithm: { type: "string", default: ALGORITHMS[0] }, "double-amounts": { type: "boolean", default: false } }, `npm run bench:handbook -- [--dataset FILE.csv.gz] [--algorithm ${ALGORITHMS.join("|")}] [--double-amounts]`);
   const algorithm = ALGORITHMS.find((known) => known === options.algorithm);
   if (algorithm === undefined) throw new UsageError("bad_option", `--algorithm is ${options.algorithm}; it must be ${ALGORITHMS.join(" or ")}`);
   return { file: options.dataset, algorithm, doubled: options["double-amounts"] };

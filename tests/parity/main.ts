@@ -8,7 +8,6 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { migrate } from "../../infra/clickhouse/migrate.js";
 import { readConfig } from "../../infra/config.js";
 import { runCommand } from "../../infra/lifecycle/lifecycle.js";
@@ -18,6 +17,7 @@ import { readCsv } from "../../models/datasets/read-csv.js";
 import { UsageError } from "../../schemas/errors.js";
 import { holds } from "../support/feature-parity.js";
 import { publicFile } from "../support/public-data.js";
+import { readOptions } from "../support/options.js";
 import { RandomSource } from "../support/random-source.js";
 import { PARITY_FEATURES, parityRun } from "./run.js";
 
@@ -25,7 +25,7 @@ const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 const log = createLogger({ logLevel: "warn" }, "parity");
 await runCommand(log, async (lifecycle) => {
-  const { values } = parseArgs({ options: { dataset: { type: "string", default: publicFile("card-transactions.csv.gz") }, rows: { type: "string" }, seed: { type: "string" } } });
+  const values = readOptions({ dataset: { type: "string", default: publicFile("card-transactions.csv.gz") }, rows: { type: "string" }, seed: { type: "string" } }, "npm run test:parity -- [--dataset FILE] [--rows N] [--seed N]");
   const seed = Number(values.seed ?? Date.now() % 1_000_000);
   const all = await readCsv(values.dataset, { signal: lifecycle.signal });
   const dataset = { ...all, length: Math.min(all.length, Number(values.rows ?? all.length)) };

@@ -4,7 +4,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { FileServer } from "../../../pipelines/start/file-server.js";
 import { fileWith } from "../datasets/csv-files.js";
 
-test("serves the file's bytes at the link alone, until it is withdrawn; its port stays taken", async () => {
+test("serves the file's bytes at the link alone, until another is offered; its port stays taken", async () => {
   const bytes = gzipSync("a,b\n1,2\n");
   const server = await FileServer.listen();
   onTestFinished(() => server.close());
@@ -19,8 +19,6 @@ test("serves the file's bytes at the link alone, until it is withdrawn; its port
 
   const second = server.offer(fileWith("x"));
   expect([await status(link), await status(second)]).toEqual([404, 200]);
-  server.withdraw();
-  expect(await status(second)).toBe(404);
   await server.close();
   await expect(new Promise((resolve, reject) => connect(Number(new URL(link).port), "127.0.0.1").once("connect", resolve).once("error", reject))).rejects.toMatchObject({ code: "ECONNREFUSED" });
 });

@@ -23,13 +23,27 @@ describe("the panel", () => {
 
   it("is drawn in its place on a terminal, with lines above it that stay", () => {
     const written: string[] = [];
-    const screen = new Screen({ isTTY: true, columns: 10, write: (text) => written.push(text) });
-    screen.panel(["one", "a line that is too long"]);
+    const screen = new Screen({ isTTY: true, columns: 21, write: (text) => written.push(text) });
+    screen.panel(["one", "a line that is longer than it"]);
     screen.line("stays");
     screen.panel(["three"]);
     screen.keep();
     screen.line("below");
-    expect(written).toEqual(["one\na line t…\n", "\x1b[2A\x1b[0Jstays\n", "three\n", "below\n"]);
+    expect(written).toEqual(["one\na line that is\n    longer than it\n", "\x1b[3A\x1b[0Jstays\n", "three\n", "below\n"]);
+  });
+
+  it("lets no id steer the terminal, cuts nothing at 80 columns, and has colours where they are wanted", () => {
+    const written: string[] = [];
+    const screen = (hasColors: boolean): Screen => new Screen({ isTTY: true, columns: 80, hasColors: () => hasColors, write: (text) => written.push(text) });
+    const alert = { ...view.alerts[0], merchant_id: "m\x1b[2J\u202e1", transaction_id: "t".repeat(120) };
+    screen(false).panel(panelLines({ ...view, alerts: [alert] }));
+    screen(false).line("a\x07b");
+    // eslint-disable-next-line no-control-regex -- that there is none
+    expect(written.join("")).not.toMatch(/[\x00-\x09\x0b-\x1f\u202e]/);
+    expect(written.join("").split("\n").every((line) => line.length < 80)).toBe(true);
+    expect(written.join("").replace(/\n */g, "")).toContain("t".repeat(120));
+    screen(true).panel(["    decline 0.9"]);
+    expect(written.at(-1)).toBe("\x1b[31m    decline 0.9\x1b[0m\n");
   });
 
   it("leaves a pipe free of what is only for the eye", () => {

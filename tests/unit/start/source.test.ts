@@ -15,7 +15,7 @@ const options: StartOptions = { dataset: null, columns: {}, rate: null, forMs: n
 async function cutOf(hours: readonly number[]): Promise<{ before: string | undefined; history: string[]; streamed: string[] }> {
   const rows = hours.map((hour, i) => `t${i},2025-01-01T${String(hour).padStart(2, "0")}:00:00Z,${i},${i % 2}`);
   const dataset = fileWith(["transaction_id,event_time,amount,is_fraud", ...rows].join("\n"));
-  const source = await prepareSource({ ...options, dataset }, temporaryFolder(), () => {}, never);
+  const source = await prepareSource({ ...options, dataset }, { dataDir: temporaryFolder(), cardIdKey: null }, () => {}, never);
   const idsOf = async (all: AsyncIterable<Rows>): Promise<string[]> => {
     const ids: string[] = [];
     for await (const { dataset: data, start, end } of all) ids.push(...data.transactionId.slice(start, end));
