@@ -65,7 +65,7 @@ function withKey(state: StartState, dataDir: string, key: string | null): StartS
   return { ...state, card_ids: cardIds };
 }
 
-async function simulatedSource(options: StartOptions, state: StartState, dataDir: string): Promise<Source> {
+function simulatedSource(options: StartOptions, state: StartState, dataDir: string): Source {
   const [replayed] = Object.values(state.datasets);
   if (replayed as typeof replayed | undefined !== undefined) {
     throw new UsageError("another_world", `${dataDir} has the payments of ${replayed.file}, and a model of them: simulated ones would be scored by it. Use another DATA_DIR: DATA_DIR=.data-2 npm start`);

@@ -38,7 +38,6 @@ describe("the panel", () => {
     const alert = { ...view.alerts[0], merchant_id: "m\x1b[2J\u202e1", transaction_id: "t".repeat(120) };
     screen(false).panel(panelLines({ ...view, alerts: [alert] }));
     screen(false).line("a\x07b");
-    // eslint-disable-next-line no-control-regex -- that there is none
     expect(written.join("")).not.toMatch(/[\x00-\x09\x0b-\x1f\u202e]/);
     expect(written.join("").split("\n").every((line) => line.length < 80)).toBe(true);
     expect(written.join("").replace(/\n */g, "")).toContain("t".repeat(120));
