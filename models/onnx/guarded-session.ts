@@ -20,8 +20,9 @@ const TIMEOUT_MS = 5_000;
 const MEMORY_BYTES = 1024 ** 3;
 /** Of loading and optimising a graph, on a busy machine. */
 const LOAD_MS = 60_000;
-/** The time of a run is counted in steps: one during which this process stood still counts once, however long it was. */
+/** The time of a run is looked at in steps: one during which this process stood still counts no more than this. */
 const STEP_MS = 100;
+const LONGEST_STEP_MS = 1_000;
 const HEAP_MB = 256;
 /** The shell sets the limits and becomes Node. RLIMIT_DATA holds on Linux; elsewhere only time and heap are bounded. */
 const LIMITED = 'ulimit -d "$1"; ulimit -c 0; shift 1; exec "$@"';
@@ -140,8 +141,10 @@ export class GuardedSession {
   #timer: NodeJS.Timeout | undefined;
 
   #watch(request: Request, leftMs: number): void {
+    const from = performance.now();
     this.#timer = setTimeout(() => {
-      if (leftMs > STEP_MS) this.#watch(request, leftMs - STEP_MS);
+      const left = leftMs - Math.min(performance.now() - from, LONGEST_STEP_MS);
+      if (left > 0) this.#watch(request, left);
       else this.#end(new FraudstreamError(HUNG, `the model gave no answer within ${request.timeoutMs / 1_000} s`));
     }, Math.min(STEP_MS, leftMs));
   }

@@ -184,7 +184,7 @@ export class ScoringTenure implements PartitionHandler {
       this.#history.begin();
       const { repeats, ...counts } = foldHistory(records, batch, this.#history.cards, deployment.history, this.#deps.merchants.windows);
       rejections.push(...repeats);
-      const champion = await scoreChampion(bench.champion, batch, startedAt, { health: deployment.health, isRepeated: (record) => attemptOf(records, record) !== "1", isFirst: failed.size === 0 });
+      const champion = await scoreChampion(bench.champion, batch, startedAt, { health: deployment.health, isRepeated: (record) => attemptOf(records, record) !== "1", isFirst: failed.size === 0, fallBack: (fault) => this.#fallBack(deployment, fault, false) });
       if (champion.fault !== null) await this.#fallBack(deployment, champion.fault, champion.useless);
       if (champion.rejections.length === 0) return { champion: champion.scored, rejections, counts: { transactions: batch.length, forwarded, ...counts } };
       this.#history.undo();

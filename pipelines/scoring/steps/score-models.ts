@@ -125,11 +125,12 @@ export interface ChampionOutcome {
  * The champion's scores. A row that it fails on, or gives no score between 0 and 1, gets NaN and a rejection.
  *
  * @param options.isRepeated whether a record is a dead letter that was sent again: of those it is known that they failed
+ * @param options.fallBack is called when it interrupts a batch twice; throws where an earlier deployment takes its place
  * @param options.isFirst whether the batch is scored for the first time: its rows count once
  */
 export async function scoreChampion(
   scorer: ModelScorer, batch: TransactionBatch, startedAt: number,
-  { health, isRepeated, isFirst }: { health: ChampionHealth; isRepeated: (record: number) => boolean; isFirst: boolean },
+  { health, isRepeated, isFirst, fallBack }: { health: ChampionHealth; isRepeated: (record: number) => boolean; isFirst: boolean; fallBack: (fault: string) => Promise<void> },
 ): Promise<ChampionOutcome> {
   scorer.prepare(batch);
   let scored: ScoredBatch;
@@ -138,12 +139,12 @@ export async function scoreChampion(
   try {
     scored = await scorer.score(batch, startedAt);
   } catch (error) {
-    const interrupted = isInterruption(error);
-    const again = interrupted && health.interrupted(Date.now());
+    // Once may be chance: a machine that was too busy, a process that was killed. The batch is tried once more as it is, since row by row it
+    // would take long on a busy machine, while an earlier deployment waits.
+    if (isInterruption(error) && (health.interrupted(Date.now()) || (await interruptsAgain(scorer, batch, startedAt)))) await fallBack(messageOf(error));
     const each = await scorer.scoreEach(batch, startedAt, MOST_INTERRUPTIONS);
     ({ scored, failures } = each);
-    // Once may be chance: a machine that was too busy, a process that was killed.
-    if (each.interruptions > 0 || again) fault = messageOf(error);
+    if (each.interruptions > 0) fault = messageOf(error);
   }
   const rejections = rejectionsOf(scored, batch, failures);
   const telling = rejections.length === 0 ? { scored: batch.length, failed: 0 } : countTelling(scored, batch, isRepeated);
@@ -154,6 +155,15 @@ export async function scoreChampion(
   else if (allFail && telling.failed > 0 && !health.hasScored && !(await scorer.scoresPlainPayment())) fault ??= `${rejections[0].reason}, nor has it a score for a payment without attributes`;
   else if (rejections.length > 0 && health.fault !== null) fault ??= `${health.fault}: ${rejections[0].reason}`;
   return { scored, rejections, fault, useless };
+}
+
+async function interruptsAgain(scorer: ModelScorer, batch: TransactionBatch, startedAt: number): Promise<boolean> {
+  try {
+    await scorer.score(batch, startedAt);
+    return false;
+  } catch (error) {
+    return isInterruption(error);
+  }
 }
 
 /** Takes the scores that are none out of a batch's. */
