@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { cardPseudonyms } from "../infra/card-pseudonyms.js";
 import { createClickHouse } from "../infra/clickhouse/client.js";
+import { guardDatabase } from "../infra/clickhouse/owner.js";
 import type { ClickHouseConfig, Config, KafkaConfig } from "../infra/config.js";
 import { BatchProducer } from "../infra/kafka/batch-producer.js";
 import { createKafka } from "../infra/kafka/client.js";
@@ -77,7 +78,9 @@ export async function startParts({ context, users, board, ends }: Parts, lifecyc
   for (const { name, stop } of ends) lifecycle.add(name, stop);
   const { control } = context;
   const fail = (error: unknown): void => lifecycle.fail(error);
-  await Promise.all([control.readToEnd(), users.readToEnd(), board.start(), context.replies.start()]);
+  const owner = { clusterId: (await context.cluster.identityOf(context.topics.control.name)).cluster, topicPrefix: context.config.topicPrefix };
+  await guardDatabase(lifecycle, context.clickhouse, owner, context.log);
+  await Promise.all([control.open(), users.open(), board.start(), context.replies.start()]);
   await context.produce((producer) => users.repair(producer));
   control.follow(() => {}, fail);
   users.follow(fail);

@@ -110,6 +110,8 @@ export interface Config {
   /** Null: no server was named, as above. */
   clickhouse: ClickHouseConfig | null;
   clickhouseDatabase: string;
+  /** Name of the owner of the database whose place this one takes (infra/clickhouse/owner.ts); null: nobody's. */
+  clickhouseTakeOver: string | null;
   /** Days that each table keeps its rows, counted from their insertion; 0: forever. */
   retention: Retention;
   schemaRegistryUrl: string | null;
@@ -158,6 +160,7 @@ export function readConfig(env: Env = process.env): Config {
     kafka: kafkaConfig(env),
     clickhouse: clickhouseConfig(env, clickhouseDatabase),
     clickhouseDatabase,
+    clickhouseTakeOver: text(env, "CLICKHOUSE_TAKE_OVER") ?? null,
     retention: retention(env),
     ...registryConfig(env),
     recordShapes: { transactions: recordShape(env, "TRANSACTIONS", TRANSACTION_NAMES, true), labels: recordShape(env, "LABELS", LABEL_NAMES, false) },

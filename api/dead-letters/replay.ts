@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { SEALED_KEY, type CardPseudonyms } from "../../infra/card-pseudonyms.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
+import { LABEL_ORDER } from "../../infra/kafka/label-order.js";
 import { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
@@ -135,6 +136,7 @@ async function readLetter(context: ApiContext, coordinates: DeadLetterCoordinate
     // Too large to be kept: only its length and hash are here.
     if (records.valueLength[0] < 0 || headers.has("key-sha256")) return "no_bytes";
     const replyTo = headers.get("reply-to");
+    const labelOrder = headers.get(LABEL_ORDER);
     const key = records.keyLength[0] < 0 ? null : Buffer.from(records.bytes.subarray(records.keyAt[0], records.keyAt[0] + records.keyLength[0]));
     const value = Buffer.from(records.bytes.subarray(records.valueAt[0], records.valueAt[0] + records.valueLength[0]));
     const sealedKey = headers.get(SEALED_KEY);
@@ -146,6 +148,7 @@ async function readLetter(context: ApiContext, coordinates: DeadLetterCoordinate
         ["attempt", String((Number(text("attempt")) || 1) + 1)],
         ["fraudstream-redrive-of", `${topics.deadLetters.name}/${coordinates.partition}/${coordinates.offset}`],
         ...(replyTo ? [["reply-to", replyTo] as const] : []),
+        ...(labelOrder ? [[LABEL_ORDER, labelOrder] as const] : []),
       ]),
     };
   } finally {

@@ -20,7 +20,7 @@ export interface ModelChange {
 export function historyOf({ history }: ControlState, model: string): ModelChange[] {
   const changes: ModelChange[] = [];
   let before: Decision = { champion: null, shadows: [] };
-  for (const { offset, at, who, key, event } of history) {
+  for (const { sequence, at, who, key, event } of history) {
     if ("fraudstream.ModelRegistered" in event && key === modelKey(model)) {
       changes.push({ action: "registered", at, who, epoch: null, role: null, review: null, decline: null, job: event["fraudstream.ModelRegistered"].job });
     }
@@ -30,7 +30,7 @@ export function historyOf({ history }: ControlState, model: string): ModelChange
     before = after;
     if (was.role === is.role && was.review === is.review && was.decline === is.decline) continue;
     const action = is.role === null ? "disabled" : was.role === is.role ? "thresholds" : "enabled";
-    changes.push({ action, at, who, epoch: offset, ...is, job: null });
+    changes.push({ action, at, who, epoch: sequence, ...is, job: null });
   }
   return changes;
 }

@@ -1,5 +1,8 @@
 import { Type, type Static } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
+import { LABEL_ORDER, LABEL_VERSION_BITS } from "../../infra/kafka/label-order.js";
+import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
+import { messageOf } from "../../schemas/errors.js";
 import type { Label } from "../../schemas/generated.js";
 import { parseTime } from "../../schemas/time-text.js";
 import type { ApiContext } from "../context.js";
@@ -23,6 +26,16 @@ const LabelInput = Type.Object(
 const Body = Type.Union([LabelInput, Type.Array(LabelInput, { minItems: 1, maxItems: MOST_AT_ONCE })]);
 
 const CARDS = "SELECT DISTINCT transaction_id, card_id FROM predictions WHERE transaction_id IN {ids: Array(String)}";
+
+/** Labels that are ahead of the clock here. A version is an order and a place. */
+const AHEAD = `
+  SELECT card_id, transaction_id, toUInt64(max(bitShiftRight(version, ${LABEL_VERSION_BITS}))) AS order FROM labels
+  WHERE card_id IN {cards: Array(String)} AND transaction_id IN {ids: Array(String)} AND bitShiftRight(version, ${LABEL_VERSION_BITS}) >= {now: UInt64}
+  GROUP BY card_id, transaction_id`;
+/** Labels are taken while ClickHouse is away, too. */
+const ASK_MS = 5_000;
+
+const keyOf = ({ card_id, transaction_id }: Pick<Label, "card_id" | "transaction_id">): string => JSON.stringify([card_id, transaction_id]);
 
 /** Outcomes that came back: chargebacks, and what an investigation found. */
 export function labelRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
@@ -49,7 +62,11 @@ export function labelRoutes(app: FastifyInstance, context: ApiContext): Promise<
         }
       }
       if (errors.length > 0) throw new HttpProblem(422, errors[0].code ?? "unknown_card", errors[0].message, { errors: errors.slice(0, 100) });
-      const records = labels.map((label) => ({ key: Buffer.from(label.card_id), value: context.schemas.encode("labels", label) }));
+      const latest = await latestOrders(context, labels, now);
+      const records = labels.map((label) => ({
+        key: Buffer.from(label.card_id), value: context.schemas.encode("labels", label),
+        headers: encodeHeaders([[LABEL_ORDER, String(Math.max(Date.now(), (latest.get(keyOf(label)) ?? 0) + 1))]]),
+      }));
       await context.produce((producer) => producer.publish(context.topics.labels.name, records));
       return reply.code(202).send({ accepted: labels.length });
     },
@@ -69,4 +86,16 @@ async function cardsOf({ clickhouse }: ApiContext, ids: string[]): Promise<Map<s
     cards.set(transaction_id, [...(cards.get(transaction_id) ?? []), card_id]);
   }
   return cards;
+}
+
+/** The order of stored labels that lie ahead of the clock here: a label that is sent now counts against those, too. */
+async function latestOrders({ clickhouse, log }: ApiContext, labels: readonly Label[], now: number): Promise<Map<string, number>> {
+  const asked = { cards: labels.map(({ card_id }) => card_id), ids: labels.map(({ transaction_id }) => transaction_id), now };
+  try {
+    const rows = await clickhouse.query<{ card_id: string; transaction_id: string; order: number }>(AHEAD, asked, { signal: AbortSignal.timeout(ASK_MS) });
+    return new Map(rows.map((row) => [keyOf(row), Number(row.order)]));
+  } catch (error) {
+    log.warn(`labels are published without looking whether one with a later time is stored: ${messageOf(error)}`);
+    return new Map();
+  }
 }

@@ -6,7 +6,7 @@ import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import { waitOut } from "../../infra/wait-out.js";
-import { FraudstreamError, messageOf } from "../../schemas/errors.js";
+import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
 import type { User, UserRole } from "../../schemas/generated.js";
 import { UserFold } from "./user-fold.js";
 
@@ -110,6 +110,20 @@ export class UserDirectory {
     await this.#inTurn(async () => {
       while (this.#next < end) await this.#foldNext();
     });
+  }
+
+  /**
+   * Folds everything that the topic holds: what a copy has to know before it begins.
+   *
+   * @throws UsageError `users_inconsistent` where that would bring a user back as somebody has not left him
+   */
+  async open(): Promise<void> {
+    await this.readToEnd();
+    const [refused] = this.#fold.unexplained.values();
+    if (refused === undefined) return;
+    throw new UsageError("users_inconsistent", `${this.#topic}: the record at offset ${refused.offset} (user ${refused.id}) can't be applied: users of two clusters are mixed in `
+      + "the topic, or records were put into it in another order. Starting would remove that user or bring back what somebody has changed. "
+      + "Delete the topic and copy it whole from its source before any API starts, or delete it and make the users again");
   }
 
   /** Keeps folding what comes, however long Kafka is away meanwhile. Ends with `close`. */

@@ -62,13 +62,13 @@ FROM (
 
 /** The last label of each transaction among those that are looked at: new ones, and those whose transaction had not come. */
 const CANDIDATES = `
-  SELECT card_id, transaction_id, argMax(verdict, version) AS is_fraud, max(version) AS offset, max(since) AS inserted_at
+  SELECT card_id, transaction_id, argMax(verdict, order) AS is_fraud, max(order) AS version, max(since) AS inserted_at
   FROM (
-    SELECT card_id, transaction_id, is_fraud AS verdict, offset AS version, inserted_at AS since
+    SELECT card_id, transaction_id, is_fraud AS verdict, version AS order, inserted_at AS since
     FROM labels
     WHERE inserted_at >= fromUnixTimestamp64Milli({from: Int64}, 'UTC') AND inserted_at < fromUnixTimestamp64Milli({to: Int64}, 'UTC')
     UNION ALL
-    SELECT card_id, transaction_id, is_fraud AS verdict, offset AS version, inserted_at AS since
+    SELECT card_id, transaction_id, is_fraud AS verdict, version AS order, inserted_at AS since
     FROM labels_without_event
     WHERE placement = {last: UUID} AND ({keepDays: UInt32} = 0 OR inserted_at > now64(3) - toIntervalDay({keepDays: UInt32}))
   )
@@ -79,16 +79,16 @@ const GENTLY = "SETTINGS max_threads = 1, max_insert_threads = 1, max_partitions
 
 /** First, so that a prediction that comes in between leaves its label in both tables rather than in neither. */
 const KEEP_WITHOUT_EVENT = `
-INSERT INTO labels_without_event (placement, card_id, transaction_id, is_fraud, offset, inserted_at) ${GENTLY}
-SELECT {id: UUID}, card_id, transaction_id, is_fraud, offset, inserted_at
+INSERT INTO labels_without_event (placement, card_id, transaction_id, is_fraud, version, inserted_at) ${GENTLY}
+SELECT {id: UUID}, card_id, transaction_id, is_fraud, version, inserted_at
 FROM (${CANDIDATES})
 WHERE (card_id, transaction_id) NOT IN (
   SELECT card_id, transaction_id FROM predictions WHERE transaction_id IN (SELECT transaction_id FROM (${CANDIDATES}))
 )`;
 
 const PLACE = `
-INSERT INTO labels_by_event (event_time, card_id, transaction_id, is_fraud, offset, inserted_at) ${GENTLY}
-SELECT DISTINCT p.event_time, c.card_id, c.transaction_id, c.is_fraud, c.offset, c.inserted_at
+INSERT INTO labels_by_event (event_time, card_id, transaction_id, is_fraud, version, inserted_at) ${GENTLY}
+SELECT DISTINCT p.event_time, c.card_id, c.transaction_id, c.is_fraud, c.version, c.inserted_at
 FROM predictions AS p
 INNER JOIN (${CANDIDATES}) AS c ON c.card_id = p.card_id AND c.transaction_id = p.transaction_id`;
 

@@ -8,6 +8,7 @@ import { packageRoot } from "../package-root.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import { type ClickHouse, createClickHouse, quoteName } from "./client.js";
 import { clickHouseErrorType } from "./errors.js";
+import { claimDatabase, type DatabaseOwner, isOwnedBy } from "./owner.js";
 import { splitStatements } from "./sql.js";
 
 export interface Migration {
@@ -22,6 +23,10 @@ export interface MigrateOptions {
   /** @default the files in infra/clickhouse/migrations */
   migrations?: Migration[];
   signal?: AbortSignal;
+  /** Whose rows the database is to have. Without it, it may be anybody's: for tests and tools. */
+  owner?: DatabaseOwner;
+  /** Name of the owner whose place `owner` takes. */
+  takeOver?: string | null;
   /** How long a holder of the lock may give no sign before it counts as dead, milliseconds. @default 20_000 */
   lockPatienceMs?: number;
 }
@@ -43,6 +48,7 @@ export function readMigrations(folder = join(packageRoot(), "infra/clickhouse/mi
  * process that died half-way, or lost its lock by being stopped for long, does no harm.
  *
  * @throws FraudstreamError `migration_changed` when a migration that was applied has other statements by now
+ * @throws UsageError `clickhouse_database` when the database has another owner
  */
 export async function migrate(config: ClickHouseConfig, log: Logger, options: MigrateOptions = {}): Promise<string[]> {
   const migrations = options.migrations ?? readMigrations();
@@ -52,7 +58,10 @@ export async function migrate(config: ClickHouseConfig, log: Logger, options: Mi
     await clickhouse.command(
       "CREATE TABLE IF NOT EXISTS schema_migrations (version UInt32, name String, sha256 String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = ReplacingMergeTree ORDER BY version",
     );
-    if ((await pending(clickhouse, migrations)).length === 0) return [];
+    const { owner, takeOver = null } = options;
+    if ((await pending(clickhouse, migrations)).length === 0) {
+      if (owner === undefined || (await isOwnedBy(clickhouse, owner))) return [];
+    }
     return await withLock(clickhouse, log, options, async () => {
       const todo = await pending(clickhouse, migrations);
       for (const migration of todo) {
@@ -61,6 +70,7 @@ export async function migrate(config: ClickHouseConfig, log: Logger, options: Mi
         await clickhouse.command("INSERT INTO schema_migrations (version, name, sha256) SELECT {version: UInt32}, {name: String}, {sha256: String}", { version, name, sha256 });
         log.info({ migration: name, database: config.database }, "migrated");
       }
+      if (owner !== undefined) await claimDatabase(clickhouse, owner, takeOver, log);
       return todo.map((migration) => migration.name);
     });
   } finally {

@@ -13,7 +13,7 @@ export const SINK_COLUMNS = {
   transactions: [...COORDINATES, "transaction_id", "event_time", "card_id", "merchant_id", "amount", "currency", "numbers", "texts", "flags"],
   predictions: [...COORDINATES, ...fieldsOf(predictionSchema), "reply_to"],
   shadow_predictions: [...COORDINATES, ...fieldsOf(predictionSchema), "reply_to"],
-  labels: [...COORDINATES, ...fieldsOf(labelSchema)],
+  labels: [...COORDINATES, ...fieldsOf(labelSchema), "version"],
   dead_letters: [...COORDINATES, "at", "key", "value", "code", "reason", "step", "source_topic", "source_partition", "source_offset", "attempt", "reply_to", "headers"],
   control_events: [...COORDINATES, ...fieldsOf(controlEventSchema).filter((name) => name !== "event"), "kind", "payload"],
 } as const satisfies Record<string, readonly string[]>;

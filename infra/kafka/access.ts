@@ -25,7 +25,8 @@ const TOPICS: Readonly<Record<KafkaUser, { read: readonly TopicKey[]; write: rea
   scoring: { read: ["transactions", "merchantBuckets", "control", "deadLetters"], write: ["predictions", "shadowPredictions", "deadLetters", "transactions", "workers"] },
   // Labels that can't be stored become dead letters.
   sink: { read: ["transactions", "predictions", "shadowPredictions", "labels", "deadLetters", "control"], write: ["deadLetters"] },
-  merchants: { read: ["transactions", "labels", "merchantBuckets"], write: ["merchantBuckets"] },
+  // Sends a label on that stands in another partition than its card's.
+  merchants: { read: ["transactions", "labels", "merchantBuckets"], write: ["merchantBuckets", "labels"] },
   training: { read: ["control", "workers"], write: ["control", "workers"] },
   // Publishes what comes over HTTP, waits for its outcome, sends dead letters again to where they came from, and tells other copies which sign-ins are locked.
   api: { read: ["control", "users", "workers", "predictions", "deadLetters"], write: ["control", "users", "transactions", "labels", "workers"] },

@@ -74,12 +74,12 @@ export class BatchProducer {
     });
   }
 
-  /** Publishes records to one partition. @returns the offset of the first */
-  publishTo(topic: string, partition: number, records: readonly OutgoingRecord[]): Promise<number> {
+  /** Publishes records to one partition. @param timestamp of the records, epoch milliseconds @returns the offset of the first */
+  publishTo(topic: string, partition: number, records: readonly OutgoingRecord[], timestamp?: number): Promise<number> {
     return this.#inTurn(async () => {
       const output = new PartitionOutput(topic, partition);
       for (const { key, value, headers } of records) output.append(key, value, headers ?? null);
-      return this.#send(output);
+      return this.#send(output, timestamp);
     });
   }
 
@@ -107,13 +107,13 @@ export class BatchProducer {
     return count;
   }
 
-  async #send(output: PartitionOutput): Promise<number> {
+  async #send(output: PartitionOutput, timestamp = Date.now()): Promise<number> {
     const { topic, partition } = output;
     const key = `${topic}[${partition}]`;
     let first = -1;
     for (const builder of output.batches) {
       const firstSequence = this.#sequences.get(key) ?? 0;
-      const batch = builder.finish(Date.now(), { producerId: this.#producerId, producerEpoch: this.#producerEpoch, firstSequence, transactional: false });
+      const batch = builder.finish(timestamp, { producerId: this.#producerId, producerEpoch: this.#producerEpoch, firstSequence, transactional: false });
       const offset = await this.#sendBatch(topic, partition, batch);
       this.#sequences.set(key, (firstSequence + builder.count) & 0x7fffffff);
       if (first < 0) first = offset;

@@ -41,8 +41,8 @@ const IN_TIME = "event_time >= fromUnixTimestamp64Milli({from: Int64}, 'UTC') AN
 const IN_RECORDS = "topic = {topic: String} AND offset >= {starts: Array(UInt64)}[partition + 1] AND offset < {ends: Array(UInt64)}[partition + 1]";
 const NOT_EXCLUDED = "(toDate(event_time), card_id) NOT IN (SELECT day, card_id FROM {without: Identifier})";
 
-/** The label's offset and verdict in one number that grows with the offset, so that the greatest is the last label; 0: no label. */
-const CODE = "(offset + 1) * 2 + toUInt64(is_fraud)";
+/** The label's version and verdict in one number that grows with the version, so that the greatest is the last label; 0: no label. */
+const CODE = "(version + 1) * 2 + toUInt64(is_fraud)";
 
 /** Of `labelledRows`: rows whose outcome is known, or taken for known; a fraud's code is odd. */
 export const HAS_VERDICT = "(code > 0 OR ({matured: UInt8} = 1 AND event_time < fromUnixTimestamp64Milli({maturedBefore: Int64}, 'UTC')))";

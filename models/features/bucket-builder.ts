@@ -30,7 +30,7 @@ const SWEEP_FROM = 4_096;
 const NONE = -1;
 
 /**
- * The unsealed buckets of one source partition: its transactions and their labels joined (infra/decisions/0006). 45 bytes a
+ * The unsealed buckets of one source partition: its transactions and their labels joined (infra/decisions/0006). 53 bytes a
  * transaction of the unsealed week, beside the ids of its merchants and of the cards with frauds, each once.
  */
 export class BucketBuilder {
@@ -45,17 +45,20 @@ export class BucketBuilder {
   #merchant = new Int32Array(0);
   /** Index of the card; NONE: no fraud as far as is known. */
   #card = new Int32Array(0);
+  /** The order of the label that stands; 0: none came. */
+  #order = new Float64Array(0);
   /** The row before in the same bucket. */
   #next = new Int32Array(0);
   /** The last row of each bucket. */
   readonly #buckets = new Map<number, number>();
   #merchants = new CountedEntities();
   #cards = new CountedEntities();
-  /** Labels whose transaction hasn't come: of one transaction the newest first, each with a label_time before that of the ones behind it or later in the log. */
+  /** Labels whose transaction hasn't come: of one transaction the last that was read first. */
   readonly #early = new Fingerprints();
   #earlyTime = new Float64Array(0);
   /** NONE: genuine. */
   #earlyCard = new Int32Array(0);
+  #earlyOrder = new Float64Array(0);
   /** What was sealed when it came. */
   #earlySince = new Float64Array(0);
   #sweepAt = SWEEP_FROM;
@@ -76,7 +79,7 @@ export class BucketBuilder {
   /** Memory of the columns. */
   get bytes(): number {
     return this.#known.bytes + this.#early.bytes + this.#merchants.bytes + this.#cards.bytes
-      + this.#time.byteLength + this.#merchant.byteLength * 3 + this.#earlyTime.byteLength * 2 + this.#earlyCard.byteLength + this.#count.byteLength * 2;
+      + this.#time.byteLength * 2 + this.#merchant.byteLength * 3 + this.#earlyTime.byteLength * 3 + this.#earlyCard.byteLength + this.#count.byteLength * 2;
   }
 
   /** The index below which an accepted transaction of this event time lets buckets be sealed. */
@@ -131,19 +134,20 @@ export class BucketBuilder {
   }
 
   /**
-   * Applies a label to its transaction, or holds it until that comes. The last one that was read stands, among those that
-   * became known in time for the transaction's bucket.
+   * Applies a label to its transaction, or holds it until that comes. The one with the greatest order stands, of equal ones the
+   * last that was read, among those that became known in time for the transaction's bucket.
    *
    * @param labelTime epoch milliseconds
+   * @param order when it was published, epoch milliseconds
    */
-  label(bytes: Buffer, cardAt: number, cardLength: number, transactionAt: number, transactionLength: number, isFraud: boolean, labelTime: number): void {
+  label(bytes: Buffer, cardAt: number, cardLength: number, transactionAt: number, transactionLength: number, isFraud: boolean, labelTime: number, order = 0): void {
     const { counts } = this;
     const known = this.#known;
     counts.labels++;
     known.point(bytes, cardAt, cardLength, transactionAt, transactionLength);
     let row = known.find();
     if (row < 0) {
-      this.#hold(bytes, cardAt, cardLength, isFraud, labelTime);
+      this.#hold(bytes, cardAt, cardLength, isFraud, labelTime, order);
       return;
     }
     // An id that came again beyond the repeat horizon is several transactions; nothing tells which one is meant.
@@ -152,6 +156,8 @@ export class BucketBuilder {
       const bucket = Math.floor(this.#time[row] / BUCKET_MS);
       if (bucket < this.#sealed || labelTime > deadline(bucket)) continue;
       late = false;
+      if (order < this.#order[row]) continue;
+      this.#order[row] = order;
       const was = this.#card[row];
       if (isFraud === was >= 0) continue;
       this.#card[row] = isFraud ? this.#cards.take(bytes, cardAt, cardLength) : NONE;
@@ -203,9 +209,11 @@ export class BucketBuilder {
       { name: "buckets/time", data: picked(this.#time, rows) },
       { name: "buckets/merchant", data: picked(this.#merchant, rows) },
       { name: "buckets/card", data: picked(this.#card, rows) },
+      { name: "buckets/order", data: picked(this.#order, rows) },
       { name: "early/words", data: wordsOf(this.#early, early) },
       { name: "early/time", data: picked(this.#earlyTime, early) },
       { name: "early/card", data: picked(this.#earlyCard, early) },
+      { name: "early/order", data: picked(this.#earlyOrder, early) },
       { name: "early/since", data: picked(this.#earlySince, early) },
       ...this.#merchants.sections("merchants"),
       ...this.#cards.sections("cards"),
@@ -220,16 +228,19 @@ export class BucketBuilder {
     builder.#merchants = CountedEntities.restore("merchants", sections);
     builder.#cards = CountedEntities.restore("cards", sections);
     const words = int32Of(sections, "buckets/words"), merchants = int32Of(sections, "buckets/merchant"), cards = int32Of(sections, "buckets/card");
+    // A snapshot of an earlier version has no orders: its labels give way to any later one, as they did.
+    const orders = sections.has("buckets/order") ? float64Of(sections, "buckets/order") : [];
+    const earlyOrders = sections.has("early/order") ? float64Of(sections, "early/order") : [];
     float64Of(sections, "buckets/time").forEach((time, i) => {
       builder.#known.pointTo(words, i * FINGERPRINT_WORDS);
-      builder.#add(time, merchants[i], cards[i]);
+      builder.#order[builder.#add(time, merchants[i], cards[i])] = orders[i] ?? 0;
       if (merchants[i] >= 0) builder.#merchants.hold(merchants[i]);
       if (cards[i] >= 0) builder.#cards.hold(cards[i]);
     });
     const earlyWords = int32Of(sections, "early/words"), earlyCards = int32Of(sections, "early/card"), since = float64Of(sections, "early/since");
     float64Of(sections, "early/time").forEach((time, i) => {
       builder.#early.pointTo(earlyWords, i * FINGERPRINT_WORDS);
-      builder.#addEarly(time, earlyCards[i], since[i]);
+      builder.#addEarly(time, earlyCards[i], since[i], earlyOrders[i] ?? 0);
       if (earlyCards[i] >= 0) builder.#cards.hold(earlyCards[i]);
     });
     return builder;
@@ -242,17 +253,19 @@ export class BucketBuilder {
     this.#time[row] = time;
     this.#merchant[row] = merchant;
     this.#card[row] = card;
+    this.#order[row] = 0;
     this.#next[row] = this.#buckets.get(bucket) ?? NONE;
     this.#buckets.set(bucket, row);
     return row;
   }
 
-  #addEarly(labelTime: number, card: number, since: number): void {
+  #addEarly(labelTime: number, card: number, since: number, order: number): void {
     const row = this.#early.add();
     if (this.#early.capacity > this.#earlyTime.length) this.#growEarly(this.#early.capacity);
     this.#earlyTime[row] = labelTime;
     this.#earlyCard[row] = card;
     this.#earlySince[row] = since;
+    this.#earlyOrder[row] = order;
   }
 
   /** A held label and the older ones of its transaction. */
@@ -299,24 +312,27 @@ export class BucketBuilder {
     for (let row = last; row >= 0; row = this.#next[row]) this.#known.remove(row);
   }
 
-  /** The labels that came before their transaction: the newest that was in time for it counts. */
+  /** The labels that came before their transaction: among those that were in time for it, the one with the greatest order counts. */
   #takeEarly(added: number, bucket: number, late: boolean): void {
     const early = this.#early;
     early.pointAs(this.#known);
     const newest = early.find();
     if (newest < 0) return;
     if (!late) {
-      let row = newest;
-      while (row >= 0 && this.#earlyTime[row] > deadline(bucket)) row = early.older(row);
-      if (row >= 0) {
-        this.#card[added] = this.#earlyCard[row];
-        this.#earlyCard[row] = NONE;
+      let best = NONE;
+      for (let row = newest; row >= 0; row = early.older(row)) {
+        if (this.#earlyTime[row] <= deadline(bucket) && (best < 0 || this.#earlyOrder[row] > this.#earlyOrder[best])) best = row;
+      }
+      if (best >= 0) {
+        this.#order[added] = this.#earlyOrder[best];
+        this.#card[added] = this.#earlyCard[best];
+        this.#earlyCard[best] = NONE;
       }
     } else this.counts.lateLabels++;
     this.#drop(newest);
   }
 
-  #hold(bytes: Buffer, cardAt: number, cardLength: number, isFraud: boolean, labelTime: number): void {
+  #hold(bytes: Buffer, cardAt: number, cardLength: number, isFraud: boolean, labelTime: number, order: number): void {
     const early = this.#early;
     // Its transaction could only be late, or has been forgotten long ago.
     if (labelTime < this.#sealed * BUCKET_MS) {
@@ -326,7 +342,7 @@ export class BucketBuilder {
     early.pointAs(this.#known);
     // Nothing held says fraud: a genuine one changes nothing.
     if (!isFraud && early.find() < 0) return;
-    this.#addEarly(labelTime, isFraud ? this.#cards.take(bytes, cardAt, cardLength) : NONE, this.#sealed);
+    this.#addEarly(labelTime, isFraud ? this.#cards.take(bytes, cardAt, cardLength) : NONE, this.#sealed, order);
   }
 
   /** Removes a held label and the older ones of its transaction. */
@@ -352,6 +368,7 @@ export class BucketBuilder {
     this.#time = grown(this.#time, capacity);
     this.#merchant = grown(this.#merchant, capacity);
     this.#card = grown(this.#card, capacity);
+    this.#order = grown(this.#order, capacity);
     this.#next = grown(this.#next, capacity);
   }
 
@@ -359,6 +376,7 @@ export class BucketBuilder {
     this.#earlyTime = grown(this.#earlyTime, capacity);
     this.#earlyCard = grown(this.#earlyCard, capacity);
     this.#earlySince = grown(this.#earlySince, capacity);
+    this.#earlyOrder = grown(this.#earlyOrder, capacity);
   }
 
   #reserveCounts(limit: number): void {

@@ -1,10 +1,12 @@
 import type { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
+import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
+import { readHeaders, type FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import { waitOut } from "../../infra/wait-out.js";
-import { FraudstreamError, messageOf } from "../../schemas/errors.js";
+import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
 import type { ControlEvent } from "../../schemas/generated.js";
 import { ControlState, type EventBody } from "./control-state.js";
 
@@ -21,6 +23,11 @@ export interface ControlLogOptions {
 export interface NewEvent { key: string; who: string; event: EventBody; /** The base that the author knew; what the fold has now when it isn't given. */ base?: number }
 
 const PARTITION = 0;
+/**
+ * Header of an event: its sequence number, which grows with the events of its key and doesn't depend on where the event stands.
+ * A header, since the schema has a fixed id: versions that don't know it read the event as before.
+ */
+const SEQUENCE = "fraudstream-sequence";
 
 /** The control topic and its fold, kept in memory by whoever needs it. */
 export class ControlLog {
@@ -56,6 +63,20 @@ export class ControlLog {
     });
   }
 
+  /**
+   * Folds everything that the topic holds: what a role has to know before it begins.
+   *
+   * @throws UsageError `control_inconsistent` where that would put an older model in force than was decided
+   */
+  async open(): Promise<void> {
+    await this.readToEnd();
+    const refused = this.state.unexplainedRefusal;
+    if (refused === null) return;
+    throw new UsageError("control_inconsistent", `${this.#topic}: the deployment that ${refused.who} decided at ${new Date(refused.at).toISOString()} (offset ${refused.offset}) `
+      + "can't be applied: the topic lacks the events before it, or events of two clusters are mixed in it. Starting would put an older model in force. "
+      + "Delete the topic and copy it whole from its source before any role starts, or delete it and register and deploy the models again");
+  }
+
   /** Folds until the event at an offset has been folded; it may stand behind a transaction that is still open. */
   async readPast(offset: number): Promise<void> {
     while (this.#next <= offset) await this.#inTurn(() => this.#fold());
@@ -82,7 +103,9 @@ export class ControlLog {
    */
   async append(producer: BatchProducer, { key, who, event, base }: NewEvent): Promise<number> {
     const value: ControlEvent = { key, base: base ?? this.state.baseOf(key), at: Date.now(), who, event };
-    const offset = await producer.publishTo(this.#topic, PARTITION, [{ key: Buffer.from(key), value: this.#schemas.encode("control", value) }]);
+    const sequence = this.state.nextSequence(key, this.#next);
+    const headers = encodeHeaders([[SEQUENCE, String(sequence)]]);
+    const offset = await producer.publishTo(this.#topic, PARTITION, [{ key: Buffer.from(key), value: this.#schemas.encode("control", value), headers }]);
     await this.readPast(offset);
     if (!this.#accepted.has(offset)) {
       throw new FraudstreamError("conflict", `${key} was changed by somebody else in the meantime; look at it again and repeat`);
@@ -111,7 +134,7 @@ export class ControlLog {
       const offset = records.offset[i];
       try {
         const event = (await this.#schemas.decode("control", value)) as ControlEvent;
-        if (this.state.apply(event, offset)) this.#accepted.add(offset);
+        if (this.state.apply(event, offset, sequenceOf(records, i))) this.#accepted.add(offset);
         else this.#log.warn({ offset, key: event.key }, "a control event was refused: its base is not the key's last event");
       } catch (error) {
         if (error instanceof FraudstreamError && error.retriable) throw error;
@@ -122,4 +145,10 @@ export class ControlLog {
     }
     this.#next = records.nextOffset;
   }
+}
+
+/** The sequence number of a record; null: it has none. */
+function sequenceOf(records: FetchedRecords, index: number): number | null {
+  const value = readHeaders(records, index).find(([name]) => name === SEQUENCE)?.[1]?.toString() ?? "";
+  return /^\d{1,15}$/.test(value) ? Number(value) : null;
 }

@@ -1,6 +1,9 @@
 import type { ControlEvent, DeployedModel } from "../../schemas/generated.js";
 
-/** The models in force, decided together; its epoch is the offset of its event in fraud.control. */
+/**
+ * The models in force, decided together. The epoch is the sequence number of its event: it grows with each deployment, and
+ * stays what it is in a copy of the topic.
+ */
 export interface Deployment {
   epoch: number;
   champion: DeployedModel | null;
@@ -41,7 +44,7 @@ export interface TrainingJob {
 }
 
 /** One accepted event, for histories. */
-export interface HistoryEntry { offset: number; at: number; who: string; key: string; event: EventBody }
+export interface HistoryEntry { offset: number; sequence: number; at: number; who: string; key: string; event: EventBody }
 
 /** The name under which an event of each kind travels. */
 export type EventBody = ControlEvent["event"];
@@ -51,7 +54,24 @@ export const modelKey = (model: string): string => `model:${model}`;
 export const jobKey = (id: string): string => `job:${id}`;
 export const deadLetterKey = (topic: string, partition: number, offset: number): string => `dead-letter:${topic}/${partition}/${offset}`;
 
-/** What the control topic says: a deterministic fold of its events, in their order. */
+/** The last accepted event of a key. */
+interface Last { base: number; sequence: number; nextBase: number }
+
+/** An event of the deployments that was refused though no accepted one explains it. */
+export interface UnexplainedRefusal { offset: number; at: number; who: string }
+
+/** Of two events that name the same base within this time, the second lost a race, and its author was told so. */
+const RACE_MS = 10 * 60_000;
+
+/**
+ * What the control topic says: a deterministic fold of its events, in the order of the log. Offsets are not compared: in a
+ * copy of the topic (a mirror, a restore) the events have other offsets, while the bases that they name are the old ones.
+ *
+ * An event is accepted when its base is greater than the base of the last accepted event of its key. Whoever knew that event
+ * names a base that was assigned after it; whoever knew only an earlier one names a base that is at most equal. In the log
+ * where the events were written this accepts exactly those whose base is the offset of the last accepted event
+ * (infra/decisions/0014-order.md).
+ */
 export class ControlState {
   /** Every deployment so far, oldest first: a worker that can't load the newest takes the newest that it can. */
   readonly deployments: Deployment[] = [];
@@ -61,12 +81,19 @@ export class ControlState {
   readonly replayed = new Map<string, { at: number; who: string }>();
   /** Every accepted event, oldest first. */
   readonly history: HistoryEntry[] = [];
-  /** Offset of the last accepted event of each key. */
-  readonly #last = new Map<string, number>();
+  readonly #last = new Map<string, Last>();
+  /** Accepted deployment events by the base that they name. */
+  readonly #decided = new Map<number, ControlEvent>();
+  #unexplained: UnexplainedRefusal | null = null;
 
-  /** The offset that a new event of this key must name as its base; -1: the key has no event yet. */
+  /** What a new event of this key must name as its base; -1: the key has no event yet. */
   baseOf(key: string): number {
-    return this.#last.get(key) ?? -1;
+    return this.#last.get(key)?.nextBase ?? -1;
+  }
+
+  /** The sequence number for a new event of this key. @param position offset of the next event to be read */
+  nextSequence(key: string, position: number): number {
+    return Math.max((this.#last.get(key)?.sequence ?? -1) + 1, position);
   }
 
   /** The newest deployment; null: nothing was ever deployed. */
@@ -75,27 +102,53 @@ export class ControlState {
   }
 
   /**
+   * A refused deployment event behind the newest accepted one that is neither a repeat nor the loser of a race: the log lacks
+   * its beginning, or events of two logs are mixed in it. Leaving it out may put an older model in force.
+   */
+  get unexplainedRefusal(): UnexplainedRefusal | null {
+    return this.#unexplained;
+  }
+
+  /**
    * Applies the event at an offset.
    *
+   * @param sequence the number that its author gave it; null: an event of a version that gave none
    * @returns false when the event is refused, since its author knew an older state
    */
-  apply(event: ControlEvent, offset: number): boolean {
-    if (event.base !== this.baseOf(event.key)) return false;
-    this.#last.set(event.key, offset);
-    this.history.push({ offset, at: event.at, who: event.who, key: event.key, event: event.event });
+  apply(event: ControlEvent, offset: number, sequence: number | null = null): boolean {
+    const last = this.#last.get(event.key);
+    if (last === undefined ? event.base !== -1 : event.base <= last.base) {
+      if (event.key === DEPLOYMENT_KEY && !this.#isExplained(event)) this.#unexplained = { offset, at: event.at, who: event.who };
+      return false;
+    }
+    // An event without a number has that of its offset, as it always had; in a copy at least one that grows.
+    const number = Math.max(sequence ?? Math.max(offset, event.base + 1), (last?.sequence ?? -1) + 1);
+    this.#last.set(event.key, { base: event.base, sequence: number, nextBase: Math.max(offset, event.base + 1) });
+    this.history.push({ offset, sequence: number, at: event.at, who: event.who, key: event.key, event: event.event });
+    if (event.key === DEPLOYMENT_KEY) {
+      this.#decided.set(event.base, event);
+      this.#unexplained = null;
+    }
     const body = event.event;
     if ("fraudstream.ModelRegistered" in body) {
       const { model, manifest_sha256, job } = body["fraudstream.ModelRegistered"];
       this.models.set(model, { model, manifestSha256: manifest_sha256, registeredAt: event.at, registeredBy: event.who, job });
     } else if ("fraudstream.Deployed" in body) {
       const { champion, shadows } = body["fraudstream.Deployed"];
-      this.deployments.push({ epoch: offset, champion, shadows });
+      this.deployments.push({ epoch: number, champion, shadows });
     } else if ("fraudstream.DeadLetterReplayed" in body) {
       this.replayed.set(event.key, { at: event.at, who: event.who });
     } else {
       this.#applyJob(event, body);
     }
     return true;
+  }
+
+  /** Whether a refused deployment lost a race, or is a repeat: a mirror may deliver an event twice. */
+  #isExplained(event: ControlEvent): boolean {
+    const winner = this.#decided.get(event.base);
+    if (winner === undefined) return false;
+    return Math.abs(winner.at - event.at) <= RACE_MS || (winner.who === event.who && JSON.stringify(winner.event) === JSON.stringify(event.event));
   }
 
   #applyJob(event: ControlEvent, body: EventBody): void {

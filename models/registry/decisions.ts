@@ -29,6 +29,10 @@ export async function deploy(control: ControlLog, author: Author, deployment: { 
   for (const { model } of [...(champion === null ? [] : [champion]), ...shadows]) {
     if (!control.state.models.has(model)) throw new FraudstreamError("unknown_model", `no model ${model} is registered`);
   }
+  if (base !== undefined && base !== (control.state.deployment?.epoch ?? -1)) {
+    throw new FraudstreamError("conflict", "the deployment was changed by somebody else in the meantime; look at it again and repeat");
+  }
   const event = { "fraudstream.Deployed": { champion, shadows } };
-  return control.append(author.producer, { key: DEPLOYMENT_KEY, who: author.who, event, ...(base === undefined ? {} : { base }) });
+  const offset = await control.append(author.producer, { key: DEPLOYMENT_KEY, who: author.who, event, base: control.state.baseOf(DEPLOYMENT_KEY) });
+  return control.state.history.findLast((entry) => entry.offset === offset)?.sequence ?? offset;
 }

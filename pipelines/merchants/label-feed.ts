@@ -1,5 +1,6 @@
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
-import { partitionOfKey } from "../../infra/kafka/murmur2.js";
+import { isTooFarAhead, LABEL_ORDER, labelOrder } from "../../infra/kafka/label-order.js";
+import { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import { headerSchemaOf, schemaKeyOf } from "../../infra/kafka/writer-of.js";
@@ -9,6 +10,7 @@ import type { BucketBuilder } from "../../models/features/bucket-builder.js";
 import type { CardIds } from "../../schemas/transaction-reader.js";
 import { LabelReader } from "../../schemas/label-reader.js";
 import type { SchemaKey } from "../../schemas/wire-format.js";
+import { forwardedHeaders, forwardTo } from "../runtime/placement.js";
 
 export interface LabelFeedOptions {
   cluster: KafkaCluster;
@@ -23,49 +25,89 @@ export interface LabelFeedOptions {
   signal: AbortSignal;
 }
 
+/** Where a feed goes on, and of which topic: one that was made anew counts from 0 again. */
+export interface LabelPosition { topicId: string; next: number }
+
+/** Labels of other partitions, to be sent there, and the offset before which all of this partition have been. */
+export interface MisplacedLabels { outputs: readonly PartitionOutput[]; next: number }
+
 const FETCH_BYTES = 4 * 1024 * 1024;
+/** A label that doesn't fit into a batch by itself with its headers. */
+const MAX_FORWARDED_BYTES = 900 * 1024;
 
 /** The labels of one partition, read when they are asked for. */
 export class LabelFeed {
   readonly #options: LabelFeedOptions;
   readonly #reader: PartitionReader;
   readonly #labels: LabelReader;
+  readonly #topicId: string;
   /** Every label before this offset has been applied; null: none was read yet. */
   #next: number | null;
+  /** Labels of other partitions before this offset have been sent on. */
+  #forwardedTo: number;
   /** Labels that are none: the sink has sent them to the dead letters. */
   unreadable = 0;
-  /** Labels of cards that belong to another partition: they never meet their transaction. */
+  /** Labels of cards that belong to another partition, and that were sent there. */
+  forwarded = 0;
+  /** Labels of cards that belong to another partition, and that are too large to be sent there. */
   misplaced = 0;
+  /** Labels that were published too far ahead of the clock here: the sink has sent them to the dead letters. */
+  ahead = 0;
 
-  /** @param next where to go on; null: at the log's beginning */
-  constructor(options: LabelFeedOptions, next: number | null) {
+  private constructor(options: LabelFeedOptions, topicId: string, next: number | null, forwardedTo: number) {
     const { cluster, topic, partition, signal } = options;
     this.#options = options;
     this.#labels = new LabelReader(options.cards, options.schemas.shapes.labels);
     this.#reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: FETCH_BYTES });
+    this.#topicId = topicId;
     this.#next = next;
+    this.#forwardedTo = forwardedTo;
   }
 
-  get next(): number | null {
-    return this.#next;
+  /**
+   * @param position where to go on, unless the topic is another one by now; null: at the log's beginning
+   * @param forwardedTo labels of other partitions before this offset have been sent on; null: as far as they were read
+   */
+  static async open(options: LabelFeedOptions, position: LabelPosition | null, forwardedTo: number | null): Promise<LabelFeed> {
+    const { cluster, topic, partition, log } = options;
+    const { topicId } = await cluster.identityOf(topic);
+    const isOther = position !== null && position.topicId !== "" && position.topicId !== topicId;
+    if (isOther) log.warn({ topic, partition }, "the topic of labels was made anew: it is read from its beginning");
+    const next = position === null || isOther ? null : position.next;
+    return new LabelFeed(options, topicId, next, forwardedTo ?? next ?? 0);
   }
 
-  /** Applies every label that is committed at the time of this call. */
-  async readToEnd(builder: BucketBuilder): Promise<void> {
+  /** Null: nothing was read yet. */
+  get position(): LabelPosition | null {
+    return this.#next === null ? null : { topicId: this.#topicId, next: this.#next };
+  }
+
+  /**
+   * Applies every label that is committed at the time of this call, and sends on those of other partitions' cards.
+   *
+   * @param forward returns once they have been sent, together with the offset behind them
+   */
+  async readToEnd(builder: BucketBuilder, forward: (labels: MisplacedLabels) => Promise<void>): Promise<void> {
     const end = await this.#reader.endOffset();
-    if (this.#next !== null && this.#next >= end) return;
-    let next = this.#next ?? -1;
+    if (this.#next === end) return;
+    const { log, topic, partition } = this.#options;
     const first = await this.#reader.firstOffset();
-    if (next < first) {
-      const { log, topic, partition } = this.#options;
-      if (this.#next !== null) log.error({ topic, partition, next, first }, "the topic's retention has deleted labels that were not read");
+    let next = this.#next ?? first;
+    if (next < first || next > end) {
+      if (next < first) log.error({ topic, partition, next, first }, "the topic's retention has deleted labels that were not read");
+      else log.error({ topic, partition, next, end }, "the log of labels ends before what was read of it, as if it had been made anew: it is read from its beginning");
       next = first;
     }
+    if (this.#forwardedTo > end) this.#forwardedTo = first;
     while (next < end) {
       const records = await this.#reader.fetch(next);
       await this.#learn(records);
-      this.#apply(records, builder);
+      const outputs = this.#apply(records, builder);
       next = records.nextOffset;
+      if (outputs.length > 0) {
+        await forward({ outputs, next });
+        this.#forwardedTo = next;
+      }
       this.#next = next;
     }
     this.#next = next;
@@ -88,14 +130,40 @@ export class LabelFeed {
     }
   }
 
-  #apply(records: FetchedRecords, builder: BucketBuilder): void {
-    const { count, bytes, valueAt, valueLength } = records;
+  /** @returns what is to be sent on */
+  #apply(records: FetchedRecords, builder: BucketBuilder): PartitionOutput[] {
+    const { bytes, valueAt, valueLength } = records;
     const labels = this.#labels;
-    const { partition, partitions } = this.#options;
-    for (let i = 0; i < count; i++) {
-      if (!labels.read(bytes, valueAt[i], valueLength[i], headerSchemaOf(records, i))) this.unreadable++;
-      else if (partitionOfKey(labels.bytes, labels.cardAt, labels.cardLength, partitions) !== partition) this.misplaced++;
-      else builder.label(labels.bytes, labels.cardAt, labels.cardLength, labels.transactionAt, labels.transactionLength, labels.isFraud === true, labels.labelTime);
+    const outputs = new Map<number, PartitionOutput>();
+    for (let i = 0; i < records.count; i++) {
+      if (!labels.read(bytes, valueAt[i], valueLength[i], headerSchemaOf(records, i))) {
+        this.unreadable++;
+        continue;
+      }
+      const order = labelOrder(records, i);
+      if (isTooFarAhead(order)) this.ahead++;
+      else {
+        const partition = forwardTo(records, i, this.#options.partitions, labels.bytes, labels.cardAt, labels.cardLength);
+        if (partition >= 0) this.#forward(records, i, order, partition, outputs);
+        else builder.label(labels.bytes, labels.cardAt, labels.cardLength, labels.transactionAt, labels.transactionLength, labels.isFraud === true, labels.labelTime, order);
+      }
     }
+    return [...outputs.values()];
+  }
+
+  /** The label's own bytes under its card as the key, with the time at which it was published. */
+  #forward(records: FetchedRecords, index: number, order: number, partition: number, outputs: Map<number, PartitionOutput>): void {
+    const { bytes, valueAt, valueLength, offset } = records;
+    if (offset[index] < this.#forwardedTo) return;
+    const card = this.#labels.bytes.subarray(this.#labels.cardAt, this.#labels.cardAt + this.#labels.cardLength);
+    const headers = forwardedHeaders(records, index, [[LABEL_ORDER, String(order)]]);
+    if (card.length + valueLength[index] + headers.length > MAX_FORWARDED_BYTES) {
+      this.misplaced++;
+      return;
+    }
+    const output = outputs.get(partition) ?? new PartitionOutput(this.#options.topic, partition);
+    outputs.set(partition, output);
+    output.append(card, bytes.subarray(valueAt[index], valueAt[index] + valueLength[index]), headers);
+    this.forwarded++;
   }
 }

@@ -1,5 +1,7 @@
 import { join } from "node:path";
 import { cardPseudonyms } from "../../infra/card-pseudonyms.js";
+import { createClickHouse } from "../../infra/clickhouse/client.js";
+import { guardDatabase } from "../../infra/clickhouse/owner.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
@@ -34,6 +36,11 @@ await runRole(log, async (lifecycle) => {
   const cluster = new KafkaCluster(config.kafka, group, { log });
   lifecycle.add("cluster", () => cluster.close());
 
+  if (config.clickhouse !== null) {
+    const clickhouse = createClickHouse(config.clickhouse);
+    lifecycle.add("clickhouse", () => clickhouse.close());
+    await guardDatabase(lifecycle, clickhouse, { clusterId: (await cluster.identityOf(topics.control.name)).cluster, topicPrefix: config.topicPrefix }, log);
+  }
   const tenures = new Map<number, MerchantsTenure>();
   const states = () => [...tenures.values()].map(({ state }) => state);
   const registry = createRegistry();

@@ -2,7 +2,8 @@
  * Kafka → Kafka. The path of a batch of transactions of one source partition:
  *
  *  1. decode   records become columns, checked as scoring checks them; what scoring refuses or sends on is left out
- *  2. labels   where a transaction of the batch seals a bucket: this partition's labels, up to the end asked for now
+ *  2. labels   where a transaction of the batch seals a bucket: this partition's labels, up to the end asked for now; those of
+ *              other partitions' cards are sent there, with the offset behind them in one Kafka transaction
  *  3. fold     in the records' order: each transaction seals what its event time lets it, then is added itself
  *  4. encode   the sealed buckets, and behind them the partition's watermark (encode-buckets.ts)
  *  5. commit   buckets, watermark and offset in one Kafka transaction. Without a bucket, only the offset now and then
@@ -19,7 +20,7 @@ import type { BucketBuilder } from "../../models/features/bucket-builder.js";
 import { messageOf } from "../../schemas/errors.js";
 import type { LiveTenure, PartitionHandler } from "../runtime/partition-consumer.js";
 import { BucketEncoder } from "./encode-buckets.js";
-import type { LabelFeed } from "./label-feed.js";
+import type { LabelFeed, MisplacedLabels } from "./label-feed.js";
 import type { MerchantsState } from "./meter.js";
 import { snapshotOf } from "../runtime/snapshot-of.js";
 import { FOLD, openBuilder, snapshotSections, type MerchantsDeps } from "./open-builder.js";
@@ -96,14 +97,15 @@ export class MerchantsTenure implements PartitionHandler {
 
   get state(): MerchantsState {
     const { counts, sealed, held, bytes } = this.#builder;
-    return { partition: this.#tenure.partition, sealed, buckets: this.#published, ...counts, rejected: this.#fold.rejected, misplaced: this.#fold.misplaced, heldLabels: held, bytes };
+    const { unreadable: unreadableLabels, forwarded: forwardedLabels, misplaced: misplacedLabels, ahead: aheadLabels } = this.#labels;
+    return { partition: this.#tenure.partition, sealed, buckets: this.#published, ...counts, unreadableLabels, forwardedLabels, misplacedLabels, aheadLabels, rejected: this.#fold.rejected, misplaced: this.#fold.misplaced, heldLabels: held, bytes };
   }
 
   process(records: FetchedRecords): Promise<void> {
     return this.#inTurn(async () => {
       this.#active = Number.POSITIVE_INFINITY;
       const newest = await this.#fold.decode(records);
-      if (this.#builder.sealable(newest) > this.#builder.sealed) await this.#labels.readToEnd(this.#builder);
+      if (this.#builder.sealable(newest) > this.#builder.sealed) await this.#labels.readToEnd(this.#builder, this.#forwardLabels);
       const before = this.#builder.sealed;
       this.#fold.apply(this.#emit);
       this.#position = records.nextOffset;
@@ -127,6 +129,13 @@ export class MerchantsTenure implements PartitionHandler {
   readonly #emit = (kind: "merchant" | "card", id: Buffer, bucket: number, count: number, frauds: number): void => {
     this.#encoder.bucket(kind, id, bucket, count, frauds, this.#output);
     this.#published++;
+  };
+
+  /** Labels of other partitions' cards, once each: until they were sent, the group's offset in the labels stands before them. */
+  readonly #forwardLabels = async ({ outputs, next }: MisplacedLabels): Promise<void> => {
+    const { group, topics } = this.#deps;
+    this.#producer.begin(outputs, { group, topic: topics.labels.name, partition: this.#tenure.partition, offset: next });
+    await this.#producer.commit(outputs, Date.now());
   };
 
   /** What is folded must be at the committed offset for a snapshot to be of use. */
@@ -164,7 +173,7 @@ export class MerchantsTenure implements PartitionHandler {
     const { topic, partition } = this.#tenure;
     this.#snapshotAt = Date.now();
     try {
-      const sections = snapshotSections(this.#builder, this.#labels.next);
+      const sections = snapshotSections(this.#builder, this.#labels.position);
       await snapshots.save(await snapshotOf(cluster, FOLD, topic, partition, cards), offset, sections);
       this.#snapshotOffset = offset;
     } catch (error) {
@@ -181,7 +190,7 @@ export class MerchantsTenure implements PartitionHandler {
         await this.#commitOffset();
         const highest = await this.#deps.watermarks.highestBeside(this.#tenure.partition);
         if (!(highest > this.#builder.sealed)) return;
-        await this.#labels.readToEnd(this.#builder);
+        await this.#labels.readToEnd(this.#builder, this.#forwardLabels);
         this.#builder.seal(highest, this.#emit);
         await this.#publish();
       });

@@ -15,6 +15,10 @@ export interface MerchantsState {
   labels: number;
   lateLabels: number;
   heldLabels: number;
+  unreadableLabels: number;
+  forwardedLabels: number;
+  misplacedLabels: number;
+  aheadLabels: number;
   bytes: number;
 }
 
@@ -22,7 +26,10 @@ const TOTALS: [Exclude<keyof MerchantsState, "partition" | "sealed">, string][] 
   ["buckets", "Buckets published."], ["transactions", "Transactions counted in a bucket."], ["rejected", "Records that are no transaction."],
   ["misplaced", "Transactions of a card of another partition, which scoring sends on."], ["repeats", "Transactions that came again within the horizon."],
   ["lateTransactions", "Transactions that came after their bucket was sealed, and aren't counted in one."], ["labels", "Labels read."],
-  ["lateLabels", "Labels that came after their transaction's bucket was sealed, and aren't applied."], ["heldLabels", "Labels that wait for their transaction."], ["bytes", "Memory of unsealed buckets."],
+  ["lateLabels", "Labels that came after their transaction's bucket was sealed, and aren't applied."], ["heldLabels", "Labels that wait for their transaction."],
+  ["unreadableLabels", "Records that are no label; the sink sends them to the dead letters."], ["forwardedLabels", "Labels of a card of another partition, which were sent on to it."],
+  ["misplacedLabels", "Labels of a card of another partition that are too large to be sent on: they count in no bucket."],
+  ["aheadLabels", "Labels published more than a day ahead of the clock here; the sink sends them to the dead letters."], ["bytes", "Memory of unsealed buckets."],
 ];
 
 /** What the role tells on /metrics, per partition, since the partition became this process's. */

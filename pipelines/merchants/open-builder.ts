@@ -1,12 +1,13 @@
 import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
 import type { ClickHouseConfig } from "../../infra/config.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { committedOffset } from "../../infra/kafka/group-membership.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import { copySections, type Section, type Snapshot, type SnapshotStore } from "../../infra/snapshots.js";
 import { BucketBuilder, REPEAT_BUCKETS } from "../../models/features/bucket-builder.js";
-import { float64Of } from "../../models/features/columns.js";
+import { bytesOf, float64Of } from "../../models/features/columns.js";
 import { BUCKET_MS } from "../../models/features/history-terms.js";
 import type { Topics } from "../../schemas/topics.js";
 import { CLOCK_SKEW_MS } from "../../schemas/transaction-reader.js";
@@ -14,7 +15,7 @@ import type { Tenure } from "../runtime/partition-consumer.js";
 import { snapshotOf, type FoldKind } from "../runtime/snapshot-of.js";
 import { rebuild } from "../scoring/history/rebuild.js";
 import { refusedOffsets } from "../scoring/history/reread.js";
-import { LabelFeed } from "./label-feed.js";
+import { LabelFeed, type LabelPosition } from "./label-feed.js";
 import { TransactionFold } from "./transaction-fold.js";
 import type { Watermarks } from "./watermarks.js";
 
@@ -36,6 +37,7 @@ export interface MerchantsDeps {
 
 export const FOLD: FoldKind = { kind: "merchants", layout: 1 };
 const LABELS_NEXT = "labels/next";
+const LABELS_TOPIC = "labels/topic";
 const FETCH_BYTES = 4 * 1024 * 1024;
 /** Producers' clocks differ: a record may be stamped earlier than one before it in the log, by less than this. */
 const STAMP_DISORDER_MS = 3_600_000;
@@ -43,15 +45,17 @@ const STAMP_DISORDER_MS = 3_600_000;
 const IN_SILENCE = (): void => {};
 
 /** A copy of a builder's state, with where its labels end. */
-export function snapshotSections(builder: BucketBuilder, labelsNext: number | null): Section[] {
-  return [...copySections(builder.sections()), { name: LABELS_NEXT, data: Float64Array.of(labelsNext ?? -1) }];
+export function snapshotSections(builder: BucketBuilder, labels: LabelPosition | null): Section[] {
+  return [...copySections(builder.sections()), { name: LABELS_NEXT, data: Float64Array.of(labels?.next ?? -1) }, { name: LABELS_TOPIC, data: Buffer.from(labels?.topicId ?? "") }];
 }
 
 /** @throws FraudstreamError `snapshot_invalid` */
-function restored({ offset, sections: list }: Snapshot): { builder: BucketBuilder; labelsNext: number | null; offset: number } {
+function restored({ offset, sections: list }: Snapshot): { builder: BucketBuilder; labelsAt: LabelPosition | null; offset: number } {
   const sections = new Map<string, ArrayBufferView>(list.map(({ name, data }) => [name, data]));
-  const [labelsNext] = float64Of(sections, LABELS_NEXT);
-  return { builder: BucketBuilder.restore(sections), labelsNext: labelsNext < 0 ? null : labelsNext, offset };
+  const [next] = float64Of(sections, LABELS_NEXT);
+  // A snapshot of an earlier version doesn't say of which topic.
+  const topicId = sections.has(LABELS_TOPIC) ? Buffer.from(bytesOf(sections, LABELS_TOPIC)).toString() : "";
+  return { builder: BucketBuilder.restore(sections), labelsAt: next < 0 ? null : { topicId, next }, offset };
 }
 
 /**
@@ -61,13 +65,14 @@ function restored({ offset, sections: list }: Snapshot): { builder: BucketBuilde
  * @throws FraudstreamError `history_gap` where transactions of unsealed buckets are nowhere any more
  */
 export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed: number | null): Promise<{ builder: BucketBuilder; labels: LabelFeed }> {
-  const { cluster, schemas, topics, snapshots, watermarks, cards, log } = deps;
+  const { cluster, schemas, topics, group, snapshots, watermarks, cards, log } = deps;
   const { topic, partition, signal } = tenure;
   const startedAt = performance.now();
   const of = await snapshotOf(cluster, FOLD, topic, partition, cards);
   const snapshot = committed === null ? null : await snapshots.load(of, committed, restored);
-  const { builder, labelsNext, offset: from } = snapshot ?? { builder: new BucketBuilder(), labelsNext: null, offset: 0 };
-  const labels = new LabelFeed({ cluster, schemas, log, topic: topics.labels.name, partition, partitions: topics.labels.partitions, cards, signal }, labelsNext);
+  const { builder, labelsAt, offset: from } = snapshot ?? { builder: new BucketBuilder(), labelsAt: null, offset: 0 };
+  const forwardedTo = await committedOffset(cluster, group, { topic: topics.labels.name, partition });
+  const labels = await LabelFeed.open({ cluster, schemas, log, topic: topics.labels.name, partition, partitions: topics.labels.partitions, cards, signal }, labelsAt, forwardedTo);
   try {
     const published = await watermarks.of(partition);
     if (committed !== null && committed > from) await foldAgain(deps, tenure, builder, from, committed, published);

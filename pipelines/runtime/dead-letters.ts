@@ -41,8 +41,9 @@ export function appendDeadLetter(records: FetchedRecords, record: number, cause:
  * the batch, and the last offset that it covers.
  *
  * @param cards where card ids have pseudonyms: the key is one, and what the source said is sealed
+ * @param more headers
  */
-export function deadLetterOf(records: FetchedRecords, record: number, cause: Cause, cards: CardPseudonyms | null = null): { key: Buffer | null; value: Buffer | null; headers: Buffer } {
+export function deadLetterOf(records: FetchedRecords, record: number, cause: Cause, cards: CardPseudonyms | null = null, more: readonly [string, string][] = []): { key: Buffer | null; value: Buffer | null; headers: Buffer } {
   const { bytes, keyAt, keyLength, valueAt, valueLength } = records;
   const key = keyLength[record] < 0 ? null : bytes.subarray(keyAt[record], keyAt[record] + keyLength[record]);
   const value = valueLength[record] < 0 ? null : bytes.subarray(valueAt[record], valueAt[record] + valueLength[record]);
@@ -54,6 +55,7 @@ export function deadLetterOf(records: FetchedRecords, record: number, cause: Cau
     ["partition", String(records.partition)],
     ["offset", String(records.offset[record])],
     [ATTEMPT, attemptOf(records, record)],
+    ...more,
   ];
   const replyTo = replyToOf(records, record);
   if (replyTo !== null) headers.push([REPLY_TO, replyTo]);

@@ -27,10 +27,11 @@ export function forwardTo(records: FetchedRecords, record: number, partitions: n
   return partition;
 }
 
-/** The headers of a record that is sent on: its own and where it stood. */
-export function forwardedHeaders(records: FetchedRecords, record: number): Buffer {
-  const own = readHeaders(records, record).map(([name, value]) => [name, value ?? Buffer.alloc(0)] as const);
-  return encodeHeaders([...own, [FORWARDED_FROM, `${records.topic}/${records.partition}/${records.offset[record]}`]]);
+/** The headers of a record that is sent on: its own and where it stood. @param more headers, in place of its own of those names */
+export function forwardedHeaders(records: FetchedRecords, record: number, more: readonly [string, string][] = []): Buffer {
+  const replaced = new Set(more.map(([name]) => name));
+  const own = readHeaders(records, record).filter(([name]) => !replaced.has(name)).map(([name, value]) => [name, value ?? Buffer.alloc(0)] as const);
+  return encodeHeaders([...own, ...more, [FORWARDED_FROM, `${records.topic}/${records.partition}/${records.offset[record]}`]]);
 }
 
 /** How many different places of this topic a record's headers name as where it stood before. */

@@ -3,6 +3,8 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Config } from "../../infra/config.js";
 import { cardPseudonyms } from "../../infra/card-pseudonyms.js";
+import { createClickHouse } from "../../infra/clickhouse/client.js";
+import { guardDatabase } from "../../infra/clickhouse/owner.js";
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
@@ -49,6 +51,11 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   const cluster = new KafkaCluster(config.kafka, worker, { log });
   lifecycle.add("cluster", () => cluster.close());
 
+  if (config.clickhouse !== null) {
+    const clickhouse = createClickHouse(config.clickhouse);
+    lifecycle.add("clickhouse", () => clickhouse.close());
+    await guardDatabase(lifecycle, clickhouse, { clusterId: (await cluster.identityOf(topics.control.name)).cluster, topicPrefix: config.topicPrefix }, log);
+  }
   const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });
   lifecycle.add("control", () => control.close());
   const registry = createRegistry();
@@ -85,7 +92,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   });
 
   // Guarantee 7: a worker knows the newest deployment before its first score.
-  await control.readToEnd();
+  await control.open();
   await deployments.settle(control.state);
   const retry = setInterval(() => void deployments.retry(), RETRY_EVERY_MS);
   lifecycle.add("retry", () => clearInterval(retry));

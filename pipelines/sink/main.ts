@@ -29,13 +29,13 @@ await runRole(log, async (lifecycle) => {
 
   const clickhouse = createClickHouse(config.clickhouse);
   lifecycle.add("clickhouse", () => clickhouse.close());
-  await prepareClickHouse(config.clickhouse, clickhouse, { retention: config.retention, log, signal: lifecycle.signal });
-
   const clientId = `${config.topicPrefix}sink`;
   const kafka = createKafka(config.kafka, clientId, log);
   const cluster = new KafkaCluster(config.kafka, clientId, { log });
   lifecycle.add("kafka", () => cluster.close());
   await ensureTopics(kafka, allTopics(topics));
+  const owner = { clusterId: (await cluster.identityOf(topics.control.name)).cluster, topicPrefix: config.topicPrefix };
+  await prepareClickHouse(config.clickhouse, clickhouse, { retention: config.retention, log, signal: lifecycle.signal, owner, takeOver: config.clickhouseTakeOver });
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));
 

@@ -5,7 +5,6 @@ import type { FetchedRecords } from "../../infra/kafka/records.js";
 import { deadLetterOf } from "../runtime/dead-letters.js";
 import type { Refusal } from "./rows/row-mapper.js";
 
-
 /** Sends what the sink can't store to the dead letters: its bytes untouched, the cause in headers. */
 export class SinkDeadLetters {
   readonly #cluster: KafkaCluster;
@@ -19,9 +18,9 @@ export class SinkDeadLetters {
     this.#cards = cards;
   }
 
-  /** Returns when Kafka has it. @throws KafkaError */
-  async send(records: FetchedRecords, index: number, { code, reason }: Refusal, step: string): Promise<void> {
-    const letter = deadLetterOf(records, index, { code, reason, step }, this.#cards);
+  /** Returns when Kafka has it. @param more headers @throws KafkaError */
+  async send(records: FetchedRecords, index: number, { code, reason }: Refusal, step: string, more: readonly [string, string][] = []): Promise<void> {
+    const letter = deadLetterOf(records, index, { code, reason, step }, this.#cards, more);
     this.#producer ??= BatchProducer.open(this.#cluster);
     try {
       const producer = await this.#producer;

@@ -1,10 +1,13 @@
 import type { ClickHouse } from "../../infra/clickhouse/client.js";
 import { migrate } from "../../infra/clickhouse/migrate.js";
+import type { DatabaseOwner } from "../../infra/clickhouse/owner.js";
 import { applyRetention } from "../../infra/clickhouse/retention.js";
 import type { Retention } from "../../infra/clickhouse/tables.js";
 import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
 import type { ClickHouseConfig } from "../../infra/config.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { LABEL_ORDER, labelOrder } from "../../infra/kafka/label-order.js";
+import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Lifecycle } from "../../infra/lifecycle/lifecycle.js";
 import type { Logger } from "../../infra/logging.js";
@@ -19,6 +22,7 @@ import { predictionRows } from "./rows/avro-rows.js";
 import { controlEventRows } from "./rows/control-event-rows.js";
 import { deadLetterRows } from "./rows/dead-letter-rows.js";
 import { labelRows } from "./rows/label-rows.js";
+import type { Refusal } from "./rows/row-mapper.js";
 import { transactionRows } from "./rows/transaction-rows.js";
 import { sinkMetrics } from "./meter.js";
 import { SinkPipeline, type SinkRoute } from "./sink-pipeline.js";
@@ -38,15 +42,24 @@ export interface SinkOptions {
   registry?: Registry;
 }
 
+export interface PrepareOptions {
+  retention: Retention;
+  log: Logger;
+  signal: AbortSignal;
+  /** Whose rows the database is to have. */
+  owner?: DatabaseOwner;
+  takeOver?: string | null;
+}
+
 /** Brings the tables up to date, waiting for ClickHouse as long as it is away. */
-export async function prepareClickHouse(config: ClickHouseConfig, clickhouse: ClickHouse, { retention, log, signal }: { retention: Retention; log: Logger; signal: AbortSignal }): Promise<void> {
+export async function prepareClickHouse(config: ClickHouseConfig, clickhouse: ClickHouse, { retention, log, signal, owner, takeOver = null }: PrepareOptions): Promise<void> {
   let told = false;
   const onRetry = (error: Error): void => {
     if (!told) log.warn({ err: error }, "waiting for ClickHouse");
     told = true;
   };
   await retried(async () => {
-    await migrate(config, log, { signal });
+    await migrate(config, log, { signal, ...(owner && { owner }), takeOver });
     await applyRetention(clickhouse, log, retention);
   }, { firstMs: 200, mostMs: 5_000, signal, onRetry });
 }
@@ -57,13 +70,18 @@ export async function startSink(lifecycle: Lifecycle, options: SinkOptions): Pro
   const deadLetters = new SinkDeadLetters(cluster, topics.deadLetters.name, cards);
   lifecycle.add("dead letters", () => deadLetters.close());
 
+  const refuseLabel = (records: FetchedRecords, index: number, refusal: Refusal): Promise<void> => {
+    // Sent again, it must not count against what was published since.
+    const order = Math.min(labelOrder(records, index), Date.now());
+    return deadLetters.send(records, index, refusal, "store-labels", [[LABEL_ORDER, String(order)]]);
+  };
   const backoff: Backoff = { firstMs: 200, mostMs: 10_000, signal: lifecycle.signal };
   const deps = { lookup: (key: SchemaKey) => schemas.load(key), backoff, log, cards };
   const routes = new Map<string, SinkRoute>([
     [topics.transactions.name, { table: "transactions", rows: transactionRows({ ...deps, shape: schemas.shapes.transactions }) }],
     [topics.predictions.name, { table: "predictions", rows: predictionRows(deps) }],
     [topics.shadowPredictions.name, { table: "shadow_predictions", rows: predictionRows(deps) }],
-    [topics.labels.name, { table: "labels", rows: labelRows({ ...deps, shape: schemas.shapes.labels }), onRefusal: (records, index, refusal) => deadLetters.send(records, index, refusal, "store-labels") }],
+    [topics.labels.name, { table: "labels", rows: labelRows({ ...deps, shape: schemas.shapes.labels, partitions: topics.labels.partitions }), onRefusal: refuseLabel }],
     [topics.deadLetters.name, { table: "dead_letters", rows: deadLetterRows() }],
     [topics.control.name, { table: "control_events", rows: controlEventRows(deps) }],
   ]);

@@ -56,17 +56,17 @@ export async function bringUp({ config, lifecycle, log, screen }: Context): Prom
   screen.line(`${stack.how.kafka}; ${stack.how.clickhouse}`);
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
   await ensureTopics(createKafka(stack.kafka, "fraudstream-start", log), allTopics(topics));
-  await migrate(stack.clickhouse, log, { signal });
-
   const cluster = new KafkaCluster(stack.kafka, "fraudstream-start");
   lifecycle.add("Kafka connections", () => cluster.close());
+  const owner = { clusterId: (await cluster.identityOf(topics.control.name)).cluster, topicPrefix: config.topicPrefix };
+  await migrate(stack.clickhouse, log, { signal, owner, takeOver: config.clickhouseTakeOver });
   const clickhouse = createClickHouse(stack.clickhouse);
   lifecycle.add("ClickHouse connections", () => clickhouse.close());
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));
   const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });
   lifecycle.add("control log", () => control.close());
-  await control.readToEnd();
+  await control.open();
   return { stack, topics, cluster, clickhouse, schemas, control };
 }
 

@@ -2,6 +2,8 @@ import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { createClickHouse } from "../../infra/clickhouse/client.js";
+import { guardDatabase } from "../../infra/clickhouse/owner.js";
 import type { Config } from "../../infra/config.js";
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
@@ -33,6 +35,11 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   await schemas.register(subjectTopics(topics));
   const cluster = new KafkaCluster(config.kafka, worker, { log });
   lifecycle.add("cluster", () => cluster.close());
+  if (config.clickhouse !== null) {
+    const clickhouse = createClickHouse(config.clickhouse);
+    lifecycle.add("clickhouse", () => clickhouse.close());
+    await guardDatabase(lifecycle, clickhouse, { clusterId: (await cluster.identityOf(topics.control.name)).cluster, topicPrefix: config.topicPrefix }, log);
+  }
   const workDir = join(config.dataDir, "training", `jobs-${config.topicPrefix}`);
   await mkdir(workDir, { recursive: true });
 
@@ -42,7 +49,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   lifecycle.add("signs", () => signs.close());
   const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });
   lifecycle.add("control", () => control.close());
-  await control.readToEnd();
+  await control.open();
 
   const trainer = new Trainer({
     control, signs, producing, log, worker, workDir,

@@ -1,7 +1,7 @@
 import type { Logger } from "../../infra/logging.js";
 import { loadArtifact } from "../../models/artifacts.js";
 import type { ControlLog } from "../../models/registry/control-log.js";
-import { DEPLOYMENT_KEY, type TrainingJob } from "../../models/registry/control-state.js";
+import type { TrainingJob } from "../../models/registry/control-state.js";
 import { deploy, registerModel } from "../../models/registry/decisions.js";
 import { parseJobMetrics } from "../../models/registry/training-request.js";
 import { FraudstreamError } from "../../schemas/errors.js";
@@ -33,7 +33,7 @@ export async function settleJob({ control, producing, artifactsDir, log }: Settl
   if (job.status !== "processed" || model === null || metrics === null) return true;
   const { state } = control;
   const { comparison } = metrics;
-  const wanted = (): boolean => comparison?.better === true && state.baseOf(DEPLOYMENT_KEY) === comparison.epoch;
+  const wanted = (): boolean => comparison?.better === true && (state.deployment?.epoch ?? -1) === comparison.epoch;
   try {
     if (state.models.has(model) && !wanted()) return true;
     const { manifest, manifestSha256 } = await loadArtifact(artifactsDir, model, metrics.manifest_sha256);

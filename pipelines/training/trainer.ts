@@ -8,7 +8,7 @@ import type { Logger } from "../../infra/logging.js";
 import { waitOut } from "../../infra/wait-out.js";
 import { saveNextVersion, type Artifact } from "../../models/artifacts.js";
 import type { ControlLog } from "../../models/registry/control-log.js";
-import { DEPLOYMENT_KEY, jobKey, type EventBody, type TrainingJob } from "../../models/registry/control-state.js";
+import { jobKey, type EventBody, type TrainingJob } from "../../models/registry/control-state.js";
 import { parseTrainingRequest } from "../../models/registry/training-request.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import type { WorkerHeartbeat } from "../../schemas/generated.js";
@@ -226,7 +226,7 @@ export class Trainer {
     const champion = state.deployment?.champion ?? null;
     const registered = champion === null ? undefined : state.models.get(champion.model);
     return {
-      epoch: state.baseOf(DEPLOYMENT_KEY),
+      epoch: state.deployment?.epoch ?? -1,
       champion: champion === null || registered === undefined ? null : { model: champion.model, manifestSha256: registered.manifestSha256, review: champion.review },
     };
   }

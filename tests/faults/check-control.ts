@@ -15,15 +15,15 @@ export interface FoldedControl {
   events: number;
 }
 
-export function foldControl(events: readonly { offset: number; event: ControlEvent }[]): FoldedControl {
+export function foldControl(events: readonly { sequence: number; offset: number; event: ControlEvent }[]): FoldedControl {
   const folded: FoldedControl = { deployments: new Map(), jobs: new Map(), replayed: new Set(), events: events.length };
   const last = new Map<string, number>();
-  for (const { offset, event: { key, base, event: wrapped } } of events) {
+  for (const { sequence, offset, event: { key, base, event: wrapped } } of events) {
     if (base !== (last.get(key) ?? -1)) continue;
     last.set(key, offset);
     const [name, body] = Object.entries(wrapped)[0] as [string, Record<string, unknown>];
     const job = folded.jobs.get(key.slice("job:".length));
-    if (name.endsWith(".Deployed")) folded.deployments.set(offset, body as unknown as FoldedDeployment);
+    if (name.endsWith(".Deployed")) folded.deployments.set(sequence, body as unknown as FoldedDeployment);
     else if (name.endsWith(".DeadLetterReplayed")) folded.replayed.add(`${body["partition"] as number}/${body["offset"] as number}`);
     else if (name.endsWith(".JobRequested")) folded.jobs.set(key.slice("job:".length), { ends: [], claims: 0 });
     else if (name.endsWith(".JobClaimed") && job !== undefined) job.claims += 1;

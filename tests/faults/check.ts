@@ -8,7 +8,8 @@ import { Metrics, type MetricsAnswer } from "./check-metrics.js";
 import { Outcomes, type OutcomeCounts } from "./check-outcomes.js";
 import type { Complaints } from "./complaints.js";
 import type { Feed } from "./feed.js";
-import { controlEventOf, entryOf, labelOf, predictionOf, type Entry } from "./ledger.js";
+import { LabelsReference } from "./labels-reference.js";
+import { controlEventOf, entryOf, predictionOf, type Entry } from "./ledger.js";
 import type { Acknowledged } from "./operators.js";
 import { markEnds, readTopics, type Seen } from "./reading.js";
 import { MODELS, PARTITIONS, type System } from "./system.js";
@@ -40,32 +41,29 @@ export async function check(system: System, { feed, acknowledged, metrics: asked
   const stored = new StoredRows();
   const metrics = new Metrics();
 
-  const events: { offset: number; event: ControlEvent }[] = [];
-  const frauds = new Map<string, boolean>();
-  const labels = new Set<string>();
-  const labelRecords: { partition: number; offset: number; key: string; isFraud: boolean }[] = [];
+  const events: { sequence: number; offset: number; event: ControlEvent }[] = [];
+  const labels = new LabelsReference(PARTITIONS);
   const entries: Entry[][] = Array.from({ length: PARTITIONS }, () => []);
   await readTopics(kafka, [topics.control, topics.labels, topics.transactions], (topic, seen) => {
     if (topic === topics.control.name) {
       const event = controlEventOf(seen.value);
-      events.push({ offset: seen.offset, event });
+      events.push({ sequence: Number(seen.headers["fraudstream-sequence"] ?? seen.offset), offset: seen.offset, event });
       stored.expect("control_events", seen.partition, seen.offset, event.key);
-    } else if (topic === topics.labels.name) {
-      const { card_id, transaction_id, is_fraud } = labelOf(seen.value);
-      frauds.set(`${card_id} ${transaction_id}`, is_fraud);
-      labels.add(`${card_id} ${transaction_id} ${is_fraud}`);
-      labelRecords.push({ partition: seen.partition, offset: seen.offset, key: `${transaction_id}/${card_id}`, isFraud: is_fraud });
-      metrics.label(card_id, transaction_id, is_fraud);
-    } else {
+    } else if (topic === topics.labels.name) labels.see(seen);
+    else {
       const entry = entryOf(seen, PARTITIONS);
       entries[seen.partition].push(entry);
       if (entry.payment !== null) stored.expect("transactions", seen.partition, seen.offset, `${entry.payment.id}/${entry.payment.card}/${entry.payment.merchant}`);
     }
   });
-  // Of a transaction the table keeps the last label of its log.
-  const lastLabels = new Map(labelRecords.map((record) => [record.key, record]));
-  for (const { partition, offset, key, isFraud } of lastLabels.values()) stored.expect("labels", partition, offset, `${key}/${isFraud}`);
-  for (const { transaction_id, card_id, is_fraud } of acknowledged.labels) if (!labels.has(`${card_id} ${transaction_id} ${is_fraud}`)) complaints.add("labels lost", transaction_id);
+  // Of a transaction the table keeps the label that was published last.
+  const verdicts = labels.last();
+  for (const { partition, offset, card, id, isFraud } of verdicts.values()) {
+    stored.expect("labels", partition, offset, `${id}/${card}/${isFraud}`);
+    metrics.label(card, id, isFraud);
+  }
+  for (const { transaction_id, card_id, is_fraud } of acknowledged.labels) if (!labels.has(card_id, transaction_id, is_fraud)) complaints.add("labels lost", transaction_id);
+  labels.check(Math.max(0, ...entries.flatMap((partition) => partition.slice(-1).map(({ at }) => at))), complaints);
 
   const control = foldControl(events);
   checkControl(control, acknowledged, Math.min(...control.deployments.keys()), complaints);
@@ -74,7 +72,8 @@ export async function check(system: System, { feed, acknowledged, metrics: asked
   const sums = new MerchantSums();
   const buckets = new Buckets(PARTITIONS, sums, complaints);
   await readTopics(kafka, [topics.merchantBuckets], (_, seen) => buckets.see(seen));
-  buckets.finish(entries.map((partition) => referenceOf(partition, frauds)));
+  const uncertain = labels.misplaced();
+  buckets.finish(entries.map((partition) => referenceOf(partition, (key) => verdicts.get(key)?.isFraud ?? false, uncertain)));
 
   const outcomes = new Outcomes(entries, { control, models: MODELS, merchants: sums, complaints });
   const letters = new Map<string, Seen>();
@@ -102,7 +101,7 @@ export async function check(system: System, { feed, acknowledged, metrics: asked
   const written = await readTopics(kafka, [topics.predictions], () => {}, true);
   return {
     acknowledged: feed.acknowledged + acknowledged.transactions.length, records: entries.reduce((sum, partition) => sum + partition.length, 0), repeatedByProducer,
-    ...outcomes.counts, replays: control.replayed.size, labels: labelRecords.length, buckets: buckets.count, afterSeal: buckets.afterSeal, deployments: control.deployments.size, jobs: control.jobs.size,
+    ...outcomes.counts, replays: control.replayed.size, labels: labels.count, buckets: buckets.count, afterSeal: buckets.afterSeal, deployments: control.deployments.size, jobs: control.jobs.size,
     givenUp: (written.get(topics.predictions.name) ?? 0) - outcomes.counts.predictions, clickhouse: rows,
   };
 
@@ -149,10 +148,12 @@ function checkReplays(entries: readonly Entry[][], replayed: ReadonlySet<string>
 }
 
 /** The buckets of one partition without faults. */
-function referenceOf(partition: readonly Entry[], frauds: ReadonlyMap<string, boolean>): BucketsReference {
+function referenceOf(partition: readonly Entry[], isFraud: (key: string) => boolean, uncertain: ReadonlySet<string>): BucketsReference {
   const reference = new BucketsReference();
   for (const { payment, home, partition: own, at } of partition) {
-    if (payment !== null && home === own) reference.add(payment, frauds.get(`${payment.card} ${payment.id}`) ?? false, at);
+    if (payment === null || home !== own) continue;
+    const key = `${payment.card} ${payment.id}`;
+    reference.add(payment, uncertain.has(key) ? null : isFraud(key), at);
   }
   return reference;
 }

@@ -52,6 +52,7 @@ const CASES = {
   "offset-before-init": { broken: "scoring", faults: (scene: Scene) => wakeWorkers(scene, MOST_ROUNDS), draws: "doubled" },
   "offset-after-init": { broken: "scoring", faults: (scene: Scene) => wakeWorkers(scene, ROUNDS), draws: null },
   "keep-aborted": { broken: "scoring", faults: cutWorkers, draws: "wrong outcome" },
+  "labels-by-offset": { broken: "sink", faults: killSinks, draws: "ClickHouse labels" },
   "commit-before-clickhouse": { broken: "sink", faults: killSinks, draws: "ClickHouse" },
 } satisfies Record<string, Case>;
 export type Sabotage = keyof typeof CASES;

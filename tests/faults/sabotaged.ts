@@ -71,6 +71,15 @@ const SABOTAGES: Record<string, () => void> = {
       release.call(this, history);
     };
   },
+  /** The label with the highest offset counts, whatever its partition. */
+  "labels-by-offset": () => {
+    const { add } = methodsOf(TableBlocks);
+    TableBlocks.prototype.add = function (progress, records, index, rows) {
+      // The version is the last column of the row that was written.
+      if (this.table === "labels" && rows === 1) this.rows.bytes.writeBigUInt64LE(BigInt(records.offset[index]), this.rows.length - 8);
+      add.call(this, progress, records, index, rows);
+    };
+  },
   /** Offsets count as stored as soon as their records are in a block. */
   "commit-before-clickhouse": () => {
     const { add, addEnd } = methodsOf(TableBlocks);

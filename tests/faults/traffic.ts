@@ -5,7 +5,7 @@ import { WIRE_HEAD_BYTES, writeWireHead } from "../../schemas/wire-format.js";
 import { seededRandom } from "../../models/training/random.js";
 
 /** A record for fraud.transactions or fraud.labels. */
-export interface Outgoing { partition: number; key: string; value: Buffer; headers: Record<string, string> }
+export interface Outgoing { partition: number; key: string | null; value: Buffer; headers: Record<string, string> }
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -81,7 +81,10 @@ export class Traffic {
       const [labelled, fraud, changed] = [random() < 0.15, random() < 0.25, random() < 0.1];
       if (!labelled || (second && !changed)) continue;
       const { transaction_id, card_id, event_time } = this.#transaction(about);
-      labels.push(this.label({ transaction_id, card_id, is_fraud: second ? !fraud : fraud, label_time: event_time + HOUR_MS }));
+      const label = this.label({ transaction_id, card_id, is_fraud: second ? !fraud : fraud, label_time: event_time + HOUR_MS });
+      // Of a feed without keys: to any partition. Half of those are corrected, by way of the right one.
+      const keyless = random() < (changed ? 0.5 : 0.05) && !second;
+      labels.push(keyless ? { ...label, key: null, partition: Math.floor(random() * this.#options.partitions) } : label);
     }
     return labels;
   }

@@ -75,13 +75,13 @@ export class CardsReference {
 /** The hours of merchants as one source partition must seal them: how many, and of those how many frauds. */
 export class BucketsReference {
   /** `<hour>/<merchant>`: the transactions that belong there. */
-  readonly buckets = new Map<string, { at: number; isFraud: boolean }[]>();
+  readonly buckets = new Map<string, { at: number; isFraud: boolean | null }[]>();
   readonly #seen = new Set<string>();
   #sealed = -Infinity;
   readonly #clock = new ReferenceClock();
 
-  /** @param at when it was sent, epoch milliseconds */
-  add({ id, card, merchant, time }: Payment, isFraud: boolean, at: number): void {
+  /** @param isFraud null: its label may have come too late @param at when it was sent, epoch milliseconds */
+  add({ id, card, merchant, time }: Payment, isFraud: boolean | null, at: number): void {
     const key = `${card} ${id}`;
     if (this.#seen.has(key)) return;
     this.#seen.add(key);

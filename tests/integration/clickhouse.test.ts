@@ -7,7 +7,9 @@ import { applyRetention } from "../../infra/clickhouse/retention.js";
 import { DEFAULT_RETENTION, DERIVED_TABLES, SINK_COLUMNS } from "../../infra/clickhouse/tables.js";
 import type { ClickHouseConfig } from "../../infra/config.js";
 import { createLogger } from "../../infra/logging.js";
-import { FraudstreamError } from "../../schemas/errors.js";
+import { checkDatabase, nameOfOwner, ownedSince } from "../../infra/clickhouse/owner.js";
+import { labelVersion } from "../../infra/kafka/label-order.js";
+import { FraudstreamError, UsageError } from "../../schemas/errors.js";
 import { clickhouseConfig, uniquePrefix } from "../support/engines.js";
 
 const log = createLogger({ logLevel: "silent" }, "test");
@@ -114,6 +116,82 @@ describe("migrate", () => {
     expect((await failure(migrate(config, log, { migrations: [broken] }))).code).toBe("clickhouse_refused");
     const mended = { ...broken, statements: [broken.statements[0], "SELECT 1"] };
     expect(await migrate(config, log, { migrations: [mended], lockPatienceMs: 60_000 })).toEqual([mended.name]);
+  });
+});
+
+describe("the owner of a database", () => {
+  const ours = { clusterId: "one", topicPrefix: "fraud." };
+  const theirs = { clusterId: "one", topicPrefix: "staging." };
+
+  it("is who migrates it first; others are refused with what to do, until one takes it over", async () => {
+    const { config, clickhouse } = database();
+    const both = await Promise.allSettled([migrate(config, log, { owner: ours }), migrate(config, log, { owner: theirs })]);
+    expect(both.filter(({ status }) => status === "rejected")).toHaveLength(1);
+    const [first, second] = both[0].status === "fulfilled" ? [ours, theirs] : [theirs, ours];
+    expect(await migrate(config, log, { owner: first })).toEqual([]);
+    await checkDatabase(clickhouse, first);
+    const error = await failure(migrate(config, log, { owner: second }));
+    expect([error.code, error instanceof UsageError]).toEqual(["clickhouse_database", true]);
+    expect(error.message).toContain(`CLICKHOUSE_TAKE_OVER=one/${first.topicPrefix}`);
+    expect((await failure(checkDatabase(clickhouse, second))).code).toBe("clickhouse_database");
+    expect((await failure(migrate(config, log, { owner: second, takeOver: "one/other." }))).code).toBe("clickhouse_database");
+    expect(await ownedSince(clickhouse)).toBe(0);
+    await migrate(config, log, { owner: second, takeOver: nameOfOwner(first) });
+    // The setting may stay: it names the former owner.
+    await migrate(config, log, { owner: second, takeOver: nameOfOwner(first) });
+    await checkDatabase(clickhouse, second);
+    expect((await failure(migrate(config, log, { owner: first }))).message).toContain(`CLICKHOUSE_TAKE_OVER=${nameOfOwner(second)}`);
+    expect(await ownedSince(clickhouse)).toBeGreaterThan(Date.now() - 60_000);
+  });
+
+  it("of a database that an earlier version has filled is who has rows there", async () => {
+    const { config, clickhouse } = database();
+    await migrate(config, log);
+    await clickhouse.command("INSERT INTO control_events (topic, key, at) SELECT 'fraud.control', 'deployment', now64(3)");
+    expect((await failure(migrate(config, log, { owner: theirs }))).message).toContain("has rows of fraud.control");
+    await migrate(config, log, { owner: ours });
+    await checkDatabase(clickhouse, ours);
+  });
+});
+
+describe("migration 0005", () => {
+  it("keeps the labels that are stored, the last inserted one of each transaction, whatever their offsets; any later one counts against them", async () => {
+    const { config, clickhouse } = database();
+    const all = readMigrations();
+    await migrate(config, log, { migrations: all.slice(0, 4) });
+    const insert = (id: string, partition: number, offset: number, fraud: boolean, at: string): Promise<void> =>
+      clickhouse.command("INSERT INTO labels (topic, partition, offset, transaction_id, card_id, is_fraud, label_time, inserted_at) SELECT 'l', {partition: UInt32}, {offset: UInt64}, {id: String}, 'c', {fraud: Bool}, now64(3), toDateTime64({at: String}, 3, 'UTC')", { id, partition, offset, fraud, at });
+    await clickhouse.command("SYSTEM STOP MERGES labels");
+    // A correction by way of another partition, or of a topic that was made anew.
+    await insert("a", 1, 90_000, true, "2026-05-01 00:00:00");
+    await insert("a", 0, 7, false, "2026-06-01 00:00:00");
+    await insert("b", 0, 8, true, "2026-06-01 00:00:00");
+    await migrate(config, log);
+    const labels = (): Promise<unknown> => clickhouse.query("SELECT transaction_id AS id, is_fraud AS fraud, offset FROM labels FINAL ORDER BY id");
+    expect(await labels()).toEqual([{ id: "a", fraud: false, offset: 7 }, { id: "b", fraud: true, offset: 8 }]);
+    const tables = await clickhouse.query<{ name: string }>("SELECT name FROM system.tables WHERE database = currentDatabase() AND name LIKE '%0005'");
+    expect(tables).toEqual([]);
+    // Published in 2026; and one that a sink of the former version writes meanwhile, which gives no version.
+    const { low, high } = labelVersion(Date.UTC(2026, 0, 1), 3, true);
+    await clickhouse.command("INSERT INTO labels (topic, partition, offset, transaction_id, card_id, is_fraud, label_time, version) SELECT 'l', 0, 3, 'b', 'c', false, now64(3), {version: UInt64}", { version: String(BigInt(high) * 2n ** 32n + BigInt(low)) });
+    await clickhouse.command("INSERT INTO labels (topic, partition, offset, transaction_id, card_id, is_fraud, label_time) SELECT 'l', 0, 2, 'a', 'c', true, now64(3)");
+    expect(await labels()).toEqual([{ id: "a", fraud: true, offset: 2 }, { id: "b", fraud: false, offset: 3 }]);
+  });
+
+  it("may end anywhere and be run again from the top", async () => {
+    const all = readMigrations();
+    const { statements } = all[4];
+    const renames = statements.findIndex((text) => text.startsWith("RENAME"));
+    // Between its two renames a server may die, too.
+    const half = [...statements.slice(0, renames), "RENAME TABLE labels TO labels_before_0005"];
+    for (const done of [statements.slice(0, 3), statements.slice(0, renames), half, statements.slice(0, renames + 1), statements.slice(0, renames + 3)]) {
+      const { config, clickhouse } = database();
+      await migrate(config, log, { migrations: all.slice(0, 4) });
+      await clickhouse.command("INSERT INTO labels (topic, partition, offset, transaction_id, card_id, is_fraud, label_time) SELECT 'l', 0, number, toString(number), 'c', number % 2, now64(3) FROM numbers(10)");
+      for (const statement of done) await clickhouse.command(statement);
+      await migrate(config, log);
+      expect(await clickhouse.query("SELECT count() AS rows, countIf(is_fraud) AS frauds FROM labels FINAL"), `after ${done.length}`).toEqual([{ rows: 10, frauds: 5 }]);
+    }
   });
 });
 

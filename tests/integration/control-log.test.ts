@@ -8,6 +8,7 @@ import { DEPLOYMENT_KEY, jobKey, modelKey, type EventBody } from "../../models/r
 import { deploy, registerModel } from "../../models/registry/decisions.js";
 import type { ControlEvent } from "../../schemas/generated.js";
 import { until } from "../support/eventually.js";
+import { copyTopic } from "../support/copy-topics.js";
 import { silent, testKafka } from "../support/kafka-cluster.js";
 
 const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
@@ -92,6 +93,30 @@ describe("ControlLog", () => {
     const different = await Promise.all(Array.from({ length: 10 }, (_, i) => log.append(producer, { key: jobKey(String(i)), who: "ada", event: requested })));
     expect(new Set(different).size).toBe(10);
     expect(log.state.jobs.size).toBe(10);
+  });
+
+  test("a copy whose offsets closed up says the same, and is decided in from there", async () => {
+    const { cluster, topic } = testKafka();
+    const name = await topic("control");
+    const { log, producer, author } = await desk(cluster, name);
+    await registerModel(log, author, { model: "a@1", manifestSha256: "f".repeat(64) });
+    await registerModel(log, author, { model: "b@1", manifestSha256: "f".repeat(64) });
+    // What leaves holes in a copy: markers and aborted events. Here: records that the copy leaves out.
+    await producer.publishTo(name, 0, Array.from({ length: 20 }, () => ({ key: null, value: Buffer.from("hole") })));
+    await log.readToEnd();
+    for (const model of ["a@1", "b@1"]) await deploy(log, author, { champion: { model, review: 0.5, decline: 0.9 }, shadows: [] });
+    const copied = await copyTopic(cluster, name, await topic("copy"), (value) => value.toString() !== "hole");
+    expect(copied).toBe(4);
+    const other = await desk(cluster, `${name.slice(0, -"control".length)}copy`);
+    await other.log.open();
+    expect(other.log.state.deployments).toEqual(log.state.deployments);
+    expect(other.log.state.deployment?.champion?.model).toBe("b@1");
+    const epoch = await deploy(other.log, other.author, { champion: { model: "a@1", review: 0.5, decline: 0.9 }, shadows: [] });
+    expect(epoch).toBeGreaterThan(log.state.deployment?.epoch ?? Infinity);
+    // The first events went to the front again, as when a topic is copied after a role has made one of its own.
+    await producer.publishTo(name, 0, [{ key: null, value: schemas.encode("control", { key: DEPLOYMENT_KEY, base: 0, at: 0, who: "eve", event: NOTHING } satisfies ControlEvent) }]);
+    const later = await desk(cluster, name);
+    expect(await failed(later.log.open())).toMatchObject({ code: "control_inconsistent" });
   });
 
   test("following tells of every change, its own among them, until it is closed", async () => {

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, it, onTestFinished, vi } from "vitest";
 import { createClickHouse } from "../../infra/clickhouse/client.js";
 import { partitionOf } from "../../infra/kafka/batch-producer.js";
+import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import { BUCKET_MS, LABEL_DELAY_MS } from "../../models/features/history-terms.js";
 import { HistoryPlan } from "../../models/features/history-plan.js";
@@ -221,6 +222,20 @@ async function checkBoard(system: TestSystem, events: readonly TestEvent[][], en
   expect(failures).toEqual([]);
 }
 
+/** The keys of the committed records of a partition. */
+async function keysOf({ cluster }: TestSystem, topic: string, partition: number): Promise<string[]> {
+  const reader = new PartitionReader(cluster, topic, partition);
+  const keys: string[] = [];
+  const end = await reader.endOffset();
+  for (let next = await reader.firstOffset(); next < end; ) {
+    const records = await reader.fetch(next);
+    for (let i = 0; i < records.count; i++) keys.push(records.bytes.toString("utf8", records.keyAt[i], records.keyAt[i] + Math.max(0, records.keyLength[i])));
+    next = records.nextOffset;
+  }
+  await reader.close();
+  return keys;
+}
+
 it("a partition that is empty or quiet takes the others' watermark, and what then comes too late is counted nowhere", async () => {
   const { system, start } = await openSystem(3);
   const board = new MerchantBoard({ cluster: system.cluster, topics: system.topics, schemas: new Schemas({ schemaRegistryUrl: null, schemasDir: null }), log: silent, onFailure: () => {} });
@@ -240,8 +255,24 @@ it("a partition that is empty or quiet takes the others' watermark, and what the
   await sealedTo(system, B + 3);
   await system.publish([recordOf(in1("late", T + 2 * HOUR + 5)), recordOf(in1("in time", T + 3 * HOUR + 5)), recordOf(in0("e", T + 4 * HOUR + LABEL_DELAY_MS))]);
   await sealedTo(system, B + 4);
-  const buckets = (await publishedBuckets(system)).filter(({ value }) => value.entity !== "watermark").map(({ partition, value: { entity, bucket, count, frauds } }) => [partition, entity, bucket / HOUR - B, count, frauds]);
-  expect(buckets.sort()).toEqual([[0, "merchant", 0, 1, 0], [1, "card", 2, 1, 1], [1, "merchant", 2, 1, 1], [1, "merchant", 3, 2, 0]]);
+  const buckets = async (): Promise<unknown[]> =>
+    (await publishedBuckets(system)).filter(({ value }) => value.entity !== "watermark").map(({ partition, value: { entity, bucket, count, frauds } }) => [partition, entity, bucket / HOUR - B, count, frauds]).sort();
+  const sealed = [[0, "merchant", 0, 1, 0], [1, "card", 2, 1, 1], [1, "merchant", 2, 1, 1], [1, "merchant", 3, 2, 0]];
+  expect(await buckets()).toEqual(sealed);
+
+  // A feed without keys, or with another partitioner: its labels are sent on, once each, and a correction outlasts what it corrects.
+  const { name: labels } = system.topics.labels;
+  await system.publish([recordOf(in1("f", T + 5 * HOUR)), recordOf(in1("g", T + 5 * HOUR))]);
+  const fraud = (id: string) => ({ ...label({ id, card: cardIn(1, 3, 1), fraud: true, time: T + 2 * DAY }), key: null });
+  await system.producer.publishTo(labels, 2, [fraud("f"), fraud("g")], Date.now() - 5_000);
+  await system.producer.publish(labels, [label({ id: "g", card: cardIn(1, 3, 1), fraud: false, time: T + DAY })]);
+  await system.publish([recordOf(in0("h", T + 5 * HOUR + LABEL_DELAY_MS))]);
+  await eventually("the labels were sent on", async () => (await keysOf(system, labels, 1)).length === 4);
+  await system.publish([recordOf(in0("i", T + 6 * HOUR + LABEL_DELAY_MS))]);
+  await sealedTo(system, B + 6);
+  expect(await buckets()).toEqual([...sealed, [1, "card", 5, 1, 1], [1, "merchant", 5, 2, 1]].sort());
+  expect((await keysOf(system, labels, 1)).slice(2)).toEqual([cardIn(1, 3, 1), cardIn(1, 3, 1)]);
+  expect([await keysOf(system, labels, 0), (await keysOf(system, labels, 2)).length]).toEqual([[], 2]);
   expect(await role.stop()).toEqual({ code: 0, signal: null });
 });
 

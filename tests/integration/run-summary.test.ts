@@ -47,7 +47,7 @@ describe("the summary's queries", () => {
     await store(clickhouse, rows);
     // The same coordinates in blocks cut differently, and a label that was wrong at first.
     await store(clickhouse, rows.slice(300, 700));
-    await clickhouse.command("INSERT INTO labels (topic, partition, offset, transaction_id, card_id, is_fraud, label_time) SELECT 'earlier', partition, 0, transaction_id, card_id, NOT is_fraud, label_time FROM labels FINAL");
+    await clickhouse.command("INSERT INTO labels (topic, partition, offset, transaction_id, card_id, is_fraud, label_time, version) SELECT 'earlier', partition, 1000000, transaction_id, card_id, NOT is_fraud, label_time, 0 FROM labels FINAL");
     expect(await countPredictions(clickhouse, everything)).toEqual({ rows: 1_200, transactions: 1_200 });
     const metrics = await runMetrics(clickhouse, everything);
     expect(metrics).toMatchObject({ labelled: 1_200, frauds: 58, alerts: 87 });

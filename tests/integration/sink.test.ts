@@ -162,12 +162,12 @@ describe("what is stored", () => {
 
   it("relabelled in another month of insertion, a transaction has its newest label", async () => {
     const clickhouse = await clickhouseDatabase();
-    const insert = (offset: number, fraud: boolean, insertedAt: string): Promise<void> =>
-      clickhouse.command("INSERT INTO labels (topic, offset, transaction_id, card_id, is_fraud, inserted_at) SELECT 'labels', {offset: UInt64}, 't', 'c', {fraud: Bool}, toDateTime64({at: String}, 3, 'UTC')", { offset, fraud, at: insertedAt });
+    const insert = (version: number, fraud: boolean, insertedAt: string): Promise<void> =>
+      clickhouse.command("INSERT INTO labels (topic, offset, transaction_id, card_id, is_fraud, inserted_at, version) SELECT 'labels', {offset: UInt64}, 't', 'c', {fraud: Bool}, toDateTime64({at: String}, 3, 'UTC'), {version: UInt64}", { offset: 100 - version, version, fraud, at: insertedAt });
     await insert(9, false, "2026-04-02 00:00:00");
     await insert(4, true, "2026-05-02 00:00:00");
     await clickhouse.command("OPTIMIZE TABLE labels FINAL");
-    expect(await clickhouse.query("SELECT offset, is_fraud FROM labels FINAL")).toEqual([{ offset: 9, is_fraud: false }]);
+    expect(await clickhouse.query("SELECT version, is_fraud FROM labels FINAL")).toEqual([{ version: 9, is_fraud: false }]);
   });
 
   it("dead letters to the byte, with their headers; control events of every kind", async () => {

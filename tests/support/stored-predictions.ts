@@ -17,7 +17,8 @@ export interface StoredPrediction {
   features?: readonly number[];
 }
 
-export interface StoredLabel { offset: number; transaction_id: string; card_id: string; is_fraud: boolean }
+/** The label with the greatest version counts. @default its offset */
+export interface StoredLabel { offset: number; transaction_id: string; card_id: string; is_fraud: boolean; version?: number }
 
 const BLOCK = 1_000;
 
@@ -32,8 +33,8 @@ export async function storePredictions(clickhouse: ClickHouse, rows: readonly St
 /** Stores labels as one block (of up to 1,000). */
 export async function storeLabels(clickhouse: ClickHouse, rows: readonly StoredLabel[]): Promise<void> {
   for (let at = 0; at < rows.length; at += BLOCK) {
-    const tuples = rows.slice(at, at + BLOCK).map((row) => `('labels', ${row.offset % 3}, ${row.offset}, '${row.transaction_id}', '${row.card_id}', ${row.is_fraud}, now64(3))`);
-    await clickhouse.command(`INSERT INTO labels (topic, partition, offset, transaction_id, card_id, is_fraud, label_time) VALUES ${tuples.join(",")}`);
+    const tuples = rows.slice(at, at + BLOCK).map((row) => `('labels', ${row.offset % 3}, ${row.offset}, '${row.transaction_id}', '${row.card_id}', ${row.is_fraud}, now64(3), ${row.version ?? row.offset})`);
+    await clickhouse.command(`INSERT INTO labels (topic, partition, offset, transaction_id, card_id, is_fraud, label_time, version) VALUES ${tuples.join(",")}`);
   }
 }
 

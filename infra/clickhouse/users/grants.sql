@@ -20,3 +20,6 @@ GRANT SELECT ON fraud.dead_letters TO training;
 GRANT SELECT ON fraud.* TO api;
 GRANT INSERT ON fraud.requests TO api;
 GRANT INSERT ON fraud.responses TO api;
+
+-- Whose rows the database has: every role refuses another one's.
+GRANT SELECT ON fraud.database_owner TO scoring, merchants, training;

@@ -1,6 +1,7 @@
 import type { CardPseudonyms } from "../../../infra/card-pseudonyms.js";
 import { createClickHouse, type ClickHouse } from "../../../infra/clickhouse/client.js";
 import type { RowBinaryReader } from "../../../infra/clickhouse/row-binary-reader.js";
+import { ownedSince } from "../../../infra/clickhouse/owner.js";
 import { streamRows } from "../../../infra/clickhouse/stream-rows.js";
 import type { ClickHouseConfig } from "../../../infra/config.js";
 import type { TopicPartition } from "../../../infra/kafka/group-membership.js";
@@ -18,8 +19,10 @@ const LONGEST_UNTRACED = 10_000;
 /** Rows that tell how old what is before, after or among them is: several blocks of a partition's clock. */
 const LOOKED_AT = 2_000;
 
-const STORED = "topic = {topic: String} AND partition = {partition: UInt32} AND offset >= {from: UInt64} AND offset < {to: UInt64}";
-const SOURCE = "source_topic = {topic: String} AND source_partition = {partition: UInt32} AND source_offset >= {from: UInt64} AND source_offset < {to: UInt64}";
+/** Offsets in rows from before a take-over of the database are another cluster's. */
+const OURS = "inserted_at >= fromUnixTimestamp64Milli({since: Int64}, 'UTC')";
+const STORED = `topic = {topic: String} AND partition = {partition: UInt32} AND offset >= {from: UInt64} AND offset < {to: UInt64} AND ${OURS}`;
+const SOURCE = `source_topic = {topic: String} AND source_partition = {partition: UInt32} AND source_offset >= {from: UInt64} AND source_offset < {to: UInt64} AND ${OURS}`;
 const REFUSED = `SELECT assumeNotNull(source_offset) AS refused FROM dead_letters WHERE ${SOURCE} AND source_offset IS NOT NULL`;
 
 /**
@@ -70,6 +73,9 @@ FROM transactions FINAL
 WHERE ${STORED} AND offset NOT IN (${REFUSED})
 ORDER BY offset`;
 
+/** Offsets of a partition, and since when rows count. */
+interface StoredRange { topic: string; partition: number; from: number; to: number; since: number }
+
 export interface RebuildOptions {
   clickhouse: ClickHouseConfig | null;
   source: TopicPartition;
@@ -114,10 +120,11 @@ export async function rebuild(options: RebuildOptions, target: RebuildTarget, fr
   if (config === null) {
     throw new UsageError("history_gap", `${where}: ${target.what} needs the records from offset ${from} to ${to - 1}, which Kafka has deleted: set CLICKHOUSE_URL to where the sink has stored them`);
   }
-  const params = { topic: source.topic, partition: source.partition, from, to };
   const clickhouse = createClickHouse(config, { requestTimeoutMs: 300_000 });
+  let params: StoredRange;
   let start: number;
   try {
+    params = { topic: source.topic, partition: source.partition, from, to, since: await ownedSince(clickhouse) };
     const [{ rows, reached }] = await clickhouse.query<{ rows: number; reached: number }>(REACHED, { ...params, limit: LOOKED_AT }, { signal });
     const wanted = target.horizon(rows > 0 ? reached : -Infinity);
     const horizon = Number.isFinite(wanted) ? Math.max(0, wanted) : 0;
@@ -146,7 +153,8 @@ export async function rebuild(options: RebuildOptions, target: RebuildTarget, fr
 export async function storedRefusals({ clickhouse: config, source, signal }: { clickhouse: ClickHouseConfig; source: TopicPartition; signal: AbortSignal }, from: number, to: number): Promise<number[]> {
   const clickhouse = createClickHouse(config);
   try {
-    const rows = await clickhouse.query<{ refused: number }>(`SELECT DISTINCT refused FROM (${REFUSED})`, { topic: source.topic, partition: source.partition, from, to }, { signal });
+    const range: StoredRange = { topic: source.topic, partition: source.partition, from, to, since: await ownedSince(clickhouse) };
+    const rows = await clickhouse.query<{ refused: number }>(`SELECT DISTINCT refused FROM (${REFUSED})`, { ...range }, { signal });
     return rows.map(({ refused }) => refused);
   } finally {
     await clickhouse.close();
@@ -156,7 +164,7 @@ export async function storedRefusals({ clickhouse: config, source, signal }: { c
 const NOWHERE = new Float64Array(0);
 
 /** Offsets have gaps of their own (markers, aborted records), so what is missing shows by what was made of it, or by its size. */
-async function checkComplete(clickhouse: ClickHouse, params: { topic: string; partition: number; from: number; to: number }, horizon: number, where: string, signal: AbortSignal): Promise<void> {
+async function checkComplete(clickhouse: ClickHouse, params: StoredRange, horizon: number, where: string, signal: AbortSignal): Promise<void> {
   const missing = (first: number, last: number, why: string): FraudstreamError =>
     new FraudstreamError("history_gap", `${where} can't be rebuilt: of offsets ${first} to ${last}, which Kafka has deleted, ${why}`);
   const [{ count, first, last }] = await clickhouse.query<{ count: number; first: number; last: number }>(LOST, { ...params, horizon }, { signal });

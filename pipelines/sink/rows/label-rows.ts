@@ -1,3 +1,5 @@
+import { isTooFarAhead, labelOrder, labelVersion } from "../../../infra/kafka/label-order.js";
+import { partitionOfKey } from "../../../infra/kafka/murmur2.js";
 import { headerSchemaOf, schemaKeyOf } from "../../../infra/kafka/writer-of.js";
 import { LabelReader } from "../../../schemas/label-reader.js";
 import { PLAIN_SHAPE, type RecordShape } from "../../../schemas/record-shape.js";
@@ -13,8 +15,13 @@ const CODES: Readonly<Record<string, string>> = {
   unknown_format: "not_avro", avro_truncated: "malformed_avro", avro_trailing: "malformed_avro", schema_mismatch: "incompatible_schema",
 };
 
-/** Rows of `labels`, read as the merchants role reads them. A label without an id could not be joined to anything. */
-export function labelRows({ lookup, backoff, cards = null, shape = PLAIN_SHAPE }: AvroRowsDeps & { shape?: RecordShape }): RowMapper {
+/**
+ * Rows of `labels`, read as the merchants role reads them; behind the fields, the version. A label without an id could not be
+ * joined to anything.
+ *
+ * @param deps.partitions of the topic; when it isn't given, every label stands in its card's partition
+ */
+export function labelRows({ lookup, backoff, cards = null, shape = PLAIN_SHAPE, partitions }: AvroRowsDeps & { shape?: RecordShape; partitions?: number }): RowMapper {
   const reader = new LabelReader(cards, shape);
   let forgetAt = 0;
   const learn = async (key: SchemaKey): Promise<void> => reader.learn(key, await retried(() => lookup(key), backoff));
@@ -34,11 +41,17 @@ export function labelRows({ lookup, backoff, cards = null, shape = PLAIN_SHAPE }
         const { code, reason } = reader.refusal ?? { code: "malformed", reason: "it is no label" };
         return { code: CODES[code] ?? code, reason };
       }
+      const order = labelOrder(records, index);
+      if (isTooFarAhead(order)) return { code: "bad_time", reason: "it was published more than a day ahead of the clock here: correct the clock of its producer" };
       writeCoordinates(records, index, out);
       out.blob(reader.bytes, reader.transactionAt, reader.transactionLength);
       out.blob(reader.bytes, reader.cardAt, reader.cardLength);
       out.byte(reader.isFraud === true ? 1 : 0);
       out.int64(reader.labelTime);
+      const inPlace = partitions === undefined || partitionOfKey(reader.bytes, reader.cardAt, reader.cardLength, partitions) === records.partition;
+      const { low, high } = labelVersion(order, records.offset[index], inPlace);
+      out.int32(low | 0);
+      out.int32(high);
       return null;
     },
   };

@@ -60,6 +60,35 @@ describe("changes", () => {
   });
 });
 
+describe("a copy whose offsets closed up", () => {
+  test("has the same users: who was disabled stays so, and goes on from there", () => {
+    const fold = new UserFold();
+    fold.apply("a", user("a", "ann", { base: 30, claim: 12, created_at: 1 }), 0);
+    expect(fold.apply("a", user("a", "ann", { base: 45, claim: 12, enabled: false, created_at: 1 }), 1)).toBe(true);
+    expect(fold.apply("a", user("a", "ann", { base: 45, claim: 12, role: "admin", created_at: 1 }), 2)).toBe(false);
+    expect(fold.byId("a")).toMatchObject({ enabled: false, role: "analyst" });
+    expect(fold.apply("a", user("a", "ann", { base: fold.baseOf("a"), claim: 12, created_at: 1 }), 3)).toBe(true);
+    expect([fold.byId("a")?.enabled, fold.unexplained.size]).toEqual([true, 0]);
+  });
+
+  test("leaves a name to who had it first, though claims are offsets of two logs", () => {
+    const fold = new UserFold();
+    // b's claim (made later, refused, its author died) stands at offset 1 here; a's record states the claim that it had: 10.
+    fold.apply("b", user("b", "ann", { created_at: 500 }), 1);
+    expect(fold.apply("a", user("a", "ann", { base: 20, claim: 10, created_at: 400 }), 2)).toBe(true);
+    expect(fold.byName("ann")?.id).toBe("a");
+  });
+
+  test("a refused record that no race explains is reported until it is written over", () => {
+    const fold = new UserFold();
+    fold.apply("a", user("a", "ann", { base: 9, changed_at: 1_000 }), 0);
+    fold.apply("a", user("a", "ann", { base: 3, enabled: false, changed_at: 1_000_000_000 }), 1);
+    expect([...fold.unexplained.keys()]).toEqual(["a"]);
+    fold.apply("a", user("a", "ann", { base: fold.baseOf("a"), enabled: false }), 2);
+    expect(fold.unexplained.size).toBe(0);
+  });
+});
+
 describe("a compacted log", () => {
   test("the older claim holds the name though its newest record comes later", () => {
     const fold = new UserFold();

@@ -20,19 +20,74 @@ test("nothing was decided yet", () => {
 });
 
 describe("the base", () => {
-  test("must be the offset of the key's last accepted event, each key by itself", () => {
+  test("must be newer than that of the key's last accepted event, each key by itself", () => {
     const { state, apply } = fold();
     expect(apply(DEPLOYMENT_KEY, 0, 3, deployed("a@1"))).toBe(false);
     expect(apply(DEPLOYMENT_KEY, -1, 4, deployed("a@1"))).toBe(true);
     expect(apply(DEPLOYMENT_KEY, -1, 5, deployed("b@1"))).toBe(false);
     expect(apply(modelKey("b@1"), -1, 6, registered("b@1"))).toBe(true);
-    expect(apply(DEPLOYMENT_KEY, 5, 7, deployed("b@1"))).toBe(false);
-    expect(apply(DEPLOYMENT_KEY, 6, 8, deployed("b@1"))).toBe(false);
+    expect(apply(DEPLOYMENT_KEY, -1, 7, deployed("b@1"))).toBe(false);
     expect(apply(DEPLOYMENT_KEY, 4, 9, deployed("b@1"))).toBe(true);
     expect(apply(DEPLOYMENT_KEY, 4, 10, deployed("c@1"))).toBe(false);
     expect([state.baseOf(DEPLOYMENT_KEY), state.baseOf(modelKey("b@1")), state.baseOf(modelKey("c@1"))]).toEqual([9, 6, -1]);
     expect(state.deployments.map(({ epoch, champion }) => [epoch, champion?.model])).toEqual([[4, "a@1"], [9, "b@1"]]);
     expect(state.deployment?.epoch).toBe(9);
+  });
+
+  test("decides as the original did in a copy whose offsets closed up", () => {
+    for (let seed = 1; seed <= 100; seed++) {
+      const random = new RandomSource(seed);
+      const { state, apply } = fold();
+      const log: { key: string; base: number; event: EventBody }[] = [];
+      for (let offset = random.int(50); log.length < 60; offset += 1 + random.int(4)) {
+        const key = random.pick([DEPLOYMENT_KEY, jobKey("1"), modelKey("m@1")]);
+        const base = state.baseOf(key);
+        // Sometimes several authors know the same state.
+        for (let authors = 1 + random.int(3); authors > 0; authors--) {
+          const event = key === DEPLOYMENT_KEY ? deployed(`m${log.length}@1`) : registered(`m${log.length}@1`);
+          apply(key, base, offset++, event);
+          log.push({ key, base, event });
+        }
+      }
+      const copy = new ControlState();
+      log.forEach(({ key, base, event }, offset) => copy.apply({ key, base, at: offset * 10, who: "ada", event }, offset));
+      expect(copy.history.map(({ event }) => event), `seed ${seed}`).toEqual(state.history.map(({ event }) => event));
+      expect(copy.deployments.map(({ champion }) => champion?.model)).toEqual(state.deployments.map(({ champion }) => champion?.model));
+      const epochs = copy.deployments.map(({ epoch }) => epoch);
+      expect(epochs).toEqual([...epochs].sort((a, b) => a - b));
+      expect(new Set(epochs).size).toBe(epochs.length);
+      // Authors go on in the copy.
+      const next = copy.baseOf(DEPLOYMENT_KEY);
+      expect(copy.apply({ key: DEPLOYMENT_KEY, base: next, at: 0, who: "ada", event: deployed("new@1") }, log.length)).toBe(true);
+      expect(copy.apply({ key: DEPLOYMENT_KEY, base: next, at: 0, who: "ada", event: deployed("late@1") }, log.length + 1)).toBe(false);
+      expect([copy.deployment?.champion?.model, copy.unexplainedRefusal]).toEqual(["new@1", null]);
+    }
+  });
+
+  test("keeps the epoch that its author gave a deployment, wherever the event stands, and epochs grow", () => {
+    const state = new ControlState();
+    const at = (base: number, offset: number, sequence: number | null, model: string): boolean => state.apply({ key: DEPLOYMENT_KEY, base, at: 0, who: "ada", event: deployed(model) }, offset, sequence);
+    expect([at(-1, 0, 40, "a@1"), at(40, 1, 57, "b@1")]).toEqual([true, true]);
+    expect(state.deployment?.epoch).toBe(57);
+    expect(state.nextSequence(DEPLOYMENT_KEY, 2)).toBe(58);
+    // An author of an older version, who gives no number.
+    expect(at(state.baseOf(DEPLOYMENT_KEY), 2, null, "c@1")).toBe(true);
+    expect(state.deployment?.epoch).toBe(58);
+    expect(state.nextSequence(DEPLOYMENT_KEY, 90)).toBe(90);
+  });
+
+  test("that nothing in the log explains is reported, until a later deployment decides", () => {
+    const { state, apply } = fold();
+    expect(apply(DEPLOYMENT_KEY, 17, 0, deployed("a@1"))).toBe(false);
+    expect(state.unexplainedRefusal).toEqual({ offset: 0, at: 0, who: "ada" });
+    apply(DEPLOYMENT_KEY, -1, 1, deployed("b@1"));
+    expect(state.unexplainedRefusal).toBeNull();
+    // Lost a race; a mirror delivered it twice; of another log.
+    apply(DEPLOYMENT_KEY, -1, 2, deployed("c@1"));
+    apply(DEPLOYMENT_KEY, -1, 100_000, deployed("b@1"));
+    expect(state.unexplainedRefusal).toBeNull();
+    apply(DEPLOYMENT_KEY, -1, 100_001, deployed("d@1"));
+    expect(state.unexplainedRefusal).toMatchObject({ offset: 100_001 });
   });
 
   test("that is refused changes nothing", () => {

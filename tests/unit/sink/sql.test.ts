@@ -27,6 +27,8 @@ describe("readMigrations", () => {
   it("reads ours in order, each statement safe to run again", () => {
     const migrations = readMigrations();
     expect(migrations.map(({ version }) => version)).toEqual(migrations.map((_, i) => i + 1));
-    for (const statement of migrations.flatMap(({ statements }) => statements)) expect(statement).toMatch(/IF (NOT )?EXISTS/);
+    // 0005 copies a table: that it may be run again from the top wherever it ended is tested in clickhouse.test.ts.
+    const others = migrations.filter(({ version }) => version !== 5);
+    for (const statement of others.flatMap(({ statements }) => statements)) expect(statement).toMatch(/IF (NOT )?EXISTS/);
   });
 });
