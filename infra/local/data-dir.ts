@@ -17,12 +17,11 @@ export function checkDataDir(dataDir: string): void {
   try {
     mkdirSync(dataDir, { recursive: true });
     writeFileSync(probe, "");
+    rmSync(probe);
   } catch (cause) {
     const { code = "" } = cause as NodeJS.ErrnoException;
     const why = code === "EEXIST" || code === "ENOTDIR" ? "it is a file, or lies in one" : code === "EROFS" ? "the file system is read-only" : code === "EACCES" || code === "EPERM" ? "this user may not write there" : code;
     throw new UsageError("data_dir", `DATA_DIR is ${dataDir}, which can't be written (${why}): set DATA_DIR to another folder`, { cause });
-  } finally {
-    rmSync(probe, { force: true });
   }
 }
 

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { checkDataDir } from "../../../infra/local/data-dir.js";
 import { readCsv } from "../../../models/datasets/read-csv.js";
 import { simulate, simulateDataset } from "../../../models/simulator/simulate.js";
 import type { StartOptions } from "../../../pipelines/start/options.js";
@@ -30,6 +31,24 @@ test("what is trained on is earlier than all that is streamed, also where times 
   expect(await cutOf([0, 1, 2, 3, 4, 5, 6, 6, 6, 9])).toEqual({ before: "2025-01-01T09:00:00.000Z", history: ids.slice(0, 9), streamed: ids.slice(9) });
   expect(await cutOf([0, 1, 2, 3, 4, 5, 6, 6, 6, 6])).toEqual({ before: "2025-01-01T06:00:00.000Z", history: ids.slice(0, 6), streamed: ids.slice(6) });
   await expect(cutOf([3, 3, 3, 3, 3, 3, 3, 3, 3, 3])).rejects.toMatchObject({ code: "dataset_one_moment" });
+});
+
+test("a DATA_DIR holds one world, under one key; one that can't be written is named in a line", async () => {
+  const dataDir = temporaryFolder();
+  const town = await prepareSource({ ...options, customers: 5 }, { dataDir, cardIdKey: null }, () => {}, never);
+  await town.finish(Date.now());
+  const dataset = fileWith("transaction_id,event_time,amount,is_fraud\na,2025-01-01T00:00:00Z,1,0\nb,2025-01-02T00:00:00Z,1,1");
+  await expect(prepareSource({ ...options, dataset }, { dataDir, cardIdKey: null }, () => {}, never)).rejects.toMatchObject({ code: "another_world" });
+  await expect(prepareSource(options, { dataDir, cardIdKey: "k".repeat(32) }, () => {}, never)).rejects.toMatchObject({ code: "another_key" });
+  await prepareSource(options, { dataDir, cardIdKey: null }, () => {}, never);
+
+  const other = temporaryFolder();
+  const file = await prepareSource({ ...options, dataset }, { dataDir: other, cardIdKey: null }, () => {}, never);
+  for await (const rows of file.history(never)) expect(rows.end).toBe(1);
+  await expect(prepareSource(options, { dataDir: other, cardIdKey: null }, () => {}, never)).rejects.toMatchObject({ code: "another_world" });
+
+  expect(() => checkDataDir(other)).not.toThrow();
+  for (const bad of [dataset, join(dataset, "below")]) expect(() => checkDataDir(bad)).toThrow(expect.objectContaining({ code: "data_dir", message: expect.stringMatching(/^DATA_DIR is .*it is a file/) as string }));
 });
 
 test("the simulator's file holds what the simulator made, every value of it", async () => {
