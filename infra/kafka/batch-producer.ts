@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { call, retrying, type BrokerAddress, type KafkaCluster } from "./cluster.js";
 import { ConnectionsByBroker } from "./connections-by-broker.js";
 import { KafkaError, toKafkaError } from "./errors.js";
@@ -14,6 +15,9 @@ export interface BatchProducerOptions {
   patienceMs?: number;
 }
 
+/** How long `close` waits for what is under way. */
+const CLOSE_WITHIN_MS = 3_000;
+
 /**
  * An idempotent producer of whole batches, outside of transactions: what is acknowledged is stored once and in the order
  * of the calls, also when requests had to be repeated. After an error it must be discarded, since what became of the
@@ -28,6 +32,7 @@ export class BatchProducer {
   readonly #sequences = new Map<string, number>();
   readonly #partitionCounts = new Map<string, number>();
   #turn: Promise<unknown> = Promise.resolve();
+  readonly #closing = new AbortController();
   /** The error of a batch that may have been stored or not: another batch under its sequence could be taken for it. */
   #failure: KafkaError | null = null;
 
@@ -83,10 +88,12 @@ export class BatchProducer {
     });
   }
 
-  /** Waits for what is under way and closes the connections. */
+  /** Waits for what is under way, for a few seconds, and closes the connections: what is not acknowledged by then fails. */
   async close(): Promise<void> {
-    await this.#turn.catch(() => {});
+    await Promise.race([this.#turn.catch(() => {}), sleep(CLOSE_WITHIN_MS, undefined, { ref: false })]);
+    this.#closing.abort();
     await this.#connections.close();
+    await this.#turn.catch(() => {});
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -101,7 +108,7 @@ export class BatchProducer {
   async #partitionsOf(topic: string): Promise<number> {
     let count = this.#partitionCounts.get(topic);
     if (count === undefined) {
-      count = await retrying(() => this.#cluster.partitionsOf(topic), { deadlineMs: this.#patienceMs });
+      count = await retrying(() => this.#cluster.partitionsOf(topic), { deadlineMs: this.#patienceMs, signal: this.#closing.signal });
       this.#partitionCounts.set(topic, count);
     }
     return count;
@@ -137,7 +144,7 @@ export class BatchProducer {
           throw error;
         }
       },
-      { deadlineMs: this.#patienceMs },
+      { deadlineMs: this.#patienceMs, signal: this.#closing.signal },
     );
     return sent.catch((error: unknown) => {
       this.#failure ??= toKafkaError(error, `producing to ${topic}[${partition}]`);

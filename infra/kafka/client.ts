@@ -6,19 +6,24 @@ import type { TopicSpec } from "../../schemas/topics.js";
 import { UsageError } from "../../schemas/errors.js";
 import { kafkajs, onceReached } from "./kafkajs.js";
 import { refusalOf } from "./refusals.js";
+import { SilentBrokers } from "./silent-brokers.js";
+import { watchedSockets } from "./watched-socket.js";
 
 const { logLevel } = kafkajs;
 
 /** The kafkajs client: administration and group membership, and producing off the hot path. */
 export function createKafka(config: KafkaConfig, clientId: string, log: Logger): Kafka {
+  const silent = new SilentBrokers();
   return new kafkajs.Kafka({
     clientId,
-    brokers: config.brokers,
+    // Those that were silent are tried last, also by a client that is made later.
+    brokers: () => silent.sort(config.brokers, (broker) => broker),
+    socketFactory: watchedSockets((broker, answered) => silent.note(broker, answered)),
     ssl: config.ssl,
     // A copy: kafkajs writes into what it is given.
     ...(config.sasl ? { sasl: { ...config.sasl } as NonNullable<KafkaJsConfig["sasl"]> } : {}),
-    connectionTimeout: 5_000,
-    requestTimeout: 30_000,
+    connectionTimeout: 4_000,
+    requestTimeout: 10_000,
     retry: { initialRetryTime: 100, maxRetryTime: 2_000, retries: 20 },
     logLevel: logLevel.WARN,
     // Only the message: kafkajs adds payload details that may hold keys.

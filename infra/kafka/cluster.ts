@@ -2,9 +2,11 @@ import { isIP } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { KafkaConfig } from "../config.js";
 import type { Logger } from "../logging.js";
+import { BrokerConnection, SILENT_AFTER_MS } from "./broker-connection.js";
 import { KafkaError, protocolError, toKafkaError } from "./errors.js";
 import type { FetchedRecords } from "./records.js";
-import { Connection, findCoordinatorV4, metadataV12, type API, type ConnectionOptions, type Reader, type Writer } from "./wire.js";
+import { SilentBrokers } from "./silent-brokers.js";
+import { findCoordinatorV4, metadataV12, type API, type Connection, type ConnectionOptions, type Reader, type Writer } from "./wire.js";
 
 export interface BrokerAddress { host: string; port: number }
 export type CoordinatorOf = "group" | "transaction";
@@ -20,6 +22,16 @@ export interface KafkaClusterOptions {
   log?: Logger;
 }
 
+/** How many other brokers are asked before it is the caller's to try again. */
+const MOST_OTHERS = 2;
+const CONNECT_WITHIN_MS = 4_000;
+/** A broker that was silent gets this long to show that it is back, before anything is asked of it again. */
+const PROBE_MS = 1_500;
+/** Any broker can say who leads and who coordinates: where there are others, none is waited for longer. */
+const METADATA_WITHIN_MS = 3_000;
+/** Only a broker that is silent is given up (broker-connection.ts): this is for one that sends bytes without end. */
+const LONGEST_ANSWER_MS = 300_000;
+
 /** Coordinates that are remembered, so that what is read again is not reported again. */
 const MOST_REPORTED = 10_000;
 
@@ -32,6 +44,7 @@ export class KafkaCluster {
   readonly #bootstrap: BrokerAddress[];
   readonly #options: ConnectionOptions;
   readonly #topics = new Map<string, TopicMetadata>();
+  readonly #silent = new SilentBrokers();
   #brokers = new Map<number, BrokerAddress>();
   #control: Connection | null = null;
   #controlOpening: Promise<Connection> | null = null;
@@ -47,8 +60,8 @@ export class KafkaCluster {
       return { host: broker.slice(0, colon).replace(/^\[|\]$/g, ""), port: Number(broker.slice(colon + 1)) };
     });
     this.#options = {
-      connectTimeout: 5_000,
-      requestTimeout: 30_000,
+      connectTimeout: CONNECT_WITHIN_MS,
+      requestTimeout: LONGEST_ANSWER_MS,
       maxInflights: 5,
       ...(config.ssl === false ? {} : { tls: config.ssl === true ? {} : config.ssl }),
       ...(config.sasl
@@ -57,18 +70,29 @@ export class KafkaCluster {
     };
   }
 
-  /** Opens a connection of the caller's own; the caller closes it. */
+  /** Opens a connection of the caller's own; the caller closes it. A broker that was silent must answer a question first. */
   async open(address: BrokerAddress): Promise<Connection> {
+    const name = addressOf(address);
+    const wasSilent = this.#silent.has(name);
     // TLS has names of servers, no addresses (RFC 6066); a certificate is checked against either.
-    const connection = new Connection(this.#clientId, { ...this.#options, tlsServerName: isIP(address.host) === 0 });
+    const options = { ...this.#options, tlsServerName: isIP(address.host) === 0, ...(wasSilent ? { connectTimeout: PROBE_MS } : {}) };
+    const connection = new BrokerConnection(this.#clientId, options, (answered) => this.#heard(name, answered));
     // Requests in flight are answered with an error of their own; an event without a listener would end the process.
     connection.on("error", () => {});
     try {
       await connection.connect(address.host, address.port);
+      if (wasSilent) await call(connection, metadataV12.api, [[], false, false], "looking whether it answers again", PROBE_MS);
       return connection;
     } catch (error) {
-      throw toKafkaError(error, `connecting to ${address.host}:${address.port}`);
+      if (error instanceof Error && error.message.endsWith("timed out.")) this.#heard(name, false);
+      void connection.close().catch(() => {});
+      throw toKafkaError(error, `connecting to ${name}`);
     }
+  }
+
+  #heard(broker: string, answered: boolean): void {
+    if (!answered && !this.#silent.has(broker)) this.#log?.warn({ broker }, "a Kafka broker does not answer; others are asked first until it does");
+    this.#silent.note(broker, answered);
   }
 
   /** The broker that leads a partition. Asks the cluster when it isn't known, or when `fresh` says that it has changed. */
@@ -145,17 +169,28 @@ export class KafkaCluster {
     return metadata;
   }
 
+  /** Asks a question that any broker can answer: the next one, where one does not. */
   async #ask<A extends unknown[], R>(api: API<A, R>, args: A, doing: string): Promise<R> {
-    const connection = await this.#controlConnection();
-    try {
-      return await call(connection, api, args, doing);
-    } catch (error) {
-      if (error instanceof KafkaError && error.code === "kafka_network" && this.#control === connection) {
-        this.#control = null;
-        void connection.close();
+    const others = this.#addresses().length - 1;
+    for (let left = Math.min(others, MOST_OTHERS); ; left--) {
+      const connection = await this.#controlConnection();
+      try {
+        return await call(connection, api, args, doing, others > 0 ? METADATA_WITHIN_MS : undefined);
+      } catch (error) {
+        if (!(error instanceof KafkaError) || error.code !== "kafka_network") throw error;
+        if (this.#control === connection) {
+          this.#control = null;
+          void connection.close();
+        }
+        if (left <= 0) throw error;
       }
-      throw error;
     }
+  }
+
+  /** Every broker that is known, those that were silent last. */
+  #addresses(): BrokerAddress[] {
+    const known = new Map([...this.#bootstrap, ...this.#brokers.values()].map((address) => [addressOf(address), address]));
+    return this.#silent.sort([...known.values()], addressOf);
   }
 
   async #controlConnection(): Promise<Connection> {
@@ -167,7 +202,7 @@ export class KafkaCluster {
 
   async #openControl(): Promise<Connection> {
     let last: unknown;
-    for (const address of [...this.#bootstrap, ...this.#brokers.values()]) {
+    for (const address of this.#addresses()) {
       try {
         const connection = await this.open(address);
         if (this.#closed) {
@@ -184,10 +219,14 @@ export class KafkaCluster {
   }
 }
 
-/** Calls one API of the protocol. @throws KafkaError */
-export async function call<A extends unknown[], R>(connection: Connection, api: API<A, R>, args: A, doing: string): Promise<R> {
+function addressOf({ host, port }: BrokerAddress): string {
+  return `${host}:${port}`;
+}
+
+/** Calls one API of the protocol. @throws KafkaError `kafka_network` when the broker is silent for `silentMs` */
+export async function call<A extends unknown[], R>(connection: Connection, api: API<A, R>, args: A, doing: string, silentMs = SILENT_AFTER_MS): Promise<R> {
   try {
-    return await api.async(connection, ...args);
+    return await answered(connection, api.async(connection, ...args), silentMs, doing);
   } catch (error) {
     throw toKafkaError(error, doing);
   }
@@ -204,14 +243,19 @@ export interface OwnRequest<T> {
   read: (reader: Reader) => T;
 }
 
-/** Sends such a request. @throws KafkaError */
-export function send<T>(connection: Connection, { key, version, taggedResponse = true, write, read }: OwnRequest<T>, doing: string): Promise<T> {
-  return new Promise((resolve, reject) => {
-    connection.send(key, version, write, (_correlationId, _key, _version, reader) => read(reader), true, taggedResponse, (error, answer) => {
+function answered<T>(connection: Connection, answer: Promise<T>, silentMs: number, doing: string): Promise<T> {
+  return connection instanceof BrokerConnection ? connection.answered(answer, silentMs, doing) : answer;
+}
+
+/** Sends such a request. @throws KafkaError `kafka_network` when the broker is silent for `silentMs` */
+export function send<T>(connection: Connection, { key, version, taggedResponse = true, write, read }: OwnRequest<T>, doing: string, silentMs = SILENT_AFTER_MS): Promise<T> {
+  const answer = new Promise<T>((resolve, reject) => {
+    connection.send(key, version, write, (_correlationId, _key, _version, reader) => read(reader), true, taggedResponse, (error, value) => {
       if (error) reject(toKafkaError(error, doing));
-      else resolve(answer as T);
+      else resolve(value as T);
     });
   });
+  return answered(connection, answer, silentMs, doing);
 }
 
 const FIRST_PAUSE_MS = 5;

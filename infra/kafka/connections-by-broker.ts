@@ -31,15 +31,22 @@ export class ConnectionsByBroker {
   async drop(address: BrokerAddress): Promise<void> {
     const entry = this.#open.get(addressKey(address));
     this.#open.delete(addressKey(address));
-    await entry?.opening.then((connection) => connection.close(), () => {});
+    await closeEntry(entry);
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     const entries = [...this.#open.values()];
     this.#open.clear();
-    await Promise.all(entries.map(({ opening }) => opening.then((connection) => connection.close(), () => {})));
+    await Promise.all(entries.map(closeEntry));
   }
+}
+
+/** One that is still being opened is closed when it is open: a broker that is silent holds nobody up. */
+async function closeEntry(entry: { opening: Promise<Connection>; opened: Connection | null } | undefined): Promise<void> {
+  if (entry === undefined) return;
+  const closed = entry.opening.then((connection) => connection.close(), () => {});
+  if (entry.opened !== null) await closed;
 }
 
 export function addressKey({ host, port }: BrokerAddress): string {

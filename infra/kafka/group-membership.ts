@@ -4,7 +4,8 @@ import type { Logger } from "../logging.js";
 import { call, retrying, type KafkaCluster } from "./cluster.js";
 import { messageOf } from "../../schemas/errors.js";
 import { KafkaError, toKafkaError } from "./errors.js";
-import { isAway, onceReached } from "./kafkajs.js";
+import { isAway, kafkajs, onceReached } from "./kafkajs.js";
+import { stickyAssigner, type Claim } from "./sticky-assigner.js";
 import { offsetFetchV8 } from "./wire.js";
 
 export interface TopicPartition { topic: string; partition: number }
@@ -22,9 +23,12 @@ export interface MembershipOptions {
 
 /** A member that doesn't answer for this long is taken for dead; the shortest that brokers allow by default. */
 const SESSION_TIMEOUT_MS = 6_000;
-const REBALANCE_TIMEOUT_MS = 10_000;
+/** A coordinator may be silent for this long while members gather, and not for much longer (watched-socket.ts). */
+const REBALANCE_TIMEOUT_MS = 8_000;
 const HEARTBEAT_MS = 500;
 const COME_BACK_MS = 1_000;
+/** Leaving is only a courtesy: a member that is gone is noticed after the session time-out. */
+const LEAVE_WITHIN_MS = 3_000;
 
 /**
  * Membership in a consumer group: which partitions are ours. It reads nothing: kafkajs consumes with every partition
@@ -35,6 +39,8 @@ export class GroupMembership {
   readonly #consumer: Consumer;
   /** Keys of the partitions that are ours; none while we are no member. */
   #assigned = new Set<string>();
+  /** What was ours when partitions were last given out: what this member would like to keep. */
+  #claim: Claim | null = null;
   #stopping = false;
   #rejoining: Promise<void> | null = null;
   #comingBack: Promise<void> | null = null;
@@ -46,6 +52,8 @@ export class GroupMembership {
     const { kafka, group } = options;
     this.#consumer = kafka.consumer({
       groupId: group,
+      // Members of a version without the first one, in a rolling upgrade, have the second in common with us.
+      partitionAssigners: [stickyAssigner(() => this.#claim), kafkajs.PartitionAssigners.roundRobin],
       sessionTimeout: SESSION_TIMEOUT_MS,
       rebalanceTimeout: REBALANCE_TIMEOUT_MS,
       heartbeatInterval: HEARTBEAT_MS,
@@ -65,6 +73,7 @@ export class GroupMembership {
       this.#consumer.pause(topics.map((topic) => ({ topic })));
       const assigned = Object.entries(payload.memberAssignment).flatMap(([topic, partitions]) => partitions.map((partition) => ({ topic, partition })));
       this.#assigned = new Set(assigned.map(partitionKey));
+      this.#claim = { at: Date.now(), partitions: payload.memberAssignment };
       onAssigned(assigned);
     });
     this.#consumer.on(CRASH, ({ payload }) => {
@@ -138,9 +147,13 @@ export class GroupMembership {
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#assigned.clear();
-    await this.#rejoining?.catch(() => {});
-    await this.#comingBack;
-    await this.#consumer.disconnect();
+    const left = (async () => {
+      await this.#rejoining?.catch(() => {});
+      await this.#comingBack;
+      await this.#consumer.disconnect();
+    })();
+    left.catch(() => {});
+    await Promise.race([left, sleep(LEAVE_WITHIN_MS, undefined, { ref: false })]);
   }
 
   async #leaveAndRun(): Promise<void> {

@@ -1,3 +1,4 @@
+import { SILENT_AFTER_MS } from "./broker-connection.js";
 import { retrying, call, send, type BrokerAddress, type KafkaCluster } from "./cluster.js";
 import { KafkaError, protocolError, toKafkaError } from "./errors.js";
 import { readFetched, type AbortedTransaction } from "./record-reader.js";
@@ -151,7 +152,7 @@ export class PartitionReader {
   }
 
   async #fetchOnce(connection: Connection, offset: number, doing: string): Promise<FetchResponse> {
-    const response = await send(connection, { key: FETCH_API, version: FETCH_VERSION, write: () => this.#request(offset), read: parseFetch }, doing);
+    const response = await send(connection, { key: FETCH_API, version: FETCH_VERSION, write: () => this.#request(offset), read: parseFetch }, doing, this.#maxWaitMs + SILENT_AFTER_MS);
     if (response.error !== 0) throw protocolError(protocolErrorsCodesById[response.error as 0] ?? `CODE_${response.error}`, doing);
     return response;
   }

@@ -1,3 +1,4 @@
+import { REPLICATED_WITHIN_MS } from "./broker-connection.js";
 import { send } from "./cluster.js";
 import { readTags } from "./transaction-protocol.js";
 import { ResponseError, Writer, type Connection, type Reader } from "./wire.js";
@@ -13,7 +14,8 @@ const PRODUCE_API = 0;
 const PRODUCE_VERSION = 9;
 const PRODUCE_VERSION_2 = 12;
 const ALL_REPLICAS = -1;
-const BROKER_TIMEOUT_MS = 30_000;
+/** The leader of a partition tells by itself that its replicas did not answer, before it is taken for silent. */
+const BROKER_TIMEOUT_MS = REPLICATED_WITHIN_MS - 1_500;
 
 /**
  * Sends finished batches, at most one a partition, to the broker that leads all of them; returns when every in-sync replica has them.
@@ -42,7 +44,7 @@ export async function produce(connection: Connection, transactionalId: string | 
       .appendTaggedFields();
   const doing = `producing to ${[...topics.keys()].join(", ")}`;
   const version = joins ? PRODUCE_VERSION_2 : PRODUCE_VERSION;
-  const response = await send(connection, { key: PRODUCE_API, version, write, read: (reader) => parse(reader, version) }, doing);
+  const response = await send(connection, { key: PRODUCE_API, version, write, read: (reader) => parse(reader, version) }, doing, REPLICATED_WITHIN_MS);
   return batches.map(({ topic, partition }) => response.get(`${topic}[${partition}]`) ?? -1);
 }
 

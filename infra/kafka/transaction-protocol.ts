@@ -1,3 +1,4 @@
+import { REPLICATED_WITHIN_MS } from "./broker-connection.js";
 import { send } from "./cluster.js";
 import { ResponseError, Writer, type Connection, type Reader } from "./wire.js";
 
@@ -64,7 +65,7 @@ export function txnOffsetCommitV5(connection: Connection, transactionalId: strin
     });
     check(TXN_OFFSET_COMMIT, error);
   };
-  return send(connection, { ...TXN_OFFSET_COMMIT, write, read }, doing);
+  return send(connection, { ...TXN_OFFSET_COMMIT, write, read }, doing, REPLICATED_WITHIN_MS);
 }
 
 /** Ends a transaction. @returns the identity for the next one */
@@ -76,7 +77,7 @@ export function endTxnV5(connection: Connection, transactionalId: string, produc
     check(END_TXN, reader.readInt16());
     return { producerId: reader.readInt64(), producerEpoch: reader.readInt16() };
   };
-  return send(connection, { ...END_TXN, write, read }, doing);
+  return send(connection, { ...END_TXN, write, read }, doing, REPLICATED_WITHIN_MS);
 }
 
 function check({ key, version }: { key: number; version: number }, error: number): void {

@@ -1,3 +1,4 @@
+import { REPLICATED_WITHIN_MS } from "./broker-connection.js";
 import { call, retrying, type BrokerAddress, type KafkaCluster } from "./cluster.js";
 import { ConnectionsByBroker, addressKey } from "./connections-by-broker.js";
 import { KafkaError, protocolError } from "./errors.js";
@@ -59,7 +60,7 @@ export class TransactionalProducer {
         const connections = new ConnectionsByBroker(cluster);
         try {
           const connection = await connections.to(coordinator);
-          const { producerId, producerEpoch } = await call(connection, initProducerIdV4.api, [transactionalId, transactionTimeoutMs, -1n, -1], `taking over ${transactionalId}`);
+          const { producerId, producerEpoch } = await call(connection, initProducerIdV4.api, [transactionalId, transactionTimeoutMs, -1n, -1], `taking over ${transactionalId}`, REPLICATED_WITHIN_MS);
           return new TransactionalProducer(cluster, transactionalId, patienceMs, coordinator, connections, { producerId, producerEpoch }, await hasTransactionVersion2(connection));
         } catch (error) {
           await connections.close();
@@ -120,7 +121,7 @@ export class TransactionalProducer {
       topics: [...topics].map(([name, numbers]) => ({ name, partitions: numbers })),
     };
     return this.#patiently(async () => {
-      await call(await this.#connections.to(this.#coordinator), addPartitionsToTxnV3.api, [[transaction]], `adding partitions to a transaction of ${this.transactionalId}`);
+      await call(await this.#connections.to(this.#coordinator), addPartitionsToTxnV3.api, [[transaction]], `adding partitions to a transaction of ${this.transactionalId}`, REPLICATED_WITHIN_MS);
     });
   }
 
@@ -134,13 +135,13 @@ export class TransactionalProducer {
       return;
     }
     await this.#patiently(async () => {
-      await call(await this.#connections.to(this.#coordinator), addOffsetsToTxnV3.api, [this.transactionalId, producerId, producerEpoch, group], doing);
+      await call(await this.#connections.to(this.#coordinator), addOffsetsToTxnV3.api, [this.transactionalId, producerId, producerEpoch, group], doing, REPLICATED_WITHIN_MS);
     });
     const topics = [{ name: topic, partitions: [{ partitionIndex: partition, committedOffset: BigInt(offset), committedLeaderEpoch: -1, committedMetadata: null }] }];
     await this.#patiently(async () => {
       const coordinator = await this.#groupCoordinator(group);
       // No generation and no member: whoever holds the transactional id of the partition owns it.
-      await call(await this.#connections.to(coordinator), txnOffsetCommitV3.api, [this.transactionalId, group, producerId, producerEpoch, -1, "", null, topics], doing);
+      await call(await this.#connections.to(coordinator), txnOffsetCommitV3.api, [this.transactionalId, group, producerId, producerEpoch, -1, "", null, topics], doing, REPLICATED_WITHIN_MS);
     });
   }
 
@@ -196,7 +197,7 @@ export class TransactionalProducer {
     const doing = `${commit ? "committing" : "aborting"} a transaction of ${this.transactionalId}`;
     if (this.#begun) await this.#patiently(async () => {
       const connection = await this.#connections.to(this.#coordinator);
-      if (!this.#version2) return void (await call(connection, endTxnV3.api, [this.transactionalId, this.#identity.producerId, this.#identity.producerEpoch, commit], doing));
+      if (!this.#version2) return void (await call(connection, endTxnV3.api, [this.transactionalId, this.#identity.producerId, this.#identity.producerEpoch, commit], doing, REPLICATED_WITHIN_MS));
       this.#identity = await endTxnV5(connection, this.transactionalId, this.#identity, commit, doing);
       // Each epoch counts its batches from zero.
       this.#sequences.clear();

@@ -55,7 +55,7 @@ await runRole(log, async (lifecycle) => {
   const snapshots = new SnapshotStore(join(config.dataDir, "state"), log);
   const deps = { cluster, topics, group, schemas, watermarks, snapshots, clickhouse: config.clickhouse, snapshotEveryMs: config.history.snapshotEveryMs, cards: cardPseudonyms(config), log };
   const consumer = new PartitionConsumer({
-    cluster, kafka, log, group,
+    cluster, kafka, log, group, conditions,
     topics: [topics.transactions.name],
     onFailure: (error) => lifecycle.fail(error),
     open: async (tenure) => {

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Kafka } from "kafkajs";
+import type { Conditions } from "../../infra/health/conditions.js";
 import type { Logger } from "../../infra/logging.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
@@ -39,12 +40,25 @@ export interface PartitionConsumerOptions {
   /** Something that no new try can mend. */
   onFailure: (error: unknown) => void;
   reader?: Omit<PartitionReaderOptions, "signal">;
+  /** Where it reports that nothing can be fetched. @default nowhere */
+  conditions?: Conditions;
 }
 
-interface Loop { abort: AbortController; done: Promise<void> }
+interface Loop { abort: AbortController; done: Promise<void>; reading: Reading }
+
+/** Whether a partition is being read, for those who ask why nothing comes. */
+interface Reading {
+  /** Epoch milliseconds since when a fetch, or a tenure, has not come to its end; null: none is waited for. */
+  waitingSince: number | null;
+  trouble: string | null;
+}
 
 const FIRST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 5_000;
+const LONGEST_PAUSE_MS = 2_000;
+const STOP_WITHIN_MS = 8_000;
+/** A partition that could not be read for this long is reported. */
+const SILENT_MS = 10_000;
+const LOOK_EVERY_MS = 2_000;
 
 /**
  * Consumes the partitions that a group assigns to this process, each in a loop of its own: a tenure begins when the
@@ -58,6 +72,7 @@ export class PartitionConsumer {
   /** Loops of partitions that were taken from us and that have not ended yet. */
   readonly #ending = new Map<string, Promise<void>>();
   #stopped = false;
+  #looking: NodeJS.Timeout | null = null;
 
   constructor(options: PartitionConsumerOptions) {
     this.#options = options;
@@ -71,15 +86,19 @@ export class PartitionConsumer {
   }
 
   start(): Promise<void> {
+    if (this.#options.conditions !== undefined) this.#looking = setInterval(() => this.#look(), LOOK_EVERY_MS);
     return this.#membership.start();
   }
 
   /** Ends the tenures after the batch in hand and leaves the group. */
   async stop(): Promise<void> {
     this.#stopped = true;
+    if (this.#looking !== null) clearInterval(this.#looking);
     const loops = [...this.#loops.values()];
     for (const loop of loops) loop.abort.abort();
-    await Promise.all([...loops.map((loop) => loop.done), ...this.#ending.values()]);
+    const ended = Promise.all([...loops.map((loop) => loop.done), ...this.#ending.values()]);
+    // A tenure that waits for a broker that is gone holds nothing that the next owner would not settle.
+    await Promise.race([ended, sleep(STOP_WITHIN_MS, undefined, { ref: false })]);
     await this.#membership.stop();
   }
 
@@ -96,8 +115,9 @@ export class PartitionConsumer {
       if (this.#loops.has(key)) continue;
       const abort = new AbortController();
       // A partition that comes back waits until its former tenure here has ended.
-      const done = (this.#ending.get(key) ?? Promise.resolve()).then(() => this.#consume(partition, abort.signal));
-      this.#loops.set(key, { abort, done });
+      const reading: Reading = { waitingSince: null, trouble: null };
+      const done = (this.#ending.get(key) ?? Promise.resolve()).then(() => this.#consume(partition, abort.signal, reading));
+      this.#loops.set(key, { abort, done, reading });
     }
   }
 
@@ -105,16 +125,30 @@ export class PartitionConsumer {
     const loop = this.#loops.get(key);
     if (loop === undefined) return;
     this.#loops.delete(key);
+    this.#options.conditions?.clear("kafka_silent", subjectOf(key));
     const ended = loop.done.finally(() => this.#ending.get(key) === ended && this.#ending.delete(key));
     this.#ending.set(key, ended);
     loop.abort.abort();
   }
 
-  async #consume(partition: TopicPartition, signal: AbortSignal): Promise<void> {
+  /** Reports partitions that can't be read; when none of them can, the role isn't ready. */
+  #look(): void {
+    const { conditions } = this.#options;
+    const now = Date.now();
+    const silent = ({ reading: { waitingSince } }: Loop): boolean => waitingSince !== null && now - waitingSince > SILENT_MS;
+    const blocking = [...this.#loops.values()].every(silent);
+    for (const [key, loop] of this.#loops) {
+      const { waitingSince, trouble } = loop.reading;
+      const message = (): string => `nothing could be read from ${subjectOf(key)} for ${Math.round((now - (waitingSince ?? now)) / 1_000)} s: ${trouble ?? "its broker does not answer"}; check the Kafka brokers`;
+      conditions?.set(silent(loop), "kafka_silent", subjectOf(key), message, { blocking });
+    }
+  }
+
+  async #consume(partition: TopicPartition, signal: AbortSignal, reading: Reading): Promise<void> {
     const log = this.#options.log.child({ topic: partition.topic, partition: partition.partition });
     for (let pause = FIRST_PAUSE_MS; !signal.aborted; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
       try {
-        await this.#tenure(partition, signal, () => (pause = FIRST_PAUSE_MS));
+        await this.#tenure(partition, signal, reading, () => (pause = FIRST_PAUSE_MS));
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof KafkaError && error.fenced) {
@@ -129,13 +163,15 @@ export class PartitionConsumer {
           this.#options.onFailure(error);
           return;
         }
-        log.warn({ code: error.code, retryInMs: pause }, messageOf(error));
+        reading.waitingSince ??= Date.now();
+        reading.trouble = messageOf(error);
+        log.warn({ code: error.code, retryInMs: pause }, reading.trouble);
         await sleep(pause, undefined, { signal }).catch(() => {});
       }
     }
   }
 
-  async #tenure(partition: TopicPartition, signal: AbortSignal, onProgress: () => void): Promise<void> {
+  async #tenure(partition: TopicPartition, signal: AbortSignal, reading: Reading, onProgress: () => void): Promise<void> {
     const { cluster, group, open, log } = this.#options;
     const reader = new PartitionReader(cluster, partition.topic, partition.partition, { ...this.#options.reader, signal });
     let failure: { error: unknown } | null = null as { error: unknown } | null;
@@ -159,7 +195,9 @@ export class PartitionConsumer {
       };
       let next = fetch(Math.max(opened.start ?? first, first));
       while (!signal.aborted) {
+        reading.waitingSince ??= Date.now();
         const records = await next;
+        reading.waitingSince = reading.trouble = null;
         next = fetch(records.nextOffset);
         if (records.count > 0) await handler.process(records);
         onProgress();
@@ -172,6 +210,12 @@ export class PartitionConsumer {
       await handler.close();
     }
   }
+}
+
+/** The partition of a loop's key, as conditions name it. */
+function subjectOf(key: string): string {
+  const [topic, partition] = JSON.parse(key) as [string, number];
+  return `${topic}[${partition}]`;
 }
 
 function loopKey({ topic, partition }: TopicPartition): string {

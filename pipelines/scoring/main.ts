@@ -114,7 +114,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   lifecycle.add("history conditions", () => historyConditions.stop());
   const deps = { cluster, topics, group, schemas, control, deployments, histories, merchants, merchantWaitMs, meter, conditions: historyConditions, cards, unreadable };
   const openConsumer = (): PartitionConsumer => new PartitionConsumer({
-    cluster, kafka, log, group,
+    cluster, kafka, log, group, conditions,
     topics: [topics.transactions.name],
     reader: config.scoringLingerMs > 0 ? { maxWaitMs: config.scoringLingerMs, minBytes: FULL_BATCH_BYTES } : {},
     onFailure: (error) => lifecycle.fail(error),

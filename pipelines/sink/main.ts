@@ -39,7 +39,7 @@ await runRole(log, async (lifecycle) => {
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));
 
-  await startSink(lifecycle, { kafka, cluster, clickhouse, schemas, topics, group: `${config.topicPrefix}sink`, log, cards: cardPseudonyms(config), registry });
+  await startSink(lifecycle, { kafka, cluster, clickhouse, schemas, topics, group: `${config.topicPrefix}sink`, log, cards: cardPseudonyms(config), registry, conditions });
   const patient = createClickHouse(config.clickhouse, { requestTimeoutMs: 600_000 });
   lifecycle.add("clickhouse of label placement", () => patient.close());
   startPlacingLabels(lifecycle, { clickhouse: patient, log, keepDays: config.retention.labels });

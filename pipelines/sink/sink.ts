@@ -5,6 +5,7 @@ import { applyRetention } from "../../infra/clickhouse/retention.js";
 import type { Retention } from "../../infra/clickhouse/tables.js";
 import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
 import type { ClickHouseConfig } from "../../infra/config.js";
+import type { Conditions } from "../../infra/health/conditions.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { LABEL_ORDER, labelOrder } from "../../infra/kafka/label-order.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
@@ -40,6 +41,8 @@ export interface SinkOptions {
   cards?: CardPseudonyms | null;
   /** Where it tells what it does. @default nowhere */
   registry?: Registry;
+  /** Where it reports what keeps it from storing. @default nowhere */
+  conditions?: Conditions;
 }
 
 export interface PrepareOptions {
@@ -93,7 +96,7 @@ export async function startSink(lifecycle: Lifecycle, options: SinkOptions): Pro
   const onStored = sinkMetrics(registry, () => pipeline.counts);
   const pipeline: SinkPipeline = new SinkPipeline({ clickhouse, routes, commit: (offsets) => consumer.commit(offsets), log, fail, onStored });
   lifecycle.add("sink", () => pipeline.stop());
-  const consumer = new PartitionConsumer({ cluster, kafka, log, group, topics: [...routes.keys()], open: (tenure) => pipeline.open(tenure), onFailure: fail });
+  const consumer = new PartitionConsumer({ cluster, kafka, log, group, topics: [...routes.keys()], open: (tenure) => pipeline.open(tenure), onFailure: fail, ...(options.conditions === undefined ? {} : { conditions: options.conditions }) });
   // Stopped first: each partition's rows are stored and committed while this process is still a member.
   lifecycle.add("consumer", () => consumer.stop());
   await consumer.start();

@@ -17,6 +17,7 @@ import { kafkaJars } from "../../infra/local/kafka-jars.js";
 import { packageRoot } from "../../infra/package-root.js";
 import { UsageError } from "../../schemas/errors.js";
 import { allTopics, topicsFor } from "../../schemas/topics.js";
+import type { CuttableProxy } from "../support/cuttable-proxy.js";
 import { kafkaConfig } from "../support/engines.js";
 import { until } from "../support/eventually.js";
 import { silent, testKafka } from "../support/kafka-cluster.js";
@@ -305,6 +306,57 @@ describe("KafkaCluster", () => {
     const cluster = clusterOf(["127.0.0.1:1", ...kafkaConfig().brokers]);
     expect(await cluster.partitionsOf(name)).toBe(2);
     expect(`${(await cluster.anyBroker()).host}:${(await cluster.anyBroker()).port}`).toBe(kafkaConfig().brokers[0]);
+  });
+
+  describe("with a broker that accepts connections and never answers", () => {
+    const silentProxy = async (): Promise<CuttableProxy> => {
+      const { proxy } = await testKafka().proxied();
+      proxy.mode = "silent";
+      return proxy;
+    };
+    const took = async (work: () => Promise<unknown>): Promise<number> => {
+      const startedAt = performance.now();
+      await work();
+      return performance.now() - startedAt;
+    };
+
+    test("asks the next one after seconds, and it no more until it answers", async () => {
+      const { topic } = testKafka();
+      const name = await topic("two", 2);
+      const proxy = await silentProxy();
+      const cluster = clusterOf([`127.0.0.1:${proxy.port}`, ...kafkaConfig().brokers]);
+      expect(await took(async () => expect(await cluster.partitionsOf(name)).toBe(2))).toBeLessThan(10_000);
+      // Its own connection is lost, and the silent one is not even tried.
+      const other = clusterOf([`127.0.0.1:${proxy.port}`, ...kafkaConfig().brokers]);
+      expect(await took(() => Promise.all([other.partitionsOf(name), other.coordinatorOf("group", "any"), other.identityOf(name)]))).toBeLessThan(10_000);
+      expect(await took(() => Promise.all([cluster.partitionsOf(name), cluster.coordinatorOf("group", "any"), cluster.identityOf(name)]))).toBeLessThan(2_000);
+    });
+
+    test("topics are made within seconds, and a second client of the same process does not wait again", async () => {
+      const { prefix } = testKafka();
+      const proxy = await silentProxy();
+      const kafka = createKafka({ ...kafkaConfig(), brokers: [`127.0.0.1:${proxy.port}`, ...kafkaConfig().brokers] }, prefix, silent);
+      expect(await took(() => ensureTopics(kafka, [{ name: `${prefix}one`, partitions: 1, settings: {} }]))).toBeLessThan(10_000);
+      expect(await took(() => ensureTopics(kafka, [{ name: `${prefix}two`, partitions: 1, settings: {} }]))).toBeLessThan(4_000);
+    });
+
+    test("a fetch that hangs midway is given up, and goes on when the broker is back", async () => {
+      const { cluster, topic, proxied } = testKafka();
+      const name = await topic("log");
+      const { proxy, cluster: behind } = await proxied();
+      const reader = readerOf(behind, name, { maxWaitMs: 200, patienceMs: 1_000 });
+      await reader.endOffset();
+      const fetching = reader.fetch(0);
+      proxy.mode = "silent";
+      await publish(cluster, name, ["x"]);
+      await fetching.catch(() => {});
+      expect(await took(async () => expect(await failed(reader.fetch(0))).toMatchObject({ code: "kafka_network", retriable: true }))).toBeLessThan(15_000);
+      proxy.mode = "up";
+      expect(await took(async () => expect((await reader.fetch(0)).count).toBe(1))).toBeLessThan(5_000);
+      // Closing doesn't wait for it either.
+      proxy.mode = "silent";
+      expect(await took(() => Promise.all([reader.close(), behind.close()]))).toBeLessThan(1_000);
+    });
   });
 
   test("takes IPv6 addresses", async () => {

@@ -4,8 +4,8 @@ import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 /** A TCP proxy on loopback in front of a real server, whose connections a test can cut. */
 export interface CuttableProxy {
   port: number;
-  /** `up`: passes everything. `down`: refuses and cuts. `deaf`: passes requests on, but cuts before the answer comes back. `dying`: the same before the second piece of an answer that a connection gets. */
-  mode: "up" | "down" | "deaf" | "dying";
+  /** `up`: passes everything. `down`: refuses and cuts. `deaf`: passes requests on, but cuts before the answer comes back. `dying`: the same before the second piece of an answer that a connection gets. `silent`: accepts connections and requests, and passes nothing on. */
+  mode: "up" | "down" | "deaf" | "dying" | "silent";
   /** Connections that were cut before an answer. */
   readonly cuts: number;
   close(): Promise<void>;
@@ -29,9 +29,10 @@ export async function cuttableProxy(target: { host: string; port: number }): Pro
       sockets.add(socket);
       socket.on("error", end).on("close", () => (sockets.delete(socket), end()));
     }
-    client.on("data", (bytes) => upstream.write(bytes));
+    client.on("data", (bytes) => mode === "silent" || upstream.write(bytes));
     let answered = false;
     upstream.on("data", (bytes) => {
+      if (mode === "silent") return;
       if (mode === "deaf" || (mode === "dying" && answered)) {
         cuts += 1;
         return end();

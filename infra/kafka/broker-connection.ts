@@ -1,0 +1,65 @@
+import { Connection, type ConnectionOptions } from "./wire.js";
+import { KafkaError } from "./errors.js";
+
+/** A question that got no byte of an answer for this long is given up; the next try goes to another broker. */
+export const SILENT_AFTER_MS = 5_000;
+/** Where a broker waits for its replicas before it answers, it may be right to be silent for longer. */
+export const REPLICATED_WITHIN_MS = 10_000;
+
+/**
+ * A connection to one broker whose questions don't wait for a broker that is silent: frozen, cut off, or behind a network that
+ * swallows packets. What counts is silence, not the length of an answer: a large one over a slow link may take its time.
+ */
+export class BrokerConnection extends Connection {
+  readonly #heard: (answered: boolean) => void;
+
+  /** @param heard told of every answer, and of every question that got none */
+  constructor(clientId: string, options: ConnectionOptions, heard: (answered: boolean) => void) {
+    super(clientId, options);
+    this.#heard = heard;
+  }
+
+  /** Closes at once: a peer that is gone never takes what is still to be sent. */
+  override close(): Promise<void> {
+    const closed = super.close();
+    this.socket?.destroy();
+    return closed;
+  }
+
+  /**
+   * Waits for an answer for as long as something moves.
+   *
+   * @throws KafkaError `kafka_network` when nothing has come or gone for `silentMs`; the connection is closed then
+   */
+  answered<T>(answer: Promise<T>, silentMs: number, doing: string): Promise<T> {
+    return new Promise((resolve, reject) => {
+      let moved = this.#moved();
+      const look = (): void => {
+        const now = this.#moved();
+        if (now !== moved) {
+          moved = now;
+          timer = setTimeout(look, silentMs);
+          return;
+        }
+        this.#heard(false);
+        void this.close();
+        reject(new KafkaError("NETWORK", `${doing}: ${this.host ?? "the broker"}:${this.port ?? ""} did not answer within ${silentMs} ms`, { retriable: true }));
+      };
+      let timer = setTimeout(look, silentMs);
+      answer.then((value) => {
+        clearTimeout(timer);
+        this.#heard(true);
+        resolve(value);
+      }, (error: unknown) => {
+        clearTimeout(timer);
+        reject(error as Error);
+      });
+    });
+  }
+
+  /** Changes whenever bytes come, or go to the peer. */
+  #moved(): number {
+    const { bytesRead = 0, writableLength = 0 } = this.socket ?? {};
+    return bytesRead - writableLength;
+  }
+}

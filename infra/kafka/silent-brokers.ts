@@ -1,0 +1,19 @@
+/** Which brokers, by `host:port`, did not answer when they were last asked. */
+export class SilentBrokers {
+  readonly #silent = new Set<string>();
+
+  note(broker: string, answered: boolean): void {
+    if (!answered) this.#silent.add(broker);
+    else if (this.#silent.size > 0) this.#silent.delete(broker);
+  }
+
+  has(broker: string): boolean {
+    return this.#silent.has(broker);
+  }
+
+  /** Those that answered, or were never asked, first; otherwise in their order. */
+  sort<T>(brokers: readonly T[], nameOf: (broker: T) => string): T[] {
+    if (this.#silent.size === 0) return [...brokers];
+    return [...brokers].sort((a, b) => Number(this.has(nameOf(a))) - Number(this.has(nameOf(b))));
+  }
+}
