@@ -22,7 +22,12 @@ export interface KafkaConfig {
   brokers: string[];
   ssl: boolean | TlsConfig;
   sasl: { mechanism: "plain" | "scram-sha-256" | "scram-sha-512"; username: string; password: string } | null;
+  /** Copies of topics that are made. @default as many as suit the number of brokers */
+  replication?: Replication;
 }
+
+/** How many brokers keep each record, and how many must have it before it is acknowledged; null: see infra/kafka/replication.ts. */
+export interface Replication { factor: number | null; minInsync: number | null }
 
 /** How to reach a ClickHouse server. */
 export interface ClickHouseConfig {
@@ -196,7 +201,14 @@ function kafkaConfig(env: Env): KafkaConfig | null {
   const ssl = kafkaTls(env);
   const sasl = saslConfig(env);
   if (sasl?.mechanism === "plain" && ssl === false) throw new UsageError("bad_setting", "KAFKA_SASL_MECHANISM is plain, which shows the password to whoever listens: set KAFKA_SSL or KAFKA_TLS_CA");
-  return { brokers: list, ssl, sasl };
+  const replication = { factor: count(env, "KAFKA_REPLICATION_FACTOR"), minInsync: count(env, "KAFKA_MIN_INSYNC_REPLICAS") };
+  if (replication.factor !== null && (replication.minInsync ?? 0) > replication.factor) throw new UsageError("bad_setting", `KAFKA_MIN_INSYNC_REPLICAS is ${replication.minInsync}, but KAFKA_REPLICATION_FACTOR is ${replication.factor}: nothing could be written`);
+  return { brokers: list, ssl, sasl, replication };
+}
+
+/** A number of brokers; null where it isn't set. */
+function count(env: Env, name: string): number | null {
+  return text(env, name) === undefined ? null : integer(env, name, 1, 1, 100);
 }
 
 function kafkaTls(env: Env): KafkaConfig["ssl"] {

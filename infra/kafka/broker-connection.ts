@@ -50,9 +50,9 @@ export class BrokerConnection extends Connection {
         clearTimeout(timer);
         this.#heard(true);
         resolve(value);
-      }, (error: unknown) => {
+      }, (error: Error) => {
         clearTimeout(timer);
-        reject(error as Error);
+        reject(error);
       });
     });
   }

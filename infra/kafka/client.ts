@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Admin, Kafka, KafkaConfig as KafkaJsConfig, LogEntry } from "kafkajs";
-import type { KafkaConfig } from "../config.js";
+import type { KafkaConfig, Replication } from "../config.js";
 import type { Logger } from "../logging.js";
 import type { TopicSpec } from "../../schemas/topics.js";
 import { UsageError } from "../../schemas/errors.js";
 import { kafkajs, onceReached } from "./kafkajs.js";
 import { refusalOf } from "./refusals.js";
+import { replicationFor, warnOfRisk } from "./replication.js";
 import { SilentBrokers } from "./silent-brokers.js";
 import { watchedSockets } from "./watched-socket.js";
 
@@ -33,18 +34,25 @@ export function createKafka(config: KafkaConfig, clientId: string, log: Logger):
   });
 }
 
+export interface EnsureTopicsOptions {
+  /** Copies of the topics that are made. @default as many as suit the number of brokers */
+  replication?: Replication | undefined;
+  /** Where topics are told of that a single lost broker can take records from. @default nowhere */
+  log?: Logger;
+}
+
 /**
  * Creates the topics that are missing. A cluster that goes away meanwhile is asked again for 20 seconds.
  *
  * @throws UsageError `partition_count` when one has other partitions than configured, `kafka_refused` when the brokers don't
  * take this client or don't let it see or create a topic
  */
-export async function ensureTopics(kafka: Kafka, topics: readonly TopicSpec[]): Promise<void> {
+export async function ensureTopics(kafka: Kafka, topics: readonly TopicSpec[], options: EnsureTopicsOptions = {}): Promise<void> {
   const admin = kafka.admin();
   try {
     await onceReached(kafka, async () => {
       await admin.connect();
-      await createMissing(admin, topics);
+      await createMissing(admin, topics, options);
     });
   } catch (error) {
     throw refusalOf(error) ?? error;
@@ -53,7 +61,9 @@ export async function ensureTopics(kafka: Kafka, topics: readonly TopicSpec[]): 
   }
 }
 
-async function createMissing(admin: Admin, topics: readonly TopicSpec[]): Promise<void> {
+async function createMissing(admin: Admin, topics: readonly TopicSpec[], { replication = { factor: null, minInsync: null }, log }: EnsureTopicsOptions): Promise<void> {
+  const brokers = (await admin.describeCluster()).brokers.length;
+  const copies = replicationFor(brokers, replication);
   const existing = new Set(await admin.listTopics());
   const missing = topics.filter((topic) => !existing.has(topic.name));
   if (missing.length > 0) {
@@ -64,12 +74,13 @@ async function createMissing(admin: Admin, topics: readonly TopicSpec[]): Promis
       topics: missing.map(({ name, partitions, settings }) => ({
         topic: name,
         numPartitions: partitions,
-        replicationFactor: -1,
-        configEntries: Object.entries(settings).map(([key, value]) => ({ name: key, value })),
+        replicationFactor: copies.factor,
+        configEntries: Object.entries({ ...copies.settings, ...settings }).map(([key, value]) => ({ name: key, value })),
       })),
     });
   }
   await onceKnown(() => checkPartitions(admin, topics));
+  if (log !== undefined) await onceKnown(() => warnOfRisk(admin, topics.map(({ name }) => name), brokers, log));
 }
 
 const KNOWN_WITHIN_MS = 30_000;

@@ -19,7 +19,7 @@ export type Assignment = Map<string, Map<string, number[]>>;
  * that has it wherever that is even enough: whoever joins or leaves moves what must move, and nothing else.
  */
 export function assignSticky(members: readonly StickyMember[], partitionsOf: ReadonlyMap<string, readonly number[]>): Assignment {
-  const assignment: Assignment = new Map(members.map(({ id }) => [id, new Map()]));
+  const assignment: Assignment = new Map(members.map(({ id }) => [id, new Map<string, number[]>()]));
   const totals = new Map(members.map(({ id }) => [id, 0]));
   const give = (id: string, topic: string, partition: number): void => {
     const topics = assignment.get(id) as Map<string, number[]>;

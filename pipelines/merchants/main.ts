@@ -30,7 +30,7 @@ await runRole(log, async (lifecycle) => {
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
   const group = `${config.topicPrefix}merchants`;
   const kafka = createKafka(config.kafka, group, log);
-  await ensureTopics(kafka, allTopics(topics));
+  await ensureTopics(kafka, allTopics(topics), { replication: config.kafka.replication, log });
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));
   const cluster = new KafkaCluster(config.kafka, group, { log });

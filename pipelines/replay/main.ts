@@ -50,7 +50,7 @@ await runCommand(log, async (lifecycle) => {
 
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
   await checkReachable({ kafka: config.kafka, clickhouse: null }, ANSWERS_WITHIN_MS);
-  await ensureTopics(createKafka(config.kafka, "fraudstream-replay", log), allTopics(topics));
+  await ensureTopics(createKafka(config.kafka, "fraudstream-replay", log), allTopics(topics), { replication: config.kafka.replication, log });
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));
   const cluster = new KafkaCluster(config.kafka, "fraudstream-replay");

@@ -44,7 +44,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
   const group = `${config.topicPrefix}scoring`;
   const kafka = createKafka(config.kafka, worker, log);
-  await ensureTopics(kafka, allTopics(topics));
+  await ensureTopics(kafka, allTopics(topics), { replication: config.kafka.replication, log });
 
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));

@@ -33,7 +33,7 @@ await runRole(log, async (lifecycle) => {
   const kafka = createKafka(config.kafka, clientId, log);
   const cluster = new KafkaCluster(config.kafka, clientId, { log });
   lifecycle.add("kafka", () => cluster.close());
-  await ensureTopics(kafka, allTopics(topics));
+  await ensureTopics(kafka, allTopics(topics), { replication: config.kafka.replication, log });
   const owner = { clusterId: (await cluster.identityOf(topics.control.name)).cluster, topicPrefix: config.topicPrefix };
   await prepareClickHouse(config.clickhouse, clickhouse, { retention: config.retention, log, signal: lifecycle.signal, owner, takeOver: config.clickhouseTakeOver });
   const schemas = new Schemas(config);

@@ -30,7 +30,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   if (config.kafka === null) throw new UsageError("no_kafka", "KAFKA_BROKERS is not set: a trainer needs a Kafka cluster (npm start brings one of its own)");
   const worker = `training-${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`;
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
-  await ensureTopics(createKafka(config.kafka, worker, log), allTopics(topics));
+  await ensureTopics(createKafka(config.kafka, worker, log), allTopics(topics), { replication: config.kafka.replication, log });
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));
   const cluster = new KafkaCluster(config.kafka, worker, { log });

@@ -2,7 +2,7 @@ import { crc32 } from "node:zlib";
 import type { FeatureSpec } from "../../models/features/plan.js";
 import type { FoldedControl } from "./check-control.js";
 import type { Complaints } from "./complaints.js";
-import { predictionOf, type Entry } from "./ledger.js";
+import { LARGEST_VALUE, predictionOf, type Entry } from "./ledger.js";
 import type { Seen } from "./reading.js";
 import { HANGS, MUTE } from "./system.js";
 import { AGGREGATES, CardsReference, VALUES, WINDOWS, type MerchantSums } from "./windows-reference.js";
@@ -113,7 +113,11 @@ export class Outcomes {
     const { kind, code, entry, first } = expected;
     if (kind !== "dead letter" || headers["code"] !== code) this.#complaints.add("wrong outcome", `${from}/${at} is a dead letter ${headers["code"]} (${headers["reason"]}), and should be a ${kind} ${code}`);
     else if (code === "repeated" && !headers["reason"].endsWith(`/${from}/${first}`)) this.#complaints.add("repeat of another", `${from}/${at}: ${headers["reason"]}, the first is at ${first}`);
-    if (crc32(value) !== entry.crc) this.#complaints.add("dead letter changed", `${from}/${at}`);
+    if (entry.length > LARGEST_VALUE) {
+      const length = Number(headers["length"]);
+      const told = code === "too_large" ? length === entry.length : length > 0 && length < LARGEST_VALUE;
+      if (value.length > 0 || !told || !/^[0-9a-f]{64}$/.test(headers["sha256"] ?? "")) this.#complaints.add("dead letter changed", `${from}/${at} has ${value.length} bytes, length ${headers["length"]}, sha256 ${headers["sha256"]}`);
+    } else if (crc32(value) !== entry.crc) this.#complaints.add("dead letter changed", `${from}/${at}`);
   }
 
   /** To be called when everything was read. */

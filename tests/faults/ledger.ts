@@ -47,12 +47,20 @@ export interface Entry {
   /** 0: it never was a dead letter. */
   attempt: number;
   crc: number;
+  /** Bytes of its value. */
+  length: number;
 }
+
+/** A larger value is no transaction; its dead letter names it by length and hash. */
+export const LARGEST_VALUE = 4 * 1024 * 1024;
+/** A batch that unpacks to more is not read at all. */
+const LARGEST_BATCH = 512 * 1024 * 1024;
 
 export function entryOf({ partition, offset, timestamp, value, headers }: Seen, partitions: number): Entry {
   let payment: Payment | null = null;
   let code = "";
-  try {
+  if (value.length > LARGEST_VALUE) code = value.length > LARGEST_BATCH ? "batch_unreadable" : "too_large";
+  else try {
     const read = (value[0] === OPEN_BRACE ? JSON.parse(value.toString()) : decode(value, [1_000_001, NEXT_TRANSACTION_ID]).value) as { transaction_id: string; card_id: string; merchant_id: string; amount: number; event_time: number };
     payment = { id: read.transaction_id, card: read.card_id, merchant: read.merchant_id, amount: read.amount, time: Number(read.event_time) };
   } catch (error) {
@@ -64,7 +72,8 @@ export function entryOf({ partition, offset, timestamp, value, headers }: Seen, 
     home: payment === null ? partition : partitionOf(Buffer.from(payment.card), partitions),
     forwarded: headers["fraudstream-forwarded-from"]?.split("/").slice(-2).join("/") ?? null,
     attempt: Number(headers["attempt"] ?? 0),
-    crc: crc32(value),
+    crc: value.length > LARGEST_VALUE ? 0 : crc32(value),
+    length: value.length,
   };
 }
 

@@ -7,6 +7,7 @@ import type { Feed } from "./feed.js";
 import type { Operators } from "./operators.js";
 import type { Action, Planned } from "./plan.js";
 import type { System } from "./system.js";
+import { CODECS, pack, packedBatch, publishBatch, recordPieces } from "../support/bombs.js";
 
 /** What was done, and what came of it, for the record. */
 export interface NemesisReport {
@@ -122,6 +123,12 @@ export class Nemesis {
       case "deploy": return operators.deploy(action.model, action);
       case "train": return operators.train(action.seed);
       case "cancel": return operators.cancel();
+      case "bomb": {
+        const batch = packedBatch(CODECS.gzip, pack("gzip", recordPieces([{ key: Buffer.from("bomb"), value: { zeros: action.megabytes * 1e6 } }])), 1);
+        const { cluster, topics } = system.test;
+        // Whether or not it is acknowledged: the ledger is what the topic has.
+        return publishBatch(cluster, topics.transactions.name, action.partition % topics.transactions.partitions, batch).then((offset) => `at ${offset}`, (error: unknown) => `not acknowledged: ${messageOf(error)}`);
+      }
       case "replay": return operators.replay(action.code);
       case "upgrade": {
         for (const name of action.slots) {

@@ -15,6 +15,8 @@ export type Action =
   | { kind: "deploy"; model: string; role: "champion" | "shadow"; enabled: boolean }
   | { kind: "train"; seed: number }
   | { kind: "cancel" }
+  /** A record of so many zeros that travels as a thousandth of it, into a partition of transactions. */
+  | { kind: "bomb"; partition: number; megabytes: number }
   | { kind: "replay"; code: string }
   /** One worker after the other becomes the next version, and the producers write the next version of their schema. */
   | { kind: "upgrade"; slots: string[]; everyMs: number };
@@ -26,9 +28,11 @@ const SLOTS: readonly (readonly [string, number])[] = [
   ["scoring-1", 8], ["scoring-2", 8], ["scoring-3", 8], ["sink-1", 5], ["sink-2", 5], ["merchants-1", 5], ["merchants-2", 5], ["training-1", 2], ["training-2", 2], ["api-1", 1], ["api-2", 1],
 ];
 const KINDS: readonly (readonly [Drawn, number])[] = [
-  ["kill", 20], ["pause", 12], ["stop", 9], ["cut", 9], ["flap", 7], ["slow", 8], ["silence", 5], ["deploy", 14], ["replay", 7], ["train", 4], ["cancel", 2],
+  ["kill", 20], ["pause", 12], ["stop", 9], ["cut", 9], ["flap", 7], ["slow", 8], ["silence", 5], ["deploy", 14], ["replay", 7], ["train", 4], ["cancel", 2], ["bomb", 6],
 ];
 const SHADOWS = ["plain@1", "cards@1", "windows@2"];
+/** The last is more than a batch may unpack to. */
+const BOMBS = [40, 120, 300, 560];
 const CODES = ["avro_truncated", "no_score", "repeated", "unknown_schema"];
 /** Each engine is stopped or killed about this often. */
 const ENGINE_EVERY_MS = 75_000;
@@ -42,7 +46,7 @@ export function planOf(seed: number, durationMs: number): Planned[] {
   for (const engine of ["kafka", "clickhouse"] as const) {
     for (let at = between(10_000, ENGINE_EVERY_MS); at < durationMs - 10_000; at += between(ENGINE_EVERY_MS * 0.6, ENGINE_EVERY_MS * 1.4)) {
       const kind = weighted([["engine-kill", 5], ["engine-restart", 3], ["engine-pause", 3]] as const, random);
-      planned.push({ at, action: kind === "engine-pause" ? { kind, engine, forMs: between(1_000, 9_000) } : { kind, engine, downMs: between(0, 6_000) } });
+      planned.push({ at, action: kind === "engine-pause" ? { kind, engine, forMs: random() < 0.4 ? between(12_000, 40_000) : between(1_000, 9_000) } : { kind, engine, downMs: between(0, 6_000) } });
     }
   }
   const upgraded = [["scoring-1", "scoring-2", "scoring-3"], ["scoring-2", "scoring-3"]][between(0, 1)];
@@ -72,6 +76,7 @@ function draw(kind: Drawn, random: () => number, between: (least: number, most: 
       if (random() < 0.5) return { kind, model: `windows@${between(1, 2)}`, role: "champion", enabled: true };
       return { kind, model: SHADOWS[between(0, SHADOWS.length - 1)], role: "shadow", enabled: random() < 0.6 };
     case "cancel": return { kind };
+    case "bomb": return { kind, partition: between(0, 3), megabytes: BOMBS[between(0, BOMBS.length - 1)] };
   }
 }
 

@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { createServer, type AddressInfo } from "node:net";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Kafka } from "kafkajs";
@@ -47,6 +49,8 @@ export class System {
   readonly kafka: KafkaEngine;
   readonly clickhouse: ClickHouseEngine;
   readonly slots: Slot[] = [];
+  /** The first broker of every role: it accepts connections and never answers. */
+  readonly #deaf = createServer((socket) => socket.on("error", () => {}).unref());
   readonly apiPorts = new Map<string, number>();
   database = "faults";
   test!: TestSystem;
@@ -62,6 +66,9 @@ export class System {
     const first = firstPort();
     await this.kafka.prepare(cacheDir, SLOTS, first);
     await this.clickhouse.prepare(SLOTS, first + 30);
+    this.#deaf.listen(0, "127.0.0.1");
+    await once(this.#deaf, "listening");
+    this.#deaf.unref();
     await Promise.all([this.kafka.start(), this.clickhouse.start()]);
   }
 
@@ -89,7 +96,7 @@ export class System {
           logFile: join(this.dir, "logs", `${prefix}${name}.log`),
           settings: {
             ...this.test.settings,
-            KAFKA_BROKERS: `127.0.0.1:${this.kafka.proxy(name).port}`, CLICKHOUSE_URL: `http://127.0.0.1:${this.clickhouse.proxy(name).port}`, CLICKHOUSE_DATABASE: database,
+            KAFKA_BROKERS: `127.0.0.1:${(this.#deaf.address() as AddressInfo).port},127.0.0.1:${this.kafka.proxy(name).port}`, CLICKHOUSE_URL: `http://127.0.0.1:${this.clickhouse.proxy(name).port}`, CLICKHOUSE_DATABASE: database,
             DATA_DIR: join(this.dir, "data", `${prefix}${name}`), SCHEMAS_DIR: schemasDir, SNAPSHOT_EVERY: "PT15S", MERCHANT_WAIT_MS: "10000", TRAINER_SILENCE_SECONDS: "5", DATASETS_ALLOW_PRIVATE: "127.0.0.1/32",
             ...(role === "api" ? { PORT: String(this.apiPorts.get(name)), JWT_SECRET, ADMIN_PASSWORD } : {}),
             ...settings,

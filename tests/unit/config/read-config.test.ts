@@ -42,10 +42,10 @@ test("every setting", () => {
     KAFKA_BROKERS: "k1:9092, 10.0.0.1:1,[::1]:65535", KAFKA_SSL: "true", KAFKA_SASL_USERNAME: "u", KAFKA_SASL_PASSWORD: "p", KAFKA_SASL_MECHANISM: "plain",
     CLICKHOUSE_URL: "https://ch:8443/", CLICKHOUSE_USER: "writer", CLICKHOUSE_PASSWORD: "q", CLICKHOUSE_DATABASE: "other", RETENTION_DAYS: "10,labels=0, predictions=25000",
     SCHEMA_REGISTRY_URL: "http://registry:8081/ccompat//", SCHEMAS_DIR: "schemas", ARTIFACTS: "/models", DATA_DIR: "/data", XDG_CACHE_HOME: "/cache",
-    TOPIC_PREFIX: "a.b_c-", TOPIC_PARTITIONS: "10000", HOST: "::", PORT: "0", METRICS_PORT: "9464", LOG_LEVEL: "silent",
+    TOPIC_PREFIX: "a.b_c-", TOPIC_PARTITIONS: "10000", KAFKA_REPLICATION_FACTOR: "5", KAFKA_MIN_INSYNC_REPLICAS: "3", HOST: "::", PORT: "0", METRICS_PORT: "9464", LOG_LEVEL: "silent",
   });
   expect(config).toMatchObject({
-    kafka: { brokers: ["k1:9092", "10.0.0.1:1", "[::1]:65535"], ssl: true, sasl: { mechanism: "plain", username: "u", password: "p" } },
+    kafka: { brokers: ["k1:9092", "10.0.0.1:1", "[::1]:65535"], ssl: true, sasl: { mechanism: "plain", username: "u", password: "p" }, replication: { factor: 5, minInsync: 3 } },
     clickhouse: { url: "https://ch:8443", username: "writer", password: "q", database: "other" }, clickhouseDatabase: "other",
     retention: { transactions: 10, predictions: 25_000, shadow_predictions: 10, labels: 0, dead_letters: 10, control_events: 10 },
     schemaRegistryUrl: "http://registry:8081/ccompat", schemasDir: "schemas", artifacts: "/models", dataDir: "/data", cacheDir: "/cache/fraudstream",
@@ -54,7 +54,7 @@ test("every setting", () => {
 });
 
 test("an empty value counts as unset, but for the prefix, which may be empty", () => {
-  const names = ["KAFKA_BROKERS", "KAFKA_SSL", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD", "KAFKA_SASL_PASSWORD_FILE", "KAFKA_SASL_MECHANISM", "CLICKHOUSE_URL", "CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD", "CLICKHOUSE_DATABASE",
+  const names = ["KAFKA_BROKERS", "KAFKA_SSL", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD", "KAFKA_SASL_PASSWORD_FILE", "KAFKA_SASL_MECHANISM", "KAFKA_REPLICATION_FACTOR", "KAFKA_MIN_INSYNC_REPLICAS", "CLICKHOUSE_URL", "CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD", "CLICKHOUSE_DATABASE",
     "RETENTION_DAYS", "SCHEMA_REGISTRY_URL", "SCHEMAS_DIR", "ARTIFACTS", "DATA_DIR", "XDG_CACHE_HOME", "TOPIC_PARTITIONS", "HOST", "PORT", "METRICS_PORT", "LOG_LEVEL"];
   expect(readConfig(Object.fromEntries(names.map((name) => [name, ""])))).toEqual(readConfig({}));
   expect(readConfig({ TOPIC_PREFIX: "" }).topicPrefix).toBe("");
