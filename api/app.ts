@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import cors from "@fastify/cors";
 import helmet from "@fastify/helmet";
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
-import Fastify, { LogController, type FastifyInstance } from "fastify";
+import Fastify, { LogController, type FastifyInstance, type FastifyReply } from "fastify";
 import type { ApiContext } from "./context.js";
 import { auditTrail } from "./plugins/audit.js";
 import { authenticate, authentication } from "./plugins/authentication.js";
@@ -51,6 +51,12 @@ export interface Patience {
 const MOST_BODY_BYTES = 1024 * 1024;
 const MOST_PARAM_LENGTH = 500;
 
+/** Connections at a time; further ones are closed at once. */
+const MOST_CONNECTIONS = 10_000;
+/** An answer that its caller doesn't take at this rate is cut off, once it has had this long: it is kept in memory meanwhile. */
+const LEAST_BYTES_A_SECOND = 64 * 1024;
+const READ_WITHIN_MS = 30_000;
+
 /** The API, ready to listen or to be asked through `inject`. Closing it ends no part of the context. */
 export async function createApp(context: ApiContext, { headersMs = 10_000, requestMs = 120_000 }: Patience = {}): Promise<FastifyInstance> {
   const { config, log, metrics, requestLog, cards } = context;
@@ -93,6 +99,7 @@ export async function createApp(context: ApiContext, { headersMs = 10_000, reque
     done();
   });
   app.addHook("onSend", (_request, reply, payload, done) => {
+    cutSlowReader(reply, payload);
     if (stopping) reply.header("connection", "close");
     done(null, payload);
   });
@@ -122,5 +129,15 @@ export async function createApp(context: ApiContext, { headersMs = 10_000, reque
     for (const routes of SIGNED_IN_ROUTES) await signedIn.register(async (scope) => routes(scope, context));
   });
   await app.ready();
+  app.server.maxConnections = MOST_CONNECTIONS;
   return app;
+}
+
+function cutSlowReader(reply: FastifyReply, payload: unknown): void {
+  const bytes = typeof payload === "string" || Buffer.isBuffer(payload) ? payload.length : 0;
+  if (bytes < LEAST_BYTES_A_SECOND) return;
+  const { raw } = reply;
+  const timer = setTimeout(() => raw.destroy(), READ_WITHIN_MS + (bytes / LEAST_BYTES_A_SECOND) * 1_000);
+  timer.unref();
+  raw.once("close", () => clearTimeout(timer));
 }

@@ -15,6 +15,7 @@ import type { PasswordHasher } from "./users/passwords.js";
 import type { Tokens } from "./users/tokens.js";
 import type { RequestLog } from "./request-log/request-log.js";
 import type { ApiMetrics } from "./metrics.js";
+import type { QueryDesk } from "./queries/query-desk.js";
 import type { ReplyListener } from "./predictions/reply-listener.js";
 
 /** The latest heartbeat of every process that has sent one lately. */
@@ -35,6 +36,8 @@ export interface ApiContext {
   topics: Topics;
   schemas: Schemas;
   clickhouse: ClickHouse;
+  /** Asks ClickHouse what requests ask for. */
+  queries: QueryDesk;
   control: ControlLog;
   workers: WorkerBoard;
   /** Answers from the stream to what this copy has published. */

@@ -17,6 +17,7 @@ import type { ApiContext } from "./context.js";
 import { createMetrics } from "./metrics.js";
 import { OneProducer } from "./one-producer.js";
 import { ReplyListener } from "./predictions/reply-listener.js";
+import { QueryDesk } from "./queries/query-desk.js";
 import { RequestLog } from "./request-log/request-log.js";
 import { PasswordHasher } from "./users/passwords.js";
 import { createTokens } from "./users/tokens.js";
@@ -55,7 +56,7 @@ export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConf
     heard: () => board.alive("api", 2 * SHARE_EVERY_MS).flatMap(({ worker, problems }) => (worker === copy ? [] : problems)),
   });
   const context: ApiContext = {
-    config, kafkaConfig, log, cluster, kafka, topics, schemas, clickhouse, control, workers: board, replies, users, requestLog, cards: cardPseudonyms(config), locks,
+    config, kafkaConfig, log, cluster, kafka, topics, schemas, clickhouse, queries: new QueryDesk(clickhouse), control, workers: board, replies, users, requestLog, cards: cardPseudonyms(config), locks,
     passwords: new PasswordHasher(), tokens: createTokens(config.auth), metrics: createMetrics(),
     produce: (work) => producer.use(work),
   };

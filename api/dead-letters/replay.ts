@@ -22,8 +22,13 @@ export interface ReplayResult {
   skipped: (DeadLetterCoordinates & { reason: "already_replayed" | "not_found" | "no_bytes" | "unknown_source" | "sealed" | "next_time" })[];
 }
 
+/** What is sent in the place of a dead letter's own bytes. */
+export interface MendedRecord { sourceTopic: string; partition: number; key: Buffer; value: Buffer }
+
 interface Letter { coordinates: DeadLetterCoordinates; sourceTopic: string; sourcePartition: number; key: Buffer | null; value: Buffer; headers: Buffer }
 
+/** Header that names the dead letter that a record was sent again for. */
+const REDRIVE_OF = "fraudstream-redrive-of";
 const CONTROL_PARTITION = 0;
 /** What one Kafka transaction carries at most; the rest is for another call. */
 const MAX_BYTES = 64 * 1024 * 1024;
@@ -36,12 +41,13 @@ const PAUSE_MS = 250;
  * the records and the control events that say so are one Kafka transaction, under one transactional id for all copies,
  * begun after the id was taken over and fraud.control was read to its end (guarantee 6).
  *
+ * @param mended what is sent in the place of the (one) letter's bytes
  * @throws HttpProblem 409 `replay_under_way` when others keep taking the id over
  */
-export async function replayDeadLetters(context: ApiContext, who: string, wanted: readonly DeadLetterCoordinates[]): Promise<ReplayResult> {
+export async function replayDeadLetters(context: ApiContext, who: string, wanted: readonly DeadLetterCoordinates[], mended: MendedRecord | null = null): Promise<ReplayResult> {
   for (let tries = 1; ; tries++) {
     try {
-      return await replayOnce(context, who, wanted);
+      return await replayOnce(context, who, wanted, mended);
     } catch (error) {
       // Another call has taken the id over. Taking it back settles what became of this one's transaction.
       if (!(error instanceof KafkaError && error.fenced)) throw error;
@@ -51,7 +57,7 @@ export async function replayDeadLetters(context: ApiContext, who: string, wanted
   }
 }
 
-async function replayOnce(context: ApiContext, who: string, wanted: readonly DeadLetterCoordinates[]): Promise<ReplayResult> {
+async function replayOnce(context: ApiContext, who: string, wanted: readonly DeadLetterCoordinates[], mended: MendedRecord | null): Promise<ReplayResult> {
   const { cluster, config, control, topics, schemas } = context;
   const producer = await TransactionalProducer.open(cluster, `${config.topicPrefix}replay`);
   try {
@@ -68,7 +74,7 @@ async function replayOnce(context: ApiContext, who: string, wanted: readonly Dea
         result.skipped.push({ ...coordinates, reason: "already_replayed" });
         continue;
       }
-      const letter = bytes < MAX_BYTES ? await readLetter(context, coordinates) : "next_time";
+      const letter = bytes < MAX_BYTES ? await readLetter(context, coordinates, mended) : "next_time";
       if (typeof letter === "string") result.skipped.push({ ...coordinates, reason: letter });
       else {
         letters.push(letter);
@@ -118,7 +124,7 @@ function opened(cards: CardPseudonyms | null, key: Buffer | null, value: Buffer)
 }
 
 /** The letter as Kafka has it, or why it can't be sent again. */
-async function readLetter(context: ApiContext, coordinates: DeadLetterCoordinates): Promise<Letter | "not_found" | "no_bytes" | "unknown_source" | "sealed"> {
+async function readLetter(context: ApiContext, coordinates: DeadLetterCoordinates, mended: MendedRecord | null): Promise<Letter | "not_found" | "no_bytes" | "unknown_source" | "sealed"> {
   const { cluster, topics, cards } = context;
   if (coordinates.partition >= topics.deadLetters.partitions) return "not_found";
   const reader = new PartitionReader(cluster, topics.deadLetters.name, coordinates.partition, { maxWaitMs: 100, maxBytes: 64 * 1024 });
@@ -133,6 +139,11 @@ async function readLetter(context: ApiContext, coordinates: DeadLetterCoordinate
     const sourceTopic = text("topic");
     const sourcePartition = Number(text("partition"));
     if (!(sourcePartition < (sources.get(sourceTopic) ?? 0))) return "unknown_source";
+    const again: (readonly [string, string])[] = [["attempt", String((Number(text("attempt")) || 1) + 1)], [REDRIVE_OF, `${topics.deadLetters.name}/${coordinates.partition}/${coordinates.offset}`]];
+    if (mended !== null) {
+      const { partition, key, value } = mended;
+      return sourceTopic === mended.sourceTopic ? { coordinates, sourceTopic, sourcePartition: partition, key, value, headers: encodeHeaders(sourceTopic === topics.labels.name ? [...again, [LABEL_ORDER, String(Date.now())]] : again) } : "unknown_source";
+    }
     // Too large to be kept: only its length and hash are here.
     if (records.valueLength[0] < 0 || headers.has("key-sha256")) return "no_bytes";
     const replyTo = headers.get("reply-to");
@@ -144,12 +155,7 @@ async function readLetter(context: ApiContext, coordinates: DeadLetterCoordinate
     if (source === null) return "sealed";
     return {
       coordinates, sourceTopic, sourcePartition, ...source,
-      headers: encodeHeaders([
-        ["attempt", String((Number(text("attempt")) || 1) + 1)],
-        ["fraudstream-redrive-of", `${topics.deadLetters.name}/${coordinates.partition}/${coordinates.offset}`],
-        ...(replyTo ? [["reply-to", replyTo] as const] : []),
-        ...(labelOrder ? [[LABEL_ORDER, labelOrder] as const] : []),
-      ]),
+      headers: encodeHeaders([...again, ...(replyTo ? [["reply-to", replyTo] as const] : []), ...(labelOrder ? [[LABEL_ORDER, labelOrder] as const] : [])]),
     };
   } finally {
     await reader.close();

@@ -6,17 +6,21 @@ declare module "fastify" {
   interface FastifyRequest {
     /** Whose sign-in was tried and failed, or who has just made themselves, for the audit trail; of a name that nobody has, `UNKNOWN`. Gives no rights. */
     tried: { id: string; username: string; role: string } | null;
+    /** What this request changed from what to what, for the audit trail. */
+    changes: readonly object[] | null;
   }
 }
 
 /** A name that nobody has may be a password that was typed in the wrong place: it is not written down. */
 export const UNKNOWN = { id: "", username: "[unknown]", role: "" } as const;
 
-/** What services do all day; it is in the request log and no decision of anybody. */
+/** What services do all day; it is in the request log and no decision of anybody. A label that a person gives is one. */
 const TRAFFIC = new Set<Permission>(["predictions:write", "labels:write"]);
 
-/** Routes whose requests are written to the audit trail: sign-ins, and whatever changes something. */
-export const AUDITED_ROUTES = "method != 'GET' AND route NOT IN ('/api/v1/predictions', '/api/v1/labels')";
+/** Requests that are written to the audit trail: sign-ins, and whatever changes something. */
+export const AUDITED_ROUTES = "method != 'GET' AND route != '/api/v1/predictions' AND (route != '/api/v1/labels' OR role != 'service')";
+/** Of those, what operators and analysts do. */
+export const OPERATIONS = "NOT startsWith(route, '/api/v1/users') AND route != '/api/v1/tokens'";
 
 /**
  * One line in the log, with `audit`, for each sign-in, and for each request of somebody who is signed in that would change
@@ -24,13 +28,14 @@ export const AUDITED_ROUTES = "method != 'GET' AND route NOT IN ('/api/v1/predic
  */
 export function auditTrail(app: FastifyInstance): void {
   app.decorateRequest("tried", null);
+  app.decorateRequest("changes", null);
   app.addHook("onResponse", (request, reply, done) => {
     const who = request.signedIn?.user ?? request.tried;
-    if (who !== null && isAudited(request)) {
+    if (who !== null && isAudited(request, who.role)) {
       const { method, ip } = request;
       const audit = {
         request_id: request.id, user_id: who.id, username: who.username, role: who.role, address: ip, method, route: request.routeOptions.url ?? "",
-        url: whatItChanged(request, reply.statusCode), status: reply.statusCode, code: request.problemCode,
+        url: whatItChanged(request, reply.statusCode), status: reply.statusCode, code: request.problemCode, ...(request.changes === null ? {} : { changes: request.changes }),
       };
       request.log.info({ audit }, "audit");
     }
@@ -43,7 +48,8 @@ function whatItChanged({ url, routeOptions }: FastifyRequest, status: number): s
   return status < 400 ? maskedUrl(url.split("?", 1)[0], 200) : (routeOptions.url ?? "");
 }
 
-function isAudited({ method, routeOptions }: FastifyRequest): boolean {
+function isAudited({ method, routeOptions }: FastifyRequest, role: string): boolean {
   const { permission } = routeOptions.config;
-  return method !== "GET" && method !== "HEAD" && !(typeof permission === "string" && TRAFFIC.has(permission));
+  const traffic = typeof permission === "string" && TRAFFIC.has(permission) && !(permission === "labels:write" && role !== "service");
+  return method !== "GET" && method !== "HEAD" && !traffic;
 }

@@ -36,7 +36,7 @@ export function badFields(errors: readonly Complaint[], context: string): BadFie
     const field = fieldName(path, typeof inner === "string" ? inner : undefined);
     const key = `${field}/${keyword}`;
     if (found.has(key)) continue;
-    found.set(key, { in: PLACES[context] ?? "body", field, code: keyword === "anyOf" ? "enum" : keyword, message: messageFor(keyword, params, options, error.message) });
+    found.set(key, { in: PLACES[context] ?? "body", field, code: keyword === "anyOf" ? "enum" : keyword, message: keyword === "additionalProperties" && context === "querystring" ? "is not a parameter of this route" : messageFor(keyword, params, options, error.message) });
   }
   return [...found.values()];
 }

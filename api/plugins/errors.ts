@@ -8,6 +8,8 @@ export interface ProblemOptions {
   /** The fields that were wrong, each by its name. */
   errors?: readonly BadField[];
   headers?: Readonly<Record<string, string>>;
+  /** Of a 5xx: its detail is for the caller, who can do something about it. @default false */
+  told?: boolean;
   cause?: unknown;
 }
 
@@ -17,12 +19,13 @@ export class HttpProblem extends Error {
   /** Stable, for programs. */
   readonly code: string;
   readonly title: string;
-  /** For people; kept to the log when the status is 500 or above. */
+  /** For people; kept to the log when the status is 500 or above, unless it is `told`. */
   readonly detail: string;
   readonly errors: readonly BadField[] | undefined;
   readonly headers: Readonly<Record<string, string>>;
+  readonly told: boolean;
 
-  constructor(status: number, code: string, detail: string, { title, errors, headers = {}, cause }: ProblemOptions = {}) {
+  constructor(status: number, code: string, detail: string, { title, errors, headers = {}, told = false, cause }: ProblemOptions = {}) {
     super(detail, cause === undefined ? undefined : { cause });
     this.name = "HttpProblem";
     this.status = status;
@@ -31,6 +34,7 @@ export class HttpProblem extends Error {
     this.detail = detail;
     this.errors = errors;
     this.headers = headers;
+    this.told = told;
   }
 }
 
@@ -80,13 +84,13 @@ export function toProblem(thrown: unknown): HttpProblem {
 }
 
 /** The body of a problem: RFC 9457, with our `code`, `request_id` and `errors`. */
-export function problemBody({ status, code, title, detail, errors }: HttpProblem, requestId: string): Record<string, unknown> {
+export function problemBody({ status, code, title, detail, errors, told }: HttpProblem, requestId: string): Record<string, unknown> {
   return {
     type: "about:blank",
     title,
     status,
     code,
-    detail: status >= 500 ? `${title}. The log has the details under this request id.` : detail,
+    detail: status >= 500 && !told ? `${title}. The log has the details under this request id.` : detail,
     request_id: requestId,
     ...(errors === undefined ? {} : { errors }),
   };

@@ -3,6 +3,7 @@ import swagger from "@fastify/swagger";
 import swaggerUi from "@fastify/swagger-ui";
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance, FastifySchema } from "fastify";
+import { withExamples } from "./examples.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 
 /** How every error looks: RFC 9457. */
@@ -26,7 +27,12 @@ export async function openapi(app: FastifyInstance): Promise<void> {
       openapi: "3.1.0",
       info: {
         title: "fraudstream", version: "1", license: { name: "Apache-2.0", identifier: "Apache-2.0" },
-        description: "Trains, enables and measures fraud models, and scores transactions. Sign in with POST /api/v1/tokens and send the token as `Authorization: Bearer`.",
+        description: [
+          "Trains, enables and measures fraud models, and scores transactions.",
+          "Sign in with POST /api/v1/tokens and send the token as `Authorization: Bearer <token>`. A service scores and labels; an analyst reads models, metrics and predictions, and labels; an operator trains, enables, and sends dead letters again; an admin may do all and manages users.",
+          "Errors are `application/problem+json` (RFC 9457) with a stable `code`, and name every field that is wrong. Parameters and fields that a route doesn't have are refused. 429 and 503 carry Retry-After.",
+          "Lists take `limit` and `cursor`, and answer with `total` and `next_cursor`, null on the last page. Times are ISO 8601 with a zone.",
+        ].join("\n\n"),
       },
       servers: [{ url: "/" }],
       tags: ["status", "users", "training", "models", "predictions", "labels", "dead letters", "schemas", "health"].map((name) => ({ name })),
@@ -46,8 +52,14 @@ export async function openapi(app: FastifyInstance): Promise<void> {
     },
     transformObject: (document) => ("openapiObject" in document ? withComponents(document.openapiObject) : document.swaggerObject),
   });
-  await app.register(swaggerUi, { routePrefix: "/doc", staticCSP: PAGES_POLICY, uiConfig: { persistAuthorization: false, validatorUrl: null } });
+  await app.register(swaggerUi, { routePrefix: "/doc", staticCSP: PAGES_POLICY, uiConfig: { persistAuthorization: false, validatorUrl: null, docExpansion: "list" },
+    logo: { type: "image/svg+xml", content: Buffer.from(LOGO), href: "/doc/", target: "_self" },
+    theme: { title: "fraudstream API", favicon: [{ filename: "fraudstream.svg", rel: "icon", sizes: "any", type: "image/svg+xml", content: Buffer.from(ICON) }] },
+  });
 }
+
+const ICON = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="6" fill="#123"/><path d="M4 20h6l3-11 5 16 3-9h7" fill="none" stroke="#4db" stroke-width="2.5"/></svg>';
+const LOGO = '<svg xmlns="http://www.w3.org/2000/svg" width="180" height="32" viewBox="0 0 180 32"><path d="M4 20h6l3-11 5 16 3-9h7" fill="none" stroke="#4db" stroke-width="2.5"/><text x="38" y="22" font-family="sans-serif" font-size="20" fill="#fff">fraudstream</text></svg>';
 
 /** What Swagger UI needs, and no more: it sets styles itself, and nothing comes from, or is told to, another host. */
 const PAGES_POLICY = "default-src 'none'; base-uri 'none'; connect-src 'self'; font-src 'self'; form-action 'none'; frame-ancestors 'none'; img-src 'self' data:; script-src 'self'; style-src 'self' 'unsafe-inline'";
@@ -64,11 +76,12 @@ function plain(schema: object): Record<string, unknown> {
 
 /** Every schema with a title stands once, among the components, by that name: so generated clients have types with names. */
 function withComponents<T extends { components?: { schemas?: Record<string, object> } | undefined; paths?: unknown }>(document: T): T {
+  withExamples(document.paths);
   const schemas: Record<string, object> = { ...document.components?.schemas };
   const hoist = (value: unknown): unknown => {
     if (typeof value !== "object" || value === null) return value;
     if (Array.isArray(value)) return value.map(hoist);
-    const inner = Object.fromEntries(Object.entries(value).map(([key, each]) => [key, key === "examples" ? each : hoist(each)]));
+    const inner = Object.fromEntries(Object.entries(value).map(([key, each]) => [key, key === "examples" || key === "example" ? each : hoist(each)]));
     const { title, type } = inner;
     if (typeof title !== "string" || type !== "object") return inner;
     const known = (schemas[title] ??= inner);

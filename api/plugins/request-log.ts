@@ -14,6 +14,8 @@ declare module "fastify" {
 
 /** Of a body or an answer, so much is kept, characters. */
 const MOST_BODY = 4_000;
+/** Of an answer that says what was changed. */
+const MOST_CHANGES = 250_000;
 const MOST_URL = 500;
 
 /** Every request of somebody who is signed in or tries to, and its answer, go to the request log once the answer is out. */
@@ -41,7 +43,7 @@ export function loggedRequests(app: FastifyInstance, requestLog: RequestLog, car
         method: request.method, route: request.routeOptions.url ?? "", url: maskedUrl(url, MOST_URL, cardOf), address: request.ip,
         body: request.body === undefined || unread ? "" : maskedJson(request.body, MOST_BODY, cardOf),
         status: reply.statusCode, code: request.problemCode, ms: reply.elapsedTime,
-        answer: request.answer === undefined ? "" : maskedJson(request.answer, MOST_BODY, cardOf),
+        answer: request.answer === undefined ? "" : maskedJson(request.answer, request.changes === null ? MOST_BODY : MOST_CHANGES, cardOf),
       });
     }
     done();

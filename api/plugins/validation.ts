@@ -10,6 +10,9 @@ const AjvCompiler = createRequire(import.meta.url)("@fastify/ajv-compiler") as (
 /** allErrors: every bad field is named. What one request can cost is bounded by its size. */
 const STRICT = { allErrors: true, removeAdditional: false, useDefaults: true, coerceTypes: false, strict: false };
 
+/** Of a route that takes none: what somebody sends may be misspelt, and must not be passed over. */
+const NO_PARAMETERS = { type: "object", properties: {}, additionalProperties: false };
+
 /**
  * How requests are checked: bodies as they are, without coercion; queries, paths and headers, which can only be text,
  * may be read as numbers and booleans. A route whose request schema leaves an object open doesn't start.
@@ -19,7 +22,11 @@ export function validation(app: FastifyInstance): void {
   const body = build({}, { customOptions: STRICT });
   const text = build({}, { customOptions: { ...STRICT, coerceTypes: true } });
   app.setValidatorCompiler((route) => (route.httpPart === "body" ? body : text)(route) as (data: unknown) => boolean);
-  app.addHook("onRoute", ({ url, schema }) => {
+  app.addHook("onRoute", (route) => {
+    const { url } = route;
+    // Probes and scrapers may add what they like.
+    if (url.startsWith("/api/")) route.schema = { querystring: NO_PARAMETERS, ...route.schema };
+    const { schema } = route;
     for (const part of ["body", "querystring", "params"] as const) {
       const open = openObject(schema?.[part], part);
       if (open !== null) throw new FraudstreamError("open_schema", `${url}: ${open} doesn't say additionalProperties; write { additionalProperties: false }`);

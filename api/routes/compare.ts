@@ -15,7 +15,7 @@ const CompareQuery = Type.Object(
 
 /** GET /api/v1/models/compare: what two models made of the same transactions. */
 export async function compareRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
-  const { clickhouse, config } = context;
+  const { queries, config } = context;
   const api = app.withTypeProvider<TypeBoxTypeProvider>();
   const views = new ModelViews(context);
   const schema = {
@@ -24,13 +24,16 @@ export async function compareRoutes(app: FastifyInstance, context: ApiContext): 
     description: "The transactions of a window that both models scored, each as champion or as shadow: the metrics of both, the decisions that differ, and the value that they move.",
     querystring: CompareQuery, response: { 200: { ...ModelComparison, title: "ModelComparison" } },
   };
-  api.get("/api/v1/models/compare", { config: { permission: "metrics:read" }, schema }, async ({ query }): Promise<ModelComparison> => {
+  api.get("/api/v1/models/compare", { config: { permission: "metrics:read" }, schema }, async (request, reply): Promise<ModelComparison> => {
+    const { query } = request;
     const { labels = "matured" } = query;
     if (query.a === query.b) throw invalidQuery([{ in: "query", field: "b", code: "conflict", message: "is the same model as a" }]);
     const [a, b] = [(await views.find(query.a)).model, (await views.find(query.b)).model];
-    const { window, now, shown } = await windowOf(clickhouse, query);
-    const comparison = await compareModels(clickhouse, { a, b, ...window, maturedBefore: maturedBefore(labels, now, config.labelMaturityDays) });
-    return { ...shown, labels, ...comparison };
+    return queries.ask("heavy", request, reply, async (clickhouse) => {
+      const { window, now, shown } = await windowOf(clickhouse, query);
+      const comparison = await compareModels(clickhouse, { a, b, ...window, maturedBefore: maturedBefore(labels, now, config.labelMaturityDays) });
+      return { ...shown, labels, ...comparison };
+    });
   });
   return Promise.resolve();
 }

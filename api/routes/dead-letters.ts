@@ -1,10 +1,16 @@
 import { Type, type Static } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
+import type { ClickHouseReader } from "../../infra/clickhouse/client.js";
+import { partitionOfKey } from "../../infra/kafka/murmur2.js";
 import { deadLetterKey } from "../../models/registry/control-state.js";
 import { parseTime } from "../../schemas/time-text.js";
 import type { ApiContext } from "../context.js";
-import { replayDeadLetters, type DeadLetterCoordinates, type ReplayResult } from "../dead-letters/replay.js";
+import { decodedValue } from "../dead-letters/decode.js";
+import { replayDeadLetters, type DeadLetterCoordinates, type MendedRecord, type ReplayResult } from "../dead-letters/replay.js";
+import { cursorOf, listAnswerFields, listFields, readCursor } from "../lists.js";
 import { HttpProblem } from "../plugins/errors.js";
+import { toTransaction, TransactionInput } from "../predictions/transaction-input.js";
+import { nameOf } from "../users/names.js";
 
 const MOST_AT_ONCE = 1_000;
 /** Of keys and values in one answer, but for the first one's. */
@@ -17,7 +23,7 @@ const BrowseQuery = Type.Object(
     code: Type.Optional(Type.String({ maxLength: 100, description: "the cause" })),
     from: Type.Optional(Time),
     to: Type.Optional(Time),
-    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 500, default: 50 })),
+    ...listFields(500, 50),
   },
   { additionalProperties: false },
 );
@@ -33,14 +39,17 @@ const DeadLetter = Type.Object({
   attempt: Type.Union([Type.Integer(), Type.Null()]),
   key: Type.Union([Type.String(), Type.Null()], { description: "the untouched bytes, base64" }),
   value: Type.Union([Type.String(), Type.Null()], { description: "the untouched bytes, base64" }),
+  decoded: Type.Unknown({ description: "What the value says, where it can be read (JSON, or Avro of a known schema): card ids as pseudonyms where there are any, card numbers masked; null: it can't be read." }),
   headers: Type.Record(Type.String(), Type.String()),
-  replayed: Type.Union([Type.Object({ at: Type.String(), who: Type.String() }), Type.Null()]),
+  replayed: Type.Union([Type.Object({ at: Type.String({ format: "date-time" }), who: Type.String(), who_name: Type.Union([Type.String(), Type.Null()]) }), Type.Null()], { description: "When it was sent again, and by whom." }),
 }, { title: "DeadLetter" });
 
 const BrowseAnswer = Type.Object({
-  causes: Type.Array(Type.Object({ code: Type.String(), count: Type.Integer() })),
+  causes: Type.Array(Type.Object({ code: Type.String(), count: Type.Integer() }), { description: "Of those that were asked for." }),
+  codes: Type.Array(Type.String(), { description: "Every cause that there is in that time, whichever was asked for." }),
   dead_letters: Type.Array(DeadLetter),
-  more: Type.Boolean({ description: "true: there are older ones in that time; `to` asks for them" }),
+  more: Type.Boolean({ description: "true: there are older ones in that time; cursor asks for them" }),
+  ...listAnswerFields,
 }, { description: "How many there are of each cause in that time, and the newest." });
 
 const ReplayBody = Type.Union([
@@ -53,27 +62,43 @@ const ReplayAnswer = Type.Object({
   more: Type.Boolean({ description: `true: there are further dead letters of this cause, ${MOST_AT_ONCE} are sent at once` }),
 }, { description: "What was sent again now, and what was not, with the reason." });
 
+const MendedLabel = Type.Object({
+  transaction_id: Type.String({ minLength: 1, maxLength: 256 }), card_id: Type.String({ minLength: 1, maxLength: 256 }), is_fraud: Type.Boolean(), label_time: Type.Optional(Time),
+}, { additionalProperties: false });
+const MendBody = Type.Union([
+  Type.Object({ transaction: TransactionInput }, { additionalProperties: false }),
+  Type.Object({ label: MendedLabel }, { additionalProperties: false }),
+], { examples: [{ transaction: { transaction_id: "t-2", event_time: "2026-11-22T09:30:00Z", card_id: "c-1", merchant_id: "m-1", amount: 5, currency: "EUR" } }] });
+const MendAnswer = Type.Object({
+  ...Coordinates.properties,
+  sent_to: Type.Object({ topic: Type.String(), partition: Type.Integer() }),
+  transaction_id: Type.String(),
+}, { title: "MendedDeadLetter", description: "It was sent, and the dead letter is marked as sent again.", examples: [{ partition: 1, offset: 12, sent_to: { topic: "fraud.transactions", partition: 3 }, transaction_id: "t-2" }] });
+
 interface Row {
   partition: number; offset: number; at: string; code: string; reason: string; step: string;
   source_topic: string; source_partition: number | null; source_offset: number | null; attempt: number | null;
-  key: string | null; value: string | null; headers: Record<string, string>;
+  key: string | null; value: string | null; headers: Record<string, string>; ms: number;
 }
 
 const WINDOW = "topic = {topic: String} AND ({code: String} = '' OR code = {code: String}) AND at >= parseDateTime64BestEffort({from: String}, 3, 'UTC') AND at <= parseDateTime64BestEffort({to: String}, 3, 'UTC')";
+const BEHIND = "({last: Int64} = 0 OR (toUnixTimestamp64Milli(at), -partition, offset) < ({last: Int64}, -{last_partition: Int32}, {last_offset: Int64}))";
 const NEWEST = `
   SELECT *, sum(ifNull(length(key), 0) + ifNull(length(value), 0)) OVER (ORDER BY at DESC, partition, offset DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
-  FROM (SELECT * FROM dead_letters FINAL WHERE ${WINDOW} ORDER BY at DESC, partition, offset DESC LIMIT {limit: UInt32})`;
+  FROM (SELECT * FROM dead_letters FINAL WHERE ${WINDOW} AND ${BEHIND} ORDER BY at DESC, partition, offset DESC LIMIT {limit: UInt32})`;
 const BROWSE = `
   SELECT partition, offset, formatDateTime(newest.at, '%Y-%m-%dT%H:%i:%S.%fZ', 'UTC') AS at, code, reason, step, source_topic, source_partition, source_offset, attempt,
-    base64Encode(key) AS key, base64Encode(value) AS value, headers
+    base64Encode(key) AS key, base64Encode(value) AS value, headers, toUnixTimestamp64Milli(newest.at) AS ms
   FROM (${NEWEST}) AS newest WHERE bytes_before < ${MOST_BYTES}
   ORDER BY newest.at DESC, partition, offset DESC`;
 const CAUSES = `SELECT code, count() AS count FROM dead_letters FINAL WHERE ${WINDOW} GROUP BY code ORDER BY count DESC, code`;
+const REST = `SELECT count() AS rest FROM dead_letters FINAL WHERE ${WINDOW} AND ${BEHIND}`;
+const CODES = `SELECT DISTINCT code FROM dead_letters WHERE ${WINDOW} ORDER BY code LIMIT 200`;
 const OF_CAUSE = `SELECT partition, offset FROM dead_letters FINAL WHERE ${WINDOW} ORDER BY at, partition, offset LIMIT {most: UInt64}`;
 
 /** Dead letters: browse them by cause and time, and send them again. */
 export function deadLetterRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
-  const { clickhouse, topics, control } = context;
+  const { queries, topics, control } = context;
   /** One at a time in this copy: two would take the transactional id from each other in turn. */
   let last: Promise<unknown> = Promise.resolve();
   const replay = (who: string, wanted: readonly DeadLetterCoordinates[]): Promise<ReplayResult> => {
@@ -85,25 +110,64 @@ export function deadLetterRoutes(app: FastifyInstance, context: ApiContext): Pro
   app.get<{ Querystring: Static<typeof BrowseQuery> }>(
     "/api/v1/dead-letters",
     { config: { permission: "dead-letters:read" }, schema: { tags: ["dead letters"], summary: "Browse dead letters by cause and time, newest first", querystring: BrowseQuery, response: { 200: BrowseAnswer } } },
-    async ({ query }) => {
+    async (request, reply) => queries.ask("lookup", request, reply, async (clickhouse) => {
+      const { query } = request;
+      const { limit = 50, cursor } = query;
       const params = windowParams(context, query);
-      const [rows] = await Promise.all([clickhouse.query<Row>(BROWSE, { ...params, limit: query.limit ?? 50 }), control.readToEnd()]);
+      const [last, last_partition, last_offset] = cursor === undefined ? [0, 0, 0] : readCursor(cursor, ["number", "number", "number"]);
+      const [rows] = await Promise.all([clickhouse.query<Row>(BROWSE, { ...params, last, last_partition, last_offset, limit }), control.readToEnd()]);
       // Counted afterwards: what is listed is among them.
       const causes = await clickhouse.query<{ code: string; count: number }>(CAUSES, params);
-      return { causes, dead_letters: rows.map((row) => shown(context, row)), more: causes.reduce((sum, { count }) => sum + count, 0) > rows.length };
-    },
+      const codes = await clickhouse.query<{ code: string }>(CODES, { ...params, code: "" });
+      const [{ rest }] = await clickhouse.query<{ rest: number }>(REST, { ...params, last, last_partition, last_offset });
+      const more = rest > rows.length;
+      const end = rows.at(-1);
+      return {
+        causes, codes: codes.map(({ code }) => code), dead_letters: await Promise.all(rows.map((row) => shown(context, row))), more,
+        total: causes.reduce((sum, { count }) => sum + count, 0), next_cursor: more && end !== undefined ? cursorOf(end.ms, end.partition, end.offset) : null,
+      };
+    }),
   );
 
   app.post<{ Body: Static<typeof ReplayBody> }>(
     "/api/v1/dead-letters/replay",
     { config: { permission: "dead-letters:replay" }, schema: { tags: ["dead letters"], summary: "Send dead letters again, each at most once", body: ReplayBody, response: { 200: ReplayAnswer } } },
-    async ({ body, user }) => {
+    async (request, reply) => {
+      const { body, user } = request;
       if ("dead_letters" in body) return { ...(await replay(user.id, body.dead_letters)), more: false };
       await control.readToEnd();
-      // So many that one more than is sent at once is still open, whichever of them were sent again already.
-      const all = await clickhouse.query<DeadLetterCoordinates>(OF_CAUSE, { ...windowParams(context, body), most: control.state.replayed.size + MOST_AT_ONCE + 1 });
+      const all = await queries.ask("lookup", request, reply, async (clickhouse) => {
+        await checkCode(context, clickhouse, body.code);
+        // So many that one more than is sent at once is still open, whichever of them were sent again already.
+        return clickhouse.query<DeadLetterCoordinates>(OF_CAUSE, { ...windowParams(context, body), most: control.state.replayed.size + MOST_AT_ONCE + 1 });
+      });
       const open = all.filter(({ partition, offset }) => !control.state.replayed.has(deadLetterKey(topics.deadLetters.name, partition, offset)));
       return { ...(await replay(user.id, open.slice(0, MOST_AT_ONCE))), more: open.length > MOST_AT_ONCE };
+    },
+  );
+
+  app.post<{ Params: Static<typeof Coordinates>; Body: Static<typeof MendBody> }>(
+    "/api/v1/dead-letters/:partition/:offset/mend",
+    {
+      config: { permission: "dead-letters:replay" },
+      schema: {
+        tags: ["dead letters"], summary: "Send what a dead letter should have said, once",
+        description: "Publishes a mended transaction or label to where the dead letter came from, in one Kafka transaction with the event that marks it as sent again: it can't be sent a second time, mended or not. The record's header fraudstream-redrive-of names the dead letter.",
+        params: Coordinates, body: MendBody, response: { 200: MendAnswer },
+      },
+    },
+    async ({ params, body, user }) => {
+      const record = mendedRecord(context, body);
+      const turn = last.then(() => replayDeadLetters(context, user.id, [params], record));
+      last = turn.catch(() => undefined);
+      const [skipped] = (await turn).skipped;
+      if (skipped?.reason === "already_replayed") throw new HttpProblem(409, "already_replayed", "this dead letter was sent again already");
+      if (skipped?.reason === "unknown_source") {
+        const message = `this dead letter did not come from ${record.sourceTopic}`;
+        throw new HttpProblem(400, "invalid_request", message, { errors: [{ in: "body", field: "transaction" in body ? "transaction" : "label", code: "source", message }] });
+      }
+      if (skipped !== undefined) throw new HttpProblem(404, "unknown_dead_letter", "there is no dead letter at these coordinates (any more)");
+      return { ...params, sent_to: { topic: record.sourceTopic, partition: record.partition }, transaction_id: ("transaction" in body ? body.transaction : body.label).transaction_id };
     },
   );
   return Promise.resolve();
@@ -115,6 +179,30 @@ function noTime(field: string): HttpProblem {
   return new HttpProblem(400, "invalid_request", `${field} ${message}`, { errors: [{ in: "query", field, code: "format", message }] });
 }
 
+/** The record of a mended transaction or label. @throws HttpProblem naming the fields that can't be taken */
+function mendedRecord({ topics, schemas, cards }: ApiContext, body: Static<typeof MendBody>): MendedRecord {
+  if ("label" in body) {
+    const { card_id, label_time, ...label } = body.label;
+    const card = cards?.ofText(card_id) ?? card_id;
+    const key = Buffer.from(card);
+    const value = schemas.encode("labels", { ...label, card_id: card, label_time: label_time === undefined ? Date.now() : Date.parse(label_time) });
+    return { sourceTopic: topics.labels.name, partition: partitionOfKey(key, 0, key.length, topics.labels.partitions), key, value };
+  }
+  const made = toTransaction(body.transaction, "transaction.");
+  if ("errors" in made) throw new HttpProblem(400, "invalid_request", made.errors.map(({ field, message }) => `${field}: ${message}`).join("; "), { errors: made.errors.map((error) => ({ in: "body", code: "value", ...error })) });
+  const transaction = { ...made.transaction, card_id: cards?.ofText(made.transaction.card_id) ?? made.transaction.card_id };
+  const key = Buffer.from(transaction.card_id);
+  return { sourceTopic: topics.transactions.name, partition: partitionOfKey(key, 0, key.length, topics.transactions.partitions), key, value: schemas.encode("transactions", transaction) };
+}
+
+/** A cause that is misspelt would find nothing, and look as if there were nothing to send. */
+async function checkCode(context: ApiContext, clickhouse: ClickHouseReader, code: string): Promise<void> {
+  const known = (await clickhouse.query<{ code: string }>(CODES, windowParams(context, {}))).map((row) => row.code);
+  if (known.includes(code)) return;
+  const message = known.length === 0 ? "there are no dead letters" : `no dead letter has this cause; those that there are: ${known.join(", ")}`;
+  throw new HttpProblem(400, "invalid_request", `code: ${message}`, { errors: [{ in: "body", field: "code", code: "enum", message }] });
+}
+
 function windowParams({ topics }: ApiContext, { code = "", from, to }: { code?: string; from?: string; to?: string }): Record<string, string> {
   const least = from ?? "1971-01-01T00:00:00Z";
   const most = to ?? "2200-01-01T00:00:00Z";
@@ -123,12 +211,14 @@ function windowParams({ topics }: ApiContext, { code = "", from, to }: { code?: 
   return { topic: topics.deadLetters.name, code, from: least, to: most };
 }
 
-function shown({ topics, control }: ApiContext, row: Row): Static<typeof DeadLetter> {
-  const { source_topic, source_partition, source_offset, ...rest } = row;
+async function shown(context: ApiContext, row: Row): Promise<Static<typeof DeadLetter>> {
+  const { topics, control, users } = context;
+  const { source_topic, source_partition, source_offset, ms: _, ...rest } = row;
   const replayed = control.state.replayed.get(deadLetterKey(topics.deadLetters.name, row.partition, row.offset));
   return {
     ...rest,
+    decoded: await decodedValue(context, row.value === null ? null : Buffer.from(row.value, "base64"), row.headers),
     source: { topic: source_topic, partition: source_partition, offset: source_offset },
-    replayed: replayed === undefined ? null : { at: new Date(replayed.at).toISOString(), who: replayed.who },
+    replayed: replayed === undefined ? null : { at: new Date(replayed.at).toISOString(), who: replayed.who, who_name: nameOf(users, replayed.who) },
   };
 }

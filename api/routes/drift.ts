@@ -1,6 +1,7 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
-import { Type } from "@sinclair/typebox";
+import { type Static, Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
+import type { ClickHouseReader } from "../../infra/clickhouse/client.js";
 import { DRIFT_THRESHOLDS } from "../../models/evaluation/drift.js";
 import type { Manifest } from "../../models/manifest.js";
 import type { RegisteredModel } from "../../models/registry/control-state.js";
@@ -21,7 +22,7 @@ const DriftQuery = Type.Object(
 
 /** GET /api/v1/models/{id}/drift: how far the stream is from what a model was trained on. */
 export async function driftRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
-  const { clickhouse, log } = context;
+  const { queries, log } = context;
   const api = app.withTypeProvider<TypeBoxTypeProvider>();
   const views = new ModelViews(context);
   const schema = {
@@ -30,8 +31,12 @@ export async function driftRoutes(app: FastifyInstance, context: ApiContext): Pr
     description: "The population stability index of every feature and of the score: the model's predictions of a window, as champion or shadow, against its training rows (from when its windows were full, the newest week at least), in bins of about a tenth of those each.",
     params: Params, querystring: DriftQuery, response: { 200: { ...ModelDrift, title: "ModelDrift", description: "How far the features and the score are from what the model was trained on." } },
   };
-  api.get("/api/v1/models/:id/drift", { config: { permission: "metrics:read" }, schema }, async ({ params, query }): Promise<ModelDrift> => {
-    const registered = await views.find(params.id);
+  api.get("/api/v1/models/:id/drift", { config: { permission: "metrics:read" }, schema }, async (request, reply): Promise<ModelDrift> => {
+    const registered = await views.find(request.params.id);
+    return queries.ask("heavy", request, reply, (clickhouse) => driftOf(clickhouse, registered, request.query));
+  });
+
+  async function driftOf(clickhouse: ClickHouseReader, registered: RegisteredModel, query: Static<typeof DriftQuery>): Promise<ModelDrift> {
     const { window, shown } = await windowOf(clickhouse, query.window === undefined && query.from === undefined && query.to === undefined ? { window: DEFAULT_WINDOW } : query);
     const head = { model: registered.model, ...shown, thresholds: DRIFT_THRESHOLDS };
     const manifest = await manifestOrCause(registered);
@@ -39,7 +44,7 @@ export async function driftRoutes(app: FastifyInstance, context: ApiContext): Pr
     const { drift: reference, features } = manifest;
     if (reference === undefined) return { ...head, ...without("no_reference") };
     return { ...head, ...(await modelDrift(clickhouse, { model: registered.model, features: features.map(({ name }) => name), reference, ...window, bins: query.bins ?? false })) };
-  });
+  }
 
   /** The code says why it can't be read. */
   async function manifestOrCause(registered: RegisteredModel): Promise<Manifest | string> {

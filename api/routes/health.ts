@@ -1,6 +1,7 @@
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import type { ApiContext } from "../context.js";
+import { metricsText } from "../../infra/metrics/registry.js";
 import { within } from "../../infra/within.js";
 import { HttpProblem } from "../plugins/errors.js";
 import { systemGauges } from "../system-gauges.js";
@@ -12,6 +13,7 @@ export async function healthRoutes(app: FastifyInstance, context: ApiContext): P
   const { config, control, users, clickhouse, metrics } = context;
   const tags = ["health"];
   const gauges = systemGauges(context);
+  const text = metricsText(metrics.registry);
   app.addHook("onClose", () => gauges.close());
 
   app.get("/health/live", { schema: { tags, summary: "The process is alive", response: { 200: Type.Object({ status: Type.Literal("live") }, { description: "Alive." }) } } }, () => ({ status: "live" }));
@@ -34,7 +36,7 @@ export async function healthRoutes(app: FastifyInstance, context: ApiContext): P
 
   app.get("/metrics", { schema: { tags, summary: "Prometheus metrics", produces: ["text/plain"], response: { 200: Type.String({ description: "Prometheus' text format." }) } } }, async (_request, reply) => {
     if (!config.http.metricsOpen) throw new HttpProblem(404, "not_found", "there is no such route");
-    return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
+    return reply.type(metrics.registry.contentType).send(await text());
   });
   return Promise.resolve();
 }

@@ -1,5 +1,6 @@
 import { Type, type Static } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
+import type { ClickHouseReader } from "../../infra/clickhouse/client.js";
 import { LABEL_ORDER, LABEL_VERSION_BITS } from "../../infra/kafka/label-order.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { messageOf } from "../../schemas/errors.js";
@@ -25,6 +26,16 @@ const LabelInput = Type.Object(
 );
 const Body = Type.Union([LabelInput, Type.Array(LabelInput, { minItems: 1, maxItems: MOST_AT_ONCE })]);
 
+const Answer = Type.Object({
+  accepted: Type.Integer({ description: "How many labels were published." }),
+  changes: Type.Optional(Type.Array(Type.Object({
+    transaction_id: Type.String(),
+    before: Type.Union([Type.Boolean(), Type.Null(), Type.Literal("unknown")], { description: "is_fraud as it was stored before; null: there was no label; unknown: ClickHouse did not answer." }),
+    after: Type.Boolean(),
+  }), { description: "Of a person's labels." })),
+}, { title: "AcceptedLabels", description: "Published; the metrics follow.", examples: [{ accepted: 1, changes: [{ transaction_id: "t-1", before: false, after: true }] }] });
+
+const BEFORE = "SELECT transaction_id, card_id, is_fraud FROM labels FINAL WHERE transaction_id IN {ids: Array(String)}";
 const CARDS = "SELECT DISTINCT transaction_id, card_id FROM predictions WHERE transaction_id IN {ids: Array(String)}";
 
 /** Labels that are ahead of the clock here. A version is an order and a place. */
@@ -41,15 +52,17 @@ const keyOf = ({ card_id, transaction_id }: Pick<Label, "card_id" | "transaction
 export function labelRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
   app.post<{ Body: Static<typeof Body> }>(
     "/api/v1/labels",
-    { config: { permission: "labels:write" }, bodyLimit: MOST_BODY_BYTES, schema: { tags: ["labels"], summary: "Say whether transactions were frauds", body: Body, response: { 202: Type.Object({ accepted: Type.Integer() }, { description: "Published; the metrics follow." }) } } },
-    async ({ body }, reply) => {
+    { config: { permission: "labels:write" }, bodyLimit: MOST_BODY_BYTES, schema: { tags: ["labels"], summary: "Say whether transactions were frauds", body: Body, description: "A later label of a transaction replaces the one before. What people label is in the audit trail, with what it was before.", response: { 202: Answer } } },
+    async (request, reply) => {
+      const { body, user } = request;
       const inputs = Array.isArray(body) ? body : [body];
       const at = (i: number): string => (Array.isArray(body) ? `[${i}].` : "");
       const badTimes = inputs.flatMap(({ label_time }, i): BadField[] => (
         label_time === undefined || isLabelTime(parseTime(label_time)) ? [] : [{ in: "body", field: `${at(i)}label_time`, code: "value", message: "is not a time in ISO 8601 with a zone, from 1970 to 2299" }]
       ));
       if (badTimes.length > 0) throw new HttpProblem(400, "invalid_request", `${badTimes[0].field}: ${badTimes[0].message}`, { errors: badTimes.slice(0, 100) });
-      const cards = await cardsOf(context, inputs.filter(({ card_id }) => card_id === undefined).map(({ transaction_id }) => transaction_id));
+      const lookUp = <T>(work: (clickhouse: ClickHouseReader) => Promise<T>): Promise<T> => context.queries.ask("lookup", request, reply, work);
+      const cards = await cardsOf(lookUp, inputs.filter(({ card_id }) => card_id === undefined).map(({ transaction_id }) => transaction_id));
       const now = Date.now();
       const errors: BadField[] = [];
       const labels: Label[] = [];
@@ -62,13 +75,21 @@ export function labelRoutes(app: FastifyInstance, context: ApiContext): Promise<
         }
       }
       if (errors.length > 0) throw new HttpProblem(422, errors[0].code ?? "unknown_card", errors[0].message, { errors: errors.slice(0, 100) });
+      // Looked up before the new ones are published. Where ClickHouse is away they are taken all the same.
+      const before = user.role === "service" ? new Map<string, boolean>() : await labelsBefore(lookUp, labels).catch((error: unknown) => {
+        request.log.warn(`the labels before could not be looked up: ${messageOf(error)}`);
+        return null;
+      });
+      const changes = labels.map(({ transaction_id, card_id, is_fraud }) => ({ transaction_id, before: before === null ? "unknown" as const : (before.get(`${card_id} ${transaction_id}`) ?? null), after: is_fraud }));
       const latest = await latestOrders(context, labels, now);
       const records = labels.map((label) => ({
         key: Buffer.from(label.card_id), value: context.schemas.encode("labels", label),
         headers: encodeHeaders([[LABEL_ORDER, String(Math.max(Date.now(), (latest.get(keyOf(label)) ?? 0) + 1))]]),
       }));
       await context.produce((producer) => producer.publish(context.topics.labels.name, records));
-      return reply.code(202).send({ accepted: labels.length });
+      if (user.role === "service") return reply.code(202).send({ accepted: labels.length });
+      request.changes = changes;
+      return reply.code(202).send({ accepted: labels.length, changes });
     },
   );
   return Promise.resolve();
@@ -79,10 +100,17 @@ function isLabelTime(time: number): boolean {
   return time >= 0 && time <= Date.UTC(2299, 11, 31);
 }
 
-async function cardsOf({ clickhouse }: ApiContext, ids: string[]): Promise<Map<string, string[]>> {
+type LookUp = <T>(work: (clickhouse: ClickHouseReader) => Promise<T>) => Promise<T>;
+
+async function labelsBefore(lookUp: LookUp, labels: readonly Label[]): Promise<Map<string, boolean>> {
+  const rows = await lookUp((clickhouse) => clickhouse.query<{ transaction_id: string; card_id: string; is_fraud: boolean }>(BEFORE, { ids: labels.map(({ transaction_id }) => transaction_id) }));
+  return new Map(rows.map(({ transaction_id, card_id, is_fraud }) => [`${card_id} ${transaction_id}`, Boolean(is_fraud)]));
+}
+
+async function cardsOf(lookUp: LookUp, ids: string[]): Promise<Map<string, string[]>> {
   const cards = new Map<string, string[]>();
   if (ids.length === 0) return cards;
-  for (const { transaction_id, card_id } of await clickhouse.query<{ transaction_id: string; card_id: string }>(CARDS, { ids })) {
+  for (const { transaction_id, card_id } of await lookUp((clickhouse) => clickhouse.query<{ transaction_id: string; card_id: string }>(CARDS, { ids }))) {
     cards.set(transaction_id, [...(cards.get(transaction_id) ?? []), card_id]);
   }
   return cards;

@@ -1,6 +1,7 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import { type Static, Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
+import type { ClickHouseReader } from "../../infra/clickhouse/client.js";
 import { loadManifest } from "../../models/artifacts.js";
 import { DAY_MS, HOUR_MS } from "../../models/evaluation/stored-outcomes.js";
 import type { DeployedModel } from "../../schemas/generated.js";
@@ -40,10 +41,12 @@ const MetricsAnswer = Type.Object(
 
 /** GET /api/v1/models/metrics: how the enabled models do on the stream, computed by ClickHouse. */
 export async function metricsRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
-  const { clickhouse, config, control } = context;
+  const { queries, config, control } = context;
   const api = app.withTypeProvider<TypeBoxTypeProvider>();
   const schema = { tags: ["models"], summary: "Metrics of the enabled models", querystring: MetricsQuery, response: { 200: MetricsAnswer } };
-  api.get("/api/v1/models/metrics", { config: { permission: "metrics:read" }, schema }, async ({ query }): Promise<Static<typeof MetricsAnswer>> => {
+  api.get("/api/v1/models/metrics", { config: { permission: "metrics:read" }, schema }, async (request, reply) => queries.ask("heavy", request, reply, (clickhouse) => metricsOf(clickhouse, request.query)));
+
+  async function metricsOf(clickhouse: ClickHouseReader, query: Static<typeof MetricsQuery>): Promise<Static<typeof MetricsAnswer>> {
     const { labels = "matured", by, group, card_precision, k } = query;
     const { window, now, shown } = await windowOf(clickhouse, query);
     checkSeries(window, by);
@@ -60,7 +63,7 @@ export async function metricsRoutes(app: FastifyInstance, context: ApiContext): 
       models.push({ model: deployed.model, role, training_seconds, ...metrics });
     }
     return { ...shown, labels, models };
-  });
+  }
   return Promise.resolve();
 }
 

@@ -15,15 +15,18 @@ import { BaseEpoch, Deployed, Deployer, Wait, locationOf, readable } from "../de
 import { historyOf } from "../deployments/history.js";
 import { livenessNow } from "../deployments/liveness.js";
 import { EpochSchema, LivenessSchema, ModelSummary, ModelView, ModelViews, livenessView } from "../deployments/model-views.js";
+import { cursorOf, listAnswerFields, listFields, pageOf, sortField } from "../lists.js";
 import { HttpProblem } from "../plugins/errors.js";
+import { nameOf } from "../users/names.js";
 import { addModel, type ManifestValidator } from "../uploads/add-model.js";
 import { MULTIPART_LIMITS, receiveUpload } from "../uploads/receive-upload.js";
+import { UploadSlots } from "../uploads/upload-slots.js";
 
 const tags = ["models"];
 const Params = Type.Object({ id: Type.String({ minLength: 1, maxLength: 200, description: "name@version" }) }, { additionalProperties: false });
 const MOST_LISTED = 1_000;
 const Page = Type.Object(
-  { limit: Type.Optional(Type.Integer({ minimum: 1, maximum: MOST_LISTED, default: MOST_LISTED })), after: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "The id behind which the list goes on." })) },
+  { ...listFields(MOST_LISTED, MOST_LISTED), sort: sortField(["-registered_at", "registered_at", "id", "-id"]), after: Type.Optional(Type.String({ minLength: 1, maxLength: 200, deprecated: true, description: "The id behind which the list goes on; cursor does the same." })) },
   { additionalProperties: false },
 );
 const Role = Type.Union([Type.Literal("champion"), Type.Literal("shadow")]);
@@ -37,6 +40,7 @@ const History = Type.Array(
     action: Type.Union([Type.Literal("registered"), Type.Literal("enabled"), Type.Literal("disabled"), Type.Literal("thresholds")]),
     at: Type.String({ format: "date-time" }),
     who: Type.String({ description: "A user's id, or system:…" }),
+    who_name: Type.Union([Type.String(), Type.Null()], { description: "Null: there is no such user any more." }),
     epoch: EpochSchema,
     role: Type.Union([Role, Type.Null()]),
     review: Type.Union([Type.Number(), Type.Null()]),
@@ -70,16 +74,18 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
   });
   const deployer = new Deployer(context, (reply) => abortedWith(reply));
 
-  const listAnswer = Type.Object({ epoch: EpochSchema, models: Type.Array(ModelSummary), next: Type.Union([Type.String(), Type.Null()], { description: "What to give as after for the rest; null: that is all." }), refused: LivenessSchema.properties.refused }, { description: "The deployment in force, and the models." });
+  const listAnswer = Type.Object({ epoch: EpochSchema, models: Type.Array(ModelSummary), ...listAnswerFields, next: Type.Union([Type.String(), Type.Null()], { deprecated: true, description: "What to give as after for the rest; null: that is all." }), refused: LivenessSchema.properties.refused }, { description: "The deployment in force, and the models." });
   api.get("/api/v1/models", { config: { permission: "models:read" }, schema: { tags, summary: "The registered models, newest first", querystring: Page, response: { 200: listAnswer } } }, async (request) => {
-    const { limit = MOST_LISTED, after } = request.query;
+    const { limit = MOST_LISTED, after, sort, cursor } = request.query;
     const last = after === undefined ? null : await views.find(after);
     const { models, deployment } = control.state;
-    const rest = [...models.values()].reverse();
-    if (last !== null) rest.splice(0, rest.findIndex(({ model }) => model === last.model) + 1);
+    const all = [...models.values()];
+    if (sort?.endsWith("id")) all.sort((a, b) => a.model.localeCompare(b.model, "en", { numeric: true }));
+    if (sort === undefined || sort.startsWith("-")) all.reverse();
+    const { page, total, next_cursor } = pageOf(all, ({ model }) => model, { limit, cursor: cursor ?? (last === null ? undefined : cursorOf(last.model)) });
     const summaries = [];
-    for (const model of rest.slice(0, limit)) summaries.push(await views.summary(model));
-    return { epoch: deployment?.epoch ?? null, models: summaries, next: rest.length > limit ? rest[limit - 1].model : null, refused: refusalsOf(context.workers) };
+    for (const model of page) summaries.push(await views.summary(model));
+    return { epoch: deployment?.epoch ?? null, models: summaries, total, next_cursor, next: next_cursor === null ? null : page[page.length - 1].model, refused: refusalsOf(context.workers) };
   });
 
   api.get("/api/v1/models/:id", { config: { permission: "models:read" }, schema: { tags, summary: "A model: manifest, offline metrics, state", params: Params, response: { 200: ModelView } } }, async (request, reply) => {
@@ -93,7 +99,7 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
 
   api.get("/api/v1/models/:id/history", { config: { permission: "models:read" }, schema: { tags, summary: "Who did what to a model, and when", params: Params, response: { 200: History } } }, async (request) => {
     const { model } = await views.find(request.params.id);
-    return historyOf(control.state, model).map(({ at, ...change }) => ({ ...change, at: new Date(at).toISOString() }));
+    return historyOf(control.state, model).map(({ at, ...change }) => ({ ...change, who_name: nameOf(context.users, change.who), at: new Date(at).toISOString() }));
   });
 
   const enabledSchema = { tags, summary: "Enable a model as champion or shadow, or disable it", description: "To roll back, POST /api/v1/deployments/undo brings the earlier deployment back as a whole.", params: Params, querystring: Wait, body: EnabledBody, response: enabledAnswers };
@@ -127,12 +133,14 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
   const check = Type.Object({ rows: Type.Integer(), greatest_difference: Type.Number({ description: "Of a score and its expected one." }), ms_per_row: Type.Number({ description: "Of a call with one row, measured here." }), warnings: Type.Array(Type.String(), { description: "What the model gives no score for, though it is accepted." }) });
   const uploadSchema = { tags, summary: "Bring a model that was trained elsewhere", consumes: ["multipart/form-data"], body: UploadBody, response: { 201: Type.Object({ id: Type.String(), manifest: Manifest, check }, { description: "Stored and registered; not enabled." }) } };
   let uploads = 0;
+  const slots = new UploadSlots();
   // The parts are checked as they are read, not by the schema that documents them.
   api.post("/api/v1/models", { config: { permission: "models:write" }, validatorCompiler: () => () => true, schema: uploadSchema }, async (request, reply) => {
+    const received = await slots.receive(request, reply, () => receiveUpload(request));
     if (uploads >= MOST_UPLOADS) throw new HttpProblem(503, "busy", `${uploads} models are being checked`, { headers: { "retry-after": "5", connection: "close" } });
     uploads++;
     try {
-      const { artifact, checked, samples } = await addModel(context, request.user.id, await receiveUpload(request), validator, abortedWith(reply));
+      const { artifact, checked, samples } = await addModel(context, request.user.id, received, validator, abortedWith(reply));
       const id = artifact.manifest.model;
       log.info({ model: id, who: request.user.id }, "a model was uploaded");
       void reply.code(201).header("location", locationOf(id));

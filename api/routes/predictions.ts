@@ -1,10 +1,12 @@
 import { Type, type Static, type TSchema } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
-import type { Prediction, Transaction } from "../../schemas/generated.js";
+import type { ClickHouseReader } from "../../infra/clickhouse/client.js";
+import type { Transaction } from "../../schemas/generated.js";
 import type { ApiContext } from "../context.js";
 import { HttpProblem } from "../plugins/errors.js";
 import { DeployedFeatures, type FieldError } from "../predictions/deployed-features.js";
 import { Predictor } from "../predictions/predict.js";
+import { PredictionAnswer, PredictionViews, type Shown } from "../predictions/prediction-view.js";
 import type { Outcome } from "../predictions/reply-listener.js";
 import { TransactionInput, toTransaction } from "../predictions/transaction-input.js";
 import { can } from "../users/roles.js";
@@ -18,23 +20,6 @@ const MOST_WAIT_MS = 31_000;
 
 const orNull = <T extends TSchema>(schema: T): ReturnType<typeof Type.Union<[T, ReturnType<typeof Type.Null>]>> => Type.Union([schema, Type.Null()]);
 
-const PredictionAnswer = Type.Object({
-  transaction_id: Type.String(),
-  card_id: Type.String(),
-  merchant_id: Type.String(),
-  amount: Type.Number(),
-  currency: Type.String(),
-  event_time: Type.String(),
-  scored_at: Type.String(),
-  scoring_ms: Type.Number(),
-  score: Type.Number({ description: "probability of fraud" }),
-  decision: Type.Union([Type.Literal("approve"), Type.Literal("review"), Type.Literal("decline")]),
-  model: Type.String(),
-  epoch: Type.Integer(),
-  features: Type.Array(orNull(Type.Number()), { description: "the model's input, in its manifest's order; null: missing" }),
-  stale: Type.Boolean(),
-  reasons: orNull(Type.Array(Type.Object({ feature: Type.String(), contribution: Type.Number() }))),
-}, { title: "Prediction" });
 const Pending = Type.Object({ transaction_id: Type.String(), status: Type.Literal("pending"), location: Type.String() }, { title: "PendingPrediction", description: "On its way: to be looked for at its location." });
 const BatchItem = Type.Union([
   Type.Object({ status: Type.Literal("scored"), prediction: PredictionAnswer }),
@@ -51,8 +36,8 @@ const WaitQuery = Type.Object({ wait_ms: Type.Optional(Type.Integer({ minimum: 0
 const Params = Type.Object({ transaction_id: Type.String({ minLength: 1, maxLength: 256 }) }, { additionalProperties: false });
 const StoredQuery = Type.Object({ card_id: Type.Optional(Type.String({ minLength: 1, maxLength: 256, description: "where several cards have a transaction of this id" })) }, { additionalProperties: false });
 
-interface StoredRow extends Omit<Prediction, "event_time" | "scored_at" | "source_topic" | "source_partition" | "source_offset"> {
-  event_time: number; scored_at: number; labelled: boolean; is_fraud: boolean; label_time: number;
+interface StoredRow extends Shown {
+  labelled: boolean; is_fraud: boolean; label_time: number;
 }
 
 const STORED = `
@@ -72,7 +57,8 @@ const ON_ITS_WAY = "SELECT count() AS count FROM transactions WHERE transaction_
 export function predictionRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
   const features = new DeployedFeatures(context.control, context.config);
   const predictor = new Predictor(context);
-  const { cards, config } = context;
+  const views = new PredictionViews(context);
+  const { cards, config, queries } = context;
 
   app.post<{ Body: Static<typeof Body>; Querystring: Static<typeof WaitQuery> }>(
     "/api/v1/predictions",
@@ -90,12 +76,12 @@ export function predictionRoutes(app: FastifyInstance, context: ApiContext): Pro
       const transactions = await checked(single ? [body] : body, features, single);
       if (cards !== null) for (const transaction of transactions) transaction.card_id = cards.ofText(transaction.card_id);
       const outcomes = await predictor.ask(user.id, transactions, query.wait_ms ?? config.history.merchantWaitMs + WAIT_LONGER_MS);
-      if (!single) return outcomes.map((outcome, i) => item(transactions[i], outcome));
+      if (!single) return Promise.all(outcomes.map((outcome, i) => item(views, transactions[i], outcome)));
       const [outcome] = outcomes;
       const location = locationOf(transactions[0]);
       if (outcome === null) return reply.code(202).header("location", location).send({ transaction_id: transactions[0].transaction_id, status: "pending", location });
       if (outcome.kind === "dead-letter") throw rejected(outcome, location);
-      return shown(outcome.prediction);
+      return views.show(outcome.prediction);
     },
   );
 
@@ -105,24 +91,25 @@ export function predictionRoutes(app: FastifyInstance, context: ApiContext): Pro
       config: { permission: ["predictions:read", "predictions:read-own"] },
       schema: { tags: ["predictions"], summary: "The stored prediction of a transaction, with its label", params: Params, querystring: StoredQuery, response: { 200: { ...Stored, description: "As it is stored, or on its way." } } },
     },
-    async ({ params, query, user }) => {
+    async (request, reply) => queries.ask("lookup", request, reply, async (clickhouse) => {
+      const { params, query, user } = request;
       const owner = can(user.role, "predictions:read") ? null : user.id;
       const where = { id: params.transaction_id, card: query.card_id === undefined ? "" : (cards?.ofText(query.card_id) ?? query.card_id), owner: owner ?? "" };
-      const [row] = await context.clickhouse.query<StoredRow>(STORED, where);
+      const [row] = await clickhouse.query<StoredRow>(STORED, where);
       if (row !== undefined) {
         const { labelled, is_fraud, label_time, ...prediction } = row;
         const label = labelled ? { is_fraud: Boolean(is_fraud), label_time: new Date(label_time).toISOString() } : null;
-        return { status: "scored" as const, prediction: shown(prediction), label };
+        return { status: "scored" as const, prediction: await views.show(prediction), label };
       }
-      const pending = predictor.isPending(params.transaction_id, owner) || (owner === null && (await onItsWay(context, where)));
+      const pending = predictor.isPending(params.transaction_id, owner) || (owner === null && (await onItsWay(clickhouse, where)));
       if (!pending) throw new HttpProblem(404, "unknown_prediction", "there is no prediction of this transaction");
       return { transaction_id: params.transaction_id, status: "pending" as const, location: locationOf({ transaction_id: params.transaction_id }) };
-    },
+    }),
   );
   return Promise.resolve();
 }
 
-async function onItsWay({ clickhouse }: ApiContext, where: Record<string, string>): Promise<boolean> {
+async function onItsWay(clickhouse: ClickHouseReader, where: Record<string, string>): Promise<boolean> {
   const [row] = await clickhouse.query<{ count: number }>(ON_ITS_WAY, where);
   return Number(row?.count ?? 0) > 0;
 }
@@ -146,11 +133,11 @@ async function checked(inputs: readonly TransactionInput[], features: DeployedFe
   });
 }
 
-function item(transaction: Transaction, outcome: Outcome | null): Static<typeof BatchItem> {
+async function item(views: PredictionViews, transaction: Transaction, outcome: Outcome | null): Promise<Static<typeof BatchItem>> {
   const { transaction_id } = transaction;
   if (outcome === null) return { transaction_id, status: "pending", location: locationOf(transaction) };
   if (outcome.kind === "dead-letter") return { transaction_id, status: "rejected", code: outcome.code, reason: outcome.reason };
-  return { status: "scored", prediction: shown(outcome.prediction) };
+  return { status: "scored", prediction: await views.show(outcome.prediction) };
 }
 
 /** A repeat is in conflict with the first, which has its own address; anything else could not be processed. */
@@ -160,18 +147,4 @@ function rejected({ code, reason }: { code: string; reason: string }, location: 
 
 function locationOf({ transaction_id }: { transaction_id: string }): string {
   return `/api/v1/predictions/${encodeURIComponent(transaction_id)}`;
-}
-
-function shown(prediction: Omit<Prediction, "source_topic" | "source_partition" | "source_offset">): Static<typeof PredictionAnswer> {
-  const { transaction_id, card_id, merchant_id, amount, currency, event_time, scored_at, scoring_ms, score, decision, model, epoch, features, reasons, stale } = prediction;
-  return {
-    transaction_id, card_id, merchant_id, amount, currency,
-    event_time: new Date(event_time).toISOString(),
-    scored_at: new Date(scored_at).toISOString(),
-    scoring_ms, score, decision, model, epoch,
-    // JSON knows no NaN.
-    features: features.every(Number.isFinite) ? features : features.map((value) => (Number.isFinite(value) ? value : null)),
-    stale: Boolean(stale),
-    reasons: reasons === null || reasons.length === 0 ? null : reasons,
-  };
 }

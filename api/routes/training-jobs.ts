@@ -1,9 +1,11 @@
 import { Type, type Static } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import type { TrainingJob } from "../../models/registry/control-state.js";
-import { cancelJob, JobMetrics, parseJobMetrics, requestJob, toldStatus, TrainingRequest } from "../../models/registry/training-request.js";
+import { cancelJob, JobMetrics, parseJobMetrics, requestJob, toldStatus, DEFAULT_ALGORITHM, TrainingRequestBody } from "../../models/registry/training-request.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { ApiContext } from "../context.js";
+import { listAnswerFields, listFields, pageOf, sortField } from "../lists.js";
+import { nameOf } from "../users/names.js";
 
 const PATH = "/api/v1/training-jobs";
 /** A trainer sends a heartbeat each second; an older one says nothing of a job's progress any more. */
@@ -17,7 +19,8 @@ const Job = Type.Object({
   status: Status,
   request: Type.Unknown({ description: "as it was asked for" }),
   requested_at: Type.String(),
-  requested_by: Type.String(),
+  requested_by: Type.String({ description: "A user's id, or system:…" }),
+  requested_by_name: orNull(Type.String({ description: "Null: there is no such user any more." })),
   attempt: Type.Integer({ description: "how many trainers have taken it; 0: none yet" }),
   claimed_at: orNull(Type.String()),
   finished_at: orNull(Type.String()),
@@ -28,31 +31,33 @@ const Job = Type.Object({
 }, { title: "TrainingJob", description: "A job, and how far it is." });
 
 const Id = Type.Object({ id: Type.String({ minLength: 1, maxLength: 100 }) }, { additionalProperties: false });
-const ListQuery = Type.Object({ status: Type.Optional(Status), limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000, default: 100 })) }, { additionalProperties: false });
+const ListQuery = Type.Object({ status: Type.Optional(Status), sort: sortField(["-requested_at", "requested_at"]), ...listFields(1_000, 100) }, { additionalProperties: false });
 
 /** Training jobs: ask for one, look at them, cancel one. */
 export function trainingJobRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
   const { control } = context;
 
-  app.post<{ Body: TrainingRequest }>(
+  app.post<{ Body: TrainingRequestBody }>(
     PATH,
     {
       config: { permission: "jobs:write" },
-      schema: { tags: ["training"], summary: "Train a model on a CSV file behind a link, or on stored transactions", body: TrainingRequest, response: { 202: Type.Object({ id: Type.String() }, { description: "Asked for; the job is at Location." }) } },
+      schema: { tags: ["training"], summary: "Train a model on a CSV file behind a link, or on stored transactions", body: TrainingRequestBody, response: { 202: Type.Object({ id: Type.String() }, { description: "The job was written down, and a trainer takes it when one is free; GET it at Location to see how far it is." }) } },
     },
     async ({ body, user }, reply) => {
-      const id = await context.produce((producer) => requestJob(control, { who: user.id, producer }, body));
+      const id = await context.produce((producer) => requestJob(control, { who: user.id, producer }, { algorithm: DEFAULT_ALGORITHM, ...body }));
       return reply.code(202).header("location", `${PATH}/${id}`).send({ id });
     },
   );
 
   app.get<{ Querystring: Static<typeof ListQuery> }>(
     PATH,
-    { config: { permission: "jobs:read" }, schema: { tags: ["training"], summary: "Training jobs, newest first", querystring: ListQuery, response: { 200: Type.Object({ jobs: Type.Array(Job) }, { description: "Newest first." }) } } },
-    async ({ query: { status, limit = 100 } }) => {
+    { config: { permission: "jobs:read" }, schema: { tags: ["training"], summary: "Training jobs, newest first", querystring: ListQuery, response: { 200: Type.Object({ jobs: Type.Array(Job), ...listAnswerFields }, { description: "Newest first, unless sort says otherwise." }) } } },
+    async ({ query: { status, sort, limit = 100, cursor } }) => {
       await control.readToEnd();
-      const jobs = [...control.state.jobs.values()].reverse().filter((job) => status === undefined || toldStatus(control.state, job) === status);
-      return { jobs: jobs.slice(0, limit).map((job) => shown(context, job)) };
+      const jobs = [...control.state.jobs.values()].filter((job) => status === undefined || toldStatus(control.state, job) === status);
+      if (sort !== "requested_at") jobs.reverse();
+      const { page, ...rest } = pageOf(jobs, ({ id }) => id, { limit, cursor });
+      return { jobs: page.map((job) => shown(context, job)), ...rest };
     },
   );
 
@@ -76,7 +81,7 @@ export function trainingJobRoutes(app: FastifyInstance, context: ApiContext): Pr
   return Promise.resolve();
 }
 
-function shown({ control, workers }: ApiContext, job: TrainingJob): Static<typeof Job> {
+function shown({ control, workers, users }: ApiContext, job: TrainingJob): Static<typeof Job> {
   const { id, attempt } = job;
   const status = toldStatus(control.state, job);
   const beat = status !== "processing" ? undefined : workers.alive("training", PROGRESS_MAX_AGE_MS).find((worker) => worker.job?.id === id && worker.job.attempt === attempt);
@@ -86,6 +91,7 @@ function shown({ control, workers }: ApiContext, job: TrainingJob): Static<typeo
     request: requestOf(job),
     requested_at: iso(job.requestedAt),
     requested_by: job.requestedBy,
+    requested_by_name: nameOf(users, job.requestedBy),
     claimed_at: job.claimedAt === null ? null : iso(job.claimedAt),
     finished_at: job.finishedAt === null ? null : iso(job.finishedAt),
     progress: progress === null ? null : { phase: progress.phase, percent: Math.round(progress.percent * 10) / 10, rows: progress.rows },

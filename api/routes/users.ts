@@ -4,11 +4,13 @@ import type { FastifyInstance } from "fastify";
 import { UsageError } from "../../schemas/errors.js";
 import type { User } from "../../schemas/generated.js";
 import type { ApiContext } from "../context.js";
+import { listAnswerFields, listFields, pageOf, sortField } from "../lists.js";
 import { authenticate } from "../plugins/authentication.js";
 import { HttpProblem } from "../plugins/errors.js";
 import { tooMany, type RateLimits } from "../plugins/rate-limits.js";
 import { SignInLocks } from "../users/sign-in-locks.js";
-import { can, type Role } from "../users/roles.js";
+import { can } from "../users/roles.js";
+import type { UserChange } from "../users/user-directory.js";
 import { tokenFor, TokenSchema } from "./tokens.js";
 
 const RoleSchema = Type.Union([Type.Literal("service"), Type.Literal("analyst"), Type.Literal("operator"), Type.Literal("admin")], { description: "What the user may do; roles don't contain each other, except that an admin may do all." });
@@ -80,7 +82,7 @@ export async function userRoutes(app: FastifyInstance, context: ApiContext): Pro
   const passwordBody = Type.Object({ current_password: Type.String({ maxLength: 1_000 }), password: PasswordSchema }, { additionalProperties: false });
   const passwordSchema = { tags, summary: "Change my password", description: "Older tokens are no longer taken; the answer has a new one.", body: passwordBody, response: { 200: Type.Object(TokenSchema.properties, { title: "Token", description: "A token with the new password." }) } };
   api.patch("/api/v1/users/me", { config: { permission: "self" }, schema: passwordSchema }, async (request, reply) => {
-    if (!tokens.canSign) throw new HttpProblem(403, "sign_in_off", "passwords are the identity provider's affair");
+    if (!tokens.canSign) throw new HttpProblem(403, "sign_in_off", "passwords are managed by the identity provider");
     const { current_password: current, password } = request.body;
     const user = await known(request.user.id);
     const guarded = { name: user.id, address: "self" };
@@ -96,17 +98,27 @@ export async function userRoutes(app: FastifyInstance, context: ApiContext): Pro
     return tokenFor(tokens, changed);
   });
 
-  const listSchema = { tags, summary: "All users", response: { 200: Type.Object({ users: Type.Array(UserSchema) }, { description: "Oldest first." }) } };
-  api.get("/api/v1/users", { config: { permission: "users:read" }, schema: listSchema }, async () => {
+  const listQuery = Type.Object({ role: Type.Optional(RoleSchema), enabled: Type.Optional(Type.Boolean()), sort: sortField(["created_at", "-created_at", "username", "-username"]), ...listFields(1_000, 1_000) }, { additionalProperties: false });
+  const listSchema = { tags, summary: "All users", querystring: listQuery, response: { 200: Type.Object({ users: Type.Array(UserSchema), ...listAnswerFields }, { description: "Oldest first, unless sort says otherwise." }) } };
+  api.get("/api/v1/users", { config: { permission: "users:read" }, schema: listSchema }, async ({ query: { role, enabled, sort, limit = 1_000, cursor } }) => {
     await users.readToEnd();
-    return { users: users.all().map(shown) };
+    const found = users.all().filter((user) => (role === undefined || user.role === role) && (enabled === undefined || user.enabled === enabled));
+    if (sort?.endsWith("username")) found.sort((a, b) => a.username.localeCompare(b.username));
+    if (sort?.startsWith("-")) found.reverse();
+    const { page, ...rest } = pageOf(found, ({ id }) => id, { limit, cursor });
+    return { users: page.map(shown), ...rest };
   });
 
-  const changeBody = Type.Object({ enabled: Type.Optional(Type.Boolean()), role: Type.Optional(RoleSchema) }, { additionalProperties: false, minProperties: 1 });
-  const changeSchema = { tags, summary: "Enable or disable a user, or give another role", description: "Holds everywhere within a second.", params: IdParams, body: changeBody, response: { 200: Type.Object(UserSchema.properties, { title: "User", description: "The user as changed." }) } };
+  const changeBody = Type.Object({ enabled: Type.Optional(Type.Boolean()), role: Type.Optional(RoleSchema), password: Type.Optional({ ...PasswordSchema, description: "A new one for a user who has forgotten theirs; their tokens end." }) }, { additionalProperties: false, minProperties: 1, examples: [{ password: "a new password for ann" }] });
+  const changeSchema = { tags, summary: "Enable or disable a user, give another role, or reset the password", description: "Holds everywhere within a second.", params: IdParams, body: changeBody, response: { 200: Type.Object(UserSchema.properties, { title: "User", description: "The user as changed." }) } };
   api.patch("/api/v1/users/:id", { config: { permission: "users:write" }, schema: changeSchema }, async (request) => {
-    const { enabled, role } = request.body;
-    const change: { enabled?: boolean; role?: Role } = { ...(enabled === undefined ? {} : { enabled }), ...(role === undefined ? {} : { role }) };
+    const { enabled, role, password } = request.body;
+    const change: UserChange = { ...(enabled === undefined ? {} : { enabled }), ...(role === undefined ? {} : { role }) };
+    if (password !== undefined) {
+      if (!tokens.canSign) throw new HttpProblem(403, "sign_in_off", "passwords are managed by the identity provider");
+      checkPassword(password, (await known(request.params.id)).username);
+      change.passwordHash = await passwords.hash(password);
+    }
     return shown(await produce((producer) => users.change(producer, request.params.id, change, request.user.id)));
   });
 

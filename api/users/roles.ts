@@ -6,7 +6,7 @@ export type Role = UserRole;
 export type Permission =
   | "self"
   | "users:read" | "users:write"
-  | "audit:read"
+  | "audit:read" | "audit:read-operations"
   | "jobs:read" | "jobs:write"
   | "models:read" | "models:write"
   | "deployments:write"
@@ -18,10 +18,10 @@ export type Permission =
 /** The only place that says who may do what. Roles inherit nothing from each other: each list is whole. */
 export const PERMISSIONS: Readonly<Record<Role, readonly Permission[]>> = {
   service: ["self", "predictions:write", "predictions:read-own", "labels:write"],
-  analyst: ["self", "jobs:read", "models:read", "metrics:read", "predictions:read"],
-  operator: ["self", "jobs:read", "jobs:write", "models:read", "models:write", "deployments:write", "metrics:read", "predictions:read", "dead-letters:read", "dead-letters:replay"],
+  analyst: ["self", "jobs:read", "models:read", "metrics:read", "predictions:read", "labels:write"],
+  operator: ["self", "audit:read-operations", "jobs:read", "jobs:write", "models:read", "models:write", "deployments:write", "metrics:read", "predictions:read", "labels:write", "dead-letters:read", "dead-letters:replay"],
   admin: [
-    "self", "users:read", "users:write", "audit:read", "jobs:read", "jobs:write", "models:read", "models:write", "deployments:write", "metrics:read",
+    "self", "users:read", "users:write", "audit:read", "audit:read-operations", "jobs:read", "jobs:write", "models:read", "models:write", "deployments:write", "metrics:read",
     "predictions:write", "predictions:read", "predictions:read-own", "labels:write", "dead-letters:read", "dead-letters:replay",
   ],
 };

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { Readable } from "node:stream";
 import { finished } from "node:stream/promises";
 import { ClickHouseLogLevel, createClient, type ClickHouseClientConfigOptions } from "@clickhouse/client";
@@ -20,7 +21,7 @@ export interface ClickHouseOptions {
 export type QueryParams = Record<string, unknown>;
 
 export interface ClickHouseReader {
-  /** The rows of a SELECT (without a FORMAT clause), as objects. 64-bit numbers above 2^53 lose digits. */
+  /** The rows of a SELECT (without a FORMAT clause), as objects. 64-bit numbers above 2^53 lose digits. The query ends when the signal aborts. */
   query<Row>(sql: string, params?: QueryParams, options?: { signal?: AbortSignal; settings?: Settings }): Promise<Row[]>;
 }
 
@@ -51,6 +52,8 @@ export interface ClickHouse extends ClickHouseReader, ClickHouseWriter {
   close(): Promise<void>;
 }
 
+/** How long the server may take to hear that a query is to end. */
+const KILL_MS = 5_000;
 const PIECE_BYTES = 256 * 1024;
 
 type Settings = Record<string, string | number>;
@@ -75,16 +78,21 @@ export function createClickHouse(config: ClickHouseConfig, options: ClickHouseOp
   return {
     database: config.database,
     async query<Row>(sql: string, params?: QueryParams, { signal, settings }: { signal?: AbortSignal; settings?: Settings } = {}): Promise<Row[]> {
+      const query_id = randomUUID();
+      // The connection's end alone ends no query that has nothing to send yet.
+      const kill = (): void => void client.command({ query: "KILL QUERY WHERE query_id = {id: String} ASYNC", query_params: { id: query_id }, abort_signal: AbortSignal.timeout(KILL_MS) }).catch(() => undefined);
+      signal?.addEventListener("abort", kill, { once: true });
       return mapped(async () => {
         const result = await client.query({
           query: sql,
+          query_id,
           format: "JSONEachRow",
           clickhouse_settings: { output_format_json_quote_64bit_integers: 0, ...settings },
           ...(params && { query_params: params }),
           ...(signal && { abort_signal: signal }),
         });
         return await result.json<Row>();
-      });
+      }).finally(() => signal?.removeEventListener("abort", kill));
     },
     async command(sql, params) {
       await mapped(() => client.command({ query: sql, ...(params && { query_params: params }) }));

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { Session } from "chdb";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 
@@ -9,6 +10,8 @@ export interface EngineRequest {
   database: string | null;
   /** In order; query parameters are settings named `param_…`. */
   settings: [name: string, value: string][];
+  /** Ends the query, or takes it out of the queue. @default none */
+  signal?: AbortSignal;
 }
 
 /** A result, and what the engine counted. */
@@ -87,23 +90,48 @@ export class ClickHouseEngine {
   }
 
   async #with<T>(request: EngineRequest, work: (session: Session) => Promise<T>): Promise<T> {
+    const { signal, database, settings } = request;
     await this.#enter();
     try {
+      throwIfCancelled(signal);
       const session = new Session(this.#path);
+      const id = randomUUID();
+      let killing: NodeJS.Timeout | undefined;
+      // Again until it has ended: it may not have begun yet.
+      const kill = (): void => {
+        void this.#kill(id);
+        killing = setTimeout(kill, KILL_AGAIN_MS);
+      };
       try {
         const prepare = [
-          ...(request.database === null ? [] : [`USE ${quoteName(request.database)}`]),
-          ...request.settings.map(([name, value]) => `SET ${settingName(name)}=${quoteText(value)}`),
+          ...(database === null ? [] : [`USE ${quoteName(database)}`]),
+          ...settings.map(([name, value]) => `SET ${settingName(name)}=${quoteText(value)}`),
+          ...(signal === undefined ? [] : [`SET log_comment=${quoteText(id)}`]),
         ];
         if (prepare.length > 0) await session.queryAsync(prepare.join("; "));
+        throwIfCancelled(signal);
+        signal?.addEventListener("abort", kill, { once: true });
         return await work(session);
       } finally {
+        signal?.removeEventListener("abort", kill);
+        clearTimeout(killing);
         session.close();
       }
     } catch (error) {
       throw asException(error);
     } finally {
       this.#leave();
+    }
+  }
+
+  async #kill(id: string): Promise<void> {
+    const session = new Session(this.#path);
+    try {
+      await session.queryAsync(`KILL QUERY WHERE Settings['log_comment'] = ${quoteText(id)} ASYNC`);
+    } catch {
+      // It is tried again, or the query has ended.
+    } finally {
+      session.close();
     }
   }
 
@@ -118,6 +146,12 @@ export class ClickHouseEngine {
     if (next === undefined) this.#running -= 1;
     else next();
   }
+}
+
+const KILL_AGAIN_MS = 250;
+
+function throwIfCancelled(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw new ClickHouseException(394, "QUERY_WAS_CANCELLED", "The client went away.");
 }
 
 /** A text literal of ClickHouse's SQL. */

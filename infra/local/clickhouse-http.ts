@@ -117,6 +117,8 @@ class Exchange {
     if (shape.writesFile) throw new ClickHouseException(48, "NOT_IMPLEMENTED", "INTO OUTFILE is not allowed over HTTP.");
     const format = shape.format ?? this.#url.searchParams.get("default_format") ?? "TabSeparated";
     const request = this.#engineRequest(sql, format);
+    // A statement that changes something is finished, whoever is there to hear of it.
+    if (shape.verb === "SELECT" || shape.verb === "WITH") request.signal = this.#gone();
     if (this.#options.engine.canStream(shape.verb, format) && (await this.#stream(request, format))) return;
     const { bytes, rowsRead, bytesRead, elapsed } = await this.#options.engine.run(request, this.#options.maxResultBytes);
     this.#begin(format, { read_rows: rowsRead, read_bytes: bytesRead, result_rows: rowsRead, result_bytes: bytes.length, elapsed_ns: elapsed }).end(bytes);
@@ -136,6 +138,16 @@ class Exchange {
     }
     (this.#body ?? this.#begin(format, {})).end();
     return true;
+  }
+
+  /** Aborts when the client has gone before its answer was out. */
+  #gone(): AbortSignal {
+    const gone = new AbortController();
+    const onClose = (): void => {
+      if (!this.#response.writableFinished) gone.abort();
+    };
+    this.#closed.then(onClose, onClose);
+    return gone.signal;
   }
 
   #engineRequest(sql: string, format: string): EngineRequest {

@@ -9,6 +9,24 @@ export function createRegistry(): Registry {
   return registry;
 }
 
+/**
+ * The text of a registry's metrics, made at most once in so many milliseconds, whoever asks: making it asks Kafka and takes
+ * time from the work that it tells of.
+ */
+export function metricsText(registry: Registry, everyMs = 1_000): () => Promise<string> {
+  let made: Promise<string> | null = null;
+  let until = 0;
+  return () => {
+    if (made !== null && performance.now() < until) return made;
+    const text = registry.metrics();
+    made = text;
+    until = Infinity;
+    const settle = (keepMs: number) => (): void => void (until = performance.now() + keepMs);
+    text.then(settle(everyMs), settle(0));
+    return text;
+  };
+}
+
 export interface Sample { labels?: Record<string, string>; value: number }
 
 export interface GaugeSource { name: string; help: string; labelNames?: readonly string[]; read: () => readonly Sample[] | Promise<readonly Sample[]> }

@@ -3,7 +3,7 @@ import { UsageError } from "../../schemas/errors.js";
 import type { Conditions } from "../health/conditions.js";
 import type { Lifecycle } from "../lifecycle/lifecycle.js";
 import type { Logger } from "../logging.js";
-import type { Registry } from "./registry.js";
+import { metricsText, type Registry } from "./registry.js";
 
 export interface ProbesOptions {
   /** Where the process is to be asked; a null port: nowhere. */
@@ -24,6 +24,7 @@ export interface ProbesOptions {
 export async function serveProbes(lifecycle: Pick<Lifecycle, "add">, { config: { host, metricsPort }, registry, ready, conditions, log }: ProbesOptions): Promise<void> {
   if (metricsPort === null) return;
   const json = (response: ServerResponse, status: number, body: object): void => void response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+  const text = metricsText(registry);
   const server = createServer({ requestTimeout: 10_000 }, (request, response) => {
     const { method, url = "" } = request;
     if (method !== "GET") return json(response, 405, { status: "only GET" });
@@ -35,8 +36,8 @@ export async function serveProbes(lifecycle: Pick<Lifecycle, "add">, { config: {
           ? json(response, 200, { status: "ready", conditions: conditions.list() })
           : json(response, 503, { status: "not ready", conditions: conditions.list() });
       case "/metrics":
-        registry.metrics().then(
-          (text) => response.writeHead(200, { "content-type": registry.contentType }).end(text),
+        text().then(
+          (metrics) => response.writeHead(200, { "content-type": registry.contentType }).end(metrics),
           (error: unknown) => {
             log.error({ err: error }, "the metrics could not be told");
             json(response, 500, { status: "failed" });

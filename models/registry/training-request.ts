@@ -43,6 +43,15 @@ export const TrainingRequest = Type.Object(
 );
 export type TrainingRequest = Static<typeof TrainingRequest>;
 
+/** What is trained when a request doesn't say. */
+export const DEFAULT_ALGORITHM = "gradient-boosted-trees";
+/** As it is asked for over HTTP: everything but the data set has a default. */
+export const TrainingRequestBody = Type.Object(
+  { ...TrainingRequest.properties, algorithm: Type.Optional({ ...TrainingRequest.properties.algorithm, default: DEFAULT_ALGORITHM }) },
+  { ...closed, title: "TrainingRequest", examples: [{ dataset: "https://example.com/transactions.csv.gz" }, ...TrainingRequest.examples as object[]] },
+);
+export type TrainingRequestBody = Static<typeof TrainingRequestBody>;
+
 /** How a model did beside the champion. Null: can't be computed. */
 export const Comparison = Type.Object(
   {

@@ -6,7 +6,7 @@ import { eventually } from "../support/eventually.js";
 const PASSWORD = "long enough, surely";
 const WRONG = "a wrong one, quite";
 
-interface Entry { username: string; method: string; route: string; url: string; status: number; code: string; address: string; request_id: string }
+interface Entry { changes: unknown; username: string; method: string; route: string; url: string; status: number; code: string; address: string; request_id: string }
 
 test("a sign-in that one copy locks is locked in the other; who tried, who changed what is in the audit trail", async () => {
   const lines: string[] = [];
@@ -50,7 +50,27 @@ test("a sign-in that one copy locks is locked in the other; who tried, who chang
   expect(all.find(({ method }) => method === "PATCH")?.url).toBe(`/api/v1/users/${id}`);
   expect((await trail("username=ANN&code=wrong_credentials")).map(({ address }) => address)).toEqual(Array(5).fill("198.51.100.7"));
   expect(await trail("to=2001-01-01T00:00:00Z")).toEqual([]);
-  for (const role of ["operator", "analyst", "service"] as const) expect((await one.inject(role, { url: "/api/v1/audit" })).statusCode).toBe(403);
+  // An operator sees what operators may do; a person's label is there with what it was before.
+  await one.context.clickhouse.command("INSERT INTO labels (topic, partition, offset, transaction_id, card_id, is_fraud, label_time) SELECT 'l', 0, 1, 't', 'c', true, now64(3)");
+  for (const is_fraud of [false, true]) expect((await one.inject("analyst", { method: "POST", url: "/api/v1/labels", payload: [{ transaction_id: "t", card_id: "c", is_fraud }, { transaction_id: "new", card_id: "4111.1111.1111.1111", is_fraud }] })).statusCode).toBe(202);
+  await trail("");
+  const seen = (await one.inject("operator", { url: "/api/v1/audit?limit=1000" })).json<{ entries: Entry[]; total: number }>();
+  expect(seen.entries.filter(({ route }) => route.startsWith("/api/v1/users") || route === "/api/v1/tokens")).toEqual([]);
+  expect([seen.total, seen.entries.filter(({ route }) => route === "/api/v1/labels").map(({ username, changes }) => [username.slice(0, 7), changes])]).toEqual([seen.entries.length, [
+    ["analyst", [{ transaction_id: "t", before: true, after: true }, { transaction_id: "new", before: null, after: true }]],
+    ["analyst", [{ transaction_id: "t", before: true, after: false }, { transaction_id: "new", before: null, after: false }]],
+  ]]);
+  // Page by page it is the same.
+  const pages: Entry[] = [];
+  for (let cursor: string | null = ""; cursor !== null; ) {
+    const page: { entries: Entry[]; total: number; next_cursor: string | null } = (await one.inject("operator", { url: `/api/v1/audit?limit=1${cursor === "" ? "" : `&cursor=${cursor}`}` })).json();
+    pages.push(...page.entries);
+    cursor = page.next_cursor;
+  }
+  expect(pages).toEqual(seen.entries);
+  expect((await one.inject("admin", { url: "/api/v1/audit?cursor=nonsense" })).statusCode).toBe(400);
+  all.push(...seen.entries.filter(({ route }) => route === "/api/v1/labels"));
+  for (const role of ["analyst", "service"] as const) expect((await one.inject(role, { url: "/api/v1/audit" })).statusCode).toBe(403);
 
   // The same in the log, where it stands when ClickHouse is away; no password anywhere.
   const logged = lines.map((line) => JSON.parse(line) as { msg: string; audit?: { request_id: string } }).flatMap(({ msg, audit }) => (msg === "audit" && audit !== undefined ? [audit.request_id] : []));

@@ -27,7 +27,7 @@ test("every authenticated request and its answer is a row of each, masked and cu
   const card = "4111111111111111";
   const username = `user-${randomUUID().slice(0, 8)}`;
   const requests = [
-    await api.inject("analyst", { url: "/api/v1/users/me?card=4111-1111-1111-1111&token=abc" }),
+    await api.inject("analyst", { url: "/api/v1/users/me?card=4111+1111+1111+1111&clientSecret=abc" }),
     await api.inject("analyst", { url: "/api/v1/users" }),
     await api.inject("admin", { method: "POST", url: "/api/v1/users", payload: { username, password: secret, email: "a@b.example" } }),
     await api.inject("admin", { method: "POST", url: "/api/v1/users", payload: { username: `pay ${card}`, password: secret, note: "x".repeat(20_000) } }),
@@ -48,9 +48,9 @@ test("every authenticated request and its answer is a row of each, masked and cu
   expect(answered.map(({ request_id }) => request_id).sort()).toEqual([...ids].sort());
   const request = (index: number): RequestRow | undefined => asked.find(({ request_id }) => request_id === ids[index]);
   const response = (index: number): ResponseRow | undefined => answered.find(({ request_id }) => request_id === ids[index]);
-  expect(request(0)).toMatchObject({ role: "analyst", method: "GET", route: "/api/v1/users/me", url: "/api/v1/users/me?card=[card number]&token=[hidden]", body: "" });
-  expect(request(0)?.user_id).toBe(requests[0].json<{ id: string }>().id);
-  expect(response(0)).toMatchObject({ status: 200, code: "", route: "/api/v1/users/me", user_id: request(0)?.user_id });
+  expect(request(0)).toMatchObject({ role: "analyst", method: "GET", route: "/api/v1/users/me", url: "/api/v1/users/me?card=[card number]&clientSecret=[hidden]", body: "" });
+  expect(requests[0].json()).toMatchObject({ code: "invalid_request", errors: [{ in: "query", field: "card", message: "is not a parameter of this route" }, { field: "clientSecret" }] });
+  expect(response(0)).toMatchObject({ status: 400, code: "invalid_request", route: "/api/v1/users/me", user_id: request(0)?.user_id });
   expect(response(1)).toMatchObject({ status: 403, code: "forbidden" });
   expect(JSON.parse(response(1)?.body ?? "")).toMatchObject({ code: "forbidden", request_id: ids[1] });
   expect(JSON.parse(request(2)?.body ?? "")).toEqual({ username, password: "[hidden]", email: "a@b.example" });
@@ -65,7 +65,7 @@ test("every authenticated request and its answer is a row of each, masked and cu
   expect(JSON.parse(response(6)?.body ?? "")).toMatchObject({ access_token: "[hidden]" });
   for (const { ms } of answered) expect(ms).toBeGreaterThan(0);
   const everything = JSON.stringify([asked, answered]);
-  for (const text of [secret, card, "4111-1111", "token=abc", "argon2", (await api.as("admin")).authorization.slice(7), signIn.json<{ access_token: string }>().access_token]) expect(everything.includes(text), text.slice(0, 12)).toBe(false);
+  for (const text of [secret, card, "1111+1111", "Secret=abc", "argon2", (await api.as("admin")).authorization.slice(7), signIn.json<{ access_token: string }>().access_token]) expect(everything.includes(text), text.slice(0, 12)).toBe(false);
 });
 
 describe("without ClickHouse", () => {

@@ -105,6 +105,35 @@ describe("two copies", () => {
     expect((await signIn(two, username, "another password")).statusCode).toBe(200);
   });
 
+  test("an admin resets a forgotten password, which ends the older tokens; users come a page at a time, in any order", async () => {
+    const username = uniqueName();
+    const { id } = (await make(one, username)).json<{ id: string }>();
+    const headers = await tokenOf(one, username);
+    const reset = (api: TestApi, role: "admin" | "operator", password: string) => api.inject(role, { method: "PATCH", url: `/api/v1/users/${id}`, payload: { password } });
+    expect((await reset(two, "operator", "a password that is new")).statusCode).toBe(403);
+    expect((await reset(two, "admin", "short")).json()).toMatchObject({ status: 400, errors: [{ field: "password" }] });
+    expect((await reset(two, "admin", `it is ${username}!`)).json()).toMatchObject({ status: 400, code: "weak_password" });
+    expect((await reset(two, "admin", "a password that is new")).json()).toMatchObject({ username, enabled: true });
+    await eventually("the old token is refused", async () => (await me(one, headers)).code === "token_revoked");
+    expect([(await signIn(one, username)).statusCode, (await signIn(one, username, "a password that is new")).statusCode]).toEqual([401, 200]);
+
+    type Page = { users: { id: string; username: string }[]; total: number; next_cursor: string | null };
+    const list = async (query: string): Promise<Page> => (await one.inject("admin", { url: `/api/v1/users?${query}` })).json<Page>();
+    const all = await list("");
+    expect([all.total, all.next_cursor]).toEqual([all.users.length, null]);
+    for (const [sort, expected] of [["created_at", all.users], ["-created_at", [...all.users].reverse()], ["username", [...all.users].sort((a, b) => a.username.localeCompare(b.username))]] as const) {
+      const found: object[] = [];
+      for (let cursor: string | null = ""; cursor !== null; ) {
+        const page: Page = await list(`limit=2&sort=${sort}${cursor === "" ? "" : `&cursor=${cursor}`}`);
+        expect(page.total).toBe(all.total);
+        found.push(...page.users);
+        cursor = page.next_cursor;
+      }
+      expect(found).toEqual(expected);
+    }
+    for (const query of ["page=2", "limit=0", "cursor=x", "sort=role"]) expect((await one.inject("admin", { url: `/api/v1/users?${query}` })).statusCode, query).toBe(400);
+  });
+
   test("guessing the current password ends, also with many guesses at once", async () => {
     const username = uniqueName();
     await make(one, username);

@@ -7,7 +7,7 @@ import { transaction, wireValue } from "../support/transactions.js";
 import { eventually } from "../support/eventually.js";
 import { RoleProcess } from "../support/workers.js";
 
-interface Browsed { causes: { code: string; count: number }[]; dead_letters: { partition: number; offset: number; at: string; value: string; attempt: number; replayed: { who: string } | null }[] }
+interface Browsed { total: number; next_cursor: string | null; causes: { code: string; count: number }[]; dead_letters: { decoded: unknown; partition: number; offset: number; at: string; value: string; attempt: number; replayed: { who: string } | null }[] }
 interface Replayed { replayed: object[]; skipped: { reason: string }[]; more: boolean }
 
 const UNKNOWN = 999;
@@ -23,6 +23,14 @@ it("large ones are answered a part at a time, the newest first, and it is said t
   expect({ more, causes }).toEqual({ more: true, causes: [{ code: "large", count: 20 }] });
   const { dead_letters: oldest } = await browse(`to=${newest[8].at}&limit=500`);
   expect(oldest.map(({ offset }) => offset)).toEqual([11, 10, 9, 8, 7, 6, 5, 4, 3]);
+  const pages = [];
+  for (let cursor: string | null = ""; cursor !== null; ) {
+    const page: Browsed = await browse(`limit=500${cursor === "" ? "" : `&cursor=${cursor}`}`);
+    pages.push(...page.dead_letters.map(({ offset }) => offset));
+    expect(page.total).toBe(20);
+    cursor = page.next_cursor;
+  }
+  expect(pages).toEqual(Array.from({ length: 20 }, (_, i) => 19 - i));
   expect(await browse(`to=${oldest[8].at}`)).toMatchObject({ more: false, dead_letters: [3, 2, 1, 0].map((offset) => ({ offset })) });
 });
 
@@ -73,6 +81,31 @@ it("dead letters are browsed, and sent again once however often and wherever it 
   expect(again.map(({ attempt, replayed }) => [attempt, replayed === null]).sort()).toEqual([[1, false], [1, false], [1, false], [2, true], [2, true], [2, true]]);
   const ofCause = await replay(api, { code: "unknown_schema" });
   expect([ofCause.replayed.length, ofCause.skipped, ofCause.more]).toEqual([3, [], false]);
+
+  // A cause that there is none of is told what there is.
+  const misspelt = await api.inject("operator", { method: "POST", url: "/api/v1/dead-letters/replay", payload: { code: "malformed" } });
+  expect([misspelt.statusCode, misspelt.json()]).toMatchObject([400, { code: "invalid_request", errors: [{ field: "code", message: "no dead letter has this cause; those that there are: unknown_format, unknown_schema" }] }]);
+
+  // What can be read is shown decoded, and what it should have said is sent once, in its place.
+  const wrong = { ...transaction(7), card_id: "4111111111111111", event_time: "1999-12-31T23:59:59Z", attributes: {} };
+  await system.publishTo(0, [{ key: Buffer.from("c7"), value: Buffer.from(JSON.stringify(wrong)) }]);
+  const letter = await eventually("it is a dead letter", async () => (await browse("code=event_time_early")).dead_letters.at(0));
+  expect(letter).toMatchObject({ decoded: { transaction_id: wrong.transaction_id, card_id: "[card number]", merchant_id: wrong.merchant_id } });
+  const mend = (payload: object) => api.inject("operator", { method: "POST", url: `/api/v1/dead-letters/${letter.partition}/${letter.offset}/mend`, payload });
+  const mended = { transaction: { transaction_id: "mended", event_time: Date.now(), card_id: "c7", merchant_id: "m", amount: 5, currency: "EUR" } };
+  expect((await mend({ transaction: { ...mended.transaction, amount: "5" } })).statusCode).toBe(400);
+  expect((await mend({ label: { transaction_id: "mended", card_id: "c7", is_fraud: true } })).json()).toMatchObject({ status: 400, errors: [{ field: "label" }] });
+  const answers = await Promise.all([mend(mended), mend(mended), mend(mended)]);
+  expect(answers.map(({ statusCode }) => statusCode).sort(), answers[0].body).toEqual([200, 409, 409]);
+  expect((await replay(api, { dead_letters: [{ partition: letter.partition, offset: letter.offset }] })).skipped).toMatchObject([{ reason: "already_replayed" }]);
+  const scored = await eventually("it is scored", async () => {
+    const answer = await api.inject("analyst", { url: "/api/v1/predictions/mended" });
+    return answer.statusCode === 200 && answer.json<{ status: string; prediction: { features: number[]; named_features: Record<string, number> } }>().status === "scored" && answer.json<{ prediction: { features: number[]; named_features: Record<string, number> } }>().prediction;
+  });
+  expect(Object.values(scored.named_features)).toEqual(scored.features);
+  const [sent] = (await system.read(system.topics.transactions)).filter(({ headers }) => headers["fraudstream-redrive-of"] === `${system.topics.deadLetters.name}/${letter.partition}/${letter.offset}`);
+  expect([sent.key?.toString(), sent.headers["attempt"]]).toEqual(["c7", "2"]);
+  expect((await browse("code=event_time_early")).dead_letters[0].replayed).toMatchObject({ who_name: expect.stringMatching(/^operator-/) as string });
 
   // A label needs no card once the prediction is stored.
   const payment = { transaction_id: "p-1", event_time: Date.now(), card_id: "card-of-p-1", merchant_id: "m", amount: 5, currency: "EUR" };

@@ -152,4 +152,26 @@ describe("an upload is refused", () => {
     await once(socket, "close");
     expect(answer).toMatch(/^HTTP\/1.1 400 .*upload_unexpected_part/s);
   });
+
+  it("when it trickles in, and not the one that comes at once meanwhile", async () => {
+    const { api } = await openModelsApi();
+    const address = await api.app.listen({ host: "127.0.0.1", port: 0 });
+    const { authorization } = await api.as("operator");
+    const { payload, headers } = multipartOf(partsOf(good()));
+    const slow = Array.from({ length: 4 }, () => {
+      const socket = connect(Number(new URL(address).port), "127.0.0.1");
+      const seen = { answer: "", closed: once(socket, "close") };
+      socket.setEncoding("utf8").on("data", (text: string) => (seen.answer += text)).on("error", () => undefined);
+      socket.write(`POST /api/v1/models HTTP/1.1\r\nhost: x\r\nauthorization: ${authorization}\r\ncontent-type: ${headers["content-type"]}\r\ncontent-length: ${payload.length}\r\n\r\n`);
+      let at = 0;
+      const drip = setInterval(() => socket.writable && socket.write(payload.subarray(at, (at += 10))), 100);
+      void seen.closed.then(() => clearInterval(drip));
+      return seen;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    const honest = await fetch(`${address}/api/v1/models`, { method: "POST", headers: { authorization, "content-type": headers["content-type"] }, body: new Uint8Array(payload) });
+    expect(honest.status).toBe(201);
+    for (const { closed } of slow) await closed;
+    for (const { answer } of slow) expect(answer).toMatch(/^HTTP\/1.1 408 .*upload_too_slow/s);
+  });
 });

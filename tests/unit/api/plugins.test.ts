@@ -1,3 +1,4 @@
+import { createRequire } from "node:module";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -254,6 +255,33 @@ describe("the OpenAPI document", () => {
       expect(document.openapi).toBe("3.1.0");
       expect(await new Validator().validate(document as never)).toMatchObject({ valid: true });
     }
+  });
+
+  test("every request and answer has an example that fits its schema, and every error one of its own", async () => {
+    const { Ajv2020 } = createRequire(import.meta.url)("ajv/dist/2020.js") as { Ajv2020: new (options: object) => { addSchema: (schema: object, key: string) => void; compile: (schema: object) => ((value: unknown) => boolean) & { errors: unknown } } };
+    interface Content { content?: Record<string, { example?: unknown; schema: { $ref?: string; examples?: unknown[] } }> }
+    const document = (await apiDocument()) as { paths: Record<string, Record<string, { requestBody?: Content; responses: Record<string, Content> }>>; components: { schemas: Record<string, { examples?: unknown[] }> } };
+    const ajv = new Ajv2020({ strict: false, validateFormats: false });
+    ajv.addSchema(document, "doc");
+    let seen = 0;
+    for (const [path, methods] of Object.entries(document.paths)) {
+      for (const [method, { requestBody, responses }] of Object.entries(methods)) {
+        if (path.startsWith("/api/")) expect(Object.keys(responses), path).toEqual(expect.arrayContaining(["400", "429", "default"]));
+        for (const [status, { content = {} }] of [["body", requestBody ?? {}] as const, ...Object.entries(responses)]) {
+          for (const [type, { schema, example }] of Object.entries(content)) {
+            if (type !== "application/json") continue;
+            const where = `${method} ${path} ${status}`;
+            const shown = example ?? schema.examples?.[0] ?? document.components.schemas[schema.$ref?.split("/").at(-1) ?? ""].examples?.[0];
+            expect(shown, where).toBeDefined();
+            expect(JSON.stringify(shown), where).not.toMatch(/"(string|…)"/);
+            const fits = ajv.compile({ $ref: `doc#/paths/${path.replaceAll("~", "~0").replaceAll("/", "~1").replaceAll("{", "%7B").replaceAll("}", "%7D")}/${method}/${status === "body" ? "requestBody" : `responses/${status}`}/content/application~1json/schema` });
+            expect([where, fits(shown), fits.errors]).toEqual([where, true, null]);
+            seen++;
+          }
+        }
+      }
+    }
+    expect(seen).toBeGreaterThan(35);
   });
 
   test("every operation has its own id and tells of errors, and of the token that it takes", async () => {
