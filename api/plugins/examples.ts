@@ -13,8 +13,11 @@ const BY_NAME: Readonly<Record<string, unknown>> = {
   recall_by_value: 0.71, detected: 41_200.5, missed: 16_830, value: 58_030.5, review: 0.4, decline: 0.8, score: 0.974, contribution: 2.1, psi: 0.003, by_chance: 0.01, watch: 0.1, drifted: 0.25, percent: 63.2, phase: "boosting", seed: 1,
   code: "unknown_schema", reason: "the value names schema 999, which nobody knows", step: "decode", topic: "fraud.transactions", partition: 3, offset: 1_204, attempt: 1, count: 2, total: 2, limit: 100, next_cursor: null, next: null, cause: null,
   key: "Yy0x", route: "/api/v1/models/:id/thresholds", url: "/api/v1/models/cards@1/thresholds", method: "PUT", address: "192.0.2.7", status: 200, algorithm: "gradient-boosted-trees", schema: '{"type":"record","name":"Label","fields":[]}', subject: "fraud.labels-value",
-  kafka: "up", clickhouse: "up", deployment: "in force", problem: null, no_reasons: null, missing_partitions: 2, problems: "cannot load cards@2: artifact_missing", notes: "label: the column is_fraud", manifest_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+  kafka: "up", clickhouse: "up", deployment: "in force", problem: "cannot load cards@2: artifact_missing", codes: "unknown_schema", source: "transactions.csv.gz", decision: "decline", input: "features", output: "probabilities", feature_hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", no_reasons: null, missing_partitions: 2, problems: "cannot load cards@2: artifact_missing", notes: "label: the column is_fraud", manifest_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 };
+
+/** Where a name holds a number elsewhere. */
+const OTHER_TEXTS: Readonly<Record<string, string>> = { status: "ready", value: "eyJhbW91bnQiOjV9", warnings: "no score where the amount is missing" };
 
 /** An example of what fits a schema, made of its fields' names, so that it can't age. */
 export function exampleOf(schema: unknown, name = ""): unknown {
@@ -32,8 +35,8 @@ export function exampleOf(schema: unknown, name = ""): unknown {
   if (Array.isArray(part.enum)) return part.enum[0] as unknown;
   switch (part.type) {
     case "object": return objectOf(part);
-    case "array": return [exampleOf(part.items, name)];
-    case "string": return textOf(part, named);
+    case "array": return Array.from({ length: Math.max(1, Number(part.minItems ?? 1)) }, () => exampleOf(part.items, name));
+    case "string": return textOf(part, named ?? (/_(at|time)$/.test(name) ? "2026-11-22T09:30:00.000Z" : undefined), name);
     case "integer":
     case "number": return numberOf(part, named);
     case "boolean": return part.default ?? true;
@@ -51,13 +54,13 @@ function objectOf({ properties, patternProperties, required }: Part): object {
   return Object.fromEntries(known.map(([field, inner]) => [field, exampleOf(inner, field)]));
 }
 
-function textOf({ format, default: usual, maxLength }: Part, named: unknown): string {
+function textOf({ format, default: usual, maxLength }: Part, named: unknown, name: string): string {
   if (typeof named === "string" && (format === undefined || (format === "uuid") === /^[0-9a-f-]{36}$/.test(named)) && (format !== "date-time" || /^\d{4}-/.test(named))) return named;
   if (typeof usual === "string") return usual;
   if (format === "date-time") return "2026-11-22T09:30:00.000Z";
   if (format === "uuid") return "7f2d0c52-5f6c-4d3e-8a42-1f1c9a0a3b77";
   if (format === "email") return "ann@example.com";
-  return maxLength === 0 ? "" : "…";
+  return maxLength === 0 ? "" : (OTHER_TEXTS[name] ?? "…");
 }
 
 function numberOf({ type, minimum, maximum, default: usual }: Part, named: unknown): number {
@@ -100,7 +103,7 @@ export function withExamples(paths: unknown): void {
     for (const operation of Object.values(operations)) {
       for (const body of [operation.requestBody, ...Object.values(operation.responses ?? {})]) {
         for (const [type, media] of Object.entries(body?.content ?? {})) {
-          if (/json|multipart/.test(type) && media.example === undefined && media.schema !== undefined && !("$ref" in media.schema)) media.example = exampleOf(media.schema);
+          if (/json|multipart/.test(type) && media.example === undefined && media.examples === undefined && media.schema !== undefined && !("$ref" in media.schema)) media.example = exampleOf(media.schema);
         }
       }
       if (path.startsWith("/api/")) operation.responses = { ...errorResponses(operation.security !== undefined, path.includes("{")), ...operation.responses };
@@ -108,5 +111,5 @@ export function withExamples(paths: unknown): void {
   }
 }
 
-interface Body { content?: Record<string, { schema?: object; example?: unknown }> }
+interface Body { content?: Record<string, { schema?: object; example?: unknown; examples?: unknown }> }
 interface Operation { requestBody?: Body; responses?: Record<string, Body>; security?: unknown }

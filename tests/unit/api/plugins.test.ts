@@ -102,7 +102,7 @@ describe("permissions", () => {
   test("are those of the design, and not inherited", () => {
     expect(Object.keys(PERMISSIONS)).toEqual(["service", "analyst", "operator", "admin"]);
     expect(can("service", "predictions:write") && can("service", "predictions:read-own") && can("service", "labels:write")).toBe(true);
-    for (const role of ["analyst", "operator"] as const) expect(can(role, "predictions:write", "labels:write", "users:read", "users:write")).toBe(false);
+    for (const role of ["analyst", "operator"] as const) expect(can(role, "predictions:write", "audit:read", "users:read", "users:write")).toBe(false);
     expect(can("analyst", "jobs:write", "models:write", "deployments:write", "dead-letters:read", "dead-letters:replay")).toBe(false);
     expect(can("service", "predictions:read", "models:read", "jobs:read", "metrics:read", "users:read", "dead-letters:read")).toBe(false);
     for (const all of Object.values(PERMISSIONS)) expect(PERMISSIONS.admin).toEqual(expect.arrayContaining([...all]));
@@ -258,29 +258,31 @@ describe("the OpenAPI document", () => {
   });
 
   test("every request and answer has an example that fits its schema, and every error one of its own", async () => {
-    const { Ajv2020 } = createRequire(import.meta.url)("ajv/dist/2020.js") as { Ajv2020: new (options: object) => { addSchema: (schema: object, key: string) => void; compile: (schema: object) => ((value: unknown) => boolean) & { errors: unknown } } };
-    interface Content { content?: Record<string, { example?: unknown; schema: { $ref?: string; examples?: unknown[] } }> }
+    const { Ajv2020 } = createRequire(createRequire(import.meta.url).resolve("@fastify/ajv-compiler"))("ajv/dist/2020.js") as { Ajv2020: new (options: object) => { addSchema: (schema: object, key: string) => void; compile: (schema: object) => ((value: unknown) => boolean) & { errors: unknown } } };
+    interface Content { content?: Record<string, { example?: unknown; examples?: Record<string, { value: unknown }>; schema: { $ref?: string; examples?: unknown[] } }> }
     const document = (await apiDocument()) as { paths: Record<string, Record<string, { requestBody?: Content; responses: Record<string, Content> }>>; components: { schemas: Record<string, { examples?: unknown[] }> } };
     const ajv = new Ajv2020({ strict: false, validateFormats: false });
     ajv.addSchema(document, "doc");
+    const wrong: unknown[] = [];
     let seen = 0;
     for (const [path, methods] of Object.entries(document.paths)) {
       for (const [method, { requestBody, responses }] of Object.entries(methods)) {
         if (path.startsWith("/api/")) expect(Object.keys(responses), path).toEqual(expect.arrayContaining(["400", "429", "default"]));
         for (const [status, { content = {} }] of [["body", requestBody ?? {}] as const, ...Object.entries(responses)]) {
-          for (const [type, { schema, example }] of Object.entries(content)) {
+          for (const [type, { schema, example, examples }] of Object.entries(content)) {
             if (type !== "application/json") continue;
             const where = `${method} ${path} ${status}`;
-            const shown = example ?? schema.examples?.[0] ?? document.components.schemas[schema.$ref?.split("/").at(-1) ?? ""].examples?.[0];
-            expect(shown, where).toBeDefined();
-            expect(JSON.stringify(shown), where).not.toMatch(/"(string|…)"/);
+            const shown = example ?? Object.values(examples ?? {})[0]?.value ?? schema.examples?.[0] ?? document.components.schemas[schema.$ref?.split("/").at(-1) ?? ""].examples?.[0];
+            const vague = /"[^"]*":"(string|…)"|\["(string|…)/.exec(JSON.stringify(shown) ?? "");
+            if (shown === undefined || vague !== null) wrong.push([where, vague?.[0]]);
             const fits = ajv.compile({ $ref: `doc#/paths/${path.replaceAll("~", "~0").replaceAll("/", "~1").replaceAll("{", "%7B").replaceAll("}", "%7D")}/${method}/${status === "body" ? "requestBody" : `responses/${status}`}/content/application~1json/schema` });
-            expect([where, fits(shown), fits.errors]).toEqual([where, true, null]);
+            if (!fits(shown)) wrong.push([where, fits.errors]);
             seen++;
           }
         }
       }
     }
+    expect(wrong).toEqual([]);
     expect(seen).toBeGreaterThan(35);
   });
 
