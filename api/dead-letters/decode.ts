@@ -3,6 +3,7 @@ import { SEALED_KEY } from "../../infra/card-pseudonyms.js";
 import { maskedJson } from "../../infra/masking/masked-json.js";
 import type { AvroSchema } from "../../schemas/avro-cursor.js";
 import { schemaIdOf, WIRE_HEAD_BYTES } from "../../schemas/wire-format.js";
+import { isAvro, JsonSchemaWriter } from "../../schemas/writer-schema.js";
 import type { ApiContext } from "../context.js";
 import { depthOf } from "../plugins/json-body.js";
 
@@ -36,5 +37,6 @@ async function contentOf(schemas: ApiContext["schemas"], bytes: Buffer): Promise
     return /^\s*[{[]/.test(text) && depthOf(text) <= MOST_DEPTH ? (JSON.parse(text) as unknown) : null;
   }
   const schema = await schemas.load(id);
-  return schema === null ? null : avro.Type.forSchema(schema).fromBuffer(bytes.subarray(WIRE_HEAD_BYTES));
+  if (schema instanceof JsonSchemaWriter) return JSON.parse(bytes.toString("utf8", WIRE_HEAD_BYTES)) as unknown;
+  return schema === null || !isAvro(schema) ? null : avro.Type.forSchema(schema).fromBuffer(bytes.subarray(WIRE_HEAD_BYTES));
 }
