@@ -213,10 +213,10 @@ function windowParams({ topics }: ApiContext, { code = "", from, to }: { code?: 
 
 async function shown(context: ApiContext, row: Row): Promise<Static<typeof DeadLetter>> {
   const { topics, control, users } = context;
-  const { source_topic, source_partition, source_offset, ms: _, ...rest } = row;
+  const { partition, offset, at, code, reason, step, source_topic, source_partition, source_offset, attempt, key, value, headers } = row;
   const replayed = control.state.replayed.get(deadLetterKey(topics.deadLetters.name, row.partition, row.offset));
   return {
-    ...rest,
+    partition, offset, at, code, reason, step, attempt, key, value, headers,
     decoded: await decodedValue(context, row.value === null ? null : Buffer.from(row.value, "base64"), row.headers),
     source: { topic: source_topic, partition: source_partition, offset: source_offset },
     replayed: replayed === undefined ? null : { at: new Date(replayed.at).toISOString(), who: replayed.who, who_name: nameOf(users, replayed.who) },
