@@ -2,6 +2,7 @@ import type { Kafka } from "kafkajs";
 import type { CardPseudonyms } from "../infra/card-pseudonyms.js";
 import type { Config, KafkaConfig } from "../infra/config.js";
 import type { ClickHouse } from "../infra/clickhouse/client.js";
+import type { Conditions } from "../infra/health/conditions.js";
 import type { BatchProducer } from "../infra/kafka/batch-producer.js";
 import type { KafkaCluster } from "../infra/kafka/cluster.js";
 import type { Schemas } from "../infra/kafka/schemas.js";
@@ -52,6 +53,8 @@ export interface ApiContext {
   /** Where requests and their answers are written down. */
   requestLog: RequestLog;
   metrics: ApiMetrics;
+  /** What keeps the API, or the system around it, from its work now. */
+  conditions: Conditions;
   /** Runs work with the process's producer; one that has failed is replaced for the next call. */
   produce: <T>(work: (producer: BatchProducer) => Promise<T>) => Promise<T>;
 }

@@ -2,6 +2,8 @@ import type { Kafka } from "kafkajs";
 import { messageOf } from "../schemas/errors.js";
 import type { ApiContext } from "./context.js";
 import { gauge, type Sample } from "../infra/metrics/registry.js";
+import { ConnectionsByBroker } from "../infra/kafka/connections-by-broker.js";
+import { endsOf, type LogEnds } from "../infra/kafka/topic-ends.js";
 import { refusalsOf } from "../models/registry/liveness.js";
 import { within } from "../infra/within.js";
 
@@ -9,8 +11,9 @@ import { within } from "../infra/within.js";
 const SINK_TOPICS = ["transactions", "predictions", "shadowPredictions", "labels", "deadLetters", "control"] as const;
 
 /** What /metrics tells of the system around the API: lag, deployment, workers, request log. Read at each scrape. */
-export function systemGauges({ config, log, kafka, topics, control, workers, users, requestLog, metrics: { registry } }: ApiContext): { close: () => Promise<void> } {
+export function systemGauges({ config, log, kafka, cluster, topics, control, workers, users, requestLog, metrics: { registry } }: ApiContext): { close: () => Promise<void> } {
   const admin = kafka.admin();
+  const connections = new ConnectionsByBroker(cluster);
   let connected: Promise<void> | null = null;
   const connect = async (): Promise<void> => {
     connected ??= admin.connect();
@@ -23,12 +26,12 @@ export function systemGauges({ config, log, kafka, topics, control, workers, use
     gauge(registry, {
       name, help, labelNames: ["topic", "partition"],
       read: () => {
-        const lag = connect().then(() => lagOf(admin, `${config.topicPrefix}${group}`, read));
+        const lag = connect().then(() => lagOf(admin, (topic) => endsOf(cluster, connections, topic), `${config.topicPrefix}${group}`, read));
         return within(KAFKA_TELLS_WITHIN_MS, lag, () => new Error(`Kafka doesn't tell within ${KAFKA_TELLS_WITHIN_MS} ms`));
       },
     }, (error) => log.warn(`the lag of ${group} can't be told: ${messageOf(error)}`));
-  lagGauge("fraudstream_scoring_lag", "Transactions that are published and not scored yet.", "scoring", [topics.transactions.name]);
-  lagGauge("fraudstream_sink_lag", "Records that are published and not stored in ClickHouse yet.", "sink", SINK_TOPICS.map((topic) => topics[topic].name));
+  lagGauge("fraudstream_scoring_lag", "Offsets of the transactions' log that are not scored yet, those behind an open Kafka transaction included.", "scoring", [topics.transactions.name]);
+  lagGauge("fraudstream_sink_lag", "Offsets that are not stored in ClickHouse yet, those behind an open Kafka transaction included.", "sink", SINK_TOPICS.map((topic) => topics[topic].name));
   gauge(registry, { name: "fraudstream_deployment_epoch", help: "Epoch of the newest deployment; -1: none.", read: () => [{ value: control.state.deployment?.epoch ?? -1 }] });
   gauge(registry, {
     name: "fraudstream_partition_epoch", help: "The deployment epoch in use, by partition of the transactions, as the workers say.", labelNames: ["partition"],
@@ -61,18 +64,23 @@ export function systemGauges({ config, log, kafka, topics, control, workers, use
   gauge(registry, { name: "fraudstream_users", help: "Users, enabled or not.", read: () => [{ value: users.all().length }] });
   gauge(registry, { name: "fraudstream_request_log_waiting", help: "Requests that wait to be written to ClickHouse.", read: () => [{ value: requestLog.waiting }] });
   gauge(registry, { name: "fraudstream_request_log_dropped_total", help: "Requests that were not written to ClickHouse.", read: () => [{ value: requestLog.dropped }] });
-  return { close: () => admin.disconnect() };
+  return {
+    close: async () => {
+      await connections.close();
+      await admin.disconnect();
+    },
+  };
 }
 
 /** Prometheus gives a scrape ten seconds: what Kafka doesn't tell by then must not cost it the rest. */
 const KAFKA_TELLS_WITHIN_MS = 3_000;
 
 /** How far a group's committed offsets are behind the ends of its topics. */
-async function lagOf(admin: ReturnType<Kafka["admin"]>, groupId: string, topics: readonly string[]): Promise<Sample[]> {
-  const [ends, groups] = await Promise.all([Promise.all(topics.map((topic) => admin.fetchTopicOffsets(topic))), admin.fetchOffsets({ groupId, topics: [...topics] })]);
+async function lagOf(admin: ReturnType<Kafka["admin"]>, ends: (topic: string) => Promise<LogEnds[]>, groupId: string, topics: readonly string[]): Promise<Sample[]> {
+  const [logs, groups] = await Promise.all([Promise.all(topics.map(ends)), admin.fetchOffsets({ groupId, topics: [...topics] })]);
   return topics.flatMap((topic, index) => {
     const committed = new Map(groups.find((group) => group.topic === topic)?.partitions.map(({ partition, offset }) => [partition, Number(offset)]));
     // The group may have moved on since the ends were asked for.
-    return ends[index].map(({ partition, low, high }) => ({ labels: { topic, partition: String(partition) }, value: Math.max(0, Number(high) - Math.max(Number(low), committed.get(partition) ?? 0)) }));
+    return logs[index].map(({ partition, first, end }) => ({ labels: { topic, partition: String(partition) }, value: Math.max(0, end - Math.max(first, committed.get(partition) ?? 0)) }));
   });
 }

@@ -3,17 +3,20 @@ import { cardPseudonyms } from "../infra/card-pseudonyms.js";
 import { createClickHouse } from "../infra/clickhouse/client.js";
 import { guardDatabase } from "../infra/clickhouse/owner.js";
 import type { ClickHouseConfig, Config, KafkaConfig } from "../infra/config.js";
+import { Conditions } from "../infra/health/conditions.js";
 import { BatchProducer } from "../infra/kafka/batch-producer.js";
 import { createKafka } from "../infra/kafka/client.js";
 import { KafkaCluster } from "../infra/kafka/cluster.js";
+import { LogWatch } from "../infra/kafka/log-watch.js";
 import { Schemas } from "../infra/kafka/schemas.js";
 import type { Lifecycle } from "../infra/lifecycle/lifecycle.js";
 import type { Logger } from "../infra/logging.js";
 import { ControlLog } from "../models/registry/control-log.js";
 import { WorkerBoard } from "../models/registry/worker-board.js";
 import { UsageError } from "../schemas/errors.js";
-import { topicsFor } from "../schemas/topics.js";
+import { allTopics, topicsFor } from "../schemas/topics.js";
 import type { ApiContext } from "./context.js";
+import { watchScoring } from "./scoring-conditions.js";
 import { createMetrics } from "./metrics.js";
 import { OneProducer } from "./one-producer.js";
 import { ReplyListener } from "./predictions/reply-listener.js";
@@ -55,9 +58,10 @@ export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConf
     },
     heard: () => board.alive("api", 2 * SHARE_EVERY_MS).flatMap(({ worker, problems }) => (worker === copy ? [] : problems)),
   });
+  const metrics = createMetrics();
   const context: ApiContext = {
     config, kafkaConfig, log, cluster, kafka, topics, schemas, clickhouse, queries: new QueryDesk(clickhouse), control, workers: board, replies, users, requestLog, cards: cardPseudonyms(config), locks,
-    passwords: new PasswordHasher(), tokens: createTokens(config.auth), metrics: createMetrics(),
+    passwords: new PasswordHasher(), tokens: createTokens(config.auth), metrics, conditions: new Conditions(log, metrics.registry),
     produce: (work) => producer.use(work),
   };
   const ends = [
@@ -85,6 +89,11 @@ export async function startParts({ context, users, board, ends }: Parts, lifecyc
   await context.produce((producer) => users.repair(producer));
   control.follow(() => {}, fail);
   users.follow(fail);
+  const { cluster, conditions, metrics: { registry }, log, topics, kafkaConfig: { brokers } } = context;
+  // What waits behind an open transaction is scoring's and the sink's: the API answers meanwhile.
+  const watch = new LogWatch({ cluster, conditions, registry, log, topics: allTopics(topics), brokers, standstillBlocks: false });
+  lifecycle.add("log watch", () => watch.stop());
+  watchScoring(context, lifecycle);
   await ensureAdmin(context);
 }
 

@@ -1,4 +1,5 @@
 import type { OutgoingRecord } from "../../infra/kafka/batch-producer.js";
+import type { TopicSpec } from "../../schemas/topics.js";
 import type { ApiContext } from "../context.js";
 
 interface Batch { records: OutgoingRecord[]; published: Promise<void> }
@@ -9,12 +10,12 @@ interface Batch { records: OutgoingRecord[]; published: Promise<void> }
  */
 export class GatheringPublisher {
   readonly #produce: ApiContext["produce"];
-  readonly #topic: string;
+  readonly #topic: TopicSpec;
   #gathering: Batch | null = null;
   /** Settles with the batch on its way, whatever becomes of it. */
   #underWay: Promise<void> = Promise.resolve();
 
-  constructor({ produce }: Pick<ApiContext, "produce">, topic: string) {
+  constructor({ produce }: Pick<ApiContext, "produce">, topic: TopicSpec) {
     this.#produce = produce;
     this.#topic = topic;
   }

@@ -30,7 +30,7 @@ export class Predictor {
     this.#context = context;
     this.#admission = new Admission({ most: MOST_UNDER_WAY });
     context.replies.onLate((replyTo) => this.#admission.came(replyTo));
-    this.#publisher = new GatheringPublisher(context, context.topics.transactions.name);
+    this.#publisher = new GatheringPublisher(context, context.topics.transactions);
   }
 
   /**

@@ -1,9 +1,10 @@
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
+import { reposition } from "../../infra/kafka/reposition.js";
 import { readHeaders, type FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
-import { FraudstreamError, messageOf } from "../../schemas/errors.js";
+import { messageOf } from "../../schemas/errors.js";
 import type { Prediction } from "../../schemas/generated.js";
 import type { Topics } from "../../schemas/topics.js";
 
@@ -95,7 +96,7 @@ export class ReplyListener {
         if (this.#closed) return;
         this.#options.log.warn(`answers can't be read at the moment: ${messageOf(error)}`);
         // What retention has deleted was answered (202) long ago.
-        if (error instanceof FraudstreamError && error.code === "kafka_offset_out_of_range") offset = await reader.firstOffset().catch(() => offset);
+        offset = (await reposition({ cluster: this.#options.cluster, reader, next: offset, error }).catch(() => null)) ?? offset;
         await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
       }
     }

@@ -4,13 +4,14 @@ import type { ApiContext } from "../context.js";
 import { metricsText } from "../../infra/metrics/registry.js";
 import { within } from "../../infra/within.js";
 import { HttpProblem } from "../plugins/errors.js";
+import { lookAtScoring } from "../scoring-conditions.js";
 import { systemGauges } from "../system-gauges.js";
 
 const PATIENCE_MS = 2_000;
 
 /** Probes and Prometheus. */
 export async function healthRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
-  const { config, control, users, clickhouse, metrics } = context;
+  const { config, control, users, clickhouse, metrics, conditions } = context;
   const tags = ["health"];
   const gauges = systemGauges(context);
   const text = metricsText(metrics.registry);
@@ -18,7 +19,12 @@ export async function healthRoutes(app: FastifyInstance, context: ApiContext): P
 
   app.get("/health/live", { schema: { tags, summary: "The process is alive", response: { 200: Type.Object({ status: Type.Literal("live") }, { description: "Alive." }) } } }, () => ({ status: "live" }));
 
-  const Checks = Type.Object({ status: Type.String(), kafka: Type.String(), deployment: Type.String(), clickhouse: Type.String() }, { description: "What is needed, and ClickHouse, which is not." });
+  const Condition = Type.Object({ code: Type.String(), message: Type.String(), blocking: Type.Boolean(), since: Type.Integer({ description: "Epoch milliseconds." }) });
+  const Checks = Type.Object({
+    status: Type.String({ description: "ready; degraded: the API answers, but something around it doesn't do its work; not ready." }),
+    kafka: Type.String(), deployment: Type.String(), clickhouse: Type.String(),
+    conditions: Type.Array(Condition, { description: "Why it is degraded or not ready." }),
+  }, { description: "What is needed, and what else doesn't do its work." });
   app.get("/health/ready", { schema: { tags, summary: "The API can do its work", response: { 200: Checks, 503: Checks } } }, async (_request, reply) => {
     const [kafka, stored] = await Promise.all([
       answers(async () => {
@@ -28,9 +34,12 @@ export async function healthRoutes(app: FastifyInstance, context: ApiContext): P
       answers(() => clickhouse.ping()),
     ]);
     const deployed = control.state.deployment?.champion !== null && control.state.deployment !== null;
-    const ready = kafka && deployed;
+    lookAtScoring(context);
+    conditions.set(!stored, "clickhouse_down", "", () => "ClickHouse does not answer: metrics and stored predictions can't be had, what is scored meanwhile is stored later", { blocking: false });
+    const ready = kafka && deployed && !conditions.blocking;
+    const held = conditions.list();
     return reply.code(ready ? 200 : 503).send({
-      status: ready ? "ready" : "not ready", kafka: kafka ? "up" : "down", deployment: deployed ? "in force" : "none", clickhouse: stored ? "up" : "down",
+      status: !ready ? "not ready" : held.length > 0 ? "degraded" : "ready", conditions: held.map((condition) => ({ ...condition })), kafka: kafka ? "up" : "down", deployment: deployed ? "in force" : "none", clickhouse: stored ? "up" : "down",
     });
   });
 

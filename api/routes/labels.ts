@@ -86,7 +86,7 @@ export function labelRoutes(app: FastifyInstance, context: ApiContext): Promise<
         key: Buffer.from(label.card_id), value: context.schemas.encode("labels", label),
         headers: encodeHeaders([[LABEL_ORDER, String(Math.max(Date.now(), (latest.get(keyOf(label)) ?? 0) + 1))]]),
       }));
-      await context.produce((producer) => producer.publish(context.topics.labels.name, records));
+      await context.produce((producer) => producer.publish(context.topics.labels, records));
       if (user.role === "service") return reply.code(202).send({ accepted: labels.length });
       request.changes = changes;
       return reply.code(202).send({ accepted: labels.length, changes });

@@ -5,6 +5,7 @@ import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
+import { keepWhatWasRead } from "../../infra/kafka/reposition.js";
 import { waitOut } from "../../infra/wait-out.js";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
 import type { User, UserRole } from "../../schemas/generated.js";
@@ -25,6 +26,7 @@ export interface NewUser { username: string; email: string; role: UserRole; pass
 export interface UserChange { enabled?: boolean; role?: UserRole; passwordHash?: string }
 
 const PARTITION = 0;
+const REPLACED = "The users that are known stay known until this process is started again, but no token is taken for long on knowledge that can't be renewed, and nobody can be changed: restore the topic, or restart the API, which makes the first admin anew";
 /** Authors look at the outcome of a record right after they have written it. */
 const KEPT_OUTCOMES = 1_000;
 /** Another copy may write over the same record at the same time, which makes ours the refused one. */
@@ -39,6 +41,7 @@ export class UserDirectory {
   readonly #topic: string;
   readonly #schemas: Schemas;
   readonly #log: Logger;
+  readonly #cluster: KafkaCluster;
   readonly #reader: PartitionReader;
   /** Of its own, so that asking for the end doesn't wait for the fetch under way. */
   readonly #ends: PartitionReader;
@@ -56,6 +59,7 @@ export class UserDirectory {
     this.#topic = topic;
     this.#schemas = schemas;
     this.#log = log;
+    this.#cluster = cluster;
     this.#reader = new PartitionReader(cluster, topic, PARTITION, { maxWaitMs: 200 });
     this.#ends = new PartitionReader(cluster, topic, PARTITION);
   }
@@ -241,7 +245,9 @@ export class UserDirectory {
   }
 
   async #foldNext(): Promise<void> {
-    const records = await this.#reader.fetch(this.#next);
+    const records = await this.#reader.fetch(this.#next).catch(async (error: unknown) => {
+      throw await keepWhatWasRead(this.#cluster, this.#reader, error, REPLACED);
+    });
     for (let i = 0; i < records.count; i++) {
       // What could not be read is no tombstone; the cluster has logged it.
       if (records.unread?.has(i)) continue;

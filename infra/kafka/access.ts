@@ -21,8 +21,8 @@ type TopicKey = keyof Topics;
 
 /** The topics that each user reads and writes, and nothing else that Kafka would have to allow them. */
 const TOPICS: Readonly<Record<KafkaUser, { read: readonly TopicKey[]; write: readonly TopicKey[] }>> = {
-  // Sends a transaction on that stands in another partition than its card's; reads what was refused when it folds again.
-  scoring: { read: ["transactions", "merchantBuckets", "control", "deadLetters"], write: ["predictions", "shadowPredictions", "deadLetters", "transactions", "workers"] },
+  // Sends a transaction on that stands in another partition than its card's; reads what was refused when it folds again, and both when Kafka has forgotten where it stood.
+  scoring: { read: ["transactions", "merchantBuckets", "control", "deadLetters", "predictions"], write: ["predictions", "shadowPredictions", "deadLetters", "transactions", "workers"] },
   // Labels that can't be stored become dead letters.
   sink: { read: ["transactions", "predictions", "shadowPredictions", "labels", "deadLetters", "control"], write: ["deadLetters"] },
   // Sends a label on that stands in another partition than its card's.

@@ -61,10 +61,15 @@ export class BatchProducer {
     );
   }
 
-  /** Publishes records, each to the partition that its key belongs to (murmur2, as Kafka's own clients do). */
-  publish(topic: string, records: readonly OutgoingRecord[]): Promise<void> {
+  /**
+   * Publishes records, each to the partition that its key belongs to (murmur2, as Kafka's own clients do).
+   *
+   * @param to a topic, with the partitions that keys are spread over where the topic may have got more of them
+   */
+  publish(to: string | { name: string; partitions: number }, records: readonly OutgoingRecord[]): Promise<void> {
     return this.#inTurn(async () => {
-      const count = await this.#partitionsOf(topic);
+      const topic = typeof to === "string" ? to : to.name;
+      const count = typeof to === "string" ? await this.#partitionsOf(topic) : to.partitions;
       const outputs = new Map<number, PartitionOutput>();
       for (const { key, value, headers } of records) {
         const partition = partitionOf(key, count);

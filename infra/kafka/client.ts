@@ -44,7 +44,7 @@ export interface EnsureTopicsOptions {
 /**
  * Creates the topics that are missing. A cluster that goes away meanwhile is asked again for 20 seconds.
  *
- * @throws UsageError `partition_count` when one has other partitions than configured, `kafka_refused` when the brokers don't
+ * @throws UsageError `partition_count` when one has fewer partitions than configured (more are reported by LogWatch), `kafka_refused` when the brokers don't
  * take this client or don't let it see or create a topic
  */
 export async function ensureTopics(kafka: Kafka, topics: readonly TopicSpec[], options: EnsureTopicsOptions = {}): Promise<void> {
@@ -102,8 +102,8 @@ async function checkPartitions(admin: Admin, topics: readonly TopicSpec[]): Prom
   const { topics: found } = await admin.fetchTopicMetadata({ topics: topics.map((topic) => topic.name) });
   for (const spec of topics) {
     const partitions = found.find((topic) => topic.name === spec.name)?.partitions.length ?? 0;
-    if (partitions !== spec.partitions) {
-      throw new UsageError("partition_count", `topic ${spec.name} has ${partitions} partitions, not ${spec.partitions}: set TOPIC_PARTITIONS to what it was created with; a partition count does not change`);
+    if (partitions < spec.partitions) {
+      throw new UsageError("partition_count", `topic ${spec.name} has ${partitions} partitions, not ${spec.partitions}: set TOPIC_PARTITIONS to what the topics were created with, or, where this one was created again with fewer, add partitions to it (kafka-topics.sh --alter --topic ${spec.name} --partitions ${spec.partitions})`);
     }
   }
 }

@@ -4,6 +4,8 @@ import type { KafkaConfig } from "../config.js";
 import type { Logger } from "../logging.js";
 import { BrokerConnection, SILENT_AFTER_MS } from "./broker-connection.js";
 import { KafkaError, protocolError, toKafkaError } from "./errors.js";
+import { LogIncidents } from "./log-incidents.js";
+import type { OpenReader } from "./open-readers.js";
 import type { FetchedRecords } from "./records.js";
 import { SilentBrokers } from "./silent-brokers.js";
 import { findCoordinatorV4, metadataV12, type API, type Connection, type ConnectionOptions, type Reader, type Writer } from "./wire.js";
@@ -12,7 +14,7 @@ export interface BrokerAddress { host: string; port: number }
 export type CoordinatorOf = "group" | "transaction";
 const COORDINATOR_KEY_TYPE = { group: 0, transaction: 1 } as const;
 
-interface TopicMetadata { leaders: (number | null)[]; identity: TopicIdentity }
+interface TopicMetadata { leaders: (number | null)[]; identity: TopicIdentity; /** By `performance.now()`. */ readAt: number }
 
 /** Which topic of which cluster a name means: one that was deleted and made again is another. */
 export interface TopicIdentity { cluster: string; topicId: string }
@@ -45,6 +47,10 @@ export class KafkaCluster {
   readonly #options: ConnectionOptions;
   readonly #topics = new Map<string, TopicMetadata>();
   readonly #silent = new SilentBrokers();
+  /** What readers of this cluster have met that an operator must know. */
+  readonly incidents = new LogIncidents();
+  /** The readers that are open now. */
+  readonly readers = new Set<OpenReader>();
   #brokers = new Map<number, BrokerAddress>();
   #control: Connection | null = null;
   #controlOpening: Promise<Connection> | null = null;
@@ -97,8 +103,15 @@ export class KafkaCluster {
 
   /** The broker that leads a partition. Asks the cluster when it isn't known, or when `fresh` says that it has changed. */
   async leaderOf(topic: string, partition: number, fresh = false): Promise<BrokerAddress> {
+    return (await this.leaderAndTopic(topic, partition, fresh)).address;
+  }
+
+  /** The same, and the id of the topic that the name means. */
+  async leaderAndTopic(topic: string, partition: number, fresh = false): Promise<{ address: BrokerAddress; topicId: string }> {
     let metadata = fresh ? undefined : this.#topics.get(topic);
     metadata ??= await this.#refresh(topic);
+    // A partition that isn't known may have been added since.
+    if (metadata.leaders[partition] === undefined && !fresh) metadata = await this.#refresh(topic);
     const leader = metadata.leaders[partition];
     if (leader === undefined) throw protocolError("UNKNOWN_TOPIC_OR_PARTITION", `finding the leader of ${topic}[${partition}]`);
     const address = leader === null ? undefined : this.#brokers.get(leader);
@@ -106,7 +119,7 @@ export class KafkaCluster {
       this.#topics.delete(topic);
       throw protocolError("LEADER_NOT_AVAILABLE", `finding the leader of ${topic}[${partition}]`);
     }
-    return address;
+    return { address, topicId: metadata.identity.topicId };
   }
 
   /** A broker that can be reached, for what any of them can answer. */
@@ -121,9 +134,26 @@ export class KafkaCluster {
     return (await this.#refresh(topic)).leaders.length;
   }
 
-  /** Asks the cluster which topic a name means. */
-  async identityOf(topic: string): Promise<TopicIdentity> {
+  /** Which topic a name means. @param maxAgeMs asks the cluster unless it has answered since */
+  async identityOf(topic: string, maxAgeMs = 0): Promise<TopicIdentity> {
+    const known = this.#topics.get(topic);
+    if (known !== undefined && performance.now() - known.readAt < maxAgeMs) return known.identity;
     return (await this.#refresh(topic)).identity;
+  }
+
+  /** How many partitions topics have, by name; 0: the topic doesn't exist. Those that have no leader now are left out. */
+  async partitionCounts(topics: readonly string[]): Promise<Map<string, number>> {
+    const counts = new Map<string, number>();
+    for (const topic of topics) {
+      try {
+        counts.set(topic, (await this.#refresh(topic)).leaders.length);
+      } catch (error) {
+        if (!(error instanceof KafkaError)) throw error;
+        if (error.code === "kafka_unknown_topic_or_partition") counts.set(topic, 0);
+        else if (error.code !== "kafka_leader_not_available") throw error;
+      }
+    }
+    return counts;
   }
 
   async coordinatorOf(kind: CoordinatorOf, key: string): Promise<BrokerAddress> {
@@ -164,7 +194,7 @@ export class KafkaCluster {
     if (found === undefined) throw protocolError("UNKNOWN_TOPIC_OR_PARTITION", `reading metadata of ${topic}`);
     const leaders: (number | null)[] = [];
     for (const partition of found.partitions) leaders[partition.partitionIndex] = partition.leaderId < 0 ? null : partition.leaderId;
-    const metadata = { leaders, identity: { cluster: response.clusterId ?? "", topicId: found.topicId } };
+    const metadata = { leaders, identity: { cluster: response.clusterId ?? "", topicId: found.topicId }, readAt: performance.now() };
     this.#topics.set(topic, metadata);
     return metadata;
   }

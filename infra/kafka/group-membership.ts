@@ -29,6 +29,8 @@ const HEARTBEAT_MS = 500;
 const COME_BACK_MS = 1_000;
 /** Leaving is only a courtesy: a member that is gone is noticed after the session time-out. */
 const LEAVE_WITHIN_MS = 3_000;
+/** How soon a topic with more partitions than before, or one that was created again, is noticed and assigned anew. */
+const METADATA_AGE_MS = 3_000;
 
 /**
  * Membership in a consumer group: which partitions are ours. It reads nothing: kafkajs consumes with every partition
@@ -58,6 +60,7 @@ export class GroupMembership {
       rebalanceTimeout: REBALANCE_TIMEOUT_MS,
       heartbeatInterval: HEARTBEAT_MS,
       maxWaitTimeInMs: HEARTBEAT_MS / 2,
+      metadataMaxAge: METADATA_AGE_MS,
       retry: {
         initialRetryTime: 100, maxRetryTime: 2_000, retries: Number.MAX_SAFE_INTEGER,
         // A crash while it leaves would bring kafkajs back after it has left: a member whose partitions nobody serves.
@@ -126,10 +129,10 @@ export class GroupMembership {
    *
    * @throws KafkaError when the group has moved on without this member, `kafka_not_assigned` when a partition is another's
    */
-  async commit(offsets: readonly (TopicPartition & { offset: number })[]): Promise<void> {
+  async commit(offsets: readonly (TopicPartition & { offset: number; metadata?: string })[]): Promise<void> {
     this.#checkAssigned(offsets);
     try {
-      await this.#consumer.commitOffsets(offsets.map(({ topic, partition, offset }) => ({ topic, partition, offset: String(offset) })));
+      await this.#consumer.commitOffsets(offsets.map(({ topic, partition, offset, metadata = "" }) => ({ topic, partition, offset: String(offset), metadata })));
     } catch (error) {
       throw toKafkaError(error, `committing offsets of ${this.#options.group}`);
     }
@@ -177,15 +180,20 @@ function partitionKey({ topic, partition }: TopicPartition): string {
  *
  * @throws KafkaError `kafka_unstable_offset_commit` when they are still open after `patienceMs`
  */
-export async function committedOffset(cluster: KafkaCluster, group: string, { topic, partition }: TopicPartition, patienceMs = 60_000): Promise<number | null> {
+export async function committedOffset(cluster: KafkaCluster, group: string, partition: TopicPartition, patienceMs = 60_000): Promise<number | null> {
+  return (await committedPosition(cluster, group, partition, patienceMs))?.offset ?? null;
+}
+
+/** The same, with the metadata that was committed beside it. */
+export async function committedPosition(cluster: KafkaCluster, group: string, { topic, partition }: TopicPartition, patienceMs = 60_000): Promise<{ offset: number; metadata: string | null } | null> {
   return retrying(
     async () => {
       const connection = await cluster.open(await cluster.coordinatorOf("group", group));
       try {
         const groups = [{ groupId: group, memberEpoch: -1, topics: [{ name: topic, partitionIndexes: [partition] }] }];
         const response = await call(connection, offsetFetchV8.api, [groups, true], `fetching the committed offset of ${group} in ${topic}[${partition}]`);
-        const offset = Number(response.groups[0].topics[0].partitions[0].committedOffset);
-        return offset < 0 ? null : offset;
+        const { committedOffset: offset, metadata } = response.groups[0].topics[0].partitions[0];
+        return offset < 0n ? null : { offset: Number(offset), metadata: metadata ?? null };
       } finally {
         await connection.close();
       }

@@ -1,6 +1,7 @@
 import { SILENT_AFTER_MS } from "./broker-connection.js";
-import { retrying, call, send, type BrokerAddress, type KafkaCluster } from "./cluster.js";
-import { KafkaError, protocolError, toKafkaError } from "./errors.js";
+import { retrying, call, send, type KafkaCluster } from "./cluster.js";
+import { KafkaError, TOPIC_RECREATED, protocolError, toKafkaError } from "./errors.js";
+import type { OpenReader, OpenTransactionWait } from "./open-readers.js";
 import { readFetched, type AbortedTransaction } from "./record-reader.js";
 import type { FetchedRecords } from "./records.js";
 import { Writer, listOffsetsV7, protocolErrorsCodesById, type Connection, type Reader } from "./wire.js";
@@ -12,6 +13,8 @@ export interface PartitionReaderOptions {
   minBytes?: number;
   /** About how many bytes a fetch brings at most; a single larger batch still comes whole. */
   maxBytes?: number;
+  /** The topic that is read, where a name may have come to mean another one since. @default the one that the name means at the first request */
+  topicId?: string;
   /** How long trouble with the cluster is waited out before it becomes the caller's. */
   patienceMs?: number;
   signal?: AbortSignal;
@@ -20,18 +23,26 @@ export interface PartitionReaderOptions {
 const READ_UNCOMMITTED = 0;
 const READ_COMMITTED = 1;
 const FETCH_API = 1;
-/** The newest version that names topics by name; brokers from 2.7 on know it. */
-const FETCH_VERSION = 12;
+/** Names topics by their ids: what is asked of a topic is never answered by another one that has its name now. Brokers from 3.1 on know it. */
+const FETCH_VERSION = 13;
+/** The newest version that names topics by name, for a cluster whose topics have no ids. */
+const FETCH_VERSION_BY_NAME = 12;
+const NO_TOPIC_ID = "00000000-0000-0000-0000-000000000000";
+/** Requests that name the topic are checked against its id this long after it was last looked up. */
+const IDENTITY_AGE_MS = 1_000;
 const LATEST = -1n;
 const EARLIEST = -2n;
 
-interface FetchResponse { error: number; lastStableOffset: number; aborted: AbortedTransaction[]; bytes: Buffer }
+interface FetchResponse { error: number; highWatermark: number; lastStableOffset: number; aborted: AbortedTransaction[]; bytes: Buffer }
 
 /**
  * Reads one partition, read_committed, from offsets that its user names: no group, no position of its own. Follows the
  * partition when its leader moves. One fetch at a time.
+ *
+ * It reads one topic, not whatever has its name: when the topic was deleted and created again, every call throws
+ * `kafka_topic_recreated` until `acceptTopic` is called.
  */
-export class PartitionReader {
+export class PartitionReader implements OpenReader {
   readonly topic: string;
   readonly partition: number;
   readonly #cluster: KafkaCluster;
@@ -45,6 +56,9 @@ export class PartitionReader {
   #opening: Promise<Connection> | null = null;
   #leaderMoved = false;
   #closed = false;
+  /** Null: not looked up yet. */
+  #topicId: string | null;
+  #waiting: OpenTransactionWait | null = null;
 
   constructor(cluster: KafkaCluster, topic: string, partition: number, options: PartitionReaderOptions = {}) {
     this.#cluster = cluster;
@@ -55,20 +69,46 @@ export class PartitionReader {
     this.#maxBytes = options.maxBytes ?? 1024 * 1024;
     this.#patienceMs = options.patienceMs ?? 30_000;
     this.#signal = options.signal;
+    this.#topicId = options.topicId ?? null;
+    cluster.readers.add(this);
+  }
+
+  /** Set while the last fetch could read no further because of a transaction that is still open. */
+  get waiting(): OpenTransactionWait | null {
+    return this.#waiting;
+  }
+
+  /** Of the topic that is read; null: it wasn't looked up yet. */
+  get topicId(): string | null {
+    return this.#topicId;
+  }
+
+  /** Reads the topic that has the name now. Offsets of the former one mean nothing in it. */
+  acceptTopic(): void {
+    this.#topicId = null;
+    this.#leaderMoved = true;
   }
 
   /**
    * The committed records from `offset` on; none when none came within the wait (`nextOffset` may still have moved).
    *
-   * @throws KafkaError `kafka_offset_out_of_range` when the log no longer has that offset
+   * @throws KafkaError `kafka_offset_out_of_range` when the log no longer has that offset, or ends before it;
+   * `kafka_topic_recreated`
    */
   async fetch(offset: number): Promise<FetchedRecords> {
     const { topic, partition } = this;
     const response = await this.#asking(`fetching ${topic}[${partition}]`, (connection, doing) => this.#fetchOnce(connection, offset, doing));
-    const { bytes, aborted, lastStableOffset } = response;
-    const records = await readFetched({ topic, partition, from: offset, bytes, aborted, lastStableOffset });
+    const { bytes, aborted, lastStableOffset, highWatermark } = response;
+    const records = await readFetched({ topic, partition, from: offset, bytes, aborted, lastStableOffset, highWatermark });
     if (records.unread !== undefined) this.#cluster.reportUnread(records);
+    this.#noteWait(records.nextOffset, lastStableOffset, highWatermark);
     return records;
+  }
+
+  #noteWait(nextOffset: number, lastStableOffset: number, highWatermark: number): void {
+    if (nextOffset < lastStableOffset || lastStableOffset >= highWatermark) this.#waiting = null;
+    else if (this.#waiting?.lastStableOffset === lastStableOffset) this.#waiting.highWatermark = highWatermark;
+    else this.#waiting = { since: Date.now(), lastStableOffset, highWatermark };
   }
 
   /** The offset of the first record that the log still has. */
@@ -95,6 +135,7 @@ export class PartitionReader {
   /** Ends a fetch under way with an error. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#cluster.readers.delete(this);
     await this.#drop();
   }
 
@@ -103,6 +144,8 @@ export class PartitionReader {
     return this.#asking(`listing offsets of ${topic}[${partition}]`, async (connection, doing) => {
       const topics = [{ name: topic, partitions: [{ partitionIndex: partition, currentLeaderEpoch: -1, timestamp }] }];
       const response = await call(connection, listOffsetsV7.api, [-1, isolation, topics], doing);
+      // The request names the topic: the answer may be about another one.
+      this.#checkTopic((await this.#cluster.identityOf(topic, IDENTITY_AGE_MS)).topicId, doing);
       return Number(response.topics[0].partitions[0].offset);
     });
   }
@@ -113,7 +156,7 @@ export class PartitionReader {
       async () => {
         if (this.#closed) throw new KafkaError("CLOSED", `${doing}: the reader is closed`, { retriable: false });
         try {
-          const connection = await this.#leader();
+          const connection = await this.#leader(doing);
           return await ask(connection, doing);
         } catch (thrown) {
           const error = toKafkaError(thrown, doing);
@@ -125,18 +168,28 @@ export class PartitionReader {
           throw error;
         }
       },
-      { deadlineMs: this.#patienceMs, signal: this.#signal },
+      { deadlineMs: this.#patienceMs, signal: this.#signal, retry: (error) => error.retriable && !error.recreated },
     );
   }
 
-  async #leader(): Promise<Connection> {
-    if (this.#connection?.isConnected()) return this.#connection;
-    this.#opening ??= this.#open().finally(() => (this.#opening = null));
+  #checkTopic(topicId: string, doing: string): void {
+    this.#topicId ??= topicId;
+    if (topicId === this.#topicId || topicId === NO_TOPIC_ID || this.#topicId === NO_TOPIC_ID) return;
+    throw new KafkaError(TOPIC_RECREATED, `${doing}: the topic was deleted and created again (its id was ${this.#topicId}, now it is ${topicId})`, { retriable: true });
+  }
+
+  async #leader(doing: string): Promise<Connection> {
+    if (this.#connection?.isConnected() && this.#topicId !== null) return this.#connection;
+    this.#opening ??= this.#open(doing).finally(() => (this.#opening = null));
     return this.#opening;
   }
 
-  async #open(): Promise<Connection> {
-    const address: BrokerAddress = await this.#cluster.leaderOf(this.topic, this.partition, this.#leaderMoved);
+  async #open(doing: string): Promise<Connection> {
+    await this.#drop();
+    // What is known of the name may be older than the topic.
+    const fresh = this.#leaderMoved || this.#topicId === null;
+    const { address, topicId } = await this.#cluster.leaderAndTopic(this.topic, this.partition, fresh);
+    this.#checkTopic(topicId, doing);
     this.#leaderMoved = false;
     const connection = await this.#cluster.open(address);
     this.#connection = connection;
@@ -152,12 +205,15 @@ export class PartitionReader {
   }
 
   async #fetchOnce(connection: Connection, offset: number, doing: string): Promise<FetchResponse> {
-    const response = await send(connection, { key: FETCH_API, version: FETCH_VERSION, write: () => this.#request(offset), read: parseFetch }, doing, this.#maxWaitMs + SILENT_AFTER_MS);
+    const byId = this.#topicId !== null && this.#topicId !== NO_TOPIC_ID;
+    const version = byId ? FETCH_VERSION : FETCH_VERSION_BY_NAME;
+    const request = { key: FETCH_API, version, write: () => this.#request(offset, byId), read: (reader: Reader) => parseFetch(reader, byId) };
+    const response = await send(connection, request, doing, this.#maxWaitMs + SILENT_AFTER_MS);
     if (response.error !== 0) throw protocolError(protocolErrorsCodesById[response.error as 0] ?? `CODE_${response.error}`, doing);
     return response;
   }
 
-  #request(offset: number): Writer {
+  #request(offset: number, byId: boolean): Writer {
     return Writer.create()
       .appendInt32(-1) // replica: a consumer
       .appendInt32(this.#maxWaitMs)
@@ -167,7 +223,9 @@ export class PartitionReader {
       .appendInt32(0) // session id and epoch: no session
       .appendInt32(-1)
       .appendArray([this.topic], (w, topic) => {
-        w.appendString(topic).appendArray([this.partition], (inner, partition) => {
+        if (byId) w.appendUUID(this.#topicId);
+        else w.appendString(topic);
+        w.appendArray([this.partition], (inner, partition) => {
           inner.appendInt32(partition).appendInt32(-1).appendInt64(BigInt(offset)).appendInt32(-1).appendInt64(-1n).appendInt32(this.#maxBytes);
         });
       })
@@ -178,16 +236,17 @@ export class PartitionReader {
 }
 
 /** A fetch response with its record batches as bytes, not as objects. */
-function parseFetch(reader: Reader): FetchResponse {
+function parseFetch(reader: Reader, byId: boolean): FetchResponse {
   reader.readInt32(); // throttle time
-  const result: FetchResponse = { error: reader.readInt16(), lastStableOffset: -1, aborted: [], bytes: Buffer.alloc(0) };
+  const result: FetchResponse = { error: reader.readInt16(), highWatermark: -1, lastStableOffset: -1, aborted: [], bytes: Buffer.alloc(0) };
   reader.readInt32(); // session
   reader.readArray((topics) => {
-    topics.readString();
+    if (byId) topics.readUUID();
+    else topics.readString();
     topics.readArray((r) => {
       r.readInt32(); // partition
       result.error ||= r.readInt16();
-      r.readInt64(); // high watermark
+      result.highWatermark = Number(r.readInt64());
       result.lastStableOffset = Number(r.readInt64());
       r.readInt64(); // log start
       result.aborted = r.readNullableArray((entry) => ({ producerId: entry.readInt64(), firstOffset: Number(entry.readInt64()) })) ?? [];

@@ -16,6 +16,8 @@ export interface FetchedBytes {
   bytes: Buffer;
   aborted: AbortedTransaction[];
   lastStableOffset: number;
+  /** What is written ends here. @default lastStableOffset */
+  highWatermark?: number;
 }
 
 // Record batch, format 2 (Kafka protocol guide, "Record Batch"): where each field stands.
@@ -136,7 +138,7 @@ function unpackPart(batch: Batch, records: Buffer, length: number, count: number
 }
 
 function collect(fetched: FetchedBytes, whole: Buffer, batches: Batch[], sifted: SiftedBatch | null = null): FetchedRecords {
-  const { topic, partition, from, lastStableOffset } = fetched;
+  const { topic, partition, from, lastStableOffset, highWatermark = lastStableOffset } = fetched;
   let capacity = 0;
   for (const batch of batches) capacity += batch.skip ? 0 : batch.broken === null ? Math.max(batch.count, 1) : 1;
   const columns = newColumns(capacity);
@@ -163,7 +165,7 @@ function collect(fetched: FetchedBytes, whole: Buffer, batches: Batch[], sifted:
   }
   // The records of a batch that was sifted are all that there are here.
   if (unread.size === 0) for (const [index, value] of sifted?.unread ?? []) unread.set(index, value);
-  return { topic, partition, count, bytes: whole, ...columns, nextOffset, lastStableOffset, ...(unread.size > 0 ? { unread } : {}) };
+  return { topic, partition, count, bytes: whole, ...columns, nextOffset, lastStableOffset, highWatermark, ...(unread.size > 0 ? { unread } : {}) };
 }
 
 type Columns = Pick<FetchedRecords, "offset" | "timestamp" | "keyAt" | "keyLength" | "valueAt" | "valueLength" | "headersAt">;

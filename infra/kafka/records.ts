@@ -23,6 +23,8 @@ export interface FetchedRecords {
   readonly nextOffset: number;
   /** What a read_committed reader can see ends here. */
   readonly lastStableOffset: number;
+  /** What is written ends here; beyond `lastStableOffset` it waits for a transaction that is still open. */
+  readonly highWatermark: number;
   /** What could not be read, by the index of the record that stands in its place: that one has no value. */
   readonly unread?: ReadonlyMap<number, Unread>;
 }

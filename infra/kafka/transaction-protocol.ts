@@ -44,12 +44,12 @@ export async function hasTransactionVersion2(connection: Connection): Promise<bo
 }
 
 /** Adds a group's offset of one partition to the transaction, which begins with it if it hasn't. No generation and no member: see TransactionalProducer. */
-export function txnOffsetCommitV5(connection: Connection, transactionalId: string, group: string, producer: ProducerIdentity, consumed: { topic: string; partition: number; offset: number }, doing: string): Promise<void> {
+export function txnOffsetCommitV5(connection: Connection, transactionalId: string, group: string, producer: ProducerIdentity, consumed: { topic: string; partition: number; offset: number; metadata: string }, doing: string): Promise<void> {
   const write = (): Writer =>
     Writer.create().appendString(transactionalId).appendString(group).appendInt64(producer.producerId).appendInt16(producer.producerEpoch).appendInt32(-1).appendString("").appendString(null)
-      .appendArray([consumed], (w, { topic, partition, offset }) => {
+      .appendArray([consumed], (w, { topic, partition, offset, metadata }) => {
         w.appendString(topic).appendArray([offset], (inner) => {
-          inner.appendInt32(partition).appendInt64(BigInt(offset)).appendInt32(-1).appendString(null);
+          inner.appendInt32(partition).appendInt64(BigInt(offset)).appendInt32(-1).appendString(metadata);
         });
       })
       .appendTaggedFields();

@@ -8,7 +8,7 @@ import { endTxnV5, hasTransactionVersion2, txnOffsetCommitV5, type ProducerIdent
 import { addOffsetsToTxnV3, addPartitionsToTxnV3, endTxnV3, initProducerIdV4, txnOffsetCommitV3 } from "./wire.js";
 
 /** The offset up to which a group has consumed a partition. */
-export interface ConsumedOffset { group: string; topic: string; partition: number; offset: number }
+export interface ConsumedOffset { group: string; topic: string; partition: number; offset: number; /** Kept beside it. */ metadata?: string }
 
 export interface TransactionalProducerOptions {
   /** The broker aborts a transaction that is open for longer, milliseconds. */
@@ -125,19 +125,19 @@ export class TransactionalProducer {
     });
   }
 
-  async #addOffsets({ group, topic, partition, offset }: ConsumedOffset): Promise<void> {
+  async #addOffsets({ group, topic, partition, offset, metadata = "" }: ConsumedOffset): Promise<void> {
     const doing = `adding offsets to a transaction of ${this.transactionalId}`;
     const { producerId, producerEpoch } = this.#identity;
     if (this.#version2) {
       await this.#patiently(async () => {
-        await txnOffsetCommitV5(await this.#connections.to(await this.#groupCoordinator(group)), this.transactionalId, group, this.#identity, { topic, partition, offset }, doing);
+        await txnOffsetCommitV5(await this.#connections.to(await this.#groupCoordinator(group)), this.transactionalId, group, this.#identity, { topic, partition, offset, metadata }, doing);
       });
       return;
     }
     await this.#patiently(async () => {
       await call(await this.#connections.to(this.#coordinator), addOffsetsToTxnV3.api, [this.transactionalId, producerId, producerEpoch, group], doing, REPLICATED_WITHIN_MS);
     });
-    const topics = [{ name: topic, partitions: [{ partitionIndex: partition, committedOffset: BigInt(offset), committedLeaderEpoch: -1, committedMetadata: null }] }];
+    const topics = [{ name: topic, partitions: [{ partitionIndex: partition, committedOffset: BigInt(offset), committedLeaderEpoch: -1, committedMetadata: metadata }] }];
     await this.#patiently(async () => {
       const coordinator = await this.#groupCoordinator(group);
       // No generation and no member: whoever holds the transactional id of the partition owns it.

@@ -19,4 +19,4 @@ const [errors, network, protocol, apis] = await Promise.all(["errors.js", "netwo
 export const { ResponseError } = errors;
 export const { Connection } = network;
 export const { Writer, compressionsAlgorithms, protocolErrorsCodesById } = protocol;
-export const { addOffsetsToTxnV3, addPartitionsToTxnV3, endTxnV3, findCoordinatorV4, initProducerIdV4, listOffsetsV7, metadataV12, offsetFetchV8, txnOffsetCommitV3 } = apis;
+export const { addOffsetsToTxnV3, addPartitionsToTxnV3, describeProducersV0, endTxnV3, findCoordinatorV4, initProducerIdV4, listOffsetsV7, metadataV12, offsetFetchV8, txnOffsetCommitV3 } = apis;

@@ -3,6 +3,7 @@ import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { readHeaders, type FetchedRecords } from "../../infra/kafka/records.js";
+import { keepWhatWasRead } from "../../infra/kafka/reposition.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import { waitOut } from "../../infra/wait-out.js";
@@ -28,10 +29,12 @@ const PARTITION = 0;
  * A header, since the schema has a fixed id: versions that don't know it read the event as before.
  */
 const SEQUENCE = "fraudstream-sequence";
+const REPLACED = "What was decided before stays in force here until this process is started again, and nothing can be decided until then: restore the topic, or restart every role and decide again";
 
 /** The control topic and its fold, kept in memory by whoever needs it. */
 export class ControlLog {
   readonly state = new ControlState();
+  readonly #cluster: KafkaCluster;
   readonly #topic: string;
   readonly #schemas: Schemas;
   readonly #log: Logger;
@@ -44,6 +47,7 @@ export class ControlLog {
   readonly #closing = new AbortController();
 
   constructor({ cluster, topic, schemas, log, patienceMs = 30_000 }: ControlLogOptions) {
+    this.#cluster = cluster;
     this.#topic = topic;
     this.#schemas = schemas;
     this.#log = log;
@@ -59,6 +63,7 @@ export class ControlLog {
   readToEnd(): Promise<void> {
     return this.#inTurn(async () => {
       const end = await this.#reader.endOffset();
+      if (end < this.#next) return this.#fold();
       while (this.#next < end) await this.#fold();
     });
   }
@@ -103,6 +108,8 @@ export class ControlLog {
    */
   async append(producer: BatchProducer, { key, who, event, base }: NewEvent): Promise<number> {
     const value: ControlEvent = { key, base: base ?? this.state.baseOf(key), at: Date.now(), who, event };
+    // Not into a log that isn't the one which was folded: it would be read by others, and its author would get an error.
+    await this.readToEnd();
     const sequence = this.state.nextSequence(key, this.#next);
     const headers = encodeHeaders([[SEQUENCE, String(sequence)]]);
     const offset = await producer.publishTo(this.#topic, PARTITION, [{ key: Buffer.from(key), value: this.#schemas.encode("control", value), headers }]);
@@ -127,7 +134,9 @@ export class ControlLog {
   }
 
   async #fold(): Promise<void> {
-    const records = await this.#reader.fetch(this.#next);
+    const records = await this.#reader.fetch(this.#next).catch(async (error: unknown) => {
+      throw await keepWhatWasRead(this.#cluster, this.#reader, error, REPLACED);
+    });
     for (let i = 0; i < records.count; i++) {
       const at = records.valueAt[i];
       const value = records.bytes.subarray(at, at + Math.max(0, records.valueLength[i]));

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
+import { reposition } from "../../infra/kafka/reposition.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
@@ -28,6 +29,7 @@ interface Seen { beat: WorkerHeartbeat; /** When, by this process's clock: the c
 
 /** The latest heartbeat of every process that has sent one lately, read from fraud.workers as they come. */
 export class WorkerBoard {
+  readonly #cluster: KafkaCluster;
   readonly #reader: PartitionReader;
   readonly #schemas: Schemas;
   readonly #log: Logger;
@@ -39,6 +41,7 @@ export class WorkerBoard {
   #closed = false;
 
   constructor({ cluster, topic, schemas, log, lookBackMs = LOOK_BACK_MS }: WorkerBoardOptions) {
+    this.#cluster = cluster;
     this.#reader = new PartitionReader(cluster, topic, 0);
     this.#schemas = schemas;
     this.#log = log;
@@ -99,7 +102,7 @@ export class WorkerBoard {
       } catch (error) {
         if (this.#closed) return;
         this.#log.warn(`heartbeats can't be read at the moment: ${messageOf(error)}`);
-        if (error instanceof FraudstreamError && error.code === "kafka_offset_out_of_range") this.#next = await this.#reader.firstOffset().catch(() => this.#next);
+        this.#next = (await reposition({ cluster: this.#cluster, reader: this.#reader, next: this.#next, error }).catch(() => null)) ?? this.#next;
         await sleep(PAUSE_MS);
       }
     }

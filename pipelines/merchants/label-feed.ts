@@ -58,7 +58,7 @@ export class LabelFeed {
     const { cluster, topic, partition, signal } = options;
     this.#options = options;
     this.#labels = new LabelReader(options.cards, options.schemas.shapes.labels);
-    this.#reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: FETCH_BYTES });
+    this.#reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: FETCH_BYTES, topicId });
     this.#topicId = topicId;
     this.#next = next;
     this.#forwardedTo = forwardedTo;

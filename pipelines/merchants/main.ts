@@ -4,6 +4,7 @@ import { createClickHouse } from "../../infra/clickhouse/client.js";
 import { guardDatabase } from "../../infra/clickhouse/owner.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { LogWatch } from "../../infra/kafka/log-watch.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import { Conditions } from "../../infra/health/conditions.js";
 import { configOrExit } from "../../infra/lifecycle/config-or-exit.js";
@@ -17,6 +18,7 @@ import { allTopics, subjectTopics, topicsFor } from "../../schemas/topics.js";
 import { BucketRecordReader } from "../runtime/bucket-records.js";
 import { PartitionConsumer } from "../runtime/partition-consumer.js";
 import { MerchantsTenure } from "./merchants-pipeline.js";
+import { passOver } from "./pass-over.js";
 import { merchantsMetrics } from "./meter.js";
 import { Watermarks } from "./watermarks.js";
 
@@ -48,17 +50,20 @@ await runRole(log, async (lifecycle) => {
   let consuming = false;
   merchantsMetrics(registry, states);
   await serveProbes(lifecycle, { config, registry, log, conditions, ready: () => consuming });
+  const watch = new LogWatch({ cluster, conditions, registry, log, topics: allTopics(topics), brokers: config.kafka.brokers, standstillBlocks: true });
+  lifecycle.add("log watch", () => watch.stop());
 
   const { name, partitions } = topics.merchantBuckets;
   const watermarks = new Watermarks(cluster, name, partitions, new BucketRecordReader(schemas.idOf("merchantBuckets"), log));
   lifecycle.add("watermarks", () => watermarks.close());
   const snapshots = new SnapshotStore(join(config.dataDir, "state"), log);
   const deps = { cluster, topics, group, schemas, watermarks, snapshots, clickhouse: config.clickhouse, snapshotEveryMs: config.history.snapshotEveryMs, cards: cardPseudonyms(config), log };
-  const consumer = new PartitionConsumer({
+  const consumer: PartitionConsumer = new PartitionConsumer({
     cluster, kafka, log, group, conditions,
     topics: [topics.transactions.name],
     onFailure: (error) => lifecycle.fail(error),
     open: async (tenure) => {
+      if (tenure.partition >= topics.transactions.partitions) return passOver(tenure, (offset) => consumer.commit([offset]));
       const { handler, start } = await MerchantsTenure.open(deps, tenure);
       tenures.set(tenure.partition, handler);
       const close = async (): Promise<void> => {

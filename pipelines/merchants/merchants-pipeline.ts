@@ -12,6 +12,7 @@
  * buckets and offset are one transaction, and a watermark is never taken back, each bucket is published once.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { encodeMark } from "../../infra/kafka/offset-mark.js";
 import { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
@@ -86,7 +87,8 @@ export class MerchantsTenure implements PartitionHandler {
   static async open(deps: MerchantsDeps, tenure: LiveTenure): Promise<{ handler: MerchantsTenure; start: number | null }> {
     const producer = await TransactionalProducer.open(deps.cluster, merchantsTransactionalId(deps.group, tenure.partition));
     try {
-      const committed = await tenure.committed();
+      // Null, whatever the reason: all of the log is folded, and what was published is not published again (its watermark is sealed).
+      const { offset: committed } = await tenure.committed();
       const { builder, labels } = await openBuilder(deps, tenure, committed);
       return { handler: new MerchantsTenure(deps, tenure, producer, builder, labels, committed), start: committed };
     } catch (error) {
@@ -157,9 +159,9 @@ export class MerchantsTenure implements PartitionHandler {
 
   async #commit(outputs: readonly PartitionOutput[]): Promise<void> {
     const { group } = this.#deps;
-    const { topic, partition } = this.#tenure;
+    const { topic, partition, mark } = this.#tenure;
     const position = this.#position;
-    this.#producer.begin(outputs, position === this.#committed || position === null ? null : { group, topic, partition, offset: position });
+    this.#producer.begin(outputs, position === this.#committed || position === null ? null : { group, topic, partition, offset: position, metadata: encodeMark(mark) });
     await this.#producer.commit(outputs, Date.now());
     this.#committed = position;
     this.#committedAt = Date.now();

@@ -76,6 +76,7 @@ export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed
   try {
     const published = await watermarks.of(partition);
     if (committed !== null && committed > from) await foldAgain(deps, tenure, builder, from, committed, published);
+    if (builder.sealed > published) reportLostBuckets(deps, partition, published);
     builder.seal(published, IN_SILENCE);
     builder.forgetCounts();
   } catch (error) {
@@ -84,6 +85,13 @@ export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed
   }
   if (committed !== null) log.info({ partition, offset: committed, from: snapshot === null ? "log" : "snapshot", folded: committed - from, ms: Math.round(performance.now() - startedAt) }, "unsealed buckets at hand");
   return { builder, labels };
+}
+
+/** A watermark is published with all that it seals: where the topic has a lower one than the fold, it has lost its end, or all. */
+function reportLostBuckets({ cluster, topics: { merchantBuckets } }: MerchantsDeps, partition: number, published: number): void {
+  const last = Number.isFinite(published) ? `its last watermark is ${new Date(published * BUCKET_MS).toISOString()}` : "it has no watermark";
+  const message = `${merchantBuckets.name}[${partition}] has lost buckets that were published: ${last}. Windows of merchants lack them in workers that start from now on, until they have moved past that`;
+  cluster.incidents.report({ kind: "cut_off", topic: merchantBuckets.name, partition, lost: 0, message });
 }
 
 async function foldAgain({ cluster, schemas, topics, clickhouse, cards }: MerchantsDeps, { topic, partition, signal }: Tenure, builder: BucketBuilder, from: number, to: number, published: number): Promise<void> {

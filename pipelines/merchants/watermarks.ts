@@ -1,5 +1,6 @@
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
+import { reposition } from "../../infra/kafka/reposition.js";
 import { BUCKET_ENTITY, type BucketRecordReader } from "../runtime/bucket-records.js";
 
 /** A watermark is the last record of its transaction, a marker stands behind it. */
@@ -7,12 +8,14 @@ const LAST_RECORDS = 4;
 
 /** The last watermark of each source partition, as the buckets topic has it. */
 export class Watermarks {
+  readonly #cluster: KafkaCluster;
   readonly #records: BucketRecordReader;
   readonly #partitions: Tail[];
   /** Looking is shared: idle partitions ask at about the same time. */
   #looking: Promise<number[]> | null = null;
 
   constructor(cluster: KafkaCluster, topic: string, partitions: number, records: BucketRecordReader) {
+    this.#cluster = cluster;
     this.#records = records;
     this.#partitions = Array.from({ length: partitions }, (_, partition) => ({ reader: new PartitionReader(cluster, topic, partition), watermark: Number.NEGATIVE_INFINITY, end: 0, looking: null }));
   }
@@ -39,6 +42,17 @@ export class Watermarks {
 
   /** Looks at the last records, and further back until a watermark is found. */
   async #look(tail: Tail): Promise<number> {
+    try {
+      return await this.#lookOnce(tail);
+    } catch (error) {
+      const next = await reposition({ cluster: this.#cluster, reader: tail.reader, next: tail.end, error });
+      if (next === null) throw error;
+      tail.end = next;
+      return this.#lookOnce(tail);
+    }
+  }
+
+  async #lookOnce(tail: Tail): Promise<number> {
     const { reader } = tail;
     const end = await reader.endOffset();
     const first = Math.max(tail.end, await reader.firstOffset());
@@ -57,6 +71,7 @@ export class Watermarks {
       if (found) break;
       to = from;
     }
+    // Of a log that has lost its end, what was read isn't taken back.
     tail.end = end;
     return tail.watermark;
   }

@@ -4,7 +4,9 @@ import type { Conditions } from "../../infra/health/conditions.js";
 import type { Logger } from "../../infra/logging.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
-import { GroupMembership, committedOffset, type TopicPartition } from "../../infra/kafka/group-membership.js";
+import type { LogIncident } from "../../infra/kafka/log-incidents.js";
+import { GroupMembership, committedPosition, type TopicPartition } from "../../infra/kafka/group-membership.js";
+import { decodeMark, encodeMark, type Gap, type OffsetMark } from "../../infra/kafka/offset-mark.js";
 import { PartitionReader, type PartitionReaderOptions } from "../../infra/kafka/partition-reader.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
@@ -20,9 +22,19 @@ export interface PartitionHandler {
 export interface Tenure extends TopicPartition {
   /** Aborts when the partition is no longer ours, or the role stops. */
   signal: AbortSignal;
-  /** Where the group's consumption of this partition stands; asks Kafka when it is called. Null: nowhere yet. */
-  committed(): Promise<number | null>;
+  /** What is committed beside each offset of this tenure. */
+  mark: OffsetMark;
+  /** Where the group's consumption of this partition stands; asks Kafka when it is called. */
+  committed(): Promise<Standing>;
 }
+
+/**
+ * Where a group stands in a log, or why what it has committed doesn't tell:
+ * - `none`: there is no committed offset: the group is new, or Kafka has forgotten it (`offsets.retention.minutes`);
+ * - `recreated`: it is of another topic, which had this name before;
+ * - `cut_off`: the log ends before it.
+ */
+export type Standing = { offset: number; why: "committed" } | { offset: null; why: "none" | "recreated" | "cut_off" };
 
 export interface LiveTenure extends Tenure {
   /** Ends the tenure with an error though no record has come; it begins anew as after any error. */
@@ -69,6 +81,12 @@ export class PartitionConsumer {
   readonly #options: PartitionConsumerOptions;
   readonly #membership: GroupMembership;
   readonly #loops = new Map<string, Loop>();
+  /** Ids that a topic's name has meant in this process's life, by topic. */
+  readonly #topicIds = new Map<string, Set<string>>();
+  /** Of the tenures that run. */
+  readonly #marks = new Map<string, OffsetMark>();
+  /** Incidents that were reported: a tenure that begins again meets the same. */
+  readonly #reported = new Set<string>();
   /** Loops of partitions that were taken from us and that have not ended yet. */
   readonly #ending = new Map<string, Promise<void>>();
   #stopped = false;
@@ -104,7 +122,10 @@ export class PartitionConsumer {
 
   /** Commits offsets as a member of the group; refused when the group has moved on. */
   commit(offsets: readonly (TopicPartition & { offset: number })[]): Promise<void> {
-    return this.#membership.commit(offsets);
+    return this.#membership.commit(offsets.map((offset) => {
+      const mark = this.#marks.get(loopKey(offset));
+      return mark === undefined ? offset : { ...offset, metadata: encodeMark(mark) };
+    }));
   }
 
   #assign(assigned: TopicPartition[]): void {
@@ -172,22 +193,28 @@ export class PartitionConsumer {
   }
 
   async #tenure(partition: TopicPartition, signal: AbortSignal, reading: Reading, onProgress: () => void): Promise<void> {
-    const { cluster, group, open, log } = this.#options;
-    const reader = new PartitionReader(cluster, partition.topic, partition.partition, { ...this.#options.reader, signal });
+    const { cluster, open } = this.#options;
+    const { topicId } = await cluster.identityOf(partition.topic);
+    const seen = this.#topicIds.get(partition.topic) ?? new Set();
+    this.#topicIds.set(partition.topic, seen.add(topicId));
+    const reader = new PartitionReader(cluster, partition.topic, partition.partition, { ...this.#options.reader, signal, topicId });
+    const mark: OffsetMark = { topicId, gap: null };
+    this.#marks.set(loopKey(partition), mark);
     let failure: { error: unknown } | null = null as { error: unknown } | null;
     const fail = (error: unknown): void => {
       failure ??= { error };
       void reader.close();
     };
-    const opened = await open({ ...partition, signal, committed: () => committedOffset(cluster, group, partition), fail });
+    const opened = await open({ ...partition, signal, mark, committed: () => this.#standing(partition, reader, mark), fail }).catch(async (error: unknown) => {
+      await reader.close();
+      throw error;
+    });
     const { handler } = opened;
     const onAbort = (): void => void reader.close();
     signal.addEventListener("abort", onAbort, { once: true });
     try {
       const first = await reader.firstOffset();
-      if (opened.start !== null && opened.start < first) {
-        log.error({ ...partition, committed: opened.start, first, lost: first - opened.start }, "the topic's retention has deleted records that were not consumed");
-      }
+      if (opened.start !== null && opened.start < first) this.#noteGap(partition, mark, { from: opened.start, to: first, until: null });
       const fetch = (from: number): Promise<FetchedRecords> => {
         const fetching = reader.fetch(from);
         fetching.catch(() => {}); // looked at in the next round, if there is one
@@ -209,6 +236,56 @@ export class PartitionConsumer {
       await reader.close();
       await handler.close();
     }
+  }
+
+  /** Compares what the group has committed with the log that is there. */
+  async #standing(partition: TopicPartition, reader: PartitionReader, mark: OffsetMark): Promise<Standing> {
+    const { cluster, group } = this.#options;
+    const where = `${partition.topic}[${partition.partition}]`;
+    const committed = await committedPosition(cluster, group, partition);
+    const kept = decodeMark(committed?.metadata ?? null);
+    const formerIds = [...this.#topicIds.get(partition.topic) ?? []].filter((id) => id !== mark.topicId);
+    const formerId = committed === null ? formerIds.at(0) : kept.topicId !== mark.topicId ? kept.topicId : null;
+    if (formerId !== null && formerId !== undefined) {
+      const message = `${where}: the topic was deleted and created again (its id was ${formerId}, now it is ${mark.topicId}): ${group} reads it from its beginning. Records of the former one that had not been read are lost`;
+      this.#report(`recreated ${where} ${mark.topicId}`, { kind: "recreated", ...partition, lost: 0, message });
+      return { offset: null, why: "recreated" };
+    }
+    if (committed === null) return { offset: null, why: "none" };
+    mark.gap = kept.gap;
+    const end = await endBefore(reader, committed.offset);
+    if (end === null) return { offset: committed.offset, why: "committed" };
+    mark.gap = null;
+    const message = `${where}: the log ends at offset ${end}, but ${group} has committed ${committed.offset}: records were lost (an unclean election, a lost copy), or the offset was set by hand. What comes now is read and counts as new`;
+    this.#report(`cut_off ${where} ${committed.offset} ${end}`, { kind: "cut_off", ...partition, lost: committed.offset - end, message });
+    return { offset: null, why: "cut_off" };
+  }
+
+  #noteGap(partition: TopicPartition, mark: OffsetMark, gap: Gap): void {
+    mark.gap = gap;
+    const where = `${partition.topic}[${partition.partition}]`;
+    const lost = gap.to - gap.from;
+    const message = `${where}: the topic's retention has deleted offsets ${gap.from} to ${gap.to - 1} (${lost}) before ${this.#options.group} had read them. Give the topic a longer retention.ms, or this role more processes`;
+    this.#report(`deleted ${where} ${gap.to}`, { kind: "deleted", ...partition, lost, message });
+  }
+
+  #report(key: string, incident: LogIncident): void {
+    if (this.#reported.has(key)) return;
+    this.#reported.add(key);
+    this.#options.cluster.incidents.report(incident);
+  }
+}
+
+const END_LOOKS = 5;
+const END_LOOK_EVERY_MS = 200;
+
+/** Where the log ends if that is before an offset, else null. Looked at several times: a new leader may not know its end at once. */
+async function endBefore(reader: PartitionReader, offset: number): Promise<number | null> {
+  for (let look = 1; ; look++) {
+    const end = await reader.writtenEnd();
+    if (end >= offset) return null;
+    if (look === END_LOOKS) return end;
+    await sleep(END_LOOK_EVERY_MS);
   }
 }
 

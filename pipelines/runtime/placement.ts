@@ -22,6 +22,8 @@ const MOST_HOPS = 2;
 export function forwardTo(records: FetchedRecords, record: number, partitions: number, bytes: Uint8Array, cardAt: number, cardLength: number): number {
   const partition = partitionOfKey(bytes, cardAt, cardLength, partitions);
   if (partition === records.partition) return -1;
+  // A partition that was added to the topic is nobody's home: nothing ever counts there, and nothing is sent there.
+  if (records.partition >= partitions) return partition;
   // Almost every record has no headers: their count is its own first byte.
   if (records.bytes[records.headersAt[record]] !== 0 && formerPlaces(records, record, partitions) >= MOST_HOPS) return -1;
   return partition;
@@ -32,6 +34,15 @@ export function forwardedHeaders(records: FetchedRecords, record: number, more: 
   const replaced = new Set(more.map(([name]) => name));
   const own = readHeaders(records, record).filter(([name]) => !replaced.has(name)).map(([name, value]) => [name, value ?? Buffer.alloc(0)] as const);
   return encodeHeaders([...own, ...more, [FORWARDED_FROM, `${records.topic}/${records.partition}/${records.offset[record]}`]]);
+}
+
+/** Where a record that was sent on stood before; null: it wasn't, or says something else there. */
+export function forwardedFrom(records: FetchedRecords, record: number): { topic: string; partition: number; offset: number } | null {
+  if (records.bytes[records.headersAt[record]] === 0) return null;
+  // A record may have been sent on before: the last one is where it came from.
+  const text = readHeaders(records, record).findLast(([name]) => name === FORWARDED_FROM || name === FORMER_NAME)?.[1]?.toString() ?? "";
+  const [, topic, partition, offset] = /^(.+)\/(\d{1,10})\/(\d{1,16})$/.exec(text) ?? [];
+  return topic === undefined ? null : { topic, partition: Number(partition), offset: Number(offset) };
 }
 
 /** How many different places of this topic a record's headers name as where it stood before. */

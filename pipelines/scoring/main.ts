@@ -8,6 +8,7 @@ import { guardDatabase } from "../../infra/clickhouse/owner.js";
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { LogWatch } from "../../infra/kafka/log-watch.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import { Conditions } from "../../infra/health/conditions.js";
 import { configOrExit } from "../../infra/lifecycle/config-or-exit.js";
@@ -61,6 +62,8 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   const registry = createRegistry();
   const conditions = new Conditions(log, registry);
   const unreadable = new UnreadableAttributes(conditions);
+  const watch = new LogWatch({ cluster, conditions, registry, log, topics: allTopics(topics), brokers: config.kafka.brokers, standstillBlocks: true });
+  lifecycle.add("log watch", () => watch.stop());
   const meter = new ScoringMeter(registry);
   const artifacts = artifactSource(config, log);
   const deployments = new Deployments({
@@ -112,7 +115,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
 
   const historyConditions = new HistoryConditions(conditions);
   lifecycle.add("history conditions", () => historyConditions.stop());
-  const deps = { cluster, topics, group, schemas, control, deployments, histories, merchants, merchantWaitMs, meter, conditions: historyConditions, cards, unreadable };
+  const deps = { cluster, topics, group, schemas, control, deployments, histories, merchants, merchantWaitMs, meter, conditions: historyConditions, cards, unreadable, log };
   const openConsumer = (): PartitionConsumer => new PartitionConsumer({
     cluster, kafka, log, group, conditions,
     topics: [topics.transactions.name],

@@ -1,5 +1,6 @@
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
+import { reposition } from "../../infra/kafka/reposition.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import { waitOut } from "../../infra/wait-out.js";
@@ -176,7 +177,7 @@ export class MerchantBoard {
   async #follow(reader: PartitionReader, partition: number): Promise<void> {
     while (!this.#stopping.signal.aborted) {
       // However long the cluster is away, it is read from where this stood: a worker doesn't end for that.
-      const records = await reader.fetch(this.#next[partition]).catch((error: unknown) => waitOut(error, this.#options.log, this.#stopping.signal));
+      const records = await reader.fetch(this.#next[partition]).catch((error: unknown) => this.#recover(reader, partition, error));
       if (records === undefined) continue;
       if (records.count > 0) {
         // What is read twice, since it was recalled meanwhile, changes nothing.
@@ -186,6 +187,13 @@ export class MerchantBoard {
       }
       this.#next[partition] = Math.max(this.#next[partition], records.nextOffset);
     }
+  }
+
+  /** Buckets that are known stay known, also when their topic was created again. */
+  async #recover(reader: PartitionReader, partition: number, error: unknown): Promise<void> {
+    const next = await reposition({ cluster: this.#options.cluster, reader, next: this.#next[partition], error }).catch(() => null);
+    if (next === null) await waitOut(error, this.#options.log, this.#stopping.signal);
+    else this.#next[partition] = next;
   }
 
   #wake(): void {

@@ -85,7 +85,7 @@ export class ScoringMeter {
     this.#deadLetters += rejections.length;
     this.#batches += 1;
     this.#slowestBatchMs = Math.max(this.#slowestBatchMs, batchMs);
-    this.#lag.set(records.partition, Math.max(0, records.lastStableOffset - records.nextOffset));
+    this.#lag.set(records.partition, Math.max(0, records.highWatermark - records.nextOffset));
     this.#predictions.inc(counts.transactions);
     this.#forwardedTotal.inc(counts.forwarded);
     this.#lateTotal.inc(counts.late);

@@ -16,9 +16,12 @@
 import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
+import { KafkaError } from "../../infra/kafka/errors.js";
+import { encodeMark } from "../../infra/kafka/offset-mark.js";
 import { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
+import type { Logger } from "../../infra/logging.js";
 import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
 import type { ControlLog } from "../../models/registry/control-log.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
@@ -30,6 +33,7 @@ import { forwardedHeaders } from "../runtime/placement.js";
 import type { Deployments, LoadedDeployment } from "./deployments.js";
 import type { HistoryConditions } from "./history-conditions.js";
 import type { PartitionHistories, PartitionHistory } from "./history/partition-histories.js";
+import { findProgress } from "./history/resume.js";
 import type { BatchCounts, ScoringMeter } from "./meter.js";
 import { decodeTransactions, learnSchemas, type Rejection } from "./steps/decode-transactions.js";
 import { PredictionEncoder, type ScoredBatch } from "./steps/encode-predictions.js";
@@ -54,6 +58,7 @@ export interface ScoringDeps {
   /** What stands for card ids; null: they stand for themselves. */
   cards: CardPseudonyms | null;
   unreadable: UnreadableAttributes;
+  log: Logger;
 }
 
 /** The transactional id of an input partition: whoever holds it owns the partition. */
@@ -99,17 +104,19 @@ export class ScoringTenure implements PartitionHandler {
     this.#history = history;
     this.#merchantWait = new MerchantWait(deps.merchants, deps.merchantWaitMs);
     this.#encoder = new PredictionEncoder(tenure, schemas.idOf("predictions"));
-    this.#predictions = new PartitionOutput(topics.predictions.name, partition);
-    this.#shadowPredictions = new PartitionOutput(topics.shadowPredictions.name, partition);
-    this.#deadLetters = new PartitionOutput(topics.deadLetters.name, partition);
+    // A partition that was added to the transactions has none beside it; only dead letters come from there, the rest is sent on.
+    const output = partition % topics.transactions.partitions;
+    this.#predictions = new PartitionOutput(topics.predictions.name, output);
+    this.#shadowPredictions = new PartitionOutput(topics.shadowPredictions.name, output);
+    this.#deadLetters = new PartitionOutput(topics.deadLetters.name, output);
   }
 
   /** Begins a tenure, in the order of guarantee 1: fence the former owner, then ask where it stood, then catch up with control and with history. */
   static async open(deps: ScoringDeps, tenure: Tenure): Promise<{ handler: ScoringTenure; start: number | null }> {
     const producer = await TransactionalProducer.open(deps.cluster, scoringTransactionalId(deps.group, tenure.partition));
     try {
-      const start = await tenure.committed();
-      await deps.control.readToEnd();
+      const start = await findStart(deps, tenure, producer);
+      await deps.control.readToEnd().catch(unlessRecreated);
       await deps.deployments.settle(deps.control.state);
       const history = await deps.histories.open(tenure, start);
       return { handler: new ScoringTenure(deps, tenure, producer, history), start };
@@ -170,7 +177,7 @@ export class ScoringTenure implements PartitionHandler {
 
   #begin({ nextOffset }: FetchedRecords, { shadows }: Bench): void {
     const { topic, partition } = this.#tenure;
-    this.#producer.begin([this.#predictions, ...(shadows.length > 0 ? [this.#shadowPredictions] : [])], { group: this.#deps.group, topic, partition, offset: nextOffset });
+    this.#producer.begin([this.#predictions, ...(shadows.length > 0 ? [this.#shadowPredictions] : [])], { group: this.#deps.group, topic, partition, offset: nextOffset, metadata: encodeMark(this.#tenure.mark) });
   }
 
   /** Steps 2 to 4, until every transaction that is left has a score. */
@@ -272,6 +279,30 @@ export class ScoringTenure implements PartitionHandler {
     rejections.sort((a, b) => a.record - b.record);
     for (const { record, ...cause } of rejections) appendDeadLetter(records, record, cause, this.#deadLetters, this.#deps.cards);
   }
+}
+
+/** Decisions that are known stay in force when fraud.control was deleted and created again: the follower has said so. */
+function unlessRecreated(error: unknown): void {
+  if (!(error instanceof KafkaError && error.recreated)) throw error;
+}
+
+/** Where a tenure begins: where the group stands, or else where its outputs say that it had come to. Null: at the log's beginning. */
+async function findStart(deps: ScoringDeps, tenure: Tenure, producer: TransactionalProducer): Promise<number | null> {
+  const { offset: committed, why } = await tenure.committed();
+  if (committed !== null || why === "recreated") return committed;
+  const { cluster, group, log } = deps;
+  const { topic, partition, mark } = tenure;
+  // What is sent on twice from an added partition is a repeat in the partition of its card.
+  if (partition >= deps.topics.transactions.partitions) return null;
+  const offset = await findProgress(deps, tenure);
+  if (offset === null) return null;
+  const message = `${topic}[${partition}]: ${why === "none" ? "Kafka has forgotten" : "Kafka's log does not reach"} where ${group} stood; by its own predictions and dead letters it has scored everything before offset ${offset}, and it goes on there`;
+  log.warn({ topic, partition, offset }, message);
+  if (why === "none") cluster.incidents.report({ kind: "forgotten", topic, partition, lost: 0, message });
+  // Nothing more may come for a long time, and outputs are deleted in time.
+  producer.begin([], { group, topic, partition, offset, metadata: encodeMark(mark) });
+  await producer.commit([], Date.now());
+  return offset;
 }
 
 /** The reply-to header of each row's source, for its predictions. */

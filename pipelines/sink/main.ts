@@ -2,6 +2,7 @@ import { cardPseudonyms } from "../../infra/card-pseudonyms.js";
 import { createClickHouse } from "../../infra/clickhouse/client.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { LogWatch } from "../../infra/kafka/log-watch.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import { Conditions } from "../../infra/health/conditions.js";
 import { configOrExit } from "../../infra/lifecycle/config-or-exit.js";
@@ -36,6 +37,8 @@ await runRole(log, async (lifecycle) => {
   await ensureTopics(kafka, allTopics(topics), { replication: config.kafka.replication, log });
   const owner = { clusterId: (await cluster.identityOf(topics.control.name)).cluster, topicPrefix: config.topicPrefix };
   await prepareClickHouse(config.clickhouse, clickhouse, { retention: config.retention, log, signal: lifecycle.signal, owner, takeOver: config.clickhouseTakeOver });
+  const watch = new LogWatch({ cluster, conditions, registry, log, topics: allTopics(topics), brokers: config.kafka.brokers, standstillBlocks: true });
+  lifecycle.add("log watch", () => watch.stop());
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));
 

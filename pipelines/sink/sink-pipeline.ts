@@ -105,12 +105,13 @@ export class SinkPipeline {
   }
 
   /** Begins a tenure of a partition at its committed offset. */
-  async open(tenure: Tenure): Promise<{ handler: PartitionHandler; start: number | null }> {
+  async open(tenure: Pick<Tenure, "topic" | "partition" | "signal" | "committed">): Promise<{ handler: PartitionHandler; start: number | null }> {
     const { topic, partition, signal } = tenure;
     const route = this.#deps.routes.get(topic);
     const blocks = route && this.#tables.get(route.table);
     if (!blocks) throw new TypeError(`the sink has no route for ${topic}`);
-    const start = await tenure.committed();
+    // Null, whatever the reason: rows are keyed by their coordinates, so those that are stored already are stored once all the same.
+    const { offset: start } = await tenure.committed();
     const progress = new PartitionProgress({ topic, partition, start: start ?? 0 }, (advanced) => this.#commits.note(advanced));
     const handler: PartitionHandler = {
       process: (records) => this.#process(records, { progress, route, blocks, signal }),

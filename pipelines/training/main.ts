@@ -8,6 +8,7 @@ import type { Config } from "../../infra/config.js";
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { LogWatch } from "../../infra/kafka/log-watch.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import { Conditions } from "../../infra/health/conditions.js";
 import { configOrExit } from "../../infra/lifecycle/config-or-exit.js";
@@ -63,6 +64,8 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   const conditions = new Conditions(log, registry);
   gauge(registry, { name: "fraudstream_training_busy", help: "1: this trainer has a job.", read: () => [{ value: Number(trainer.progress !== null) }] });
   gauge(registry, { name: "fraudstream_training_percent", help: "How far the job under way is; absent without one.", read: () => (trainer.progress === null ? [] : [{ value: trainer.progress.percent }]) });
+  const watch = new LogWatch({ cluster, conditions, registry, log, topics: allTopics(topics), brokers: config.kafka.brokers, standstillBlocks: false });
+  lifecycle.add("log watch", () => watch.stop());
   await serveProbes(lifecycle, { config, registry, log, conditions, ready: () => true });
   const heartbeat = new Heartbeat({
     openProducer: () => BatchProducer.open(cluster),

@@ -1,5 +1,6 @@
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
+import { reposition } from "../../infra/kafka/reposition.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { TrainingJob } from "../../models/registry/control-state.js";
 import { FraudstreamError } from "../../schemas/errors.js";
@@ -28,8 +29,20 @@ export class TrainerSigns {
 
   /** Takes in every heartbeat that was published up to now; the first call, those from now on. */
   async read(): Promise<void> {
+    try {
+      await this.#readOn();
+    } catch (error) {
+      const next = await reposition({ cluster: this.#options.cluster, reader: this.#reader, next: this.#next, error });
+      if (next === null) throw error;
+      this.#next = next;
+      await this.#readOn();
+    }
+  }
+
+  async #readOn(): Promise<void> {
     const end = await this.#reader.endOffset();
-    if (this.#next < 0) this.#next = end;
+    // A log that ends before what was read has lost its end.
+    if (this.#next < 0 || this.#next > end) this.#next = end;
     while (this.#next < end) {
       const records = await this.#reader.fetch(this.#next);
       for (let i = 0; i < records.count; i++) {

@@ -73,7 +73,7 @@ async function main(rows: number, features: number): Promise<void> {
 /** Hands `rows` records in, partitions in turn as their fetches would come, and returns when all are stored. */
 async function deliver(sink: SinkPipeline, batches: FetchedRecords[], rows: number, firstOffset: number): Promise<void> {
   const signal = new AbortController().signal;
-  const tenures = await Promise.all(Array.from({ length: PARTITIONS }, (_, partition) => sink.open({ topic: TOPIC, partition, signal, committed: () => Promise.resolve(firstOffset) })));
+  const tenures = await Promise.all(Array.from({ length: PARTITIONS }, (_, partition) => sink.open({ topic: TOPIC, partition, signal, committed: () => Promise.resolve({ offset: firstOffset, why: "committed" }) })));
   let left = rows;
   const consume = async (partition: number): Promise<void> => {
     for (let offset = firstOffset; left > 0; offset += BATCH) {

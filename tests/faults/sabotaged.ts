@@ -5,7 +5,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
-import type { Tenure } from "../../pipelines/runtime/partition-consumer.js";
+import type { Standing, Tenure } from "../../pipelines/runtime/partition-consumer.js";
 import { PartitionHistories } from "../../pipelines/scoring/history/partition-histories.js";
 import { ScoringTenure } from "../../pipelines/scoring/scoring-pipeline.js";
 import { TableBlocks } from "../../pipelines/sink/table-blocks.js";
@@ -56,7 +56,7 @@ const SABOTAGES: Record<string, () => void> = {
     dieAfterWaking();
     const open = ScoringTenure.open.bind(ScoringTenure);
     ScoringTenure.open = (deps, tenure) => {
-      const committed = async (): Promise<number | null> => {
+      const committed = async (): Promise<Standing> => {
         await askInPublic(tenure);
         return tenure.committed();
       };
@@ -95,11 +95,11 @@ const SABOTAGES: Record<string, () => void> = {
 };
 
 /** Asks where the group stands and says so, and gives the former owner time to commit once more. @returns what was asked, and whether that happened */
-async function askInPublic(tenure: Tenure): Promise<{ committed: number | null; moved: boolean }> {
+async function askInPublic(tenure: Tenure): Promise<{ committed: Standing; moved: boolean }> {
   const committed = await tenure.committed();
   process.stderr.write(`${ASKED}\n`);
   for (const until = Date.now() + ASKED_EARLY_MS; Date.now() < until; await sleep(UNSAFE_MS)) {
-    if ((await tenure.committed()) !== committed) return { committed, moved: true };
+    if ((await tenure.committed()).offset !== committed.offset) return { committed, moved: true };
   }
   return { committed, moved: false };
 }

@@ -117,7 +117,7 @@ describe.skipIf(missing !== null)("a broker with TLS, SCRAM and ACLs", () => {
 
   /** Letters of who may: s(coring), k (sink), m(erchants), t(raining), a(pi), p(ublisher), l(abeller), r(eader). */
   const LETTERS: Record<KafkaUser | "stranger", string> = { scoring: "s", sink: "k", merchants: "m", training: "t", api: "a", publisher: "p", labeller: "l", reader: "r", stranger: "x" };
-  const MAY_READ: Record<keyof Topics, string> = { transactions: "skm", predictions: "kar", shadowPredictions: "k", labels: "km", deadLetters: "ska", merchantBuckets: "sm", control: "skta", users: "a", workers: "ta" };
+  const MAY_READ: Record<keyof Topics, string> = { transactions: "skm", predictions: "skar", shadowPredictions: "k", labels: "km", deadLetters: "ska", merchantBuckets: "sm", control: "skta", users: "a", workers: "ta" };
   const MAY_WRITE: Record<keyof Topics, string> = { transactions: "sap", predictions: "s", shadowPredictions: "s", labels: "mal", deadLetters: "sk", merchantBuckets: "m", control: "ta", users: "a", workers: "sta" };
   const MAY_OWN: Record<string, string> = { "scoring-0": "s", "scoring-1": "s", "merchants-0": "m", replay: "a", sink: "", "": "", other: "" };
 

@@ -50,7 +50,7 @@ async function member(test: TestKafka, topic: string, name: string, { start = tr
           return Promise.resolve();
         },
       };
-      return { handler, start: await tenure.committed() };
+      return { handler, start: (await tenure.committed()).offset };
     },
   });
   const result: Member = Object.assign(made, { consumer });

@@ -73,7 +73,7 @@ function sinkInto(clickhouse: ClickHouse, options: Partial<SinkDeps> = {}): Sink
   return {
     ...sink, pipeline,
     async feed(records, signal = new AbortController().signal) {
-      const { handler } = await pipeline.open({ topic: records.topic, partition: records.partition, signal, committed: () => Promise.resolve(null) });
+      const { handler } = await pipeline.open({ topic: records.topic, partition: records.partition, signal, committed: () => Promise.resolve({ offset: null, why: "none" }) });
       await handler.process(records);
     },
   };
@@ -322,7 +322,7 @@ describe("when things go wrong", () => {
       return Promise.resolve();
     };
     const { pipeline } = sinkInto(clickhouse, { commit, limits: { ageMs: 60_000 } });
-    const tenure = (partition: number): Promise<{ handler: { process(records: FetchedRecords): Promise<void>; close(): Promise<void> } }> => pipeline.open({ topic: "predictions", partition, signal: new AbortController().signal, committed: () => Promise.resolve(5) });
+    const tenure = (partition: number): Promise<{ handler: { process(records: FetchedRecords): Promise<void>; close(): Promise<void> } }> => pipeline.open({ topic: "predictions", partition, signal: new AbortController().signal, committed: () => Promise.resolve({ offset: 5, why: "committed" }) });
     const [first, second] = [await tenure(0), await tenure(1)];
     await first.handler.process(predictions(5, 5));
     await first.handler.close();

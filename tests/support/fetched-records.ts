@@ -37,7 +37,7 @@ export function fetchedRecords(from: { topic: string; partition?: number; firstO
     records.valueAt[index] = put(value);
     records.headersAt[index] = put(headerBytes(headers));
   }
-  return { ...records, bytes: Buffer.concat(pieces), nextOffset: next, lastStableOffset: next };
+  return { ...records, bytes: Buffer.concat(pieces), nextOffset: next, lastStableOffset: next, highWatermark: next };
 }
 
 function headerBytes(headers: [string, Buffer | null][]): Buffer {

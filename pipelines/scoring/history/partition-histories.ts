@@ -37,6 +37,8 @@ const KEPT_MS = 120_000;
 /** The history of one partition's cards. */
 export class PartitionHistory {
   readonly partition: number;
+  /** Of the topic that was folded; null: it has no id. */
+  readonly topicId: string | null;
   readonly cards: CardHistory;
   /** Every transaction before it has been folded, if it was scored. */
   offset: number;
@@ -49,8 +51,9 @@ export class PartitionHistory {
   #inBatch = false;
   #waiting: (() => void)[] = [];
 
-  constructor(partition: number, cards: CardHistory, offset: number, deadLettersFrom: number) {
+  constructor(partition: number, cards: CardHistory, offset: number, deadLettersFrom: number, topicId: string | null = null) {
     this.partition = partition;
+    this.topicId = topicId;
     this.cards = cards;
     this.offset = offset;
     this.#deadLettersFrom = deadLettersFrom;
@@ -148,13 +151,15 @@ export class PartitionHistories {
    * @throws FraudstreamError `history_gap` when transactions that it needs are nowhere any more
    */
   async open(tenure: Tenure, committed: number | null): Promise<PartitionHistory> {
-    const { partition, signal } = tenure;
+    const { partition, signal, mark: { topicId } } = tenure;
+    // No card is at home in a partition that was added to the topic.
+    if (partition >= this.#options.topics.transactions.partitions) return new PartitionHistory(partition, new CardHistory(), committed ?? 0, 0, topicId);
     const held = this.#held.get(partition);
     // An error on the way leaves none behind that is half caught up.
     if (held !== undefined) this.#forget(held);
     const startedAt = performance.now();
-    const found = committed === null ? null : held !== undefined && held.offset <= committed ? held : await this.#load(partition, committed);
-    const history = found ?? new PartitionHistory(partition, new CardHistory(), 0, 0);
+    const found = committed === null ? null : held !== undefined && held.topicId === topicId && held.offset <= committed ? held : await this.#load(tenure, committed);
+    const history = found ?? new PartitionHistory(partition, new CardHistory(), 0, 0, topicId);
     if (committed !== null) {
       const folded = await this.#catchUp(tenure, history, committed);
       const ms = Math.round(performance.now() - startedAt);
@@ -167,7 +172,7 @@ export class PartitionHistories {
 
   /** Between two batches: begins to write a snapshot when one is due. */
   afterBatch(history: PartitionHistory): void {
-    if (this.#saving !== null || Date.now() - history.saved.at < this.#options.snapshotEveryMs || history.saved.offset === history.offset) return;
+    if (this.#saving !== null || this.#held.get(history.partition) !== history || Date.now() - history.saved.at < this.#options.snapshotEveryMs || history.saved.offset === history.offset) return;
     this.#saving = this.#save(history).finally(() => (this.#saving = null));
   }
 
@@ -199,10 +204,10 @@ export class PartitionHistories {
   }
 
   /** The newest snapshot that fits; null: none does. */
-  async #load(partition: number, committed: number): Promise<PartitionHistory | null> {
+  async #load({ partition, mark: { topicId } }: Tenure, committed: number): Promise<PartitionHistory | null> {
     return this.#options.snapshots.load(await this.#snapshotOf(partition), committed, ({ offset, at, sections }) => {
       const [deadLettersFrom] = float64Of(new Map(sections.map(({ name, data }) => [name, data])), DEAD_LETTERS_FROM);
-      const history = new PartitionHistory(partition, CardHistory.restore(sections), offset, deadLettersFrom);
+      const history = new PartitionHistory(partition, CardHistory.restore(sections), offset, deadLettersFrom, topicId);
       history.saved = { offset, at };
       return history;
     });
@@ -218,10 +223,9 @@ export class PartitionHistories {
     const reader = new PartitionReader(cluster, topic, partition, { signal });
     const first = await reader.firstOffset().finally(() => reader.close());
     const stored = Math.min(first, to);
-    const { offsets, first: firstDeadLetter, next, whole } = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, history.deadLettersFrom, { from, to });
-    const refused = { offsets, complete: whole && firstDeadLetter <= history.deadLettersFrom };
+    const { next, ...refused } = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, history.deadLettersFrom, { from, to });
     if (!refused.complete && clickhouse !== null) {
-      for (const offset of await storedRefusals({ clickhouse, source, signal }, from, to)) offsets.add(offset);
+      for (const offset of await storedRefusals({ clickhouse, source, signal }, from, to)) refused.offsets.add(offset);
       refused.complete = true;
     }
     if (!refused.complete) log.warn({ partition }, "dead letters were deleted, or can't be read, that may be about transactions which are read again: set CLICKHOUSE_URL, where the sink has stored them");
@@ -239,6 +243,8 @@ export class PartitionHistories {
     const startedAt = performance.now();
     try {
       const of = await this.#snapshotOf(partition);
+      // The topic has been created again meanwhile: this is the history of the former one.
+      if (history.topicId !== null && history.topicId !== of.topicId) return;
       const reader = new PartitionReader(cluster, topics.deadLetters.name, partition);
       history.deadLettersEnded(await reader.endOffset().finally(() => reader.close()));
       const copy = await history.betweenBatches(() => {

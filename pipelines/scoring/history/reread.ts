@@ -107,24 +107,25 @@ function coversAny(offsets: ReadonlySet<number>, first: number, last: number): b
  *
  * @param begin where to begin among the dead letters
  * @param about the source's records that matter: from one offset to before another, refused for any reason or for one
- * @returns also where dead letters begin that can be about later records, and where their log begins: later than `begin` when
- * retention has deleted some; and whether all of them could be read
+ * @returns also where dead letters begin that can be about later records, and whether none are missing that retention has deleted, that
+ * can't be read, or that were in a topic which had the name before
  */
-export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOptions, "cluster" | "source" | "signal">, deadLetters: string, begin: number, about: { from: number; to: number; code?: string }): Promise<{ offsets: Set<number>; first: number; next: number; whole: boolean }> {
+export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOptions, "cluster" | "source" | "signal">, deadLetters: string, begin: number, about: { from: number; to: number; code?: string }): Promise<Refused & { next: number }> {
   const place = { topic: deadLetters, partition: source.partition };
   const asking = new PartitionReader(cluster, place.topic, place.partition, { signal });
-  let first: number, end: number;
+  let first: number, end: number, written: number;
   try {
     first = await asking.firstOffset();
     // The markers of a committed transaction reach its partitions one by one, so the group's offset may be there before the dead
     // letters. Taking the transactional id over waits for them, but another worker may have taken it over in turn since.
-    const written = await asking.writtenEnd();
+    written = await asking.writtenEnd();
     while ((end = await asking.endOffset()) < written) await sleep(LOOK_AGAIN_MS, undefined, { signal });
   } finally {
     await asking.close();
   }
   const offsets = new Set<number>();
-  let next = Math.max(begin, first);
+  const isOfThisLog = begin <= written;
+  let next = isOfThisLog ? Math.max(begin, first) : first;
   let whole = true;
   for await (const records of recordsBetween(cluster, place, next, end, signal)) {
     if (records.unread !== undefined) whole = false;
@@ -137,5 +138,5 @@ export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOpt
       next = records.offset[i] + 1;
     }
   }
-  return { offsets, first, next, whole };
+  return { offsets, complete: whole && isOfThisLog && first <= begin, next };
 }

@@ -1,0 +1,22 @@
+import type { ApiContext } from "./context.js";
+import { livenessOf } from "../models/registry/liveness.js";
+
+const LOOK_EVERY_MS = 1_000;
+const CODE = "scoring_silent";
+
+/** Says whether transactions are scored, as far as the workers' heartbeats tell: once a second, until `lifecycle` ends. */
+export function watchScoring(context: ApiContext, lifecycle: { add(name: string, stop: () => void): void }): void {
+  const timer = setInterval(() => lookAtScoring(context), LOOK_EVERY_MS);
+  lifecycle.add("scoring watch", () => clearInterval(timer));
+}
+
+/** Raises or clears the condition that partitions are scored by nobody, or in silence. */
+export function lookAtScoring({ control, workers, topics: { transactions: { name, partitions } }, conditions }: Pick<ApiContext, "control" | "workers" | "topics" | "conditions">): void {
+  const deployed = control.state.deployment?.champion !== null && control.state.deployment !== null;
+  // Whatever epoch it is at: that a deployment isn't live everywhere yet is told by the call that made it.
+  const { missing } = livenessOf(workers, -1, partitions);
+  const none = workers.alive("scoring").length === 0;
+  conditions.set(deployed && missing.length > 0, CODE, name, () => none
+    ? `no scoring worker has sent a heartbeat for 5 seconds: the payments in ${name} wait. Start one, or look at why those that run stand still`
+    : `no scoring worker reports partitions ${missing.join(", ")} of ${name}: their payments wait. This passes by itself while partitions move; else look at the workers' /health/ready`, { blocking: false });
+}

@@ -1,0 +1,306 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { SEALED_KEY, type CardPseudonyms } from "../../../infra/card-pseudonyms.js";
+import type { KafkaCluster } from "../../../infra/kafka/cluster.js";
+import { PartitionReader } from "../../../infra/kafka/partition-reader.js";
+import { readHeaders, type FetchedRecords } from "../../../infra/kafka/records.js";
+import type { Schemas } from "../../../infra/kafka/schemas.js";
+import { FraudstreamError, UsageError } from "../../../schemas/errors.js";
+import type { Prediction } from "../../../schemas/generated.js";
+import type { Topics } from "../../../schemas/topics.js";
+import { TransactionReader } from "../../../schemas/transaction-reader.js";
+import type { Tenure } from "../../runtime/partition-consumer.js";
+import { forwardedFrom } from "../../runtime/placement.js";
+import { decodeTransactions, learnSchemas } from "../steps/decode-transactions.js";
+import { TransactionBatch } from "../transaction-batch.js";
+
+export interface ResumeOptions {
+  cluster: KafkaCluster;
+  topics: Pick<Topics, "transactions" | "predictions" | "deadLetters">;
+  schemas: Schemas;
+  group: string;
+  cards: CardPseudonyms | null;
+}
+
+/** One output of scoring, and where the record stood that it was made of. */
+interface Output { position: number; timestamp: number; source: number; /** The last offset that it is about: of a batch that could not be read it is one for all. */ last?: number; isOf: (record: SourceRecord) => boolean }
+
+interface SourceRecord { value: Buffer | null; timestamp: number; transactionId: string | null }
+
+const LOOK_AGAIN_MS = 20;
+/** Clocks of producers and workers differ by less than this; an output is never older than its source. */
+const CLOCKS_DIFFER_MS = 60_000;
+/** Around the last outputs of a partition: what else its last batches may have written. */
+const MARGIN_MS = 600_000;
+const FIRST_STEP = 8;
+
+/**
+ * Where scoring of a partition had come to, by what it has written, when the group's committed offset doesn't tell: each batch
+ * writes its outputs in the same Kafka transaction as its offset, so the newest output is of the newest record that was scored.
+ * An output counts when the source's log still has the record that it was made of: outputs of a topic that had this name
+ * before, or of records that the log has lost, don't.
+ *
+ * The former owner must have been fenced.
+ *
+ * @returns the offset behind the newest record that was scored; null: none of this log was
+ * @throws UsageError `offset_lost` when outputs were there but are deleted by now, so that nothing tells
+ */
+export async function findProgress(options: ResumeOptions, tenure: Tenure): Promise<number | null> {
+  const { cluster, topics } = options;
+  const { partition, signal } = tenure;
+  const outputs = partition % topics.predictions.partitions;
+  const source = new SourceLog(options, tenure);
+  const predictions = new PartitionReader(cluster, topics.predictions.name, outputs, { signal });
+  const letters = new PartitionReader(cluster, topics.deadLetters.name, outputs, { signal });
+  try {
+    const { first, end } = await source.bounds();
+    if (end === 0) return null;
+    const [ofPredictions, ofLetters] = await Promise.all([stableBounds(predictions, signal), stableBounds(letters, signal)]);
+    const scored = await newestOf(predictionsOf(predictions, options, tenure), ofPredictions, source);
+    const since = scored === null ? Number.NEGATIVE_INFINITY : scored.timestamp - MARGIN_MS;
+    const refusedFrom = scored === null ? ofLetters.first : Math.max(ofLetters.first, await letters.offsetAt(since));
+    const refused = await newestIn(lettersOf(letters, tenure), { first: refusedFrom, end: ofLetters.end }, source);
+    const newest = [scored, refused].filter((output) => output !== null);
+    const sent = await newestForwarded(options, tenure, source, newest);
+    const progress = Math.max(-1, ...[...newest, ...sent].map((output) => output.last ?? output.source)) + 1;
+    if (progress > 0) return progress;
+    // Outputs that are there and fit no record are of another log. None at all, where there have been some, prove nothing.
+    const gone = ofPredictions.end > 0 && !(await hasRecords(predictions, ofPredictions));
+    if (gone) throw lost(options, tenure, first);
+    return null;
+  } finally {
+    await Promise.all([source.close(), predictions.close(), letters.close()]);
+  }
+}
+
+function lost({ group, topics }: ResumeOptions, { topic, partition }: Tenure, first: number): UsageError {
+  return new UsageError("offset_lost", `${topic}[${partition}]: Kafka has forgotten where ${group} stood (offsets.retention.minutes), and ${topics.predictions.name}[${partition}] has been emptied by retention, so nothing tells which transactions were scored: find the last one, for instance by max(source_offset) of this partition in ClickHouse's table predictions, set the offset behind it with kafka-consumer-groups.sh --group ${group} --topic ${topic}:${partition} --reset-offsets --to-offset N --execute, and start again (--to-offset ${first} scores all that is left, --to-latest none of it)`);
+}
+
+/** The records that scoring reads, one at a time. */
+class SourceLog {
+  readonly #schemas: Schemas;
+  readonly #tenure: Tenure;
+  readonly #reader: PartitionReader;
+  readonly #batch = new TransactionBatch([]);
+  readonly #transactions: TransactionReader;
+  #bounds = { first: 0, end: 0 };
+
+  constructor({ cluster, schemas, cards }: ResumeOptions, tenure: Tenure) {
+    const { topic, partition, signal, mark: { topicId } } = tenure;
+    this.#schemas = schemas;
+    this.#tenure = tenure;
+    this.#reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: 1, ...(topicId === null ? {} : { topicId }) });
+    this.#transactions = new TransactionReader(this.#batch, cards, schemas.shapes.transactions);
+  }
+
+  async bounds(): Promise<{ first: number; end: number }> {
+    return (this.#bounds = { first: await this.#reader.firstOffset(), end: await this.#reader.endOffset() });
+  }
+
+  /** Whether the log has the record that an output was made of. What retention has deleted is taken for it: nothing before it is left to score. */
+  async has({ source, timestamp, isOf }: Output): Promise<boolean> {
+    if (source < this.#bounds.first) return true;
+    if (source >= this.#bounds.end) return false;
+    const record = await this.#read(source);
+    if (record === null) return false;
+    // A record that came after the output is another one. A time to come is a producer's wrong clock.
+    if (record.timestamp > timestamp + CLOCKS_DIFFER_MS && record.timestamp <= Date.now()) return false;
+    return isOf(record);
+  }
+
+  async #read(offset: number): Promise<SourceRecord | null> {
+    this.#tenure.signal.throwIfAborted();
+    const records = await this.#reader.fetch(offset);
+    if (records.count === 0 || records.offset[0] !== offset) return null;
+    await learnSchemas(records, this.#transactions, this.#schemas);
+    decodeTransactions(records, this.#transactions, this.#batch);
+    const batch = this.#batch;
+    const decoded = batch.length > 0 && batch.record[0] === 0;
+    const transactionId = decoded ? batch.bytes[0].toString("utf8", batch.transactionIdAt[0], batch.transactionIdAt[0] + batch.transactionIdLength[0]) : null;
+    return { value: valueOf(records, 0), timestamp: records.timestamp[0], transactionId };
+  }
+
+  close(): Promise<void> {
+    return this.#reader.close();
+  }
+}
+
+interface Bounds { first: number; end: number }
+/** The outputs of one source partition in a topic that it writes to: those in a fetch from an offset on. */
+type OutputsFrom = (offset: number) => Promise<{ outputs: Output[]; next: number }>;
+
+/** Where a log ends once no transaction is open in it: the markers of a committed one reach its partitions one by one. */
+async function stableBounds(reader: PartitionReader, signal: AbortSignal): Promise<Bounds> {
+  const first = await reader.firstOffset();
+  const written = await reader.writtenEnd();
+  for (;;) {
+    const end = await reader.endOffset();
+    if (end >= written) return { first, end };
+    await sleep(LOOK_AGAIN_MS, undefined, { signal });
+  }
+}
+
+async function hasRecords(reader: PartitionReader, { first, end }: Bounds): Promise<boolean> {
+  for (let next = first; next < end; ) {
+    const records = await reader.fetch(next);
+    if (records.count > 0) return true;
+    next = records.nextOffset;
+  }
+  return false;
+}
+
+/** All outputs between two positions. */
+async function outputsBetween(from: OutputsFrom, first: number, end: number): Promise<Output[]> {
+  const all: Output[] = [];
+  for (let next = first; next < end; ) {
+    const fetched = await from(next);
+    all.push(...fetched.outputs.filter(({ position }) => position < end));
+    next = fetched.next;
+  }
+  return all;
+}
+
+/** The first output at or behind a position. */
+async function outputAt(from: OutputsFrom, first: number, end: number): Promise<Output | null> {
+  for (let next = first; next < end; ) {
+    const fetched = await from(next);
+    if (fetched.outputs.length > 0) return fetched.outputs[0].position < end ? fetched.outputs[0] : null;
+    next = fetched.next;
+  }
+  return null;
+}
+
+/**
+ * The newest output whose source is in the log. Nearly always that is the last one; else it is looked for backwards, in steps that grow,
+ * and then between the last two: what a log has lost is its end.
+ */
+async function newestOf(from: OutputsFrom, { first, end }: Bounds, source: SourceLog): Promise<Output | null> {
+  let bad = end;
+  let good: Output | null = null;
+  for (let step = FIRST_STEP; good === null && bad > first; step *= 4) {
+    const at = Math.max(first, end - step);
+    if (step === FIRST_STEP) {
+      for (const output of (await outputsBetween(from, at, end)).reverse()) if (await source.has(output)) return output;
+    } else {
+      const output = await outputAt(from, at, bad);
+      if (output !== null && (await source.has(output))) good = output;
+    }
+    if (good === null) bad = at;
+  }
+  while (good !== null && bad - good.position > 1) {
+    const middle = Math.floor((good.position + bad) / 2);
+    const output: Output | null = await outputAt(from, middle, bad);
+    if (output !== null && output.position > good.position && (await source.has(output))) good = output;
+    else bad = middle;
+  }
+  return good;
+}
+
+/** The same where outputs are few: each is looked at. */
+async function newestIn(from: OutputsFrom, { first, end }: Bounds, source: SourceLog): Promise<Output | null> {
+  const outputs = await outputsBetween(from, first, end);
+  for (const output of outputs.sort((a, b) => b.source - a.source)) if (await source.has(output)) return output;
+  return null;
+}
+
+function predictionsOf(reader: PartitionReader, { schemas }: ResumeOptions, { topic, partition }: Tenure): OutputsFrom {
+  return async (offset) => {
+    const records = await reader.fetch(offset);
+    const outputs: Output[] = [];
+    for (let i = 0; i < records.count; i++) {
+      const value = valueOf(records, i);
+      if (value === null) continue;
+      const prediction = await readPrediction(schemas, value);
+      if (prediction === null || prediction.source_topic !== topic || prediction.source_partition !== partition) continue;
+      const isOf = ({ transactionId }: SourceRecord): boolean => transactionId === prediction.transaction_id;
+      outputs.push({ position: records.offset[i], timestamp: records.timestamp[i], source: Number(prediction.source_offset), isOf });
+    }
+    return { outputs, next: records.nextOffset };
+  };
+}
+
+/** Null: nobody can read it any more, or it is none. */
+async function readPrediction(schemas: Schemas, value: Buffer): Promise<Prediction | null> {
+  try {
+    return (await schemas.decode("predictions", value)) as Prediction;
+  } catch (error) {
+    if (error instanceof FraudstreamError && !error.retriable) return null;
+    throw error;
+  }
+}
+
+function lettersOf(reader: PartitionReader, { topic, partition }: Tenure): OutputsFrom {
+  return async (offset) => {
+    const records = await reader.fetch(offset);
+    const outputs: Output[] = [];
+    for (let i = 0; i < records.count; i++) {
+      const headers = new Map(readHeaders(records, i).map(([name, value]) => [name, value?.toString() ?? ""]));
+      if (headers.get("topic") !== topic || headers.get("partition") !== String(partition)) continue;
+      // A value that was too large, or that is sealed, isn't the source's: then its coordinates and its time must do.
+      const value = headers.has(SEALED_KEY) || headers.has("length") ? null : valueOf(records, i);
+      const isOf = (record: SourceRecord): boolean => value === null || record.value === null || record.value.equals(value);
+      outputs.push({ position: records.offset[i], timestamp: records.timestamp[i], source: Number(headers.get("offset")), last: Number(headers.get("last-offset") ?? headers.get("offset")), isOf });
+    }
+    return { outputs, next: records.nextOffset };
+  };
+}
+
+/** What was sent on to other partitions last. Only where scoring has written anything is it looked for, around the time of that. */
+async function newestForwarded({ cluster, topics }: ResumeOptions, { topic, partition, signal }: Tenure, source: SourceLog, newest: readonly Output[]): Promise<Output[]> {
+  const found: Output[] = [];
+  const times = newest.map(({ timestamp }) => timestamp);
+  const since = times.length === 0 ? 0 : Math.min(...times) - MARGIN_MS;
+  const until = await lastOutputTime(cluster, topics, signal) + MARGIN_MS;
+  for (let home = 0; home < topics.transactions.partitions && Number.isFinite(until); home++) {
+    if (home === partition) continue;
+    const reader = new PartitionReader(cluster, topics.transactions.name, home, { signal });
+    try {
+      const bounds = { first: Math.max(await reader.firstOffset(), await reader.offsetAt(since)), end: Math.min(await reader.endOffset(), await reader.offsetAt(until)) };
+      const output = await newestIn(forwardedOf(reader, topic, partition), bounds, source);
+      if (output !== null) found.push(output);
+    } finally {
+      await reader.close();
+    }
+  }
+  return found;
+}
+
+function forwardedOf(reader: PartitionReader, topic: string, partition: number): OutputsFrom {
+  return async (offset) => {
+    const records = await reader.fetch(offset);
+    const outputs: Output[] = [];
+    for (let i = 0; i < records.count; i++) {
+      const place = forwardedFrom(records, i);
+      if (place?.topic !== topic || place.partition !== partition) continue;
+      const value = valueOf(records, i);
+      const isOf = (record: SourceRecord): boolean => value !== null && record.value?.equals(value) === true;
+      outputs.push({ position: records.offset[i], timestamp: records.timestamp[i], source: place.offset, isOf });
+    }
+    return { outputs, next: records.nextOffset };
+  };
+}
+
+/** When the group last wrote a prediction or a dead letter; -Infinity: never, as far as is left. */
+async function lastOutputTime(cluster: KafkaCluster, topics: Pick<Topics, "predictions" | "deadLetters">, signal: AbortSignal): Promise<number> {
+  let last = Number.NEGATIVE_INFINITY;
+  for (const { name, partitions } of [topics.predictions, topics.deadLetters]) {
+    for (let partition = 0; partition < partitions; partition++) {
+      const reader = new PartitionReader(cluster, name, partition, { signal });
+      try {
+        const { first, end } = await stableBounds(reader, signal);
+        for (let next = Math.max(first, end - FIRST_STEP); next < end; ) {
+          const records = await reader.fetch(next);
+          for (let i = 0; i < records.count; i++) last = Math.max(last, records.timestamp[i]);
+          next = records.nextOffset;
+        }
+      } finally {
+        await reader.close();
+      }
+    }
+  }
+  return last;
+}
+
+function valueOf({ bytes, valueAt, valueLength }: FetchedRecords, index: number): Buffer | null {
+  return valueLength[index] < 0 ? null : bytes.subarray(valueAt[index], valueAt[index] + valueLength[index]);
+}
