@@ -78,6 +78,12 @@ it("a transaction that can't be scored is told to who asked; one that isn't scor
   // Each bad field by its name, and nothing of the batch is published.
   const bad = await ask(one, [payment(), payment({ amount: "12", currency: "euro" })]);
   expect([bad.statusCode, bad.json<{ errors: { field: string }[] }>().errors.map(({ field }) => field).sort()]).toEqual([400, ["[1].amount", "[1].currency"]]);
+  for (const body of [payment({ event_time: "2026-02-30T12:00:00Z" }), payment({ event_time: "2026-02-28T24:00:00Z" }), payment({ transaction_id: "\ud800" }), payment({ attributes: { "\udc00": 1 } })]) {
+    expect((await ask(one, body)).statusCode, JSON.stringify(body)).toBe(400);
+  }
+  // A thousand payments with many attributes fit into one request.
+  const wide = Array.from({ length: 1_000 }, () => payment({ attributes: Object.fromEntries(Array.from({ length: 60 }, (_, i) => [`attribute-${i}`, ids + i / 7])) }));
+  expect((await ask(one, wide, 0)).statusCode).toBe(200);
   await system.consumed();
   const before = (await system.predictions()).length;
 
