@@ -3,6 +3,8 @@ import { KafkaError } from "./errors.js";
 
 /** A question that got no byte of an answer for this long is given up; the next try goes to another broker. */
 export const SILENT_AFTER_MS = 5_000;
+/** A timer that is later than this says more about this process than about a broker. */
+const LATE_MS = 1_000;
 /** Where a broker waits for its replicas before it answers, it may be right to be silent for longer. */
 export const REPLICATED_WITHIN_MS = 10_000;
 
@@ -34,10 +36,13 @@ export class BrokerConnection extends Connection {
   answered<T>(answer: Promise<T>, silentMs: number, doing: string): Promise<T> {
     return new Promise((resolve, reject) => {
       let moved = this.#moved();
+      let dueAt = performance.now() + silentMs;
       const look = (): void => {
         const now = this.#moved();
-        if (now !== moved) {
+        // A process that was stopped, or too busy, has not looked for answers that are there.
+        if (now !== moved || performance.now() - dueAt > LATE_MS) {
           moved = now;
+          dueAt = performance.now() + silentMs;
           timer = setTimeout(look, silentMs);
           return;
         }

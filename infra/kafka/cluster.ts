@@ -24,11 +24,12 @@ export interface KafkaClusterOptions {
   log?: Logger;
 }
 
-/** How many other brokers are asked before it is the caller's to try again. */
-const MOST_OTHERS = 2;
+/** How long a question goes round among brokers of which some are silent, before it is the caller's to try again. */
+const SILENCE_WAITED_OUT_MS = 10_000;
+const ASK_AGAIN_MS = 100;
 const CONNECT_WITHIN_MS = 4_000;
 /** A broker that was silent gets this long to show that it is back, before anything is asked of it again. */
-const PROBE_MS = 1_500;
+const PROBE_MS = 3_000;
 /** Any broker can say who leads and who coordinates: where there are others, none is waited for longer. */
 const METADATA_WITHIN_MS = 3_000;
 /** Only a broker that is silent is given up (broker-connection.ts): this is for one that sends bytes without end. */
@@ -202,17 +203,21 @@ export class KafkaCluster {
   /** Asks a question that any broker can answer: the next one, where one does not. */
   async #ask<A extends unknown[], R>(api: API<A, R>, args: A, doing: string): Promise<R> {
     const others = this.#addresses().length - 1;
-    for (let left = Math.min(others, MOST_OTHERS); ; left--) {
-      const connection = await this.#controlConnection();
+    const deadline = Date.now() + SILENCE_WAITED_OUT_MS;
+    for (;;) {
+      let connection: Connection | null = null;
       try {
+        connection = await this.#controlConnection();
         return await call(connection, api, args, doing, others > 0 ? METADATA_WITHIN_MS : undefined);
       } catch (error) {
         if (!(error instanceof KafkaError) || error.code !== "kafka_network") throw error;
-        if (this.#control === connection) {
+        if (connection !== null && this.#control === connection) {
           this.#control = null;
           void connection.close();
         }
-        if (left <= 0) throw error;
+        // Brokers that refuse are away; those that are silent may be back by the next time.
+        if (this.#closed || !this.#silent.any || Date.now() > deadline) throw error;
+        await sleep(ASK_AGAIN_MS);
       }
     }
   }

@@ -7,6 +7,11 @@ export class SilentBrokers {
     else if (this.#silent.size > 0) this.#silent.delete(broker);
   }
 
+  /** Whether any of them is silent. */
+  get any(): boolean {
+    return this.#silent.size > 0;
+  }
+
   has(broker: string): boolean {
     return this.#silent.has(broker);
   }

@@ -64,6 +64,10 @@ export class MerchantsTenure implements PartitionHandler {
   #snapshotAt = Date.now();
   #snapshotOffset = -1;
   #saving: Promise<void> | null = null;
+  /** A look is waiting for its turn, or at work: batches must not queue behind more than one. */
+  #looking = false;
+  /** Something stands at this position that is yet to be processed: looking again would only read it again. */
+  #aheadOf: number | null = null;
   #failed = false;
   #closed = false;
 
@@ -185,7 +189,8 @@ export class MerchantsTenure implements PartitionHandler {
 
   /** Where nothing comes any more: others go on, and whoever adds the partitions up must not wait for this one. */
   async #look(): Promise<void> {
-    if (this.#closed || this.#failed || Date.now() - this.#active < QUIET_MS) return;
+    if (this.#closed || this.#failed || this.#looking || Date.now() - this.#active < QUIET_MS) return;
+    this.#looking = true;
     try {
       await this.#inTurn(async () => {
         if (Date.now() - this.#active < QUIET_MS || !(await this.#atEnd())) return;
@@ -198,15 +203,21 @@ export class MerchantsTenure implements PartitionHandler {
       });
     } catch (error) {
       this.#tenure.fail(error);
+    } finally {
+      this.#looking = false;
     }
   }
 
   /** Whether every record that can be seen has been folded; markers and aborted records don't count. */
   async #atEnd(): Promise<boolean> {
+    if (this.#aheadOf !== null && this.#aheadOf === this.#position) return false;
     const end = await this.#reader.endOffset();
     for (let next = this.#position ?? (await this.#reader.firstOffset()); next < end; ) {
       const records = await this.#reader.fetch(next);
-      if (records.count > 0) return false;
+      if (records.count > 0) {
+        this.#aheadOf = this.#position;
+        return false;
+      }
       next = records.nextOffset;
     }
     return true;

@@ -9,7 +9,7 @@ import { Outcomes, type OutcomeCounts } from "./check-outcomes.js";
 import type { Complaints } from "./complaints.js";
 import type { Feed } from "./feed.js";
 import { LabelsReference } from "./labels-reference.js";
-import { controlEventOf, entryOf, predictionOf, type Entry } from "./ledger.js";
+import { LARGEST_VALUE, controlEventOf, entryOf, predictionOf, type Entry } from "./ledger.js";
 import type { Acknowledged } from "./operators.js";
 import { markEnds, readTopics, type Seen } from "./reading.js";
 import { MODELS, PARTITIONS, type System } from "./system.js";
@@ -116,8 +116,9 @@ export async function check(system: System, { feed, acknowledged, metrics: asked
 function checkPublished(entries: readonly Entry[][], feed: Pick<Feed, "acknowledged" | "repeated">, acknowledged: Acknowledged, complaints: Complaints): number {
   const times = new Map<number, number>();
   const ids = new Set<string>();
-  for (const { n, forwarded, attempt, payment, partition, offset } of entries.flat()) {
-    if (forwarded !== null || attempt > 0) continue;
+  for (const { n, forwarded, attempt, payment, partition, offset, length } of entries.flat()) {
+    // Bombs are the nemesis's.
+    if (forwarded !== null || attempt > 0 || length > LARGEST_VALUE) continue;
     if (n >= 0) times.set(n, (times.get(n) ?? 0) + 1);
     else if (payment?.id.startsWith("api-") === true) ids.add(payment.id);
     else complaints.add("records nobody sent", `${partition}/${offset}`);
