@@ -42,7 +42,7 @@ export interface EnsureTopicsOptions {
 }
 
 /**
- * Creates the topics that are missing. A cluster that goes away meanwhile is asked again for 20 seconds.
+ * Creates the topics that are missing. A cluster that goes away meanwhile is asked again for a minute.
  *
  * @throws UsageError `partition_count` when one has fewer partitions than configured (more are reported by LogWatch), `kafka_refused` when the brokers don't
  * take this client or don't let it see or create a topic

@@ -47,10 +47,10 @@ export function isAway(error: unknown): boolean {
   return false;
 }
 
-const TRIED_FOR_MS = 20_000;
+const TRIED_FOR_MS = 60_000;
 const AGAIN_MS = 500;
 
-/** Repeats what a client of kafkajs does when a role starts, for 20 seconds beside kafkajs' own patience, when the cluster goes away under it. */
+/** Repeats what a client of kafkajs does when a role starts, for a minute beside kafkajs' own patience, when the cluster goes away under it. */
 export async function onceReached<T>(kafka: Pick<KafkaJs.Kafka, "logger">, work: () => Promise<T>): Promise<T> {
   const deadline = Date.now() + TRIED_FOR_MS;
   for (let told = false; ; told = true) {
