@@ -5,6 +5,7 @@ import { ensureTopics } from "../infra/kafka/client.js";
 import { configOrExit } from "../infra/lifecycle/config-or-exit.js";
 import { runRole, type Lifecycle } from "../infra/lifecycle/lifecycle.js";
 import { createLogger, type Logger } from "../infra/logging.js";
+import { waitUntilReachable } from "../infra/reachable.js";
 import { UsageError } from "../schemas/errors.js";
 import { allTopics, subjectTopics } from "../schemas/topics.js";
 import { createApp } from "./app.js";
@@ -16,6 +17,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   const { kafka, clickhouse } = config;
   if (kafka === null) throw new UsageError("bad_setting", "KAFKA_BROKERS is not set: the API needs a Kafka cluster (npm start brings one of its own)");
   if (clickhouse === null) throw new UsageError("bad_setting", "CLICKHOUSE_URL is not set: the API needs a ClickHouse server (npm start brings one of its own)");
+  await waitUntilReachable({ kafka, clickhouse: null }, { log, signal: lifecycle.signal, without: config });
   const parts = wireApi({ config, kafka, clickhouse, log, clientId: `api-${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}` });
   const { context } = parts;
   await ensureTopics(context.kafka, allTopics(context.topics), { replication: context.kafkaConfig.replication, log: context.log });

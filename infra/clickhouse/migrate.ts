@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { ClickHouseConfig } from "../config.js";
 import type { Logger } from "../logging.js";
 import { packageRoot } from "../package-root.js";
-import { FraudstreamError } from "../../schemas/errors.js";
+import { FraudstreamError, messageOf, UsageError } from "../../schemas/errors.js";
 import { type ClickHouse, createClickHouse, quoteName } from "./client.js";
 import { clickHouseErrorType } from "./errors.js";
 import { claimDatabase, type DatabaseOwner, isOwnedBy } from "./owner.js";
@@ -48,7 +48,7 @@ export function readMigrations(folder = join(packageRoot(), "infra/clickhouse/mi
  * process that died half-way, or lost its lock by being stopped for long, does no harm.
  *
  * @throws FraudstreamError `migration_changed` when a migration that was applied has other statements by now
- * @throws UsageError `clickhouse_database` when the database has another owner
+ * @throws UsageError `clickhouse_database` when the database has another owner, `clickhouse_refused` when the server does not take the user
  */
 export async function migrate(config: ClickHouseConfig, log: Logger, options: MigrateOptions = {}): Promise<string[]> {
   const migrations = options.migrations ?? readMigrations();
@@ -107,10 +107,16 @@ async function pending(clickhouse: ClickHouse, migrations: Migration[]): Promise
   return migrations.filter(({ version }) => !applied.has(version));
 }
 
+/** ClickHouse's names for a user or a password that it does not take. */
+const USER_REFUSED = new Set(["AUTHENTICATION_FAILED", "UNKNOWN_USER", "REQUIRED_PASSWORD", "WRONG_PASSWORD"]);
+
 async function createDatabase(config: ClickHouseConfig): Promise<void> {
   const server = createClickHouse({ ...config, database: "default" });
   try {
     await server.command(`CREATE DATABASE IF NOT EXISTS ${quoteName(config.database)}`);
+  } catch (error) {
+    if (!USER_REFUSED.has(clickHouseErrorType(error) ?? "")) throw error;
+    throw new UsageError("clickhouse_refused", `CLICKHOUSE_USER, CLICKHOUSE_PASSWORD: ClickHouse does not take this user: ${messageOf(error)}`, { cause: error });
   } finally {
     await server.close();
   }

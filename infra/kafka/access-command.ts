@@ -4,6 +4,7 @@ import { allTopics, topicsFor } from "../../schemas/topics.js";
 import { configOrExit } from "../lifecycle/config-or-exit.js";
 import { runCommand } from "../lifecycle/lifecycle.js";
 import { createLogger } from "../logging.js";
+import { checkReachable } from "../reachable.js";
 import { aclArguments, applyGrants, grantsOf, KAFKA_USERS, type KafkaUser } from "./access.js";
 import { createKafka, ensureTopics } from "./client.js";
 
@@ -33,6 +34,7 @@ await runCommand(createLogger({ logLevel: "warn" }, "kafka-access"), async () =>
     return;
   }
   if (config.kafka === null) throw new UsageError("bad_setting", "KAFKA_BROKERS is not set: whom are the users to be granted it by?");
+  await checkReachable({ kafka: config.kafka, clickhouse: null });
   const kafka = createKafka(config.kafka, "fraudstream-access", createLogger(config, "kafka-access"));
   await ensureTopics(kafka, allTopics(topics));
   const admin = kafka.admin();

@@ -3,8 +3,8 @@ import type { Admin, Kafka, KafkaConfig as KafkaJsConfig, LogEntry } from "kafka
 import type { KafkaConfig, Replication } from "../config.js";
 import type { Logger } from "../logging.js";
 import type { TopicSpec } from "../../schemas/topics.js";
-import { UsageError } from "../../schemas/errors.js";
-import { kafkajs, onceReached } from "./kafkajs.js";
+import { messageOf, UsageError } from "../../schemas/errors.js";
+import { isAway, kafkajs, onceReached } from "./kafkajs.js";
 import { refusalOf } from "./refusals.js";
 import { replicationFor, warnOfRisk } from "./replication.js";
 import { SilentBrokers } from "./silent-brokers.js";
@@ -44,7 +44,7 @@ export interface EnsureTopicsOptions {
 /**
  * Creates the topics that are missing. A cluster that goes away meanwhile is asked again for a minute.
  *
- * @throws UsageError `partition_count` when one has fewer partitions than configured (more are reported by LogWatch), `kafka_refused` when the brokers don't
+ * @throws UsageError `unreachable` when it stays away, `partition_count` when one has fewer partitions than configured (more are reported by LogWatch), `kafka_refused` when the brokers don't
  * take this client or don't let it see or create a topic
  */
 export async function ensureTopics(kafka: Kafka, topics: readonly TopicSpec[], options: EnsureTopicsOptions = {}): Promise<void> {
@@ -55,10 +55,15 @@ export async function ensureTopics(kafka: Kafka, topics: readonly TopicSpec[], o
       await createMissing(admin, topics, options);
     });
   } catch (error) {
-    throw refusalOf(error) ?? error;
+    throw refusalOf(error) ?? (isAway(error) ? staysAway(error) : error);
   } finally {
     await admin.disconnect();
   }
+}
+
+/** The addresses in KAFKA_BROKERS answered once: those that brokers name themselves may be other ones. */
+function staysAway(error: unknown): UsageError {
+  return new UsageError("unreachable", `KAFKA_BROKERS: the cluster went away, or the addresses that its brokers advertise (advertised.listeners) can't be reached from here: ${messageOf(error)}`, { cause: error });
 }
 
 async function createMissing(admin: Admin, topics: readonly TopicSpec[], { replication = { factor: null, minInsync: null }, log }: EnsureTopicsOptions): Promise<void> {

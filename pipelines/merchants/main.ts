@@ -12,6 +12,7 @@ import { runRole } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger } from "../../infra/logging.js";
 import { createRegistry } from "../../infra/metrics/registry.js";
 import { serveProbes } from "../../infra/metrics/serve.js";
+import { waitUntilReachable } from "../../infra/reachable.js";
 import { SnapshotStore } from "../../infra/snapshots.js";
 import { UsageError } from "../../schemas/errors.js";
 import { allTopics, subjectTopics, topicsFor } from "../../schemas/topics.js";
@@ -31,6 +32,7 @@ await runRole(log, async (lifecycle) => {
   if (config.kafka === null) throw new UsageError("no_kafka", "KAFKA_BROKERS is not set: the merchants role needs a Kafka cluster (npm start brings one of its own)");
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
   const group = `${config.topicPrefix}merchants`;
+  await waitUntilReachable({ kafka: config.kafka, clickhouse: null }, { log, signal: lifecycle.signal, without: config });
   const kafka = createKafka(config.kafka, group, log);
   await ensureTopics(kafka, allTopics(topics), { replication: config.kafka.replication, log });
   const schemas = new Schemas(config);

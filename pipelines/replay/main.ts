@@ -34,7 +34,6 @@ const command = new Command("npm run replay --")
   .showHelpAfterError("(--help shows what there is)")
   .parse();
 
-const ANSWERS_WITHIN_MS = 3_000;
 const PROGRESS_EVERY_MS = { terminal: 500, file: 5_000 };
 
 const log = createLogger({ logLevel: "error" }, "replay");
@@ -45,11 +44,11 @@ await runCommand(log, async (lifecycle) => {
   const config = readConfig();
   for (const line of unknownSettings()) process.stderr.write(`${line}\n`);
   if (config.kafka === null) throw new UsageError("bad_setting", "KAFKA_BROKERS is not set: name the cluster to publish to; while npm start runs, DATA_DIR/stack.json tells its address");
+  await checkReachable({ kafka: config.kafka, clickhouse: null });
   const dataset = await readCsv(file, { columns: parseColumnOverrides(flags.columns), signal });
   for (const note of dataset.notes) process.stderr.write(`${note}\n`);
 
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
-  await checkReachable({ kafka: config.kafka, clickhouse: null }, ANSWERS_WITHIN_MS);
   await ensureTopics(createKafka(config.kafka, "fraudstream-replay", log), allTopics(topics), { replication: config.kafka.replication, log });
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));

@@ -17,6 +17,7 @@ import { createLogger, type Logger } from "../../infra/logging.js";
 import { SnapshotStore } from "../../infra/snapshots.js";
 import { createRegistry, gauge } from "../../infra/metrics/registry.js";
 import { serveProbes } from "../../infra/metrics/serve.js";
+import { waitUntilReachable } from "../../infra/reachable.js";
 import { artifactSource } from "../../models/artifact-source.js";
 import { ControlLog } from "../../models/registry/control-log.js";
 import { UsageError } from "../../schemas/errors.js";
@@ -44,6 +45,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   const worker = `scoring-${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`;
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
   const group = `${config.topicPrefix}scoring`;
+  await waitUntilReachable({ kafka: config.kafka, clickhouse: null }, { log, signal: lifecycle.signal, without: config });
   const kafka = createKafka(config.kafka, worker, log);
   await ensureTopics(kafka, allTopics(topics), { replication: config.kafka.replication, log });
 

@@ -10,6 +10,7 @@ import { runRole } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger } from "../../infra/logging.js";
 import { createRegistry } from "../../infra/metrics/registry.js";
 import { serveProbes } from "../../infra/metrics/serve.js";
+import { waitUntilReachable } from "../../infra/reachable.js";
 import { UsageError } from "../../schemas/errors.js";
 import { allTopics, subjectTopics, topicsFor } from "../../schemas/topics.js";
 import { startPlacingLabels } from "./place-labels.js";
@@ -28,6 +29,7 @@ await runRole(log, async (lifecycle) => {
   let storing = false;
   await serveProbes(lifecycle, { config, registry, log, conditions, ready: () => storing });
 
+  await waitUntilReachable(config, { log, signal: lifecycle.signal });
   const clickhouse = createClickHouse(config.clickhouse);
   lifecycle.add("clickhouse", () => clickhouse.close());
   const clientId = `${config.topicPrefix}sink`;

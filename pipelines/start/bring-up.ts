@@ -42,13 +42,10 @@ export interface System {
 /** Loading a model and a group's first assignment take seconds, on a busy machine more; longer than this is trouble. */
 const LIVE_WITHIN_MS = 90_000;
 
-/** How long a server that the configuration names may take to answer. */
-const ANSWERS_WITHIN_MS = 3_000;
-
 /** Brings up Kafka and ClickHouse, creates what is missing in them, and reads what was decided before. */
 export async function bringUp({ config, lifecycle, log, screen }: Context): Promise<System> {
   const { signal } = lifecycle;
-  await checkReachable(config, ANSWERS_WITHIN_MS);
+  await checkReachable(config);
   const stack = await startLocalStack({ config, log, progress: (line) => screen.line(line), signal });
   lifecycle.add("local stack", () => stack.stop());
   // Whoever waits for the file must not find the one of an earlier run.

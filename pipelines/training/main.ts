@@ -16,6 +16,7 @@ import { runRole, type Lifecycle } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger, type Logger } from "../../infra/logging.js";
 import { createRegistry, gauge } from "../../infra/metrics/registry.js";
 import { serveProbes } from "../../infra/metrics/serve.js";
+import { waitUntilReachable } from "../../infra/reachable.js";
 import { ControlLog } from "../../models/registry/control-log.js";
 import { UsageError } from "../../schemas/errors.js";
 import { allTopics, subjectTopics, topicsFor } from "../../schemas/topics.js";
@@ -31,6 +32,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   if (config.kafka === null) throw new UsageError("no_kafka", "KAFKA_BROKERS is not set: a trainer needs a Kafka cluster (npm start brings one of its own)");
   const worker = `training-${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`;
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
+  await waitUntilReachable({ kafka: config.kafka, clickhouse: null }, { log, signal: lifecycle.signal, without: config });
   await ensureTopics(createKafka(config.kafka, worker, log), allTopics(topics), { replication: config.kafka.replication, log });
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));

@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { configOrExit } from "../../infra/lifecycle/config-or-exit.js";
 import { runCommand } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger } from "../../infra/logging.js";
+import { checkReachable } from "../../infra/reachable.js";
 import type { Artifact } from "../../models/artifacts.js";
 import { parseColumnOverrides } from "../../models/datasets/columns.js";
 import { DEFAULT_CURRENCY } from "../../models/datasets/read-csv.js";
@@ -76,7 +77,7 @@ await runCommand(log, async (lifecycle) => {
           process.stdout.write(`${line}\n`);
         },
         onProgress: progress.show,
-        register: flags.register === true ? registrar() : null,
+        register: flags.register === true ? await registrar() : null,
         signal: lifecycle.signal,
       },
     );
@@ -85,10 +86,11 @@ await runCommand(log, async (lifecycle) => {
   }
 });
 
-/** @throws UsageError when no cluster is named, before anything is trained */
-function registrar(): (artifact: Artifact) => Promise<string> {
+/** @throws UsageError when no cluster is named or reached, before anything is trained */
+async function registrar(): Promise<(artifact: Artifact) => Promise<string>> {
   const { kafka } = config;
   if (kafka === null) throw new UsageError("no_kafka", "--register needs KAFKA_BROKERS; while npm start runs, DATA_DIR/stack.json says which they are");
+  await checkReachable({ kafka, clickhouse: null });
   return (artifact) => registerArtifact(config, kafka, log, artifact);
 }
 

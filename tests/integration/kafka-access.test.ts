@@ -18,6 +18,7 @@ import { refusalOf } from "../../infra/kafka/refusals.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
 import { compiledModule } from "../../infra/package-root.js";
+import { checkReachable } from "../../infra/reachable.js";
 import type { Label } from "../../schemas/generated.js";
 import { topicsFor, type Topics } from "../../schemas/topics.js";
 import { startTestApi } from "../support/api.js";
@@ -173,6 +174,11 @@ describe.skipIf(missing !== null)("a broker with TLS, SCRAM and ACLs", () => {
     expect(refusalOf(await untrusting.connect().catch((error: unknown) => error))?.message).toMatch(/^KAFKA_TLS_CA: the brokers' certificate is not trusted: /);
     // A broker closes what isn't TLS, and what asks before it has signed in.
     for (const insecure of [{ ...right, ssl: false }, { ...right, ssl: false, sasl: null }, { ...right, sasl: null }]) expect((await failureOf(insecure))?.[0]).toBe("kafka_network");
+
+    // Before anything else is asked: TLS that is missing is named, what the client itself says better is left to it.
+    const reached = (config: KafkaConfig): Promise<unknown> => checkReachable({ kafka: config, clickhouse: null }).catch((error: unknown) => error);
+    expect(await reached({ ...right, ssl: false, sasl: null })).toMatchObject({ code: "unreachable", message: expect.stringMatching(/ TLS.* set KAFKA_SSL=true/) as string });
+    for (const config of [right, wrong, { ...right, ssl: true }]) expect(await reached(config)).toBeUndefined();
 
     // A role's one line for whoever has to mend it.
     const role = new RoleProcess("scoring", { ...kafka.settingsOf("sink"), KAFKA_SASL_USERNAME: "scoring", TOPIC_PREFIX: prefix, TOPIC_PARTITIONS: String(PARTITIONS) });

@@ -1,6 +1,8 @@
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
 import { expect, onTestFinished, test, vi } from "vitest";
+import { compiledModule } from "../../infra/package-root.js";
 import { freePorts } from "../../infra/local/ports.js";
 import { startTestApi } from "../support/api.js";
 import { clickhouseConfig, kafkaConfig, uniquePrefix } from "../support/engines.js";
@@ -110,3 +112,36 @@ test("a METRICS_PORT that is taken is one line", async () => {
   expect(await role.ended).toEqual({ code: 1, signal: null });
   expect(role.log.map(({ msg }) => msg)).toEqual([`METRICS_PORT ${port} on 127.0.0.1 is taken by another process: stop it, or set METRICS_PORT to a free one`]);
 });
+
+test("roles go on trying a Kafka or ClickHouse that can't be reached and say so in one line; commands end with one", async () => {
+  const { CLICKHOUSE_URL, ...kafka } = { KAFKA_BROKERS: kafkaConfig().brokers.join(","), CLICKHOUSE_URL: clickhouseConfig("x").url };
+  const away = { TOPIC_PREFIX: uniquePrefix(), KAFKA_BROKERS: "127.0.0.1:1", CLICKHOUSE_URL };
+  // The last two name each other's address: nothing that is there, in the other's protocol.
+  const roles = [
+    new RoleProcess("sink", away), new RoleProcess("scoring", away), new RoleProcess("sink", { ...away, ...kafka, CLICKHOUSE_URL: "http://nowhere.invalid:8123" }),
+    new RoleProcess("merchants", { ...away, KAFKA_BROKERS: new URL(CLICKHOUSE_URL).host }), new RoleProcess("sink", { ...away, ...kafka, CLICKHOUSE_URL: `http://${kafkaConfig().brokers[0]}` }),
+  ];
+  onTestFinished(async () => void (await Promise.all(roles.map((role) => role.kill()))));
+  const said = await Promise.all(roles.map((role) => eventually(`${role.role} says it`, () => role.log.find(({ msg }) => msg.endsWith("It is tried again"))?.msg)));
+  expect(said.map((line) => line.slice(0, line.indexOf("): is ")))).toEqual([
+    "KAFKA_BROKERS is 127.0.0.1:1, where no Kafka broker can be reached (ECONNREFUSED: nothing listens on that port",
+    "KAFKA_BROKERS is 127.0.0.1:1, where no Kafka broker can be reached (ECONNREFUSED: nothing listens on that port",
+    expect.stringMatching(/^CLICKHOUSE_URL is http:\/\/nowhere\.invalid:8123, where no ClickHouse can be reached \(E/) as string,
+    expect.stringMatching(/^KAFKA_BROKERS is .* \(it (answers in HTTP: that is no Kafka broker|closes the connection)/) as string,
+    expect.stringMatching(/^CLICKHOUSE_URL is .* \(it (closes the connection; it may be no ClickHouse|does not answer in HTTP)/) as string,
+  ]);
+  expect(await Promise.all(roles.map((role) => role.stop()))).toEqual(roles.map(() => ({ code: 0, signal: null })));
+
+  const commands = [["pipelines/replay/main", "x.csv"], ["infra/kafka/access-command", "--apply"], ["pipelines/training/train-file", "--register", "x.csv"]];
+  for (const ended of await Promise.all(commands.map(([module, ...args]) => runsTo(compiledModule(module), args, away)))) {
+    expect(ended).toEqual({ code: 1, lines: [expect.stringMatching(/^KAFKA_BROKERS is 127\.0\.0\.1:1, where no Kafka broker can be reached/) as string] });
+  }
+});
+
+async function runsTo(module: string, args: readonly string[], settings: Record<string, string>): Promise<{ code: number | null; lines: string[] }> {
+  const child = spawn(process.execPath, [module, ...args], { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, ...settings } });
+  let text = "";
+  child.stderr.setEncoding("utf8").on("data", (part: string) => (text += part));
+  const [code] = (await once(child, "close")) as [number | null];
+  return { code, lines: text.split("\n").filter((line) => line !== "") };
+}
