@@ -272,12 +272,19 @@ function authConfig(env: Env): AuthConfig {
   };
 }
 
+/** An address, or a network with as many bits as its addresses have at most. */
+function isNetwork(text: string): boolean {
+  const [, address, bits = "0"] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
+  const version = isIP(address ?? "");
+  return version !== 0 && Number(bits) <= (version === 4 ? 32 : 128);
+}
+
 function httpConfig(env: Env): HttpConfig {
   const list = (name: string): string[] => (text(env, name) ?? "").split(",").map((part) => part.trim()).filter((part) => part !== "");
   const corsOrigins = list("CORS_ORIGINS");
   for (const origin of corsOrigins) if (!URL.canParse(origin) || new URL(origin).origin !== origin) throw bad("CORS_ORIGINS", origin, "a comma-separated list of origins such as https://desk.example");
   const trustProxy = list("TRUST_PROXY");
-  for (const proxy of trustProxy) if (isIP(proxy.replace(/\/\d{1,3}$/, "")) === 0) throw bad("TRUST_PROXY", proxy, "a comma-separated list of addresses or networks such as 10.0.0.0/8");
+  for (const proxy of trustProxy) if (!isNetwork(proxy)) throw bad("TRUST_PROXY", proxy, "a comma-separated list of addresses or networks such as 10.0.0.0/8");
   return {
     metricsOpen: oneOf(env, "METRICS_OPEN", "true", ["true", "false"]) === "true",
     corsOrigins,

@@ -71,6 +71,7 @@ describe("a wrong value names its setting", () => {
     ["RETENTION_DAYS", "week"], ["RETENTION_DAYS", "-1"], ["RETENTION_DAYS", "nothing=5"], ["RETENTION_DAYS", "labels="], ["RETENTION_DAYS", "labels=100000"], ["RETENTION_DAYS", "25001"], ["RETENTION_DAYS", "36500"], ["RETENTION_DAYS", "99999999999999999999"],
     ["SCHEMA_REGISTRY_URL", "registry"], ["TOPIC_PREFIX", "a b"], ["TOPIC_PREFIX", "a/"], ["TOPIC_PREFIX", "x".repeat(101)],
     ["TOPIC_PARTITIONS", "0"], ["TOPIC_PARTITIONS", "10001"], ["TOPIC_PARTITIONS", "4.0"], ["TOPIC_PARTITIONS", "0x4"], ["TOPIC_PARTITIONS", " 4"], ["PORT", "65536"], ["METRICS_PORT", "65536"], ["METRICS_PORT", "on"], ["PORT", "-1"], ["PORT", "1e3"], ["PORT", "99999999999999999999"],
+    ["TRUST_PROXY", "10.0.0.0/33"], ["TRUST_PROXY", "::1/129"], ["TRUST_PROXY", "10.0.0.0/"], ["TRUST_PROXY", "/8"], ["TRUST_PROXY", "true"],
     ["LOG_LEVEL", "loud"], ["LOG_LEVEL", "INFO"],
   ])("%s=%s", (name, value) => {
     const line = complaint({ ...BROKERS, [name]: value });
