@@ -67,10 +67,8 @@ function scanJoined(texts: readonly (string | null | undefined)[], found: Span[]
     starts.push(joined.length);
     joined += text === undefined ? "" : (text ?? BREAK);
   }
-  if (!mayHold(joined)) return;
-  const spans: Span[] = [];
-  scan({ text: joined, from: [], to: [] }, spans);
-  for (const level of unescapedLevels(joined)) scan(level, spans);
+  const spans = spansInEncoded(joined);
+  if (mayHold(joined)) scanLevels(joined, spans);
   for (const { from, to } of spans) {
     for (const [i, text] of texts.entries()) {
       if (typeof text !== "string") continue;
@@ -78,6 +76,32 @@ function scanJoined(texts: readonly (string | null | undefined)[], found: Span[]
       if (begin < end) found[i].push({ from: begin, to: end });
     }
   }
+}
+
+function scanLevels(text: string, spans: Span[]): void {
+  scan({ text, from: [], to: [] }, spans);
+  for (const level of unescapedLevels(text)) scan(level, spans);
+}
+
+/** Base64 of ASCII text, which has hardly anything but these, or hexadecimal digits. */
+const ENCODED = /[A-Za-z0-9]{18,}/g;
+const HEX_DIGITS = /^(?:[0-9a-f]{2}){13,}$/i;
+const PRINTABLE = /^[\t\n\r -~]+$/;
+
+/** What is the base64 or hexadecimal form of a text with a card number in it. */
+function spansInEncoded(text: string): Span[] {
+  const spans: Span[] = [];
+  for (const { 0: token, index } of text.matchAll(ENCODED)) {
+    const held = (encoding: "hex" | "base64"): boolean => {
+      const decoded = Buffer.from(token, encoding).toString("latin1");
+      if (!PRINTABLE.test(decoded) || !mayHold(decoded)) return false;
+      const found: Span[] = [];
+      scan({ text: decoded, from: [], to: [] }, found);
+      return found.length > 0;
+    };
+    if ((HEX_DIGITS.test(token) && held("hex")) || held("base64")) spans.push({ from: index, to: index + token.length });
+  }
+  return spans;
 }
 
 function merged(spans: Span[]): Span[] {
@@ -184,10 +208,26 @@ function findKind(code: number): CharacterKind {
     while (/\p{Nd}/u.test(String.fromCodePoint(zero - 1))) zero--;
     return (code - zero) % 10;
   }
+  const value = furtherDigit(code);
+  if (value >= 0) return value;
   const [digit, ...more] = character.normalize("NFKC").match(/\d/g) ?? [];
   if (digit !== undefined && more.length === 0) return Number(digit);
   if (/[\p{Z}\p{Pd}\p{C}\p{M}\u2212]/u.test(character) && code !== JOINT.charCodeAt(0)) return "soft";
   return /[\p{P}\p{S}]/u.test(character) || code === JOINT.charCodeAt(0) ? "hard" : "other";
+}
+
+/** Where digits from 1 to 9 stand in their order that Unicode doesn't decompose: in circles, Ethiopic, of Suzhou; and tags from 0 on. */
+const ONES = [0x2776, 0x2780, 0x278a, 0x24f5, 0x1369, 0x3021];
+const TAG_ZERO = 0xe0030;
+const ZEROS = [0x24ff, 0x1f10b, 0x1f10c];
+const HAN = "〇一二三四五六七八九";
+
+/** -1: it is none. */
+function furtherDigit(code: number): number {
+  if (code >= TAG_ZERO && code <= TAG_ZERO + 9) return code - TAG_ZERO;
+  if (ZEROS.includes(code)) return 0;
+  const one = ONES.find((first) => code >= first && code < first + 9);
+  return one === undefined ? HAN.indexOf(String.fromCodePoint(code)) : code - one + 1;
 }
 
 /** Calls back with the first and the last digit of each card number in a run. */

@@ -3,26 +3,30 @@ export const HIDDEN = "[hidden]";
 
 /** In a name without its separators, wherever it stands: `clientSecret`, `x-amz-security-token`, `CARD_CVC`. */
 const SECRET_PART = new RegExp(
-  "passw|passphrase|passcode|pwd|secret|token|authori[sz]ation|apikey|accesskey|privatekey|signingkey|encryptionkey|credential|cookie|"
-  + "cvv|cvc|cvn|securitycode|verificationcode|verificationvalue|signature|sessionid|pincode|pinblock|cardpin|userpin|onetime|trackdata|magstripe",
+  "passw|passphrase|passcode|passkey|pwd|kennwort|motdepasse|contrasen|seedphrase|mnemonic|recoverycode|secret|token|authori[sz]ation|apikey|accesskey|privatekey|signingkey|encryptionkey|enckey|credential|cookie|"
+  + "cvv|cvc|cvn|securitycode|seccode|verificationcode|verificationvalue|cardverification|signature|sessionid|pincode|pinblock|cardpin|userpin|onetime|trackdata|magstripe",
 );
 /** As a word of a name: short ones are in too many others (`shipping`, `signal`). */
-const SECRET_WORDS = new Set(["pin", "otp", "totp", "mfa", "tan", "sig", "csc", "cid", "pw", "pass", "auth", "jwt", "bearer", "sid", "track"]);
+const SECRET_WORDS = new Set(["pin", "otp", "totp", "mfa", "fa", "tan", "sig", "csc", "cav", "cid", "pw", "pass", "auth", "jwt", "bearer", "sid", "track"]);
 
 /** Whether the value of a field, parameter or header of this name is a secret, however the name is written. */
 export function isSecretName(name: string): boolean {
-  const plain = name.slice(0, 200).normalize("NFKC");
-  const words = plain.replace(/(\p{Ll})(\p{Lu})/gu, "$1 $2").toLowerCase().split(/[^\p{L}]+/u).filter((word) => word !== "");
+  // Without accents, and without characters that can't be seen.
+  const plain = name.slice(0, 200).normalize("NFKD").replace(/[\p{M}\p{Cf}]/gu, "");
+  const words = plain.replace(/(\p{Ll})(?=\p{Lu})|(\p{Lu})(?=\p{Lu}\p{Ll})/gu, "$1$2 ").toLowerCase().split(/[^\p{L}]+/u).filter((word) => word !== "");
   return SECRET_PART.test(words.join("")) || words.some((word) => SECRET_WORDS.has(word));
 }
 
-const USER_INFO = /(\/\/)[^\s/?#@"'<>\\]{1,500}@/g;
+/** To the last @: a password may have one. */
+const USER_INFO = /(\/\/)[^\s/?#"'<>\\]{1,500}@/g;
 const PARAMETER = /([?&;])([^\s=&?#"'<>]{1,200})=([^\s&#"'<>]+)/g;
 /** `password=…`, `"api_key": "…"`, also inside another JSON text. */
-const ASSIGNMENT = /(\\{0,4}["']|)\b([A-Za-z][\w.-]{1,60})\1(\s{0,3}[:=]\s{0,3})/g;
-const VALUE = /\\{0,4}"[^"]*"|'[^']*'|[^\s,;&"'{}[\]()]+/y;
+const ASSIGNMENT = /(\\{0,4}["']|)\b([A-Za-z][\w.\-[\]]{1,60})\1(\s{0,3}[:=]\s{0,3})/g;
+const VALUE = /"(?:[^"\\]|\\.)*"?|\\{1,4}"[^"]*"?|'(?:[^'\\]|\\.)*'?|[^\s,;&"'{}[\]()]+/y;
 /** What follows `password:` in prose is a word. */
 const LIKE_A_SECRET = /\d|^.{20}/;
+/** Headers whose value is a secret to its end, whatever its scheme is. */
+const HEADER = /\b((?:proxy-)?authorization|(?:set-)?cookie)(\s{0,3}:\s{0,3})(?!(?:basic|bearer)\s)([^\s"'][^\r\n"'\\]*)(?:"[^"\r\n]*"[^"\r\n]*)*/gi;
 const BEARER = /\b(bearer|basic)\s+[\w.~+/=-]{8,}/gi;
 const JWT = /\beyJ[\w-]{6,}\.[\w-]{2,}\.[\w-]*/g;
 
@@ -32,6 +36,7 @@ export function hideSecrets(text: string): string {
   const safe = text
     .replace(USER_INFO, `$1${HIDDEN}@`)
     .replace(JWT, HIDDEN)
+    .replace(HEADER, `$1$2${HIDDEN}`)
     .replace(BEARER, `$1 ${HIDDEN}`)
     .replace(PARAMETER, (whole, begin: string, name: string) => (isSecretName(decoded(name)) ? `${begin}${name}=${HIDDEN}` : whole));
   return hideAssigned(safe);

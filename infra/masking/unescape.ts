@@ -3,16 +3,23 @@ export interface DecodedText { text: string; from: readonly number[]; to: readon
 
 /** How often escapes may be escaped again, as in `%252534`. */
 const MOST_LEVELS = 6;
-const ESCAPE = /%u[0-9a-f]{4}|%[0-9a-f]{2}|\\u\{[0-9a-f]{1,6}\}|\\u[0-9a-f]{4}|\\x[0-9a-f]{2}|\\[0-7]{3}|\\[^]|&#[0-9]{1,7};?|&#x[0-9a-f]{1,6};?|&[a-z]{2,8};/gi;
+const HEX = "[0-9a-fA-F]";
+const ESCAPE = new RegExp([
+  `%[uU]${HEX}{4}`, `%${HEX}{2}`,
+  `\\\\[uUxX]\\{0*${HEX}{1,6}\\}`, `\\\\U${HEX}{8}`, `\\\\[uU]${HEX}{4}`, `\\\\[xX]${HEX}{2}`, "\\\\[0-7]{3}", "\\\\[^]",
+  "&#0*[0-9]{1,7};?", `&#[xX]0*${HEX}{1,6};?`, "&[a-zA-Z]{2,31};",
+  // Tags that say nothing: what is written in one is looked at as it is.
+  "</?[a-zA-Z][^<>0-9%&\\\\]{0,80}>",
+].join("|"), "g");
 
 /**
- * What a text says once its escapes are read: those of URLs, JSON, JavaScript and HTML, again and again while there are any.
+ * What a text says once its escapes are read: those of URLs, JSON, JavaScript, Python and HTML, and its tags, again and again while there are any.
  * Broken escapes are left as they are. Takes time in proportion to the text.
  */
 export function* unescapedLevels(text: string): Generator<DecodedText> {
   let level: DecodedText | null = { text, from: [], to: [] };
   for (let turn = 0; turn < MOST_LEVELS; turn++) {
-    level = /[%\\&]/.test(level.text) ? unescapedOnce(level, turn === 0) : null;
+    level = /[%\\&<]/.test(level.text) ? unescapedOnce(level, turn === 0) : null;
     if (level === null) return;
     yield level;
   }
@@ -64,6 +71,8 @@ function utf8At(text: string, at: number): [character: string, end: number] {
 const SPACE = " ";
 
 function unescaped(escape: string): string {
+  if (escape[0] === "<") return SPACE;
+  if (/^&amp;$/i.test(escape)) return "&";
   if (escape[0] === "&") return escape[1] === "#" ? character(/x/i.test(escape[2]) ? parseInt(escape.slice(3), 16) : Number(escape.slice(2).replace(";", ""))) : SPACE;
   if (escape[0] === "%") return character(parseInt(escape.slice(2), 16));
   if (escape.length === 2) return /[a-z]/i.test(escape[1]) ? SPACE : escape[1];

@@ -29,6 +29,7 @@ describe("card numbers in a text, however they are written", () => {
   test.each([
     ["Arabic-Indic", 0x660], ["Persian", 0x6f0], ["Devanagari", 0x966], ["Bengali", 0x9e6], ["Thai", 0xe50], ["full-width", 0xff10],
     ["mathematical bold", 0x1d7ce], ["mathematical monospace", 0x1d7f6], ["Adlam", 0x1e950],
+    ["subscript", 0x2080], ["tags'", 0xe0030], ["black circled", 0x2775], ["sans-serif circled", 0x277f], ["double circled", 0x24f4], ["Ethiopic", 0x1368], ["Suzhou", 0x3020],
   ])("%s digits", (_, zero) => {
     expect(maskCardNumbers(`x${fromZero(VISA, zero)}y`)).toBe("x[card number]y");
     expect(maskCardNumbers(inFours(VISA, " ").replace(/\d/g, (digit) => fromZero(digit, zero)))).toBe("[card number]");
@@ -37,13 +38,23 @@ describe("card numbers in a text, however they are written", () => {
   test.each<[string, (digit: string) => string]>([
     ["percent", (digit) => `%3${digit}`], ["double percent", (digit) => `%253${digit}`], ["treble percent", (digit) => `%25253${digit}`], ["%u", (digit) => `%u003${digit}`],
     ["JSON", (digit) => `\\u003${digit}`], ["double JSON", (digit) => `\\\\u003${digit}`], ["JavaScript hex", (digit) => `\\x3${digit}`], ["code point", (digit) => `\\u{3${digit}}`],
-    ["HTML", (digit) => `&#${48 + Number(digit)};`], ["HTML hex", (digit) => `&#x3${digit};`], ["percent of JSON", (digit) => `%5Cu003${digit}`],
+    ["HTML", (digit) => `&#${48 + Number(digit)};`], ["HTML hex", (digit) => `&#x3${digit};`], ["HTML with zeros", (digit) => `&#${"0".repeat(9)}${48 + Number(digit)};`],
+    ["HTML hex with zeros", (digit) => `&#X${"0".repeat(9)}3${digit};`], ["HTML of HTML", (digit) => `&amp;#${48 + Number(digit)};`], ["Python", (digit) => `\\U0000003${digit}`], ["braces", (digit) => `\\x{3${digit}}`], ["percent of JSON", (digit) => `%5Cu003${digit}`],
     ["full-width percent", (digit) => encodeURIComponent(fromZero(digit, 0xff10))], ["Arabic percent", (digit) => encodeURIComponent(fromZero(digit, 0x660))],
   ])("%s escapes, of all digits and of some", (_, escaped) => {
     for (const text of [each(VISA, escaped), inFours(VISA, "-").replace(/1/g, (digit) => (randomInt(2) === 0 ? escaped(digit) : digit))]) {
       const masked = maskCardNumbers(`a=${text}&b`);
       expect(masked, text).toBe("a=[card number]&b");
     }
+  });
+
+  test("in tags, with any entity between, in Han digits, in base64 and in hexadecimal digits", () => {
+    const tagged = [each(VISA, (digit) => `<span>${digit}</span>`), "4111<b>1111</b>1111<br/>1111", "4111&ThinSpace;1111&ZeroWidthSpace;1111&nbsp;1111"];
+    const encoded = [VISA, `card ${inFours(VISA, " ")}`, JSON.stringify({ card: AMEX })].flatMap((text) => [Buffer.from(text).toString("base64"), Buffer.from(text).toString("base64url"), Buffer.from(text).toString("hex")]);
+    for (const text of [...tagged, ...encoded, ...encoded.map((one) => `GET /x/${one}?y`), each(VISA, (digit) => "〇一二三四五六七八九"[Number(digit)])]) expect(maskCardNumbers(text), text).toContain("[card number]");
+    expect(maskCardNumbers(`q=${encoded[0]}`)).toBe("q=[card number]==");
+    // Digests, ids and numbers of other kinds.
+    for (const text of ["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", Buffer.from("order 1234567890123456").toString("base64"), "<a href=x>12</a>"]) expect(maskCardNumbers(text)).toBe(text);
   });
 
   test("beside broken escapes", () => {
@@ -81,6 +92,7 @@ describe("card numbers in a text, however they are written", () => {
 
   test("a megabyte of anything is done in time that grows with its length: otherwise this doesn't end", () => {
     for (const piece of ["4", "4 ", "4.", "%34", "%25", "\\u0034", "\\", "4111.1111.", "٤", "//a:b", "a=", "'a"]) maskedText(piece.repeat(1_000_000 / piece.length));
+    for (const piece of ["<b", "&#0", "\\u{0", "NDEx", '"password":"', 'cookie: "']) maskedText(piece.repeat(100_000 / piece.length));
   });
 });
 
@@ -108,7 +120,7 @@ describe("secrets", () => {
     const names = [
       "password", "passwd", "pwd", "userPwd", "passphrase", "pass_phrase", "Passcode", "secret", "client_secret", "clientSecret", "client-secret", "CLIENTSECRET", "api_key", "apiKey", "x-api-key", "API KEY",
       "access_token", "refreshToken", "Authorization", "proxy-authorization", "cookie", "set-cookie", "security_code", "securityCode", "card_cvc", "cardCvc", "cvc2", "CVV", "cvv2", "cvn", "csc", "pin", "PIN", "pin1", "card_pin",
-      "pinBlock", "otp", "otp_code", "totp", "one-time-code", "private_key", "privateKey", "aws_secret_access_key", "X-Amz-Signature", "sig", "signature", "credentials", "session_id", "sid", "jwt", "bearer", "auth", "track2", "ｐａｓｓｗｏｒｄ", "verification_value",
+      "pinBlock", "otp", "otp_code", "totp", "one-time-code", "private_key", "privateKey", "aws_secret_access_key", "X-Amz-Signature", "sig", "signature", "credentials", "session_id", "sid", "jwt", "bearer", "auth", "track2", "SecCode", "sec_code", "card-verification", "cav2", "OTPCode", "2fa_code", "PINCode", "pass\u200bword", "contraseña", "kennwort", "mot_de_passe", "passkey", "recovery_code", "seed_phrase", "encKey", "ｐａｓｓｗｏｒｄ", "verification_value",
     ];
     for (const name of names) {
       expect(isSecretName(name), name).toBe(true);
@@ -117,6 +129,16 @@ describe("secrets", () => {
     }
     const open = ["shipping", "pinned", "mapping", "option", "spin", "author", "signal", "passenger", "compass", "passed", "merchant_id", "card_id", "stand", "tangent", "currency", "epoch", "code", "cvalue", "address", "key", "sidebar", "keyboard", "thresholds"];
     for (const name of open) expect(isSecretName(name), name).toBe(false);
+  });
+
+  test("with an @ or a quotation mark in them, in brackets, cut off, and of any scheme", () => {
+    const texts = [
+      "https://ann:hun@ter2@data.example/x", '{"password":"a\\"hunter2"}', "{password:'it\\'s hunter2'}", '{"password":"hunter2', "password[]=hunter2", "user[password]=hunter2", "passwords[0]=hunter2",
+      "Authorization: ApiKey hunter2", 'Authorization: Digest username="ann", response="hunter2"', "Cookie: a=1; b=hunter2", "Set-Cookie: b=hunter2; HttpOnly",
+    ];
+    for (const text of texts) expect(maskedText(text), text).not.toContain("ter2");
+    expect(maskedText("cookies: none\nnext line")).toBe("cookies: none\nnext line");
+    expect(maskedText("https://data.example/a@b")).toBe("https://data.example/a@b");
   });
 
   test("in links, texts and JSON within JSON", () => {
