@@ -74,12 +74,14 @@ function attributeBranch(branch: AvroSchema, found: number, named: NamedTypes, n
 }
 
 /** The `attributes` map: each value is of a primitive type or a union of them. Null: it is no map. */
-export function attributesMap(map: AvroSchema, target: AttributeTarget, named: NamedTypes): Op | null {
+export function attributesMap(map: AvroSchema, target: AttributeTarget, named: NamedTypes, unreadable: Unreadable[]): Op | null {
   const type = typeOf(map, named);
   if (type?.type === "null") return () => {};
   const values = type?.definition.values;
   if (type?.type !== "map" || values === undefined) return null;
   const skip = compileSkip(values, type.named);
+  // Whatever its names will be. A target that asks for nothing is told, too: names are known only once a record has them.
+  ofBranches(values, (branch) => attributeBranch(branch, -1, type.named, (given) => void unreadable.push({ attribute: "attributes", type: `map of ${given}` })));
   const names = new Map<string, { found: number; op: Op }>();
   return (cursor, fields) => {
     for (let count = cursor.long(); count !== 0; count = cursor.long()) {

@@ -134,8 +134,9 @@ export function timeReading(found: AvroType): Reading<number> {
   const unit = unitOf(connectName) ?? unitOf(logicalType);
   if (typeof unit === "string") return { refused: `${describeType(found)}: ${unit}` };
   if (INTEGERS.has(type)) return { read: integerTime(unit ?? 1) };
-  if (type === "double") return { read: (cursor) => Math.floor(cursor.double()) };
-  if (type === "float") return { read: (cursor) => Math.floor(cursor.float()) };
+  const per = unit ?? 1;
+  if (type === "double") return { read: (cursor) => Math.floor(cursor.double() / per) };
+  if (type === "float") return { read: (cursor) => Math.floor(cursor.float() / per) };
   if (type === "string") return { read: (cursor) => parseTime(cursor.string()) };
   return { refused: describeType(found) };
 }

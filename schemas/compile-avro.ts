@@ -79,7 +79,7 @@ function compileField<F extends RecordFields>(name: string, type: AvroSchema, no
   }
   const { field } = node;
   if (field === undefined) return { op: skipOp(type, named) };
-  if (field === "attributes" && spec.attributes) return { op: branched(type, (branch) => attributesMap(branch, target, named) ?? wrongType(field, "a map", branch, named)) };
+  if (field === "attributes" && spec.attributes) return { op: branched(type, (branch) => attributesMap(branch, target, named, unreadable) ?? wrongType(field, "a map", branch, named)) };
   const kind = spec.fields[field] as FieldKind<F> | undefined;
   if (kind === undefined) return attributeField(field, type, target, named, unreadable);
   return { op: branched(type, (branch) => compileOurs(field, branch, kind, named, isDescribed(context.shape))) };

@@ -144,8 +144,8 @@ function compileLevel<F extends RecordFields>(message: ProtoMessage, level: Map<
 }
 
 function namedTake<F extends RecordFields>(name: string, field: ProtoField, context: Context<F>): { field: ProtoField; take: Take<F> }[] {
-  const { spec, target, shape } = context.options;
-  if (name === "attributes" && spec.attributes) return [mapTake(field, context, target)];
+  const { spec, shape } = context.options;
+  if (name === "attributes" && spec.attributes) return [mapTake(field, context)];
   const kind = spec.fields[name] as FieldKind<F> | undefined;
   if (kind === undefined) return attributeTake(name, field, context);
   return [{ field, take: oursTake(name, field, kind, context.file, isDescribed(shape)) }];
@@ -223,7 +223,7 @@ const NO_TEXT = Buffer.alloc(0);
 const MOST_NAMES = 10_000;
 
 /** The `attributes` map: of one key that stands twice the last counts. */
-function mapTake<F extends RecordFields>(field: ProtoField, { file }: Context<F>, target: AttributeTarget): { field: ProtoField; take: Take<F> } {
+function mapTake<F extends RecordFields>(field: ProtoField, { file, unreadable, options: { target } }: Context<F>): { field: ProtoField; take: Take<F> } {
   const { map } = field;
   if (map === null || map.key !== "string") {
     return { field, take: () => {
@@ -231,6 +231,7 @@ function mapTake<F extends RecordFields>(field: ProtoField, { file }: Context<F>
     } };
   }
   const valueField: ProtoField = { name: "value", number: 2, type: map.value, repeated: false, presence: false, map: null };
+  if (attributeRead(valueField, -1, file, target) === null) unreadable.push({ attribute: "attributes", type: describeProto(field) });
   const wireType = wireTypeOf(map.value, file);
   const readers = new Map<string, ((value: ProtoValue | null) => void) | null>();
   const readerOf = (name: string): ((value: ProtoValue | null) => void) | null => {

@@ -100,9 +100,13 @@ export class RecordReader<F extends RecordFields> {
     if (length <= 0) throw new TransactionRejected("empty_value", length < 0 ? "the record has no value, as a tombstone of a deleted row" : "the record's value is empty");
     const { shape, parseJson } = this.#options;
     const end = at + length;
-    if (key === null && bytes[at] === OPEN_BRACE) {
-      this.#runCanonical(parseJson(bytes.subarray(at, end), shape, null), fields);
-      return;
+    // The wire format's first byte is none that JSON may begin with.
+    if (key === null && bytes[at] !== MAGIC) {
+      const from = jsonStart(bytes, at, end);
+      if (bytes[from] === OPEN_BRACE) {
+        this.#runCanonical(parseJson(bytes.subarray(from, end), shape, null), fields);
+        return;
+      }
     }
     const writerKey = key ?? schemaIdOf(bytes, at, length);
     if (writerKey === null) throw new TransactionRejected("unknown_format", "the value is neither in the Confluent wire format nor JSON");
@@ -112,7 +116,7 @@ export class RecordReader<F extends RecordFields> {
     if (writer.ops !== null) this.#run(writer.ops, bytes, from, end, fields);
     else if (writer.rejected !== null) throw writer.rejected;
     else if (writer.protobuf !== null) writer.protobuf.read(bytes, from, end, writerKey, fields);
-    else this.#runCanonical(parseJson(bytes.subarray(from, end), shape, writer.hints), fields);
+    else this.#runCanonical(parseJson(bytes.subarray(jsonStart(bytes, from, end), end), shape, writer.hints), fields);
   }
 
   #runCanonical(canonical: Buffer, fields: F): void {
@@ -137,4 +141,14 @@ export class RecordReader<F extends RecordFields> {
   }
 }
 
+const MAGIC = 0;
 const OPEN_BRACE = 0x7b;
+const BLANKS = [0x20, 0x09, 0x0a, 0x0d];
+
+/** Where JSON begins behind a byte order mark and blanks; printers and file sources write both. */
+function jsonStart(bytes: Buffer, at: number, end: number): number {
+  let from = at;
+  if (end - at > 2 && bytes[at] === 0xef && bytes[at + 1] === 0xbb && bytes[at + 2] === 0xbf) from += 3;
+  while (from < end && BLANKS.includes(bytes[from])) from++;
+  return from < end ? from : at;
+}

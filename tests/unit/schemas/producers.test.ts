@@ -51,6 +51,21 @@ function unscaled(value: bigint, size?: number): Buffer {
 }
 
 describe("Avro's types", () => {
+  test("a unit counts for a floating-point time, too", () => {
+    for (const [logicalType, perMs] of [["timestamp-millis", 1], ["timestamp-micros", 1e3], ["timestamp-nanos", 1e6]] as const) {
+      expect(readAvro({ event_time: { type: "double", logicalType } }, { event_time: EVENT_TIME * perMs }).eventTime).toBe(EVENT_TIME);
+    }
+  });
+
+  test("an attributes map of what can't be read says so when its schema is learnt", () => {
+    const inner = { type: "record", name: "Inner", fields: [{ name: "n", type: "int" }] };
+    const reader = new TransactionReader({ find: () => 0, number: () => {}, boolean: () => {}, text: () => {} });
+    expect(reader.learn(1, record({ ...TYPES, attributes: { type: "map", values: ["null", "double", "bytes", inner] } }))).toEqual([
+      { attribute: "attributes", type: "map of bytes" }, { attribute: "attributes", type: "map of record Inner" },
+    ]);
+    expect(reader.learn(2, record({ ...TYPES, attributes: { type: "map", values: ["null", "double", "string", DECIMAL] } }))).toEqual([]);
+  });
+
   test("an enum is its symbol: as an attribute, in a union, by name, in the attributes map, and as currency", () => {
     const channel = { type: "enum", name: "Channel", symbols: ["POS", "WEB"] };
     const types = { channel, other: ["null", "Channel"], currency: { type: "enum", name: "Money", symbols: ["USD", "EUR"] }, attributes: { type: "map", values: ["double", "Channel"] } };

@@ -7,6 +7,7 @@ import { transactionRows } from "../../../pipelines/sink/rows/transaction-rows.j
 import { parseProto } from "../../../schemas/proto-file.js";
 import { PLAIN_SHAPE, type RecordShape } from "../../../schemas/record-shape.js";
 import { recordShape, TRANSACTION_NAMES } from "../../../infra/record-shape-settings.js";
+import { TransactionReader } from "../../../schemas/transaction-reader.js";
 import { TransactionRejected } from "../../../schemas/transaction-rejected.js";
 import { ProtobufWriter } from "../../../schemas/writer-schema.js";
 import { fetchedRecords } from "../../support/fetched-records.js";
@@ -110,6 +111,13 @@ describe("Protocol Buffers", () => {
     expect(rejectionOf(() => collector(writer)(framed(Buffer.from(value), [0])))).toContain("bad_amount");
     const whole = new BinaryWriter().raw(value).uint32(tag(5, 5)).float(2.5);
     expect(collector(writer)(framed(Buffer.from(whole.finish()), [2, 0]))).toEqual({ transactionId: "t", cardId: "c", merchantId: "m", amount: 2.5, currency: "USD", eventTime: EVENT_TIME, attributes: new Map() });
+  });
+
+  test("an attributes map of what can't be read says so when its schema is learnt", () => {
+    const reader = new TransactionReader({ find: () => 0, number: () => {}, boolean: () => {}, text: () => {} });
+    const withMap = (map: string): ProtobufWriter => new ProtobufWriter(parseProto(PLAIN.replace("optional int32 items = 7 [default = 3];", `map<string, ${map}> attributes = 7; message Any { optional double n = 1; }`)));
+    expect(reader.learn(1, withMap("Any"))).toEqual([{ attribute: "attributes", type: "map<string, P.Any>" }]);
+    expect(reader.learn(2, withMap("double"))).toEqual([]);
   });
 
   test("an envelope is a message in a message", () => {

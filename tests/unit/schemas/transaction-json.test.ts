@@ -112,9 +112,13 @@ describe("bytes", () => {
     ["only a brace", "{", "json_invalid"], ["cut off", `{${TEXT}`, "json_invalid"], ["two values", `{${TEXT}}{}`, "json_invalid"], ["a comma too many", `{${TEXT},}`, "json_invalid"], ["a comment", `{${TEXT}/**/}`, "json_invalid"],
     ["an empty object", "{}", "missing_field"], ["NaN", `{${TEXT.replace("12.5", "NaN")}}`, "json_invalid"], ["a NUL", Buffer.from(`{${TEXT}}\0`), "json_invalid"], ["a control character in a text", `{${TEXT},"attributes":{"a":"\n"}}`, "json_invalid"],
     ["invalid UTF-8", Buffer.concat([Buffer.from(`{${TEXT},"attributes":{"a":"`), Buffer.from([0xff]), Buffer.from('"}}')]), "invalid_utf8"], ["UTF-16", Buffer.from(`{${TEXT}}`, "utf16le"), "json_invalid"],
-    ["a byte order mark", `\ufeff{${TEXT}}`, "unknown_format"], ["leading space", ` {${TEXT}}`, "unknown_format"], ["an array", `[${TEXT}]`, "unknown_format"],
+    ["only blanks", " \n ", "unknown_format"], ["an array", `[${TEXT}]`, "unknown_format"],
   ])("%s", (_name, text, code) => {
     expect(codeOf(() => read(text))).toBe(code);
+  });
+
+  test.each(["\ufeff", " ", "\r\n\t", "\ufeff \n"])("%j before the record is no part of it", (before) => {
+    expect(read(`${before}{${TEXT}}`)).toEqual(read(`{${TEXT}}`));
   });
 
   test("a text cut off at any byte is rejected", () => {
