@@ -5,7 +5,7 @@ import type { Logger } from "../logging.js";
 import { Counter, gauge, type Registry } from "../metrics/registry.js";
 import { call, type KafkaCluster } from "./cluster.js";
 import type { LogIncident } from "./log-incidents.js";
-import type { OpenReader, OpenTransactionWait } from "./open-readers.js";
+import { hasWaited, isWaiting, type OpenReader, type OpenTransactionWait } from "./open-readers.js";
 import { describeProducersV0 } from "./wire.js";
 
 export interface LogWatchOptions {
@@ -93,7 +93,7 @@ export class LogWatch {
     const { cluster, conditions, standstillBlocks } = this.#options;
     const held = new Set<string>();
     for (const [subject, { reader, wait }] of waitsByPartition(cluster.readers)) {
-      if (Date.now() - wait.since < OPEN_FOR_MS) continue;
+      if (!hasWaited(wait, OPEN_FOR_MS, Date.now())) continue;
       held.add(subject);
       conditions.raise("open_transaction", subject, await this.#describe(reader, wait), { blocking: standstillBlocks });
     }
@@ -148,7 +148,7 @@ function waitsByPartition(readers: Iterable<OpenReader>): Map<string, { reader: 
   const waits = new Map<string, { reader: OpenReader; wait: OpenTransactionWait }>();
   for (const reader of readers) {
     const { topic, partition, waiting: wait } = reader;
-    if (wait === null) continue;
+    if (wait === null || !isWaiting(wait, Date.now())) continue;
     const key = `${topic}[${partition}]`;
     const known = waits.get(key);
     if (known === undefined || known.wait.since > wait.since) waits.set(key, { reader, wait });

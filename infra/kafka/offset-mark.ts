@@ -1,3 +1,6 @@
+/** What topics of a cluster without topic ids have. */
+export const NO_TOPIC_ID = "00000000-0000-0000-0000-000000000000";
+
 /** Records that retention deleted before a group had read them. */
 export interface Gap {
   /** The first offset that was deleted unread, and the first that was not. */
@@ -11,23 +14,42 @@ export interface Gap {
 export interface OffsetMark {
   /** Id of the topic that the offset is of; null: committed by somebody else, or by an earlier version. */
   topicId: string | null;
+  /**
+   * Id of the cluster that it was committed in; null: not known. Mirrors that translate a group's offsets for their cluster copy this
+   * along with them (MirrorMaker 2): then the offset is of the topic there, which has another id.
+   */
+  cluster: string | null;
   /** The latest gap; null: none is known. */
   gap: Gap | null;
 }
 
 /** As metadata of a committed offset: brokers take 4,096 bytes of it. */
-export function encodeMark({ topicId, gap }: OffsetMark): string {
-  return JSON.stringify({ ...(topicId === null ? {} : { topic_id: topicId }), ...(gap === null ? {} : { gap }) });
+export function encodeMark({ topicId, cluster, gap }: OffsetMark): string {
+  return JSON.stringify({ ...(topicId === null ? {} : { topic_id: topicId }), ...(cluster === null ? {} : { cluster }), ...(gap === null ? {} : { gap }) });
 }
 
 /** Reads such metadata. What somebody else wrote there says nothing. */
 export function decodeMark(metadata: string | null): OffsetMark {
   try {
-    const { topic_id: topicId, gap } = JSON.parse(metadata ?? "") as { topic_id?: unknown; gap?: unknown };
-    return { topicId: typeof topicId === "string" ? topicId : null, gap: isGap(gap) ? gap : null };
+    const { topic_id: topicId, cluster, gap } = JSON.parse(metadata ?? "") as { topic_id?: unknown; cluster?: unknown; gap?: unknown };
+    return { topicId: textOrNull(topicId), cluster: textOrNull(cluster), gap: isGap(gap) ? gap : null };
   } catch {
-    return { topicId: null, gap: null };
+    return { topicId: null, cluster: null, gap: null };
   }
+}
+
+/**
+ * The id of the former topic that a committed offset is of; null: it is of the topic that is there, as far as it says. A cluster
+ * whose topics had no ids has given them ids since.
+ */
+export function formerTopicOf(kept: OffsetMark, present: OffsetMark): string | null {
+  const isElsewhere = kept.cluster !== null && present.cluster !== null && kept.cluster !== present.cluster;
+  if (isElsewhere || kept.topicId === NO_TOPIC_ID || kept.topicId === present.topicId) return null;
+  return kept.topicId;
+}
+
+function textOrNull(value: unknown): string | null {
+  return typeof value === "string" ? value : null;
 }
 
 function isGap(value: unknown): value is Gap {

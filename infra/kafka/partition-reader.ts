@@ -1,7 +1,8 @@
 import { SILENT_AFTER_MS } from "./broker-connection.js";
 import { retrying, call, send, type KafkaCluster } from "./cluster.js";
 import { KafkaError, TOPIC_RECREATED, protocolError, toKafkaError } from "./errors.js";
-import type { OpenReader, OpenTransactionWait } from "./open-readers.js";
+import { NO_TOPIC_ID } from "./offset-mark.js";
+import { waitAfter, type OpenReader, type OpenTransactionWait } from "./open-readers.js";
 import { readFetched, type AbortedTransaction } from "./record-reader.js";
 import type { FetchedRecords } from "./records.js";
 import { Writer, listOffsetsV7, protocolErrorsCodesById, type Connection, type Reader } from "./wire.js";
@@ -27,7 +28,6 @@ const FETCH_API = 1;
 const FETCH_VERSION = 13;
 /** The newest version that names topics by name, for a cluster whose topics have no ids. */
 const FETCH_VERSION_BY_NAME = 12;
-const NO_TOPIC_ID = "00000000-0000-0000-0000-000000000000";
 /** Requests that name the topic are checked against its id this long after it was last looked up. */
 const IDENTITY_AGE_MS = 1_000;
 const LATEST = -1n;
@@ -101,14 +101,8 @@ export class PartitionReader implements OpenReader {
     const { bytes, aborted, lastStableOffset, highWatermark } = response;
     const records = await readFetched({ topic, partition, from: offset, bytes, aborted, lastStableOffset, highWatermark });
     if (records.unread !== undefined) this.#cluster.reportUnread(records);
-    this.#noteWait(records.nextOffset, lastStableOffset, highWatermark);
+    this.#waiting = waitAfter(this.#waiting, { nextOffset: records.nextOffset, lastStableOffset, highWatermark }, Date.now());
     return records;
-  }
-
-  #noteWait(nextOffset: number, lastStableOffset: number, highWatermark: number): void {
-    if (nextOffset < lastStableOffset || lastStableOffset >= highWatermark) this.#waiting = null;
-    else if (this.#waiting?.lastStableOffset === lastStableOffset) this.#waiting.highWatermark = highWatermark;
-    else this.#waiting = { since: Date.now(), lastStableOffset, highWatermark };
   }
 
   /** The offset of the first record that the log still has. */

@@ -6,7 +6,7 @@ import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
 import type { LogIncident } from "../../infra/kafka/log-incidents.js";
 import { GroupMembership, committedPosition, type TopicPartition } from "../../infra/kafka/group-membership.js";
-import { decodeMark, encodeMark, type Gap, type OffsetMark } from "../../infra/kafka/offset-mark.js";
+import { decodeMark, encodeMark, formerTopicOf, type Gap, type OffsetMark } from "../../infra/kafka/offset-mark.js";
 import { PartitionReader, type PartitionReaderOptions } from "../../infra/kafka/partition-reader.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
@@ -112,6 +112,8 @@ export class PartitionConsumer {
   async stop(): Promise<void> {
     this.#stopped = true;
     if (this.#looking !== null) clearInterval(this.#looking);
+    // Another consumer may follow in this process, and get other partitions.
+    for (const key of this.#loops.keys()) this.#options.conditions?.clear("kafka_silent", subjectOf(key));
     const loops = [...this.#loops.values()];
     for (const loop of loops) loop.abort.abort();
     const ended = Promise.all([...loops.map((loop) => loop.done), ...this.#ending.values()]);
@@ -194,11 +196,11 @@ export class PartitionConsumer {
 
   async #tenure(partition: TopicPartition, signal: AbortSignal, reading: Reading, onProgress: () => void): Promise<void> {
     const { cluster, open } = this.#options;
-    const { topicId } = await cluster.identityOf(partition.topic);
+    const { topicId, cluster: clusterId } = await cluster.identityOf(partition.topic);
     const seen = this.#topicIds.get(partition.topic) ?? new Set();
     this.#topicIds.set(partition.topic, seen.add(topicId));
     const reader = new PartitionReader(cluster, partition.topic, partition.partition, { ...this.#options.reader, signal, topicId });
-    const mark: OffsetMark = { topicId, gap: null };
+    const mark: OffsetMark = { topicId, cluster: clusterId, gap: null };
     this.#marks.set(loopKey(partition), mark);
     let failure: { error: unknown } | null = null as { error: unknown } | null;
     const fail = (error: unknown): void => {
@@ -245,7 +247,7 @@ export class PartitionConsumer {
     const committed = await committedPosition(cluster, group, partition);
     const kept = decodeMark(committed?.metadata ?? null);
     const formerIds = [...this.#topicIds.get(partition.topic) ?? []].filter((id) => id !== mark.topicId);
-    const formerId = committed === null ? formerIds.at(0) : kept.topicId !== mark.topicId ? kept.topicId : null;
+    const formerId = committed === null ? formerIds.at(0) : formerTopicOf(kept, mark);
     if (formerId !== null && formerId !== undefined) {
       const message = `${where}: the topic was deleted and created again (its id was ${formerId}, now it is ${mark.topicId}): ${group} reads it from its beginning. Records of the former one that had not been read are lost`;
       this.#report(`recreated ${where} ${mark.topicId}`, { kind: "recreated", ...partition, lost: 0, message });
