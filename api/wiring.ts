@@ -83,7 +83,7 @@ export async function startParts({ context, users, board, ends }: Parts, lifecyc
   for (const { name, stop } of ends) lifecycle.add(name, stop);
   const { control } = context;
   const fail = (error: unknown): void => lifecycle.fail(error);
-  const owner = { clusterId: (await context.cluster.identityOf(context.topics.control.name)).cluster, topicPrefix: context.config.topicPrefix };
+  const owner = { clusterId: await context.cluster.clusterId(), topicPrefix: context.config.topicPrefix };
   await guardDatabase(lifecycle, context.clickhouse, owner, context.log);
   await Promise.all([control.open(), users.open(), board.start(), context.replies.start()]);
   await context.produce((producer) => users.repair(producer));

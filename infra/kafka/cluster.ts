@@ -142,6 +142,11 @@ export class KafkaCluster {
     return (await this.#refresh(topic)).identity;
   }
 
+  /** Which cluster this is. Of topics nothing is asked: one that was just made isn't known to every broker yet. */
+  async clusterId(): Promise<string> {
+    return (await this.#ask(metadataV12.api, [[], false, false], "asking for the cluster's id")).clusterId ?? "";
+  }
+
   /** How many partitions topics have, by name; 0: the topic doesn't exist. Those that have no leader now are left out. */
   async partitionCounts(topics: readonly string[]): Promise<Map<string, number>> {
     const counts = new Map<string, number>();

@@ -9,6 +9,8 @@ export class KafkaError extends FraudstreamError {
   readonly moved: boolean;
   /** The topic's name means another topic by now: it was deleted and created again, and offsets of the former one mean nothing. */
   readonly recreated: boolean;
+  /** The log ends before what was read of it. */
+  readonly cutOff: boolean;
   /** The brokers don't take this client, or don't allow it this: nothing that passes by itself. */
   readonly refused: boolean;
 
@@ -18,12 +20,15 @@ export class KafkaError extends FraudstreamError {
     this.fenced = FENCED.has(name);
     this.moved = MOVED.has(name);
     this.recreated = name === TOPIC_RECREATED;
+    this.cutOff = name === LOG_CUT_OFF;
     this.refused = name.endsWith("_AUTHORIZATION_FAILED") || name === "SASL_AUTHENTICATION_FAILED" || name === "UNTRUSTED_CERTIFICATE";
   }
 }
 
 /** Not a name of the protocol: what UNKNOWN_TOPIC_ID means once the topic's name has another id. */
 export const TOPIC_RECREATED = "TOPIC_RECREATED";
+/** Neither is this one. */
+export const LOG_CUT_OFF = "LOG_CUT_OFF";
 
 const FENCED = new Set(["PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH"]);
 const MOVED = new Set(["NOT_LEADER_OR_FOLLOWER", "LEADER_NOT_AVAILABLE", "FENCED_LEADER_EPOCH", "UNKNOWN_LEADER_EPOCH", "UNKNOWN_TOPIC_OR_PARTITION", "NOT_COORDINATOR", "COORDINATOR_NOT_AVAILABLE", "NETWORK", "REPLICA_NOT_AVAILABLE", "KAFKA_STORAGE_ERROR", "UNKNOWN_TOPIC_ID", "INCONSISTENT_TOPIC_ID"]);

@@ -1,5 +1,5 @@
 import type { KafkaCluster } from "./cluster.js";
-import { KafkaError, TOPIC_RECREATED } from "./errors.js";
+import { KafkaError, LOG_CUT_OFF, TOPIC_RECREATED } from "./errors.js";
 import type { LogIncident } from "./log-incidents.js";
 import type { PartitionReader } from "./partition-reader.js";
 
@@ -53,5 +53,5 @@ export async function keepWhatWasRead(cluster: KafkaCluster, reader: PartitionRe
   if (error.code !== "kafka_offset_out_of_range") return error;
   const message = `${topic}[${partition}]: the log ends at offset ${await reader.writtenEnd()}, before what has been read of it: records were lost. ${consequence}`;
   cluster.incidents.report({ kind: "cut_off", topic, partition, lost: 0, message });
-  return new KafkaError("LOG_CUT_OFF", message, { retriable: true, cause: error });
+  return new KafkaError(LOG_CUT_OFF, message, { retriable: true, cause: error });
 }

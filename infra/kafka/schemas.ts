@@ -27,6 +27,8 @@ export interface SchemasOptions {
 
 const PATIENCE_MS = 5_000;
 const MOST_REFERENCES = 100;
+/** Registries count in 32 bits with a sign; some answer with an error that isn't a 404 to what is beyond, which never passes. */
+const LARGEST_ID = 2 ** 31 - 1;
 
 /**
  * Writer schemas by id: the fixed ones, those in SCHEMAS_DIR (`<id>.avsc`, `.json` or `.proto`), and the registry's. Without a
@@ -101,7 +103,7 @@ export class Schemas {
         this.#known.set(key, schema);
         return schema;
       }
-      if (Date.now() + pause > deadline) break;
+      if (Date.now() + pause > deadline || (typeof key === "number" && key > LARGEST_ID)) break;
       await sleep(pause);
     }
     this.#unknown.add(key);
@@ -157,7 +159,7 @@ export class Schemas {
 
   async #fromRegistry(key: SchemaKey): Promise<WriterSchema | null> {
     const registry = this.#registry;
-    if (registry === null) return null;
+    if (registry === null || (typeof key === "number" && key > LARGEST_ID)) return null;
     const found = await registry.schema(typeof key === "string" ? key.split("#")[0] : key);
     return found === null ? null : toWriter(found, await this.#referredTo(registry, found));
   }

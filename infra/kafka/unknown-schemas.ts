@@ -7,8 +7,9 @@ const MOST_KEPT = 10_000;
 /** After a wait in vain others are short for so long: whoever sends made-up ids must not hold up everybody else. */
 const RESTED_MS = 30_000;
 const SHORT_MS = 1_000;
-/** Where so many are asked for at once, they are made up. */
+/** So many are waited for in such a time, one after the other or at once: more are made up. */
 const MOST_WAITED_FOR = 64;
+const MOST_SHORT_WAITS = 10;
 
 /** Which schema ids nobody knows, and how long each may be waited for. */
 export class UnknownSchemas {
@@ -16,6 +17,7 @@ export class UnknownSchemas {
   /** When each was asked for in vain, oldest first. */
   readonly #since = new Map<SchemaKey, number>();
   #shortUntil = 0;
+  #shortWaits = 0;
 
   constructor(patienceMs: number) {
     this.#patienceMs = patienceMs;
@@ -31,7 +33,14 @@ export class UnknownSchemas {
     const now = Date.now();
     // What was waited for once is somebody's mistake by now.
     if (this.#since.has(key) || underWay > MOST_WAITED_FOR) return now;
-    return now + (now < this.#shortUntil ? Math.min(SHORT_MS, this.#patienceMs) : this.#patienceMs);
+    if (now >= this.#shortUntil) {
+      this.#shortWaits = 0;
+      return now + this.#patienceMs;
+    }
+    // Readers that look up one id after the other would stand for as many seconds as there are ids.
+    if (this.#shortWaits >= MOST_SHORT_WAITS) return now;
+    this.#shortWaits += 1;
+    return now + Math.min(SHORT_MS, this.#patienceMs);
   }
 
   /** Notes that an id was asked for in vain. */

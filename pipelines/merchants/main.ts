@@ -43,7 +43,7 @@ await runRole(log, async (lifecycle) => {
   if (config.clickhouse !== null) {
     const clickhouse = createClickHouse(config.clickhouse);
     lifecycle.add("clickhouse", () => clickhouse.close());
-    await guardDatabase(lifecycle, clickhouse, { clusterId: (await cluster.identityOf(topics.control.name)).cluster, topicPrefix: config.topicPrefix }, log);
+    await guardDatabase(lifecycle, clickhouse, { clusterId: await cluster.clusterId(), topicPrefix: config.topicPrefix }, log);
   }
   const tenures = new Map<number, MerchantsTenure>();
   const states = () => [...tenures.values()].map(({ state }) => state);

@@ -56,6 +56,8 @@ export interface DeploymentsOptions {
 /** Files that are missing, or are being copied at this moment, may be there later; so may whoever has them. */
 const MAY_COME = new Set(["artifact_missing", "artifact_corrupt", "artifact_unavailable"]);
 const MOST_TRIED_AGAIN = 10;
+/** A champion that stays, since nothing works instead, is reported for so long after it failed last. */
+const FAILS_FOR_MS = 5 * 60_000;
 const CHAMPION_FAILS = "champion_fails";
 const OUT_OF_FORCE = "deployment_out_of_force";
 const NOT_LOADED = "deployment_not_loaded";
@@ -91,8 +93,8 @@ export class Deployments {
   #waiting: (() => void)[] = [];
   /** Conditions of refused deployments that are raised. */
   #told: { code: string; epoch: number }[] = [];
-  /** Epochs whose champion fails while nothing can take its place. */
-  readonly #failing = new Set<number>();
+  /** Epochs whose champion fails while nothing can take its place, and when it last did. */
+  readonly #failing = new Map<number, number>();
   readonly #users = new Map<LoadedDeployment, number>();
 
   constructor(options: DeploymentsOptions) {
@@ -132,9 +134,10 @@ export class Deployments {
     return this.#inTurn(() => this.#settle(state));
   }
 
-  /** Looks once more for files that were missing. */
-  retry(): Promise<void> {
+  /** Looks once more for files that were missing, and whether a champion that failed hasn't done so for a while. */
+  retry(now = Date.now()): Promise<void> {
     return this.#inTurn(async () => {
+      for (const [epoch, at] of this.#failing) if (now - at >= FAILS_FOR_MS) this.#failsNoMore(epoch);
       if (!this.#incomplete || this.#state === null) return;
       this.#seen = -1;
       await this.#settle(this.#state, true);
@@ -158,7 +161,7 @@ export class Deployments {
       const earlier = this.#state === null ? null : await this.#loadNewest(this.#state, this.#earlierThan(failed.epoch), problems);
       if (earlier === null && !unconditionally) {
         if (known === undefined) this.#outOfForce.delete(failed.epoch);
-        this.#failing.add(failed.epoch);
+        this.#failing.set(failed.epoch, Date.now());
         this.#conditions.raise(CHAMPION_FAILS, String(failed.epoch), `the champion ${refusal.model} of epoch ${failed.epoch} fails (${reason}), and no earlier deployment works: payments without a score become dead letters; deploy a model that works, then send them again`, { blocking: false });
         return false;
       }
@@ -300,12 +303,13 @@ export class Deployments {
       const advice = code === OUT_OF_FORCE ? "deploy another model, or this one again to try it anew" : "put its files in place (ARTIFACTS, ARTIFACTS_URL), or deploy another model";
       conditions.raise(code, String(epoch), `epoch ${epoch} is not in force in this worker: ${model}: ${reason}; ${instead}; ${advice}`, { blocking: false });
     }
-    for (const epoch of this.#failing) {
-      if (epoch === this.#epoch) continue;
-      conditions.clear(CHAMPION_FAILS, String(epoch));
-      this.#failing.delete(epoch);
-    }
+    for (const epoch of this.#failing.keys()) if (epoch !== this.#epoch) this.#failsNoMore(epoch);
     conditions.set(this.stuck, NOTHING_SCORES, "", () => "this worker can score with no deployment: it leaves its partitions to others; deploy a model that works, or put the files of one in place", { blocking: true });
+  }
+
+  #failsNoMore(epoch: number): void {
+    this.#failing.delete(epoch);
+    this.#conditions.clear(CHAMPION_FAILS, String(epoch));
   }
 
   async #load(state: ControlState, deployment: Deployment, champion: DeployedModel, problems: string[]): Promise<LoadedDeployment | null> {

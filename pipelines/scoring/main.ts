@@ -38,6 +38,10 @@ const REPORT_EVERY_MS = 10_000;
 const RETRY_EVERY_MS = 3_000;
 /** With SCORING_LINGER_MS a batch of so many bytes isn't waited for any longer. */
 const FULL_BATCH_BYTES = 512 * 1024;
+/** A champion that hangs, with nothing to take its place, has a batch wait for so many runs before the rest of its payments is given up. */
+const MOST_HUNG_RUNS = 5;
+/** Waiting for merchants' buckets and for a writer's schema, and the rest of a batch. */
+const TRANSACTION_MS = 60_000;
 
 /** The scoring worker: `node dist/pipelines/scoring/main.js`. */
 async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise<void> {
@@ -57,7 +61,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   if (config.clickhouse !== null) {
     const clickhouse = createClickHouse(config.clickhouse);
     lifecycle.add("clickhouse", () => clickhouse.close());
-    await guardDatabase(lifecycle, clickhouse, { clusterId: (await cluster.identityOf(topics.control.name)).cluster, topicPrefix: config.topicPrefix }, log);
+    await guardDatabase(lifecycle, clickhouse, { clusterId: await cluster.clusterId(), topicPrefix: config.topicPrefix }, log);
   }
   const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });
   lifecycle.add("control", () => control.close());
@@ -117,7 +121,8 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
 
   const historyConditions = new HistoryConditions(conditions);
   lifecycle.add("history conditions", () => historyConditions.stop());
-  const deps = { cluster, topics, group, schemas, control, deployments, histories, merchants, merchantWaitMs, meter, conditions: historyConditions, cards, unreadable, log };
+  const transactionTimeoutMs = TRANSACTION_MS + MOST_HUNG_RUNS * config.models.timeoutMs;
+  const deps = { cluster, topics, group, transactionTimeoutMs, schemas, control, deployments, histories, merchants, merchantWaitMs, meter, conditions: historyConditions, cards, unreadable, log };
   const openConsumer = (): PartitionConsumer => new PartitionConsumer({
     cluster, kafka, log, group, conditions,
     topics: [topics.transactions.name],

@@ -35,7 +35,7 @@ import type { HistoryConditions } from "./history-conditions.js";
 import type { PartitionHistories, PartitionHistory } from "./history/partition-histories.js";
 import { findProgress } from "./history/resume.js";
 import type { BatchCounts, ScoringMeter } from "./meter.js";
-import { decodeTransactions, learnSchemas, type Rejection } from "./steps/decode-transactions.js";
+import { MOST_UNKNOWN, decodeTransactions, learnSchemas, type Rejection } from "./steps/decode-transactions.js";
 import { PredictionEncoder, type ScoredBatch } from "./steps/encode-predictions.js";
 import { MerchantWait, firstBucket, foldHistory, neededBucket, takeMisplaced, type Merchants } from "./steps/fold-history.js";
 import { ModelScorer, scoreChampion, scoreShadow } from "./steps/score-models.js";
@@ -55,6 +55,8 @@ export interface ScoringDeps {
   merchantWaitMs: number;
   meter: ScoringMeter;
   conditions: HistoryConditions;
+  /** How long a batch's Kafka transaction may be open, milliseconds. */
+  transactionTimeoutMs: number;
   /** What stands for card ids; null: they stand for themselves. */
   cards: CardPseudonyms | null;
   unreadable: UnreadableAttributes;
@@ -113,10 +115,10 @@ export class ScoringTenure implements PartitionHandler {
 
   /** Begins a tenure, in the order of guarantee 1: fence the former owner, then ask where it stood, then catch up with control and with history. */
   static async open(deps: ScoringDeps, tenure: Tenure): Promise<{ handler: ScoringTenure; start: number | null }> {
-    const producer = await TransactionalProducer.open(deps.cluster, scoringTransactionalId(deps.group, tenure.partition));
+    const producer = await TransactionalProducer.open(deps.cluster, scoringTransactionalId(deps.group, tenure.partition), { transactionTimeoutMs: deps.transactionTimeoutMs });
     try {
       const start = await findStart(deps, tenure, producer);
-      await deps.control.readToEnd().catch(unlessRecreated);
+      await deps.control.readToEnd().catch(unlessReplaced);
       await deps.deployments.settle(deps.control.state);
       const history = await deps.histories.open(tenure, start);
       return { handler: new ScoringTenure(deps, tenure, producer, history), start };
@@ -156,7 +158,9 @@ export class ScoringTenure implements PartitionHandler {
 
     this.#begin(records, bench);
 
-    await learnSchemas(records, bench.reader, schemas, (key, unreadable) => this.#deps.unreadable.learnt(deployment.epoch, key, unreadable));
+    await learnSchemas(records, bench.reader, schemas, {
+      onLearnt: (key, unreadable) => this.#deps.unreadable.learnt(deployment.epoch, key, unreadable), mostUnknown: MOST_UNKNOWN,
+    });
     const { batch } = bench;
     const { champion, rejections, counts } = await this.#scoreChampion(records, bench, startedAt);
     const shadows = await this.#scoreShadows(bench, champion, startedAt);
@@ -281,9 +285,9 @@ export class ScoringTenure implements PartitionHandler {
   }
 }
 
-/** Decisions that are known stay in force when fraud.control was deleted and created again: the follower has said so. */
-function unlessRecreated(error: unknown): void {
-  if (!(error instanceof KafkaError && error.recreated)) throw error;
+/** Decisions that are known stay in force when fraud.control was deleted and created again, or has lost its end: the follower has said so. */
+export function unlessReplaced(error: unknown): void {
+  if (!(error instanceof KafkaError && (error.recreated || error.cutOff))) throw error;
 }
 
 /** Where a tenure begins: where the group stands, or else where its outputs say that it had come to. Null: at the log's beginning. */

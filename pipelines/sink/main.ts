@@ -37,7 +37,7 @@ await runRole(log, async (lifecycle) => {
   const cluster = new KafkaCluster(config.kafka, clientId, { log });
   lifecycle.add("kafka", () => cluster.close());
   await ensureTopics(kafka, allTopics(topics), { replication: config.kafka.replication, log });
-  const owner = { clusterId: (await cluster.identityOf(topics.control.name)).cluster, topicPrefix: config.topicPrefix };
+  const owner = { clusterId: await cluster.clusterId(), topicPrefix: config.topicPrefix };
   await prepareClickHouse(config.clickhouse, clickhouse, { retention: config.retention, log, signal: lifecycle.signal, owner, takeOver: config.clickhouseTakeOver });
   const watch = new LogWatch({ cluster, conditions, registry, log, topics: allTopics(topics), brokers: config.kafka.brokers, standstillBlocks: true });
   lifecycle.add("log watch", () => watch.stop());

@@ -55,7 +55,7 @@ export async function bringUp({ config, lifecycle, log, screen }: Context): Prom
   await ensureTopics(createKafka(stack.kafka, "fraudstream-start", log), allTopics(topics));
   const cluster = new KafkaCluster(stack.kafka, "fraudstream-start");
   lifecycle.add("Kafka connections", () => cluster.close());
-  const owner = { clusterId: (await cluster.identityOf(topics.control.name)).cluster, topicPrefix: config.topicPrefix };
+  const owner = { clusterId: await cluster.clusterId(), topicPrefix: config.topicPrefix };
   await migrate(stack.clickhouse, log, { signal, owner, takeOver: config.clickhouseTakeOver });
   const clickhouse = createClickHouse(stack.clickhouse);
   lifecycle.add("ClickHouse connections", () => clickhouse.close());

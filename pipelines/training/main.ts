@@ -41,7 +41,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   if (config.clickhouse !== null) {
     const clickhouse = createClickHouse(config.clickhouse);
     lifecycle.add("clickhouse", () => clickhouse.close());
-    await guardDatabase(lifecycle, clickhouse, { clusterId: (await cluster.identityOf(topics.control.name)).cluster, topicPrefix: config.topicPrefix }, log);
+    await guardDatabase(lifecycle, clickhouse, { clusterId: await cluster.clusterId(), topicPrefix: config.topicPrefix }, log);
   }
   const workDir = join(config.dataDir, "training", `jobs-${config.topicPrefix}`);
   await mkdir(workDir, { recursive: true });

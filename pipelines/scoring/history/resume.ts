@@ -7,7 +7,7 @@ import type { Schemas } from "../../../infra/kafka/schemas.js";
 import { FraudstreamError, UsageError } from "../../../schemas/errors.js";
 import type { Prediction } from "../../../schemas/generated.js";
 import type { Topics } from "../../../schemas/topics.js";
-import { TransactionReader } from "../../../schemas/transaction-reader.js";
+import { CLOCK_SKEW_MS, TransactionReader } from "../../../schemas/transaction-reader.js";
 import type { Tenure } from "../../runtime/partition-consumer.js";
 import { forwardedFrom } from "../../runtime/placement.js";
 import { decodeTransactions, learnSchemas } from "../steps/decode-transactions.js";
@@ -27,8 +27,8 @@ interface Output { position: number; timestamp: number; source: number; /** The 
 interface SourceRecord { value: Buffer | null; timestamp: number; transactionId: string | null }
 
 const LOOK_AGAIN_MS = 20;
-/** Clocks of producers and workers differ by less than this; an output is never older than its source. */
-const CLOCKS_DIFFER_MS = 60_000;
+/** An output is never older than its source, but for what a producer's clock may be ahead. */
+const CLOCKS_DIFFER_MS = CLOCK_SKEW_MS;
 /** Around the last outputs of a partition: what else its last batches may have written. */
 const MARGIN_MS = 600_000;
 const FIRST_STEP = 8;

@@ -10,27 +10,42 @@ import type { TransactionBatch } from "../transaction-batch.js";
 /** A record that gets a dead letter instead of a prediction. */
 export interface Rejection { record: number; step: "decode" | "history" | "score"; code: string; reason: string }
 
+/** More ids that nobody knows in one batch are made up: each costs a request, and a Kafka transaction is open meanwhile. */
+export const MOST_UNKNOWN = 1_000;
+
 const NOTHING: { readonly size: number; has: (record: number) => boolean } = new Set<number>();
 
 /**
  * Makes the writer schemas of a batch known to the reader. Asks for those that it hasn't met, all at once: each may have to
  * be waited for.
  *
- * @param onLearnt told of each, with the attributes that the reader's target asks for and that can't be read
+ * @param options.onLearnt told of each, with the attributes that the reader's target asks for and that can't be read
+ * @param options.mostUnknown after so many that nobody knows, no others are asked for: their records are refused as unknown. @default no limit
  */
 export async function learnSchemas(
-  records: FetchedRecords, reader: TransactionReader, schemas: Schemas, onLearnt: (key: SchemaKey, unreadable: readonly Unreadable[]) => void = () => {},
+  records: FetchedRecords, reader: TransactionReader, schemas: Schemas,
+  { onLearnt, mostUnknown = Infinity }: { onLearnt?: (key: SchemaKey, unreadable: readonly Unreadable[]) => void; mostUnknown?: number } = {},
 ): Promise<void> {
   let last: SchemaKey | null = null;
   const asked = new Map<SchemaKey, Promise<void>>();
+  let unknown = 0;
+  let underWay = 0;
   for (let i = 0; i < records.count; i++) {
     const key = schemaKeyOf(records, i);
     if (key === null || key === last || asked.has(key)) continue;
     last = key;
     if (reader.knows(key)) continue;
+    // All that are under way may turn out to be unknown.
+    if (underWay === mostUnknown) {
+      await Promise.all(asked.values());
+      underWay = unknown;
+      if (unknown >= mostUnknown) return;
+    }
+    underWay += 1;
     asked.set(key, schemas.load(key).then((schema) => {
       // An unknown id is not learnt: it may be registered by the time that the next batch brings it.
-      if (schema !== null) onLearnt(key, reader.learn(key, schema));
+      if (schema === null) unknown += 1;
+      else onLearnt?.(key, reader.learn(key, schema));
     }));
   }
   if (asked.size > 0) await Promise.all(asked.values());

@@ -128,6 +128,23 @@ describe("with a registry", () => {
     expect(registry.requests).toHaveLength(before);
   });
 
+  test("made-up ids that are asked for one after the other cost a bounded time, too", async () => {
+    const registry = await registryServer();
+    const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }, { patienceMs: 300 });
+    const startedAt = performance.now();
+    for (let id = 5_000; id < 5_100; id++) expect(await schemas.load(id)).toBeNull();
+    // Waited for, each of them would take a third of a second.
+    expect(performance.now() - startedAt).toBeLessThan(15_000);
+    expect(registry.requests.length).toBeLessThan(200);
+  });
+
+  test.each([2 ** 31, 2 ** 32 - 1])("no registry is asked for an id that none can give (%i)", async (id) => {
+    const registry = await registryServer();
+    const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }, { patienceMs: 0 });
+    expect(await schemas.load(id)).toBeNull();
+    expect(registry.requests).toEqual([]);
+  });
+
   test("a GUID stands for a schema, and so do several messages of one .proto file", async () => {
     const registry = await registryServer();
     const guid = "8de79b7a-2dc2-4e0b-9d1e-0123456789ab";

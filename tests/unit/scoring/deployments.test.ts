@@ -174,6 +174,11 @@ it("keeps a champion that fails where no earlier deployment works, unless it is 
   expect(await deployments.putOutOfForce(failed, "no scores", { unconditionally: false })).toBe(false);
   expect([deployments.current, deployments.refused, deployments.stuck]).toEqual([failed, [], false]);
   expect(conditions.list()).toMatchObject([{ code: "champion_fails", blocking: false }]);
+  await deployments.retry(Date.now() + 60_000);
+  expect(conditions.list()).toHaveLength(1);
+  // It may have been the machine: what it hasn't done for a while it doesn't do any more.
+  await deployments.retry(Date.now() + 600_000);
+  expect(conditions.list()).toEqual([]);
   expect(await deployments.putOutOfForce(failed, "no scores", { unconditionally: true })).toBe(true);
   deployments.release(failed);
   expect([deployments.current, deployments.epoch, deployments.stuck]).toEqual([null, null, true]);
