@@ -211,7 +211,10 @@ export class Deployments {
 
   async close(): Promise<void> {
     await this.#settling;
+    const current = this.#current;
     this.#current = null;
+    // One that has scored nothing has no users yet: the process of its model would keep this one alive.
+    if (current !== null) this.#users.set(current, this.#users.get(current) ?? 0);
     this.#dropUnused();
   }
 
