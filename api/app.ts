@@ -27,9 +27,11 @@ import { healthRoutes } from "./routes/health.js";
 import { labelRoutes } from "./routes/labels.js";
 import { metricsRoutes } from "./routes/metrics.js";
 import { modelRoutes } from "./routes/models.js";
+import { predictionListRoutes } from "./routes/prediction-list.js";
 import { predictionRoutes } from "./routes/predictions.js";
 import { schemaRoutes } from "./routes/schemas.js";
 import { statusRoutes } from "./routes/status.js";
+import { thresholdCurveRoutes } from "./routes/threshold-curve.js";
 import { tokenRoutes } from "./routes/tokens.js";
 import { trainingJobRoutes } from "./routes/training-jobs.js";
 import { registrationRoutes, userRoutes } from "./routes/users.js";
@@ -38,7 +40,7 @@ import { registrationRoutes, userRoutes } from "./routes/users.js";
 export type Routes = (app: FastifyInstance, context: ApiContext) => Promise<void>;
 
 /** Routes for whoever is signed in and has the permission that each names in its `config`. */
-const SIGNED_IN_ROUTES: readonly Routes[] = [userRoutes, auditRoutes, trainingJobRoutes, metricsRoutes, compareRoutes, driftRoutes, modelRoutes, deploymentRoutes, predictionRoutes, labelRoutes, deadLetterRoutes];
+const SIGNED_IN_ROUTES: readonly Routes[] = [userRoutes, auditRoutes, trainingJobRoutes, metricsRoutes, compareRoutes, driftRoutes, modelRoutes, deploymentRoutes, predictionListRoutes, predictionRoutes, thresholdCurveRoutes, labelRoutes, deadLetterRoutes];
 
 /** How long a caller may take, milliseconds. */
 export interface Patience {

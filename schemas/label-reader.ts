@@ -3,7 +3,7 @@ import { labelSchema } from "./generated.js";
 import { RecordReader } from "./record-reader.js";
 import { PLAIN_SHAPE, type RecordShape } from "./record-shape.js";
 import type { RecordSpec } from "./record-spec.js";
-import { parseJsonLabel } from "./transaction-json.js";
+import { parseJsonLabel, WITHOUT_CARD } from "./transaction-json.js";
 import type { CardIds } from "./transaction-reader.js";
 import { TransactionRejected } from "./transaction-rejected.js";
 import type { SchemaKey } from "./wire-format.js";
@@ -85,7 +85,8 @@ export class LabelReader {
   }
 
   #check(): void {
-    if (this.cardLength === 0 || this.transactionLength === 0) throw new TransactionRejected("missing_id", "an id is missing or empty");
+    if (this.transactionLength === 0) throw new TransactionRejected("missing_id", "transaction_id is missing or empty: a label names the transaction that it is of");
+    if (this.cardLength === 0) throw new TransactionRejected("missing_id", `card_id is missing or empty: ${WITHOUT_CARD}`);
     if (this.isFraud === null) throw new TransactionRejected("bad_verdict", "is_fraud is missing");
     if (!(this.labelTime >= LEAST_TIME && this.labelTime <= MOST_TIME)) throw new TransactionRejected("bad_time", "label_time is before 1970 or after 2299");
   }

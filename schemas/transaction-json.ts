@@ -4,6 +4,7 @@ import { labelSchema, transactionSchema } from "./generated.js";
 import type { JsonHint } from "./json-hints.js";
 import { JsonRecord } from "./json-record.js";
 import { PLAIN_SHAPE, type RecordShape } from "./record-shape.js";
+import { TransactionRejected } from "./transaction-rejected.js";
 
 const avro = createRequire(import.meta.url)("avsc") as { Type: { forSchema(schema: unknown): Type } };
 const transactionType = avro.Type.forSchema(transactionSchema);
@@ -38,8 +39,20 @@ export function parseJsonLabel(bytes: Buffer, shape: RecordShape = PLAIN_SHAPE, 
   record.refuseFurtherKeys();
   return labelType.toBuffer({
     transaction_id: record.text("transaction_id"),
-    card_id: record.text("card_id"),
+    card_id: cardOfLabel(record),
     is_fraud: record.flag("is_fraud"),
     label_time: record.time("label_time"),
   });
+}
+
+/** What to do about a label that names no card. */
+export const WITHOUT_CARD = "a label has its place by its transaction's card. Have the feed give it (LABELS_FIELDS says where it stands), or send the label to POST /api/v1/labels, which looks the card up";
+
+function cardOfLabel(record: JsonRecord): string {
+  try {
+    return record.text("card_id");
+  } catch (error) {
+    if (!(error instanceof TransactionRejected) || error.code !== "missing_field") throw error;
+    throw new TransactionRejected(error.code, `${error.message}: ${WITHOUT_CARD}`);
+  }
 }

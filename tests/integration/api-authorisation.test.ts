@@ -16,8 +16,8 @@ const WHO: Record<string, string> = {
   "GET /api/v1/users/me": "saoA", "PATCH /api/v1/users/me": "saoA",
   "POST /api/v1/training-jobs": "oA", "DELETE /api/v1/training-jobs/{id}": "oA", "GET /api/v1/training-jobs": "aoA", "GET /api/v1/training-jobs/{id}": "aoA",
   "POST /api/v1/models": "oA", "PUT /api/v1/models/{id}/enabled": "oA", "PUT /api/v1/models/{id}/thresholds": "oA", "POST /api/v1/deployments/undo": "oA",
-  "GET /api/v1/models": "aoA", "GET /api/v1/models/{id}": "aoA", "GET /api/v1/models/{id}/history": "aoA", "GET /api/v1/models/{id}/drift": "aoA", "GET /api/v1/models/compare": "aoA", "GET /api/v1/models/metrics": "aoA",
-  "POST /api/v1/predictions": "sA", "GET /api/v1/predictions/{transaction_id}": "saoA", "POST /api/v1/labels": "saoA",
+  "GET /api/v1/models": "aoA", "GET /api/v1/models/{id}": "aoA", "GET /api/v1/models/{id}/history": "aoA", "GET /api/v1/models/{id}/drift": "aoA", "GET /api/v1/models/compare": "aoA", "GET /api/v1/models/metrics": "aoA", "GET /api/v1/models/{id}/thresholds/curve": "aoA",
+  "POST /api/v1/predictions": "sA", "GET /api/v1/predictions": "aoA", "GET /api/v1/predictions/{transaction_id}": "saoA", "POST /api/v1/labels": "saoA",
   "GET /api/v1/dead-letters": "oA", "POST /api/v1/dead-letters/replay": "oA", "POST /api/v1/dead-letters/{partition}/{offset}/mend": "oA",
 };
 const LETTERS: Record<Role, string> = { service: "s", analyst: "a", operator: "o", admin: "A" };

@@ -63,3 +63,17 @@ describe("labels", () => {
     expect(reader.read(Buffer.from("{}"), 0, 2)).toBe(false);
   });
 });
+
+test("a label without its card is refused with what to do about it, as Avro and as JSON", () => {
+  const reader = new LabelReader();
+  const refusalOf = (value: Buffer) => {
+    reader.bytes = value;
+    expect(reader.read(value, 0, value.length)).toBe(false);
+    return reader.refusal;
+  };
+  const what = /^card_id .*is missing.*LABELS_FIELDS.*POST \/api\/v1\/labels, which looks the card up$/;
+  for (const card of [undefined, null, ""]) {
+    const value = Buffer.from(JSON.stringify({ transaction_id: "t", card_id: card, is_fraud: true, label_time: "2026-11-22T09:30:00Z" }));
+    expect(refusalOf(value)).toEqual({ code: card === "" ? "missing_id" : "missing_field", reason: expect.stringMatching(card === "" ? /^card_id is missing or empty: .*POST/ : what) as string });
+  }
+});
