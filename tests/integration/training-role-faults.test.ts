@@ -6,6 +6,7 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { readConfig } from "../../infra/config.js";
 import type { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { FraudstreamError } from "../../schemas/errors.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import { createLogger } from "../../infra/logging.js";
 import { ControlLog } from "../../models/registry/control-log.js";
@@ -153,25 +154,33 @@ describe("trainers as processes", () => {
 class FaultyProducing extends Producing {
   calls = 0;
   readonly #at: (call: number) => Promise<void>;
+  readonly #refused: (call: number, code: string) => void;
 
-  constructor(cluster: KafkaCluster, at: (call: number) => Promise<void>) {
+  constructor(cluster: KafkaCluster, at: (call: number) => Promise<void>, refused: (call: number, code: string) => void) {
     super(cluster);
     this.#at = at;
+    this.#refused = refused;
   }
 
   override async run<T>(work: (producer: BatchProducer) => Promise<T>): Promise<T> {
     this.calls += 1;
-    await this.#at(this.calls);
-    return super.run(work);
+    const call = this.calls;
+    await this.#at(call);
+    return super.run(work).catch((error: unknown) => {
+      this.#refused(call, error instanceof FraudstreamError ? error.code : String(error));
+      throw error;
+    });
   }
 }
 
 /** A trainer within the test, that sends no heartbeats. */
-async function trainerInside({ system, dataDir }: TrainingSystem, worker: string, at: (call: number) => Promise<void>): Promise<Trainer> {
+async function trainerInside(
+  { system, dataDir }: TrainingSystem, worker: string, at: (call: number) => Promise<void>, refused: (call: number, code: string) => void = () => {},
+): Promise<Trainer> {
   const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
   const control = new ControlLog({ cluster: system.cluster, topic: system.topics.control.name, schemas, log });
   const signs = new TrainerSigns({ cluster: system.cluster, topic: system.topics.workers.name, schemas, silenceMs: 3_600_000 });
-  const producing = new FaultyProducing(system.cluster, at);
+  const producing = new FaultyProducing(system.cluster, at, refused);
   const stop = new AbortController();
   await control.readToEnd();
   const trainer = new Trainer({
@@ -254,16 +263,19 @@ describe("a trainer that dies between two of its decisions", () => {
   test("an operator who deploys while a better model is on its way wins", async () => {
     const system = await TrainingSystem.open();
     const { control, producer } = system.system;
+    const refusals: string[] = [];
     const { origin } = await staticServer({ "/x.csv": ulbCsv(400) });
     await registerModel(control, { who: "user:test", producer }, { model: "chosen@1", manifestSha256: "0" });
     const id = await system.request({ ...quick, dataset: `${origin}/x.csv`, enable: "if_better" });
-    await trainerInside(system, "late", async (call) => void (call === 4 && (await control.readToEnd(), await system.system.deploy("chosen@1"))));
-    await expectOneModel(system, id, 1);
-    await eventually("the trainer's deployment was refused", async () => {
+    const deployFirst = async (call: number): Promise<void> => {
+      if (call !== 4) return;
       await control.readToEnd();
-      const epoch = control.state.baseOf("deployment");
-      return epoch >= 0 && control.position > epoch + 1;
-    });
+      await system.system.deploy("chosen@1");
+    };
+    await trainerInside(system, "late", deployFirst, (call, code) => void refusals.push(`${call} ${code}`));
+    await expectOneModel(system, id, 1);
+    await eventually("the trainer's deployment was refused", () => refusals.includes("4 conflict"));
+    await control.readToEnd();
     expect(control.state.deployments.map(({ champion }) => champion?.model)).toEqual(["chosen@1"]);
   });
 });
