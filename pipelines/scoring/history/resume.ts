@@ -63,8 +63,9 @@ export async function findProgress(options: ResumeOptions, tenure: Tenure): Prom
     const sent = await newestForwarded(options, tenure, source, newest);
     const progress = Math.max(-1, ...[...newest, ...sent].map((output) => output.last ?? output.source)) + 1;
     if (progress > 0) return progress;
-    // Outputs that are there and fit no record are of another log. None at all, where there have been some, prove nothing.
-    const gone = ofPredictions.end > 0 && !(await hasRecords(predictions, ofPredictions));
+    // Outputs that are there and fit no record are of another log. None at all prove nothing where retention has deleted some. (A log that
+    // begins at 0 has lost none: what stands in it without a record is the output of transactions that were aborted.)
+    const gone = ofPredictions.first > 0 && !(await hasRecords(predictions, ofPredictions));
     if (gone) throw lost(options, tenure, first);
     return null;
   } finally {
