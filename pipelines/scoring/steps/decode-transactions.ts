@@ -44,8 +44,12 @@ export async function learnSchemas(
     underWay += 1;
     asked.set(key, schemas.load(key).then((schema) => {
       // An unknown id is not learnt: it may be registered by the time that the next batch brings it.
-      if (schema === null) unknown += 1;
-      else onLearnt?.(key, reader.learn(key, schema));
+      if (schema === null) {
+        unknown += 1;
+        return;
+      }
+      const unreadable = reader.learn(key, schema);
+      onLearnt?.(key, unreadable);
     }));
   }
   if (asked.size > 0) await Promise.all(asked.values());

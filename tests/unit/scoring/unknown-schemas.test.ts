@@ -6,6 +6,7 @@ import { MOST_UNKNOWN, decodeTransactions, learnSchemas } from "../../../pipelin
 import { TransactionBatch } from "../../../pipelines/scoring/transaction-batch.js";
 import { TransactionReader } from "../../../schemas/transaction-reader.js";
 import { fetchedRecords } from "../../support/fetched-records.js";
+import { transaction } from "../../support/transactions.js";
 import { registryServer } from "../../support/registry-server.js";
 
 test("a batch whose records name thousands of made-up schemas costs a bounded number of requests, and each is refused", async () => {
@@ -25,6 +26,14 @@ test("a batch whose records name thousands of made-up schemas costs a bounded nu
   const rejections = decodeTransactions(records, reader, batch);
   expect(rejections).toHaveLength(count);
   expect(new Set(rejections.map(({ code }) => code))).toEqual(new Set(["unknown_schema"]));
+});
+
+test("a schema that is known is learnt, whether or not somebody wants to be told", async () => {
+  const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
+  const reader = new TransactionReader(new TransactionBatch([]), null, schemas.shapes.transactions);
+  const records = fetchedRecords({ topic: "fraud.transactions" }, [{ value: schemas.encode("transactions", transaction(1)) }]);
+  await learnSchemas(records, reader, schemas);
+  expect(reader.knows(schemas.idOf("transactions"))).toBe(true);
 });
 
 test("a worker whose decisions' log was created again, or has lost its end, goes on with the decisions that it knows", () => {
