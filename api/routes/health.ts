@@ -19,7 +19,7 @@ export async function healthRoutes(app: FastifyInstance, context: ApiContext): P
 
   app.get("/health/live", { schema: { tags, summary: "The process is alive", response: { 200: Type.Object({ status: Type.Literal("live") }, { description: "Alive." }) } } }, () => ({ status: "live" }));
 
-  const Condition = Type.Object({ code: Type.String(), message: Type.String(), blocking: Type.Boolean(), since: Type.Integer({ description: "Epoch milliseconds." }) });
+  const Condition = Type.Object({ code: Type.String(), message: Type.String(), blocking: Type.Boolean(), since: Type.Integer({ description: "Epoch milliseconds." }) }, { examples: [{ code: "broker_silent", message: "the Kafka broker 10.0.0.4:9092 does not answer", blocking: false, since: 1_795_340_000_000 }] });
   const Checks = Type.Object({
     status: Type.String({ description: "ready; degraded: the API answers, but something around it doesn't do its work; not ready." }),
     kafka: Type.String(), deployment: Type.String(), clickhouse: Type.String(),
