@@ -1,4 +1,5 @@
 import { expect, onTestFinished, test, vi } from "vitest";
+import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../../models/evaluation/thresholds.js";
 import { eventually } from "../support/eventually.js";
 import { RoleProcess } from "../support/workers.js";
 import { startTestApi, type TestApi } from "../support/api.js";
@@ -42,7 +43,9 @@ test("asked for over HTTP, watched, finished, failed, cancelled; another copy of
   const id = await asked(api, request);
   const waiting = await asked(api, request);
   const missing = await asked(copy, { ...trees, dataset: `${origin}/missing.csv` });
-  expect((await shown(copy, id)).request).toEqual({ ...request, enable: "never", metric: "average_precision" });
+  expect((await shown(copy, id)).request).toEqual({
+    ...request, enable: "never", metric: "average_precision", review_capacity: DEFAULT_REVIEW_CAPACITY, decline_precision: DEFAULT_DECLINE_PRECISION,
+  });
   expect(await eventually("the download is seen", async () => {
     const job = await shown(api, id);
     return job.progress?.phase === "downloading" && job;
