@@ -158,8 +158,11 @@ export class Deployments {
       const known = this.#outOfForce.get(failed.epoch);
       this.#outOfForce.set(failed.epoch, refusal);
       const problems: string[] = [];
+      const incomplete = this.#incomplete;
       const earlier = this.#state === null ? null : await this.#loadNewest(this.#state, this.#earlierThan(failed.epoch), problems);
       if (earlier === null && !unconditionally) {
+        // The deployment in force has its files: those of earlier ones are no reason to load it again.
+        this.#incomplete = incomplete;
         if (known === undefined) this.#outOfForce.delete(failed.epoch);
         this.#failing.set(failed.epoch, Date.now());
         this.#conditions.raise(CHAMPION_FAILS, String(failed.epoch), `the champion ${refusal.model} of epoch ${failed.epoch} fails (${reason}), and no earlier deployment works: payments without a score become dead letters; deploy a model that works, then send them again`, { blocking: false });
