@@ -1,4 +1,4 @@
-import { AvroCursor, AvroTruncated, compileSkip, type AvroObject, type AvroSchema, type NamedTypes } from "./avro-cursor.js";
+import { AvroCursor, AvroTruncated, type AvroObject, type AvroSchema, type NamedTypes } from "./avro-cursor.js";
 import { decimalOf, decimalOfText, isScale } from "./decimals.js";
 import { parseTime } from "./time-text.js";
 
@@ -196,9 +196,4 @@ export function textReading(found: AvroType, numbers: boolean): TextReading {
   }
   if (numbers && INTEGERS.has(type)) return { make: (cursor) => Buffer.from(String(cursor.bigLong())) };
   return { refused: describeType(found) };
-}
-
-/** A function that steps over a type, its own names known. */
-export function skipOf(schema: AvroSchema, named: NamedTypes): (cursor: AvroCursor) => void {
-  return compileSkip(schema, named);
 }

@@ -1,15 +1,13 @@
 import { isTooFarAhead, labelOrder, labelVersion } from "../../../infra/kafka/label-order.js";
 import { partitionOfKey } from "../../../infra/kafka/murmur2.js";
-import { headerSchemaOf, schemaKeyOf } from "../../../infra/kafka/writer-of.js";
+import { headerSchemaOf } from "../../../infra/kafka/writer-of.js";
 import { LabelReader } from "../../../schemas/label-reader.js";
 import { PLAIN_SHAPE, type RecordShape } from "../../../schemas/record-shape.js";
 import type { SchemaKey } from "../../../schemas/wire-format.js";
 import { retried } from "../backoff.js";
 import type { AvroRowsDeps } from "./avro-rows.js";
-import { type Refusal, type RowMapper, writeCoordinates } from "./row-mapper.js";
+import { learningWriters, type Refusal, type RowMapper, writeCoordinates } from "./row-mapper.js";
 
-/** Unknown schema ids are asked for again after this long; Schemas knows how often that is of use. */
-const FORGET_UNKNOWN_MS = 1_000;
 /** What the dead letters of labels have been called since before their reader was shared with transactions. */
 const CODES: Readonly<Record<string, string>> = {
   unknown_format: "not_avro", avro_truncated: "malformed_avro", avro_trailing: "malformed_avro", schema_mismatch: "incompatible_schema",
@@ -23,18 +21,9 @@ const CODES: Readonly<Record<string, string>> = {
  */
 export function labelRows({ lookup, backoff, cards = null, shape = PLAIN_SHAPE, partitions }: AvroRowsDeps & { shape?: RecordShape; partitions?: number }): RowMapper {
   const reader = new LabelReader(cards, shape);
-  let forgetAt = 0;
   const learn = async (key: SchemaKey): Promise<void> => reader.learn(key, await retried(() => lookup(key), backoff));
   return {
-    prepare(records, index) {
-      const key = schemaKeyOf(records, index);
-      if (key === null) return null;
-      if (Date.now() > forgetAt) {
-        forgetAt = Date.now() + FORGET_UNKNOWN_MS;
-        reader.forgetUnknown();
-      }
-      return reader.knows(key) ? null : learn(key);
-    },
+    prepare: learningWriters(reader, learn),
     write(records, index, out): Refusal | null {
       const { bytes, valueAt, valueLength } = records;
       if (!reader.read(bytes, valueAt[index], valueLength[index], headerSchemaOf(records, index))) {

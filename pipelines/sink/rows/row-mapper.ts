@@ -1,5 +1,7 @@
 import type { RowBinaryWriter } from "../../../infra/clickhouse/row-binary.js";
 import type { FetchedRecords } from "../../../infra/kafka/records.js";
+import { schemaKeyOf } from "../../../infra/kafka/writer-of.js";
+import type { SchemaKey } from "../../../schemas/wire-format.js";
 
 /** Why a record has no row. `code` is stable; `reason` is for people and quotes nothing of the record. */
 export interface Refusal {
@@ -21,4 +23,21 @@ export function writeCoordinates(records: FetchedRecords, index: number, out: Ro
   out.text(records.topic);
   out.int32(records.partition);
   out.int64(records.offset[index]);
+}
+
+/** Unknown schema ids are asked for again after this long; Schemas knows how often that is of use. */
+const FORGET_UNKNOWN_MS = 1_000;
+
+/** `prepare` of a mapper whose reader learns each writer's schema before the first record of it. */
+export function learningWriters(reader: { knows: (key: SchemaKey) => boolean; forgetUnknown: () => void }, learn: (key: SchemaKey) => Promise<void>): RowMapper["prepare"] {
+  let forgetAt = 0;
+  return (records, index) => {
+    const key = schemaKeyOf(records, index);
+    if (key === null) return null;
+    if (Date.now() > forgetAt) {
+      forgetAt = Date.now() + FORGET_UNKNOWN_MS;
+      reader.forgetUnknown();
+    }
+    return reader.knows(key) ? null : learn(key);
+  };
 }

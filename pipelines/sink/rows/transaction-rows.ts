@@ -1,22 +1,20 @@
 import { RowBinaryWriter } from "../../../infra/clickhouse/row-binary.js";
 import { TIME_RANGE } from "../../../infra/clickhouse/tables.js";
 import type { FetchedRecords } from "../../../infra/kafka/records.js";
-import { headerSchemaOf, schemaKeyOf } from "../../../infra/kafka/writer-of.js";
+import { headerSchemaOf } from "../../../infra/kafka/writer-of.js";
 import type { Logger } from "../../../infra/logging.js";
 import { type AttributeTarget, type CardIds, TransactionFields, TransactionReader } from "../../../schemas/transaction-reader.js";
 import { TransactionRejected } from "../../../schemas/transaction-rejected.js";
 import { PLAIN_SHAPE, type RecordShape } from "../../../schemas/record-shape.js";
 import type { SchemaKey } from "../../../schemas/wire-format.js";
 import { type Backoff, retried } from "../backoff.js";
-import { type Refusal, type RowMapper, writeCoordinates } from "./row-mapper.js";
+import { learningWriters, type Refusal, type RowMapper, writeCoordinates } from "./row-mapper.js";
 import type { SchemaLookup } from "./writer-schemas.js";
 
 /** Distinct names of attributes, of all producers together, that are stored. */
 const MOST_NAMES = 10_000;
 /** Unknown schema ids that the log names. */
 const MOST_TOLD = 1_000;
-/** Schema ids that were unknown are asked for again after this long; Schemas knows how often that is of use. */
-const FORGET_UNKNOWN_MS = 1_000;
 
 export interface TransactionRowsDeps {
   lookup: SchemaLookup;
@@ -36,7 +34,6 @@ export function transactionRows({ lookup, backoff, log, cards = null, shape = PL
   const attributes = new AttributeMaps(log);
   const reader = new TransactionReader(attributes, cards, shape);
   const fields = new TransactionFields();
-  let forgetAt = 0;
 
   const told = new Set<SchemaKey>();
   const learn = async (key: SchemaKey): Promise<void> => {
@@ -48,15 +45,7 @@ export function transactionRows({ lookup, backoff, log, cards = null, shape = PL
     reader.learn(key, schema);
   };
   return {
-    prepare(records, index) {
-      const id = schemaKeyOf(records, index);
-      if (id === null) return null;
-      if (Date.now() > forgetAt) {
-        forgetAt = Date.now() + FORGET_UNKNOWN_MS;
-        reader.forgetUnknown();
-      }
-      return reader.knows(id) ? null : learn(id);
-    },
+    prepare: learningWriters(reader, learn),
     write(records, index, out) {
       attributes.clear();
       const refusal = read(reader, records, index, fields);
