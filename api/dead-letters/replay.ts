@@ -39,7 +39,7 @@ const PAUSE_MS = 250;
 /**
  * Sends dead letters again to where they came from, each once, however often this is called and whichever API copy dies:
  * the records and the control events that say so are one Kafka transaction, under one transactional id for all copies,
- * begun after the id was taken over and fraud.control was read to its end (guarantee 6).
+ * begun after the id was taken over and fraud.control was read to its end (ARCHITECTURE.md#guarantee-6).
  *
  * @param mended what is sent in the place of the (one) letter's bytes
  * @throws HttpProblem 409 `replay_under_way` when others keep taking the id over

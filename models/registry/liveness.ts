@@ -27,7 +27,7 @@ export function refusalsOf(board: Heartbeats): Refusal[] {
 
 /**
  * Whether a deployment is live at this moment: every input partition is reported by a scoring worker at its epoch or a
- * later one (guarantee 7). A report comes after its tenure's fence, so no other worker can write for that partition.
+ * later one (ARCHITECTURE.md#guarantee-7). A report comes after its tenure's fence, so no other worker can write for that partition.
  */
 export function livenessOf(board: Heartbeats, epoch: number, partitions: number): Liveness {
   const beats = board.alive("scoring");

@@ -100,7 +100,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
     }),
   });
 
-  // Guarantee 7: a worker knows the newest deployment before its first score.
+  // ARCHITECTURE.md#guarantee-7: a worker knows the newest deployment before its first score.
   await control.open();
   await deployments.settle(control.state);
   const retry = setInterval(() => void deployments.retry(), RETRY_EVERY_MS);

@@ -11,7 +11,7 @@
  *
  * Only what is scored is history: where the champion gives no score, steps 2 to 4 are done again without that record. Where it is the
  * champion that fails, the batch is given up and done again with an earlier deployment (deployments.ts).
- * Any error ends the tenure; taking the transactional id over anew settles what became of the batch (guarantee 1).
+ * Any error ends the tenure; taking the transactional id over anew settles what became of the batch (ARCHITECTURE.md#guarantee-1).
  */
 import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
@@ -113,7 +113,7 @@ export class ScoringTenure implements PartitionHandler {
     this.#deadLetters = new PartitionOutput(topics.deadLetters.name, output);
   }
 
-  /** Begins a tenure, in the order of guarantee 1: fence the former owner, then ask where it stood, then catch up with control and with history. */
+  /** Begins a tenure, in the order of ARCHITECTURE.md#guarantee-1: fence the former owner, then ask where it stood, then catch up with control and with history. */
   static async open(deps: ScoringDeps, tenure: Tenure): Promise<{ handler: ScoringTenure; start: number | null }> {
     const producer = await TransactionalProducer.open(deps.cluster, scoringTransactionalId(deps.group, tenure.partition), { transactionTimeoutMs: deps.transactionTimeoutMs });
     try {
