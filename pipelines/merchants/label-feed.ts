@@ -119,6 +119,7 @@ export class LabelFeed {
 
   async #learn(records: FetchedRecords): Promise<void> {
     let last: SchemaKey | null = null;
+    this.#labels.forgetUnknown();
     for (let i = 0; i < records.count; i++) {
       const key = schemaKeyOf(records, i);
       if (key === null || key === last) continue;

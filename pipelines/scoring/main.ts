@@ -53,7 +53,9 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   const kafka = createKafka(config.kafka, worker, log);
   await ensureTopics(kafka, allTopics(topics), { replication: config.kafka.replication, log });
 
-  const schemas = new Schemas(config);
+  const registry = createRegistry();
+  const conditions = new Conditions(log, registry);
+  const schemas = new Schemas(config, { conditions });
   await schemas.register(subjectTopics(topics));
   const cluster = new KafkaCluster(config.kafka, worker, { log });
   lifecycle.add("cluster", () => cluster.close());
@@ -65,8 +67,6 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   }
   const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });
   lifecycle.add("control", () => control.close());
-  const registry = createRegistry();
-  const conditions = new Conditions(log, registry);
   const unreadable = new UnreadableAttributes(conditions);
   const watch = new LogWatch({ cluster, conditions, registry, log, topics: allTopics(topics), brokers: config.kafka.brokers, standstillBlocks: true });
   lifecycle.add("log watch", () => watch.stop());

@@ -41,7 +41,7 @@ await runRole(log, async (lifecycle) => {
   await prepareClickHouse(config.clickhouse, clickhouse, { retention: config.retention, log, signal: lifecycle.signal, owner, takeOver: config.clickhouseTakeOver });
   const watch = new LogWatch({ cluster, conditions, registry, log, topics: allTopics(topics), brokers: config.kafka.brokers, standstillBlocks: true });
   lifecycle.add("log watch", () => watch.stop());
-  const schemas = new Schemas(config);
+  const schemas = new Schemas(config, { conditions });
   await schemas.register(subjectTopics(topics));
 
   await startSink(lifecycle, { kafka, cluster, clickhouse, schemas, topics, group: `${config.topicPrefix}sink`, log, cards: cardPseudonyms(config), registry, conditions });

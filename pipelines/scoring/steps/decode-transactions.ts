@@ -5,6 +5,7 @@ import { MAX_TRANSACTION_BYTES } from "../../../schemas/topics.js";
 import { TransactionFields, type TransactionReader, type Unreadable } from "../../../schemas/transaction-reader.js";
 import { TransactionRejected } from "../../../schemas/transaction-rejected.js";
 import type { SchemaKey } from "../../../schemas/wire-format.js";
+import { UnavailableWriter } from "../../../schemas/writer-schema.js";
 import type { TransactionBatch } from "../transaction-batch.js";
 
 /** A record that gets a dead letter instead of a prediction. */
@@ -27,6 +28,8 @@ export async function learnSchemas(
   { onLearnt, mostUnknown = Infinity }: { onLearnt?: (key: SchemaKey, unreadable: readonly Unreadable[]) => void; mostUnknown?: number } = {},
 ): Promise<void> {
   let last: SchemaKey | null = null;
+  // What wasn't given to the batch before may be given now.
+  reader.forgetUnknown();
   const asked = new Map<SchemaKey, Promise<void>>();
   let unknown = 0;
   let underWay = 0;
@@ -44,10 +47,8 @@ export async function learnSchemas(
     underWay += 1;
     asked.set(key, schemas.load(key).then((schema) => {
       // An unknown id is not learnt: it may be registered by the time that the next batch brings it.
-      if (schema === null) {
-        unknown += 1;
-        return;
-      }
+      if (schema === null || schema instanceof UnavailableWriter) unknown += 1;
+      if (schema === null) return;
       const unreadable = reader.learn(key, schema);
       onLearnt?.(key, unreadable);
     }));

@@ -3,13 +3,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import avsc from "avsc";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { Conditions } from "../../../infra/health/conditions.js";
+import { createLogger } from "../../../infra/logging.js";
 import { withReferences } from "../../../infra/kafka/schema-references.js";
 import { Schemas } from "../../../infra/kafka/schemas.js";
 import type { AvroObject, AvroSchema } from "../../../schemas/avro-cursor.js";
 import { UsageError } from "../../../schemas/errors.js";
 import { FIXED_SCHEMAS, WIRE_HEAD_BYTES, schemaIdOf, writeWireHead } from "../../../schemas/wire-format.js";
 import { subjectTopics, topicsFor } from "../../../schemas/topics.js";
-import { JsonSchemaWriter, ProtobufWriter, UnreadableWriter } from "../../../schemas/writer-schema.js";
+import { JsonSchemaWriter, ProtobufWriter, UnavailableWriter, UnreadableWriter } from "../../../schemas/writer-schema.js";
+import { learnSchemas } from "../../../pipelines/scoring/steps/decode-transactions.js";
+import { TransactionFields, TransactionReader } from "../../../schemas/transaction-reader.js";
+import { fetchedRecords } from "../../support/fetched-records.js";
 import { registryServer } from "../../support/registry-server.js";
 
 const LABEL = { transaction_id: "t", card_id: "c", is_fraud: true, label_time: Date.UTC(2026, 0, 1) };
@@ -197,7 +202,7 @@ describe("with a registry", () => {
   test("one that doesn't answer is trouble that passes, after a bounded time", async () => {
     const registry = await registryServer();
     registry.hangs = true;
-    const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null });
+    const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }, { answerWithinMs: 500 });
     const startedAt = performance.now();
     await expect(schemas.load(1)).rejects.toMatchObject({ code: "schema_registry_unreachable", retriable: true });
     expect(performance.now() - startedAt).toBeLessThan(10_000);
@@ -222,6 +227,11 @@ describe("with a registry", () => {
     const value = { paid: { minor: 5, in: "USD" }, tips: [{ minor: 1, in: "EUR" }], in: "EUR" };
     expect(type.fromBuffer(type.toBuffer(value))).toEqual(value);
     expect(type.name).toBe("com.acme.Payment");
+    // A replica may hear of it later: it is asked for again.
+    registry.schemas.set(4, { schema: JSON.stringify(payment), references: [{ name: "x", subject: "nowhere", version: 1 }] });
+    const missing = await new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }, { patienceMs: 0 }).load(4);
+    expect(missing).toBeInstanceOf(UnavailableWriter);
+    expect((missing as UnavailableWriter).reason).toContain("nowhere version 1");
   });
 
   test.each([
@@ -260,6 +270,47 @@ describe("with a registry", () => {
     const starting = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }).register(TOPICS);
     await expect(starting).rejects.toBeInstanceOf(UsageError);
     await expect(starting).rejects.toThrow("SCHEMA_REGISTRY_URL");
+  });
+
+  test.each([400, 404, 405, 410, 422])("%i to an id that it doesn't know is no such schema", async (status) => {
+    const registry = await registryServer();
+    registry.statuses.set(9, status);
+    const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }, { patienceMs: 0 });
+    expect(await schemas.load(9)).toBeNull();
+  });
+
+  test.each([401, 403, 429, 500, 503, 0])("a registry that answers %i to one id and is well otherwise holds nobody up for good", async (status) => {
+    const registry = await registryServer();
+    const conditions = new Conditions(createLogger({ logLevel: "silent" }, "test"));
+    registry.statuses.set(9, status);
+    const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }, { patienceMs: 200, answerWithinMs: 500, conditions });
+    await schemas.register(TOPICS);
+    const reader = new TransactionReader({ find: () => -1, number: () => {}, boolean: () => {}, text: () => {} });
+    const value = Buffer.from([0, 0, 0, 0, 9, 1]);
+    const readValue = (): void => reader.read(value, 0, value.length, 0, new TransactionFields());
+    await learnSchemas(fetchedRecords({ topic: "t" }, [{ value }]), reader, schemas);
+    expect(readValue).toThrow(expect.objectContaining({ code: "schema_unavailable", message: expect.stringMatching(/schema 9.*did not give schema 9.*while it answers otherwise/) as string }));
+    expect(conditions.list()).toEqual([]);
+    // Nobody waits for it again at once, and it is read as soon as it is given.
+    const before = registry.requests.length;
+    expect(await schemas.load(9)).toBeInstanceOf(UnavailableWriter);
+    expect(registry.requests).toHaveLength(before);
+    reader.forgetUnknown();
+    expect(reader.knows(9)).toBe(false);
+  }, 20_000);
+
+  test("a registry that refuses whatever is asked is a condition that says what to do, until it answers", async () => {
+    const registry = await registryServer();
+    const conditions = new Conditions(createLogger({ logLevel: "silent" }, "test"));
+    const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }, { patienceMs: 0, conditions });
+    await schemas.register(TOPICS);
+    registry.status = 401;
+    await expect(schemas.load(9)).rejects.toMatchObject({ code: "schema_registry_unreachable", retriable: true });
+    expect(conditions.list()).toEqual([expect.objectContaining({ code: "schema_registry", blocking: false, message: expect.stringContaining("SCHEMA_REGISTRY_USERNAME") as string })]);
+    registry.status = 200;
+    registry.statuses.set(10, 500);
+    expect(await schemas.load(10)).toBeInstanceOf(UnavailableWriter);
+    expect(conditions.list()).toEqual([]);
   });
 
   test("a value of another, compatible writer is read as ours", async () => {
