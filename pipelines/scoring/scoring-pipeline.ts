@@ -28,6 +28,7 @@ import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import { MAX_TRANSACTION_BYTES, type Topics } from "../../schemas/topics.js";
 import { TransactionReader } from "../../schemas/transaction-reader.js";
 import { REPLY_TO, appendDeadLetter, attemptOf, replyToOf } from "../runtime/dead-letters.js";
+import { GapBounds } from "../runtime/gap-bounds.js";
 import type { PartitionHandler, Tenure } from "../runtime/partition-consumer.js";
 import { forwardedHeaders } from "../runtime/placement.js";
 import type { Deployments, LoadedDeployment } from "./deployments.js";
@@ -93,6 +94,7 @@ export class ScoringTenure implements PartitionHandler {
   readonly #forwarded = new Map<number, PartitionOutput>();
   readonly #history: PartitionHistory;
   readonly #merchantWait: MerchantWait;
+  readonly #gaps: GapBounds;
   #bench: Bench | null = null;
   /** Epoch of the batch under way; null: none is. */
   #scoringEpoch: number | null = null;
@@ -104,6 +106,7 @@ export class ScoringTenure implements PartitionHandler {
     this.#tenure = tenure;
     this.#producer = producer;
     this.#history = history;
+    this.#gaps = new GapBounds(tenure.mark);
     this.#merchantWait = new MerchantWait(deps.merchants, deps.merchantWaitMs);
     this.#encoder = new PredictionEncoder(tenure, schemas.idOf("predictions"));
     // A partition that was added to the transactions has none beside it; only dead letters come from there, the rest is sent on.
@@ -156,6 +159,7 @@ export class ScoringTenure implements PartitionHandler {
     const startedAt = performance.now();
     const bench = this.#benchFor(deployment);
 
+    this.#gaps.meet(records, this.#history.cards.clock, Date.now());
     this.#begin(records, bench);
 
     await learnSchemas(records, bench.reader, schemas, {
@@ -174,8 +178,10 @@ export class ScoringTenure implements PartitionHandler {
     await this.#producer.commit(all.filter(({ count }) => count > 0), Date.now());
     this.#history.committed(records.nextOffset);
     histories.afterBatch(this.#history);
+    const lostUntil = this.#gaps.until;
+    this.#gaps.committed(batch, this.#history.cards.clock);
     meter.committed(records, counts, rejections, performance.now() - startedAt);
-    conditions.committed(records.topic, records.partition, this.#history.cards.clock, counts);
+    conditions.committed(records.topic, records.partition, { clock: this.#history.cards.clock, lostUntil }, counts);
     for (const output of all) output.reset();
   }
 
@@ -193,7 +199,7 @@ export class ScoringTenure implements PartitionHandler {
       const forwarded = this.#forward(records, batch, rejections);
       if (deployment.history.needsMerchants && batch.length > 0) await this.#waitForMerchants(records, bench);
       this.#history.begin();
-      const { repeats, ...counts } = foldHistory(records, batch, this.#history.cards, deployment.history, this.#deps.merchants.windows);
+      const { repeats, ...counts } = foldHistory(records, batch, this.#history.cards, deployment.history, this.#deps.merchants.windows, this.#gaps.until);
       rejections.push(...repeats);
       const champion = await scoreChampion(bench.champion, batch, startedAt, { health: deployment.health, isRepeated: (record) => attemptOf(records, record) !== "1", isFirst: failed.size === 0, fallBack: (fault) => this.#fallBack(deployment, fault, false) });
       if (champion.fault !== null) await this.#fallBack(deployment, champion.fault, champion.useless);

@@ -149,7 +149,7 @@ class ScoringPath {
     for (;;) {
       const rejections = [...failed.values(), ...decodeTransactions(records, this.#reader, this.#batch, { without: failed, now: Date.now() })];
       const forwarded = takeMisplaced(records, this.#batch, PARTITIONS).map(({ record }) => record);
-      rejections.push(...foldHistory(records, this.#batch, this.#history, this.#deployment.history, this.#windows).repeats);
+      rejections.push(...foldHistory(records, this.#batch, this.#history, this.#deployment.history, this.#windows, Number.NEGATIVE_INFINITY).repeats);
       const { scored, rejections: unscored } = await scoreChampion(this.#scorer, this.#batch, performance.now(), { health: this.#deployment.health, isRepeated: () => false, isFirst: false, fallBack: () => Promise.resolve() });
       if (unscored.length === 0) {
         this.#encoder.encode(this.#batch, scored, records.offset, () => null, this.#predictions);

@@ -149,12 +149,12 @@ export async function rebuild(options: RebuildOptions, target: RebuildTarget, fr
   return folded;
 }
 
-/** The offsets between two whose records became dead letters, as the sink has stored those. */
-export async function storedRefusals({ clickhouse: config, source, signal }: { clickhouse: ClickHouseConfig; source: TopicPartition; signal: AbortSignal }, from: number, to: number): Promise<number[]> {
+/** The offsets between two whose records became dead letters, for any reason or for one, as the sink has stored those. */
+export async function storedRefusals({ clickhouse: config, source, signal }: { clickhouse: ClickHouseConfig; source: TopicPartition; signal: AbortSignal }, { from, to, code = "" }: { from: number; to: number; code?: string }): Promise<number[]> {
   const clickhouse = createClickHouse(config);
   try {
     const range: StoredRange = { topic: source.topic, partition: source.partition, from, to, since: await ownedSince(clickhouse) };
-    const rows = await clickhouse.query<{ refused: number }>(`SELECT DISTINCT refused FROM (${REFUSED})`, { ...range }, { signal });
+    const rows = await clickhouse.query<{ refused: number }>(`SELECT DISTINCT refused FROM (${REFUSED} AND ({code: String} = '' OR code = {code: String}))`, { ...range, code }, { signal });
     return rows.map(({ refused }) => refused);
   } finally {
     await clickhouse.close();

@@ -2,12 +2,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { CardPseudonyms } from "../../../infra/card-pseudonyms.js";
 import type { KafkaCluster } from "../../../infra/kafka/cluster.js";
 import type { TopicPartition } from "../../../infra/kafka/group-membership.js";
+import type { Gap } from "../../../infra/kafka/offset-mark.js";
 import { PartitionReader } from "../../../infra/kafka/partition-reader.js";
 import { readHeaders, type FetchedRecords } from "../../../infra/kafka/records.js";
 import type { Logger } from "../../../infra/logging.js";
 import type { Schemas } from "../../../infra/kafka/schemas.js";
 import type { CardHistory } from "../../../models/features/card-history.js";
 import { HistoryPlan } from "../../../models/features/history-plan.js";
+import { LATENESS_MS } from "../../../models/features/history-terms.js";
 import { FraudstreamError } from "../../../schemas/errors.js";
 import { TransactionReader } from "../../../schemas/transaction-reader.js";
 import { forwardTo } from "../../runtime/placement.js";
@@ -56,6 +58,8 @@ export interface RereadOptions {
   cards: CardPseudonyms | null;
   log: Logger;
   signal: AbortSignal;
+  /** Is told of what the history goes on without. */
+  onLost: (gap: Gap) => void;
 }
 
 /** Offsets of a partition's records that became dead letters; not complete when retention has deleted some of those. */
@@ -67,11 +71,12 @@ export interface Refused { offsets: Set<number>; complete: boolean }
  *
  * @throws FraudstreamError `history_gap` when one that was scored can't be decoded any more: its writer's schema is gone
  */
-export async function reread({ cluster, schemas, source, partitions, cards, log, signal }: RereadOptions, history: CardHistory, from: number, to: number, refused: Refused): Promise<number> {
+export async function reread({ cluster, schemas, source, partitions, cards, log, signal, onLost }: RereadOptions, history: CardHistory, from: number, to: number, refused: Refused): Promise<number> {
   const batch = new TransactionBatch([]);
   const reader = new TransactionReader(batch, cards, schemas.shapes.transactions);
   let folded = 0;
   for await (const records of recordsBetween(cluster, source, from, to, signal)) {
+    let lost: number | null = null;
     await learnSchemas(records, reader, schemas);
     for (const { record, code, reason } of decodeTransactions(records, reader, batch)) {
       const offset = records.offset[record];
@@ -79,7 +84,9 @@ export async function reread({ cluster, schemas, source, partitions, cards, log,
       const unread = records.unread?.get(record);
       if (unread !== undefined) {
         // Without a dead letter it was scored before its bytes rotted: the worker goes on without it rather than not at all.
-        if (!coversAny(refused.offsets, offset, unread.lastOffset)) log.error({ ...source, offset, lastOffset: unread.lastOffset }, "a batch that was scored can't be read now; the history of its cards goes on without it");
+        if (coversAny(refused.offsets, offset, unread.lastOffset)) continue;
+        log.error({ ...source, offset, lastOffset: unread.lastOffset }, "a batch that was scored can't be read now; the history of its cards goes on without it, and windows that may miss it are stale");
+        lost = offset;
         continue;
       }
       throw new FraudstreamError("history_gap", `${source.topic}[${source.partition}]: the record at offset ${offset} was scored, and can't be read now (${code}: ${reason}); without it the history of its card would be wrong`);
@@ -93,6 +100,8 @@ export async function reread({ cluster, schemas, source, partitions, cards, log,
       folded += 1;
     }
     history.commit();
+    // What comes with it, or was before it, tells when it was.
+    if (lost !== null) onLost({ from: lost, to: lost, until: Number.isFinite(history.clock) ? history.clock + LATENESS_MS : null });
   }
   return folded;
 }

@@ -3,22 +3,22 @@ import { decodeMark, encodeMark, formerTopicOf, NO_TOPIC_ID } from "../../../inf
 import { hasWaited, isWaiting, waitAfter, type OpenTransactionWait } from "../../../infra/kafka/open-readers.js";
 
 describe("a committed offset says which topic it is of", () => {
-  const here = { topicId: "new", cluster: "here", gap: null };
+  const here = { topicId: "new", cluster: "here", gaps: [] };
 
   test("one of a topic that had the name before is not of this one", () => {
-    expect(formerTopicOf(decodeMark(encodeMark({ topicId: "old", cluster: "here", gap: null })), here)).toBe("old");
+    expect(formerTopicOf(decodeMark(encodeMark({ topicId: "old", cluster: "here", gaps: [] })), here)).toBe("old");
     // As it was written before the cluster was kept with it.
     expect(formerTopicOf(decodeMark('{"topic_id":"old"}'), here)).toBe("old");
     expect(formerTopicOf(decodeMark(encodeMark(here)), here)).toBeNull();
   });
 
   test("one that a mirror has translated for its cluster counts, though its metadata names the topic of the other cluster", () => {
-    const copied = encodeMark({ topicId: "theirs", cluster: "there", gap: null });
+    const copied = encodeMark({ topicId: "theirs", cluster: "there", gaps: [] });
     expect(formerTopicOf(decodeMark(copied), here)).toBeNull();
   });
 
   test("one from before topics had ids counts, and so does one of somebody else", () => {
-    expect(formerTopicOf(decodeMark(encodeMark({ topicId: NO_TOPIC_ID, cluster: "here", gap: null })), here)).toBeNull();
+    expect(formerTopicOf(decodeMark(encodeMark({ topicId: NO_TOPIC_ID, cluster: "here", gaps: [] })), here)).toBeNull();
     expect(formerTopicOf(decodeMark("committed by hand"), here)).toBeNull();
   });
 });
