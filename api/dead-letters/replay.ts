@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { SEALED_KEY, type CardPseudonyms } from "../../infra/card-pseudonyms.js";
+import { SEALED_KEY, type CardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
 import { LABEL_ORDER } from "../../infra/kafka/label-order.js";
 import { PartitionOutput } from "../../infra/kafka/partition-output.js";
@@ -7,7 +7,7 @@ import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { readHeaders } from "../../infra/kafka/records.js";
 import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
-import { deadLetterKey } from "../../models/registry/control-state.js";
+import { deadLetterKey } from "../../models/control/control-state.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { ControlEvent } from "../../schemas/generated.js";
 import type { ApiContext } from "../context.js";

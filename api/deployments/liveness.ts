@@ -1,4 +1,4 @@
-import { waitUntilLive as wait, livenessOf, type Liveness } from "../../models/registry/liveness.js";
+import { waitUntilLive as wait, livenessOf, type Liveness } from "../../models/control/liveness.js";
 import type { ApiContext } from "../context.js";
 
 /** How long a call that deploys waits for the workers before it answers 202. */

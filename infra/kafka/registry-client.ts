@@ -3,7 +3,7 @@ import type { Agent } from "node:http";
 import { SchemaRegistry } from "@kafkajs/confluent-schema-registry";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import type { SchemaKey } from "../../schemas/wire-format.js";
-import { within } from "../within.js";
+import { within } from "../async/within.js";
 
 /** What a registry says of a schema. */
 export interface RegistrySchema {

@@ -9,7 +9,7 @@ import { parseProto } from "../../schemas/proto-file.js";
 import { PLAIN_SHAPE, type RecordShape } from "../../schemas/record-shape.js";
 import { FIXED_SCHEMAS, WIRE_HEAD_BYTES, schemaIdOf, writeWireHead, type SchemaKey, type SubjectName } from "../../schemas/wire-format.js";
 import { JsonSchemaWriter, ProtobufWriter, UnavailableWriter, UnreadableWriter, isAvro, type WriterSchema } from "../../schemas/writer-schema.js";
-import type { Config } from "../config.js";
+import type { Config } from "../config/config.js";
 import type { Conditions } from "../health/conditions.js";
 import { registeredId } from "./register-schemas.js";
 import { RegistryClient, RegistryRefusal, type RegistrySchema } from "./registry-client.js";

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { cardPseudonyms } from "../../infra/card-pseudonyms.js";
+import { cardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
 import { createClickHouse } from "../../infra/clickhouse/client.js";
 import { guardDatabase } from "../../infra/clickhouse/owner.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";

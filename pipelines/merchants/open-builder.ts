@@ -1,5 +1,5 @@
-import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
-import type { ClickHouseConfig } from "../../infra/config.js";
+import type { CardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
+import type { ClickHouseConfig } from "../../infra/config/config.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { committedOffset, type TopicPartition } from "../../infra/kafka/group-membership.js";
 import type { OffsetMark } from "../../infra/kafka/offset-mark.js";
@@ -15,8 +15,8 @@ import { CLOCK_SKEW_MS } from "../../schemas/transaction-reader.js";
 import { STAMP_DISORDER_MS, addGapNumbers, gapNumbers, withoutGaps } from "../runtime/gap-bounds.js";
 import type { Tenure } from "../runtime/partition-consumer.js";
 import { snapshotOf, type FoldKind } from "../runtime/snapshot-of.js";
-import { rebuild, storedRefusals } from "../scoring/history/rebuild.js";
-import { refusedOffsets } from "../scoring/history/reread.js";
+import { rebuild, storedRefusals } from "../transactions/rebuild.js";
+import { refusedOffsets } from "../transactions/reread.js";
 import { LabelFeed, type LabelPosition } from "./label-feed.js";
 import { TransactionFold } from "./transaction-fold.js";
 import type { Watermarks } from "./watermarks.js";

@@ -1,7 +1,7 @@
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import { Counter, Histogram, Registry, gauge } from "../../infra/metrics/registry.js";
 import type { PartitionHistories, PartitionHistory } from "./history/partition-histories.js";
-import type { Rejection } from "./steps/decode-transactions.js";
+import type { Rejection } from "../transactions/decode-transactions.js";
 
 /** Of one batch. */
 export interface BatchCounts {

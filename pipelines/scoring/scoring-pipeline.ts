@@ -13,7 +13,7 @@
  * champion that fails, the batch is given up and done again with an earlier deployment (deployments.ts).
  * Any error ends the tenure; taking the transactional id over anew settles what became of the batch (ARCHITECTURE.md#guarantee-1).
  */
-import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
+import type { CardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
@@ -23,24 +23,24 @@ import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
-import type { ControlLog } from "../../models/registry/control-log.js";
+import type { ControlLog } from "../../models/control/control-log.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import { MAX_TRANSACTION_BYTES, type Topics } from "../../schemas/topics.js";
 import { TransactionReader } from "../../schemas/transaction-reader.js";
 import { REPLY_TO, appendDeadLetter, attemptOf, replyToOf } from "../runtime/dead-letters.js";
 import { GapBounds } from "../runtime/gap-bounds.js";
 import type { PartitionHandler, Tenure } from "../runtime/partition-consumer.js";
-import { forwardedHeaders } from "../runtime/placement.js";
+import { forwardedHeaders } from "../transactions/placement.js";
 import type { Deployments, LoadedDeployment } from "./deployments.js";
 import type { HistoryConditions } from "./history-conditions.js";
 import type { PartitionHistories, PartitionHistory } from "./history/partition-histories.js";
 import { findProgress } from "./history/resume.js";
 import type { BatchCounts, ScoringMeter } from "./meter.js";
-import { MOST_UNKNOWN, decodeTransactions, learnSchemas, type Rejection } from "./steps/decode-transactions.js";
+import { MOST_UNKNOWN, decodeTransactions, learnSchemas, type Rejection } from "../transactions/decode-transactions.js";
 import { PredictionEncoder, type ScoredBatch } from "./steps/encode-predictions.js";
 import { MerchantWait, firstBucket, foldHistory, neededBucket, takeMisplaced, type Merchants } from "./steps/fold-history.js";
 import { ModelScorer, scoreChampion, scoreShadow } from "./steps/score-models.js";
-import { TransactionBatch } from "./transaction-batch.js";
+import { TransactionBatch } from "../transactions/transaction-batch.js";
 import type { UnreadableAttributes } from "./unreadable-attributes.js";
 
 export interface ScoringDeps {

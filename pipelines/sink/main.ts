@@ -1,4 +1,4 @@
-import { cardPseudonyms } from "../../infra/card-pseudonyms.js";
+import { cardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
 import { createClickHouse } from "../../infra/clickhouse/client.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";

@@ -1,5 +1,5 @@
-import type { CardPseudonyms } from "../../../infra/card-pseudonyms.js";
-import type { ClickHouseConfig } from "../../../infra/config.js";
+import type { CardPseudonyms } from "../../../infra/privacy/card-pseudonyms.js";
+import type { ClickHouseConfig } from "../../../infra/config/config.js";
 import type { KafkaCluster } from "../../../infra/kafka/cluster.js";
 import { addGaps, type OffsetMark } from "../../../infra/kafka/offset-mark.js";
 import { PartitionReader } from "../../../infra/kafka/partition-reader.js";
@@ -13,8 +13,8 @@ import type { Topics } from "../../../schemas/topics.js";
 import { addGapNumbers, gapNumbers, withoutGaps } from "../../runtime/gap-bounds.js";
 import type { Tenure } from "../../runtime/partition-consumer.js";
 import { snapshotOf, type FoldKind } from "../../runtime/snapshot-of.js";
-import { cardsTarget, rebuild, storedRefusals } from "./rebuild.js";
-import { refusedOffsets, reread } from "./reread.js";
+import { cardsTarget, rebuild, storedRefusals } from "../../transactions/rebuild.js";
+import { refusedOffsets, reread } from "../../transactions/reread.js";
 
 export interface HistoriesOptions {
   cluster: KafkaCluster;

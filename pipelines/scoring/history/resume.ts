@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { SEALED_KEY, type CardPseudonyms } from "../../../infra/card-pseudonyms.js";
+import { SEALED_KEY, type CardPseudonyms } from "../../../infra/privacy/card-pseudonyms.js";
 import type { KafkaCluster } from "../../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../../infra/kafka/partition-reader.js";
 import { readHeaders, type FetchedRecords } from "../../../infra/kafka/records.js";
@@ -10,9 +10,9 @@ import type { Prediction } from "../../../schemas/generated.js";
 import type { Topics } from "../../../schemas/topics.js";
 import { CLOCK_SKEW_MS, TransactionReader } from "../../../schemas/transaction-reader.js";
 import type { Tenure } from "../../runtime/partition-consumer.js";
-import { forwardedFrom } from "../../runtime/placement.js";
-import { decodeTransactions, learnSchemas } from "../steps/decode-transactions.js";
-import { TransactionBatch } from "../transaction-batch.js";
+import { forwardedFrom } from "../../transactions/placement.js";
+import { decodeTransactions, learnSchemas } from "../../transactions/decode-transactions.js";
+import { TransactionBatch } from "../../transactions/transaction-batch.js";
 
 export interface ResumeOptions {
   cluster: KafkaCluster;

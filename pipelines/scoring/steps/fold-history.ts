@@ -3,9 +3,9 @@ import { BEYOND_REACH, TOO_LATE, WARMED_ROWS, type CardHistory } from "../../../
 import { LATENESS_MS } from "../../../models/features/history-terms.js";
 import type { HistoryPlan } from "../../../models/features/history-plan.js";
 import { MerchantWindows } from "../../../models/features/merchant-windows.js";
-import { forwardTo } from "../../runtime/placement.js";
-import type { TransactionBatch } from "../transaction-batch.js";
-import type { Rejection } from "./decode-transactions.js";
+import { forwardTo } from "../../transactions/placement.js";
+import type { TransactionBatch } from "../../transactions/transaction-batch.js";
+import type { Rejection } from "../../transactions/decode-transactions.js";
 
 /** What history made of a batch. */
 export interface FoldCounts { late: number; stale: number; /** Of cards with more events than are walked through (MAX_CARD_EVENTS). */ beyondReach: number; /** With a window that may miss transactions which were lost. */ lacking: number }
