@@ -1,9 +1,11 @@
 import type { Complaints } from "./complaints.js";
 import { bucketOf } from "./ledger.js";
 import type { Seen } from "./reading.js";
-import type { BucketsReference, MerchantSums } from "./windows-reference.js";
+import type { BucketsReference, Counted, MerchantSums } from "./windows-reference.js";
 
 const HOUR_MS = 3_600_000;
+/** A role that reads a topic has noticed by then that it was deleted. */
+const NOTICED_WITHIN_MS = 20_000;
 
 /** The merchants' buckets as they were published: each once, behind no watermark, and with what a run without faults counts. */
 export class Buckets {
@@ -46,27 +48,39 @@ export class Buckets {
 
   /**
    * A partition that was quiet is sealed by the others' clocks: what is sent to it afterwards with an older event time counts nowhere,
-   * while the reference, which knows the partition's own clock only, has it.
+   * nor does what stood behind an open transaction then, while the reference, which knows the partition's own clock only, has it.
    *
-   * @param reference by partition
+   * @param generations of the topic of transactions: who seals counts those of one
    */
-  finish(reference: readonly BucketsReference[]): void {
-    for (const [partition, { buckets }] of reference.entries()) {
-      const published = this.#published[partition];
-      for (const [key, transactions] of buckets) {
+  finish(generations: readonly { reference: readonly BucketsReference[]; deletedAt: number }[]): void {
+    for (const [partition, published] of this.#published.entries()) {
+      const keys = new Set(generations.flatMap(({ reference }) => [...(reference[partition]?.buckets.keys() ?? [])]));
+      for (const key of keys) {
         const hour = Number(key.split("/")[0]);
         const seal = this.#seals[partition].find((each) => each.hour > hour);
         if (seal === undefined) continue;
-        const { count, frauds } = published.get(key) ?? { count: 0, frauds: 0 };
-        const inTime = transactions.filter(({ at }) => at <= seal.at);
-        const counted = count === transactions.length ? transactions : inTime;
-        this.afterSeal += transactions.length - counted.length;
-        const expected = counted.filter(({ isFraud }) => isFraud === true).length;
-        const most = counted.filter(({ isFraud }) => isFraud !== false).length;
-        if (count !== counted.length || frauds < expected || frauds > most) this.#complaints.add("buckets", `${key} of partition ${partition}: ${count} with ${frauds} frauds, and ${counted.length} with ${expected} to ${most} without faults (${transactions.length - inTime.length} sent after its seal)`);
+        const found = published.get(key) ?? { count: 0, frauds: 0 };
+        // Whoever reads a topic that is deleted may seal with what it has read, for a moment.
+        const possible = generations.filter(({ deletedAt }, i) => seal.at <= deletedAt + NOTICED_WITHIN_MS && (i === 0 || seal.at >= generations[i - 1].deletedAt));
+        const wrong = possible.map(({ reference }) => this.#differs(reference[partition]?.buckets.get(key) ?? [], seal.at, found));
+        if (!wrong.includes(null)) this.#complaints.add("buckets", `${key} of partition ${partition}: ${wrong.join("; or ")}`);
       }
-      for (const key of published.keys()) if (!buckets.has(key)) this.#complaints.add("buckets", `${key} of partition ${partition} counts nothing that there is`);
+      for (const key of published.keys()) if (!keys.has(key)) this.#complaints.add("buckets", `${key} of partition ${partition} counts nothing that there is`);
     }
+  }
+
+  /** @returns what is wrong; null: nothing is */
+  #differs(transactions: readonly Counted[], sealedAt: number, { count, frauds }: { count: number; frauds: number }): string | null {
+    const sent = transactions.filter(({ at }) => at <= sealedAt);
+    const readable = transactions.filter(({ readable: at }) => at <= sealedAt);
+    const counted = [transactions, sent, readable].find((each) => each.length === count);
+    if (counted === undefined) return `${count} with ${frauds} frauds, and ${transactions.length} without faults, of which ${sent.length} were sent before its seal and ${readable.length} could be read`;
+    const isCertain = ({ uncertainFrom }: Counted): boolean => sealedAt < uncertainFrom;
+    const least = counted.filter((each) => each.isFraud && isCertain(each)).length;
+    const most = counted.filter((each) => each.isFraud || !isCertain(each)).length;
+    if (frauds < least || frauds > most) return `${frauds} frauds of ${count}, and ${least} to ${most} without faults`;
+    this.afterSeal += transactions.length - counted.length;
+    return null;
   }
 
   #watermark(partition: number): number {

@@ -20,8 +20,16 @@ const TEXTS: Record<StoredTable, string> = {
 /** The rows that the sink must have stored, gathered while the topics are read. */
 export class StoredRows {
   readonly #tables = new Map<StoredTable, Map<string, Sums>>();
+  /** Rows that may be there: of records that were deleted, and that may not have been read. `<partition>/<offset>/<crc of the text>` */
+  readonly #optional = new Map<StoredTable, Set<string>>();
 
-  expect(table: StoredTable, partition: number, offset: number, text: string): void {
+  /** @param required false: it may be there or not */
+  expect(table: StoredTable, partition: number, offset: number, text: string, required = true): void {
+    if (!required) {
+      const optional = this.#optional.get(table) ?? new Set<string>();
+      this.#optional.set(table, optional.add(`${partition}/${offset}/${crc32(text)}`));
+      return;
+    }
     const partitions = this.#tables.get(table) ?? new Map<string, Sums>();
     this.#tables.set(table, partitions);
     const sums = partitions.get(String(partition)) ?? { rows: 0, offsets: 0, texts: 0 };
@@ -32,8 +40,9 @@ export class StoredRows {
   async check(clickhouse: ClickHouse, complaints: Complaints): Promise<Record<string, { rows: number; withRepeats: number }>> {
     const counts: Record<string, { rows: number; withRepeats: number }> = {};
     for (const table of Object.keys(TEXTS) as StoredTable[]) {
+      await this.#settleOptional(clickhouse, table);
       const rows = await clickhouse.query<{ partition: string; rows: number; ids: number; offsets: number; texts: number }>(
-        `SELECT toString(partition) AS partition, count() AS rows, uniqExact(offset) AS ids, sum(offset) AS offsets, sum(toUInt64(CRC32(${TEXTS[table]}))) AS texts FROM ${table} FINAL GROUP BY partition`);
+        `SELECT toString(partition) AS partition, count() AS rows, uniqExact((offset, ${TEXTS[table]})) AS ids, sum(offset) AS offsets, sum(toUInt64(CRC32(${TEXTS[table]}))) AS texts FROM ${table} FINAL GROUP BY partition`);
       const [{ repeats }] = await clickhouse.query<{ repeats: number }>(`SELECT count() AS repeats FROM ${table}`);
       const expected = this.#tables.get(table) ?? new Map<string, Sums>();
       counts[table] = { rows: rows.reduce((sum, row) => sum + Number(row.rows), 0), withRepeats: Number(repeats) };
@@ -46,5 +55,18 @@ export class StoredRows {
       }
     }
     return counts;
+  }
+
+  /** Those that are there must be there once. */
+  async #settleOptional(clickhouse: ClickHouse, table: StoredTable): Promise<void> {
+    const optional = this.#optional.get(table);
+    if (optional === undefined) return;
+    const partitions = this.#tables.get(table) ?? new Map<string, Sums>();
+    for (const { partition, offset, crc } of await clickhouse.query<{ partition: number; offset: number; crc: number }>(`SELECT partition, offset, CRC32(${TEXTS[table]}) AS crc FROM ${table} FINAL`)) {
+      if (!optional.delete(`${partition}/${offset}/${crc}`)) continue;
+      const sums = partitions.get(String(partition)) ?? { rows: 0, offsets: 0, texts: 0 };
+      partitions.set(String(partition), { rows: sums.rows + 1, offsets: sums.offsets + Number(offset), texts: sums.texts + Number(crc) });
+    }
+    this.#tables.set(table, partitions);
   }
 }

@@ -4,14 +4,28 @@ import type { FoldedControl } from "./check-control.js";
 import type { Complaints } from "./complaints.js";
 import { LARGEST_VALUE, predictionOf, type Entry } from "./ledger.js";
 import type { Seen } from "./reading.js";
-import { HANGS, MUTE } from "./system.js";
+import { HANGS, MUTE, PARTITIONS } from "./system.js";
 import { AGGREGATES, CardsReference, VALUES, WINDOWS, type MerchantSums } from "./windows-reference.js";
 
 const FAILING = [HANGS, MUTE];
 
+/** The topic of transactions, or one that had its name before. */
+export interface Generation {
+  /** By partition, in the order of the log. */
+  entries: readonly Entry[][];
+  /** By partition: from here on records may have been there that nobody has seen. */
+  ends: readonly number[];
+  /** Whether each record must have got its outcome; otherwise those may be missing that had not been read when the topic was deleted. */
+  required: boolean;
+  /** Epoch milliseconds; Infinity: it wasn't. */
+  deletedAt: number;
+}
+
 /** What must become of a record, and what has. */
 interface Expected {
   entry: Entry;
+  /** Its generation. */
+  generation: number;
   kind: "prediction" | "dead letter" | "forwarded";
   /** Of a dead letter. */
   code: string;
@@ -36,39 +50,45 @@ export interface OutcomeCounts {
   nextVersion: number;
   /** How often a partition went back to an earlier deployment, from one whose champion had hung. */
   fallbacks: number;
+  /** Outcomes of what was written to a topic while it was deleted. */
+  unseen: number;
 }
 
 /** Every record of the transactions' topic, and the outcome that it must have. */
 export class Outcomes {
-  readonly counts: OutcomeCounts = { predictions: 0, shadowPredictions: 0, deadLetters: 0, forwarded: 0, stale: 0, comparedValues: 0, nextVersion: 0, fallbacks: 0 };
+  readonly counts: OutcomeCounts = { predictions: 0, shadowPredictions: 0, deadLetters: 0, forwarded: 0, stale: 0, comparedValues: 0, nextVersion: 0, fallbacks: 0, unseen: 0 };
   readonly #complaints: Complaints;
   readonly #control: FoldedControl;
   readonly #models: Record<string, FeatureSpec[]>;
   readonly #merchants: MerchantSums;
-  /** By partition and offset. */
-  readonly #expected: Map<number, Expected>[];
-  /** By topic and partition: the source offset of the last outcome. */
-  readonly #lastSource = new Map<string, number>();
+  readonly #generations: readonly Generation[];
+  /** By generation, partition and offset. */
+  readonly #expected: Map<number, Expected>[][];
+  /** By topic, partition and source partition: the generation and offset of the source of the last outcome. */
+  readonly #lastSource = new Map<string, { generation: number; offset: number }>();
   readonly #lastEpoch = new Map<number, number>();
 
-  /** @param entries by partition, in the order of the log */
-  constructor(entries: readonly Entry[][], options: { control: FoldedControl; models: Record<string, FeatureSpec[]>; merchants: MerchantSums; complaints: Complaints }) {
+  /** @param generations in their order */
+  constructor(generations: readonly Generation[], options: { control: FoldedControl; models: Record<string, FeatureSpec[]>; merchants: MerchantSums; complaints: Complaints }) {
     this.#complaints = options.complaints;
     this.#control = options.control;
     this.#models = options.models;
     this.#merchants = options.merchants;
-    this.#expected = entries.map((partition) => {
+    this.#generations = generations;
+    // A history of cards is that of one topic.
+    this.#expected = generations.map(({ entries }, generation) => entries.map((partition) => {
       const cards = new CardsReference();
-      return new Map(partition.map((entry) => [entry.offset, expectedOf(entry, cards)]));
-    });
+      return new Map(partition.map((entry) => [entry.offset, { ...expectedOf(entry, cards), generation }]));
+    }));
   }
 
-  prediction({ partition, offset, key, value }: Seen): void {
+  prediction(seen: Seen): void {
+    const { partition, key, value } = seen;
     this.counts.predictions += 1;
     const { prediction, next } = predictionOf(value);
     if (next) this.counts.nextVersion += 1;
     const where = `${prediction.source_partition}/${prediction.source_offset}`;
-    const expected = this.#settle("prediction", prediction.source_partition, prediction.source_offset, partition, offset);
+    const expected = this.#settle("prediction", seen, this.#find(seen, prediction.source_partition, prediction.source_offset, ({ payment }) => payment?.id === prediction.transaction_id));
     if (expected === null) return;
     const { payment } = expected.entry;
     if (expected.kind !== "prediction" || payment === null) {
@@ -91,11 +111,13 @@ export class Outcomes {
     this.#compare(where, expected, prediction);
   }
 
-  shadowPrediction({ partition, offset, value }: Seen): void {
+  shadowPrediction(seen: Seen): void {
+    const { partition, offset, value } = seen;
     this.counts.shadowPredictions += 1;
     const { prediction } = predictionOf(value);
     const where = `${prediction.source_partition}/${prediction.source_offset} by ${prediction.model}`;
-    const expected = this.#expected[prediction.source_partition]?.get(prediction.source_offset);
+    const expected = this.#find(seen, prediction.source_partition, prediction.source_offset, ({ payment }) => payment?.id === prediction.transaction_id);
+    if (expected === "unseen") return;
     if (expected === undefined) this.#complaints.add("shadow without a transaction", `${where} at ${partition}/${offset}`);
     else if (expected.shadows.includes(prediction.model)) this.#complaints.add("shadow doubled", where);
     else {
@@ -105,10 +127,12 @@ export class Outcomes {
     }
   }
 
-  deadLetter({ partition, offset, value, headers }: Seen): void {
+  deadLetter(seen: Seen): void {
+    const { value, headers } = seen;
     this.counts.deadLetters += 1;
     const [from, at] = [Number(headers["partition"]), Number(headers["offset"])];
-    const expected = this.#settle("dead letter", from, at, partition, offset);
+    const isOf = ({ length, crc }: Entry): boolean => (length > LARGEST_VALUE ? value.length === 0 && headers["length"] !== undefined : crc32(value) === crc);
+    const expected = this.#settle("dead letter", seen, this.#find(seen, from, at, isOf));
     if (expected === null) return;
     const { kind, code, entry, first } = expected;
     if (kind !== "dead letter" || headers["code"] !== code) this.#complaints.add("wrong outcome", `${from}/${at} is a dead letter ${headers["code"]} (${headers["reason"]}), and should be a ${kind} ${code}`);
@@ -122,43 +146,81 @@ export class Outcomes {
 
   /** To be called when everything was read. */
   finish(): void {
+    // A copy that was sent on has the same bytes: offsets of one topic are those of another, too.
     const forwards = new Map<string, number>();
-    for (const partition of this.#expected) for (const { entry } of partition.values()) if (entry.forwarded !== null) forwards.set(entry.forwarded, (forwards.get(entry.forwarded) ?? 0) + 1);
-    for (const partition of this.#expected) {
-      for (const { entry, kind, outcomes, epoch, shadows } of partition.values()) {
+    const all = this.#expected.flat();
+    for (const partition of all) {
+      for (const { entry } of partition.values()) if (entry.forwarded !== null) forwards.set(`${entry.forwarded}/${entry.crc}`, (forwards.get(`${entry.forwarded}/${entry.crc}`) ?? 0) + 1);
+    }
+    const misplaced = new Set<string>();
+    for (const partition of all) {
+      /** Where the first stands that has no outcome. */
+      let open: string | null = null;
+      for (const { entry, kind, outcomes, epoch, shadows, generation } of partition.values()) {
         const where = `${entry.partition}/${entry.offset} (${entry.payment?.id ?? `n ${entry.n}`})`;
+        const { required } = this.#generations[generation];
         if (kind === "forwarded") {
           this.counts.forwarded += 1;
-          const times = forwards.get(`${entry.partition}/${entry.offset}`) ?? 0;
-          if (times !== 1) this.#complaints.add("sent on", `${where}: ${times} times`);
-        } else if (outcomes === 0) this.#complaints.add("lost", `${where} has neither prediction nor dead letter`);
+          const source = `${entry.partition}/${entry.offset}/${entry.crc}`;
+          misplaced.add(source);
+          const times = forwards.get(source) ?? 0;
+          if (times > 1 || (times === 0 && required)) this.#complaints.add("sent on", `${where}: ${times} times`);
+        } else if (outcomes === 0 && required) this.#complaints.add("lost", `${where} has neither prediction nor dead letter`);
+        else if (outcomes === 0) open ??= where;
+        else if (open !== null) this.#complaints.add("lost", `${open} has neither prediction nor dead letter, and ${where} behind it has`);
         if (kind !== "prediction" || outcomes === 0) continue;
         const wanted = this.#control.deployments.get(epoch)?.shadows.map(({ model }) => model).sort() ?? [];
         if (wanted.join() !== shadows.sort().join()) this.#complaints.add("shadows", `${where}: ${shadows.join() || "none"} at epoch ${epoch}, not ${wanted.join() || "none"}`);
       }
     }
-    for (const [from] of forwards) {
-      const [partition, offset] = from.split("/").map(Number);
-      if (this.#expected[partition]?.get(offset)?.kind !== "forwarded") this.#complaints.add("sent on", `${from} was not misplaced`);
+    for (const source of forwards.keys()) {
+      if (misplaced.has(source) || this.#isUnseen(source)) continue;
+      this.#complaints.add("sent on", `${source} was not misplaced`);
     }
   }
 
+  /** Whether a record, `partition/offset/…`, may have stood in a topic that was being deleted. */
+  #isUnseen(source: string): boolean {
+    const [partition, offset] = source.split("/").map(Number);
+    return this.#generations.some(({ required, ends }) => !required && offset >= (ends[partition] ?? 0));
+  }
+
+  /** The record that an outcome is of; "unseen": it may have been one that nobody has seen. */
+  #find({ timestamp }: Seen, partition: number, offset: number, isOf: (entry: Entry) => boolean): Expected | "unseen" | undefined {
+    let newest: Expected | undefined;
+    for (let generation = this.#generations.length - 1; generation >= 0; generation--) {
+      // While there was another one before it, there was nothing of this.
+      if (generation > 0 && timestamp < this.#generations[generation - 1].deletedAt) continue;
+      const expected = this.#expected[generation][partition]?.get(offset);
+      if (expected !== undefined && isOf(expected.entry)) return expected;
+      newest ??= expected;
+    }
+    return this.#isUnseen(`${partition}/${offset}`) ? "unseen" : newest;
+  }
+
   /** @returns null where there is nothing to settle */
-  #settle(kind: string, partition: number, offset: number, inPartition: number, at: number): Expected | null {
-    const expected = this.#expected[partition]?.get(offset);
-    if (expected === undefined || expected.kind === "forwarded") {
-      this.#complaints.add("outcome without a transaction", `a ${kind} of ${partition}/${offset} at ${inPartition}/${at}`);
+  #settle(kind: string, { partition: inPartition, offset: at }: Seen, expected: Expected | "unseen" | undefined): Expected | null {
+    if (expected === "unseen") {
+      this.counts.unseen += 1;
       return null;
     }
+    if (expected === undefined || expected.kind === "forwarded") {
+      this.#complaints.add("outcome without a transaction", `a ${kind} at ${inPartition}/${at}${expected === undefined ? "" : ` of ${expected.entry.partition}/${expected.entry.offset}, which was sent on`}`);
+      return null;
+    }
+    const { generation, entry: { partition, offset, payment, n } } = expected;
     expected.outcomes += 1;
     if (expected.outcomes > 1) {
-      this.#complaints.add("doubled", `${partition}/${offset} (${expected.entry.payment?.id ?? `n ${expected.entry.n}`}) has one more ${kind} at ${inPartition}/${at}`);
+      this.#complaints.add("doubled", `${partition}/${offset} (${payment?.id ?? `n ${n}`}) has one more ${kind} at ${inPartition}/${at}`);
       return null;
     }
-    const stream = `${kind} ${inPartition}`;
-    if (partition !== inPartition) this.#complaints.add("in another partition", `a ${kind} of ${partition}/${offset} at ${inPartition}/${at}`);
-    if (offset <= (this.#lastSource.get(stream) ?? -1)) this.#complaints.add("out of order", `a ${kind} of ${partition}/${offset} comes after that of ${this.#lastSource.get(stream)}`);
-    this.#lastSource.set(stream, offset);
+    const stream = `${kind} ${inPartition} of ${partition}`;
+    // Of a partition that was added: it has none beside it.
+    if (partition % PARTITIONS !== inPartition) this.#complaints.add("in another partition", `a ${kind} of ${partition}/${offset} at ${inPartition}/${at}`);
+    const last = this.#lastSource.get(stream) ?? { generation: 0, offset: -1 };
+    const isBehind = generation > last.generation || (generation === last.generation && offset > last.offset);
+    if (!isBehind) this.#complaints.add("out of order", `a ${kind} of ${partition}/${offset} comes after that of ${last.offset}, generations ${generation} and ${last.generation}`);
+    this.#lastSource.set(stream, { generation, offset });
     return expected;
   }
 
@@ -185,9 +247,9 @@ export class Outcomes {
   }
 }
 
-function expectedOf(entry: Entry, cards: CardsReference): Expected {
+function expectedOf(entry: Entry, cards: CardsReference): Omit<Expected, "generation"> {
   const { payment, code, home, partition, offset } = entry;
-  const expected: Expected = { entry, kind: "dead letter", code, first: -1, late: false, values: null, outcomes: 0, epoch: -1, shadows: [] };
+  const expected: Omit<Expected, "generation"> = { entry, kind: "dead letter", code, first: -1, late: false, values: null, outcomes: 0, epoch: -1, shadows: [] };
   if (payment === null) return expected;
   if (home !== partition) return { ...expected, kind: "forwarded" };
   const values = new Float64Array(VALUES);

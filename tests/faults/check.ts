@@ -1,13 +1,16 @@
-import { createClickHouse } from "../../infra/clickhouse/client.js";
+import { crc32 } from "node:zlib";
+import { createClickHouse, type ClickHouse } from "../../infra/clickhouse/client.js";
 import type { ControlEvent } from "../../schemas/generated.js";
 import { allTopics } from "../../schemas/topics.js";
 import { Buckets } from "./check-buckets.js";
 import { StoredRows } from "./check-clickhouse.js";
 import { checkControl, foldControl } from "./check-control.js";
 import { Metrics, type MetricsAnswer } from "./check-metrics.js";
-import { Outcomes, type OutcomeCounts } from "./check-outcomes.js";
+import { Outcomes, type Generation, type OutcomeCounts } from "./check-outcomes.js";
 import type { Complaints } from "./complaints.js";
 import type { Feed } from "./feed.js";
+import type { Blocked, ForeignProducers } from "./foreign-transactions.js";
+import type { FormerTopic } from "./former-topics.js";
 import { LabelsReference } from "./labels-reference.js";
 import { LARGEST_VALUE, controlEventOf, entryOf, predictionOf, type Entry } from "./ledger.js";
 import type { Acknowledged } from "./operators.js";
@@ -28,54 +31,67 @@ export interface CheckCounts extends OutcomeCounts {
   afterSeal: number;
   deployments: number;
   jobs: number;
+  /** Transactions whose last label was said over HTTP, or by a feed after that. */
+  corrections: number;
+  /** Somebody else's transactions that were left open for a while. */
+  foreign: number;
   /** Predictions that were written and given up: what a fault hit in the middle of a transaction. */
   givenUp: number;
   clickhouse: Record<string, { rows: number; withRepeats: number }>;
 }
 
+export interface Checked {
+  feed: Pick<Feed, "acknowledged" | "repeated">;
+  acknowledged: Acknowledged;
+  metrics: MetricsAnswer | null;
+  complaints: Complaints;
+  /** Topics that were deleted and created again, in the order of that. */
+  formers?: readonly FormerTopic[];
+  foreign?: Pick<ForeignProducers, "blocked" | "committed" | "uncertain">;
+}
+
+const NO_FOREIGN: Required<Checked>["foreign"] = { blocked: [], committed: [], uncertain: new Set() };
+
 /** Counts what became of everything. To be called when all roles have settled and stopped, and the engines run. */
-export async function check(system: System, { feed, acknowledged, metrics: asked, complaints }: { feed: Pick<Feed, "acknowledged" | "repeated">; acknowledged: Acknowledged; metrics: MetricsAnswer | null; complaints: Complaints }): Promise<CheckCounts> {
+export async function check(system: System, checked: Checked): Promise<CheckCounts> {
+  const clickhouse = createClickHouse({ url: system.clickhouse.direct, username: "default", password: "", database: system.database }, { requestTimeoutMs: 300_000 });
+  return checkWith(system, clickhouse, checked).finally(() => clickhouse.close());
+}
+
+async function checkWith(system: System, clickhouse: ClickHouse, { feed, acknowledged, metrics: asked, complaints, formers = [], foreign = NO_FOREIGN }: Checked): Promise<CheckCounts> {
   const kafka = system.kafkaJs;
   const { topics } = system.test;
-  await markEnds(kafka, allTopics(topics));
+  await markEnds(kafka, allTopics(topics).map((topic) => system.current(topic)));
   const stored = new StoredRows();
   const metrics = new Metrics();
 
-  const events: { sequence: number; offset: number; event: ControlEvent }[] = [];
-  const labels = new LabelsReference(PARTITIONS);
-  const entries: Entry[][] = Array.from({ length: PARTITIONS }, () => []);
-  await readTopics(kafka, [topics.control, topics.labels, topics.transactions], (topic, seen) => {
-    if (topic === topics.control.name) {
-      const event = controlEventOf(seen.value);
-      events.push({ sequence: Number(seen.headers["fraudstream-sequence"] ?? seen.offset), offset: seen.offset, event });
-      stored.expect("control_events", seen.partition, seen.offset, event.key);
-    } else if (topic === topics.labels.name) labels.see(seen);
-    else {
-      const entry = entryOf(seen, PARTITIONS);
-      entries[seen.partition].push(entry);
-      if (entry.payment !== null) stored.expect("transactions", seen.partition, seen.offset, `${entry.payment.id}/${entry.payment.card}/${entry.payment.merchant}`);
-    }
-  });
+  const { events, labels, generations } = await readInputs(system, formers, stored);
+  const entries = generations.flatMap((generation) => generation.entries);
+  for (const { transaction_id, card_id, is_fraud } of acknowledged.labels) if (!labels.has(card_id, transaction_id, is_fraud)) complaints.add("labels lost", transaction_id);
+  labels.check(Math.max(0, ...entries.flatMap((partition) => partition.slice(-1).map(({ at }) => at))), complaints);
+  const uncertain = labels.uncertainFrom(foreign.blocked);
+  // Those that were not read before they were deleted count for nobody: which they are the table tells, before it is compared.
+  const verdictsAreKnown = !labels.isUncertain;
+  if (!verdictsAreKnown) labels.forgetUnstored(await storedLabels(clickhouse));
   // Of a transaction the table keeps the label that was published last.
   const verdicts = labels.last();
   for (const { partition, offset, card, id, isFraud } of verdicts.values()) {
     stored.expect("labels", partition, offset, `${id}/${card}/${isFraud}`);
     metrics.label(card, id, isFraud);
   }
-  for (const { transaction_id, card_id, is_fraud } of acknowledged.labels) if (!labels.has(card_id, transaction_id, is_fraud)) complaints.add("labels lost", transaction_id);
-  labels.check(Math.max(0, ...entries.flatMap((partition) => partition.slice(-1).map(({ at }) => at))), complaints);
+  if (verdictsAreKnown) for (const [key, isFraud] of acknowledged.finally) if (verdicts.get(key)?.isFraud !== isFraud) complaints.add("corrections", `${key} is ${verdicts.get(key)?.isFraud}, and was said to be ${isFraud} at last`);
 
   const control = foldControl(events);
   checkControl(control, acknowledged, Math.min(...control.deployments.keys()), complaints);
-  const repeatedByProducer = checkPublished(entries, feed, acknowledged, complaints);
+  const repeatedByProducer = checkPublished(entries, feed, acknowledged, foreign, complaints);
 
   const sums = new MerchantSums();
   const buckets = new Buckets(PARTITIONS, sums, complaints);
   await readTopics(kafka, [topics.merchantBuckets], (_, seen) => buckets.see(seen));
-  const uncertain = labels.misplaced();
-  buckets.finish(entries.map((partition) => referenceOf(partition, (key) => verdicts.get(key)?.isFraud ?? false, uncertain)));
+  const isFraud = (key: string): boolean => verdicts.get(key)?.isFraud ?? false;
+  buckets.finish(generations.map(({ entries: partitions, deletedAt }) => ({ deletedAt, reference: partitions.map((partition) => referenceOf(partition, isFraud, uncertain, foreign.blocked)) })));
 
-  const outcomes = new Outcomes(entries, { control, models: MODELS, merchants: sums, complaints });
+  const outcomes = new Outcomes(generations, { control, models: MODELS, merchants: sums, complaints });
   const letters = new Map<string, Seen>();
   await readTopics(kafka, [topics.predictions, topics.deadLetters], (topic, seen) => {
     if (topic === topics.predictions.name) {
@@ -96,12 +112,12 @@ export async function check(system: System, { feed, acknowledged, metrics: asked
   if (asked === null) complaints.add("metrics", "the API gave none");
   else metrics.check(asked, complaints);
 
-  const clickhouse = createClickHouse({ url: system.clickhouse.direct, username: "default", password: "", database: system.database }, { requestTimeoutMs: 300_000 });
-  const rows = await stored.check(clickhouse, complaints).finally(() => clickhouse.close());
-  const written = await readTopics(kafka, [topics.predictions], () => {}, true);
+  const rows = await stored.check(clickhouse, complaints);
+  const written = await readTopics(kafka, [topics.predictions], () => {}, { uncommitted: true });
   return {
     acknowledged: feed.acknowledged + acknowledged.transactions.length, records: entries.reduce((sum, partition) => sum + partition.length, 0), repeatedByProducer,
     ...outcomes.counts, replays: control.replayed.size, labels: labels.count, buckets: buckets.count, afterSeal: buckets.afterSeal, deployments: control.deployments.size, jobs: control.jobs.size,
+    corrections: acknowledged.finally.size, foreign: foreign.blocked.length,
     givenUp: (written.get(topics.predictions.name) ?? 0) - outcomes.counts.predictions, clickhouse: rows,
   };
 
@@ -112,19 +128,59 @@ export async function check(system: System, { feed, acknowledged, metrics: asked
   }
 }
 
+interface Inputs { events: { sequence: number; offset: number; event: ControlEvent }[]; labels: LabelsReference; generations: Generation[] }
+
+/** What the roles have read: control events, and labels and transactions with those of topics that were deleted. */
+async function readInputs(system: System, formers: readonly FormerTopic[], stored: StoredRows): Promise<Inputs> {
+  const { control, labels: labelsTopic, transactions } = system.test.topics;
+  const inputs: Inputs = { events: [], labels: new LabelsReference(PARTITIONS), generations: [] };
+  const takeTransaction = (seen: Seen, { entries }: Generation, required: boolean): void => {
+    const entry = entryOf(seen, PARTITIONS);
+    entries[seen.partition].push(entry);
+    if (entry.payment !== null) stored.expect("transactions", seen.partition, seen.offset, `${entry.payment.id}/${entry.payment.card}/${entry.payment.merchant}`, required);
+  };
+  for (const { topic, records, ends, drained, deletedAt } of formers) {
+    if (topic === "labels") for (const seen of records) inputs.labels.see(seen, { drained, deletedAt });
+    else {
+      const generation: Generation = { entries: ends.map(() => []), ends, required: drained, deletedAt };
+      inputs.generations.push(generation);
+      for (const seen of records) takeTransaction(seen, generation, drained);
+    }
+  }
+  const present: Generation = { entries: Array.from({ length: system.current(transactions).partitions }, () => []), ends: [], required: true, deletedAt: Infinity };
+  inputs.generations.push(present);
+  await readTopics(system.kafkaJs, [control, labelsTopic, transactions].map((topic) => system.current(topic)), (topic, seen) => {
+    if (topic === control.name) {
+      const event = controlEventOf(seen.value);
+      inputs.events.push({ sequence: Number(seen.headers["fraudstream-sequence"] ?? seen.offset), offset: seen.offset, event });
+      stored.expect("control_events", seen.partition, seen.offset, event.key);
+    } else if (topic === labelsTopic.name) inputs.labels.see(seen);
+    else takeTransaction(seen, present, true);
+  });
+  return inputs;
+}
+
+/** Where each transaction's label stands that the table has, by `card id`. */
+async function storedLabels(clickhouse: ClickHouse): Promise<Map<string, string>> {
+  const rows = await clickhouse.query<{ card_id: string; transaction_id: string; partition: number; offset: number }>("SELECT card_id, transaction_id, partition, offset FROM labels FINAL");
+  return new Map(rows.map(({ card_id, transaction_id, partition, offset }) => [`${card_id} ${transaction_id}`, `${partition}/${offset}`]));
+}
+
 /** What was acknowledged is in the topic, once unless it was sent again, and nothing else. @returns how many are there more than once */
-function checkPublished(entries: readonly Entry[][], feed: Pick<Feed, "acknowledged" | "repeated">, acknowledged: Acknowledged, complaints: Complaints): number {
+function checkPublished(entries: readonly Entry[][], feed: Pick<Feed, "acknowledged" | "repeated">, acknowledged: Acknowledged, foreign: Required<Checked>["foreign"], complaints: Complaints): number {
   const times = new Map<number, number>();
   const ids = new Set<string>();
   for (const { n, forwarded, attempt, payment, partition, offset, length } of entries.flat()) {
     // Bombs are the nemesis's.
     if (forwarded !== null || attempt > 0 || length > LARGEST_VALUE) continue;
     if (n >= 0) times.set(n, (times.get(n) ?? 0) + 1);
-    else if (payment?.id.startsWith("api-") === true) ids.add(payment.id);
+    else if (payment !== null && /^(api|foreign|last)-/.test(payment.id)) ids.add(payment.id);
     else complaints.add("records nobody sent", `${partition}/${offset}`);
   }
+  const committed = new Set(foreign.committed);
+  for (const id of ids) if (id.startsWith("foreign-") && !committed.has(id) && !foreign.uncertain.has(id)) complaints.add("in the topic, though it was never committed", id);
   for (let n = 0; n < feed.acknowledged; n++) if (!times.has(n)) complaints.add("acknowledged, but not in the topic", `n ${n}`);
-  for (const id of acknowledged.transactions) if (!ids.has(id)) complaints.add("acknowledged, but not in the topic", id);
+  for (const id of [...acknowledged.transactions, ...committed]) if (!ids.has(id)) complaints.add("acknowledged, but not in the topic", id);
   let repeated = 0;
   for (const [n, count] of times) {
     if (count === 1) continue;
@@ -136,25 +192,25 @@ function checkPublished(entries: readonly Entry[][], feed: Pick<Feed, "acknowled
 
 /** What was decided to be sent again is in the topic again, once, byte for byte. */
 function checkReplays(entries: readonly Entry[][], replayed: ReadonlySet<string>, letters: ReadonlyMap<string, Seen>, complaints: Complaints): void {
-  const bytes = new Map(entries.flat().map((entry) => [`${entry.partition}/${entry.offset}`, entry.crc]));
   const open = new Map<string, number>();
   const count = (key: string, by: number): void => void open.set(key, (open.get(key) ?? 0) + by);
   for (const coordinates of replayed) {
-    const headers = letters.get(coordinates)?.headers;
-    if (headers === undefined) complaints.add("replays", `there is no dead letter ${coordinates}`);
-    else count(`partition ${headers["partition"]}, attempt ${Number(headers["attempt"]) + 1}, crc ${bytes.get(`${headers["partition"]}/${headers["offset"]}`)}`, 1);
+    const letter = letters.get(coordinates);
+    if (letter === undefined) complaints.add("replays", `there is no dead letter ${coordinates}`);
+    else count(`partition ${Number(letter.headers["partition"]) % PARTITIONS}, attempt ${Number(letter.headers["attempt"]) + 1}, crc ${crc32(letter.value)}`, 1);
   }
   for (const { partition, attempt, crc, forwarded } of entries.flat()) if (attempt > 0 && forwarded === null) count(`partition ${partition}, attempt ${attempt}, crc ${crc}`, -1);
   for (const [key, left] of open) if (left !== 0) complaints.add("replays", `${key}: ${left > 0 ? `${left} not sent` : `${-left} too many`}`);
 }
 
 /** The buckets of one partition without faults. */
-function referenceOf(partition: readonly Entry[], isFraud: (key: string) => boolean, uncertain: ReadonlySet<string>): BucketsReference {
+function referenceOf(partition: readonly Entry[], isFraud: (key: string) => boolean, uncertain: ReadonlyMap<string, number>, blocked: readonly Blocked[]): BucketsReference {
   const reference = new BucketsReference();
   for (const { payment, home, partition: own, at } of partition) {
     if (payment === null || home !== own) continue;
     const key = `${payment.card} ${payment.id}`;
-    reference.add(payment, uncertain.has(key) ? null : isFraud(key), at);
+    const waits = blocked.filter((each) => each.topic === "transactions" && each.partition === own && at >= each.from && at <= each.until);
+    reference.add(payment, { at, readable: Math.max(at, ...waits.map(({ until }) => until)), isFraud: isFraud(key), uncertainFrom: uncertain.get(key) ?? Infinity });
   }
   return reference;
 }

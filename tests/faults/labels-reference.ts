@@ -1,6 +1,8 @@
+import { crc32 } from "node:zlib";
 import { partitionOf } from "../../infra/kafka/batch-producer.js";
 import type { Complaints } from "./complaints.js";
 import { labelOf } from "./ledger.js";
+import type { Blocked } from "./foreign-transactions.js";
 import type { Seen } from "./reading.js";
 
 const PLACES = 2 ** 20;
@@ -19,24 +21,34 @@ interface LabelRecord {
   home: number;
   /** Where it stood before it was sent on, `partition/offset`. */
   forwarded: string | null;
+  crc: number;
+  /** Of a topic that was deleted. */
+  former: FormerLabels | null;
+  /** It came over HTTP: when the merchants got it is not the feed's to say. */
+  overHttp: boolean;
 }
+
+/** Labels of a topic that was deleted: whether all of them were stored, and when it was deleted, epoch milliseconds. */
+export interface FormerLabels { drained: boolean; deletedAt: number }
 
 /** The labels of the topic, and which of a transaction counts, by decision 0014: the one that was published last. */
 export class LabelsReference {
-  readonly #records: LabelRecord[] = [];
+  #records: LabelRecord[] = [];
   readonly #partitions: number;
 
   constructor(partitions: number) {
     this.#partitions = partitions;
   }
 
-  see({ partition, offset, timestamp, value, headers }: Seen): void {
+  /** @param former null: it stands in the topic that is there */
+  see({ partition, offset, timestamp, value, headers }: Seen, former: FormerLabels | null = null): void {
     const { card_id, transaction_id, is_fraud } = labelOf(value);
     this.#records.push({
       partition, offset, card: card_id, id: transaction_id, isFraud: is_fraud, at: timestamp,
       order: Number(headers["fraudstream-label-order"] ?? timestamp),
       home: partitionOf(Buffer.from(card_id), this.#partitions),
       forwarded: headers["fraudstream-forwarded-from"]?.split("/").slice(-2).join("/") ?? null,
+      crc: crc32(value), former, overHttp: headers["fraudstream-label-order"] !== undefined && headers["fraudstream-forwarded-from"] === undefined,
     });
   }
 
@@ -59,19 +71,45 @@ export class LabelsReference {
     return last;
   }
 
-  /** Transactions, `card id`, with a label that stood in another partition: when it reached the merchants depends on the faults. */
-  misplaced(): Set<string> {
-    return new Set(this.#records.filter(({ partition, home }) => partition !== home).map(({ card, id }) => `${card} ${id}`));
+  /** Whether something was deleted that may not have been stored. */
+  get isUncertain(): boolean {
+    return this.#records.some(({ former }) => former?.drained === false);
   }
 
-  /** Each label of another partition was sent on once. @param end when the stream of transactions ended, epoch milliseconds */
+  /** Labels that were deleted and may not have been stored count where they are. @param stored by `card id`, `partition/offset` */
+  forgetUnstored(stored: ReadonlyMap<string, string>): void {
+    for (;;) {
+      const unstored = new Set<LabelRecord>();
+      for (const [key, record] of this.last()) if (record.former?.drained === false && stored.get(key) !== `${record.partition}/${record.offset}`) unstored.add(record);
+      if (unstored.size === 0) return;
+      this.#records = this.#records.filter((record) => !unstored.has(record));
+    }
+  }
+
+  /**
+   * From when on it depends on the faults whether the merchants count a transaction's label, by `card id`: it stood in another partition,
+   * behind a transaction that was open, in a topic that was deleted, or came over HTTP. Epoch milliseconds.
+   */
+  uncertainFrom(blocked: readonly Blocked[]): Map<string, number> {
+    const uncertain = new Map<string, number>();
+    for (const { card, id, partition, home, former, overHttp, at } of this.#records) {
+      const waited = blocked.some((each) => each.topic === "labels" && each.partition === partition && at >= each.from && at <= each.until);
+      const from = partition !== home || overHttp || waited ? -Infinity : (former?.deletedAt ?? Infinity);
+      const key = `${card} ${id}`;
+      if (from < Infinity) uncertain.set(key, Math.min(from, uncertain.get(key) ?? Infinity));
+    }
+    return uncertain;
+  }
+
+  /** Each label of another partition was sent on once, but for partitions that were added. @param end when the stream of transactions ended, epoch milliseconds */
   check(end: number, complaints: Complaints): void {
     const copies = new Map<string, number>();
-    for (const { forwarded } of this.#records) if (forwarded !== null) copies.set(forwarded, (copies.get(forwarded) ?? 0) + 1);
-    for (const { partition, offset, home, at, id } of this.#records) {
+    for (const { forwarded, crc } of this.#records) if (forwarded !== null) copies.set(`${forwarded}/${crc}`, (copies.get(`${forwarded}/${crc}`) ?? 0) + 1);
+    for (const { partition, offset, home, at, id, crc, former } of this.#records) {
       if (partition === home) continue;
-      const times = copies.get(`${partition}/${offset}`) ?? 0;
-      if (times > 1 || (times === 0 && at < end - UNREAD_MS)) complaints.add("labels sent on", `${partition}/${offset} (${id}): ${times} times`);
+      const times = copies.get(`${partition}/${offset}/${crc}`) ?? 0;
+      const required = former === null && partition < this.#partitions && at < end - UNREAD_MS;
+      if (times > 1 || (times === 0 && required)) complaints.add("labels sent on", `${partition}/${offset} (${id}): ${times} times`);
     }
   }
 }

@@ -4,10 +4,16 @@ import { messageOf } from "../../schemas/errors.js";
 import type { Complaints } from "./complaints.js";
 import type { Engine } from "./engines.js";
 import type { Feed } from "./feed.js";
+import type { ForeignProducers } from "./foreign-transactions.js";
+import { addPartitions, recreate, untilDone, type FormerTopic, type RecreatedTopic } from "./former-topics.js";
+import type { Gate } from "./gate.js";
 import type { Operators } from "./operators.js";
 import type { Action, Planned } from "./plan.js";
 import type { System } from "./system.js";
 import { CODECS, pack, packedBatch, publishBatch, recordPieces } from "../support/bombs.js";
+
+/** A role notices within a second or so that it stands behind an open transaction, and reports it after five: unless it is killed or stopped meanwhile. */
+const MUST_BE_SAID_MS = 14_000;
 
 /** What was done, and what came of it, for the record. */
 export interface NemesisReport {
@@ -21,6 +27,8 @@ export interface NemesisOptions {
   system: System;
   operators: Operators;
   feed: Feed;
+  gate: Gate;
+  foreign: ForeignProducers;
   complaints: Complaints;
   /** Each action as one JSON line, with its time. */
   logFile: string;
@@ -33,6 +41,13 @@ export class Nemesis {
   readonly #busy = new Set<string>();
   readonly #report: NemesisReport = { done: {}, skipped: 0 };
   readonly #startedAt = Date.now();
+  /** What was deleted and created again, in the order of that. */
+  readonly formers: FormerTopic[] = [];
+  /** Somebody else's transactions that are open, and whether no more may be opened: a topic is being deleted. */
+  readonly #foreign = new Set<Promise<void>>();
+  #deleting = false;
+  /** When Kafka was last disturbed, epoch milliseconds. */
+  #kafkaDisturbedAt = 0;
 
   constructor(options: NemesisOptions) {
     this.#options = options;
@@ -53,7 +68,10 @@ export class Nemesis {
   }
 
   async #carryOut(action: Action): Promise<void> {
-    const target = "slot" in action ? action.slot : "engine" in action ? action.engine : action.kind;
+    const target = targetOf(action);
+    // A topic that is deleted and created again has its turn when the one before has had it, and nobody writes to one meanwhile.
+    const mustWait = (): boolean => (action.kind === "recreate" && this.#busy.has(target)) || (action.kind === "foreign" && this.#deleting);
+    while (mustWait() && !this.#options.signal.aborted) await pause(200, this.#options.signal);
     if (this.#busy.has(target) || this.#options.signal.aborted) {
       this.#report.skipped += 1;
       this.#log({ skipped: action });
@@ -74,7 +92,7 @@ export class Nemesis {
   }
 
   async #act(action: Action): Promise<string | undefined> {
-    const { system, operators, feed, signal } = this.#options;
+    const { system, operators, feed, gate, signal } = this.#options;
     switch (action.kind) {
       case "kill": {
         const slot = system.slot(action.slot);
@@ -127,9 +145,12 @@ export class Nemesis {
         const batch = packedBatch(CODECS.gzip, pack("gzip", recordPieces([{ key: Buffer.from("bomb"), value: { zeros: action.megabytes * 1e6 } }])), 1);
         const { cluster, topics } = system.test;
         // Whether or not it is acknowledged: the ledger is what the topic has.
-        return publishBatch(cluster, topics.transactions.name, action.partition % topics.transactions.partitions, batch).then((offset) => `at ${offset}`, (error: unknown) => `not acknowledged: ${messageOf(error)}`);
+        return gate.pass(() => publishBatch(cluster, topics.transactions.name, action.partition % topics.transactions.partitions, batch).then((offset) => `at ${offset}`, (error: unknown) => `not acknowledged: ${messageOf(error)}`));
       }
-      case "replay": return operators.replay(action.code);
+      case "replay": return gate.pass(() => operators.replay(action.code));
+      case "foreign": return this.#openForeign(action);
+      case "add-partitions": return this.#addPartitions(action);
+      case "recreate": return this.#recreate(action);
       case "upgrade": {
         for (const name of action.slots) {
           while (this.#busy.has(name)) await pause(200, signal);
@@ -139,7 +160,7 @@ export class Nemesis {
           slot.module = "tests/faults/next-version";
           slot.start();
           this.#busy.delete(name);
-          feed.upgraded = true;
+          feed.state.upgraded = true;
           await pause(action.everyMs, signal);
         }
         return;
@@ -149,6 +170,7 @@ export class Nemesis {
 
   async #disturb(engine: Engine, action: Extract<Action, { engine: string; kind: "engine-kill" | "engine-restart" | "engine-pause" }>): Promise<string> {
     const { signal } = this.#options;
+    if (engine.name === "kafka") this.#kafkaDisturbedAt = Date.now();
     if (action.kind === "engine-pause") {
       engine.signal("SIGSTOP");
       await pause(action.forMs, signal);
@@ -162,9 +184,74 @@ export class Nemesis {
     return `back after ${Date.now() - from} ms`;
   }
 
+  /** A role that stands behind it must say so, unless Kafka itself was away meanwhile. */
+  async #openForeign(action: Extract<Action, { kind: "foreign" }>): Promise<string> {
+    const { system, feed, foreign, complaints, signal } = this.#options;
+    const subject = `${system.test.topics[action.topic].name}[${action.partition}]: `;
+    const said = (): number => system.slots.reduce((sum, slot) => sum + slot.said("open_transaction", subject), 0);
+    const before = said();
+    const from = Date.now();
+    const done = foreign.run(action, feed.acknowledged, (ms) => pause(ms, signal));
+    const settled = done.then(() => {}, () => {});
+    this.#foreign.add(settled);
+    const { outcome, until } = await done.finally(() => this.#foreign.delete(settled));
+    const undisturbed = outcome === action.ending && this.#kafkaDisturbedAt < from && !this.#busy.has("kafka");
+    if (action.topic === "transactions" && until - from > MUST_BE_SAID_MS && undisturbed && said() === before) complaints.add("open transactions", `nobody has reported the one in ${subject} from ${new Date(from).toISOString()} to ${new Date(until).toISOString()}`);
+    return `${outcome}, open for ${until - from} ms`;
+  }
+
+  /** Producers notice it, roles do; cards stay at home where they are. */
+  async #addPartitions({ topic, more }: { topic: RecreatedTopic; more: number }): Promise<string> {
+    const { system, feed, gate, signal } = this.#options;
+    const spec = system.test.topics[topic];
+    const partitions = spec.partitions + more;
+    const admin = system.kafkaJs.admin();
+    try {
+      await gate.closedFor(() => untilDone(signal, async () => {
+        await admin.connect();
+        await addPartitions(admin, spec.name, partitions);
+        await admin.fetchTopicOffsets(spec.name);
+      }));
+    } finally {
+      await admin.disconnect().catch(() => {});
+    }
+    system.hasMorePartitions(spec, partitions);
+    feed.state.partitions[topic] = partitions;
+    feed.lookAgain();
+    return `${spec.name} has ${partitions}`;
+  }
+
+  async #recreate({ topic, drain }: { topic: RecreatedTopic; drain: boolean }): Promise<string> {
+    const { system, feed, gate, signal } = this.#options;
+    this.#deleting = true;
+    try {
+      await Promise.all(this.#foreign);
+      const former = await gate.closedFor(async () => {
+        // Where everything is to be read first, other faults go on meanwhile.
+        const free = drain ? [] : system.slots.map(({ name }) => name).filter((name) => !this.#busy.has(name));
+        for (const name of free) this.#busy.add(name);
+        return recreate(system, feed, { topic, drain, free, signal }).finally(() => {
+          for (const name of free) this.#busy.delete(name);
+        });
+      });
+      this.formers.push(former);
+      return `${former.records.length} records, ${former.drained ? "all of them read" : "not all of them read"}`;
+    } finally {
+      this.#deleting = false;
+    }
+  }
+
   #log(entry: object): void {
     appendFileSync(this.#options.logFile, `${JSON.stringify({ at: new Date().toISOString(), ms: Date.now() - this.#startedAt, ...entry })}\n`);
   }
+}
+
+/** What an action disturbs: it is in one at a time. */
+function targetOf(action: Action): string {
+  if ("slot" in action) return action.slot;
+  if ("engine" in action) return action.engine;
+  if (action.kind === "foreign" || action.kind === "add-partitions") return `${action.kind} ${action.topic} ${"partition" in action ? action.partition : ""}`;
+  return action.kind;
 }
 
 /** Also ends when the run is called off. */

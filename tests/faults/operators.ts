@@ -15,6 +15,8 @@ export interface Acknowledged {
   /** Ids of transactions that the API has taken. */
   transactions: string[];
   labels: { transaction_id: string; card_id: string; is_fraud: boolean }[];
+  /** What a transaction's label must be in the end, by `card id`: nobody has said anything else since. */
+  finally: Map<string, boolean>;
   /** Deployments that were asked for without such an answer: each may have been decided or not. */
   openDeployments: number;
 }
@@ -27,7 +29,7 @@ const CONNECT_MS = 15_000;
 
 /** Operators and services at the API: whatever was answered is noted, whatever was not may have happened or not. */
 export class Operators {
-  readonly acknowledged: Acknowledged = { deployments: [], jobs: [], cancelled: [], replayed: [], transactions: [], labels: [], openDeployments: 0 };
+  readonly acknowledged: Acknowledged = { deployments: [], jobs: [], cancelled: [], replayed: [], transactions: [], labels: [], finally: new Map(), openDeployments: 0 };
   /** Calls without an answer, and answers other than 2xx, by what was asked. */
   readonly unanswered = new Map<string, number>();
   readonly refused = new Map<string, number>();
@@ -35,6 +37,7 @@ export class Operators {
   #token: string | null = null;
   #turn = 0;
   #sent = 0;
+  readonly #corrected = new Set<string>();
   #dataset: { server: Server; link: string } | null = null;
 
   constructor(ports: readonly number[]) {
@@ -117,9 +120,31 @@ export class Operators {
     if ((await this.call("POST", "/labels", label))?.status === 202) this.acknowledged.labels.push(label);
   }
 
+  /**
+   * Says over HTTP what became of a transaction.
+   *
+   * @param last asked when it was taken: what its label must be in the end; null: that can't be told
+   */
+  async correct(label: { transaction_id: string; card_id: string; is_fraud: boolean }, last: () => boolean | null): Promise<void> {
+    this.#corrected.add(keyOf(label));
+    if ((await this.call("POST", "/labels", label))?.status !== 202) return;
+    this.acknowledged.labels.push(label);
+    const verdict = last();
+    if (verdict !== null) this.acknowledged.finally.set(keyOf(label), verdict);
+  }
+
+  /** Whether that was tried. */
+  isCorrected(label: { transaction_id: string; card_id: string }): boolean {
+    return this.#corrected.has(keyOf(label));
+  }
+
   close(): void {
     this.#dataset?.server.close();
   }
+}
+
+function keyOf({ card_id, transaction_id }: { transaction_id: string; card_id: string }): string {
+  return `${card_id} ${transaction_id}`;
 }
 
 async function signIn(origin: string): Promise<string> {

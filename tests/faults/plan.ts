@@ -1,5 +1,7 @@
 import { seededRandom } from "../../models/training/random.js";
-import { HANGS, MUTE } from "./system.js";
+import type { ForeignTransaction, Ending } from "./foreign-transactions.js";
+import type { RecreatedTopic } from "./former-topics.js";
+import { HANGS, MUTE, PARTITIONS } from "./system.js";
 
 /** What the nemesis does, and when: drawn from the seed before anything runs, so that a seed means the same faults again. */
 export type Action =
@@ -18,6 +20,11 @@ export type Action =
   /** A record of so many zeros that travels as a thousandth of it, into a partition of transactions. */
   | { kind: "bomb"; partition: number; megabytes: number }
   | { kind: "replay"; code: string }
+  /** Somebody else's transaction stays open. */
+  | ({ kind: "foreign" } & ForeignTransaction)
+  | { kind: "add-partitions"; topic: RecreatedTopic; more: number }
+  /** A topic is deleted and created again, when all of it has been read or before. */
+  | { kind: "recreate"; topic: RecreatedTopic; drain: boolean }
   /** One worker after the other becomes the next version, and the producers write the next version of their schema. */
   | { kind: "upgrade"; slots: string[]; everyMs: number };
 
@@ -34,6 +41,8 @@ const SHADOWS = ["plain@1", "cards@1", "windows@2"];
 /** The last is more than a batch may unpack to. */
 const BOMBS = [40, 120, 300, 560];
 const CODES = ["avro_truncated", "no_score", "repeated", "unknown_schema"];
+const ENDINGS: readonly (readonly [Ending, number])[] = [["abort", 3], ["commit", 4], ["fence", 3], ["timeout", 3]];
+const FOREIGN_EVERY_MS = 22_000;
 /** Each engine is stopped or killed about this often. */
 const ENGINE_EVERY_MS = 75_000;
 
@@ -53,10 +62,29 @@ export function planOf(seed: number, durationMs: number): Planned[] {
   planned.push({ at: Math.round(durationMs * (0.3 + random() * 0.3)), action: { kind: "upgrade", slots: upgraded, everyMs: between(3_000, 8_000) } });
   // Drawn last, so that the other faults of a seed are those of before. Whatever is deployed next takes their place.
   for (const [model, from] of [[MUTE, 0.1], [HANGS, 0.55]] as const) planned.push({ at: Math.round(durationMs * (from + random() * 0.3)), action: { kind: "deploy", model, role: "champion", enabled: true } });
+  planned.push(...topicFaults(durationMs, random, between));
   return planned.sort((a, b) => a.at - b.at);
 }
 
-type Drawn = Exclude<Action["kind"], "upgrade" | "engine-kill" | "engine-restart" | "engine-pause">;
+/** What befalls the topics themselves. */
+function topicFaults(durationMs: number, random: () => number, between: (least: number, most: number) => number): Planned[] {
+  const planned: Planned[] = [];
+  const at = (from: number, to: number): number => Math.round(durationMs * (from + random() * (to - from)));
+  for (let i = 0; i < Math.max(2, durationMs / FOREIGN_EVERY_MS); i++) {
+    const topic = random() < 0.75 ? "transactions" : "labels";
+    const openMs = random() < 0.5 ? between(2_000, 8_000) : between(12_000, 25_000);
+    planned.push({ at: at(0.05, 0.85), action: { kind: "foreign", topic, partition: between(0, PARTITIONS - 1), records: between(1, 20), openMs, ending: weighted(ENDINGS, random) } });
+  }
+  planned.push({ at: at(0.15, 0.4), action: { kind: "add-partitions", topic: "transactions", more: between(1, 2) } });
+  if (random() < 0.5) planned.push({ at: at(0.15, 0.4), action: { kind: "add-partitions", topic: "labels", more: 1 } });
+  for (const topic of ["transactions", "labels"] as const) {
+    const drawn = random();
+    if (drawn < 0.8) planned.push({ at: at(0.35, 0.75), action: { kind: "recreate", topic, drain: drawn < 0.4 } });
+  }
+  return planned;
+}
+
+type Drawn = Exclude<Action["kind"], "upgrade" | "engine-kill" | "engine-restart" | "engine-pause" | "foreign" | "add-partitions" | "recreate">;
 
 function draw(kind: Drawn, random: () => number, between: (least: number, most: number) => number): Action {
   const slot = weighted(SLOTS, random);

@@ -15,16 +15,22 @@ export async function markEnds(kafka: Kafka, topics: readonly { name: string; pa
   await producer.disconnect();
 }
 
+export interface ReadOptions {
+  /** Also what was given up. */
+  uncommitted?: boolean;
+  /** The last record of each partition, where it has no mark: it is seen, too. */
+  isLast?: (record: Seen) => boolean;
+}
+
 let readers = 0;
 
 /**
  * Reads topics up to the marks with kafkajs as a read_committed consumer: none of our code is between it and the log. Records
  * of a partition come in their order.
  *
- * @param uncommitted also what was given up
  * @returns records before the marks, by topic
  */
-export async function readTopics(kafka: Kafka, topics: readonly { name: string; partitions: number }[], see: (topic: string, record: Seen) => void, uncommitted = false): Promise<Map<string, number>> {
+export async function readTopics(kafka: Kafka, topics: readonly { name: string; partitions: number }[], see: (topic: string, record: Seen) => void, { uncommitted = false, isLast }: ReadOptions = {}): Promise<Map<string, number>> {
   const consumer = kafka.consumer({ groupId: `check-${process.pid}-${(readers += 1)}`, readUncommitted: uncommitted, maxWaitTimeInMs: 100, maxBytesPerPartition: 4 << 20, sessionTimeout: 60_000, rebalanceTimeout: 60_000 });
   await consumer.connect();
   for (const { name } of topics) await consumer.subscribe({ topic: name, fromBeginning: true });
@@ -47,7 +53,9 @@ export async function readTopics(kafka: Kafka, topics: readonly { name: string; 
           }
           counts.set(topic, (counts.get(topic) ?? 0) + 1);
           const headers = Object.fromEntries(Object.entries(message.headers ?? {}).map(([name, text]) => [name, String(text)]));
-          see(topic, { partition, offset: Number(message.offset), timestamp: Number(message.timestamp), key: message.key?.toString() ?? "", value: message.value ?? Buffer.alloc(0), headers });
+          const seen: Seen = { partition, offset: Number(message.offset), timestamp: Number(message.timestamp), key: message.key?.toString() ?? "", value: message.value ?? Buffer.alloc(0), headers };
+          see(topic, seen);
+          if (isLast?.(seen) === true) open.delete(key);
         }
         if (open.size === 0) {
           clearTimeout(timer);

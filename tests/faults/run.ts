@@ -6,12 +6,15 @@ import { check, type CheckCounts } from "./check.js";
 import { askMetrics, type MetricsAnswer } from "./check-metrics.js";
 import { Complaints } from "./complaints.js";
 import { Feed } from "./feed.js";
+import { ForeignProducers } from "./foreign-transactions.js";
+import { Gate } from "./gate.js";
 import { Nemesis, pause, type NemesisReport } from "./nemesis.js";
 import { Operators } from "./operators.js";
 import { planOf } from "./plan.js";
 import { settled } from "./settle.js";
 import { PARTITIONS, type System } from "./system.js";
-import { Traffic } from "./traffic.js";
+import { checkReports } from "./check-reports.js";
+import { LABEL_AFTER, SECOND_LABEL_AFTER, Traffic } from "./traffic.js";
 
 const DAY_MS = 86_400_000;
 /** Event time that passes while the faults go on: longer than the longest that is kept of a card (38 days). */
@@ -19,8 +22,8 @@ const SPAN_DAYS = 60;
 /** On a machine that is busy with other things, the processes of a run need a minute or two to start. */
 const START_PATIENCE_MS = 400_000;
 const SETTLE_PATIENCE_MS = 600_000;
-/** A transaction that asks for its score over HTTP, this often. */
-const PREDICT_EVERY_MS = 400;
+/** A transaction that asks for its score over HTTP, and a label, this often. */
+const ASK_EVERY_MS = 400;
 
 export interface RunOptions {
   system: System;
@@ -65,11 +68,17 @@ export async function runSeed({ system, seed, minutes, rate, dir, signal, say }:
       return (await operators.call("GET", "/models"))?.status === 200;
     }, START_PATIENCE_MS);
     say("everything runs; faults begin");
-    const feed = new Feed(system.kafkaJs, { transactions: system.test.topics.transactions.name, labels: system.test.topics.labels.name }, traffic, rate);
+    const gate = new Gate();
+    const topics = { transactions: system.test.topics.transactions.name, labels: system.test.topics.labels.name };
+    const feed = new Feed(system.kafkaJs, topics, traffic, { perSecond: rate, gate });
+    const foreign = new ForeignProducers(() => system.kafkaJs, { topics, traffic, prefix });
     const startedAt = Date.now();
     const predicting = new AbortController();
-    const predictions = predict(operators, () => traffic.timeOf(feed.acknowledged), predicting.signal);
-    const nemesis = new Nemesis({ system, operators, feed, complaints, logFile: join(dir, `actions-${seed}.jsonl`), signal });
+    const predictions = Promise.all([
+      ask((i) => gate.pass(() => operators.predict(traffic.timeOf(feed.acknowledged), `api-card-${i % 20}`)), predicting.signal),
+      ask((i) => gate.pass(() => correct(operators, traffic, feed, i)), predicting.signal),
+    ]);
+    const nemesis = new Nemesis({ system, operators, feed, gate, foreign, complaints, logFile: join(dir, `actions-${seed}.jsonl`), signal });
     let faults: NemesisReport;
     try {
       faults = await nemesis.run(planOf(seed, durationMs), durationMs);
@@ -92,7 +101,8 @@ export async function runSeed({ system, seed, minutes, rate, dir, signal, say }:
     const settledAt = Date.now();
     for (const { name, exit } of await system.stopAll()) complaints.addExit(system.slot(name), exit);
     say("settled and stopped; counting");
-    const counts = await check(system, { feed, acknowledged: operators.acknowledged, metrics, complaints });
+    checkReports(system, nemesis.formers, complaints);
+    const counts = await check(system, { feed, acknowledged: operators.acknowledged, metrics, complaints, formers: nemesis.formers, foreign });
     const wrong = complaints.lines;
     return {
       seed, minutes, rate, verdict: wrong.length === 0 ? "held" : "failed", wrong,
@@ -108,14 +118,30 @@ export async function runSeed({ system, seed, minutes, rate, dir, signal, say }:
   }
 }
 
-async function predict(operators: Operators, now: () => number, signal: AbortSignal): Promise<void> {
+/** Asks something again and again, whether or not the answers before have come. */
+async function ask(question: (i: number) => Promise<void>, signal: AbortSignal): Promise<void> {
   const asking = new Set<Promise<void>>();
   for (let i = 0; !signal.aborted; i++) {
-    const asked: Promise<void> = operators.predict(now(), `api-card-${i % 20}`).finally(() => asking.delete(asked));
+    const asked: Promise<void> = question(i).finally(() => asking.delete(asked));
     asking.add(asked);
-    await pause(PREDICT_EVERY_MS, signal);
+    await pause(ASK_EVERY_MS, signal);
   }
   await Promise.all(asking);
+}
+
+/** How many transactions are looked at for one that has a label of the kind that is wanted. */
+const LOOKED_AT = 300;
+
+/** In turn the last word about a transaction is said over HTTP, and one that a feed corrects then. */
+async function correct(operators: Operators, traffic: Traffic, feed: Feed, i: number): Promise<void> {
+  const kind = i % 2 === 0 ? "last" : "between";
+  const newest = feed.acknowledged - (kind === "last" ? SECOND_LABEL_AFTER : LABEL_AFTER) - 2;
+  for (let about = newest; about > Math.max(0, newest - LOOKED_AT); about--) {
+    const label = traffic.correction(about, kind);
+    if (label === null || operators.isCorrected(label)) continue;
+    const isCorrectedLater = (): boolean | null => (feed.reached <= about + SECOND_LABEL_AFTER ? !label.is_fraud : null);
+    return operators.correct(label, kind === "last" ? () => label.is_fraud : isCorrectedLater);
+  }
 }
 
 /** Every job that was acknowledged comes to an end. */

@@ -5,6 +5,7 @@ import { eventually } from "../support/eventually.js";
 import { check } from "./check.js";
 import { Complaints } from "./complaints.js";
 import { Feed } from "./feed.js";
+import { Gate } from "./gate.js";
 import { pause } from "./nemesis.js";
 import { Operators } from "./operators.js";
 import { seededRandom } from "../../models/training/random.js";
@@ -80,7 +81,7 @@ export async function runSabotage({ system, name, seed, signal, say }: { system:
     const traffic = new Traffic({ seed, partitions: PARTITIONS, from: Date.now() - 80 * 86_400_000, stepMs: STEP_MS });
     const { transactions, labels } = system.test.topics;
     await shared(system, 0);
-    const feed = new Feed(system.kafkaJs, { transactions: transactions.name, labels: labels.name }, traffic, RATE);
+    const feed = new Feed(system.kafkaJs, { transactions: transactions.name, labels: labels.name }, traffic, { perSecond: RATE, gate: new Gate() });
     try {
       await pause(3_000, signal);
       await faults({ system, random: seededRandom(seed), signal, say });

@@ -12,9 +12,10 @@ const LOOKS = 3;
 /** Waits until every group has read every record, and no Kafka transaction is open. @returns what is behind when the patience ends; none: all is settled */
 export async function settled(system: System, patienceMs: number, signal: AbortSignal): Promise<string[]> {
   const { topics, prefix } = system.test;
+  const [transactions, labels] = [system.current(topics.transactions), system.current(topics.labels)];
   const groups: [group: string, topic: TopicSpec][] = [
-    [`${prefix}scoring`, topics.transactions], [`${prefix}merchants`, topics.transactions],
-    ...[topics.transactions, topics.predictions, topics.shadowPredictions, topics.labels, topics.deadLetters, topics.control].map((topic): [string, TopicSpec] => [`${prefix}sink`, topic]),
+    [`${prefix}scoring`, transactions], [`${prefix}merchants`, transactions],
+    ...[transactions, topics.predictions, topics.shadowPredictions, labels, topics.deadLetters, topics.control].map((topic): [string, TopicSpec] => [`${prefix}sink`, topic]),
   ];
   const deadline = Date.now() + patienceMs;
   for (let quiet = 0, behind: string[] = []; ; await sleep(LOOK_EVERY_MS)) {
@@ -22,7 +23,7 @@ export async function settled(system: System, patienceMs: number, signal: AbortS
     try {
       behind = [];
       for (const [group, topic] of groups) behind.push(...(await behindIn(system, group, topic)));
-      for (const topic of allTopics(topics)) behind.push(...(await openIn(system, topic)));
+      for (const topic of allTopics(topics)) behind.push(...(await openIn(system, system.current(topic))));
     } catch (error) {
       behind.push(messageOf(error));
     }
@@ -32,7 +33,8 @@ export async function settled(system: System, patienceMs: number, signal: AbortS
   }
 }
 
-async function behindIn({ test: { cluster } }: System, group: string, { name, partitions }: TopicSpec): Promise<string[]> {
+/** Partitions of a topic that a group has not read to the end. */
+export async function behindIn({ test: { cluster } }: System, group: string, { name, partitions }: TopicSpec): Promise<string[]> {
   const behind: string[] = [];
   for (let partition = 0; partition < partitions; partition++) {
     const reader = new PartitionReader(cluster, name, partition, { maxWaitMs: 50, maxBytes: 64 * 1024, patienceMs: 5_000 });
@@ -56,7 +58,7 @@ async function behindIn({ test: { cluster } }: System, group: string, { name, pa
 }
 
 /** Transactions that are open: the last stable offset is behind the end. */
-async function openIn({ test: { cluster } }: System, { name, partitions }: TopicSpec): Promise<string[]> {
+export async function openIn({ test: { cluster } }: System, { name, partitions }: TopicSpec): Promise<string[]> {
   const open: string[] = [];
   for (let partition = 0; partition < partitions; partition++) {
     const reader = new PartitionReader(cluster, name, partition, { patienceMs: 5_000 });

@@ -121,6 +121,11 @@ export class Slot {
     return this.#log().split(text).length - 1;
   }
 
+  /** How often it has reported a condition about a subject; without one, about any. */
+  said(code: string, subject = ""): number {
+    return this.#log().split("\n").filter((line) => line.includes(`"code":"${code}"`) && line.includes(subject) && !line.includes('"msg":"over: ')).length;
+  }
+
   /** The last warnings and worse. */
   tail(lines = 8): string[] {
     return this.#log().split("\n").filter((line) => line !== "" && !/"level":[123]0/.test(line)).slice(-lines).map((line) => line.slice(0, 600));

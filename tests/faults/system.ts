@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Kafka } from "kafkajs";
 import { freePorts } from "../../infra/local/ports.js";
 import type { FeatureSpec } from "../../models/features/plan.js";
+import type { TopicSpec } from "../../schemas/topics.js";
 import { alwaysNan, amountFeature, hangsAbove, nanForRefunds } from "../support/models.js";
 import { TestSystem } from "../support/workers-system.js";
 import { kafkaJs } from "../support/workers-kafkajs.js";
@@ -53,6 +54,8 @@ export class System {
   readonly #deaf = createServer((socket) => socket.on("error", () => {}).unref());
   readonly apiPorts = new Map<string, number>();
   database = "faults";
+  /** Of topics that got more of them. */
+  readonly #partitions = new Map<string, number>();
   test!: TestSystem;
 
   constructor(dir: string) {
@@ -76,6 +79,7 @@ export class System {
   async prepare({ prefix, database, settings = {}, modules = {} }: { prefix: string; database: string; settings?: Record<string, string>; modules?: Partial<Record<Role, string>> }): Promise<void> {
     this.database = database;
     this.slots.length = 0;
+    this.#partitions.clear();
     this.test = await TestSystem.open({ kafka: { brokers: [this.kafka.direct], ssl: false, sasl: null }, prefix, partitions: PARTITIONS });
     for (const [id, features] of Object.entries(MODELS)) if (id !== HANGS) await this.test.register(id, nanForRefunds(features));
     await this.test.register(HANGS, hangsAbove(HANGS_ABOVE, MODELS[HANGS]));
@@ -104,6 +108,15 @@ export class System {
         }));
       }
     }
+  }
+
+  /** A topic with the partitions that it has by now. */
+  current(topic: TopicSpec): TopicSpec {
+    return { ...topic, partitions: this.#partitions.get(topic.name) ?? topic.partitions };
+  }
+
+  hasMorePartitions(topic: TopicSpec, partitions: number): void {
+    this.#partitions.set(topic.name, partitions);
   }
 
   /** A Kafka client that is not ours, and that no proxy is in front of. */

@@ -34,8 +34,18 @@ export interface TrafficOptions {
 }
 
 /** How long after its transaction (in transactions) a label is published. */
-const LABEL_AFTER = 400;
-const SECOND_LABEL_AFTER = 700;
+export const LABEL_AFTER = 400;
+export const SECOND_LABEL_AFTER = 700;
+/** Of the producers, once topics have more partitions: those that have noticed, and hash over the new number. */
+const NOTICED = 0.3;
+
+/** What producers know by now. */
+export interface ProducersState {
+  /** They write the next version of their schema. */
+  upgraded: boolean;
+  /** Partitions of the topics. */
+  partitions: { transactions: number; labels: number };
+}
 
 /**
  * What is published, as a function of the seed and a number: most records are fine; some come late, too late or from far
@@ -53,15 +63,20 @@ export class Traffic {
     return this.#options.from + Math.floor(n * this.#options.stepMs);
   }
 
-  /** @param upgraded whether producers write the next version of the schema by now */
-  record(n: number, upgraded: boolean): Outgoing {
+  /** Partitions that cards are at home in. */
+  get homes(): number {
+    return this.#options.partitions;
+  }
+
+  record(n: number, { upgraded, partitions: { transactions } }: ProducersState): Outgoing {
     const { partitions } = this.#options;
     const random = this.#random(n, 1);
     const repeats = random() < 0.01 && n > 2_000;
     const transaction = this.#transaction(repeats ? n - 1 - Math.floor(random() * 1_000) : n);
     const home = partitionOf(Buffer.from(transaction.card_id), partitions);
     const kind = random();
-    const partition = random() < 0.003 ? (home + 1) % partitions : home;
+    const misplaced = random() < 0.003 ? (home + 1) % partitions : home;
+    const partition = this.#hashesOver(transactions, n) ? partitionOf(Buffer.from(transaction.card_id), transactions) : misplaced;
     const headers = { n: String(n) };
     const key = transaction.card_id;
     if (kind < 0.005) return { partition, key, headers, value: wire(TRANSACTION_ID, type.toBuffer(transaction)).subarray(0, -1) };
@@ -72,25 +87,64 @@ export class Traffic {
   }
 
   /** The labels that are published before transaction `n`. */
-  labels(n: number): Outgoing[] {
+  labels(n: number, { partitions }: ProducersState): Outgoing[] {
     const labels: Outgoing[] = [];
     for (const [after, second] of [[LABEL_AFTER, false], [SECOND_LABEL_AFTER, true]] as const) {
       const about = n - after;
       if (about < 0) continue;
-      const random = this.#random(about, 2);
-      const [labelled, fraud, changed] = [random() < 0.15, random() < 0.25, random() < 0.1];
+      const { random, labelled, fraud, changed } = this.#verdict(about);
       if (!labelled || (second && !changed)) continue;
       const { transaction_id, card_id, event_time } = this.#transaction(about);
-      const label = this.label({ transaction_id, card_id, is_fraud: second ? !fraud : fraud, label_time: event_time + HOUR_MS });
+      const homed = this.label({ transaction_id, card_id, is_fraud: second ? !fraud : fraud, label_time: event_time + HOUR_MS });
+      const label = this.#hashesOver(partitions.labels, about) ? { ...homed, partition: partitionOf(Buffer.from(card_id), partitions.labels) } : homed;
       // Of a feed without keys: to any partition. Half of those are corrected, by way of the right one.
       const keyless = random() < (changed ? 0.5 : 0.05) && !second;
-      labels.push(keyless ? { ...label, key: null, partition: Math.floor(random() * this.#options.partitions) } : label);
+      labels.push(keyless ? { ...label, key: null, partition: Math.floor(random() * partitions.labels) } : label);
     }
     return labels;
   }
 
+  /**
+   * What is said over HTTP of a transaction that has a label by then: the contrary of its only one, or of one that is going to be
+   * corrected once more, the same again. Null: it has none of that kind.
+   */
+  correction(about: number, kind: "last" | "between"): Pick<Label, "transaction_id" | "card_id" | "is_fraud"> | null {
+    const { labelled, fraud, changed } = this.#verdict(about);
+    if (!labelled || changed !== (kind === "between")) return null;
+    const { transaction_id, card_id } = this.#transaction(about);
+    return { transaction_id, card_id, is_fraud: kind === "last" ? !fraud : fraud };
+  }
+
+  /** The newest transaction up to a number that has no label. */
+  unlabelled(upTo: number): Pick<Label, "transaction_id" | "card_id"> {
+    let about = upTo;
+    while (about > 0 && this.#verdict(about).labelled) about -= 1;
+    return this.#transaction(about);
+  }
+
+  /** One that is not of the stream. */
+  payment(payment: Transaction): Outgoing {
+    return { partition: partitionOf(Buffer.from(payment.card_id), this.#options.partitions), key: payment.card_id, headers: {}, value: wire(TRANSACTION_ID, type.toBuffer(payment)) };
+  }
+
+  /** A card of a partition; of one that is no card's home, any. */
+  cardOf(partition: number): string {
+    const cards = Array.from({ length: CARDS }, (_, i) => `card-${i}`);
+    return cards.find((card) => partitionOf(Buffer.from(card), this.#options.partitions) === partition) ?? cards[0];
+  }
+
   label(label: Label): Outgoing {
     return { partition: partitionOf(Buffer.from(label.card_id), this.#options.partitions), key: label.card_id, headers: {}, value: wire(LABEL_ID, labelType.toBuffer(label)) };
+  }
+
+  /** Whether a transaction gets a label and which, whether that is corrected, and what follows in the same stream of random numbers. */
+  #verdict(about: number): { random: () => number; labelled: boolean; fraud: boolean; changed: boolean } {
+    const random = this.#random(about, 2);
+    return { random, labelled: random() < 0.15, fraud: random() < 0.25, changed: random() < 0.1 };
+  }
+
+  #hashesOver(partitions: number, n: number): boolean {
+    return partitions > this.#options.partitions && this.#random(n, 3)() < NOTICED;
   }
 
   #transaction(n: number): Transaction {

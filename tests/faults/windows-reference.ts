@@ -72,16 +72,25 @@ export class CardsReference {
   }
 }
 
+/** A transaction of a bucket. */
+export interface Counted {
+  /** When it was sent, and when it could be read at the latest, epoch milliseconds. */
+  at: number;
+  readable: number;
+  isFraud: boolean;
+  /** From when on its label may or may not count. */
+  uncertainFrom: number;
+}
+
 /** The hours of merchants as one source partition must seal them: how many, and of those how many frauds. */
 export class BucketsReference {
   /** `<hour>/<merchant>`: the transactions that belong there. */
-  readonly buckets = new Map<string, { at: number; isFraud: boolean | null }[]>();
+  readonly buckets = new Map<string, Counted[]>();
   readonly #seen = new Set<string>();
   #sealed = -Infinity;
   readonly #clock = new ReferenceClock();
 
-  /** @param isFraud null: its label may have come too late @param at when it was sent, epoch milliseconds */
-  add({ id, card, merchant, time }: Payment, isFraud: boolean | null, at: number): void {
+  add({ id, card, merchant, time }: Payment, counted: Counted): void {
     const key = `${card} ${id}`;
     if (this.#seen.has(key)) return;
     this.#seen.add(key);
@@ -90,7 +99,7 @@ export class BucketsReference {
     const hour = Math.floor(time / HOUR_MS);
     if (hour < this.#sealed) return;
     const bucket = this.buckets.get(`${hour}/${merchant}`) ?? [];
-    bucket.push({ at, isFraud });
+    bucket.push(counted);
     this.buckets.set(`${hour}/${merchant}`, bucket);
   }
 }
