@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Kafka, Producer } from "kafkajs";
-import { LAST, type RecreatedTopic } from "./former-topics.js";
 import type { Gate } from "./gate.js";
-import type { Outgoing, ProducersState, Traffic } from "./traffic.js";
+import { LAST, type Outgoing, type ProducersState, type RecreatedTopic, type Traffic } from "./traffic.js";
 
 const TICK_MS = 25;
 /** What has piled up while Kafka was away goes out in batches of this many. */

@@ -5,8 +5,7 @@ import type { Feed } from "./feed.js";
 import { readTopics, type Seen } from "./reading.js";
 import { behindIn, openIn } from "./settle.js";
 import type { System } from "./system.js";
-
-export type RecreatedTopic = "transactions" | "labels";
+import { LAST, type RecreatedTopic } from "./traffic.js";
 
 /** A topic that was deleted and created again, as it was when nothing more was written to it. */
 export interface FormerTopic {
@@ -28,9 +27,6 @@ const BURST = 800;
 /** How often readers are stopped until none of them is stopped within a transaction. */
 const STOP_TRIES = 40;
 const PATIENCE_MS = 180_000;
-/** On the last record of each partition, with the number of the deletion. */
-export const LAST = "last";
-
 let deletions = 0;
 
 /**

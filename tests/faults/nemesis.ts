@@ -5,11 +5,12 @@ import type { Complaints } from "./complaints.js";
 import type { Engine } from "./engines.js";
 import type { Feed } from "./feed.js";
 import type { ForeignProducers } from "./foreign-transactions.js";
-import { addPartitions, recreate, untilDone, type FormerTopic, type RecreatedTopic } from "./former-topics.js";
+import { addPartitions, recreate, untilDone, type FormerTopic } from "./former-topics.js";
 import type { Gate } from "./gate.js";
 import type { Operators } from "./operators.js";
 import type { Action, Planned } from "./plan.js";
 import type { System } from "./system.js";
+import type { RecreatedTopic } from "./traffic.js";
 import { CODECS, pack, packedBatch, publishBatch, recordPieces } from "../support/bombs.js";
 
 /** A role notices within a second or so that it stands behind an open transaction, and reports it after five: unless it is killed or stopped meanwhile. */

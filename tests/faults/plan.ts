@@ -1,7 +1,7 @@
 import { seededRandom } from "../../models/training/random.js";
 import type { ForeignTransaction, Ending } from "./foreign-transactions.js";
-import type { RecreatedTopic } from "./former-topics.js";
 import { HANGS, MUTE, PARTITIONS } from "./system.js";
+import type { RecreatedTopic } from "./traffic.js";
 
 /** What the nemesis does, and when: drawn from the seed before anything runs, so that a seed means the same faults again. */
 export type Action =

@@ -16,6 +16,9 @@ export const TRANSACTION_ID = 1_000_001;
 export const LABEL_ID = 1_000_003;
 /** The next version of the producers' schema, with one more optional field. In every role's SCHEMAS_DIR from the start. */
 export const NEXT_TRANSACTION_ID = 1_100_001;
+export type RecreatedTopic = "transactions" | "labels";
+/** On the last record of each partition of a topic that is about to be deleted: which deletion. */
+export const LAST = "last";
 /** A schema that nobody knows. */
 const UNKNOWN_ID = 1_200_001;
 
