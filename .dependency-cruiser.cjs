@@ -10,6 +10,27 @@ module.exports = {
   forbidden: [
     { name: "no-cycles", severity: "error", from: {}, to: { circular: true } },
     { name: "not-unresolvable", severity: "error", from: {}, to: { couldNotResolve: true } },
+    {
+      name: "local-is-a-leaf",
+      severity: "error",
+      comment: "what runs everything on one machine is in no image: nothing that is may import it",
+      from: { pathNot: "^(pipelines/local|infra/local|tests)/" },
+      to: { path: "^(pipelines/local|infra/local)/" },
+    },
+    {
+      name: "infra-local-imports-no-pipeline",
+      severity: "error",
+      comment: "the engines on one machine know nothing of what runs on them",
+      from: { path: "^infra/local/" },
+      to: { path: "^pipelines/" },
+    },
+    {
+      name: "roles-import-no-role",
+      severity: "error",
+      comment: "roles share code by way of pipelines/runtime and pipelines/transactions, never by importing one another",
+      from: { path: "^pipelines/([^/]+)/", pathNot: "^pipelines/local/" },
+      to: { path: "^pipelines/", pathNot: "^pipelines/($1|runtime|transactions)/" },
+    },
     only("schemas", []),
     only("infra", ["schemas"]),
     only("models", ["infra", "schemas"]),

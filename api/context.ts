@@ -1,13 +1,13 @@
 import type { Kafka } from "kafkajs";
-import type { CardPseudonyms } from "../infra/card-pseudonyms.js";
-import type { Config, KafkaConfig } from "../infra/config.js";
+import type { CardPseudonyms } from "../infra/privacy/card-pseudonyms.js";
+import type { Config, KafkaConfig } from "../infra/config/config.js";
 import type { ClickHouse } from "../infra/clickhouse/client.js";
 import type { Conditions } from "../infra/health/conditions.js";
 import type { BatchProducer } from "../infra/kafka/batch-producer.js";
 import type { KafkaCluster } from "../infra/kafka/cluster.js";
 import type { Schemas } from "../infra/kafka/schemas.js";
 import type { Logger } from "../infra/logging.js";
-import type { ControlLog } from "../models/registry/control-log.js";
+import type { ControlLog } from "../models/control/control-log.js";
 import type { Topics } from "../schemas/topics.js";
 import type { WorkerHeartbeat } from "../schemas/generated.js";
 import type { SignInLocks } from "./users/sign-in-locks.js";

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
-import type { Config } from "../infra/config.js";
+import type { Config } from "../infra/config/config.js";
 import { ensureTopics } from "../infra/kafka/client.js";
 import { configOrExit } from "../infra/lifecycle/config-or-exit.js";
 import { runRole, type Lifecycle } from "../infra/lifecycle/lifecycle.js";

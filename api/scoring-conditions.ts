@@ -1,5 +1,5 @@
 import type { ApiContext } from "./context.js";
-import { livenessOf } from "../models/registry/liveness.js";
+import { livenessOf } from "../models/control/liveness.js";
 
 const LOOK_EVERY_MS = 1_000;
 const CODE = "scoring_silent";

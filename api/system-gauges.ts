@@ -4,8 +4,8 @@ import type { ApiContext } from "./context.js";
 import { gauge, type Sample } from "../infra/metrics/registry.js";
 import { ConnectionsByBroker } from "../infra/kafka/connections-by-broker.js";
 import { endsOf, type LogEnds } from "../infra/kafka/topic-ends.js";
-import { refusalsOf } from "../models/registry/liveness.js";
-import { within } from "../infra/within.js";
+import { refusalsOf } from "../models/control/liveness.js";
+import { within } from "../infra/async/within.js";
 
 /** What the sink stores. */
 const SINK_TOPICS = ["transactions", "predictions", "shadowPredictions", "labels", "deadLetters", "control"] as const;

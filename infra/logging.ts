@@ -1,7 +1,7 @@
 import { pino, type Logger } from "pino";
-import type { Config } from "./config.js";
-import { maskedJson } from "./masking/masked-json.js";
-import { escapeControls, maskedText } from "./masking/masked-text.js";
+import type { Config } from "./config/config.js";
+import { maskedJson } from "./privacy/masking/masked-json.js";
+import { escapeControls, maskedText } from "./privacy/masking/masked-text.js";
 
 export type { Logger };
 

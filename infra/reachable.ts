@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf, UsageError } from "../schemas/errors.js";
-import type { Config } from "./config.js";
+import type { Config } from "./config/config.js";
 import type { Logger } from "./logging.js";
-import { probeBroker, probeClickHouse } from "./probe-server.js";
+import { probeBroker, probeClickHouse } from "./health/probe-server.js";
 
 /** What the configuration names, as far as it does. */
 type Named = Pick<Config, "kafka" | "clickhouse">;

@@ -1,4 +1,4 @@
-import type { Config } from "../infra/config.js";
+import type { Config } from "../infra/config/config.js";
 import type { Logger } from "../infra/logging.js";
 import { FraudstreamError, messageOf } from "../schemas/errors.js";
 import { ARTIFACT_FILES, keepArtifact, loadArtifact, sha256, type Artifact, type ArtifactFile } from "./artifacts.js";

@@ -8,7 +8,7 @@ import { PLAIN_SHAPE, type RecordShape } from "./record-shape.js";
 import type { RecordFields, RecordSpec } from "./record-spec.js";
 import { TransactionRejected } from "./transaction-rejected.js";
 import { WIRE_HEAD_BYTES, schemaIdOf, type SchemaKey } from "./wire-format.js";
-import { JsonSchemaWriter, ProtobufWriter, UnreadableWriter, type WriterSchema } from "./writer-schema.js";
+import { JsonSchemaWriter, ProtobufWriter, UnavailableWriter, UnreadableWriter, type WriterSchema } from "./writer-schema.js";
 
 export interface RecordReaderOptions<F> {
   spec: RecordSpec<F>;
@@ -27,6 +27,8 @@ interface Writer<F extends RecordFields> {
   protobuf: ProtobufRecords<F> | null;
   rejected: TransactionRejected | null;
 }
+
+const UNAVAILABLE = "schema_unavailable";
 
 /** Nothing is there. */
 const NO_WRITER = { ops: null, hints: null, protobuf: null, rejected: null };
@@ -65,6 +67,7 @@ export class RecordReader<F extends RecordFields> {
       return [];
     }
     try {
+      if (schema instanceof UnavailableWriter) throw new TransactionRejected(UNAVAILABLE, schema.reason);
       if (schema instanceof UnreadableWriter) throw new TransactionRejected("unsupported_schema", schema.reason);
       if (schema instanceof JsonSchemaWriter) {
         this.#writers.set(key, { ...NO_WRITER, hints: schema.hints });
@@ -85,9 +88,9 @@ export class RecordReader<F extends RecordFields> {
     }
   }
 
-  /** Forgets which schema ids are unknown, so that a schema which was registered since is found. */
+  /** Forgets which schemas are unknown or were not given, so that what was registered since is found. */
   forgetUnknown(): void {
-    for (const [key, { rejected }] of this.#writers) if (rejected?.code === "unknown_schema") this.#writers.delete(key);
+    for (const [key, { rejected }] of this.#writers) if (rejected?.code === "unknown_schema" || rejected?.code === UNAVAILABLE) this.#writers.delete(key);
   }
 
   /**

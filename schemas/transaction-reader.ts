@@ -59,7 +59,7 @@ export class TransactionFields implements RecordFields {
   }
 }
 
-/** What stands for card ids in all that is made of a transaction (infra/card-pseudonyms.ts). */
+/** What stands for card ids in all that is made of a transaction (infra/privacy/card-pseudonyms.ts). */
 export interface CardIds {
   /** What stands for the card id in `length` bytes from `at` on; bytes of its own. */
   of(bytes: Uint8Array, at: number, length: number): Buffer;

@@ -30,6 +30,9 @@ export class UnreadableWriter {
   }
 }
 
+/** A schema that may be there and wasn't given: it is asked for again. */
+export class UnavailableWriter extends UnreadableWriter {}
+
 /** What a schema id stands for. */
 export type WriterSchema = AvroSchema | JsonSchemaWriter | ProtobufWriter | UnreadableWriter;
 

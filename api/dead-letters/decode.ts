@@ -1,6 +1,6 @@
 import { createRequire } from "node:module";
-import { SEALED_KEY } from "../../infra/card-pseudonyms.js";
-import { maskedJson } from "../../infra/masking/masked-json.js";
+import { SEALED_KEY } from "../../infra/privacy/card-pseudonyms.js";
+import { maskedJson } from "../../infra/privacy/masking/masked-json.js";
 import type { AvroSchema } from "../../schemas/avro-cursor.js";
 import { schemaIdOf, WIRE_HEAD_BYTES } from "../../schemas/wire-format.js";
 import { isAvro, JsonSchemaWriter } from "../../schemas/writer-schema.js";

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { SEALED_KEY, type CardPseudonyms } from "../../infra/card-pseudonyms.js";
+import { SEALED_KEY, type CardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
 import { LABEL_ORDER } from "../../infra/kafka/label-order.js";
 import { PartitionOutput } from "../../infra/kafka/partition-output.js";
@@ -7,7 +7,7 @@ import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { readHeaders } from "../../infra/kafka/records.js";
 import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
-import { deadLetterKey } from "../../models/registry/control-state.js";
+import { deadLetterKey } from "../../models/control/control-state.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { ControlEvent } from "../../schemas/generated.js";
 import type { ApiContext } from "../context.js";
@@ -39,7 +39,7 @@ const PAUSE_MS = 250;
 /**
  * Sends dead letters again to where they came from, each once, however often this is called and whichever API copy dies:
  * the records and the control events that say so are one Kafka transaction, under one transactional id for all copies,
- * begun after the id was taken over and fraud.control was read to its end (guarantee 6).
+ * begun after the id was taken over and fraud.control was read to its end (ARCHITECTURE.md#guarantee-6).
  *
  * @param mended what is sent in the place of the (one) letter's bytes
  * @throws HttpProblem 409 `replay_under_way` when others keep taking the id over

@@ -1,4 +1,4 @@
-import { modelKey, type ControlState } from "../../models/registry/control-state.js";
+import { modelKey, type ControlState } from "../../models/control/control-state.js";
 import { deployedIn, type Decision, type ModelRole } from "./decide.js";
 
 /** One thing that was done to a model. */

@@ -1,6 +1,6 @@
 import rateLimit from "@fastify/rate-limit";
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import type { HttpConfig } from "../../infra/config.js";
+import type { HttpConfig } from "../../infra/config/config.js";
 import { HttpProblem } from "./errors.js";
 
 /** Each throws a 429 with Retry-After when a caller has had enough. Counted by this copy alone, in memory. */

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from "fastify";
-import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
+import type { CardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
 import { maskedJson, maskedUrl } from "../request-log/mask.js";
 import type { RequestLog } from "../request-log/request-log.js";
 

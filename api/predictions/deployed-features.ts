@@ -1,7 +1,7 @@
 import { loadArtifact } from "../../models/artifacts.js";
 import type { FeatureSpec } from "../../models/features/plan.js";
-import type { ControlLog } from "../../models/registry/control-log.js";
-import type { Config } from "../../infra/config.js";
+import type { ControlLog } from "../../models/control/control-log.js";
+import type { Config } from "../../infra/config/config.js";
 
 export interface FieldError { field: string; message: string }
 type AttributeValue = number | string | boolean;

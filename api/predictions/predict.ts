@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
-import { within } from "../../infra/within.js";
+import { within } from "../../infra/async/within.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { Transaction } from "../../schemas/generated.js";
 import type { ApiContext } from "../context.js";

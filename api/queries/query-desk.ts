@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { ClickHouse, ClickHouseReader } from "../../infra/clickhouse/client.js";
 import { clickHouseErrorType } from "../../infra/clickhouse/errors.js";
-import { unlessAborted, within } from "../../infra/within.js";
+import { unlessAborted, within } from "../../infra/async/within.js";
 import { HttpProblem } from "../plugins/errors.js";
 
 /** What a request asks ClickHouse: `heavy` reads all of a window, `lookup` a few rows. Each kind has a share of its own. */

@@ -1,9 +1,9 @@
-import { cardNumbersIn, LOOK_AHEAD, replaceSpans } from "../../infra/masking/card-numbers.js";
-import { CARD_FIELD, type CardOf } from "../../infra/masking/masked-json.js";
-import { escapeControls } from "../../infra/masking/masked-text.js";
-import { decoded, HIDDEN, hideSecrets, isSecretName } from "../../infra/masking/secrets.js";
+import { cardNumbersIn, LOOK_AHEAD, replaceSpans } from "../../infra/privacy/masking/card-numbers.js";
+import { CARD_FIELD, type CardOf } from "../../infra/privacy/masking/masked-json.js";
+import { escapeControls } from "../../infra/privacy/masking/masked-text.js";
+import { decoded, HIDDEN, hideSecrets, isSecretName } from "../../infra/privacy/masking/secrets.js";
 
-export { maskedJson, type CardOf } from "../../infra/masking/masked-json.js";
+export { maskedJson, type CardOf } from "../../infra/privacy/masking/masked-json.js";
 
 /** A request's URL for the request log. */
 export function maskedUrl(url: string, most: number, cardOf: CardOf | null = null): string {

@@ -2,7 +2,7 @@ import { Type, type Static } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import type { ClickHouseReader } from "../../infra/clickhouse/client.js";
 import { partitionOfKey } from "../../infra/kafka/murmur2.js";
-import { deadLetterKey } from "../../models/registry/control-state.js";
+import { deadLetterKey } from "../../models/control/control-state.js";
 import { parseTime } from "../../schemas/time-text.js";
 import type { ApiContext } from "../context.js";
 import { decodedValue } from "../dead-letters/decode.js";

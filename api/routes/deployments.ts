@@ -1,7 +1,7 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance, FastifyReply } from "fastify";
-import { anySignal } from "../../infra/abort-signals.js";
+import { anySignal } from "../../infra/async/abort-signals.js";
 import { loadArtifact } from "../../models/artifacts.js";
 import type { ApiContext } from "../context.js";
 import { undone } from "../deployments/decide.js";

@@ -2,7 +2,7 @@ import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import type { ApiContext } from "../context.js";
 import { metricsText } from "../../infra/metrics/registry.js";
-import { within } from "../../infra/within.js";
+import { within } from "../../infra/async/within.js";
 import { HttpProblem } from "../plugins/errors.js";
 import { lookAtScoring } from "../scoring-conditions.js";
 import { systemGauges } from "../system-gauges.js";

@@ -1,11 +1,11 @@
-import { anySignal } from "../../infra/abort-signals.js";
+import { anySignal } from "../../infra/async/abort-signals.js";
 import multipart from "@fastify/multipart";
 import { Type } from "@sinclair/typebox";
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { loadArtifact } from "../../models/artifacts.js";
 import { Manifest } from "../../models/manifest.js";
-import { refusalsOf } from "../../models/registry/liveness.js";
+import { refusalsOf } from "../../models/control/liveness.js";
 import { UploadedManifest, UploadedSamples } from "../../models/uploads/upload.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { ApiContext } from "../context.js";

@@ -1,5 +1,5 @@
 import { saveNextVersion, type Artifact } from "../../models/artifacts.js";
-import { registerModel } from "../../models/registry/decisions.js";
+import { registerModel } from "../../models/control/decisions.js";
 import type { CheckedModel } from "../../models/uploads/check-model.js";
 import { checkInProcess } from "../../models/uploads/check-in-process.js";
 import type { UploadedManifest} from "../../models/uploads/upload.js";

@@ -1,6 +1,6 @@
 import { createHmac, createSecretKey, randomUUID, type KeyObject } from "node:crypto";
 import { SignJWT, createRemoteJWKSet, errors, jwtVerify, type JWTHeaderParameters, type JWTPayload, type JWTVerifyOptions, type JWTVerifyResult } from "jose";
-import type { AuthConfig } from "../../infra/config.js";
+import type { AuthConfig } from "../../infra/config/config.js";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
 
 /** What a good token says. */

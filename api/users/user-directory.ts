@@ -6,7 +6,7 @@ import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import { keepWhatWasRead } from "../../infra/kafka/reposition.js";
-import { waitOut } from "../../infra/wait-out.js";
+import { waitOut } from "../../infra/async/wait-out.js";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
 import type { User, UserRole } from "../../schemas/generated.js";
 import { UserFold } from "./user-fold.js";

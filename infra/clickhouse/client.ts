@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { Readable } from "node:stream";
 import { finished } from "node:stream/promises";
 import { ClickHouseLogLevel, createClient, type ClickHouseClientConfigOptions } from "@clickhouse/client";
-import type { ClickHouseConfig } from "../config.js";
+import type { ClickHouseConfig } from "../config/config.js";
 import { toClickHouseFailure } from "./errors.js";
 
 export interface ClickHouseOptions {

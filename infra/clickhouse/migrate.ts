@@ -2,7 +2,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ClickHouseConfig } from "../config.js";
+import type { ClickHouseConfig } from "../config/config.js";
 import type { Logger } from "../logging.js";
 import { packageRoot } from "../package-root.js";
 import { FraudstreamError, messageOf, UsageError } from "../../schemas/errors.js";

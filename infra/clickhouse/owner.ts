@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { FraudstreamError, messageOf, UsageError } from "../../schemas/errors.js";
-import { withTimeLimit } from "../abort-signals.js";
+import { withTimeLimit } from "../async/abort-signals.js";
 import type { Lifecycle } from "../lifecycle/lifecycle.js";
 import type { Logger } from "../logging.js";
 import type { ClickHouse, ClickHouseReader } from "./client.js";

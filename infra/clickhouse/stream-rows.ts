@@ -1,5 +1,5 @@
 import { ClickHouseLogLevel, createClient } from "@clickhouse/client";
-import type { ClickHouseConfig } from "../config.js";
+import type { ClickHouseConfig } from "../config/config.js";
 import { connectionTo, type QueryParams } from "./client.js";
 import { toClickHouseFailure } from "./errors.js";
 import { NeedMore, RowBinaryReader } from "./row-binary-reader.js";

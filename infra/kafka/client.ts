@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Admin, Kafka, KafkaConfig as KafkaJsConfig, LogEntry } from "kafkajs";
-import type { KafkaConfig, Replication } from "../config.js";
+import type { KafkaConfig, Replication } from "../config/config.js";
 import type { Logger } from "../logging.js";
 import type { TopicSpec } from "../../schemas/topics.js";
 import { messageOf, UsageError } from "../../schemas/errors.js";

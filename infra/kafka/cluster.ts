@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { KafkaConfig } from "../config.js";
+import type { KafkaConfig } from "../config/config.js";
 import type { Logger } from "../logging.js";
 import { BrokerConnection, SILENT_AFTER_MS } from "./broker-connection.js";
 import { KafkaError, protocolError, toKafkaError } from "./errors.js";

@@ -1,14 +1,17 @@
 /** What topics of a cluster without topic ids have. */
 export const NO_TOPIC_ID = "00000000-0000-0000-0000-000000000000";
 
-/** Records that retention deleted before a group had read them. */
+/** Records that a log lost before a group had read them, or that its fold lacks since the log has lost them. */
 export interface Gap {
-  /** The first offset that was deleted unread, and the first that was not. */
-  from: number;
-  to: number;
+  /** The first offset that was lost, and the first behind them that was not; equal where what is there now are other records. */
+  readonly from: number;
+  readonly to: number;
   /** No event time among them is later, epoch milliseconds; null: not known yet. */
-  until: number | null;
+  readonly until: number | null;
 }
+
+/** So many are kept: metadata is short, and windows that reach an older gap reach the later ones, too. */
+const MOST_GAPS = 8;
 
 /** What a group keeps with a committed offset, in its metadata: an offset counts for a name, and a name may come to mean another topic. */
 export interface OffsetMark {
@@ -19,22 +22,32 @@ export interface OffsetMark {
    * along with them (MirrorMaker 2): then the offset is of the topic there, which has another id.
    */
   cluster: string | null;
-  /** The latest gap; null: none is known. */
-  gap: Gap | null;
+  /** Those that windows may still reach, in the order in which they were met. */
+  gaps: readonly Gap[];
+}
+
+/** Adds gaps to those of a mark. What is known of one already stays. */
+export function addGaps(mark: OffsetMark, gaps: readonly Gap[]): void {
+  for (const gap of gaps) {
+    const isSame = ({ from, to }: Gap): boolean => from === gap.from && to === gap.to;
+    if (mark.gaps.some((known) => isSame(known) && known.until !== null)) continue;
+    mark.gaps = [...mark.gaps.filter((known) => !isSame(known)), gap].slice(-MOST_GAPS);
+  }
 }
 
 /** As metadata of a committed offset: brokers take 4,096 bytes of it. */
-export function encodeMark({ topicId, cluster, gap }: OffsetMark): string {
-  return JSON.stringify({ ...(topicId === null ? {} : { topic_id: topicId }), ...(cluster === null ? {} : { cluster }), ...(gap === null ? {} : { gap }) });
+export function encodeMark({ topicId, cluster, gaps }: OffsetMark): string {
+  return JSON.stringify({ ...(topicId === null ? {} : { topic_id: topicId }), ...(cluster === null ? {} : { cluster }), ...(gaps.length === 0 ? {} : { gaps }) });
 }
 
 /** Reads such metadata. What somebody else wrote there says nothing. */
 export function decodeMark(metadata: string | null): OffsetMark {
   try {
-    const { topic_id: topicId, cluster, gap } = JSON.parse(metadata ?? "") as { topic_id?: unknown; cluster?: unknown; gap?: unknown };
-    return { topicId: textOrNull(topicId), cluster: textOrNull(cluster), gap: isGap(gap) ? gap : null };
+    // An earlier version kept one.
+    const { topic_id: topicId, cluster, gap, gaps = [gap] } = JSON.parse(metadata ?? "") as { topic_id?: unknown; cluster?: unknown; gap?: unknown; gaps?: unknown };
+    return { topicId: textOrNull(topicId), cluster: textOrNull(cluster), gaps: Array.isArray(gaps) ? gaps.filter(isGap) : [] };
   } catch {
-    return { topicId: null, cluster: null, gap: null };
+    return { topicId: null, cluster: null, gaps: [] };
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Admin } from "kafkajs";
 import { UsageError } from "../../schemas/errors.js";
-import type { Replication } from "../config.js";
+import type { Replication } from "../config/config.js";
 import type { Logger } from "../logging.js";
 import { kafkajs } from "./kafkajs.js";
 

@@ -8,10 +8,12 @@ import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js
 import { parseProto } from "../../schemas/proto-file.js";
 import { PLAIN_SHAPE, type RecordShape } from "../../schemas/record-shape.js";
 import { FIXED_SCHEMAS, WIRE_HEAD_BYTES, schemaIdOf, writeWireHead, type SchemaKey, type SubjectName } from "../../schemas/wire-format.js";
-import { JsonSchemaWriter, ProtobufWriter, UnreadableWriter, isAvro, type WriterSchema } from "../../schemas/writer-schema.js";
-import type { Config } from "../config.js";
+import { JsonSchemaWriter, ProtobufWriter, UnavailableWriter, UnreadableWriter, isAvro, type WriterSchema } from "../../schemas/writer-schema.js";
+import type { Config } from "../config/config.js";
+import type { Conditions } from "../health/conditions.js";
 import { registeredId } from "./register-schemas.js";
-import { RegistryClient, type RegistrySchema } from "./registry-client.js";
+import { RegistryClient, RegistryRefusal, type RegistrySchema } from "./registry-client.js";
+import { RegistryHealth } from "./registry-health.js";
 import { withReferences } from "./schema-references.js";
 import { UnknownSchemas } from "./unknown-schemas.js";
 
@@ -23,11 +25,16 @@ type SchemasConfig = Pick<Config, "schemaRegistryUrl" | "schemasDir"> & Partial<
 export interface SchemasOptions {
   /** How long a schema that the registry doesn't know may take to be there, milliseconds: its replicas hear of it later. @default 5_000 */
   patienceMs?: number;
+  /** How long an answer of the registry may take, milliseconds. @default 5_000 */
+  answerWithinMs?: number;
+  /** Told of a registry that doesn't answer, or refuses this role. @default nobody */
+  conditions?: Conditions;
 }
 
 const PATIENCE_MS = 5_000;
 const MOST_REFERENCES = 100;
-/** Registries count in 32 bits with a sign; some answer with an error that isn't a 404 to what is beyond, which never passes. */
+const MOST_UNAVAILABLE = 1_000;
+/** Registries count in 32 bits with a sign: nobody has what is beyond. */
 const LARGEST_ID = 2 ** 31 - 1;
 
 /**
@@ -44,12 +51,16 @@ export class Schemas {
   readonly #codecs = new Map<string, Type>();
   readonly #schemasDir: string | null;
   readonly #registry: RegistryClient | null;
+  readonly #health: RegistryHealth | null;
+  /** Why the registry didn't give a schema that was asked for a moment ago. */
+  readonly #unavailable = new Map<SchemaKey, UnavailableWriter>();
 
-  constructor(config: SchemasConfig, { patienceMs = PATIENCE_MS }: SchemasOptions = {}) {
+  constructor(config: SchemasConfig, { patienceMs = PATIENCE_MS, answerWithinMs, conditions }: SchemasOptions = {}) {
     const { schemaRegistryUrl: url, schemaRegistryAuth: auth = null, schemaRegistryTlsCa: tlsCa = null } = config;
     this.shapes = config.recordShapes ?? { transactions: PLAIN_SHAPE, labels: PLAIN_SHAPE };
     this.#schemasDir = config.schemasDir;
-    this.#registry = url === null ? null : new RegistryClient({ url, auth, tlsCa });
+    this.#registry = url === null ? null : new RegistryClient({ url, auth, tlsCa, ...(answerWithinMs !== undefined && { answerWithinMs }) });
+    this.#health = this.#registry && new RegistryHealth(this.#registry, conditions);
     this.#unknown = new UnknownSchemas(this.#registry === null ? 0 : patienceMs);
   }
 
@@ -64,6 +75,7 @@ export class Schemas {
       const id = await registeredId(this.#registry, topics[subject], schema);
       this.#ids.set(subject, id);
       this.#known.set(id, schema);
+      this.#health?.gave(id);
     }
   }
 
@@ -78,15 +90,15 @@ export class Schemas {
   }
 
   /**
-   * The schema of an id, or null when nobody knows it. One that the registry doesn't know yet is asked for again for a short
-   * time, and then not for a while.
+   * The schema of an id, or null when nobody knows it. One that the registry doesn't know yet, or fails to give while it answers
+   * otherwise, is asked for again for a short time, and then not for a while: no single schema holds its records up for good.
    *
-   * @throws FraudstreamError `schema_registry_unreachable` (retriable)
+   * @throws FraudstreamError `schema_registry_unreachable` (retriable): the registry answers nothing, so that nobody can tell
    */
   async load(key: SchemaKey): Promise<WriterSchema | null> {
     const known = this.#known.get(key);
     if (known !== undefined) return known;
-    if (this.#unknown.has(key)) return null;
+    if (this.#unknown.has(key)) return this.#unavailable.get(key) ?? null;
     let loading = this.#loading.get(key);
     if (loading === undefined) {
       loading = this.#find(key).finally(() => this.#loading.delete(key));
@@ -97,17 +109,39 @@ export class Schemas {
 
   async #find(key: SchemaKey): Promise<WriterSchema | null> {
     const deadline = this.#unknown.deadline(key, this.#loading.size);
+    this.#unavailable.delete(key);
+    let schema: WriterSchema | null = null;
     for (let pause = 100; ; pause = Math.min(pause * 2, 1_000)) {
-      const schema = (await this.#fromDirectory(key)) ?? (await this.#fromRegistry(key));
-      if (schema !== null) {
+      schema = (await this.#fromDirectory(key)) ?? (await this.#unlessFailing(key));
+      if (schema !== null && !(schema instanceof UnavailableWriter)) {
         this.#known.set(key, schema);
+        if (this.#registry !== null) this.#health?.gave(key);
         return schema;
       }
       if (Date.now() + pause > deadline || (typeof key === "number" && key > LARGEST_ID)) break;
       await sleep(pause);
     }
     this.#unknown.add(key);
-    return null;
+    if (schema !== null) this.#keepUnavailable(key, schema);
+    return schema;
+  }
+
+  /** What the registry has; or why it doesn't give that, where it gives other things. */
+  async #unlessFailing(key: SchemaKey): Promise<WriterSchema | null> {
+    try {
+      return await this.#fromRegistry(key);
+    } catch (error) {
+      if (!(error instanceof FraudstreamError) || !error.retriable || this.#health === null || !(await this.#health.answers())) throw error;
+      // What is no id for it, or no id any more.
+      if (error.cause instanceof RegistryRefusal && error.cause.status === 400) return null;
+      return new UnavailableWriter(`${messageOf(error)}, while it answers otherwise`);
+    }
+  }
+
+  #keepUnavailable(key: SchemaKey, schema: WriterSchema): void {
+    if (!(schema instanceof UnavailableWriter)) return;
+    if (this.#unavailable.size >= MOST_UNAVAILABLE) this.#unavailable.clear();
+    this.#unavailable.set(key, schema);
   }
 
   /** Encodes one value of ours, off the hot path. */
@@ -174,7 +208,8 @@ export class Schemas {
       if (seen.has(name)) continue;
       seen.add(name);
       const found = await registry.version(reference.subject, reference.version);
-      if (found === null) continue;
+      if (found === null) throw new FraudstreamError("schema_registry_unreachable",
+        `the schema registry doesn't have ${reference.subject} version ${reference.version}, to which the schema refers`, { retriable: true });
       texts.push(found.schema);
       open.push(...(found.references ?? []));
     }
@@ -185,7 +220,6 @@ export class Schemas {
 /** What a registry's schema is to our readers; one that can't be used says why. */
 function toWriter({ schema, schemaType = "AVRO" }: RegistrySchema, referenced: readonly string[]): WriterSchema {
   try {
-    if (typeof schema !== "string") return new UnreadableWriter("the registry's answer has no schema");
     if (schemaType === "AVRO") return withReferences(JSON.parse(schema) as AvroSchema, referenced.map((text) => JSON.parse(text) as AvroSchema));
     if (schemaType === "JSON") return new JsonSchemaWriter(JSON.parse(schema));
     if (schemaType === "PROTOBUF") return new ProtobufWriter(parseProto(schema, referenced));

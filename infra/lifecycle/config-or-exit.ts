@@ -1,6 +1,6 @@
 import { UsageError } from "../../schemas/errors.js";
-import { unknownSettings } from "../unknown-settings.js";
-import { readConfig, type Config } from "../config.js";
+import { unknownSettings } from "../config/unknown-settings.js";
+import { readConfig, type Config } from "../config/config.js";
 
 /** The configuration, for a role's first line; a wrong setting ends the process with one line that names it. */
 export function configOrExit(): Config {

@@ -1,4 +1,4 @@
-import { anySignal } from "../abort-signals.js";
+import { anySignal } from "../async/abort-signals.js";
 import { kafkajs } from "../kafka/kafkajs.js";
 
 /** Waits until a broker answers for its cluster; the caller sets the deadline by aborting. */

@@ -1,4 +1,4 @@
-import type { ClickHouseConfig, Config, KafkaConfig } from "../config.js";
+import type { ClickHouseConfig, Config, KafkaConfig } from "../config/config.js";
 import type { Logger } from "../logging.js";
 import { UsageError } from "../../schemas/errors.js";
 import { canRunChdb, startChdb } from "./clickhouse-chdb.js";

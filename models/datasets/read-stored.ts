@@ -1,7 +1,7 @@
 import { createClickHouse } from "../../infra/clickhouse/client.js";
 import type { RowBinaryReader } from "../../infra/clickhouse/row-binary-reader.js";
 import { streamRows } from "../../infra/clickhouse/stream-rows.js";
-import type { ClickHouseConfig } from "../../infra/config.js";
+import type { ClickHouseConfig } from "../../infra/config/config.js";
 import { UsageError } from "../../schemas/errors.js";
 import { RETENTION_MS } from "../features/history-terms.js";
 import type { Dataset } from "./dataset.js";

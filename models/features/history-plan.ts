@@ -66,8 +66,10 @@ export class HistoryPlan {
   readonly lastSlot: number;
   readonly cardShares: readonly BucketWindow<"fraud_share">[];
   readonly merchantWindows: readonly BucketWindow<MerchantAggregate>[];
-  /** The longest window of whole buckets; 0: there is none. */
+  /** The longest window of whole buckets, of any kind, of cards' fraud shares, and of merchants; 0: there is none. */
   readonly longestBuckets: number;
+  readonly longestShareBuckets: number;
+  readonly longestMerchantBuckets: number;
   /** What the walk has to add up. */
   readonly needsStd: boolean;
   readonly needsDistinct: boolean;
@@ -90,12 +92,28 @@ export class HistoryPlan {
     this.merchantWindows = terms.flatMap(({ kind, aggregate, windowMs, at }) =>
       kind === "merchant" && (aggregate === "count" || aggregate === "fraud_share") ? [{ aggregate, buckets: windowMs / BUCKET_MS, slot: at }] : []);
     this.needsMerchants = this.cardShares.length + this.merchantWindows.length > 0;
-    this.longestBuckets = Math.max(0, ...[...this.cardShares, ...this.merchantWindows].map(({ buckets }) => buckets));
+    this.longestShareBuckets = Math.max(0, ...this.cardShares.map(({ buckets }) => buckets));
+    this.longestMerchantBuckets = Math.max(0, ...this.merchantWindows.map(({ buckets }) => buckets));
+    this.longestBuckets = Math.max(this.longestShareBuckets, this.longestMerchantBuckets);
     const shareReach = this.cardShares.map(({ buckets }) => LABEL_DELAY_MS + (buckets + 2) * BUCKET_MS);
     this.windowsReachMs = Math.max(0, ...exact.map(({ windowMs }) => windowMs), ...shareReach);
     this.reachMs = Math.max(REPEAT_HORIZON_MS, this.windowsReachMs);
     this.needsStd = exact.some(({ aggregate }) => aggregate === "std");
     this.needsDistinct = exact.some(({ aggregate }) => aggregate === "distinct_merchants");
+  }
+
+  /**
+   * Whether a value that a transaction has of its card depends on what happened at a time or before.
+   *
+   * @param values of the transaction, by slot from `at` on
+   */
+  looksBackTo(time: number, eventTime: number, values: Float64Array, at: number): boolean {
+    const longest = this.cardWindows.at(-1)?.windowMs ?? 0;
+    if (time > eventTime - longest) return true;
+    if (this.cardShares.length > 0 && time >= (Math.floor((eventTime - LABEL_DELAY_MS) / BUCKET_MS) - 1 - this.longestShareBuckets) * BUCKET_MS) return true;
+    if (this.lastSlot < 0 || time <= eventTime - LONGEST_WINDOW_MS) return false;
+    const last = values[at + this.lastSlot];
+    return Number.isNaN(last) || time >= eventTime - last * 1_000;
   }
 }
 

@@ -10,7 +10,7 @@ import type { BucketBuilder } from "../../models/features/bucket-builder.js";
 import type { CardIds } from "../../schemas/transaction-reader.js";
 import { LabelReader } from "../../schemas/label-reader.js";
 import type { SchemaKey } from "../../schemas/wire-format.js";
-import { forwardedHeaders, forwardTo } from "../runtime/placement.js";
+import { forwardedHeaders, forwardTo } from "../transactions/placement.js";
 
 export interface LabelFeedOptions {
   cluster: KafkaCluster;
@@ -119,6 +119,7 @@ export class LabelFeed {
 
   async #learn(records: FetchedRecords): Promise<void> {
     let last: SchemaKey | null = null;
+    this.#labels.forgetUnknown();
     for (let i = 0; i < records.count; i++) {
       const key = schemaKeyOf(records, i);
       if (key === null || key === last) continue;

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { cardPseudonyms } from "../../infra/card-pseudonyms.js";
+import { cardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
 import { createClickHouse } from "../../infra/clickhouse/client.js";
 import { guardDatabase } from "../../infra/clickhouse/owner.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
@@ -35,7 +35,9 @@ await runRole(log, async (lifecycle) => {
   await waitUntilReachable({ kafka: config.kafka, clickhouse: null }, { log, signal: lifecycle.signal, without: config });
   const kafka = createKafka(config.kafka, group, log);
   await ensureTopics(kafka, allTopics(topics), { replication: config.kafka.replication, log });
-  const schemas = new Schemas(config);
+  const registry = createRegistry();
+  const conditions = new Conditions(log, registry);
+  const schemas = new Schemas(config, { conditions });
   await schemas.register(subjectTopics(topics));
   const cluster = new KafkaCluster(config.kafka, group, { log });
   lifecycle.add("cluster", () => cluster.close());
@@ -47,8 +49,6 @@ await runRole(log, async (lifecycle) => {
   }
   const tenures = new Map<number, MerchantsTenure>();
   const states = () => [...tenures.values()].map(({ state }) => state);
-  const registry = createRegistry();
-  const conditions = new Conditions(log, registry);
   let consuming = false;
   merchantsMetrics(registry, states);
   await serveProbes(lifecycle, { config, registry, log, conditions, ready: () => consuming });

@@ -24,7 +24,7 @@ import { BucketEncoder } from "./encode-buckets.js";
 import type { LabelFeed, MisplacedLabels } from "./label-feed.js";
 import type { MerchantsState } from "./meter.js";
 import { snapshotOf } from "../runtime/snapshot-of.js";
-import { FOLD, openBuilder, snapshotSections, type MerchantsDeps } from "./open-builder.js";
+import { FOLD, deadLettersOf, deadLettersSection, openBuilder, snapshotSections, type MerchantsDeps, type OpenedBuilder } from "./open-builder.js";
 import { TransactionFold } from "./transaction-fold.js";
 
 /** The transactional id of a source partition: whoever holds it owns the partition. */
@@ -53,6 +53,8 @@ export class MerchantsTenure implements PartitionHandler {
   /** For looking whether the partition has ended. */
   readonly #reader: PartitionReader;
   readonly #timer: NodeJS.Timeout;
+  /** Dead letters of transactions that aren't folded yet begin here or later. */
+  #deadLettersFrom: number;
   /** One at a time: a batch, a look at the quiet partition, the end. */
   #turn: Promise<unknown> = Promise.resolve();
   /** Records before it have been folded; null: none, and no offset was ever committed. */
@@ -71,7 +73,7 @@ export class MerchantsTenure implements PartitionHandler {
   #failed = false;
   #closed = false;
 
-  private constructor(deps: MerchantsDeps, tenure: LiveTenure, producer: TransactionalProducer, builder: BucketBuilder, labels: LabelFeed, committed: number | null) {
+  private constructor(deps: MerchantsDeps, tenure: LiveTenure, producer: TransactionalProducer, { builder, labels, deadLettersFrom }: OpenedBuilder, committed: number | null) {
     const { topics, schemas, cluster } = deps;
     const { topic, partition, signal } = tenure;
     this.#deps = deps;
@@ -79,6 +81,7 @@ export class MerchantsTenure implements PartitionHandler {
     this.#producer = producer;
     this.#builder = builder;
     this.#labels = labels;
+    this.#deadLettersFrom = deadLettersFrom;
     this.#fold = new TransactionFold(schemas, topics.transactions.partitions, builder, deps.cards);
     this.#encoder = new BucketEncoder(partition, schemas.idOf("merchantBuckets"));
     this.#output = new PartitionOutput(topics.merchantBuckets.name, partition);
@@ -93,8 +96,8 @@ export class MerchantsTenure implements PartitionHandler {
     try {
       // Null, whatever the reason: all of the log is folded, and what was published is not published again (its watermark is sealed).
       const { offset: committed } = await tenure.committed();
-      const { builder, labels } = await openBuilder(deps, tenure, committed);
-      return { handler: new MerchantsTenure(deps, tenure, producer, builder, labels, committed), start: committed };
+      const opened = await openBuilder(deps, tenure, committed);
+      return { handler: new MerchantsTenure(deps, tenure, producer, opened, committed), start: committed };
     } catch (error) {
       await producer.close();
       throw error;
@@ -176,11 +179,12 @@ export class MerchantsTenure implements PartitionHandler {
   /** A snapshot is only a cache: what goes wrong is logged. */
   async #save(offset: number): Promise<void> {
     const { cluster, snapshots, cards, log } = this.#deps;
-    const { topic, partition } = this.#tenure;
+    const { topic, partition, signal, mark } = this.#tenure;
     this.#snapshotAt = Date.now();
     try {
-      const sections = snapshotSections(this.#builder, this.#labels.position);
-      await snapshots.save(await snapshotOf(cluster, FOLD, topic, partition, cards), offset, sections);
+      const sections = snapshotSections(this.#builder, this.#labels.position, mark.gaps);
+      if (!signal.aborted) this.#deadLettersFrom = await deadLettersOf(this.#deps, { topic, partition }, signal, offset, this.#deadLettersFrom);
+      await snapshots.save(await snapshotOf(cluster, FOLD, topic, partition, cards), offset, [...sections, deadLettersSection(this.#deadLettersFrom)]);
       this.#snapshotOffset = offset;
     } catch (error) {
       log.warn({ partition }, `no snapshot of the unsealed buckets could be written: ${messageOf(error)}`);

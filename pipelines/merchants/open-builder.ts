@@ -1,7 +1,8 @@
-import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
-import type { ClickHouseConfig } from "../../infra/config.js";
+import type { CardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
+import type { ClickHouseConfig } from "../../infra/config/config.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
-import { committedOffset } from "../../infra/kafka/group-membership.js";
+import { committedOffset, type TopicPartition } from "../../infra/kafka/group-membership.js";
+import type { OffsetMark } from "../../infra/kafka/offset-mark.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
@@ -11,10 +12,11 @@ import { bytesOf, float64Of } from "../../models/features/columns.js";
 import { BUCKET_MS } from "../../models/features/history-terms.js";
 import type { Topics } from "../../schemas/topics.js";
 import { CLOCK_SKEW_MS } from "../../schemas/transaction-reader.js";
+import { STAMP_DISORDER_MS, addGapNumbers, gapNumbers, withoutGaps } from "../runtime/gap-bounds.js";
 import type { Tenure } from "../runtime/partition-consumer.js";
 import { snapshotOf, type FoldKind } from "../runtime/snapshot-of.js";
-import { rebuild } from "../scoring/history/rebuild.js";
-import { refusedOffsets } from "../scoring/history/reread.js";
+import { rebuild, storedRefusals } from "../transactions/rebuild.js";
+import { refusedOffsets } from "../transactions/reread.js";
 import { LabelFeed, type LabelPosition } from "./label-feed.js";
 import { TransactionFold } from "./transaction-fold.js";
 import type { Watermarks } from "./watermarks.js";
@@ -38,25 +40,43 @@ export interface MerchantsDeps {
 export const FOLD: FoldKind = { kind: "merchants", layout: 1 };
 const LABELS_NEXT = "labels/next";
 const LABELS_TOPIC = "labels/topic";
+/** Where the dead letters of later transactions begin. */
+const DEAD_LETTERS_FROM = "dead-letters-from";
+const GAPS = "gaps";
 const FETCH_BYTES = 4 * 1024 * 1024;
-/** Producers' clocks differ: a record may be stamped earlier than one before it in the log, by less than this. */
-const STAMP_DISORDER_MS = 3_600_000;
+/** What lay ahead of the present when it was scored may not do so now. */
+const AHEAD = "event_time_ahead";
 
 const IN_SILENCE = (): void => {};
 
-/** A copy of a builder's state, with where its labels end. */
-export function snapshotSections(builder: BucketBuilder, labels: LabelPosition | null): Section[] {
-  return [...copySections(builder.sections()), { name: LABELS_NEXT, data: Float64Array.of(labels?.next ?? -1) }, { name: LABELS_TOPIC, data: Buffer.from(labels?.topicId ?? "") }];
+/** A copy of a builder's state, with where its labels end and what its log has lost. */
+export function snapshotSections(builder: BucketBuilder, labels: LabelPosition | null, gaps: OffsetMark["gaps"]): Section[] {
+  return [
+    ...copySections(builder.sections()),
+    { name: LABELS_NEXT, data: Float64Array.of(labels?.next ?? -1) }, { name: LABELS_TOPIC, data: Buffer.from(labels?.topicId ?? "") },
+    { name: GAPS, data: gapNumbers(gaps) },
+  ];
+}
+
+/** For the same snapshot: dead letters of transactions that aren't in it stand here or later in their partition. */
+export function deadLettersSection(from: number): Section {
+  return { name: DEAD_LETTERS_FROM, data: Float64Array.of(from) };
 }
 
 /** @throws FraudstreamError `snapshot_invalid` */
-function restored({ offset, sections: list }: Snapshot): { builder: BucketBuilder; labelsAt: LabelPosition | null; offset: number } {
+function restored({ offset, sections: list }: Snapshot, mark: OffsetMark): { builder: BucketBuilder; labelsAt: LabelPosition | null; offset: number; deadLettersFrom: number } {
   const sections = new Map<string, ArrayBufferView>(list.map(({ name, data }) => [name, data]));
   const [next] = float64Of(sections, LABELS_NEXT);
-  // A snapshot of an earlier version doesn't say of which topic.
+  // A snapshot of an earlier version doesn't say of which topic, nor the rest.
   const topicId = sections.has(LABELS_TOPIC) ? Buffer.from(bytesOf(sections, LABELS_TOPIC)).toString() : "";
-  return { builder: BucketBuilder.restore(sections), labelsAt: next < 0 ? null : { topicId, next }, offset };
+  const [deadLettersFrom] = sections.has(DEAD_LETTERS_FROM) ? float64Of(sections, DEAD_LETTERS_FROM) : [0];
+  const builder = BucketBuilder.restore(sections);
+  if (sections.has(GAPS)) addGapNumbers(mark, float64Of(sections, GAPS));
+  return { builder, labelsAt: next < 0 ? null : { topicId, next }, offset, deadLettersFrom };
 }
+
+/** What a tenure begins with. */
+export interface OpenedBuilder { builder: BucketBuilder; labels: LabelFeed; deadLettersFrom: number }
 
 /**
  * The unsealed buckets of a partition as of the committed offset: the newest snapshot that isn't ahead of it, and the log from
@@ -64,18 +84,19 @@ function restored({ offset, sections: list }: Snapshot): { builder: BucketBuilde
  *
  * @throws FraudstreamError `history_gap` where transactions of unsealed buckets are nowhere any more
  */
-export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed: number | null): Promise<{ builder: BucketBuilder; labels: LabelFeed }> {
+export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed: number | null): Promise<OpenedBuilder> {
   const { cluster, schemas, topics, group, snapshots, watermarks, cards, log } = deps;
   const { topic, partition, signal } = tenure;
   const startedAt = performance.now();
   const of = await snapshotOf(cluster, FOLD, topic, partition, cards);
-  const snapshot = committed === null ? null : await snapshots.load(of, committed, restored);
+  const snapshot = committed === null ? null : await snapshots.load(of, committed, (loaded) => restored(loaded, tenure.mark));
   const { builder, labelsAt, offset: from } = snapshot ?? { builder: new BucketBuilder(), labelsAt: null, offset: 0 };
+  let deadLettersFrom = snapshot?.deadLettersFrom ?? 0;
   const forwardedTo = await committedOffset(cluster, group, { topic: topics.labels.name, partition });
   const labels = await LabelFeed.open({ cluster, schemas, log, topic: topics.labels.name, partition, partitions: topics.labels.partitions, cards, signal }, labelsAt, forwardedTo);
   try {
     const published = await watermarks.of(partition);
-    if (committed !== null && committed > from) await foldAgain(deps, tenure, builder, from, committed, published);
+    if (committed !== null && committed > from) deadLettersFrom = await foldAgain(deps, tenure, builder, { from, to: committed, published, deadLettersFrom });
     if (builder.sealed > published) reportLostBuckets(deps, partition, published);
     builder.seal(published, IN_SILENCE);
     builder.forgetCounts();
@@ -84,7 +105,7 @@ export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed
     throw error;
   }
   if (committed !== null) log.info({ partition, offset: committed, from: snapshot === null ? "log" : "snapshot", folded: committed - from, ms: Math.round(performance.now() - startedAt) }, "unsealed buckets at hand");
-  return { builder, labels };
+  return { builder, labels, deadLettersFrom };
 }
 
 /** A watermark is published with all that it seals: where the topic has a lower one than the fold, it has lost its end, or all. */
@@ -94,7 +115,12 @@ function reportLostBuckets({ cluster, topics: { merchantBuckets } }: MerchantsDe
   cluster.incidents.report({ kind: "cut_off", topic: merchantBuckets.name, partition, lost: 0, message });
 }
 
-async function foldAgain({ cluster, schemas, topics, clickhouse, cards }: MerchantsDeps, { topic, partition, signal }: Tenure, builder: BucketBuilder, from: number, to: number, published: number): Promise<void> {
+interface FoldedAgain { from: number; to: number; published: number; deadLettersFrom: number }
+
+/** @returns where the dead letters of later transactions begin */
+async function foldAgain(deps: MerchantsDeps, { topic, partition, signal, mark }: Tenure, builder: BucketBuilder, { from, to, published, deadLettersFrom }: FoldedAgain): Promise<number> {
+  const { cluster, schemas, topics, clickhouse, cards } = deps;
+  const source = { topic, partition };
   const reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: FETCH_BYTES });
   const { partitions } = topics.transactions;
   const fold = new TransactionFold(schemas, partitions, builder, cards);
@@ -103,26 +129,45 @@ async function foldAgain({ cluster, schemas, topics, clickhouse, cards }: Mercha
     /** What lies before can neither be in an unsealed bucket nor be repeated in one. */
     const neededFrom = (published - REPEAT_BUCKETS) * BUCKET_MS;
     if (first > from && (await deletedBefore(reader, first)) >= neededFrom) {
-      await rebuild({ clickhouse, source: { topic, partition }, partitions, cards, signal }, {
-        what: "the fold of unsealed buckets",
-        horizon: () => neededFrom - 1,
-        fold: (rows, row) => builder.sealAndAdd(rows, row, IN_SILENCE),
-        commit: () => {},
-      }, from, Math.min(first, to));
+      for (const stretch of withoutGaps(from, Math.min(first, to), mark.gaps)) {
+        await rebuild({ clickhouse, source, partitions, cards, signal }, {
+          what: "the fold of unsealed buckets",
+          horizon: () => neededFrom - 1,
+          fold: (rows, row) => builder.sealAndAdd(rows, row, IN_SILENCE),
+          commit: () => {},
+        }, stretch.from, stretch.to);
+      }
     }
     const again = Math.max(from, first);
-    // What lay ahead of the present when it was scored may not do so now.
-    const { offsets: refused } = await refusedOffsets({ cluster, source: { topic, partition }, signal }, topics.deadLetters.name, 0, { from: again, to, code: "event_time_ahead" });
+    const refused = await refusedAhead(deps, source, signal, { from: again, to, deadLettersFrom });
     for (let next = again; next < to; ) {
       signal.throwIfAborted();
       const records = await reader.fetch(next);
-      await fold.decode(records, refused);
+      await fold.decode(records, refused.offsets);
       fold.apply(IN_SILENCE, to);
       next = records.nextOffset;
     }
+    return refused.next;
   } finally {
     await reader.close();
   }
+}
+
+/** What scoring refused since it lay ahead of the present, by dead letters, and where retention has deleted some of those by ClickHouse. */
+async function refusedAhead({ cluster, topics, clickhouse, log }: MerchantsDeps, source: TopicPartition, signal: AbortSignal, { from, to, deadLettersFrom }: { from: number; to: number; deadLettersFrom: number }): Promise<{ offsets: Set<number>; next: number }> {
+  const { offsets, complete, next } = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, deadLettersFrom, { from, to, code: AHEAD });
+  if (!complete && clickhouse !== null) for (const offset of await storedRefusals({ clickhouse, source, signal }, { from, to, code: AHEAD })) offsets.add(offset);
+  else if (!complete) log.warn({ partition: source.partition }, "dead letters were deleted, or can't be read, that may be about transactions which are folded again: set CLICKHOUSE_URL, where the sink has stored them");
+  return { offsets, next };
+}
+
+/**
+ * Where the dead letters of transactions from an offset on begin, looked for from where they began before. What comes of it is kept in a
+ * snapshot: the fold that goes on from there reads no others.
+ */
+export async function deadLettersOf({ cluster, topics }: MerchantsDeps, source: TopicPartition, signal: AbortSignal, from: number, before: number): Promise<number> {
+  const { next } = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, before, { from, to: from });
+  return next;
 }
 
 /** Every transaction that retention has deleted happened before this: none lies further ahead of its record's time than the skew. */

@@ -2,9 +2,9 @@ import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { BucketBuilder, EmitBucket } from "../../models/features/bucket-builder.js";
 import { TransactionReader, type CardIds } from "../../schemas/transaction-reader.js";
-import { forwardTo } from "../runtime/placement.js";
-import { decodeTransactions, learnSchemas } from "../scoring/steps/decode-transactions.js";
-import { TransactionBatch } from "../scoring/transaction-batch.js";
+import { forwardTo } from "../transactions/placement.js";
+import { decodeTransactions, learnSchemas } from "../transactions/decode-transactions.js";
+import { TransactionBatch } from "../transactions/transaction-batch.js";
 
 const NONE: ReadonlySet<number> = new Set();
 

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
-import { SEALED_KEY, type CardPseudonyms } from "../../infra/card-pseudonyms.js";
+import { SEALED_KEY, type CardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
-import { maskedText } from "../../infra/masking/masked-text.js";
+import { maskedText } from "../../infra/privacy/masking/masked-text.js";
 import type { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import { readHeaders, type FetchedRecords } from "../../infra/kafka/records.js";
 import { MAX_TRANSACTION_BYTES } from "../../schemas/topics.js";

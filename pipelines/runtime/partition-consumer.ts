@@ -6,7 +6,7 @@ import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
 import type { LogIncident } from "../../infra/kafka/log-incidents.js";
 import { GroupMembership, committedPosition, type TopicPartition } from "../../infra/kafka/group-membership.js";
-import { decodeMark, encodeMark, formerTopicOf, type Gap, type OffsetMark } from "../../infra/kafka/offset-mark.js";
+import { addGaps, decodeMark, encodeMark, formerTopicOf, type OffsetMark } from "../../infra/kafka/offset-mark.js";
 import { PartitionReader, type PartitionReaderOptions } from "../../infra/kafka/partition-reader.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
@@ -200,7 +200,7 @@ export class PartitionConsumer {
     const seen = this.#topicIds.get(partition.topic) ?? new Set();
     this.#topicIds.set(partition.topic, seen.add(topicId));
     const reader = new PartitionReader(cluster, partition.topic, partition.partition, { ...this.#options.reader, signal, topicId });
-    const mark: OffsetMark = { topicId, cluster: clusterId, gap: null };
+    const mark: OffsetMark = { topicId, cluster: clusterId, gaps: [] };
     this.#marks.set(loopKey(partition), mark);
     let failure: { error: unknown } | null = null as { error: unknown } | null;
     const fail = (error: unknown): void => {
@@ -216,7 +216,7 @@ export class PartitionConsumer {
     signal.addEventListener("abort", onAbort, { once: true });
     try {
       const first = await reader.firstOffset();
-      if (opened.start !== null && opened.start < first) this.#noteGap(partition, mark, { from: opened.start, to: first, until: null });
+      if (first > (opened.start ?? 0)) this.#noteGap(partition, mark, opened.start, first);
       const fetch = (from: number): Promise<FetchedRecords> => {
         const fetching = reader.fetch(from);
         fetching.catch(() => {}); // looked at in the next round, if there is one
@@ -250,25 +250,31 @@ export class PartitionConsumer {
     const formerId = committed === null ? formerIds.at(0) : formerTopicOf(kept, mark);
     if (formerId !== null && formerId !== undefined) {
       const message = `${where}: the topic was deleted and created again (its id was ${formerId}, now it is ${mark.topicId}): ${group} reads it from its beginning. Records of the former one that had not been read are lost`;
+      // What the fold of the former one held isn't in this one's.
+      addGaps(mark, [{ from: 0, to: 0, until: null }]);
       this.#report(`recreated ${where} ${mark.topicId}`, { kind: "recreated", ...partition, lost: 0, message });
       return { offset: null, why: "recreated" };
     }
     if (committed === null) return { offset: null, why: "none" };
-    mark.gap = kept.gap;
+    addGaps(mark, kept.gaps);
     const end = await endBefore(reader, committed.offset);
     if (end === null) return { offset: committed.offset, why: "committed" };
-    mark.gap = null;
+    mark.gaps = kept.gaps.map(({ from, to, until }) => ({ from: Math.min(from, end), to: Math.min(to, end), until }));
+    addGaps(mark, [{ from: end, to: end, until: null }]);
     const message = `${where}: the log ends at offset ${end}, but ${group} has committed ${committed.offset}: records were lost (an unclean election, a lost copy), or the offset was set by hand. What comes now is read and counts as new`;
     this.#report(`cut_off ${where} ${committed.offset} ${end}`, { kind: "cut_off", ...partition, lost: committed.offset - end, message });
     return { offset: null, why: "cut_off" };
   }
 
-  #noteGap(partition: TopicPartition, mark: OffsetMark, gap: Gap): void {
-    mark.gap = gap;
+  /** @param start where the group stood; null: it is new here, so nothing that it should have read is lost */
+  #noteGap(partition: TopicPartition, mark: OffsetMark, start: number | null, first: number): void {
+    const from = start ?? 0;
+    addGaps(mark, [{ from, to: first, until: null }]);
+    if (start === null) return;
     const where = `${partition.topic}[${partition.partition}]`;
-    const lost = gap.to - gap.from;
-    const message = `${where}: the topic's retention has deleted offsets ${gap.from} to ${gap.to - 1} (${lost}) before ${this.#options.group} had read them. Give the topic a longer retention.ms, or this role more processes`;
-    this.#report(`deleted ${where} ${gap.to}`, { kind: "deleted", ...partition, lost, message });
+    const lost = first - from;
+    const message = `${where}: the topic's retention has deleted offsets ${from} to ${first - 1} (${lost}) before ${this.#options.group} had read them. Give the topic a longer retention.ms, or this role more processes`;
+    this.#report(`deleted ${where} ${first}`, { kind: "deleted", ...partition, lost, message });
   }
 
   #report(key: string, incident: LogIncident): void {

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
-import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
+import type { CardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
 import type { SnapshotOf } from "../../infra/snapshots.js";
 import { HISTORY_TERMS } from "../../models/features/history-terms.js";
 

@@ -12,7 +12,7 @@ const MANY = 0.1;
 /** What is looked at to tell a few from many. */
 interface Seen { transactions: number; late: number; since: number }
 
-/** Reports why predictions of a partition are stale, for as long as they are: late streams, and cards with too many transactions. */
+/** Reports why predictions of a partition are stale, for as long as they are: late streams, cards with too many transactions, lost records. */
 export class HistoryConditions {
   readonly #conditions: Conditions;
   readonly #seen = new Map<string, Seen>();
@@ -26,12 +26,20 @@ export class HistoryConditions {
     this.#timer.unref();
   }
 
-  /** A batch of a partition was committed. @param clock how far the partition's event time has come, epoch milliseconds */
-  committed(topic: string, partition: number, clock: number, { transactions, late, beyondReach }: FoldCounts & { transactions: number }): void {
+  /**
+   * A batch of a partition was committed.
+   *
+   * @param clock how far the partition's event time has come, epoch milliseconds
+   * @param lostUntil transactions up to this event time may have been lost
+   */
+  committed(topic: string, partition: number, { clock, lostUntil }: { clock: number; lostUntil: number }, { transactions, late, beyondReach, lacking }: FoldCounts & { transactions: number }): void {
     const subject = `${topic}[${partition}]`;
     const now = Date.now();
     if (beyondReach > 0) {
       this.#raise("card_beyond_reach", subject, now, `${subject}: a card has more than ${MAX_CARD_EVENTS} transactions in a window: windows that hold more have no value, and its predictions are stale. Is it a card, or a number that many share?`);
+    }
+    if (lacking > 0) {
+      this.#raise("history_incomplete", subject, now, `${subject}: records were lost before they were scored, or from the history of cards, up to ${timeOf(lostUntil)} of event time at most: predictions with a window that reaches back to there are stale, until the windows have moved past it`);
     }
     const seen = this.#seen.get(subject) ?? { transactions: 0, late: 0, since: now };
     this.#seen.set(subject, seen);

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import type { Config } from "../../infra/config.js";
-import { cardPseudonyms } from "../../infra/card-pseudonyms.js";
+import type { Config } from "../../infra/config/config.js";
+import { cardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
 import { createClickHouse } from "../../infra/clickhouse/client.js";
 import { guardDatabase } from "../../infra/clickhouse/owner.js";
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
@@ -19,7 +19,7 @@ import { createRegistry, gauge } from "../../infra/metrics/registry.js";
 import { serveProbes } from "../../infra/metrics/serve.js";
 import { waitUntilReachable } from "../../infra/reachable.js";
 import { artifactSource } from "../../models/artifact-source.js";
-import { ControlLog } from "../../models/registry/control-log.js";
+import { ControlLog } from "../../models/control/control-log.js";
 import { UsageError } from "../../schemas/errors.js";
 import { allTopics, subjectTopics, topicsFor } from "../../schemas/topics.js";
 import { Heartbeat } from "../runtime/heartbeat.js";
@@ -53,7 +53,9 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   const kafka = createKafka(config.kafka, worker, log);
   await ensureTopics(kafka, allTopics(topics), { replication: config.kafka.replication, log });
 
-  const schemas = new Schemas(config);
+  const registry = createRegistry();
+  const conditions = new Conditions(log, registry);
+  const schemas = new Schemas(config, { conditions });
   await schemas.register(subjectTopics(topics));
   const cluster = new KafkaCluster(config.kafka, worker, { log });
   lifecycle.add("cluster", () => cluster.close());
@@ -65,8 +67,6 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   }
   const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });
   lifecycle.add("control", () => control.close());
-  const registry = createRegistry();
-  const conditions = new Conditions(log, registry);
   const unreadable = new UnreadableAttributes(conditions);
   const watch = new LogWatch({ cluster, conditions, registry, log, topics: allTopics(topics), brokers: config.kafka.brokers, standstillBlocks: true });
   lifecycle.add("log watch", () => watch.stop());
@@ -100,7 +100,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
     }),
   });
 
-  // Guarantee 7: a worker knows the newest deployment before its first score.
+  // ARCHITECTURE.md#guarantee-7: a worker knows the newest deployment before its first score.
   await control.open();
   await deployments.settle(control.state);
   const retry = setInterval(() => void deployments.retry(), RETRY_EVERY_MS);

@@ -1,7 +1,7 @@
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import { Counter, Histogram, Registry, gauge } from "../../infra/metrics/registry.js";
 import type { PartitionHistories, PartitionHistory } from "./history/partition-histories.js";
-import type { Rejection } from "./steps/decode-transactions.js";
+import type { Rejection } from "../transactions/decode-transactions.js";
 
 /** Of one batch. */
 export interface BatchCounts {
@@ -15,6 +15,8 @@ export interface BatchCounts {
   stale: number;
   /** Scored without some windows of their card, which has more transactions than are looked at. */
   beyondReach: number;
+  /** Scored while a window of theirs may miss transactions that the log has lost. */
+  lacking: number;
 }
 
 /** What a worker has done since it was last asked. */
@@ -51,6 +53,7 @@ export class ScoringMeter {
   readonly #lateTotal: Counter;
   readonly #staleTotal: Counter;
   readonly #beyondReachTotal: Counter;
+  readonly #lackingTotal: Counter;
   readonly #batchSize: Histogram;
   readonly #batchSeconds: Histogram;
   readonly #latency: Histogram;
@@ -65,6 +68,7 @@ export class ScoringMeter {
     this.#lateTotal = new Counter({ name: "fraudstream_scoring_late_total", help: "Transactions older than the clock of their partition by more than a day.", registers });
     this.#staleTotal = new Counter({ name: "fraudstream_scoring_stale_total", help: "Transactions that were scored without history that they should have had.", registers });
     this.#beyondReachTotal = new Counter({ name: "fraudstream_scoring_beyond_reach_total", help: "Transactions of cards that have more transactions than are looked at: windows that hold more than those had no value.", registers });
+    this.#lackingTotal = new Counter({ name: "fraudstream_scoring_lacking_total", help: "Transactions with a window that may miss others, which the log lost before they were read.", registers });
     this.#batchSize = new Histogram({ name: "fraudstream_scoring_batch_records", help: "Records of a batch.", buckets: [1, 4, 16, 64, 256, 1_024, 4_096, 16_384], registers });
     this.#batchSeconds = new Histogram({ name: "fraudstream_scoring_batch_seconds", help: "From the start of a batch to its commit.", buckets: SECONDS, registers });
     this.#latency = new Histogram({ name: "fraudstream_scoring_latency_seconds", help: "From the time stamp of a batch's first record, its longest waiting one, to the commit.", buckets: SECONDS, registers });
@@ -91,6 +95,7 @@ export class ScoringMeter {
     this.#lateTotal.inc(counts.late);
     this.#staleTotal.inc(counts.stale);
     this.#beyondReachTotal.inc(counts.beyondReach);
+    this.#lackingTotal.inc(counts.lacking);
     for (const { code } of rejections) {
       if (code === "repeated") this.#repeats += 1;
       this.#deadLettersByCode.inc({ code });

@@ -11,9 +11,9 @@
  *
  * Only what is scored is history: where the champion gives no score, steps 2 to 4 are done again without that record. Where it is the
  * champion that fails, the batch is given up and done again with an earlier deployment (deployments.ts).
- * Any error ends the tenure; taking the transactional id over anew settles what became of the batch (guarantee 1).
+ * Any error ends the tenure; taking the transactional id over anew settles what became of the batch (ARCHITECTURE.md#guarantee-1).
  */
-import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
+import type { CardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
@@ -23,23 +23,24 @@ import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
-import type { ControlLog } from "../../models/registry/control-log.js";
+import type { ControlLog } from "../../models/control/control-log.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import { MAX_TRANSACTION_BYTES, type Topics } from "../../schemas/topics.js";
 import { TransactionReader } from "../../schemas/transaction-reader.js";
 import { REPLY_TO, appendDeadLetter, attemptOf, replyToOf } from "../runtime/dead-letters.js";
+import { GapBounds } from "../runtime/gap-bounds.js";
 import type { PartitionHandler, Tenure } from "../runtime/partition-consumer.js";
-import { forwardedHeaders } from "../runtime/placement.js";
+import { forwardedHeaders } from "../transactions/placement.js";
 import type { Deployments, LoadedDeployment } from "./deployments.js";
 import type { HistoryConditions } from "./history-conditions.js";
 import type { PartitionHistories, PartitionHistory } from "./history/partition-histories.js";
 import { findProgress } from "./history/resume.js";
 import type { BatchCounts, ScoringMeter } from "./meter.js";
-import { MOST_UNKNOWN, decodeTransactions, learnSchemas, type Rejection } from "./steps/decode-transactions.js";
+import { MOST_UNKNOWN, decodeTransactions, learnSchemas, type Rejection } from "../transactions/decode-transactions.js";
 import { PredictionEncoder, type ScoredBatch } from "./steps/encode-predictions.js";
 import { MerchantWait, firstBucket, foldHistory, neededBucket, takeMisplaced, type Merchants } from "./steps/fold-history.js";
 import { ModelScorer, scoreChampion, scoreShadow } from "./steps/score-models.js";
-import { TransactionBatch } from "./transaction-batch.js";
+import { TransactionBatch } from "../transactions/transaction-batch.js";
 import type { UnreadableAttributes } from "./unreadable-attributes.js";
 
 export interface ScoringDeps {
@@ -93,6 +94,7 @@ export class ScoringTenure implements PartitionHandler {
   readonly #forwarded = new Map<number, PartitionOutput>();
   readonly #history: PartitionHistory;
   readonly #merchantWait: MerchantWait;
+  readonly #gaps: GapBounds;
   #bench: Bench | null = null;
   /** Epoch of the batch under way; null: none is. */
   #scoringEpoch: number | null = null;
@@ -104,6 +106,7 @@ export class ScoringTenure implements PartitionHandler {
     this.#tenure = tenure;
     this.#producer = producer;
     this.#history = history;
+    this.#gaps = new GapBounds(tenure.mark);
     this.#merchantWait = new MerchantWait(deps.merchants, deps.merchantWaitMs);
     this.#encoder = new PredictionEncoder(tenure, schemas.idOf("predictions"));
     // A partition that was added to the transactions has none beside it; only dead letters come from there, the rest is sent on.
@@ -113,7 +116,7 @@ export class ScoringTenure implements PartitionHandler {
     this.#deadLetters = new PartitionOutput(topics.deadLetters.name, output);
   }
 
-  /** Begins a tenure, in the order of guarantee 1: fence the former owner, then ask where it stood, then catch up with control and with history. */
+  /** Begins a tenure, in the order of ARCHITECTURE.md#guarantee-1: fence the former owner, then ask where it stood, then catch up with control and with history. */
   static async open(deps: ScoringDeps, tenure: Tenure): Promise<{ handler: ScoringTenure; start: number | null }> {
     const producer = await TransactionalProducer.open(deps.cluster, scoringTransactionalId(deps.group, tenure.partition), { transactionTimeoutMs: deps.transactionTimeoutMs });
     try {
@@ -156,6 +159,7 @@ export class ScoringTenure implements PartitionHandler {
     const startedAt = performance.now();
     const bench = this.#benchFor(deployment);
 
+    this.#gaps.meet(records, this.#history.cards.clock, Date.now());
     this.#begin(records, bench);
 
     await learnSchemas(records, bench.reader, schemas, {
@@ -174,8 +178,10 @@ export class ScoringTenure implements PartitionHandler {
     await this.#producer.commit(all.filter(({ count }) => count > 0), Date.now());
     this.#history.committed(records.nextOffset);
     histories.afterBatch(this.#history);
+    const lostUntil = this.#gaps.until;
+    this.#gaps.committed(batch, this.#history.cards.clock);
     meter.committed(records, counts, rejections, performance.now() - startedAt);
-    conditions.committed(records.topic, records.partition, this.#history.cards.clock, counts);
+    conditions.committed(records.topic, records.partition, { clock: this.#history.cards.clock, lostUntil }, counts);
     for (const output of all) output.reset();
   }
 
@@ -193,7 +199,7 @@ export class ScoringTenure implements PartitionHandler {
       const forwarded = this.#forward(records, batch, rejections);
       if (deployment.history.needsMerchants && batch.length > 0) await this.#waitForMerchants(records, bench);
       this.#history.begin();
-      const { repeats, ...counts } = foldHistory(records, batch, this.#history.cards, deployment.history, this.#deps.merchants.windows);
+      const { repeats, ...counts } = foldHistory(records, batch, this.#history.cards, deployment.history, this.#deps.merchants.windows, this.#gaps.until);
       rejections.push(...repeats);
       const champion = await scoreChampion(bench.champion, batch, startedAt, { health: deployment.health, isRepeated: (record) => attemptOf(records, record) !== "1", isFirst: failed.size === 0, fallBack: (fault) => this.#fallBack(deployment, fault, false) });
       if (champion.fault !== null) await this.#fallBack(deployment, champion.fault, champion.useless);

@@ -1,4 +1,4 @@
-import { cardPseudonyms } from "../../infra/card-pseudonyms.js";
+import { cardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
 import { createClickHouse } from "../../infra/clickhouse/client.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
@@ -41,7 +41,7 @@ await runRole(log, async (lifecycle) => {
   await prepareClickHouse(config.clickhouse, clickhouse, { retention: config.retention, log, signal: lifecycle.signal, owner, takeOver: config.clickhouseTakeOver });
   const watch = new LogWatch({ cluster, conditions, registry, log, topics: allTopics(topics), brokers: config.kafka.brokers, standstillBlocks: true });
   lifecycle.add("log watch", () => watch.stop());
-  const schemas = new Schemas(config);
+  const schemas = new Schemas(config, { conditions });
   await schemas.register(subjectTopics(topics));
 
   await startSink(lifecycle, { kafka, cluster, clickhouse, schemas, topics, group: `${config.topicPrefix}sink`, log, cards: cardPseudonyms(config), registry, conditions });

@@ -1,5 +1,5 @@
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
-import type { CardPseudonyms } from "../../infra/card-pseudonyms.js";
+import type { CardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import { deadLetterOf } from "../runtime/dead-letters.js";

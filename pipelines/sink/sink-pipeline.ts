@@ -21,7 +21,7 @@ import type { ClickHouseWriter } from "../../infra/clickhouse/client.js";
 import type { SinkTable } from "../../infra/clickhouse/tables.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Logger } from "../../infra/logging.js";
-import { unlessAborted, within } from "../../infra/within.js";
+import { unlessAborted, within } from "../../infra/async/within.js";
 import type { Backoff } from "./backoff.js";
 import type { PartitionHandler, Tenure } from "../runtime/partition-consumer.js";
 import { type Commit, OffsetCommits, PartitionProgress } from "./offset-commits.js";

@@ -3,7 +3,7 @@ import type { ClickHouseWriter } from "../../infra/clickhouse/client.js";
 import { RowBinaryWriter } from "../../infra/clickhouse/row-binary.js";
 import { SINK_COLUMNS, type SinkTable } from "../../infra/clickhouse/tables.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
-import { unlessAborted } from "../../infra/within.js";
+import { unlessAborted } from "../../infra/async/within.js";
 import { messageOf } from "../../schemas/errors.js";
 import { type Backoff, retried } from "./backoff.js";
 import type { PartitionProgress } from "./offset-commits.js";

@@ -6,7 +6,7 @@ import type { FeatureSource } from "../../models/features/plan.js";
 import { featureMatrix } from "../../models/features/feature-matrix.js";
 import type { Manifest, OfflineMetrics } from "../../models/manifest.js";
 import { loadScorer } from "../../models/onnx/scorer.js";
-import type { Comparison } from "../../models/registry/training-request.js";
+import type { Comparison } from "../../models/control/training-request.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { Incumbent } from "./job-messages.js";
 

@@ -1,6 +1,6 @@
-import type { ClickHouseConfig, TrainingConfig } from "../../infra/config.js";
+import type { ClickHouseConfig, TrainingConfig } from "../../infra/config/config.js";
 import type { Manifest } from "../../models/manifest.js";
-import type { JobMetrics, TrainingRequest } from "../../models/registry/training-request.js";
+import type { JobMetrics, TrainingRequest } from "../../models/control/training-request.js";
 
 /** What a job's process is told at its start. */
 export interface JobSpec {

@@ -1,12 +1,12 @@
-import type { Config, KafkaConfig } from "../../infra/config.js";
+import type { Config, KafkaConfig } from "../../infra/config/config.js";
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import type { Artifact } from "../../models/artifacts.js";
-import { ControlLog } from "../../models/registry/control-log.js";
-import { registerModel } from "../../models/registry/decisions.js";
+import { ControlLog } from "../../models/control/control-log.js";
+import { registerModel } from "../../models/control/decisions.js";
 import { subjectTopics, topicsFor } from "../../schemas/topics.js";
 
 /** Registers a stored artifact in fraud.control, from outside of any role. @returns a line for people */

@@ -7,7 +7,7 @@ import { readCsv } from "../../models/datasets/read-csv.js";
 import { readStored } from "../../models/datasets/read-stored.js";
 import { sliceDataset } from "../../models/datasets/split.js";
 import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../../models/evaluation/thresholds.js";
-import { checkTrainingRequest, eventTimes, type TrainingRequest } from "../../models/registry/training-request.js";
+import { checkTrainingRequest, eventTimes, type TrainingRequest } from "../../models/control/training-request.js";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
 import { parseTime } from "../../schemas/time-text.js";
 import { compareWithChampion } from "./compare-with-champion.js";

@@ -1,9 +1,9 @@
 import type { Logger } from "../../infra/logging.js";
 import { loadArtifact } from "../../models/artifacts.js";
-import type { ControlLog } from "../../models/registry/control-log.js";
-import type { TrainingJob } from "../../models/registry/control-state.js";
-import { deploy, registerModel } from "../../models/registry/decisions.js";
-import { parseJobMetrics } from "../../models/registry/training-request.js";
+import type { ControlLog } from "../../models/control/control-log.js";
+import type { TrainingJob } from "../../models/control/control-state.js";
+import { deploy, registerModel } from "../../models/control/decisions.js";
+import { parseJobMetrics } from "../../models/control/training-request.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { Producing } from "./producing.js";
 

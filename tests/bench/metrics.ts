@@ -10,7 +10,7 @@ import { modelMetrics, type MetricsRequest, newestEvent } from "../../api/querie
 import { type ClickHouse, createClickHouse } from "../../infra/clickhouse/client.js";
 import { lastPlacement, placeLabels } from "../../infra/clickhouse/label-placement.js";
 import { migrate } from "../../infra/clickhouse/migrate.js";
-import { readConfig } from "../../infra/config.js";
+import { readConfig } from "../../infra/config/config.js";
 import { createLogger } from "../../infra/logging.js";
 import { DAY_MS } from "../../models/evaluation/stored-outcomes.js";
 import { UsageError } from "../../schemas/errors.js";

@@ -10,7 +10,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import avro from "avsc";
 import { createClickHouse } from "../../infra/clickhouse/client.js";
 import { migrate } from "../../infra/clickhouse/migrate.js";
-import { readConfig } from "../../infra/config.js";
+import { readConfig } from "../../infra/config/config.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import { createLogger } from "../../infra/logging.js";
 import { predictionRows } from "../../pipelines/sink/rows/avro-rows.js";

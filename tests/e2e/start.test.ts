@@ -8,7 +8,7 @@ import { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import { compiledModule } from "../../infra/package-root.js";
-import { simulate } from "../../models/simulator/simulate.js";
+import { simulate } from "../../pipelines/local/simulator/simulate.js";
 import type { Label, Prediction, Transaction } from "../../schemas/generated.js";
 import { topicsFor, type TopicSpec } from "../../schemas/topics.js";
 import { clickhouseConfig, kafkaConfig, uniquePrefix } from "../support/engines.js";
@@ -48,7 +48,7 @@ async function install(): Promise<Installation> {
     dataDir, topics, settings,
     start: (...args) =>
       new Promise((resolve, reject) => {
-        const child = spawn(process.execPath, [compiledModule("pipelines/start/main"), ...args], { env: { ...env, ...settings }, stdio: ["ignore", "pipe", "pipe"] });
+        const child = spawn(process.execPath, [compiledModule("pipelines/local/start/main"), ...args], { env: { ...env, ...settings }, stdio: ["ignore", "pipe", "pipe"] });
         let output = "";
         for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (output += chunk.toString()));
         child.once("error", reject);

@@ -1,4 +1,4 @@
-import { readConfig, type ClickHouseConfig, type KafkaConfig } from "../../infra/config.js";
+import { readConfig, type ClickHouseConfig, type KafkaConfig } from "../../infra/config/config.js";
 import { canRunChdb, startChdb } from "../../infra/local/clickhouse-chdb.js";
 import { DataDirLock, rememberPort } from "../../infra/local/data-dir.js";
 import type { EngineStart, RunningEngine } from "../../infra/local/engine.js";

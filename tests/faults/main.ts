@@ -6,7 +6,7 @@ import { cp, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
-import { readConfig } from "../../infra/config.js";
+import { readConfig } from "../../infra/config/config.js";
 import { runCommand } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger } from "../../infra/logging.js";
 import { packageRoot } from "../../infra/package-root.js";

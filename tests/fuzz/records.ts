@@ -14,14 +14,14 @@ import { loadArtifact } from "../../models/artifacts.js";
 import { CardHistory } from "../../models/features/card-history.js";
 import { MerchantWindows } from "../../models/features/merchant-windows.js";
 import type { FeatureSpec } from "../../models/features/plan.js";
-import { ControlState } from "../../models/registry/control-state.js";
+import { ControlState } from "../../models/control/control-state.js";
 import { appendDeadLetter } from "../../pipelines/runtime/dead-letters.js";
 import { Deployments, type LoadedDeployment } from "../../pipelines/scoring/deployments.js";
-import { decodeTransactions, learnSchemas, type Rejection } from "../../pipelines/scoring/steps/decode-transactions.js";
+import { decodeTransactions, learnSchemas, type Rejection } from "../../pipelines/transactions/decode-transactions.js";
 import { PredictionEncoder } from "../../pipelines/scoring/steps/encode-predictions.js";
 import { foldHistory, takeMisplaced } from "../../pipelines/scoring/steps/fold-history.js";
 import { ModelScorer, scoreChampion } from "../../pipelines/scoring/steps/score-models.js";
-import { TransactionBatch } from "../../pipelines/scoring/transaction-batch.js";
+import { TransactionBatch } from "../../pipelines/transactions/transaction-batch.js";
 import { transactionRows } from "../../pipelines/sink/rows/transaction-rows.js";
 import type { AvroSchema } from "../../schemas/avro-cursor.js";
 import { TransactionReader } from "../../schemas/transaction-reader.js";
@@ -149,7 +149,7 @@ class ScoringPath {
     for (;;) {
       const rejections = [...failed.values(), ...decodeTransactions(records, this.#reader, this.#batch, { without: failed, now: Date.now() })];
       const forwarded = takeMisplaced(records, this.#batch, PARTITIONS).map(({ record }) => record);
-      rejections.push(...foldHistory(records, this.#batch, this.#history, this.#deployment.history, this.#windows).repeats);
+      rejections.push(...foldHistory(records, this.#batch, this.#history, this.#deployment.history, this.#windows, Number.NEGATIVE_INFINITY).repeats);
       const { scored, rejections: unscored } = await scoreChampion(this.#scorer, this.#batch, performance.now(), { health: this.#deployment.health, isRepeated: () => false, isFirst: false, fallBack: () => Promise.resolve() });
       if (unscored.length === 0) {
         this.#encoder.encode(this.#batch, scored, records.offset, () => null, this.#predictions);

@@ -4,7 +4,7 @@ import type { CardPrecision } from "../../api/queries/metrics-schema.js";
 import type { ClickHouse } from "../../infra/clickhouse/client.js";
 import { lastPlacement, placeLabels } from "../../infra/clickhouse/label-placement.js";
 import { cardPrecision } from "../../models/evaluation/card-precision.js";
-import { Random } from "../../models/simulator/random.js";
+import { Random } from "../../pipelines/local/simulator/random.js";
 import { startTestApi } from "../support/api.js";
 import { clickhouseDatabase } from "../support/clickhouse-database.js";
 import { type StoredPrediction, storeLabels, storePredictions } from "../support/stored-predictions.js";

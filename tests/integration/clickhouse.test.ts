@@ -5,7 +5,7 @@ import { clickHouseErrorType } from "../../infra/clickhouse/errors.js";
 import { type Migration, migrate, readMigrations, waitForMigrations } from "../../infra/clickhouse/migrate.js";
 import { applyRetention } from "../../infra/clickhouse/retention.js";
 import { DEFAULT_RETENTION, DERIVED_TABLES, SINK_COLUMNS } from "../../infra/clickhouse/tables.js";
-import type { ClickHouseConfig } from "../../infra/config.js";
+import type { ClickHouseConfig } from "../../infra/config/config.js";
 import { createLogger } from "../../infra/logging.js";
 import { checkDatabase, nameOfOwner, ownedSince } from "../../infra/clickhouse/owner.js";
 import { labelVersion } from "../../infra/kafka/label-order.js";

@@ -3,7 +3,7 @@ import { deleteTopicsV6, offsetCommitV8, type Connection } from "@platformatic/k
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { migrate } from "../../infra/clickhouse/migrate.js";
 import { createClickHouse } from "../../infra/clickhouse/client.js";
-import { readConfig, type KafkaConfig } from "../../infra/config.js";
+import { readConfig, type KafkaConfig } from "../../infra/config/config.js";
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { call, KafkaCluster } from "../../infra/kafka/cluster.js";
@@ -30,7 +30,7 @@ import { cardIn, transaction, transactionRecord } from "../support/transactions.
 import { eventually } from "../support/eventually.js";
 import { RoleProcess } from "../support/workers.js";
 import { TestSystem } from "../support/workers-system.js";
-import { ulbCsv } from "../unit/datasets/csv-files.js";
+import { ulbCsv } from "../unit/models/datasets/csv-files.js";
 
 const { Kafka, logLevel } = kafkajs;
 

@@ -12,7 +12,7 @@ import { FraudstreamError } from "../../schemas/errors.js";
 import { kafkaConfig } from "../support/engines.js";
 import { until } from "../support/eventually.js";
 import { silent, testKafka, type TestKafka } from "../support/kafka-cluster.js";
-import { handMadeBatch } from "../unit/kafka/hand-made-batch.js";
+import { handMadeBatch } from "../unit/infra/kafka/hand-made-batch.js";
 
 interface Member {
   consumer: PartitionConsumer;

@@ -11,7 +11,7 @@ import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { KafkaCluster, type BrokerAddress } from "../../infra/kafka/cluster.js";
 import { PartitionReader, type PartitionReaderOptions } from "../../infra/kafka/partition-reader.js";
 import { readHeaders } from "../../infra/kafka/records.js";
-import { readConfig } from "../../infra/config.js";
+import { readConfig } from "../../infra/config/config.js";
 import { canRunJava } from "../../infra/local/kafka-java.js";
 import { kafkaJars } from "../../infra/local/kafka-jars.js";
 import { packageRoot } from "../../infra/package-root.js";

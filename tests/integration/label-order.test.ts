@@ -3,7 +3,7 @@ import { type ClickHouse, createClickHouse } from "../../infra/clickhouse/client
 import { partitionOf } from "../../infra/kafka/batch-producer.js";
 import { createKafka, ensureTopics } from "../../infra/kafka/client.js";
 import { Lifecycle } from "../../infra/lifecycle/lifecycle.js";
-import { deploy, registerModel } from "../../models/registry/decisions.js";
+import { deploy, registerModel } from "../../models/control/decisions.js";
 import { startSink } from "../../pipelines/sink/sink.js";
 import type { Label, Prediction } from "../../schemas/generated.js";
 import { allTopics, topicsFor } from "../../schemas/topics.js";

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { createClient } from "@clickhouse/client";
 import { Kafka, logLevel } from "kafkajs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { readConfig } from "../../infra/config.js";
+import { readConfig } from "../../infra/config/config.js";
 import { dockerAnswers } from "../../infra/local/docker.js";
 import { isFree } from "../../infra/local/ports.js";
 import { isAlive, type ProcessIdentity } from "../../infra/local/processes.js";

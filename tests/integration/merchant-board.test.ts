@@ -8,7 +8,7 @@ import { silent } from "../support/kafka-cluster.js";
 import { bucketRecord } from "../support/merchants.js";
 import { kafkaJs } from "../support/workers-kafkajs.js";
 import { TestSystem } from "../support/workers-system.js";
-import { rowsOf } from "../unit/features/bucket-rows.js";
+import { rowsOf } from "../unit/models/features/bucket-rows.js";
 
 const B = 424_000;
 const plan = new HistoryPlan(["count", "fraud_share"].map((aggregate) => ({ kind: "merchant", aggregate: aggregate as "count", window: "P3D", delay: "P7D", bucket: "PT1H" })));

@@ -13,7 +13,7 @@ import { MerchantWindows } from "../../models/features/merchant-windows.js";
 import { MerchantBoard } from "../../pipelines/scoring/merchant-board.js";
 import { Watermarks } from "../../pipelines/merchants/watermarks.js";
 import { BucketRecordReader } from "../../pipelines/runtime/bucket-records.js";
-import { FORWARDED_FROM } from "../../pipelines/runtime/placement.js";
+import { FORWARDED_FROM } from "../../pipelines/transactions/placement.js";
 import { clickhouseConfig, kafkaConfig, uniquePrefix } from "../support/engines.js";
 import { silent } from "../support/kafka-cluster.js";
 import { labelRecord, publishedBuckets } from "../support/merchants.js";
@@ -23,7 +23,7 @@ import { eventually } from "../support/eventually.js";
 import { RoleProcess } from "../support/workers.js";
 import { kafkaJs } from "../support/workers-kafkajs.js";
 import { TestSystem } from "../support/workers-system.js";
-import { naiveBuckets, rowsOf, type TestEvent, type TestLabel, type TestTransaction } from "../unit/features/bucket-rows.js";
+import { naiveBuckets, rowsOf, type TestEvent, type TestLabel, type TestTransaction } from "../unit/models/features/bucket-rows.js";
 
 // Processes of their own start slowly on a busy machine.
 vi.setConfig({ testTimeout: 180_000 });

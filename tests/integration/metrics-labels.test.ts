@@ -5,7 +5,7 @@ import type { SliceMetrics } from "../../api/queries/metrics-schema.js";
 import type { ClickHouse } from "../../infra/clickhouse/client.js";
 import { lastPlacement, NO_PLACEMENT, placeLabels, type PlaceOptions } from "../../infra/clickhouse/label-placement.js";
 import { createLogger } from "../../infra/logging.js";
-import { Random } from "../../models/simulator/random.js";
+import { Random } from "../../pipelines/local/simulator/random.js";
 import { startPlacingLabels } from "../../pipelines/sink/place-labels.js";
 import { clickhouseDatabase } from "../support/clickhouse-database.js";
 import { type StoredLabel, type StoredPrediction, storeLabels, storePredictions } from "../support/stored-predictions.js";

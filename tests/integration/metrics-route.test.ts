@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Value } from "@sinclair/typebox/value";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { ModelMetrics } from "../../api/queries/metrics-schema.js";
-import { deploy, registerModel } from "../../models/registry/decisions.js";
+import { deploy, registerModel } from "../../models/control/decisions.js";
 import { startTestApi, type TestApi } from "../support/api.js";
 import { logistic, manifestOf, writeArtifact } from "../support/models.js";
 import { type StoredPrediction, storeLabels, storePredictions } from "../support/stored-predictions.js";

@@ -134,7 +134,7 @@ test("roles go on trying a Kafka or ClickHouse that can't be reached and say so 
   ]);
   expect(await Promise.all(roles.map((role) => role.stop()))).toEqual(roles.map(() => ({ code: 0, signal: null })));
 
-  const commands = [["pipelines/replay/main", "x.csv"], ["infra/kafka/access-command", "--apply"], ["pipelines/training/train-file", "--register", "x.csv"]];
+  const commands = [["pipelines/local/replay/main", "x.csv"], ["infra/kafka/access-command", "--apply"], ["pipelines/training/train-file", "--register", "x.csv"]];
   for (const ended of await Promise.all(commands.map(([module, ...args]) => runsTo(compiledModule(module), args, away)))) {
     expect(ended).toEqual({ code: 1, lines: [expect.stringMatching(/^KAFKA_BROKERS is 127\.0\.0\.1:1, where no Kafka broker can be reached/) as string] });
   }

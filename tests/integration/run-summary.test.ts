@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ClickHouse } from "../../infra/clickhouse/client.js";
-import { Random } from "../../models/simulator/random.js";
-import { countPredictions, hasLabels, runMetrics, type TopicWindow } from "../../pipelines/start/summary-queries.js";
+import { Random } from "../../pipelines/local/simulator/random.js";
+import { countPredictions, hasLabels, runMetrics, type TopicWindow } from "../../pipelines/local/start/summary-queries.js";
 import { clickhouseDatabase } from "../support/clickhouse-database.js";
 
 interface Scored {

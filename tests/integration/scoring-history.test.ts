@@ -5,7 +5,7 @@ import { createClickHouse, type ClickHouse } from "../../infra/clickhouse/client
 import { partitionOf, type OutgoingRecord } from "../../infra/kafka/batch-producer.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
-import type { ClickHouseConfig } from "../../infra/config.js";
+import type { ClickHouseConfig } from "../../infra/config/config.js";
 import type { FeatureSpec } from "../../models/features/plan.js";
 import { seededRandom } from "../../models/training/random.js";
 import { killWorkers, stopWorkers } from "../faults/faults.js";

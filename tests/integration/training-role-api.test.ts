@@ -5,7 +5,7 @@ import { RoleProcess } from "../support/workers.js";
 import { startTestApi, type TestApi } from "../support/api.js";
 import { kafkaConfig } from "../support/engines.js";
 import { heldPage, staticServer } from "../support/static-server.js";
-import { temporaryFolder, ulbCsv } from "../unit/datasets/csv-files.js";
+import { temporaryFolder, ulbCsv } from "../unit/models/datasets/csv-files.js";
 
 vi.setConfig({ testTimeout: 150_000 });
 

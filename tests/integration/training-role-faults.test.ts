@@ -3,22 +3,22 @@ import { mkdtemp, readdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { readConfig } from "../../infra/config.js";
+import { readConfig } from "../../infra/config/config.js";
 import type { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import { createLogger } from "../../infra/logging.js";
-import { ControlLog } from "../../models/registry/control-log.js";
-import { jobKey } from "../../models/registry/control-state.js";
-import { registerModel } from "../../models/registry/decisions.js";
+import { ControlLog } from "../../models/control/control-log.js";
+import { jobKey } from "../../models/control/control-state.js";
+import { registerModel } from "../../models/control/decisions.js";
 import { Producing } from "../../pipelines/training/producing.js";
 import { Trainer } from "../../pipelines/training/trainer.js";
 import { TrainerSigns } from "../../pipelines/training/trainer-signs.js";
 import { heldPage, staticServer } from "../support/static-server.js";
 import { TrainingSystem } from "../support/training-system.js";
 import { eventually } from "../support/eventually.js";
-import { ulbCsv } from "../unit/datasets/csv-files.js";
+import { ulbCsv } from "../unit/models/datasets/csv-files.js";
 
 vi.setConfig({ testTimeout: 150_000 });
 

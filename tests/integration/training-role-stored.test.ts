@@ -7,7 +7,7 @@ import { readStored } from "../../models/datasets/read-stored.js";
 import { clickhouseDatabase } from "../support/clickhouse-database.js";
 import { clickhouseConfig } from "../support/engines.js";
 import { TrainingSystem } from "../support/training-system.js";
-import { numbers } from "../unit/datasets/csv-files.js";
+import { numbers } from "../unit/models/datasets/csv-files.js";
 
 vi.setConfig({ testTimeout: 150_000 });
 

@@ -2,13 +2,13 @@ import { readFile } from "node:fs/promises";
 import { gzipSync } from "node:zlib";
 import { describe, expect, test, vi } from "vitest";
 import { loadArtifact } from "../../models/artifacts.js";
-import type { TrainingJob } from "../../models/registry/control-state.js";
-import { parseJobMetrics, type JobMetrics } from "../../models/registry/training-request.js";
+import type { TrainingJob } from "../../models/control/control-state.js";
+import { parseJobMetrics, type JobMetrics } from "../../models/control/training-request.js";
 import { havePublicFiles, publicFile } from "../support/public-data.js";
 import { heldPage, redirect, staticServer } from "../support/static-server.js";
 import { TrainingSystem } from "../support/training-system.js";
 import { eventually } from "../support/eventually.js";
-import { paysimCsv, ulbCsv } from "../unit/datasets/csv-files.js";
+import { paysimCsv, ulbCsv } from "../unit/models/datasets/csv-files.js";
 
 vi.setConfig({ testTimeout: 150_000 });
 

@@ -87,6 +87,39 @@ test("scoring whose committed offsets Kafka has forgotten goes on behind its own
   expect(last?.prediction.features[1]).toBe(19);
 });
 
+test("payments whose windows may miss some that retention deleted unread are stale, in later workers too, and others are not", async () => {
+  const { name } = system.topics.transactions;
+  expect(await worker.stop()).toMatchObject({ code: 0 });
+  await publish(100);
+  const ends = await admin.fetchTopicOffsets(name);
+  await admin.deleteTopicRecords({ topic: name, partitions: ends.map(({ partition, high }) => ({ partition, offset: high })) });
+  let from = published;
+  worker = system.startWorker();
+  // More than a few hundred in each partition: they tell when in the stream's own time the gap was.
+  await publish(900);
+  await expectOnce(from);
+  // What they told is committed with the next ones.
+  await publish(20);
+  await expectOnce(from);
+  const staleness = async (): Promise<boolean[]> => (await system.predictions()).flatMap(({ prediction: { transaction_id: id, stale } }) => (Number(id.slice(1)) >= from ? [stale] : []));
+  expect(new Set(await staleness())).toEqual(new Set([true]));
+  expect(worker.log.some(({ code, msg }) => code === "history_incomplete" && msg.includes("records were lost before they were scored"))).toBe(true);
+  // Its last snapshot is from before the gap: what is known to be lost is looked for nowhere.
+  await worker.kill();
+  worker = system.startWorker();
+  from = published;
+  await publish(20);
+  await expectOnce(from);
+  expect(new Set(await staleness())).toEqual(new Set([true]));
+  // Three days later: the gap lies a day before their windows.
+  const later = Array.from({ length: 20 }, (_, i) => ({ n: published + i, card: `card-${i}` }));
+  from = published;
+  await system.publish(later.map(({ n, card }) => transactionRecord(transaction(n, { transaction_id: `t${n}`, card_id: card, event_time: START + 3 * 86_400_000 + n * 1_000 }))));
+  await system.consumed();
+  published += later.length;
+  expect(await staleness()).toEqual(later.map(() => false));
+});
+
 test("scoring whose committed offset lies behind the log's end scores what comes, and says so", async () => {
   const from = published;
   expect(await worker.stop()).toMatchObject({ code: 0 });

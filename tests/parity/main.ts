@@ -9,7 +9,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { migrate } from "../../infra/clickhouse/migrate.js";
-import { readConfig } from "../../infra/config.js";
+import { readConfig } from "../../infra/config/config.js";
 import { runCommand } from "../../infra/lifecycle/lifecycle.js";
 import { startLocalStack } from "../../infra/local/stack.js";
 import { createLogger } from "../../infra/logging.js";

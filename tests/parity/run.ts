@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { createClickHouse, type ClickHouse } from "../../infra/clickhouse/client.js";
-import type { ClickHouseConfig, KafkaConfig } from "../../infra/config.js";
+import type { ClickHouseConfig, KafkaConfig } from "../../infra/config/config.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import type { Dataset } from "../../models/datasets/dataset.js";
 import { historyFeature } from "../../models/features/history-features.js";
 import type { FeatureSpec } from "../../models/features/plan.js";
-import { LabelSchedule, type Rows } from "../../pipelines/replay/label-schedule.js";
-import { Pace } from "../../pipelines/replay/pace.js";
-import { replayTransactions } from "../../pipelines/replay/replay-transactions.js";
+import { LabelSchedule, type Rows } from "../../pipelines/local/replay/label-schedule.js";
+import { Pace } from "../../pipelines/local/replay/pace.js";
+import { replayTransactions } from "../../pipelines/local/replay/replay-transactions.js";
 import { killWorkers, stopWorkers, type KillReport, type StopReport } from "../faults/faults.js";
 import { featureParity, windowParity, type ParityReport, type SqlParityReport } from "../support/feature-parity.js";
 import { amountFeature, logistic } from "../support/models.js";

@@ -1,6 +1,6 @@
 import { createApp } from "../../api/app.js";
 import { wireApi } from "../../api/wiring.js";
-import { readConfig } from "../../infra/config.js";
+import { readConfig } from "../../infra/config/config.js";
 import { createLogger } from "../../infra/logging.js";
 
 /** The API's OpenAPI document. Nothing is started, so no engine is asked for anything. */

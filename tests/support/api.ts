@@ -6,7 +6,7 @@ import type { ApiContext } from "../../api/context.js";
 import type { Role } from "../../api/users/roles.js";
 import { startParts, wireApi } from "../../api/wiring.js";
 import { migrate } from "../../infra/clickhouse/migrate.js";
-import { readConfig, type Config, type KafkaConfig } from "../../infra/config.js";
+import { readConfig, type Config, type KafkaConfig } from "../../infra/config/config.js";
 import { ensureTopics } from "../../infra/kafka/client.js";
 import { Lifecycle } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger, type Logger } from "../../infra/logging.js";
@@ -20,7 +20,7 @@ export interface TestApiOptions {
   /** To make a second copy: what the first one's `prefix` and `database` are. */
   prefix?: string;
   database?: string;
-  /** The environment beside the engines: settings of `infra/config.ts`. */
+  /** The environment beside the engines: settings of `infra/config/config.ts`. */
   settings?: Record<string, string>;
   patience?: Patience;
   log?: Logger;

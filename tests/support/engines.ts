@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { inject } from "vitest";
-import type { ClickHouseConfig, KafkaConfig } from "../../infra/config.js";
+import type { ClickHouseConfig, KafkaConfig } from "../../infra/config/config.js";
 
 /** The Kafka of this test run. */
 export function kafkaConfig(): KafkaConfig {

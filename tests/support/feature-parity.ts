@@ -1,6 +1,6 @@
 import { createClickHouse } from "../../infra/clickhouse/client.js";
 import { streamRows } from "../../infra/clickhouse/stream-rows.js";
-import type { ClickHouseConfig } from "../../infra/config.js";
+import type { ClickHouseConfig } from "../../infra/config/config.js";
 import { readStored } from "../../models/datasets/read-stored.js";
 import { featureMatrix, repeatedRows } from "../../models/features/feature-matrix.js";
 import { historyTerm, type CardSource } from "../../models/features/history-terms.js";

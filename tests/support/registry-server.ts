@@ -17,6 +17,8 @@ export interface RegistryServer {
   authorization: string;
   /** Any other status is answered to every request. */
   status: number;
+  /** Statuses that are answered to requests of single ids; 0: no answer at all. */
+  statuses: Map<number, number>;
   /** Any other status is answered where a schema is to be registered. */
   registerStatus: number;
   /** Requests are not answered at all. */
@@ -31,6 +33,7 @@ export async function registryServer(): Promise<RegistryServer> {
   const subjects: RegistryServer["subjects"] = new Map();
   const requests: string[] = [];
   const guids: RegistryServer["guids"] = new Map();
+  const statuses: RegistryServer["statuses"] = new Map();
   const state = { status: 200, registerStatus: 200, hangs: false, authorization: "" };
 
   const idOf = (subject: string, version: string): number | undefined => (version === "latest" ? subjects.get(subject)?.at(-1) : subjects.get(subject)?.[Number(version) - 1]);
@@ -48,11 +51,12 @@ export async function registryServer(): Promise<RegistryServer> {
     return id === undefined ? null : { subject, id, version: 1, schema };
   };
   const answer = (path: string, body: string): object | null => {
-    const [, kind, ...rest] = decodeURIComponent(path.split("?")[0]).split("/");
-    if (kind === "schemas") return schemas.get(rest[0] === "guids" ? (guids.get(rest[1]) ?? -1) : Number(rest[1])) ?? null;
+    const [, kind, ...rest] = decodeURIComponent(path.split("?")[0]).split("/") as (string | undefined)[];
+    if (kind === "schemas") return schemas.get(rest[0] === "guids" ? (guids.get(rest[1] ?? "") ?? -1) : Number(rest[1])) ?? null;
     if (kind === "config") return body === "" ? null : { compatibility: "BACKWARD" };
     if (kind !== "subjects") return null;
-    const [subject = "", versions, version] = rest;
+    const [subject, versions, version] = rest;
+    if (subject === undefined) return [...subjects.keys()];
     if (versions === undefined) return lookup(subject, body);
     if (version === undefined) return register(subject, body);
     const id = idOf(subject, version);
@@ -64,7 +68,9 @@ export async function registryServer(): Promise<RegistryServer> {
       state.authorization = request.headers.authorization ?? "";
       if (state.hangs) return;
       const registers = request.method === "POST" && request.url?.endsWith("/versions") === true;
-      const status = state.status !== 200 ? state.status : registers ? state.registerStatus : 200;
+      const single = statuses.get(Number(/^\/schemas\/ids\/(\d+)/.exec(request.url ?? "")?.[1]));
+      if (single === 0) return;
+      const status = single ?? (state.status !== 200 ? state.status : registers ? state.registerStatus : 200);
       const content = status === 200 ? answer(request.url ?? "", body) : null;
       response.writeHead(status !== 200 ? status : content === null ? 404 : 200, { "content-type": "application/vnd.schemaregistry.v1+json", connection: "close" });
       response.end(JSON.stringify(content ?? { error_code: 40403, message: "not found" }));
@@ -79,7 +85,7 @@ export async function registryServer(): Promise<RegistryServer> {
     await once(server, "close");
   };
   onTestFinished(close);
-  return Object.assign(state, { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, schemas, guids, subjects, requests, close });
+  return Object.assign(state, { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, schemas, guids, subjects, statuses, requests, close });
 }
 
 async function read(request: IncomingMessage): Promise<string> {

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { KafkaConfig } from "../../infra/config.js";
+import type { KafkaConfig } from "../../infra/config/config.js";
 import { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { EngineProcess } from "../../infra/local/engine-process.js";
 import { canRunJava, newClusterId } from "../../infra/local/kafka-java.js";

@@ -1,5 +1,5 @@
 import { GenericContainer, Wait, type StartedTestContainer } from "testcontainers";
-import type { Config } from "../../infra/config.js";
+import type { Config } from "../../infra/config/config.js";
 import { CLICKHOUSE_IMAGE, KAFKA_IMAGE } from "../../infra/local/docker.js";
 import { newClusterId } from "../../infra/local/kafka-java.js";
 import { brokerProperties } from "../../infra/local/kafka-properties.js";

@@ -2,7 +2,7 @@
  * A process that has a local stack, as `npm start` is one, for tests that kill it: `node stack-process.js DATA_DIR`. It
  * tells its parent `{ready}` with both addresses, or `{refused}` with the code and text of an error.
  */
-import { readConfig } from "../../infra/config.js";
+import { readConfig } from "../../infra/config/config.js";
 import { runRole } from "../../infra/lifecycle/lifecycle.js";
 import { startLocalStack } from "../../infra/local/stack.js";
 import { createLogger } from "../../infra/logging.js";

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
-import { readConfig, type ClickHouseConfig, type KafkaConfig } from "../../infra/config.js";
+import { readConfig, type ClickHouseConfig, type KafkaConfig } from "../../infra/config/config.js";
 import { dockerAnswers } from "../../infra/local/docker.js";
 import { startLocalStack } from "../../infra/local/stack.js";
 import { createLogger } from "../../infra/logging.js";

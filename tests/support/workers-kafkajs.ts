@@ -1,5 +1,5 @@
 import type { Kafka } from "kafkajs";
-import type { KafkaConfig } from "../../infra/config.js";
+import type { KafkaConfig } from "../../infra/config/config.js";
 import { kafkajs } from "../../infra/kafka/kafkajs.js";
 
 const LOG_NOTHING = 0;

@@ -1,6 +1,7 @@
-import type { CardPseudonyms } from "../../../infra/card-pseudonyms.js";
-import type { ClickHouseConfig } from "../../../infra/config.js";
+import type { CardPseudonyms } from "../../../infra/privacy/card-pseudonyms.js";
+import type { ClickHouseConfig } from "../../../infra/config/config.js";
 import type { KafkaCluster } from "../../../infra/kafka/cluster.js";
+import { addGaps, type OffsetMark } from "../../../infra/kafka/offset-mark.js";
 import { PartitionReader } from "../../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../../infra/kafka/schemas.js";
 import type { Logger } from "../../../infra/logging.js";
@@ -9,10 +10,11 @@ import { CardHistory } from "../../../models/features/card-history.js";
 import { float64Of } from "../../../models/features/columns.js";
 import { messageOf } from "../../../schemas/errors.js";
 import type { Topics } from "../../../schemas/topics.js";
+import { addGapNumbers, gapNumbers, withoutGaps } from "../../runtime/gap-bounds.js";
 import type { Tenure } from "../../runtime/partition-consumer.js";
 import { snapshotOf, type FoldKind } from "../../runtime/snapshot-of.js";
-import { cardsTarget, rebuild, storedRefusals } from "./rebuild.js";
-import { refusedOffsets, reread } from "./reread.js";
+import { cardsTarget, rebuild, storedRefusals } from "../../transactions/rebuild.js";
+import { refusedOffsets, reread } from "../../transactions/reread.js";
 
 export interface HistoriesOptions {
   cluster: KafkaCluster;
@@ -31,6 +33,8 @@ export interface HistoriesOptions {
 const FOLD: FoldKind = { kind: "scoring", layout: 2 };
 /** Where the dead letters of later transactions begin. */
 const DEAD_LETTERS_FROM = "dead-letters-from";
+/** Gaps of the log before its offset. */
+const GAPS = "gaps";
 /** How long the history of a partition that another worker has now is kept in memory, should it come back. */
 const KEPT_MS = 120_000;
 
@@ -44,8 +48,12 @@ export class PartitionHistory {
   offset: number;
   /** Offset of the newest snapshot (-1: none), and when it was taken, or else when the history was made; epoch milliseconds. */
   saved = { offset: -1, at: Date.now() };
+  /** A tenure has it. It may still be at work when the next one begins: a consumer doesn't wait for one that hangs. */
+  isInUse = false;
   /** Forgets it, when no tenure has it for too long. */
   expiry: NodeJS.Timeout | null = null;
+  /** What its tenure commits with each offset: what the log has lost is missing here. */
+  mark: OffsetMark | null = null;
   #deadLettersFrom: number;
   #deadLettersEnd = -1;
   #inBatch = false;
@@ -109,7 +117,7 @@ export class PartitionHistory {
 
   /** A copy of the state between two batches. */
   copy(): Section[] {
-    return [...copySections(this.cards.sections()), { name: DEAD_LETTERS_FROM, data: Float64Array.of(this.#deadLettersFrom) }];
+    return [...copySections(this.cards.sections()), { name: DEAD_LETTERS_FROM, data: Float64Array.of(this.#deadLettersFrom) }, { name: GAPS, data: gapNumbers(this.mark?.gaps ?? []) }];
   }
 
   #batchEnded(): void {
@@ -151,21 +159,26 @@ export class PartitionHistories {
    * @throws FraudstreamError `history_gap` when transactions that it needs are nowhere any more
    */
   async open(tenure: Tenure, committed: number | null): Promise<PartitionHistory> {
-    const { partition, signal, mark: { topicId } } = tenure;
+    const { partition, signal, mark } = tenure;
+    const { topicId } = mark;
     // No card is at home in a partition that was added to the topic.
     if (partition >= this.#options.topics.transactions.partitions) return new PartitionHistory(partition, new CardHistory(), committed ?? 0, 0, topicId);
     const held = this.#held.get(partition);
     // An error on the way leaves none behind that is half caught up.
     if (held !== undefined) this.#forget(held);
     const startedAt = performance.now();
-    const found = committed === null ? null : held !== undefined && held.topicId === topicId && held.offset <= committed ? held : await this.#load(tenure, committed);
+    const found = committed === null ? null : held !== undefined && !held.isInUse && held.topicId === topicId && held.offset <= committed ? held : await this.#load(tenure, committed);
     const history = found ?? new PartitionHistory(partition, new CardHistory(), 0, 0, topicId);
+    // Where Kafka has forgotten what was committed, the history knows.
+    if (history.mark !== null && history.mark !== mark) addGaps(mark, history.mark.gaps);
+    history.mark = mark;
     if (committed !== null) {
       const folded = await this.#catchUp(tenure, history, committed);
       const ms = Math.round(performance.now() - startedAt);
       this.#options.log.info({ partition, offset: committed, from: found === held ? "memory" : found === null ? "log" : "snapshot", folded, cards: history.cards.cards, events: history.cards.events, ms }, "history of cards at hand");
     }
     signal.throwIfAborted();
+    history.isInUse = true;
     this.#held.set(partition, history);
     return history;
   }
@@ -179,6 +192,7 @@ export class PartitionHistories {
   /** A tenure is over, its last batch committed or given up. Its history stays for a while, should the partition come back. */
   release(history: PartitionHistory): void {
     history.undo();
+    history.isInUse = false;
     history.expiry = setTimeout(() => this.#forget(history), KEPT_MS);
     history.expiry.unref();
   }
@@ -204,17 +218,20 @@ export class PartitionHistories {
   }
 
   /** The newest snapshot that fits; null: none does. */
-  async #load({ partition, mark: { topicId } }: Tenure, committed: number): Promise<PartitionHistory | null> {
+  async #load({ partition, mark }: Tenure, committed: number): Promise<PartitionHistory | null> {
     return this.#options.snapshots.load(await this.#snapshotOf(partition), committed, ({ offset, at, sections }) => {
-      const [deadLettersFrom] = float64Of(new Map(sections.map(({ name, data }) => [name, data])), DEAD_LETTERS_FROM);
-      const history = new PartitionHistory(partition, CardHistory.restore(sections), offset, deadLettersFrom, topicId);
+      const byName = new Map(sections.map(({ name, data }) => [name, data]));
+      const [deadLettersFrom] = float64Of(byName, DEAD_LETTERS_FROM);
+      const history = new PartitionHistory(partition, CardHistory.restore(sections), offset, deadLettersFrom, mark.topicId);
       history.saved = { offset, at };
+      // A snapshot of an earlier version has none.
+      if (byName.has(GAPS)) addGapNumbers(mark, float64Of(byName, GAPS));
       return history;
     });
   }
 
   /** Reads what was scored from where a history stands up to an offset. */
-  async #catchUp({ topic, partition, signal }: Tenure, history: PartitionHistory, to: number): Promise<number> {
+  async #catchUp({ topic, partition, signal, mark }: Tenure, history: PartitionHistory, to: number): Promise<number> {
     const { cluster, topics, schemas, clickhouse, cards, log } = this.#options;
     const from = history.offset;
     if (from === to) return 0;
@@ -225,13 +242,13 @@ export class PartitionHistories {
     const stored = Math.min(first, to);
     const { next, ...refused } = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, history.deadLettersFrom, { from, to });
     if (!refused.complete && clickhouse !== null) {
-      for (const offset of await storedRefusals({ clickhouse, source, signal }, from, to)) refused.offsets.add(offset);
+      for (const offset of await storedRefusals({ clickhouse, source, signal }, { from, to })) refused.offsets.add(offset);
       refused.complete = true;
     }
     if (!refused.complete) log.warn({ partition }, "dead letters were deleted, or can't be read, that may be about transactions which are read again: set CLICKHOUSE_URL, where the sink has stored them");
     let folded = 0;
-    if (from < stored) folded += await rebuild({ clickhouse, source, partitions, cards, signal }, cardsTarget(history.cards), from, stored);
-    folded += await reread({ cluster, schemas, source, partitions, cards, log, signal }, history.cards, Math.max(from, stored), to, refused);
+    for (const stretch of withoutGaps(from, stored, mark.gaps)) folded += await rebuild({ clickhouse, source, partitions, cards, signal }, cardsTarget(history.cards), stretch.from, stretch.to);
+    folded += await reread({ cluster, schemas, source, partitions, cards, log, signal, onLost: (gap) => addGaps(mark, [gap]) }, history.cards, Math.max(from, stored), to, refused);
     history.caughtUp(to, next);
     return folded;
   }

@@ -2,7 +2,7 @@ import type { PartitionOutput } from "../../../infra/kafka/partition-output.js";
 import { MOST_REASONS, type AlertReasons } from "../../../models/explain/alert-reasons.js";
 import { writeLong, writeText } from "../../../schemas/avro-writer.js";
 import { WIRE_HEAD_BYTES, writeWireHead } from "../../../schemas/wire-format.js";
-import type { TransactionBatch } from "../transaction-batch.js";
+import type { TransactionBatch } from "../../transactions/transaction-batch.js";
 
 /** The scores of one model for the rows of a batch. */
 export interface ScoredBatch {

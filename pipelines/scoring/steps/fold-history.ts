@@ -3,12 +3,12 @@ import { BEYOND_REACH, TOO_LATE, WARMED_ROWS, type CardHistory } from "../../../
 import { LATENESS_MS } from "../../../models/features/history-terms.js";
 import type { HistoryPlan } from "../../../models/features/history-plan.js";
 import { MerchantWindows } from "../../../models/features/merchant-windows.js";
-import { forwardTo } from "../../runtime/placement.js";
-import type { TransactionBatch } from "../transaction-batch.js";
-import type { Rejection } from "./decode-transactions.js";
+import { forwardTo } from "../../transactions/placement.js";
+import type { TransactionBatch } from "../../transactions/transaction-batch.js";
+import type { Rejection } from "../../transactions/decode-transactions.js";
 
 /** What history made of a batch. */
-export interface FoldCounts { late: number; stale: number; /** Of cards with more events than are walked through (MAX_CARD_EVENTS). */ beyondReach: number }
+export interface FoldCounts { late: number; stale: number; /** Of cards with more events than are walked through (MAX_CARD_EVENTS). */ beyondReach: number; /** With a window that may miss transactions which were lost. */ lacking: number }
 
 /** A transaction whose card belongs to another partition. */
 export interface Misplaced { record: number; partition: number; card: Buffer }
@@ -79,9 +79,11 @@ export function neededBucket(batch: TransactionBatch): number {
 
 /**
  * Folds a batch's transactions in their order into the history of their cards, and writes what the plan asks for into the
- * batch. Repeats are taken out of it. What came too late, or went on without a bucket that it needs, is stale.
+ * batch. Repeats are taken out of it. What came too late, went on without a bucket that it needs, or may miss transactions is stale.
+ *
+ * @param lostUntil transactions of this partition up to this event time may have been lost (GapBounds); -Infinity: none were
  */
-export function foldHistory(records: FetchedRecords, batch: TransactionBatch, history: CardHistory, plan: HistoryPlan, windows: MerchantWindows): FoldCounts & { repeats: Rejection[] } {
+export function foldHistory(records: FetchedRecords, batch: TransactionBatch, history: CardHistory, plan: HistoryPlan, windows: MerchantWindows, lostUntil: number): FoldCounts & { repeats: Rejection[] } {
   const { topic, partition, offset } = records;
   const { size, needsMerchants, longestBuckets } = plan;
   const repeats: Rejection[] = [];
@@ -89,6 +91,7 @@ export function foldHistory(records: FetchedRecords, batch: TransactionBatch, hi
   let late = 0;
   let stale = 0;
   let beyondReach = 0;
+  let lacking = 0;
   for (let row = 0; row < batch.length; row++) {
     if (row % WARMED_ROWS === 0) history.warm(batch, row, Math.min(row + WARMED_ROWS, batch.length));
     const at = row * size;
@@ -108,11 +111,15 @@ export function foldHistory(records: FetchedRecords, batch: TransactionBatch, hi
       // The oldest buckets may have been forgotten, and be gone from their topic.
       behind ||= needed > windows.complete || needed - longestBuckets < windows.oldest;
     }
+    if (lostUntil > Number.NEGATIVE_INFINITY && plan.looksBackTo(lostUntil, batch.eventTime[row], batch.history, at)) {
+      behind = true;
+      lacking += 1;
+    }
     if (behind) {
       batch.stale[row] = 1;
       stale += 1;
     }
   }
   if (dropped !== null) batch.drop(dropped);
-  return { repeats, late, stale, beyondReach };
+  return { repeats, late, stale, beyondReach, lacking };
 }

@@ -3,8 +3,8 @@ import { DIED, HUNG } from "../../../models/onnx/guarded-session.js";
 import { FraudstreamError, messageOf } from "../../../schemas/errors.js";
 import type { ChampionHealth } from "../champion-health.js";
 import type { LoadedDeployment, LoadedModel } from "../deployments.js";
-import type { TransactionBatch } from "../transaction-batch.js";
-import type { Rejection } from "./decode-transactions.js";
+import type { TransactionBatch } from "../../transactions/transaction-batch.js";
+import type { Rejection } from "../../transactions/decode-transactions.js";
 import type { ScoredBatch } from "./encode-predictions.js";
 
 /** Rows of one run of the model: large enough that a call's cost vanishes, small enough to stay in the cache (tests/bench). */

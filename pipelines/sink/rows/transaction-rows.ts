@@ -7,6 +7,7 @@ import { type AttributeTarget, type CardIds, TransactionFields, TransactionReade
 import { TransactionRejected } from "../../../schemas/transaction-rejected.js";
 import { PLAIN_SHAPE, type RecordShape } from "../../../schemas/record-shape.js";
 import type { SchemaKey } from "../../../schemas/wire-format.js";
+import { UnavailableWriter } from "../../../schemas/writer-schema.js";
 import { type Backoff, retried } from "../backoff.js";
 import { learningWriters, type Refusal, type RowMapper, writeCoordinates } from "./row-mapper.js";
 import type { SchemaLookup } from "./writer-schemas.js";
@@ -38,7 +39,7 @@ export function transactionRows({ lookup, backoff, log, cards = null, shape = PL
   const told = new Set<SchemaKey>();
   const learn = async (key: SchemaKey): Promise<void> => {
     const schema = await retried(async () => await lookup(key), backoff);
-    if (schema === null && !told.has(key) && told.size < MOST_TOLD) {
+    if ((schema === null || schema instanceof UnavailableWriter) && !told.has(key) && told.size < MOST_TOLD) {
       told.add(key);
       log.warn({ schema: key }, "transactions of this schema id can't be read");
     }

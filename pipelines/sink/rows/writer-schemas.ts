@@ -1,7 +1,7 @@
 import type { Logger } from "../../../infra/logging.js";
 import type { FetchedRecords } from "../../../infra/kafka/records.js";
 import type { AvroSchema } from "../../../schemas/avro-cursor.js";
-import { isAvro, type WriterSchema } from "../../../schemas/writer-schema.js";
+import { UnavailableWriter, isAvro, type WriterSchema } from "../../../schemas/writer-schema.js";
 import { WIRE_HEAD_BYTES, schemaIdOf, type SchemaKey } from "../../../schemas/wire-format.js";
 import { type Backoff, retried } from "../backoff.js";
 import type { Refusal } from "./row-mapper.js";
@@ -53,6 +53,7 @@ export class WriterSchemas<T> {
   async #learn(id: number): Promise<void> {
     const schema = await retried(() => this.#lookup(id), this.#backoff);
     if (schema === null) return this.#refuse(id, { code: "unknown_schema", reason: `no schema has the id ${id}` });
+    if (schema instanceof UnavailableWriter) return this.#refuse(id, { code: "schema_unavailable", reason: `schema ${id}: ${schema.reason}` });
     if (!isAvro(schema)) return this.#refuse(id, { code: "incompatible_schema", reason: `schema ${id} is not Avro, as our own records are` });
     try {
       this.#known.set(id, this.#make(schema));

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Kafka } from "kafkajs";
-import type { Config, KafkaConfig } from "../../../infra/config.js";
+import type { Config, KafkaConfig } from "../../../infra/config/config.js";
 import { BatchProducer } from "../../../infra/kafka/batch-producer.js";
 import { createKafka, ensureTopics } from "../../../infra/kafka/client.js";
 import { KafkaCluster } from "../../../infra/kafka/cluster.js";
@@ -10,8 +10,8 @@ import type { FetchedRecords } from "../../../infra/kafka/records.js";
 import { Schemas } from "../../../infra/kafka/schemas.js";
 import type { Logger } from "../../../infra/logging.js";
 import type { Artifact } from "../../../models/artifacts.js";
-import { ControlLog } from "../../../models/registry/control-log.js";
-import { deploy, registerModel, type Author } from "../../../models/registry/decisions.js";
+import { ControlLog } from "../../../models/control/control-log.js";
+import { deploy, registerModel, type Author } from "../../../models/control/decisions.js";
 import { topicNames, topicsFor, type Topics } from "../../../schemas/topics.js";
 
 /** What benchmarks do to a Kafka cluster. */

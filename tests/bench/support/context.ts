@@ -1,4 +1,4 @@
-import type { ClickHouseConfig, Config, KafkaConfig } from "../../../infra/config.js";
+import type { ClickHouseConfig, Config, KafkaConfig } from "../../../infra/config/config.js";
 import type { Logger } from "../../../infra/logging.js";
 
 /** What every benchmark is given. */
