@@ -25,7 +25,7 @@ export function unknownSettings(env: Env = process.env, known: readonly string[]
     const [nearest] = known.map((each) => ({ each, distance: editDistance(name, each) })).sort((a, b) => a.distance - b.distance);
     const near = name.length >= LEAST_LETTERS && nearest.distance <= Math.min(3, Math.floor(nearest.each.length / 5));
     if (!near && !OURS.test(name)) return [];
-    return [`${name} is not a setting and has no effect${near ? `: did you mean ${nearest.each}?` : "; README lists the settings"}`];
+    return [`${name} is not a setting and has no effect${near ? `: did you mean ${nearest.each}?` : "; infra/README.md lists the settings"}`];
   });
 }
 

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
+import { SETTINGS } from "../../infra/config/unknown-settings.js";
 import { packageRoot } from "../../infra/package-root.js";
 
 const root = packageRoot();
@@ -11,6 +12,9 @@ const files = [
   ...FOLDERS.flatMap((folder) => readdirSync(join(root, folder), { recursive: true, encoding: "utf8" }).map((name) => join(folder, name))),
 ].filter((path) => !path.includes("node_modules"));
 const documents = files.filter((path) => path.endsWith(".md"));
+
+/** Files that recipes make. */
+const EXAMPLES = ["tests/unit/schemas/messagepack.test.ts", "schemas/messagepack.ts", "api/routes/topics.ts", "tests/unit/pipelines/scoring/meter.test.ts"];
 
 /** The text without code, in which brackets mean something else. */
 const prose = (text: string): string => text.replace(/^```[\s\S]*?^```$/gm, "").replace(/`[^`\n]*`/g, "``");
@@ -35,6 +39,23 @@ test("each link of a document leads to a file and a heading that exist", () => {
     }
   }
   expect(broken).toEqual([]);
+});
+
+test("each file that a document or a comment names by its path exists", () => {
+  const missing: string[] = [];
+  for (const path of files) {
+    const named = path.endsWith(".md")
+      ? [...read(path).replace(/^```[\s\S]*?^```$/gm, "").matchAll(/`((?:schemas|infra|models|pipelines|api|tests)\/[\w./-]+\.(?:ts|sql|md|py))`/g)]
+      : /\.(ts|sql|ya?ml)$/.test(path) ? [...read(path).matchAll(/(?<![\w./-])((?:schemas|infra|models|pipelines|api|tests)\/[\w./-]+\.md)\b/g)] : [];
+    for (const [, target] of named) if (!existsSync(join(root, target)) && !existsSync(join(root, dirname(path), target)) && !EXAMPLES.includes(target)) missing.push(`${path}: ${target}`);
+  }
+  expect(missing).toEqual([]);
+});
+
+test("the settings page lists every setting and nothing else", () => {
+  const rows = read("infra/README.md").split("\n").filter((line) => line.startsWith("| `"));
+  const listed = rows.flatMap((row) => [...row.split("|")[1].matchAll(/`([A-Z][A-Z_]+)`/g)].map(([, name]) => name));
+  expect(listed.sort()).toEqual([...SETTINGS].sort());
 });
 
 test("each npm script that a document names exists", () => {

@@ -8,7 +8,7 @@ test("a variable that is nearly a setting is named, with the one that was meant;
   for (const [wrong, right] of [["RETENTION_DAY", "RETENTION_DAYS"], ["CLICKHOUSE_PASWORD", "CLICKHOUSE_PASSWORD"], ["TOPICS_PREFIX", "TOPIC_PREFIX"], ["DATADIR", "DATA_DIR"], ["SNAPHSOT_EVERY", "SNAPSHOT_EVERY"]]) {
     expect(unknownSettings({ [wrong]: "x" })).toEqual([expect.stringContaining(`did you mean ${right}?`)]);
   }
-  expect(unknownSettings({ DATASETS_LIMIT: "5" })).toEqual(["DATASETS_LIMIT is not a setting and has no effect; README lists the settings"]);
+  expect(unknownSettings({ DATASETS_LIMIT: "5" })).toEqual(["DATASETS_LIMIT is not a setting and has no effect; infra/README.md lists the settings"]);
   const others = { PATH: "/bin", HOME: "/root", HOSTNAME: "h", KAFKA_HEAP_OPTS: "x", KAFKA_PORT: "tcp://1", CLICKHOUSE_SERVICE_HOST: "h", npm_config_x: "y", PORTS: "1", LOGNAME: "n", LOG_FORMAT: "json", MERCHANT_WAITS_MS: "" };
   expect(unknownSettings(others)).toEqual([]);
   expect(unknownSettings(Object.fromEntries(SETTINGS.flatMap((name) => [[name, "x"], [`${name}_FILE`, "y"]])))).toEqual([]);
