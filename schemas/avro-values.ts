@@ -1,5 +1,6 @@
 import { AvroCursor, AvroTruncated, type AvroObject, type AvroSchema, type NamedTypes } from "./avro-cursor.js";
 import { decimalOf, decimalOfText, isScale } from "./decimals.js";
+import { bareSymbols } from "./enum-symbols.js";
 import { parseTime } from "./time-text.js";
 
 /** What stands behind a name in a schema: one Avro type, its logical type and its definition; a union is none. */
@@ -176,7 +177,7 @@ export function textReading(found: AvroType, numbers: boolean): TextReading {
   if (type === "string") return { inPlace: true };
   if (type === "bytes" && logicalType === undefined && found.connectName === undefined) return { inPlace: true };
   if (type === "enum") {
-    const symbols = (definition.symbols ?? []).map((symbol) => Buffer.from(symbol));
+    const symbols = bareSymbols(definition.name ?? "", definition.symbols ?? []).map((symbol) => Buffer.from(symbol));
     return {
       make: (cursor) => {
         const symbol = symbols[cursor.long()] as Buffer | undefined;

@@ -1,7 +1,8 @@
 import { AvroTruncated, compileSkip, namespaceIn, type AvroCursor, type AvroObject, type AvroSchema, type NamedTypes } from "./avro-cursor.js";
 import { describeType, flagReading, numberReading, textReading, timeReading, typeOf, type AvroType, type Reading } from "./avro-values.js";
 import { attributeField, attributesMap, type AttributeTarget, type Unreadable } from "./avro-attributes.js";
-import { isDescribed, shapeTree, type RecordShape, type ShapeNode } from "./record-shape.js";
+import { OP, isChangeEvent, withoutPayload } from "./change-events.js";
+import { isDescribed, misplacedAttributes, namedWithPath, shapeTree, type RecordShape, type ShapeNode } from "./record-shape.js";
 import { namesOf, type FieldKind, type RecordFields, type RecordSpec } from "./record-spec.js";
 import { TransactionRejected } from "./transaction-rejected.js";
 
@@ -43,27 +44,43 @@ function compileEnvelope<F extends RecordFields>(record: Definition, envelope: r
   const fields = record.definition.fields ?? [];
   const holder = fields.find(({ name }) => name === head);
   if (holder === undefined || recordIn(holder.type, record.inside) === null) return compileEnvelope(record, rest, context);
-  return fields.map(({ name, type }) => {
-    if (name !== head) return skipOp(type, record.inside);
-    return branched(type, (branch) => {
-      const found = recordIn(branch, record.inside);
-      if (found !== null) return inSequence(compileEnvelope(found, rest, context));
-      if (typeOf(branch, record.inside)?.type !== "null") return wrongType(head, "a record", branch, record.inside);
-      return () => {
-        throw new TransactionRejected("no_payload", `${head} is null in the record's envelope, as where a row was deleted`);
-      };
-    });
-  });
+  let absent = false;
+  const takes = (name: string, type: AvroSchema): Op<F> | null => (name !== head ? null : branched(type, (branch) => {
+    const found = recordIn(branch, record.inside);
+    if (found !== null) return inSequence(compileEnvelope(found, rest, context));
+    if (typeOf(branch, record.inside)?.type !== "null") return wrongType(head, "a record", branch, record.inside);
+    return () => void (absent = true);
+  }));
+  // Why there is nothing stands behind it.
+  return [() => void (absent = false), ...withOp<F>(record, takes, (op) => {
+    if (absent) throw withoutPayload(head, op);
+  })];
+}
+
+/** Ops of a record's fields, and what is done at its end with what its `op` says; null: it has none. */
+function withOp<F>({ definition, inside }: Definition, takes: (name: string, type: AvroSchema) => Op<F> | null, atEnd: (op: string | null) => void): Op<F>[] {
+  let op: string | null = null;
+  const ops = (definition.fields ?? []).map(({ name, type }): Op<F> => takes(name, type) ?? (name !== OP ? skipOp(type, inside) : branched(type, (branch) =>
+    typeOf(branch, inside)?.type === "string" ? (cursor) => void (op = cursor.string()) : skipOp(branch, inside))));
+  return [() => void (op = null), ...ops, () => atEnd(op)];
 }
 
 function compilePayload<F extends RecordFields>(record: Definition, context: Context<F>): Op<F>[] {
   const { spec, shape } = context;
   const has = (path: readonly string[]): boolean => hasPath(record, path);
+  const there = (record.definition.fields ?? []).map(({ name }) => name);
   const missing = spec.required.filter((name) => !has([name]) && !has(shape.fields.get(name) ?? [name]));
+  if (missing.length > 0 && shape.envelope.length > 0 && isChangeEvent((name) => has([name]))) {
+    return withOp<F>(record, () => null, (op) => {
+      throw withoutPayload(shape.envelope.at(-1) ?? "", op);
+    });
+  }
   if (missing.length > 0) {
-    const named = missing.map((name) => (shape.fields.has(name) ? `${name} (${shape.fields.get(name)?.join(".")})` : name));
+    const named = missing.map((name) => namedWithPath(name, shape, there));
     throw new TransactionRejected("schema_mismatch", `the writer's schema lacks ${named.join(", ")}`);
   }
+  const misplaced = misplacedAttributes(shape, namesOf(spec), has, there);
+  context.unreadable.push(...misplaced.filter(({ attribute }) => spec.attributes && context.target.find(attribute) >= 0));
   const tree = shapeTree(shape, namesOf(spec), has);
   return mergeDoubles((record.definition.fields ?? []).map(({ name, type }) => compileField(name, type, tree.get(name), record.inside, context)));
 }
@@ -100,7 +117,7 @@ function compileOurs<F extends RecordFields>(name: string, branch: AvroSchema, k
   if (found === null) return wrongType(name, kind.wanted, branch, named);
   if (found.type === "null") return NOTHING;
   if (kind.kind === "text") return compileText(name, found, branch, kind, described);
-  const reading: Reading<number> = kind.kind === "number" ? numberReading(found, described) : kind.kind === "time" ? timeReading(found) : flagReading(found, described);
+  const reading: Reading<number> = kind.kind === "number" ? numberReading(found, true) : kind.kind === "time" ? timeReading(found) : flagReading(found, described);
   if ("refused" in reading) return wrongType(name, kind.wanted, branch, named, reading.refused);
   const { read } = reading;
   const { set } = kind;

@@ -2,8 +2,10 @@ import type { AttributeTarget, Unreadable } from "./avro-attributes.js";
 import { messageOf } from "./errors.js";
 import type { ProtoField, ProtoFile, ProtoMessage } from "./proto-file.js";
 import { locateFields, ProtoValue, readVarint, varintEnd, VARINT, type Slot } from "./proto-cursor.js";
-import { describeProto, protoNumber, protoText, protoTime, wireTypeOf } from "./proto-values.js";
-import { isDescribed, shapeTree, type RecordShape, type ShapeNode } from "./record-shape.js";
+import { fallbackOf } from "./proto-defaults.js";
+import { describeProto, protoFlag, protoNumber, protoText, protoTime, wireTypeOf } from "./proto-values.js";
+import { OP, isChangeEvent, withoutPayload } from "./change-events.js";
+import { isDescribed, misplacedAttributes, namedWithPath, shapeTree, type RecordShape, type ShapeNode } from "./record-shape.js";
 import { namesOf, type FieldKind, type RecordFields, type RecordSpec } from "./record-spec.js";
 import { TransactionRejected } from "./transaction-rejected.js";
 import type { SchemaKey } from "./wire-format.js";
@@ -96,23 +98,43 @@ function compileEnvelope<F extends RecordFields>(message: ProtoMessage, envelope
   const inner = holder === undefined || holder.repeated ? undefined : context.file.byName.get(holder.type);
   if (holder === undefined || inner === undefined) return compileEnvelope(message, rest, context);
   const take = compileEnvelope(inner, rest, context);
-  return takeFields([{
+  return withOp(message, context.file, (op) => ({
     field: holder,
     take: (value, fields) => {
-      if (value === null) throw new TransactionRejected("no_payload", `${head} is absent in the record's envelope, as where a row was deleted`);
+      if (value === null) throw withoutPayload(head, op());
       take(value, fields);
     },
-  }], context.file);
+  }));
+}
+
+/** Reads a message's `op` before the field that is wanted of it. */
+function withOp<F>(message: ProtoMessage, file: ProtoFile, wanted: (op: () => string | null) => { field: ProtoField; take: Take<F> }): Take<F> {
+  let op: string | null = null;
+  const field = message.fields.find(({ name, type, repeated }) => name === OP && type === "string" && !repeated);
+  const take: Take<F> = (value) => void (op = value?.text() ?? null);
+  return takeFields([...(field === undefined ? [] : [{ field, take }]), wanted(() => op)], file);
 }
 
 function compilePayload<F extends RecordFields>(message: ProtoMessage, context: Context<F>): Take<F> {
   const { file, options: { spec, shape } } = context;
   const has = (path: readonly string[]): boolean => hasPath(message, path, file);
+  const there = message.fields.map(({ name }) => name);
   const missing = spec.required.filter((name) => !has([name]) && !has(shape.fields.get(name) ?? [name]));
+  const op = message.fields.find(({ name, type, repeated }) => name === OP && type === "string" && !repeated);
+  if (missing.length > 0 && op !== undefined && shape.envelope.length > 0 && isChangeEvent((name) => has([name]))) {
+    return takeFields([{
+      field: op,
+      take: (value) => {
+        throw withoutPayload(shape.envelope.at(-1) ?? "", value?.text() ?? null);
+      },
+    }], file);
+  }
   if (missing.length > 0) {
-    const named = missing.map((name) => (shape.fields.has(name) ? `${name} (${shape.fields.get(name)?.join(".")})` : name));
+    const named = missing.map((name) => namedWithPath(name, shape, there));
     throw new TypeError(`the message ${message.name} lacks ${named.join(", ")}`);
   }
+  const misplaced = misplacedAttributes(shape, namesOf(spec), has, there);
+  context.unreadable.push(...misplaced.filter(({ attribute }) => spec.attributes && context.options.target.find(attribute) >= 0));
   return compileLevel(message, shapeTree(shape, namesOf(spec), has), context, true);
 }
 
@@ -163,22 +185,29 @@ function oursTake<F extends RecordFields>(name: string, field: ProtoField, kind:
       const text = value === null && field.presence ? null : read(value);
       if (text === null) return;
       if (typeof text === "object") kind.make(fields, text);
+      // A default of the schema's stands in no record.
+      else if (value !== null && value.bytes !== fields.bytes) kind.make(fields, value.bytes);
       else if (value !== null) kind.place(fields, value.at, value.end - value.at);
     };
   }
   const { set } = kind;
   if (kind.kind === "flag") {
-    if (field.type !== "bool") return refuse;
+    const flag = protoFlag(field, described);
+    if (flag === null) return refuse;
     return (value, fields) => {
-      if (value !== null || !field.presence) set(fields, value !== null && value.integer() !== 0 ? 1 : 0);
+      if (value === null && field.presence) return;
+      const answer = flag(value);
+      if (Number.isNaN(answer)) throw new TransactionRejected(kind.badCode, `${name} is a ${field.type} that is not ${kind.wanted}`);
+      set(fields, answer);
     };
   }
-  const read = kind.kind === "time" ? protoTime(field) : protoNumber(field, described);
+  const read = kind.kind === "time" ? protoTime(field) : protoNumber(field, true);
   if (read === null) return refuse;
+  const isText = field.type === "string" || field.type === "google.protobuf.StringValue";
   return (value, fields) => {
     if (value === null && field.presence) return;
     const number = read(value);
-    if (Number.isNaN(number) && field.type === "string") throw new TransactionRejected(kind.badCode, `${name} is a string that is not ${kind.wanted}`);
+    if (Number.isNaN(number) && isText) throw new TransactionRejected(kind.badCode, `${name} is a string that is not ${kind.wanted}`);
     set(fields, number);
   };
 }
@@ -209,7 +238,7 @@ function attributeRead(field: ProtoField, found: number, file: ProtoFile, target
     };
   }
   const text = protoText(field, file, false);
-  if (text === null || field.type === "bytes") return null;
+  if (text === null || field.type === "bytes" || field.type === "google.protobuf.BytesValue") return null;
   return (value) => {
     if (value === null && presence) return;
     const made = text(value);
@@ -230,7 +259,7 @@ function mapTake<F extends RecordFields>(field: ProtoField, { file, unreadable, 
       throw new TransactionRejected("schema_mismatch", `attributes must be a map of strings; in the writer's schema it is ${describeProto(field)}`);
     } };
   }
-  const valueField: ProtoField = { name: "value", number: 2, type: map.value, repeated: false, presence: false, map: null };
+  const valueField: ProtoField = { name: "value", number: 2, type: map.value, repeated: false, presence: false, map: null, fallback: null };
   if (attributeRead(valueField, -1, file, target) === null) unreadable.push({ attribute: "attributes", type: describeProto(field) });
   const wireType = wireTypeOf(map.value, file);
   const readers = new Map<string, ((value: ProtoValue | null) => void) | null>();
@@ -262,9 +291,10 @@ function takeFields<F>(takes: { field: ProtoField; take: Take<F> }[], file: Prot
   for (const { field } of takes) {
     if (!slots.has(field.number)) slots.set(field.number, { at: slots.size, wireType: wireTypeOf(field.type, file), all: field.map !== null });
   }
+  const fallbacks = takes.map(({ field }) => fallbackOf(field, file));
   const slotOf = takes.map(({ field }) => slots.get(field.number)?.at ?? 0);
   return (value, fields) => {
     const found = value === null ? [] : locateFields(value, slots, slots.size);
-    for (let i = 0; i < takes.length; i++) takes[i].take(found[slotOf[i]] ?? null, fields);
+    for (let i = 0; i < takes.length; i++) takes[i].take(found[slotOf[i]] ?? fallbacks[i], fields);
   };
 }

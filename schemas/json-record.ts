@@ -1,8 +1,9 @@
 import { isUtf8 } from "node:buffer";
 import { unitOf } from "./avro-values.js";
 import { decimalOf, decimalOfText } from "./decimals.js";
+import { isChangeEvent, withoutPayload } from "./change-events.js";
 import { CONNECT_DECIMAL, hintsOfConnect, isNode, type JsonHint } from "./json-hints.js";
-import { isDescribed, shapeTree, type RecordShape } from "./record-shape.js";
+import { isDescribed, namedWithPath, shapeTree, type RecordShape } from "./record-shape.js";
 import { parseTime } from "./time-text.js";
 import { TransactionRejected } from "./transaction-rejected.js";
 
@@ -12,6 +13,10 @@ type JsonObject = Readonly<Record<string, unknown>>;
 const LATEST_TIME = 8.64e15;
 const LONE_SURROGATE = /\p{Surrogate}/u;
 const NO_HINT: JsonHint = {};
+/** So many keys of a record are compared with one that is missing. */
+const MOST_NAMES = 100;
+/** Debezium's: create, update, read, delete, truncate, message. */
+const OPS: readonly string[] = ["c", "u", "r", "d", "t", "m"];
 
 export interface JsonFormat {
   shape: RecordShape;
@@ -30,6 +35,7 @@ export class JsonRecord {
   readonly #paths: ReadonlyMap<string, readonly string[]>;
   readonly #hints: JsonHint;
   readonly #names: readonly string[];
+  readonly #shape: RecordShape;
   /** Whether somebody has described these records: then further keys are attributes, and are no mistakes. */
   readonly open: boolean;
   readonly #described: boolean;
@@ -38,6 +44,7 @@ export class JsonRecord {
   constructor(bytes: Buffer, { shape, names, hints }: JsonFormat) {
     const { payload, hint, connect } = unwrapped(parseObject(bytes), shape, hints);
     this.#payload = payload;
+    this.#shape = shape;
     this.#hints = hint;
     this.#names = names;
     this.#described = isDescribed(shape);
@@ -54,19 +61,19 @@ export class JsonRecord {
   }
 
   text(name: string): string {
-    const { value } = this.#required(name);
+    const { value, hint } = this.#required(name);
     if (this.#described && typeof value === "number") {
       if (!Number.isSafeInteger(value)) throw new TransactionRejected("json_wrong_type", `${name} is a number that JSON does not carry exactly; write it as a string`);
       return String(value);
     }
-    if (typeof value !== "string") throw new TransactionRejected("json_wrong_type", `${name} is not a string`);
-    return wellFormed(value, name);
+    if (typeof value !== "string") throw new TransactionRejected("json_wrong_type", `${name} is not a string, but ${kindOf(value)}`);
+    return wellFormed(hint.symbols?.get(value) ?? value, name);
   }
 
   number(name: string): number {
     const { value, hint } = this.#required(name);
     const number = numberOf(value, hint, this.open, name);
-    if (number === null) throw new TransactionRejected("json_wrong_type", `${name} is not a number`);
+    if (number === null) throw new TransactionRejected("json_wrong_type", `${name} is not a number, but ${kindOf(value)}`);
     return number;
   }
 
@@ -87,7 +94,7 @@ export class JsonRecord {
     const { value } = this.#required(name);
     if (typeof value === "boolean") return value;
     if (this.#described && (value === 0 || value === 1)) return value === 1;
-    throw new TransactionRejected("json_wrong_type", `${name} is not true or false`);
+    throw new TransactionRejected("json_wrong_type", `${name} is not true or false, but ${kindOf(value)}`);
   }
 
   /** Avro's unions of primitives are given unwrapped; null means absent. */
@@ -114,15 +121,14 @@ export class JsonRecord {
     const number = hint.name === undefined ? null : numberOf(value, hint, false, name);
     if (number !== null) attributes[wellFormed(name, "an attribute's name")] = number;
     else if (typeof value === "number" || typeof value === "boolean") attributes[wellFormed(name, "an attribute's name")] = value;
-    else if (typeof value === "string") attributes[wellFormed(name, "an attribute's name")] = wellFormed(value, `attribute ${shown(name)}`);
-    else if (!further) throw new TransactionRejected("json_wrong_type", `attribute ${shown(name)} is not a number, string or boolean`);
+    else if (typeof value === "string") attributes[wellFormed(name, "an attribute's name")] = wellFormed(hint.symbols?.get(value) ?? value, `attribute ${shown(name)}`);
+    else if (!further) throw new TransactionRejected("json_wrong_type", `attribute ${shown(name)} is not a number, string or boolean, but ${kindOf(value)}`);
   }
 
   #required(name: string): { value: unknown; hint: JsonHint } {
     const found = this.#find(name);
     if (found.value === undefined || found.value === null) {
-      const path = this.#paths.get(name)?.join(".");
-      throw new TransactionRejected("missing_field", `${name}${path === undefined || path === name ? "" : ` (${path})`} is missing`);
+      throw new TransactionRejected("missing_field", `${namedWithPath(name, this.#shape, Object.keys(this.#payload).slice(0, MOST_NAMES))} is missing`);
     }
     return found;
   }
@@ -169,18 +175,22 @@ function unwrapped(value: JsonObject, { envelope }: RecordShape, hints: JsonHint
     hint = hintsOfConnect(value.schema);
     payload = inner(payload, "payload");
   }
+  let opened = envelope.length === 0;
   for (const [i, name] of envelope.entries()) {
     if ((connect && i === 0 && name === "payload") || !Object.hasOwn(payload, name)) continue;
     if (payload[name] !== null && !isNode(payload[name])) continue;
     payload = inner(payload, name);
     hint = hint.inside?.get(name) ?? NO_HINT;
+    opened = true;
   }
+  const whole = payload;
+  if (!opened && isChangeEvent((name) => Object.hasOwn(whole, name)) && OPS.includes(String(whole.op))) throw withoutPayload(envelope.at(-1) ?? "", String(whole.op));
   return { payload, hint, connect };
 }
 
 function inner(value: JsonObject, name: string): JsonObject {
   const found = value[name];
-  if (found === null) throw new TransactionRejected("no_payload", `${name} is null in the record's envelope, as where a row was deleted`);
+  if (found === null) throw withoutPayload(name, typeof value.op === "string" ? value.op : null);
   if (!isNode(found)) throw new TransactionRejected("json_wrong_type", `${name} is not an object`);
   return found;
 }
@@ -218,6 +228,12 @@ function parseObject(bytes: Buffer): JsonObject {
   const duplicate = duplicateKey(text);
   if (duplicate !== null) throw new TransactionRejected("json_duplicate_key", `the JSON has the key ${shown(duplicate)} twice`);
   return value;
+}
+
+/** What a value is, without quoting it. */
+function kindOf(value: unknown): string {
+  if (Array.isArray(value)) return "an array";
+  return typeof value === "object" ? "an object" : typeof value === "boolean" ? "true or false" : `a ${typeof value}`;
 }
 
 /** A lone surrogate has no UTF-8: it would be replaced, and two ids could become one. */

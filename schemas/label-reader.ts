@@ -1,5 +1,6 @@
 import type { AvroSchema } from "./avro-cursor.js";
 import { labelSchema } from "./generated.js";
+import { checkId } from "./ids.js";
 import { RecordReader } from "./record-reader.js";
 import { PLAIN_SHAPE, type RecordShape } from "./record-shape.js";
 import type { RecordSpec } from "./record-spec.js";
@@ -85,17 +86,19 @@ export class LabelReader {
   }
 
   #check(): void {
-    if (this.transactionLength === 0) throw new TransactionRejected("missing_id", "transaction_id is missing or empty: a label names the transaction that it is of");
-    if (this.cardLength === 0) throw new TransactionRejected("missing_id", `card_id is missing or empty: ${WITHOUT_CARD}`);
+    checkId("transaction_id", this.bytes, this.transactionAt, this.transactionLength, ": a label names the transaction that it is of");
     if (this.isFraud === null) throw new TransactionRejected("bad_verdict", "is_fraud is missing");
     if (!(this.labelTime >= LEAST_TIME && this.labelTime <= MOST_TIME)) throw new TransactionRejected("bad_time", "label_time is before 1970 or after 2299");
   }
 
   #gather(): void {
     const { transaction, card } = this.made;
+    // What stands for a card's id may be longer or shorter than the id.
+    if (card !== null) checkId("card_id", card, 0, card.length, `: ${WITHOUT_CARD}`);
+    else checkId("card_id", this.bytes, this.cardAt, this.cardLength, `: ${WITHOUT_CARD}`);
     if (transaction === null && card === null && this.#cards === null) return;
     const ofTransaction = transaction ?? this.bytes.subarray(this.transactionAt, this.transactionAt + this.transactionLength);
-    let ofCard = card ?? this.bytes.subarray(this.cardAt, this.cardAt + this.cardLength);
+    let ofCard: Buffer = card ?? this.bytes.subarray(this.cardAt, this.cardAt + this.cardLength);
     if (this.#cards !== null && ofCard.length > 0) ofCard = this.#cards.of(ofCard, 0, ofCard.length);
     this.bytes = Buffer.concat([ofCard, ofTransaction]);
     this.cardAt = 0;

@@ -2,6 +2,8 @@ import { TransactionRejected } from "./transaction-rejected.js";
 
 /** Wire types of Protocol Buffers. */
 export const VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5;
+/** Those of proto2's groups, which are stepped over. */
+const GROUP = 3, END_GROUP = 4;
 
 let end = 0;
 
@@ -115,6 +117,7 @@ export class ProtoValue {
  */
 export function locateFields({ bytes, at, end: limit }: ProtoValue, slots: ReadonlyMap<number, Slot>, count: number): (ProtoValue | undefined)[] {
   const found = new Array<ProtoValue | undefined>(count);
+  let inGroups = 0;
   while (at < limit) {
     const tag = readVarint(bytes, at, limit);
     at = end;
@@ -132,11 +135,15 @@ export function locateFields({ bytes, at, end: limit }: ProtoValue, slots: Reado
       const length = readVarint(bytes, at, limit);
       from = end;
       to = from + length;
+    } else if (wireType === GROUP || (wireType === END_GROUP && inGroups > 0)) {
+      inGroups += wireType === GROUP ? 1 : -1;
+      continue;
     } else throw malformed("a field has an unknown encoding");
     if (to > limit) throw malformed("a field is longer than the value");
     const slot = slots.get(field);
-    if (slot?.wireType === wireType) found[slot.at] = new ProtoValue(bytes, from, to, slot.all ? (found[slot.at] ?? null) : null);
+    if (slot?.wireType === wireType && inGroups === 0) found[slot.at] = new ProtoValue(bytes, from, to, slot.all ? (found[slot.at] ?? null) : null);
     at = to;
   }
+  if (inGroups > 0) throw malformed("a group doesn't end");
   return found;
 }

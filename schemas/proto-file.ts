@@ -8,6 +8,8 @@ export interface ProtoField {
   presence: boolean;
   /** Of a map: the types of its keys and values. */
   map: { key: string; value: string } | null;
+  /** What stands for it where it is absent, as the schema writes it; null: the schema says nothing. */
+  fallback: string | null;
 }
 
 export interface ProtoMessage { name: string; fields: ProtoField[]; messages: ProtoMessage[] }
@@ -34,11 +36,14 @@ export const PROTO_SCALARS = new Set(["double", "float", "int32", "int64", "uint
 export function parseProto(text: string, imports: readonly string[] = []): ProtoFile {
   const byName = new Map<string, ProtoMessage>();
   const enums = new Map<string, Map<number, string>>();
-  const parsers = [text, ...imports].map((source) => new ProtoParser(source, byName, enums));
-  for (const parser of parsers) parser.parse();
+  const parsers = [text, ...imports, WELL_KNOWN].map((source) => new ProtoParser(source, byName, enums));
+  for (const parser of parsers.toReversed()) parser.parse();
   for (const message of byName.values()) for (const field of message.fields) resolveTypes(message, field, byName, enums);
   return { messages: parsers[0].messages, byName, enums };
 }
+
+/** What a path may lead into though registries have it built in, so that no text of it comes along. */
+const WELL_KNOWN = 'syntax = "proto3"; package google.type; message Money { string currency_code = 1; int64 units = 2; int32 nanos = 3; }';
 
 /** Names are resolved from the innermost scope outwards. */
 function resolveTypes(message: ProtoMessage, field: ProtoField, byName: ReadonlyMap<string, unknown>, enums: ReadonlyMap<string, unknown>): void {
@@ -59,6 +64,7 @@ function resolveTypes(message: ProtoMessage, field: ProtoField, byName: Readonly
 
 const TOKEN = /\s+|\/\/[^\n]*|\/\*[\s\S]*?\*\/|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[A-Za-z_][\w.]*|\.[A-Za-z_][\w.]*|[+-]?(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)|[{}()[\]<>=;,:/.+-])/gy;
 const MOST_DEPTH = 64;
+const OPENING = new Set("{[("), CLOSING = new Set("}])");
 
 class ProtoParser {
   readonly messages: ProtoMessage[] = [];
@@ -91,10 +97,19 @@ class ProtoParser {
       } else if (token === "package") {
         this.#package = this.#next();
         this.#expect(";");
-      } else if (token === "message") this.messages.push(this.#message(this.#package, 0));
+      } else if (token === "option") this.#fileOption();
+      else if (token === "message") this.messages.push(this.#message(this.#package, 0));
       else if (token === "enum") this.#enum(this.#package);
       else if (token !== ";") this.#skipStatement();
     }
+  }
+
+  /** Of a file's options, one matters: whether absence can be told, which editions leave open. */
+  #fileOption(): void {
+    const from = this.#at;
+    this.#skipStatement();
+    const words = this.#tokens.slice(from, this.#at).join("");
+    if (words.startsWith("features")) this.#implicit = /field_presence[=:]IMPLICIT/.test(words);
   }
 
   #message(scope: string, depth: number): ProtoMessage {
@@ -139,9 +154,16 @@ class ProtoParser {
     this.#expect("=");
     const number = Number(this.#next());
     if (!Number.isInteger(number) || number < 1) throw new TypeError(`not a .proto file: ${name} has no field number`);
-    if (type === "group") throw new TypeError("groups can't be read");
-    message.fields.push({ name, number, type: map === null ? type : "map", repeated: label === "repeated" || map !== null, presence: inOneof || label !== "" || !this.#implicit, map });
+    const from = this.#at;
     this.#skipStatement();
+    // The fields of a group are nobody's.
+    const options = type === "group" ? [] : this.#tokens.slice(from, this.#at);
+    const said = /field_presence=(IMPLICIT|EXPLICIT|LEGACY_REQUIRED)/.exec(options.join(""))?.[1];
+    const implicit = said === undefined ? this.#implicit : said === "IMPLICIT";
+    message.fields.push({
+      name, number, type: map === null ? type : "map", repeated: label === "repeated" || map !== null, presence: inOneof || label !== "" || !implicit, map,
+      fallback: inOneof ? null : fallbackIn(options),
+    });
   }
 
   #enum(scope: string): void {
@@ -168,8 +190,8 @@ class ProtoParser {
   #skipStatement(): void {
     for (let depth = 0; ; ) {
       const token = this.#next();
-      if (token === "{" || token === "[" || token === "(") depth += 1;
-      else if (token === "}" || token === "]" || token === ")") {
+      if (OPENING.has(token)) depth += 1;
+      else if (CLOSING.has(token)) {
         depth -= 1;
         if (depth < 0) throw new TypeError(`not a .proto file: unexpected ${token}`);
         if (depth === 0 && token === "}" && this.#tokens[this.#at] !== ";") return;
@@ -186,4 +208,18 @@ class ProtoParser {
     const token = this.#next();
     if (token !== wanted) throw new TypeError(`not a .proto file: ${JSON.stringify(token.slice(0, 20))} where ${JSON.stringify(wanted)} should be`);
   }
+}
+
+/** The `default` among a field's options, where it is none of a nested one. */
+function fallbackIn(options: readonly string[]): string | null {
+  let depth = 0;
+  for (const [i, token] of options.entries()) {
+    if (OPENING.has(token)) depth += 1;
+    else if (CLOSING.has(token)) depth -= 1;
+    else if (token === "default" && depth === 1 && options[i + 1] === "=") {
+      const end = options.findIndex((later, j) => j > i && (later === "," || later === "]"));
+      return options.slice(i + 2, end).join("");
+    }
+  }
+  return null;
 }

@@ -1,5 +1,6 @@
 import { floorDivide } from "./avro-values.js";
 import { decimalOf, decimalOfText } from "./decimals.js";
+import { bareSymbols } from "./enum-symbols.js";
 import { BYTES, FIXED32, FIXED64, VARINT, type ProtoValue } from "./proto-cursor.js";
 import type { ProtoField, ProtoFile } from "./proto-file.js";
 import { parseTime } from "./time-text.js";
@@ -29,16 +30,37 @@ export function wireTypeOf(type: string, file: Pick<ProtoFile, "enums"> | null):
   return type === "bool" || integerRead(type) !== null || file?.enums.has(type) === true ? VARINT : BYTES;
 }
 
+/** What a wrapper of google.protobuf holds; null: the type is none. */
+function wrappedType(type: string): string | null {
+  return /^google\.protobuf\.(Double|Float|Int32|Int64|UInt32|UInt64|Bool|String|Bytes)Value$/.exec(type)?.[1].toLowerCase() ?? null;
+}
+
+/** A yes or no, 1 or 0; NaN: neither. Null: it is none. @param integers whether 0 and 1 may be one */
+export function protoFlag({ type }: Pick<ProtoField, "type">, integers: boolean): Read<number> | null {
+  if (type === "bool") return (value) => (value !== null && value.integer() !== 0 ? 1 : 0);
+  const wrapped = wrappedType(type);
+  if (wrapped !== null) {
+    const inner = protoFlag({ type: wrapped }, integers);
+    const wireType = wireTypeOf(wrapped, null);
+    return inner && ((value) => inner(value?.only(1, wireType) ?? null));
+  }
+  const integer = integers ? integerRead(type) : null;
+  return integer && ((value) => {
+    const number = value === null ? 0 : Number(integer(value));
+    return number === 0 || number === 1 ? number : Number.NaN;
+  });
+}
+
 /** A number: floating point, integers, their wrappers, and decimals of Google and Confluent. Null: it is none. */
 export function protoNumber({ type }: Pick<ProtoField, "type">, texts: boolean): Read<number> | null {
   if (type === "double") return (value) => value?.double() ?? 0;
   if (type === "float") return (value) => value?.float() ?? 0;
   const integer = integerRead(type);
   if (integer !== null) return (value) => (value === null ? 0 : Number(integer(value)));
-  const wrapped = /^google\.protobuf\.(Double|Float|Int32|Int64|UInt32|UInt64)Value$/.exec(type)?.[1];
-  if (wrapped !== undefined) {
-    const inner = protoNumber({ type: wrapped.toLowerCase() }, false);
-    const wireType = wireTypeOf(wrapped.toLowerCase(), null);
+  const wrapped = wrappedType(type);
+  if (wrapped !== null) {
+    const inner = protoNumber({ type: wrapped }, texts);
+    const wireType = wireTypeOf(wrapped, null);
     return inner && ((value) => inner(value?.only(1, wireType) ?? null));
   }
   if (type === "confluent.type.Decimal") {
@@ -68,7 +90,12 @@ export function protoTime({ type }: Pick<ProtoField, "type">): Read<number> | nu
       return Number(seconds) * 1000 + floorDivide(value?.only(2, VARINT)?.exact() ?? 0n, 1_000_000n);
     };
   }
-  if (type === "google.protobuf.Int64Value") return (value) => value?.only(1, VARINT)?.integer() ?? 0;
+  const wrapped = wrappedType(type);
+  if (wrapped !== null && wrapped !== "string") {
+    const inner = protoTime({ type: wrapped });
+    const wireType = wireTypeOf(wrapped, null);
+    return inner && ((value) => inner(value?.only(1, wireType) ?? null));
+  }
   if (type === "string" || type === "google.protobuf.StringValue") return (value) => parseTime((type === "string" ? value : value?.only(1, BYTES))?.text() ?? "");
   if (type === "double" || type === "float") {
     const read = protoNumber({ type }, false);
@@ -84,17 +111,24 @@ export function protoTime({ type }: Pick<ProtoField, "type">): Read<number> | nu
  *
  * @param numbers whether an integer may be an id
  */
-export function protoText({ type }: Pick<ProtoField, "type">, { enums }: ProtoFile, numbers: boolean): Read<Buffer | "in place" | null> | null {
+export function protoText({ type }: Pick<ProtoField, "type">, { enums }: Pick<ProtoFile, "enums">, numbers: boolean): Read<Buffer | "in place" | null> | null {
   if (type === "string" || type === "bytes") return (value) => (value === null ? null : "in place");
-  if (type === "google.protobuf.StringValue") {
-    return (value) => {
-      const inner = value?.only(1, BYTES) ?? null;
-      return value === null ? null : inner === null ? Buffer.alloc(0) : Buffer.from(inner.bytes.subarray(inner.at, inner.end));
-    };
+  const wrapped = wrappedType(type);
+  if (wrapped !== null) {
+    const read = protoText({ type: wrapped }, { enums }, numbers);
+    const wireType = wireTypeOf(wrapped, null);
+    return read && ((value) => {
+      if (value === null) return null;
+      const inner = value.only(1, wireType);
+      if (inner === null) return Buffer.from(wireType === BYTES ? "" : "0");
+      const made = read(inner);
+      return made === "in place" ? Buffer.from(inner.bytes.subarray(inner.at, inner.end)) : made;
+    });
   }
   const symbols = enums.get(type);
   if (symbols !== undefined) {
-    const texts = new Map([...symbols].map(([number, symbol]) => [number, Buffer.from(symbol)]));
+    const bare = bareSymbols(type, [...symbols.values()]);
+    const texts = new Map([...symbols.keys()].map((number, i) => [number, Buffer.from(bare[i])]));
     // A number that the schema has no name for is from a later version of it.
     return (value) => {
       const number = value?.integer() ?? 0;

@@ -1,3 +1,5 @@
+import { closestName } from "./closest-name.js";
+
 /** How the records of a topic hold our fields: where the payload stands in them, and what its fields are called there. */
 export interface RecordShape {
   /** Path of the part that holds the fields, such as `["payload", "after"]`; empty: the record itself. */
@@ -42,4 +44,20 @@ export function shapeTree(shape: RecordShape, names: readonly string[], has: (pa
   }
   for (const [name, path] of shape.fields) if (!names.includes(name) && has(path)) put(path, name);
   return root;
+}
+
+/** Where our name is looked for and not found, for messages: `amount (totl: did you mean total?)`. @param there names that are there */
+export function namedWithPath(name: string, { fields }: RecordShape, there: readonly string[]): string {
+  const path = fields.get(name);
+  if (path === undefined) return name;
+  const meant = closestName(path[0], there);
+  return `${name} (${path.join(".")}${meant === null ? "" : `: did you mean ${meant}?`})`;
+}
+
+/** Attributes that the shape takes from where a writer's records have nothing, though they have others of its paths. */
+export function misplacedAttributes(shape: RecordShape, names: readonly string[], has: (path: readonly string[]) => boolean, there: readonly string[]): { attribute: string; type: string }[] {
+  const paths = [...shape.fields];
+  if (!paths.some(([, path]) => has(path))) return [];
+  return paths.filter(([name, path]) => !names.includes(name) && !has(path) && !has([name]))
+    .map(([name]) => ({ attribute: name, type: `absent in the records: ${namedWithPath(name, shape, there)}` }));
 }

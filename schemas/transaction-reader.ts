@@ -1,7 +1,7 @@
-import { isUtf8 } from "node:buffer";
 import type { AttributeTarget, Unreadable } from "./avro-attributes.js";
 import type { AvroSchema } from "./avro-cursor.js";
 import { transactionSchema } from "./generated.js";
+import { checkId } from "./ids.js";
 import { RecordReader } from "./record-reader.js";
 import { PLAIN_SHAPE, type RecordShape } from "./record-shape.js";
 import type { RecordFields, RecordSpec } from "./record-spec.js";
@@ -65,7 +65,6 @@ export interface CardIds {
   of(bytes: Uint8Array, at: number, length: number): Buffer;
 }
 
-const MAX_ID_BYTES = 256;
 const EARLIEST_EVENT_TIME = Date.UTC(2000, 0, 1);
 /** How far ahead of its record's time, and of the reader's clock, a transaction may lie. */
 export const CLOCK_SKEW_MS = 5 * 60 * 1000;
@@ -142,18 +141,9 @@ function validate(fields: TransactionFields, recordTime: number): void {
     throw new TransactionRejected("bad_currency", "currency is not an ISO 4217 code");
   }
   const { eventTime } = fields;
+  if (Number.isNaN(eventTime)) throw new TransactionRejected("event_time_early", "event_time is missing or no number");
   if (!(eventTime >= EARLIEST_EVENT_TIME)) throw new TransactionRejected("event_time_early", "event_time lies before 2000");
   if (eventTime > recordTime + CLOCK_SKEW_MS) throw new TransactionRejected("event_time_ahead", "event_time lies more than five minutes ahead of the record's time or of the present");
-}
-
-function checkId(name: string, bytes: Buffer, at: number, length: number): void {
-  if (length <= 0) throw new TransactionRejected("missing_id", `${name} is missing or empty`);
-  if (length > MAX_ID_BYTES) throw new TransactionRejected("long_id", `${name} is longer than ${MAX_ID_BYTES} bytes`);
-  for (let i = at; i < at + length; i++) {
-    if (bytes[i] < 0x80) continue;
-    if (!isUtf8(bytes.subarray(at, at + length))) throw new TransactionRejected("invalid_utf8", `${name} is not UTF-8`);
-    return;
-  }
 }
 
 const LETTERS = 26;

@@ -1,13 +1,14 @@
 import type { AvroSchema } from "./avro-cursor.js";
-import { hintsOfJsonSchema, type JsonHint } from "./json-hints.js";
+import { hintsOfJsonSchema, type JsonDocuments, type JsonHint } from "./json-hints.js";
 import type { ProtoFile } from "./proto-file.js";
 
 /** A writer's schema in JSON Schema: its records are JSON. */
 export class JsonSchemaWriter {
   readonly hints: JsonHint;
 
-  constructor(schema: unknown) {
-    this.hints = hintsOfJsonSchema(schema);
+  /** @param documents those that it refers to */
+  constructor(schema: unknown, documents?: JsonDocuments) {
+    this.hints = hintsOfJsonSchema(schema, documents);
   }
 }
 

@@ -1,5 +1,6 @@
 import { Type, type Static } from "@sinclair/typebox";
 import type { Transaction } from "../../schemas/generated.js";
+import { MAX_ID_BYTES, isLongId } from "../../schemas/ids.js";
 import { parseTime } from "../../schemas/time-text.js";
 import type { FieldError } from "./deployed-features.js";
 
@@ -28,7 +29,7 @@ export type TransactionInput = Static<typeof TransactionInput>;
 export function toTransaction(input: TransactionInput, path: string): { transaction: Transaction } | { errors: FieldError[] } {
   const time = typeof input.event_time === "number" ? input.event_time : parseTime(input.event_time);
   if (!Number.isSafeInteger(time)) return { errors: [{ field: `${path}event_time`, message: "is not a time: there is no such date or hour" }] };
-  const tooLong = (["transaction_id", "card_id", "merchant_id"] as const).filter((field) => Buffer.byteLength(input[field]) > 256);
-  if (tooLong.length > 0) return { errors: tooLong.map((field) => ({ field: `${path}${field}`, message: "is longer than 256 bytes" })) };
+  const tooLong = (["transaction_id", "card_id", "merchant_id"] as const).filter((field) => isLongId(input[field]));
+  if (tooLong.length > 0) return { errors: tooLong.map((field) => ({ field: `${path}${field}`, message: `is longer than ${MAX_ID_BYTES} bytes` })) };
   return { transaction: { ...input, event_time: time, attributes: input.attributes ?? {} } };
 }

@@ -310,19 +310,23 @@ function registryConfig(env: Env): Pick<Config, "schemaRegistryUrl" | "schemaReg
   return { schemaRegistryUrl, schemaRegistryAuth: username === undefined || password === undefined ? null : { username, password }, schemaRegistryTlsCa: tlsCa };
 }
 
-/** `RETENTION_DAYS`: `transactions=365,dead_letters=30`, or one number for every table. */
+/** `RETENTION_DAYS`: `transactions=365,dead_letters=30`, or one number for every table, or for all those that aren't named. */
 function retention(env: Env): Retention {
-  const days = { ...DEFAULT_RETENTION };
-  const tables = Object.keys(days) as (keyof Retention)[];
+  const named = new Map<string, number>();
+  const tables = Object.keys(DEFAULT_RETENTION) as (keyof Retention)[];
   for (const entry of (text(env, "RETENTION_DAYS") ?? "").split(",").filter((part) => part !== "")) {
     const [, name = "", number] = /^(?:(\w+)=)?(\d+)$/.exec(entry.trim()) ?? [];
-    const meant = tables.filter((table) => name === "" || name === table);
-    if (number === undefined || meant.length === 0) throw bad("RETENTION_DAYS", entry, `a number of days, or table=days with a table of ${tables.join(", ")}`);
+    if (number === undefined || (name !== "" && !tables.some((table) => table === name))) {
+      throw bad("RETENTION_DAYS", entry, `a number of days, or table=days with a table of ${tables.join(", ")}`);
+    }
     if (Number(number) > LONGEST_RETENTION_DAYS) {
       throw bad("RETENTION_DAYS", entry, `at most ${LONGEST_RETENTION_DAYS} days, the longest that ClickHouse can count, or 0 to keep rows forever`);
     }
-    for (const table of meant) days[table] = Number(number);
+    if (named.has(name)) throw new UsageError("bad_setting", `RETENTION_DAYS gives ${name === "" ? "a number for every table" : name} twice: ${named.get(name)} and ${number} days`);
+    named.set(name, Number(number));
   }
+  const days = { ...DEFAULT_RETENTION };
+  for (const table of tables) days[table] = named.get(table) ?? named.get("") ?? DEFAULT_RETENTION[table];
   return days;
 }
 

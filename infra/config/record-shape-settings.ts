@@ -1,5 +1,6 @@
 import type { RecordShape } from "../../schemas/record-shape.js";
 import { UsageError } from "../../schemas/errors.js";
+import { closestName } from "../../schemas/closest-name.js";
 import { text, type Env } from "./settings.js";
 
 export const TRANSACTION_NAMES: readonly string[] = ["transaction_id", "event_time", "card_id", "merchant_id", "amount", "currency", "attributes"];
@@ -31,6 +32,11 @@ export function recordShape(env: Env, prefix: "TRANSACTIONS" | "LABELS", names: 
     if (other !== undefined) throw new UsageError("bad_setting", `${setting} takes both ${other} and ${name} from ${path}`);
     sources.set(path, name);
     fields.set(name, path.split("."));
+  }
+  for (const name of fields.keys()) {
+    const meant = closestName(name, names);
+    // Whoever has an attribute of nearly the same name says where ours is, too.
+    if (meant !== null && !fields.has(meant)) throw new UsageError("bad_setting", `${setting} names ${name}: did you mean ${meant}? An attribute of that name may stand beside ${meant}=…`);
   }
   return { envelope: envelope?.split(".") ?? [], fields };
 }

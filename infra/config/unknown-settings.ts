@@ -1,3 +1,4 @@
+import { editDistance } from "../../schemas/closest-name.js";
 import type { Env } from "./settings.js";
 
 /** Every variable that is read; a secret's also with _FILE behind it. */
@@ -27,20 +28,4 @@ export function unknownSettings(env: Env = process.env, known: readonly string[]
     if (!near && !OURS.test(name)) return [];
     return [`${name} is not a setting and has no effect${near ? `: did you mean ${nearest.each}?` : "; infra/README.md lists the settings"}`];
   });
-}
-
-/** Letters to insert, remove or change; two neighbours that changed places count once. */
-function editDistance(a: string, b: string): number {
-  let before: number[] = [];
-  let last = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const same = a[i - 1] === b[j - 1];
-      next[j] = Math.min(last[j] + 1, next[j - 1] + 1, last[j - 1] + (same ? 0 : 1));
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) next[j] = Math.min(next[j], before[j - 2] + 1);
-    }
-    [before, last] = [last, next];
-  }
-  return last[b.length];
 }

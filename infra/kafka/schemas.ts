@@ -199,8 +199,8 @@ export class Schemas {
   }
 
   /** The texts of the schemas that one refers to, and of those that these do. */
-  async #referredTo(registry: RegistryClient, { references = [] }: RegistrySchema): Promise<string[]> {
-    const texts: string[] = [];
+  async #referredTo(registry: RegistryClient, { references = [] }: RegistrySchema): Promise<Referred[]> {
+    const texts: Referred[] = [];
     const seen = new Set<string>();
     const open = [...references];
     for (let reference = open.shift(); reference !== undefined && seen.size < MOST_REFERENCES; reference = open.shift()) {
@@ -210,19 +210,22 @@ export class Schemas {
       const found = await registry.version(reference.subject, reference.version);
       if (found === null) throw new FraudstreamError("schema_registry_unreachable",
         `the schema registry doesn't have ${reference.subject} version ${reference.version}, to which the schema refers`, { retriable: true });
-      texts.push(found.schema);
+      texts.push({ name: reference.name, text: found.schema });
       open.push(...(found.references ?? []));
     }
     return texts;
   }
 }
 
+/** A schema that another one refers to, by the name that it uses. */
+interface Referred { name: string; text: string }
+
 /** What a registry's schema is to our readers; one that can't be used says why. */
-function toWriter({ schema, schemaType = "AVRO" }: RegistrySchema, referenced: readonly string[]): WriterSchema {
+function toWriter({ schema, schemaType = "AVRO" }: RegistrySchema, referenced: readonly Referred[]): WriterSchema {
   try {
-    if (schemaType === "AVRO") return withReferences(JSON.parse(schema) as AvroSchema, referenced.map((text) => JSON.parse(text) as AvroSchema));
-    if (schemaType === "JSON") return new JsonSchemaWriter(JSON.parse(schema));
-    if (schemaType === "PROTOBUF") return new ProtobufWriter(parseProto(schema, referenced));
+    if (schemaType === "AVRO") return withReferences(JSON.parse(schema) as AvroSchema, referenced.map(({ text }) => JSON.parse(text) as AvroSchema));
+    if (schemaType === "JSON") return new JsonSchemaWriter(JSON.parse(schema), new Map(referenced.map(({ name, text }) => [name, JSON.parse(text) as unknown])));
+    if (schemaType === "PROTOBUF") return new ProtobufWriter(parseProto(schema, referenced.map(({ text }) => text)));
     return new UnreadableWriter(`it is of the type ${schemaType}; AVRO, JSON and PROTOBUF are read`);
   } catch (error) {
     return new UnreadableWriter(`it is of the type ${schemaType} and can't be read as such: ${messageOf(error)}`);

@@ -48,8 +48,19 @@ describe("labels", () => {
     ["an empty id", { ...label, card_id: "" }],
     ["a time before 1970", { ...label, label_time: -1 }],
     ["a time after 2299", { ...label, label_time: Date.UTC(2300, 0, 2) }],
+    ["an id of more than 256 bytes", { ...label, transaction_id: "é".repeat(129) }],
+    ["a card of more than 256 bytes", { ...label, card_id: "c".repeat(257) }],
   ])("with %s are none, as for the sink", (_, value) => {
     expect(read(labelSchema, value)).toBeNull();
+  });
+
+  test("have ids of the same bytes at most as transactions, and say so", () => {
+    expect(read(labelSchema, { ...label, transaction_id: "é".repeat(128), card_id: "c".repeat(256) })).not.toBeNull();
+    const reader = new LabelReader({ of: () => Buffer.alloc(20) });
+    for (const [field, id] of [["transaction_id", "é".repeat(129)], ["card_id", "c".repeat(257)]] as const) {
+      expect(reader.read(Buffer.from(JSON.stringify({ ...label, [field]: id })), 0, Buffer.byteLength(JSON.stringify({ ...label, [field]: id })))).toBe(false);
+      expect(reader.refusal).toEqual({ code: "long_id", reason: `${field} is longer than 256 bytes` });
+    }
   });
 
   test("of a schema without a field, or with another type, or cut off, are none", () => {

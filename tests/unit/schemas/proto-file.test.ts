@@ -6,7 +6,8 @@ import { headerSchemaOf } from "../../../infra/kafka/writer-of.js";
 import { transactionRows } from "../../../pipelines/sink/rows/transaction-rows.js";
 import { parseProto } from "../../../schemas/proto-file.js";
 import { PLAIN_SHAPE, type RecordShape } from "../../../schemas/record-shape.js";
-import { recordShape, TRANSACTION_NAMES } from "../../../infra/config/record-shape-settings.js";
+import { LABEL_NAMES, recordShape, TRANSACTION_NAMES } from "../../../infra/config/record-shape-settings.js";
+import { LabelReader } from "../../../schemas/label-reader.js";
 import { TransactionReader } from "../../../schemas/transaction-reader.js";
 import { TransactionRejected } from "../../../schemas/transaction-rejected.js";
 import { ProtobufWriter } from "../../../schemas/writer-schema.js";
@@ -110,7 +111,90 @@ describe("Protocol Buffers", () => {
     const value = new BinaryWriter().uint32(tag(1, 2)).string("t").uint32(tag(2, 0)).int64(BigInt(EVENT_TIME)).uint32(tag(3, 2)).string("c").uint32(tag(4, 2)).string("m").uint32(tag(6, 2)).string("USD").finish();
     expect(rejectionOf(() => collector(writer)(framed(Buffer.from(value), [0])))).toContain("bad_amount");
     const whole = new BinaryWriter().raw(value).uint32(tag(5, 5)).float(2.5);
-    expect(collector(writer)(framed(Buffer.from(whole.finish()), [2, 0]))).toEqual({ transactionId: "t", cardId: "c", merchantId: "m", amount: 2.5, currency: "USD", eventTime: EVENT_TIME, attributes: new Map() });
+    expect(collector(writer)(framed(Buffer.from(whole.finish()), [2, 0]))).toEqual({ transactionId: "t", cardId: "c", merchantId: "m", amount: 2.5, currency: "USD", eventTime: EVENT_TIME, attributes: new Map([["items", 3]]) });
+  });
+
+  /** What a message of these fields, beside the usual ones, is read as. */
+  function fieldsOf(fields: string, write: Write = () => {}, { syntax = 'syntax = "proto3";', shape = PLAIN_SHAPE, more = "" } = {}): Collected {
+    const usual: [string, string][] = [["transaction_id", "string"], ["event_time", "int64"], ["card_id", "string"], ["merchant_id", "string"], ["amount", "double"], ["currency", "string"]];
+    const declared = usual.filter(([name]) => !new RegExp(`\\b${name} =`).test(fields)).map(([name, type]) => `${syntax.includes("proto2") ? "optional " : ""}${type} ${name} = ${usual.findIndex(([other]) => other === name) + 1};`);
+    const writer = new BinaryWriter();
+    for (const line of declared) {
+      const name = / (\w+) =/.exec(line)?.[1] ?? "";
+      const number = usual.findIndex(([other]) => other === name) + 1;
+      if (name === "event_time") writer.uint32(tag(number, 0)).int64(BigInt(EVENT_TIME));
+      else if (name === "amount") writer.uint32(tag(number, 1)).double(2.5);
+      else writer.uint32(tag(number, 2)).string(name === "currency" ? "EUR" : name.slice(0, 1));
+    }
+    write(writer);
+    const parsed = parseProto(`${syntax} package acme; message Payment { ${declared.join(" ")} ${fields} } ${more}`);
+    return collector(new ProtobufWriter(parsed), () => true, shape)(framed(Buffer.from(writer.finish()), [0]));
+  }
+
+  test.each([
+    ["enum Currency { CURRENCY_UNSPECIFIED = 0; CURRENCY_EUR = 1; } Currency currency = 6;", ""],
+    ["CurrencyCode currency = 6;", "enum CurrencyCode { CURRENCY_CODE_UNSPECIFIED = 0; CURRENCY_CODE_EUR = 1; }"],
+    ["CurrencyCode currency = 6;", "enum CurrencyCode { CURRENCY_NONE = 0; CURRENCY_EUR = 1; }"],
+    ["Iso4217 currency = 6;", "enum Iso4217 { NONE = 0; ISO4217_EUR = 1; }"],
+    ["enum Currency { PAYMENT_CURRENCY_NONE = 0; PAYMENT_CURRENCY_EUR = 1; } Currency currency = 6;", ""],
+  ])("an enum's symbols are known without its name in front: %s %s", (fields, more) => {
+    expect(fieldsOf(fields, (writer) => void writer.uint32(tag(6, 0)).int32(1), { more }).currency).toBe("EUR");
+    expect(rejectionOf(() => fieldsOf(fields, undefined, { more }))).toContain("bad_currency");
+  });
+
+  test("proto2's defaults stand for what is absent, in every type; what has none is missing", () => {
+    const fields = String.raw`optional string currency = 6 [deprecated = false, default = "E" 'U\122']; optional Kind kind = 7 [default = POS]; optional sint32 s = 8 [default = -3]; optional double d = 9 [default = -2.5e1];
+      optional bool b = 10 [default = true]; optional fixed32 f = 11 [default = 0x10]; optional float g = 12 [default = inf]; optional int64 i = 13 [default = -7]; optional int32 none = 14; required string must = 15; optional group Old = 16 { optional int32 x = 1; }`;
+    const more = "enum Kind { WEB = 0; POS = 1; }";
+    const expected = new Map<string, unknown>([["kind", "POS"], ["s", -3], ["d", -25], ["b", true], ["f", 16], ["g", Infinity], ["i", -7]]);
+    expect(fieldsOf(fields, undefined, { syntax: 'syntax = "proto2";', more })).toMatchObject({ currency: "EUR", attributes: expected });
+    const given = fieldsOf(fields, (writer) => void writer.uint32(tag(16, 3)).uint32(tag(8, 0)).int32(9).uint32(tag(16, 4)).uint32(tag(6, 2)).string("USD").uint32(tag(8, 0)).sint32(0), { syntax: 'syntax = "proto2";', more });
+    expect(given.currency).toBe("USD");
+    expect(given.attributes.get("s")).toBe(0);
+  });
+
+  test("editions say whether absence can be told", () => {
+    for (const syntax of ['edition = "2023"; option features.field_presence = IMPLICIT;', 'edition = "2023";']) {
+      const implicit = syntax.includes("IMPLICIT");
+      expect(fieldsOf("int32 n = 7; int32 e = 8 [features.field_presence = EXPLICIT]; bool i = 9 [features.field_presence = IMPLICIT];", undefined, { syntax }).attributes).toEqual(new Map<string, unknown>([...(implicit ? [["n", 0] as const] : []), ["i", false]]));
+    }
+  });
+
+  test("wrappers and Google's types", () => {
+    const text = (id: number, value: string): Write => (writer) => void writer.uint32(tag(id, 2)).fork().uint32(tag(1, 2)).string(value).join();
+    expect(fieldsOf("google.protobuf.BytesValue card_id = 3;", text(3, "c-9")).cardId).toBe("c-9");
+    expect(fieldsOf("google.type.Decimal amount = 5;", text(5, "12.34")).amount).toBe(12.34);
+    expect(fieldsOf("string amount = 5;", (writer) => void writer.uint32(tag(5, 2)).string("1.5")).amount).toBe(1.5);
+    expect(rejectionOf(() => fieldsOf("google.protobuf.StringValue amount = 5;", text(5, "lots")))).toBe("bad_amount: amount is a string that is not a number");
+    const shape = recordShape({ TRANSACTIONS_FIELDS: "currency=amount.currency_code,card_id=number" }, "TRANSACTIONS", TRANSACTION_NAMES, true);
+    const money: Write = (writer) => {
+      writer.uint32(tag(5, 2)).fork().uint32(tag(1, 2)).string("USD").uint32(tag(2, 0)).int64(-5n).uint32(tag(3, 0)).int32(-250_000_000).join();
+      writer.uint32(tag(20, 2)).fork().uint32(tag(1, 0)).uint64(77n).join();
+    };
+    expect(fieldsOf("google.type.Money amount = 5; google.protobuf.UInt64Value number = 20;", money, { shape })).toMatchObject({ amount: -5.25, currency: "USD", cardId: "77" });
+    expect(rejectionOf(() => fieldsOf("google.type.Date event_time = 2;"))).toBe("schema_mismatch: event_time must be a time (epoch milliseconds, a timestamp, or ISO 8601 with a zone); in the writer's schema it is google.type.Date");
+    expect(rejectionOf(() => fieldsOf("repeated double amount = 5;"))).toContain("it is repeated double");
+    expect(rejectionOf(() => fieldsOf("google.protobuf.Timestamp event_time = 2;"))).toBe("event_time_early: event_time is missing or no number");
+  });
+
+  test("labels: wrappers, and false where absence can't be told", () => {
+    const labelOf = (proto: string, write: Write, shape = PLAIN_SHAPE): unknown => {
+      const reader = new LabelReader(null, shape);
+      reader.learn(7, new ProtobufWriter(parseProto(proto)));
+      const writer = new BinaryWriter().uint32(tag(1, 2)).string("t").uint32(tag(2, 2)).string("c").uint32(tag(4, 0)).int64(5n);
+      write(writer);
+      const value = framed(Buffer.from(writer.finish()), [0]);
+      return reader.read(value, 0, value.length) ? reader.isFraud : reader.refusal;
+    };
+    const proto = (type: string, syntax = 'syntax = "proto3";'): string => `${syntax} message L { string transaction_id = 1; string card_id = 2; ${type} is_fraud = 3; int64 label_time = 4; }`;
+    expect(labelOf(proto("google.protobuf.BoolValue"), (writer) => void writer.uint32(tag(3, 2)).fork().uint32(tag(1, 0)).bool(true).join())).toBe(true);
+    expect(labelOf(proto("google.protobuf.BoolValue"), (writer) => void writer.uint32(tag(3, 2)).fork().join())).toBe(false);
+    expect(labelOf(proto("google.protobuf.BoolValue"), () => {})).toMatchObject({ code: "bad_verdict" });
+    expect(labelOf(proto("bool", 'edition = "2023"; option features = { field_presence: IMPLICIT };'), () => {})).toBe(false);
+    expect(labelOf(proto("int32"), () => {})).toMatchObject({ code: "schema_mismatch", reason: expect.stringContaining("int32") as string });
+    const described = recordShape({ LABELS_FIELDS: "transaction_id=transaction_id" }, "LABELS", LABEL_NAMES, false);
+    expect(labelOf(proto("int32"), (writer) => void writer.uint32(tag(3, 0)).int32(1), described)).toBe(true);
+    expect(labelOf(proto("int32"), (writer) => void writer.uint32(tag(3, 0)).int32(2), described)).toMatchObject({ code: "bad_verdict" });
   });
 
   test("an attributes map of what can't be read says so when its schema is learnt", () => {
@@ -125,6 +209,10 @@ describe("Protocol Buffers", () => {
     const shape = recordShape({ TRANSACTIONS_ENVELOPE: "payment", TRANSACTIONS_FIELDS: "place=city" }, "TRANSACTIONS", TRANSACTION_NAMES, true);
     expect(read(framed(inner, [4, 2, 0]), shape)).toMatchObject(FIELDS);
     expect(rejectionOf(() => read(framed(Buffer.alloc(0), [4, 2, 0]), shape))).toContain("no_payload");
+    const event = collector(new ProtobufWriter(parseProto(`${PLAIN} message Event { optional P after = 1; optional string op = 2; optional int64 ts_ms = 3; } message Message { optional string op = 1; optional P message = 2; }`)), () => true,
+      recordShape({ TRANSACTIONS_ENVELOPE: "after" }, "TRANSACTIONS", TRANSACTION_NAMES, true));
+    expect(rejectionOf(() => event(framed(Buffer.from(new BinaryWriter().uint32(tag(2, 2)).string("t").finish()), [2, 2])))).toBe("no_payload: the table was truncated (op t): the record has no row");
+    expect(rejectionOf(() => event(framed(Buffer.from(new BinaryWriter().uint32(tag(1, 2)).string("m").finish()), [2, 4])))).toContain("a message of the database's log (op m)");
   });
 
   test.each<[string, () => Buffer, string]>([

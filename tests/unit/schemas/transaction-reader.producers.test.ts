@@ -192,6 +192,8 @@ describe("existing topics", () => {
   } as AvroObject;
   const envelope = (after: object | null, before: object | null = null): object => ({ before: before && { "com.acme.Value": before }, after: after && { "com.acme.Value": after }, source: { db: "pay" }, op: after === null ? "d" : "c", ts_ms: { long: 5 } });
 
+  const OPS = [["d", "the row was deleted (op d)"], ["t", "the table was truncated (op t): the record has no row"], ["m", "it is a message of the database's log (op m), not a row"]] as const;
+
   test("fields of other names, numbers as ids, and fields of records in records", () => {
     expect(collector(ROW, () => true, shapeOf("", FIELDS))(avroBytes(ROW, row))).toEqual(EXPECTED);
   });
@@ -200,8 +202,12 @@ describe("existing topics", () => {
     const read = collector(ENVELOPE, () => true, shapeOf("after", FIELDS));
     expect(read(avroBytes(ENVELOPE, envelope(row)))).toEqual(EXPECTED);
     expect(read(avroBytes(ENVELOPE, envelope(row, { ...row, pan: "old" })))).toEqual(EXPECTED);
-    expect(rejectionOf(() => read(avroBytes(ENVELOPE, envelope(null, row))))).toMatch(/^no_payload: after is null.*deleted/);
+    expect(rejectionOf(() => read(avroBytes(ENVELOPE, envelope(null, row))))).toMatch(/^no_payload: the row was deleted/);
     expect(rejectionOf(() => read(Buffer.alloc(0), 0, -1))).toContain("empty_value");
+    for (const [op, reason] of OPS) expect(rejectionOf(() => read(avroBytes(ENVELOPE, { ...envelope(null), op })))).toBe(`no_payload: ${reason}`);
+    // Messages have a schema of their own.
+    const message = record({ op: "string", ts_ms: ["null", "long"], message: record({ prefix: "string" }, "Message") }, "MessageEnvelope");
+    expect(rejectionOf(() => collector(message, () => true, shapeOf("payload.after", FIELDS))(avroBytes(message, { op: "m", ts_ms: null, message: { prefix: "x" } })))).toContain("no_payload: it is a message");
     // A path whose beginning isn't there: JSON has it, Avro has not.
     expect(collector(ENVELOPE, () => true, shapeOf("payload.after", FIELDS))(avroBytes(ENVELOPE, envelope(row)))).toEqual(EXPECTED);
   });
@@ -218,7 +224,23 @@ describe("existing topics", () => {
   test("without the settings a schema that lacks our fields, or has other types, names them", () => {
     expect(rejectionOf(() => collector(ROW)(avroBytes(ROW, row)))).toBe("schema_mismatch: schema 7: the writer's schema lacks transaction_id, event_time, card_id, merchant_id");
     expect(rejectionOf(() => collector(ROW, () => true, shapeOf("", `${FIELDS},currency=cur`.replace("card_id=pan", "card_id=number")))(avroBytes(ROW, row)))).toContain("lacks card_id (number)");
+    expect(rejectionOf(() => collector(ROW, () => true, shapeOf("", FIELDS.replace("card_id=pan", "card_id=pann")))(avroBytes(ROW, row)))).toContain("lacks card_id (pann: did you mean pan?)");
+    expect(rejectionOf(() => readJson({ after: { ...jsonRow, amount: null } }, shapeOf("after", FIELDS.replace("amount=total", "amount=totl"))))).toBe("missing_field: amount (totl: did you mean total?) is missing");
+    const reader = new TransactionReader({ find: () => 0, number: () => {}, boolean: () => {}, text: () => {} }, null, shapeOf("", `${FIELDS},how=chanel`));
+    expect(reader.learn(7, ROW)).toContainEqual({ attribute: "how", type: "absent in the records: how (chanel: did you mean channel?)" });
     expect(rejectionOf(() => readAvro({ card_id: "long" }, { card_id: 5 }))).toBe("schema_mismatch: card_id must be a string; in the writer's schema it is long");
+  });
+
+  test("Debezium's JSON, with its schema and without: why there is no row", () => {
+    for (const [op, reason] of OPS) {
+      for (const event of [{ before: null, after: null, op }, { source: {}, op, ts_ms: 5 }, { before: { id: 1 }, op }]) {
+        expect(rejectionOf(() => readJson(event, shapeOf("after", FIELDS)))).toBe(`no_payload: ${reason}`);
+        expect(rejectionOf(() => readJson({ schema: null, payload: event }, shapeOf("payload.after", FIELDS)))).toBe(`no_payload: ${reason}`);
+      }
+    }
+    expect(rejectionOf(() => readJson({ before: { id: 1 }, op: "u" }, shapeOf("after", FIELDS)))).toBe("no_payload: after is null or absent in the record's envelope, as where a row was deleted");
+    expect(rejectionOf(() => readJson({ schema: null, payload: null }, shapeOf("after", FIELDS)))).toContain("no_payload: payload is null");
+    expect(rejectionOf(() => readJson({ before: null, op: "w" }, shapeOf("after", FIELDS)))).toContain("missing_field");
   });
 
   const CONNECT = {
@@ -262,6 +284,21 @@ describe("existing topics", () => {
     });
     expect(rejectionOf(() => readJson({ ...VALUE, event_time: 20_000 }, PLAIN_SHAPE, { properties: { event_time: { title: "io.debezium.time.Date" } } }))).toContain("a date has no time of day");
     expect(rejectionOf(() => collector(new JsonSchemaWriter({}))(wired(Buffer.from("[1]"))))).toContain("json_invalid");
+  });
+
+  test("symbols with their enum's name in front are the same in Avro and JSON Schema; amounts may be texts", () => {
+    const symbols = ["CURRENCY_UNSPECIFIED", "CURRENCY_EUR"];
+    expect(readAvro({ currency: { type: "enum", name: "Currency", symbols }, amount: "string" }, { currency: "CURRENCY_EUR", amount: "19.99" })).toMatchObject({ currency: "EUR", amount: 19.99 });
+    const schema = { properties: { currency: { enum: symbols }, kind: { $ref: "kinds.json#/$defs/Kind" }, self: { anyOf: [{ $ref: "#" }, { $ref: "#" }] } } };
+    const kinds = { $defs: { Kind: { title: "Kind", type: "string", enum: ["KIND_WEB", "KIND_POS"] }, Fee: { $ref: "#/$defs/Kind" } } };
+    const read = collector(new JsonSchemaWriter(schema, new Map([["kinds.json", kinds]])));
+    expect(read(wired(Buffer.from(JSON.stringify({ ...VALUE, currency: "CURRENCY_EUR", amount: "19.99", kind: "KIND_POS" }))))).toMatchObject({ currency: "EUR", amount: 19.99, attributes: new Map([["kind", "POS"]]) });
+    expect(rejectionOf(() => read(wired(Buffer.from(JSON.stringify({ ...VALUE, amount: [1] })))))).toBe("json_wrong_type: amount is not a number, but an array");
+  });
+
+  test("a JSON Schema that refers to itself in many places is read at once", () => {
+    const schema = { properties: Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`p${i}`, { $ref: "#" }])) };
+    expect(readJson(VALUE, PLAIN_SHAPE, schema).amount).toBe(12.5);
   });
 
   test("labels have settings of their own", () => {

@@ -79,6 +79,17 @@ describe("a wrong value names its setting", () => {
     expect(line).toContain("it must be");
   });
 
+  test("that is given twice, or nearly names something", () => {
+    expect(complaint({ RETENTION_DAYS: "labels=30,predictions=3, labels=30" })).toBe("RETENTION_DAYS gives labels twice: 30 and 30 days");
+    expect(complaint({ RETENTION_DAYS: "10,20" })).toBe("RETENTION_DAYS gives a number for every table twice: 10 and 20 days");
+    // Whatever their order.
+    for (const days of ["labels=0,10", "10,labels=0"]) expect(readConfig({ RETENTION_DAYS: days }).retention).toMatchObject({ labels: 0, predictions: 10 });
+    expect(complaint({ TRANSACTIONS_FIELDS: "amout=total" })).toContain("TRANSACTIONS_FIELDS names amout: did you mean amount?");
+    expect(complaint({ TRANSACTIONS_FIELDS: "card_id=pan,event_tmie=at" })).toContain("did you mean event_time?");
+    expect(complaint({ LABELS_FIELDS: "is_fruad=x" })).toContain("LABELS_FIELDS");
+    expect(readConfig({ TRANSACTIONS_FIELDS: "amount=total,amounts=all,risk=x" }).recordShapes.transactions.fields.size).toBe(3);
+  });
+
   test("of SASL", () => {
     expect(complaint({ ...BROKERS, KAFKA_SASL_USERNAME: "u" })).toContain("KAFKA_SASL_PASSWORD");
     expect(complaint({ ...BROKERS, KAFKA_SASL_PASSWORD: "hidden" })).toContain("KAFKA_SASL_USERNAME");
