@@ -6,6 +6,7 @@ import { HIDDEN, hideSecrets, isSecretName } from "./secrets.js";
 export type CardOf = (id: string) => string;
 export const CARD_FIELD = "card_id";
 const MOST_DEPTH = 20;
+const HEADER_NAME = /^[\w.-]{1,64}$/;
 /** Of what follows a cut, so many elements are looked at for the rest of a number. */
 const MOST_AHEAD = 32;
 
@@ -42,7 +43,7 @@ class MaskedWriter {
     if (typeof item === "boolean" || item === null) return this.#spend(String(item));
     if (Array.isArray(item)) return this.#array(item, depth);
     if (item instanceof Date) return this.#text(Number.isNaN(item.getTime()) ? "" : item.toISOString());
-    if (typeof item === "object") return this.#object(item as Record<string, unknown>, depth);
+    if (typeof item === "object") return this.#object(item as Record<string, unknown>, depth, inside);
     this.#spend("null");
   }
 
@@ -92,14 +93,20 @@ class MaskedWriter {
         this.#lookAhead(items.slice(i, i + MOST_AHEAD));
         break;
       }
-      this.write(inner, depth + 1, "array");
+      // Headers as lists: a name, then its value.
+      const before = i === 0 ? null : items[i - 1];
+      if (typeof inner === "string" && typeof before === "string" && HEADER_NAME.test(before) && isSecretName(before)) this.#spend(JSON.stringify(HIDDEN));
+      else this.write(inner, depth + 1, "array");
     }
     this.#pieces.push("]");
   }
 
-  #object(item: Record<string, unknown>, depth: number): void {
+  #object(item: Record<string, unknown>, depth: number, inside: "array" | "object" | null): void {
     this.#spend("{");
-    this.#leaves.push(null);
+    // Elements of one field each are what an array of their values is: [{"n": "4111"}, {"n": "1111"}, …].
+    const alone = inside === "array" && Object.keys(item).length === 1;
+    if (!alone) this.#leaves.push(null);
+    const named = [item.name, item.key, item.header].some((name) => typeof name === "string" && HEADER_NAME.test(name) && isSecretName(name));
     let first = true;
     for (const [name, inner] of Object.entries(item)) {
       if (inner === undefined) continue;
@@ -111,11 +118,11 @@ class MaskedWriter {
         break;
       }
       this.#name(name);
-      if (isSecretName(name)) this.#spend(JSON.stringify(HIDDEN));
+      if (isSecretName(name) || (named && name === "value")) this.#spend(JSON.stringify(HIDDEN));
       else if (this.#cardOf !== null && name === CARD_FIELD && typeof inner === "string") this.#spend(JSON.stringify(this.#cardOf(inner)));
-      else this.write(inner, depth + 1, "object");
+      else this.write(inner, depth + 1, alone ? "array" : "object");
     }
-    this.#leaves.push(null);
+    if (!alone) this.#leaves.push(null);
     this.#pieces.push("}");
   }
 

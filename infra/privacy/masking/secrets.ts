@@ -21,7 +21,11 @@ export function isSecretName(name: string): boolean {
 const USER_INFO = /(\/\/)[^\s/?#"'<>\\]{1,500}@/g;
 const PARAMETER = /([?&;])([^\s=&?#"'<>]{1,200})=([^\s&#"'<>]+)/g;
 /** `password=…`, `"api_key": "…"`, also inside another JSON text. */
-const ASSIGNMENT = /(\\{0,4}["']|)\b([A-Za-z][\w.\-[\]]{1,60})\1(\s{0,3}[:=]\s{0,3})/g;
+const ASSIGNMENT = /(\\{0,4}["']|)\b([A-Za-z][\w.\-[\]]{1,60})\1(\s{0,3}(?:=>|[:=])\s{0,3})/g;
+/** `--password x`, as in a command line; `<password>x</password>`; `the password is x`. */
+const OPTION = /(?<![\w-])(--?([A-Za-z][\w-]{1,60})\s{1,3})(?!-)("[^"]*"?|'[^']*'?|[^\s"']+)/g;
+const ELEMENT = /(<([A-Za-z][\w:.-]{0,60})(?:\s[^<>]{0,200})?>)([^<>]{1,500})(?=<)/g;
+const SENTENCE = /\b(([A-Za-z][\w-]{1,60})\s(?:is|was|to|as)\s{1,3})["']?([^\s"'<>]{1,200})/g;
 const VALUE = /"(?:[^"\\]|\\.)*"?|\\{1,4}"[^"]*"?|'(?:[^'\\]|\\.)*'?|[^\s,;&"'{}[\]()]+/y;
 /** What follows `password:` in prose is a word. */
 const LIKE_A_SECRET = /\d|^.{20}/;
@@ -32,14 +36,17 @@ const JWT = /\beyJ[\w-]{6,}\.[\w-]{2,}\.[\w-]*/g;
 
 /** A text without what its own words call a secret: a link's user and password, its signature, `password=…`, a token. */
 export function hideSecrets(text: string): string {
-  if (!/[@=:]|bearer|basic|eyJ/i.test(text)) return text;
+  if (!/[@=:<]|--?[a-z]|\s(?:is|was|to|as)\s|bearer|basic|eyJ/i.test(text)) return text;
   const safe = text
     .replace(USER_INFO, `$1${HIDDEN}@`)
     .replace(JWT, HIDDEN)
     .replace(HEADER, `$1$2${HIDDEN}`)
     .replace(BEARER, `$1 ${HIDDEN}`)
     .replace(PARAMETER, (whole, begin: string, name: string) => (isSecretName(decoded(name)) ? `${begin}${name}=${HIDDEN}` : whole));
-  return hideAssigned(safe);
+  return hideAssigned(safe)
+    .replace(OPTION, (whole, begin: string, name: string) => (isSecretName(name) ? `${begin}${HIDDEN}` : whole))
+    .replace(ELEMENT, (whole, begin: string, name: string, value: string) => (isSecretName(name) && value.trim() !== "" ? `${begin}${HIDDEN}` : whole))
+    .replace(SENTENCE, (whole, begin: string, name: string, value: string) => (isSecretName(name) && /\d/.test(value) && !value.startsWith(HIDDEN) ? `${begin}${HIDDEN}` : whole));
 }
 
 function hideAssigned(text: string): string {

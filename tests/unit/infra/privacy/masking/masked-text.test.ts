@@ -99,7 +99,7 @@ describe("card numbers in a text, however they are written", () => {
 describe("numbers that are spread", () => {
   test("over an array of texts or numbers, over fields, also at the cut", () => {
     const groups = ["4111", "1111", "1111", "1111"];
-    for (const value of [groups, groups.map(Number), [...VISA], [...VISA].map(Number), { a: groups[0], b: groups[1], c: groups[2], d: groups[3] }, { card: [{ parts: groups }] }, ["pay", ...groups, "12/27"], ["4111 1111", "1111 1111"], { a: "4111", currency: "EUR", b: "1111", c: "1111", d: "1111" }, ["411111", "1111111111"]]) {
+    for (const value of [groups.map((n) => ({ n })), { cards: groups.map((n) => ({ n: Number(n) })) }, groups, groups.map(Number), [...VISA], [...VISA].map(Number), { a: groups[0], b: groups[1], c: groups[2], d: groups[3] }, { card: [{ parts: groups }] }, ["pay", ...groups, "12/27"], ["4111 1111", "1111 1111"], { a: "4111", currency: "EUR", b: "1111", c: "1111", d: "1111" }, ["411111", "1111111111"]]) {
       const text = maskedJson(value, 1_000);
       expect(text).not.toContain("111");
       expect(JSON.stringify(JSON.parse(text))).toContain("[card number]");
@@ -139,6 +139,16 @@ describe("secrets", () => {
     for (const text of texts) expect(maskedText(text), text).not.toContain("ter2");
     expect(maskedText("cookies: none\nnext line")).toBe("cookies: none\nnext line");
     expect(maskedText("https://data.example/a@b")).toBe("https://data.example/a@b");
+  });
+
+  test("as options, elements, sentences, arrows and lists of headers", () => {
+    for (const text of ["run --password hunter2 --x", "run -password 'hunter2 x'", "<password>hunter2</password>", '<ns:clientSecret type="a">hunter2</x>', "the password is hunter2", '"pass" => "hunter2"', "jdbc:sqlserver://h:1433;user=a;password=hunter2;x=1"]) {
+      expect(maskedText(text), text).not.toContain("hunter2");
+    }
+    for (const value of [["Authorization", "hunter2"], ["accept", "x", "cookie", "hunter2"], [{ name: "x-api-key", value: "hunter2" }], { headers: [{ key: "Authorization", value: "Basic hunter2" }] }]) {
+      expect(maskedJson(value, 500)).not.toContain("hunter2");
+    }
+    for (const text of ["the password is wrong", "--port 9092", "<option>12</option>", "the token was refused", "password to be set", "a token is needed"]) expect(maskedText(text)).toBe(text);
   });
 
   test("in links, texts and JSON within JSON", () => {
