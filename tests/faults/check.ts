@@ -170,11 +170,11 @@ async function storedLabels(clickhouse: ClickHouse): Promise<Map<string, string>
 function checkPublished(entries: readonly Entry[][], feed: Pick<Feed, "acknowledged" | "repeated">, acknowledged: Acknowledged, foreign: Required<Checked>["foreign"], complaints: Complaints): number {
   const times = new Map<number, number>();
   const ids = new Set<string>();
-  for (const { n, forwarded, attempt, payment, partition, offset, length } of entries.flat()) {
+  for (const { n, forwarded, attempt, payment, partition, offset, length, isLast } of entries.flat()) {
     // Bombs are the nemesis's.
-    if (forwarded !== null || attempt > 0 || length > LARGEST_VALUE) continue;
+    if (forwarded !== null || attempt > 0 || length > LARGEST_VALUE || isLast) continue;
     if (n >= 0) times.set(n, (times.get(n) ?? 0) + 1);
-    else if (payment !== null && /^(api|foreign|last)-/.test(payment.id)) ids.add(payment.id);
+    else if (payment !== null && /^(api|foreign)-/.test(payment.id)) ids.add(payment.id);
     else complaints.add("records nobody sent", `${partition}/${offset}`);
   }
   const committed = new Set(foreign.committed);

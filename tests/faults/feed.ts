@@ -70,7 +70,9 @@ export class Feed {
     const records = Array.from({ length: partitions }, (_, partition): Outgoing => {
       const payment = { transaction_id: `last-${mark}-${partition}`, card_id: this.#traffic.cardOf(partition), event_time: this.#traffic.timeOf(this.acknowledged), merchant_id: "shop-last", amount: 30.5, currency: "EUR", attributes: {} };
       const record = topic === "transactions" ? this.#traffic.payment(payment) : this.#traffic.label({ ...payment, is_fraud: false, label_time: payment.event_time });
-      return { ...record, partition, headers: { [LAST]: mark } };
+      // What can be read in a partition that was added is sent on, behind the last one of another.
+      const value = partition < this.#traffic.homes || topic === "labels" ? record.value : record.value.subarray(0, -1);
+      return { ...record, value, partition, headers: { [LAST]: mark } };
     });
     await this.#publish(this.#topics[topic], records, () => {});
     this.#outdated = true;

@@ -76,6 +76,8 @@ export class ForeignProducers {
       const other = this.#producer(transactionalId, LONG_MS);
       try {
         await other.connect();
+        // The id is taken over when a transaction begins.
+        await (await other.transaction()).abort();
         return;
       } catch (error) {
         if (Date.now() > deadline) throw error;

@@ -3,7 +3,7 @@ import avro from "avsc";
 import { partitionOf } from "../../infra/kafka/batch-producer.js";
 import { controlEventSchema, labelSchema, merchantBucketSchema, predictionSchema, transactionSchema, type ControlEvent, type Label, type MerchantBucket, type Prediction } from "../../schemas/generated.js";
 import { NEXT_PREDICTION_ID, NEXT_PREDICTION_SCHEMA } from "./next-schemas.js";
-import { NEXT_TRANSACTION_ID, NEXT_TRANSACTION_SCHEMA } from "./traffic.js";
+import { LAST, NEXT_TRANSACTION_ID, NEXT_TRANSACTION_SCHEMA } from "./traffic.js";
 import type { Seen } from "./reading.js";
 import type { Payment } from "./windows-reference.js";
 
@@ -49,6 +49,8 @@ export interface Entry {
   crc: number;
   /** Bytes of its value. */
   length: number;
+  /** It was written where the topic was about to be deleted. */
+  isLast: boolean;
 }
 
 /** A larger value is no transaction; its dead letter names it by length and hash. */
@@ -74,6 +76,7 @@ export function entryOf({ partition, offset, timestamp, value, headers }: Seen, 
     attempt: Number(headers["attempt"] ?? 0),
     crc: value.length > LARGEST_VALUE ? 0 : crc32(value),
     length: value.length,
+    isLast: headers[LAST] !== undefined,
   };
 }
 
