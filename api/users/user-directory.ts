@@ -110,9 +110,11 @@ export class UserDirectory {
     const asked = this.#asking.then(() => this.#ends.endOffset());
     this.#asking = asked.catch(() => {});
     const end = await asked;
-    if (this.#next >= end) return;
+    if (this.#next === end) return;
     await this.#inTurn(async () => {
       while (this.#next < end) await this.#foldNext();
+      // More may have been folded since the end was asked for; or the log has lost its end, and then reading on says so.
+      if (this.#next > end && this.#next > (await this.#ends.endOffset())) await this.#foldNext();
     });
   }
 

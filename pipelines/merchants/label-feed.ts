@@ -28,8 +28,8 @@ export interface LabelFeedOptions {
 /** Where a feed goes on, and of which topic: one that was made anew counts from 0 again. */
 export interface LabelPosition { topicId: string; next: number }
 
-/** Labels of other partitions, to be sent there, and the offset before which all of this partition have been. */
-export interface MisplacedLabels { outputs: readonly PartitionOutput[]; next: number }
+/** Labels of other partitions, to be sent there, and the offset in this partition before which all have been. */
+export interface MisplacedLabels { outputs: readonly PartitionOutput[]; partition: number; topicId: string; next: number }
 
 const FETCH_BYTES = 4 * 1024 * 1024;
 /** A label that doesn't fit into a batch by itself with its headers. */
@@ -105,7 +105,7 @@ export class LabelFeed {
       const outputs = this.#apply(records, builder);
       next = records.nextOffset;
       if (outputs.length > 0) {
-        await forward({ outputs, next });
+        await forward({ outputs, partition, topicId: this.#topicId, next });
         this.#forwardedTo = next;
       }
       this.#next = next;

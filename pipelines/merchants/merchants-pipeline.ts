@@ -3,7 +3,8 @@
  *
  *  1. decode   records become columns, checked as scoring checks them; what scoring refuses or sends on is left out
  *  2. labels   where a transaction of the batch seals a bucket: this partition's labels, up to the end asked for now; those of
- *              other partitions' cards are sent there, with the offset behind them in one Kafka transaction
+ *              other partitions' cards are sent there, with the offset behind them in one Kafka transaction; so are those in
+ *              partitions that were added to the topic (added-labels.ts)
  *  3. fold     in the records' order: each transaction seals what its event time lets it, then is added itself
  *  4. encode   the sealed buckets, and behind them the partition's watermark (encode-buckets.ts)
  *  5. commit   buckets, watermark and offset in one Kafka transaction. Without a bucket, only the offset now and then
@@ -21,6 +22,7 @@ import type { BucketBuilder } from "../../models/features/bucket-builder.js";
 import { messageOf } from "../../schemas/errors.js";
 import type { LiveTenure, PartitionHandler } from "../runtime/partition-consumer.js";
 import { BucketEncoder } from "./encode-buckets.js";
+import type { AddedLabels } from "./added-labels.js";
 import type { LabelFeed, MisplacedLabels } from "./label-feed.js";
 import type { MerchantsState } from "./meter.js";
 import { snapshotOf } from "../runtime/snapshot-of.js";
@@ -48,6 +50,7 @@ export class MerchantsTenure implements PartitionHandler {
   readonly #builder: BucketBuilder;
   readonly #fold: TransactionFold;
   readonly #labels: LabelFeed;
+  readonly #addedLabels: AddedLabels;
   readonly #encoder: BucketEncoder;
   readonly #output: PartitionOutput;
   /** For looking whether the partition has ended. */
@@ -73,7 +76,7 @@ export class MerchantsTenure implements PartitionHandler {
   #failed = false;
   #closed = false;
 
-  private constructor(deps: MerchantsDeps, tenure: LiveTenure, producer: TransactionalProducer, { builder, labels, deadLettersFrom }: OpenedBuilder, committed: number | null) {
+  private constructor(deps: MerchantsDeps, tenure: LiveTenure, producer: TransactionalProducer, { builder, labels, addedLabels, deadLettersFrom }: OpenedBuilder, committed: number | null) {
     const { topics, schemas, cluster } = deps;
     const { topic, partition, signal } = tenure;
     this.#deps = deps;
@@ -81,6 +84,7 @@ export class MerchantsTenure implements PartitionHandler {
     this.#producer = producer;
     this.#builder = builder;
     this.#labels = labels;
+    this.#addedLabels = addedLabels;
     this.#deadLettersFrom = deadLettersFrom;
     this.#fold = new TransactionFold(schemas, topics.transactions.partitions, builder, deps.cards);
     this.#encoder = new BucketEncoder(partition, schemas.idOf("merchantBuckets"));
@@ -106,7 +110,8 @@ export class MerchantsTenure implements PartitionHandler {
 
   get state(): MerchantsState {
     const { counts, sealed, held, bytes } = this.#builder;
-    const { unreadable: unreadableLabels, forwarded: forwardedLabels, misplaced: misplacedLabels, ahead: aheadLabels } = this.#labels;
+    const labels = (of: "unreadable" | "forwarded" | "misplaced" | "ahead"): number => this.#labels[of] + this.#addedLabels.count(of);
+    const [unreadableLabels, forwardedLabels, misplacedLabels, aheadLabels] = [labels("unreadable"), labels("forwarded"), labels("misplaced"), labels("ahead")];
     return { partition: this.#tenure.partition, sealed, buckets: this.#published, ...counts, unreadableLabels, forwardedLabels, misplacedLabels, aheadLabels, rejected: this.#fold.rejected, misplaced: this.#fold.misplaced, heldLabels: held, bytes };
   }
 
@@ -114,6 +119,7 @@ export class MerchantsTenure implements PartitionHandler {
     return this.#inTurn(async () => {
       this.#active = Number.POSITIVE_INFINITY;
       const newest = await this.#fold.decode(records);
+      await this.#addedLabels.forward(this.#builder, this.#forwardLabels);
       if (this.#builder.sealable(newest) > this.#builder.sealed) await this.#labels.readToEnd(this.#builder, this.#forwardLabels);
       const before = this.#builder.sealed;
       this.#fold.apply(this.#emit);
@@ -131,7 +137,7 @@ export class MerchantsTenure implements PartitionHandler {
       // After an error the transaction's outcome is open, and the fold may be ahead of what was published.
       if (!this.#failed) await Promise.race([this.#leave(), sleep(CLOSE_WITHIN_MS, undefined, { ref: false })]);
     }).catch((error: unknown) => this.#deps.log.debug({ partition: this.#tenure.partition }, `leaving a partition: ${messageOf(error)}`));
-    await Promise.all([this.#saving?.catch(() => {}), this.#labels.close(), this.#reader.close()]);
+    await Promise.all([this.#saving?.catch(() => {}), this.#labels.close(), this.#addedLabels.close(), this.#reader.close()]);
     await this.#producer.close();
   }
 
@@ -141,9 +147,10 @@ export class MerchantsTenure implements PartitionHandler {
   };
 
   /** Labels of other partitions' cards, once each: until they were sent, the group's offset in the labels stands before them. */
-  readonly #forwardLabels = async ({ outputs, next }: MisplacedLabels): Promise<void> => {
+  readonly #forwardLabels = async ({ outputs, partition, topicId, next }: MisplacedLabels): Promise<void> => {
     const { group, topics } = this.#deps;
-    this.#producer.begin(outputs, { group, topic: topics.labels.name, partition: this.#tenure.partition, offset: next });
+    const metadata = encodeMark({ topicId, cluster: this.#tenure.mark.cluster, gaps: [] });
+    this.#producer.begin(outputs, { group, topic: topics.labels.name, partition, offset: next, metadata });
     await this.#producer.commit(outputs, Date.now());
   };
 
@@ -197,6 +204,7 @@ export class MerchantsTenure implements PartitionHandler {
     this.#looking = true;
     try {
       await this.#inTurn(async () => {
+        await this.#addedLabels.forward(this.#builder, this.#forwardLabels);
         if (Date.now() - this.#active < QUIET_MS || !(await this.#atEnd())) return;
         await this.#commitOffset();
         const highest = await this.#deps.watermarks.highestBeside(this.#tenure.partition);

@@ -1,7 +1,7 @@
 import type { CardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
 import type { ClickHouseConfig } from "../../infra/config/config.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
-import { committedOffset, type TopicPartition } from "../../infra/kafka/group-membership.js";
+import type { TopicPartition } from "../../infra/kafka/group-membership.js";
 import type { OffsetMark } from "../../infra/kafka/offset-mark.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
@@ -17,6 +17,7 @@ import type { Tenure } from "../runtime/partition-consumer.js";
 import { snapshotOf, type FoldKind } from "../runtime/snapshot-of.js";
 import { rebuild, storedRefusals } from "../transactions/rebuild.js";
 import { refusedOffsets } from "../transactions/reread.js";
+import { AddedLabels, forwardedBefore } from "./added-labels.js";
 import { LabelFeed, type LabelPosition } from "./label-feed.js";
 import { TransactionFold } from "./transaction-fold.js";
 import type { Watermarks } from "./watermarks.js";
@@ -76,7 +77,7 @@ function restored({ offset, sections: list }: Snapshot, mark: OffsetMark): { bui
 }
 
 /** What a tenure begins with. */
-export interface OpenedBuilder { builder: BucketBuilder; labels: LabelFeed; deadLettersFrom: number }
+export interface OpenedBuilder { builder: BucketBuilder; labels: LabelFeed; addedLabels: AddedLabels; deadLettersFrom: number }
 
 /**
  * The unsealed buckets of a partition as of the committed offset: the newest snapshot that isn't ahead of it, and the log from
@@ -92,8 +93,8 @@ export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed
   const snapshot = committed === null ? null : await snapshots.load(of, committed, (loaded) => restored(loaded, tenure.mark));
   const { builder, labelsAt, offset: from } = snapshot ?? { builder: new BucketBuilder(), labelsAt: null, offset: 0 };
   let deadLettersFrom = snapshot?.deadLettersFrom ?? 0;
-  const forwardedTo = await committedOffset(cluster, group, { topic: topics.labels.name, partition });
-  const labels = await LabelFeed.open({ cluster, schemas, log, topic: topics.labels.name, partition, partitions: topics.labels.partitions, cards, signal }, labelsAt, forwardedTo);
+  const ofLabels = { cluster, schemas, log, topic: topics.labels.name, partition, partitions: topics.labels.partitions, cards, signal };
+  const labels = await LabelFeed.open(ofLabels, labelsAt, await forwardedBefore(ofLabels, group));
   try {
     const published = await watermarks.of(partition);
     if (committed !== null && committed > from) deadLettersFrom = await foldAgain(deps, tenure, builder, { from, to: committed, published, deadLettersFrom });
@@ -105,7 +106,7 @@ export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed
     throw error;
   }
   if (committed !== null) log.info({ partition, offset: committed, from: snapshot === null ? "log" : "snapshot", folded: committed - from, ms: Math.round(performance.now() - startedAt) }, "unsealed buckets at hand");
-  return { builder, labels, deadLettersFrom };
+  return { builder, labels, addedLabels: new AddedLabels(ofLabels, group), deadLettersFrom };
 }
 
 /** A watermark is published with all that it seals: where the topic has a lower one than the fold, it has lost its end, or all. */

@@ -273,7 +273,32 @@ it("a partition that is empty or quiet takes the others' watermark, and what the
   expect(await buckets()).toEqual([...sealed, [1, "card", 5, 1, 1], [1, "merchant", 5, 2, 1]].sort());
   expect((await keysOf(system, labels, 1)).slice(2)).toEqual([cardIn(1, 3, 1), cardIn(1, 3, 1)]);
   expect([await keysOf(system, labels, 0), (await keysOf(system, labels, 2)).length]).toEqual([[], 2]);
+
+  // Labels in a partition that is added while the role runs reach the partition of their card, too.
+  const admin = kafkaJs(system.kafka).admin();
+  await admin.connect();
+  onTestFinished(() => admin.disconnect());
+  await admin.createPartitions({ topicPartitions: [{ topic: labels, count: 4 }] });
+  await system.publish([recordOf(in1("j", T + 7 * HOUR))]);
+  await system.producer.publishTo(labels, 3, [fraud("j")]);
+  await eventually("the label was sent on", async () => (await keysOf(system, labels, 1)).length === 5);
+  await system.publish([recordOf(in0("k", T + 8 * HOUR + LABEL_DELAY_MS))]);
+  await sealedTo(system, B + 8);
+  const more = [[1, "card", 5, 1, 1], [1, "merchant", 5, 2, 1], [1, "card", 7, 1, 1], [1, "merchant", 7, 1, 1]];
+  expect(await buckets()).toEqual([...sealed, ...more].sort());
   expect(await role.stop()).toEqual({ code: 0, signal: null });
+
+  // The transactions end before the offset that is committed: what was published stays as it is, and what comes is counted.
+  const { name: transactions } = system.topics.transactions;
+  const ends = await admin.fetchTopicOffsets(transactions);
+  await admin.setOffsets({ groupId: `${system.prefix}merchants`, topic: transactions, partitions: ends.map(({ partition, high }) => ({ partition, offset: String(Number(high) + 400) })) });
+  const again = start();
+  await eventually("it says so", () => again.log.filter(({ msg }) => msg.includes("the log ends at offset")).length >= 3);
+  await system.publish([recordOf(in1("l", T + 9 * HOUR)), recordOf(in0("m", T + 10 * HOUR + LABEL_DELAY_MS))]);
+  await sealedTo(system, B + 10);
+  expect(await buckets()).toEqual([...sealed, ...more, [1, "merchant", 9, 1, 0]].sort());
+  expect((await keysOf(system, labels, 1)).length).toBe(5);
+  expect(await again.stop()).toEqual({ code: 0, signal: null });
 });
 
 it("without a snapshot it folds the log again; what Kafka has deleted of the unsealed week comes from ClickHouse, or nothing is sealed", async () => {

@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { expect, it, onTestFinished } from "vitest";
 import { applyRetention } from "../../infra/clickhouse/retention.js";
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
@@ -98,4 +99,48 @@ it("stores every topic, dead-letters a label, hands its partitions over, and goe
   await until(async () => (await counts()).transactions === 4_100 && (await counts()).labels === 4_100);
   expect(third.pipeline.counts.rows.transactions).toBe(100);
   expect([first, second, third].map(({ lifecycle }) => lifecycle.failure)).toEqual([null, null, null]);
+});
+
+it("stores what comes, and nothing twice, when the log ends before the committed offset", { timeout: 120_000 }, async () => {
+  const clickhouse = await clickhouseDatabase();
+  const prefix = uniquePrefix(".");
+  const topics = topicsFor(prefix, 1);
+  const group = `${prefix}sink`;
+  const kafka = createKafka(kafkaConfig(), `${prefix}test`, log);
+  const cluster = new KafkaCluster(kafkaConfig(), `${prefix}test`);
+  onTestFinished(() => cluster.close());
+  await ensureTopics(kafka, Object.values(topics));
+  const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
+  const { name } = topics.transactions;
+  const producer = await BatchProducer.open(cluster);
+  onTestFinished(() => producer.close());
+  const publish = (from: number, to: number): Promise<number> => producer.publishTo(name, 0, Array.from({ length: to - from }, (_, i) => {
+    const transaction: Transaction = { transaction_id: `t${from + i}`, event_time: BASE, card_id: "c", merchant_id: "m", amount: 1, currency: "EUR", attributes: {} };
+    return { key: Buffer.from("c"), value: schemas.encode("transactions", transaction) };
+  }));
+  await publish(0, 20);
+  const admin = kafka.admin();
+  await admin.connect();
+  onTestFinished(() => admin.disconnect());
+  await admin.setOffsets({ groupId: group, topic: name, partitions: [{ partition: 0, offset: "420" }] });
+  const incidents: string[] = [];
+  cluster.incidents.listen(({ kind, lost }) => void incidents.push(`${kind} ${lost}`));
+
+  const lifecycle = new Lifecycle(log);
+  onTestFinished(() => lifecycle.stop());
+  await startSink(lifecycle, { kafka, cluster, clickhouse, schemas, topics, group, log });
+  await until(() => incidents.length > 0);
+  await publish(20, 30);
+  await until(async () => (await committedOffset(cluster, group, { topic: name, partition: 0 })) === 30);
+  expect(await clickhouse.query("SELECT count() AS rows, uniqExact(transaction_id) AS transactions FROM transactions FINAL")).toEqual([{ rows: 30, transactions: 30 }]);
+  expect([incidents, lifecycle.failure]).toEqual([["cut_off 400"], null]);
+
+  // The database is taken over, and a mirror brings twenty of them again with other offsets: decision 0014 says how to count each once.
+  await clickhouse.command("INSERT INTO database_owner (cluster_id, topic_prefix, recorded_at) SELECT 'new', '', now64(3) + 1");
+  await clickhouse.command("INSERT INTO transactions (transaction_id, event_time, card_id, merchant_id, amount, currency, topic, partition, offset, inserted_at) SELECT transaction_id, event_time, card_id, merchant_id, amount, currency, topic, partition, offset + 1000, now64(3) + 2 FROM transactions WHERE offset < 20");
+  const counts = "SELECT count() AS rows, uniqExact(transaction_id) AS transactions, countIf(offset >= 1000) AS again FROM transactions FINAL";
+  expect(await clickhouse.query(counts)).toEqual([{ rows: 50, transactions: 30, again: 20 }]);
+  const statement = /```sql\n(DELETE FROM predictions\n[^`]*)```/.exec(await readFile("infra/decisions/0014-order.md", "utf8"))?.[1] ?? "";
+  await clickhouse.command(statement.replaceAll("FROM predictions", "FROM transactions"));
+  expect(await clickhouse.query(counts)).toEqual([{ rows: 30, transactions: 30, again: 20 }]);
 });

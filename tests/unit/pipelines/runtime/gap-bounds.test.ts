@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { decodeMark, encodeMark, type Gap, type OffsetMark } from "../../../infra/kafka/offset-mark.js";
-import { LATENESS_MS, RETENTION_MS } from "../../../models/features/history-terms.js";
-import { addGapNumbers, GapBounds, gapNumbers, STAMP_DISORDER_MS, withoutGaps } from "../../../pipelines/runtime/gap-bounds.js";
-import { CLOCK_SKEW_MS } from "../../../schemas/transaction-reader.js";
+import { decodeMark, encodeMark, type Gap, type OffsetMark } from "../../../../infra/kafka/offset-mark.js";
+import { LATENESS_MS, RETENTION_MS } from "../../../../models/features/history-terms.js";
+import { addGapNumbers, GapBounds, gapNumbers, STAMP_DISORDER_MS, withoutGaps } from "../../../../pipelines/runtime/gap-bounds.js";
+import { CLOCK_SKEW_MS } from "../../../../schemas/transaction-reader.js";
 
 const NOW = Date.UTC(2026, 10, 30);
 const HOUR = 3_600_000;
