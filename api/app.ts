@@ -39,7 +39,7 @@ import { registrationRoutes, userRoutes } from "./routes/users.js";
 /** What one resource adds to the app. */
 export type Routes = (app: FastifyInstance, context: ApiContext) => Promise<void>;
 
-/** Routes for whoever is signed in and has the permission that each names in its `config`. */
+/** Routes for signed-in users who have the permission that each route names in its `config`. */
 const SIGNED_IN_ROUTES: readonly Routes[] = [userRoutes, auditRoutes, trainingJobRoutes, metricsRoutes, compareRoutes, driftRoutes, modelRoutes, deploymentRoutes, predictionListRoutes, predictionRoutes, thresholdCurveRoutes, labelRoutes, deadLetterRoutes];
 
 /** How long a caller may take, milliseconds. */

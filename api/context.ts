@@ -19,7 +19,7 @@ import type { ApiMetrics } from "./metrics.js";
 import type { QueryDesk } from "./queries/query-desk.js";
 import type { ReplyListener } from "./predictions/reply-listener.js";
 
-/** The latest heartbeat of every process that has sent one lately. */
+/** The latest heartbeat of every process that has sent one recently. */
 export interface WorkerBoard {
   /** Heartbeats of a role that are younger than `maxAgeMs`. */
   alive(role: string, maxAgeMs?: number): WorkerHeartbeat[];
@@ -44,7 +44,7 @@ export interface ApiContext {
   /** Answers from the stream to what this copy has published. */
   replies: ReplyListener;
   users: UserDirectory;
-  /** What stands for card ids; null: they stand for themselves. */
+  /** Replaces card ids; null: card ids are used as they are. */
   cards: CardPseudonyms | null;
   passwords: PasswordHasher;
   /** Which names and addresses have to wait before they sign in. */

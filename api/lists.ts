@@ -5,19 +5,19 @@ import { HttpProblem } from "./plugins/errors.js";
 export function listFields(most: number, usual: number) {
   return {
     limit: Type.Optional(Type.Integer({ minimum: 1, maximum: most, default: usual, description: `Entries in one answer, up to ${most}.` })),
-    cursor: Type.Optional(Type.String({ minLength: 1, maxLength: 500, description: "next_cursor of the answer before: the list goes on behind it." })),
+    cursor: Type.Optional(Type.String({ minLength: 1, maxLength: 500, description: "next_cursor of the previous answer: the list continues after it." })),
   };
 }
 
 /** The orders of a list, the usual one first; with a minus, the greatest first. */
 export function sortField<const Orders extends readonly [string, ...string[]]>(orders: Orders) {
-  return Type.Optional(Type.Union(orders.map((order) => Type.Literal(order as Orders[number])), { default: orders[0], description: "The order; with a minus, the greatest first." }));
+  return Type.Optional(Type.Union(orders.map((order) => Type.Literal(order as Orders[number])), { default: orders[0], description: "The order; with a minus, descending." }));
 }
 
 /** What every list's answer says of the rest. */
 export const listAnswerFields = {
-  total: Type.Integer({ minimum: 0, description: "All that there are, on whichever page." }),
-  next_cursor: Type.Union([Type.String(), Type.Null()], { description: "What to give as cursor for the next page; null: this is the last." }),
+  total: Type.Integer({ minimum: 0, description: "The total, independent of the page." }),
+  next_cursor: Type.Union([Type.String(), Type.Null()], { description: "The value of cursor for the next page; null: this is the last one." }),
 };
 
 /** One page of a list that is in memory, sorted already. @throws HttpProblem 400 for a cursor whose entry isn't in the list */

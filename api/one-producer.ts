@@ -30,7 +30,7 @@ export class OneProducer {
   }
 
   async #discard(opening: Promise<BatchProducer>): Promise<void> {
-    // Somebody else's work may have failed with it and discarded it already.
+    // Other work may have failed with it and discarded it already.
     if (this.#producer !== opening) return;
     this.#producer = null;
     const producer = await opening.catch(() => null);

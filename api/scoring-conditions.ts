@@ -10,10 +10,10 @@ export function watchScoring(context: ApiContext, lifecycle: { add(name: string,
   lifecycle.add("scoring watch", () => clearInterval(timer));
 }
 
-/** Raises or clears the condition that partitions are scored by nobody, or in silence. */
+/** Raises or clears the condition that no worker scores a partition, or that its worker is silent. */
 export function lookAtScoring({ control, workers, topics: { transactions: { name, partitions } }, conditions }: Pick<ApiContext, "control" | "workers" | "topics" | "conditions">): void {
   const deployed = control.state.deployment?.champion !== null && control.state.deployment !== null;
-  // Whatever epoch it is at: that a deployment isn't live everywhere yet is told by the call that made it.
+  // Whatever epoch it is at: the call that deploys reports where a deployment is not live yet.
   const { missing } = livenessOf(workers, -1, partitions);
   const none = workers.alive("scoring").length === 0;
   conditions.set(deployed && missing.length > 0, CODE, name, () => none

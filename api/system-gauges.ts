@@ -10,7 +10,7 @@ import { within } from "../infra/async/within.js";
 /** What the sink stores. */
 const SINK_TOPICS = ["transactions", "predictions", "shadowPredictions", "labels", "deadLetters", "control"] as const;
 
-/** What /metrics tells of the system around the API: lag, deployment, workers, request log. Read at each scrape. */
+/** What /metrics reports on the system around the API: lag, deployment, workers, request log. Read at each scrape. */
 export function systemGauges({ config, log, kafka, cluster, topics, control, workers, users, requestLog, metrics: { registry } }: ApiContext): { close: () => Promise<void> } {
   const admin = kafka.admin();
   const connections = new ConnectionsByBroker(cluster);
@@ -27,7 +27,7 @@ export function systemGauges({ config, log, kafka, cluster, topics, control, wor
       name, help, labelNames: ["topic", "partition"],
       read: () => {
         const lag = connect().then(() => lagOf(admin, (topic) => endsOf(cluster, connections, topic), `${config.topicPrefix}${group}`, read));
-        return within(KAFKA_TELLS_WITHIN_MS, lag, () => new Error(`Kafka doesn't tell within ${KAFKA_TELLS_WITHIN_MS} ms`));
+        return within(KAFKA_ANSWERS_WITHIN_MS, lag, () => new Error(`Kafka did not answer within ${KAFKA_ANSWERS_WITHIN_MS} ms`));
       },
     }, (error) => log.warn(`the lag of ${group} can't be told: ${messageOf(error)}`));
   lagGauge("fraudstream_scoring_lag", "Offsets of the transactions' log that are not scored yet, those behind an open Kafka transaction included.", "scoring", [topics.transactions.name]);
@@ -73,7 +73,7 @@ export function systemGauges({ config, log, kafka, cluster, topics, control, wor
 }
 
 /** Prometheus gives a scrape ten seconds: what Kafka doesn't tell by then must not cost it the rest. */
-const KAFKA_TELLS_WITHIN_MS = 3_000;
+const KAFKA_ANSWERS_WITHIN_MS = 3_000;
 
 /** How far a group's committed offsets are behind the ends of its topics. */
 async function lagOf(admin: ReturnType<Kafka["admin"]>, ends: (topic: string) => Promise<LogEnds[]>, groupId: string, topics: readonly string[]): Promise<Sample[]> {

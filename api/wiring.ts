@@ -110,7 +110,7 @@ async function ensureAdmin({ config, users, passwords, tokens, produce, log }: A
     const passwordHash = adminPassword === null ? null : await passwords.hash(adminPassword);
     try {
       await produce((producer) => users.create(producer, { username, email: "", role: "admin", passwordHash, by: "system:start" }));
-      log.info({ username }, "the first admin was made");
+      log.info({ username }, "the first admin was created");
     } catch (error) {
       // Another copy of the API was quicker.
       if ((await users.find({ username })) === undefined) throw error;

@@ -77,7 +77,7 @@ export async function saveArtifact(artifactsDir: string, manifest: Manifest, onn
 /**
  * Keeps an artifact that was fetched, byte for byte. What stands in its place and is not it (a copy that was broken off) is put aside.
  *
- * @param onUnkept is told why it could not be kept
+ * @param onUnkept called with the reason why it could not be kept
  * @throws FraudstreamError as `loadArtifact`
  */
 export async function keepArtifact(artifactsDir: string, modelId: string, manifestSha256: string, manifestJson: Uint8Array, onnx: Uint8Array, onUnkept: (error: unknown) => void): Promise<Artifact> {

@@ -37,7 +37,7 @@ export const Manifest = Type.Object({
     source: Type.String(),
     rows: Type.Integer(),
     frauds: Type.Integer(),
-    /** First and last event time of the rows that it was made with, those that chose its thresholds included; epoch milliseconds, 0: whoever uploaded the model didn't say. */
+    /** First and last event time of the rows that it was made with, those that chose its thresholds included; epoch milliseconds, 0: not stated by the uploader. */
     from: Type.Number(),
     to: Type.Number(),
     params: Type.Record(Type.String(), Type.Union([Type.Number(), Type.String(), Type.Boolean()])),

@@ -73,7 +73,7 @@ function attributeBranch(branch: AvroSchema, found: number, named: NamedTypes, n
   return (cursor) => skip(cursor);
 }
 
-/** The `attributes` map: each value is of a primitive type or a union of them. Null: it is no map. */
+/** The `attributes` map: each value has a primitive type or a union of them. Null: it is not a map. */
 export function attributesMap(map: AvroSchema, target: AttributeTarget, named: NamedTypes, unreadable: Unreadable[]): Op | null {
   const type = typeOf(map, named);
   if (type?.type === "null") return () => {};

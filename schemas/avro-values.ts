@@ -115,7 +115,7 @@ const UNITS: Readonly<Record<string, number>> = {
   "org.apache.kafka.connect.data.Timestamp": 1,
   "io.debezium.time.Timestamp": 1, "io.debezium.time.MicroTimestamp": 1e3, "io.debezium.time.NanoTimestamp": 1e6,
 };
-/** What is no moment, and why. */
+/** Types that do not name a moment, and why. */
 const NO_MOMENTS: readonly [RegExp, string][] = [
   [/^local-timestamp-(millis|micros|nanos)$/, "a local time has no zone, so it names no moment; write a timestamp of UTC"],
   [/^(date|io\.debezium\.time\.(Date|Year)|org\.apache\.kafka\.connect\.data\.Date)$/, "a date has no time of day; write a timestamp"],

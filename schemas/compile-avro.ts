@@ -11,7 +11,7 @@ export type Op<F> = (cursor: AvroCursor, fields: F, target: AttributeTarget) => 
 /** How the records of one writer schema are read. */
 export interface AvroProgram<F> {
   ops: Op<F>[];
-  /** Attributes that somebody asks for and that can't be read. */
+  /** Requested attributes that cannot be read. */
   unreadable: Unreadable[];
 }
 
@@ -102,7 +102,7 @@ function compileField<F extends RecordFields>(name: string, type: AvroSchema, no
   return { op: branched(type, (branch) => compileOurs(field, branch, kind, named, isDescribed(context.shape))) };
 }
 
-/** A record in which fields of ours stand; its other fields are nobody's. */
+/** A record that contains fields of ours; its other fields are skipped. */
 function compileInner<F extends RecordFields>(branch: AvroSchema, level: Map<string, ShapeNode>, named: NamedTypes, context: Context<F>): Op<F> {
   const record = recordIn(branch, named);
   if (record === null) return typeOf(branch, named)?.type === "null" ? NOTHING : skipOp(branch, named);

@@ -36,7 +36,7 @@ export class JsonRecord {
   readonly #hints: JsonHint;
   readonly #names: readonly string[];
   readonly #shape: RecordShape;
-  /** Whether somebody has described these records: then further keys are attributes, and are no mistakes. */
+  /** Whether a schema or setting describes these records: further keys are then attributes, not mistakes. */
   readonly open: boolean;
   readonly #described: boolean;
 
@@ -52,7 +52,7 @@ export class JsonRecord {
     this.#paths = this.#described ? pathsOf(shape, names, payload) : new Map();
   }
 
-  /** @throws TransactionRejected `json_unknown_key` when nobody has described further keys */
+  /** @throws TransactionRejected `json_unknown_key` when no schema or setting describes further keys */
   refuseFurtherKeys(): void {
     if (this.open) return;
     for (const key of Object.keys(this.#payload)) {
@@ -195,7 +195,7 @@ function inner(value: JsonObject, name: string): JsonObject {
   return found;
 }
 
-/** Null: it is no number. @param texts whether a text may be one */
+/** Null: it is not a number. @param texts whether a text may be one */
 function numberOf(value: unknown, hint: JsonHint, texts: boolean, name: string): number | null {
   if (typeof value === "number") return value;
   if (typeof value === "string" && hint.name === CONNECT_DECIMAL) return decimalOfBase64(value, hint.scale ?? 0, name);

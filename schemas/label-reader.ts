@@ -40,11 +40,11 @@ export class LabelReader {
   labelTime = 0;
   /** Ids that don't stand in the record. */
   made: { transaction: Buffer | null; card: Buffer | null } = { transaction: null, card: null };
-  /** Why the last record is no label that can be stored; null: it is one. */
+  /** Why the last record is not a valid label; null: it is valid. */
   refusal: { code: string; reason: string } | null = null;
 
   /**
-   * @param cards what stands for card ids from here on; null: they stand for themselves
+   * @param cards replaces card ids from here on; null: card ids are used as they are
    * @param shape how producers' records hold our fields
    */
   constructor(cards: CardIds | null = null, shape: RecordShape = PLAIN_SHAPE) {
@@ -67,7 +67,7 @@ export class LabelReader {
     this.#records.forgetUnknown();
   }
 
-  /** Reads a value; false: it is no label that can be stored, and `refusal` says why. @param key as of RecordReader */
+  /** Reads a value; false: it is not a valid label, and `refusal` says why. @param key as of RecordReader */
   read(bytes: Buffer, at: number, length: number, key: SchemaKey | null = null): boolean {
     this.cardLength = this.transactionLength = 0;
     this.labelTime = Number.NaN;

@@ -82,7 +82,7 @@ function moneyOf(value: ProtoValue | null): number {
   return Number(`${units * 1_000_000_000n + nanos}e-9`);
 }
 
-/** Epoch milliseconds: a Timestamp, an integer of milliseconds, or ISO 8601. Null: it is no time. */
+/** Epoch milliseconds: a Timestamp, an integer of milliseconds, or ISO 8601. Null: it is not a time. */
 export function protoTime({ type }: Pick<ProtoField, "type">): Read<number> | null {
   if (type === "google.protobuf.Timestamp") {
     return (value) => {

@@ -11,7 +11,7 @@ export interface RecordShape {
 /** Records as our own producers write them. */
 export const PLAIN_SHAPE: RecordShape = { envelope: [], fields: new Map() };
 
-/** Whether somebody has described records that aren't made for this system: then ids may be numbers, and amounts texts. */
+/** Whether settings describe records that were not made for this system: ids may then be numbers, and amounts texts. */
 export function isDescribed(shape: RecordShape): boolean {
   return shape.envelope.length > 0 || shape.fields.size > 0;
 }

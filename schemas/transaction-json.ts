@@ -14,7 +14,7 @@ const TRANSACTION_KEYS: readonly string[] = transactionSchema.fields.map((field)
 const LABEL_KEYS: readonly string[] = labelSchema.fields.map((field) => field.name);
 
 /**
- * A JSON transaction in the canonical Avro encoding, so that there is one reader behind it.
+ * A JSON transaction in the canonical Avro encoding, so that one reader handles both.
  *
  * @param hints what the writer's schema says; null: there is none
  * @throws TransactionRejected `json_invalid`, `json_duplicate_key`, `json_unknown_key`, `json_wrong_type`, `missing_field`, `invalid_utf8`, `no_payload`

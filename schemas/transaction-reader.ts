@@ -91,7 +91,7 @@ export class TransactionReader {
   readonly #cards: CardIds | null;
 
   /**
-   * @param cards what stands for card ids from here on; null: they stand for themselves
+   * @param cards replaces card ids from here on; null: card ids are used as they are
    * @param shape how producers' records hold our fields
    */
   constructor(target: AttributeTarget, cards: CardIds | null = null, shape: RecordShape = PLAIN_SHAPE) {
@@ -119,7 +119,7 @@ export class TransactionReader {
    *
    * @param recordTime the record's timestamp, or the present where that is earlier; epoch milliseconds
    * @param key the writer's schema where a header names it; null: the value tells
-   * @throws TransactionRejected when it is no acceptable transaction
+   * @throws TransactionRejected when it is not a valid transaction
    */
   read(bytes: Buffer, at: number, length: number, recordTime: number, fields: TransactionFields, key: SchemaKey | null = null): void {
     fields.clear();

@@ -1,4 +1,4 @@
 import { FraudstreamError } from "./errors.js";
 
-/** A record that is no acceptable transaction. `code` becomes the dead letter's; the message never holds its data. */
+/** A record that is not a valid transaction. `code` becomes the dead letter's; the message never contains its data. */
 export class TransactionRejected extends FraudstreamError {}

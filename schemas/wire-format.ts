@@ -41,7 +41,7 @@ export function schemaIdOf(bytes: Uint8Array, at: number, length: number): numbe
   return ((bytes[at + 1] << 24) | (bytes[at + 2] << 16) | (bytes[at + 3] << 8) | bytes[at + 4]) >>> 0;
 }
 
-/** Writes the head of a value and returns the position behind it. */
+/** Writes the head of a value and returns the position after it. */
 export function writeWireHead(bytes: Uint8Array, at: number, schemaId: number): number {
   bytes[at] = MAGIC;
   bytes[at + 1] = schemaId >>> 24;

@@ -41,7 +41,7 @@ const PAUSE_MS = 250;
  * the records and the control events that say so are one Kafka transaction, under one transactional id for all copies,
  * begun after the id was taken over and fraud.control was read to its end (ARCHITECTURE.md#guarantee-6).
  *
- * @param mended what is sent in the place of the (one) letter's bytes
+ * @param mended replaces the bytes of the (one) letter
  * @throws HttpProblem 409 `replay_under_way` when others keep taking the id over
  */
 export async function replayDeadLetters(context: ApiContext, who: string, wanted: readonly DeadLetterCoordinates[], mended: MendedRecord | null = null): Promise<ReplayResult> {
@@ -51,7 +51,7 @@ export async function replayDeadLetters(context: ApiContext, who: string, wanted
     } catch (error) {
       // Another call has taken the id over. Taking it back settles what became of this one's transaction.
       if (!(error instanceof KafkaError && error.fenced)) throw error;
-      if (tries === MOST_TRIES) throw new HttpProblem(409, "replay_under_way", "dead letters are being sent again by somebody else at the moment; look at them and repeat");
+      if (tries === MOST_TRIES) throw new HttpProblem(409, "replay_under_way", "another request is sending dead letters again; look at them and repeat");
       await sleep(Math.random() * PAUSE_MS * tries);
     }
   }

@@ -2,13 +2,13 @@ import { Type, type Static } from "@sinclair/typebox";
 import type { ClickHouseReader } from "../../infra/clickhouse/client.js";
 import type { FeatureSpec } from "../../models/features/plan.js";
 
-/** Of how many of the last payments it is told which attributes they have, and how long ClickHouse may take. */
+/** How many of the last payments are examined for attributes, and how long ClickHouse may take. */
 const LAST_PAYMENTS = 1_000;
 const WITHIN_MS = 2_000;
 const MOST_WARNINGS = 10;
 
 export const CoverageSchema = Type.Object({
-  payments: Type.Integer({ description: "How many of the last payments were looked at." }),
+  payments: Type.Integer({ description: "How many of the last payments were examined." }),
   present: Type.Record(Type.String(), Type.Integer(), { description: "Of each attribute that the model reads: how many of those payments have it." }),
 }, { description: "The model's attributes in the last payments that are stored; null: there are none, the model reads none, or ClickHouse did not answer." });
 export type Coverage = Static<typeof CoverageSchema>;
@@ -37,7 +37,7 @@ export async function attributeCoverage(clickhouse: ClickHouseReader, features: 
   }
 }
 
-/** What a caller who enables a model is told. */
+/** The answer to a caller who enables a model. */
 export function coverageView(coverage: AttributeCoverage | null): { attributes: Coverage | null; warnings: string[] } {
   if (coverage === null) return { attributes: null, warnings: [] };
   const { payments, present, withoutDefault } = coverage;

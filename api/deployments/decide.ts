@@ -23,7 +23,7 @@ export function lastThresholds({ deployments }: ControlState, model: string): Th
 }
 
 /**
- * The deployment in which a model has a role: a new champion replaces the old one and is no shadow any more; a shadow
+ * The deployment in which a model has a role: a new champion replaces the old one and is no longer a shadow; a shadow
  * joins the others.
  *
  * @returns null when it is so already

@@ -13,8 +13,8 @@ export const Wait = Type.Object(
   { wait_ms: Type.Optional(Type.Integer({ minimum: 0, maximum: LIVE_WITHIN_MS, default: LIVE_WITHIN_MS, description: "How long the answer may wait for the deployment to be live." })) },
   { additionalProperties: false },
 );
-export const BaseEpoch = Type.Optional(Type.Union([Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }), Type.Null()], { description: "The deployment that the caller knows (null: none): refused with 409 when another is in force. Also as If-Match." }));
-export const Deployed = Type.Object({ model: Type.String(), changed: Type.Boolean({ description: "false: it was so already." }), ...LivenessSchema.properties });
+export const BaseEpoch = Type.Optional(Type.Union([Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }), Type.Null()], { description: "The epoch of the deployment that the caller knows (null: none); 409 if another one is in force. Also accepted as If-Match." }));
+export const Deployed = Type.Object({ model: Type.String(), changed: Type.Boolean({ description: "False: it was so already." }), ...LivenessSchema.properties });
 
 type DeployingRequest = FastifyRequest<{ Querystring: { wait_ms?: number } }>;
 

@@ -19,21 +19,21 @@ export const ModelSummary = Type.Object({
   state: Type.Union([Type.Literal("registered"), Type.Literal("champion"), Type.Literal("shadow")]),
   registered_at: Type.String({ format: "date-time" }),
   registered_by: Type.String({ description: "A user's id, or system:…" }),
-  job: orNull(Type.String({ description: "The training job that made it." })),
+  job: orNull(Type.String({ description: "The training job that created it." })),
   algorithm: orNull(Type.String()),
   thresholds: orNull(ThresholdsSchema),
   metrics: orNull(OfflineMetrics),
-  metrics_of: orNull(Type.Union([Type.Literal("test"), Type.Literal("validation")], { description: "The rows that the metrics are of: those of the test part, or, of a model without one, those that its thresholds were chosen on. null: its author gave no figures." })),
-  problem: orNull(Type.String({ description: "Why its artifact can't be read: then algorithm and metrics are null." })),
+  metrics_of: orNull(Type.Union([Type.Literal("test"), Type.Literal("validation")], { description: "The rows that the metrics were computed on: the test part or, without one, the rows that the thresholds were chosen on. Null: its author gave no figures." })),
+  problem: orNull(Type.String({ description: "Why its artifact cannot be read; algorithm and metrics are then null." })),
 }, { title: "ModelSummary" });
 export type ModelSummary = Static<typeof ModelSummary>;
 
 export const LivenessSchema = Type.Object({
   epoch: Type.Integer(),
   live: Type.Boolean({ description: "Every input partition is scored with this deployment, or a later one." }),
-  missing_partitions: Type.Array(Type.Integer(), { description: "Input partitions of which no worker has said so." }),
-  refused: Type.Array(Type.Object({ worker: Type.String(), epoch: Type.Integer(), model: Type.String(), reason: Type.String() }), { description: "Workers that don't score with this deployment, since its champion can't be loaded, failed, hung or gave no scores: they score with an earlier one. A new deployment is tried again." }),
-  problems: Type.Array(Type.Object({ worker: Type.String(), problem: Type.String() }), { description: "What the scoring workers complain of." }),
+  missing_partitions: Type.Array(Type.Integer(), { description: "Input partitions for which no worker has reported it." }),
+  refused: Type.Array(Type.Object({ worker: Type.String(), epoch: Type.Integer(), model: Type.String(), reason: Type.String() }), { description: "Workers that do not score with this deployment, because its champion could not be loaded, failed, hung or gave no scores: they score with an earlier one. They try a new deployment." }),
+  problems: Type.Array(Type.Object({ worker: Type.String(), problem: Type.String() }), { description: "Problems that scoring workers report." }),
 }, { title: "Liveness" });
 
 export const ModelView = Type.Object({

@@ -11,7 +11,7 @@ declare module "fastify" {
   }
 }
 
-/** A name that nobody has may be a password that was typed in the wrong place: it is not written down. */
+/** An unknown name may be a password typed into the wrong field: it is not recorded. */
 export const UNKNOWN = { id: "", username: "[unknown]", role: "" } as const;
 
 /** What services do all day; it is in the request log and no decision of anybody. A label that a person gives is one. */

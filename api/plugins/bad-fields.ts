@@ -14,7 +14,7 @@ export interface BadField {
 }
 
 const PLACES: Readonly<Record<string, NonNullable<BadField["in"]>>> = { body: "body", querystring: "query", params: "path", headers: "header" };
-/** Beyond these, more of the same helps nobody. */
+/** More than this many would help nobody. */
 const MOST_FIELDS = 50;
 
 /** What a validator says, one entry a field. Values are never repeated: they may be secrets. */

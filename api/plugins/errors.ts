@@ -64,7 +64,7 @@ const CODE_OF_FASTIFY: Readonly<Record<string, string>> = {
   Z_BUF_ERROR: "bad_encoding",
 };
 
-/** Whatever was thrown, as the problem that its caller is told. */
+/** Turns anything that was thrown into the problem that the caller gets. */
 export function toProblem(thrown: unknown): HttpProblem {
   if (thrown instanceof HttpProblem) return thrown;
   if (thrown instanceof FraudstreamError) {

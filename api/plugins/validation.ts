@@ -10,7 +10,7 @@ const AjvCompiler = createRequire(import.meta.url)("@fastify/ajv-compiler") as (
 /** allErrors: every bad field is named. What one request can cost is bounded by its size. */
 const STRICT = { allErrors: true, removeAdditional: false, useDefaults: true, coerceTypes: false, strict: false };
 
-/** Of a route that takes none: what somebody sends may be misspelt, and must not be passed over. */
+/** For a route without parameters: what a caller sends may be misspelt, and must not be ignored. */
 const NO_PARAMETERS = { type: "object", properties: {}, additionalProperties: false };
 
 /**

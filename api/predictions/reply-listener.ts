@@ -75,7 +75,7 @@ export class ReplyListener {
     });
   }
 
-  /** Calls back with the reply-to of each outcome that comes when nobody waits for it any more. */
+  /** Called with the reply-to of each outcome that arrives after its caller has stopped waiting. */
   onLate(came: (replyTo: string) => void): void {
     this.#onLate = came;
   }

@@ -6,7 +6,7 @@ const Count = Type.Integer({ minimum: 0 });
 
 const Side = Type.Object({
   model: Type.String({ description: "name@version" }),
-  only: { ...Count, description: "Transactions of the window that this model scored and the other one didn't; they count nowhere else here." },
+  only: { ...Count, description: "Transactions of the window that only this model scored; they are not counted anywhere else here." },
   ...figures,
 });
 
@@ -23,7 +23,7 @@ export const ModelComparison = Type.Object(
     exact: Type.Boolean({ description: "False: there are more than five million of them, and scores were binned for roc_auc and average_precision." }),
     a: Side,
     b: Side,
-    decisions: Type.Object({ approve: byB, review: byB, decline: byB }, { description: "Transactions by what a decided, and b." }),
+    decisions: Type.Object({ approve: byB, review: byB, decline: byB }, { description: "Transactions by the decisions of a and b." }),
     differing: { ...Count, description: "Transactions on which their decisions differ." },
     moved: Type.Array(
       Type.Object({

@@ -24,9 +24,9 @@ export const figures = {
   alert_rate: named(Share, "Alerts among all rows."),
   confusion: Type.Object({ true_positives: Count, false_positives: Count, false_negatives: Count, true_negatives: Count }, { description: "Of those with a verdict." }),
   false_positives_per_fraud_caught: orNull(Type.Number({ minimum: 0 })),
-  recall_by_value: named(Share, "The part of the frauds' value that was alerted on; null where frauds are in several currencies. A refund has no value."),
+  recall_by_value: named(Share, "The share of the frauds' value that was alerted on; null if frauds are in several currencies. A refund has no value."),
   value: Type.Array(Type.Object({ currency: Type.String(), detected: Type.Number(), missed: Type.Number(), recall: Share }), { description: "The frauds' value in each currency, in major units." }),
-  declined: Type.Object({ rows: Count, labelled: Count, frauds: Count }, { description: "Declined transactions, which are counted above, too: what would have become of them is known of few." }),
+  declined: Type.Object({ rows: Count, labelled: Count, frauds: Count }, { description: "Declined transactions, which are counted above, too; the true outcome of few of them is known." }),
 };
 
 export const SliceMetrics = Type.Object(figures);
@@ -46,12 +46,12 @@ export const CardPrecision = Type.Object(
     mean: named(Share, "Of the days."),
     days: Type.Array(Type.Object({
       at: Type.String({ format: "date-time", description: "The beginning of the day, in UTC." }),
-      cards: named(Count, "Cards that were looked at: k, or all where there are fewer."),
+      cards: named(Count, "Cards that were examined: k, or all if there are fewer."),
       caught: named(Count, "Those of them with a fraud that day."),
       precision: Type.Number({ minimum: 0, maximum: 1, description: "caught / k" }),
     }), { description: "Days that have a transaction with a verdict; the first and the last may be cut by the window." }),
   },
-  { description: "With card_precision: each day the k cards with the highest scores, and how many of them had a fraud that day; a card that was caught isn't looked at again (Fraud Detection Handbook, 2022)." },
+  { description: "With card_precision: for each day the k cards with the highest scores, and how many of them had a fraud that day; a card that was caught is not examined again (Fraud Detection Handbook, 2022)." },
 );
 export type CardPrecision = Static<typeof CardPrecision>;
 

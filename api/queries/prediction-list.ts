@@ -54,7 +54,7 @@ export async function countPredictions(clickhouse: ClickHouseReader, filter: Pre
   return count > most ? null : count;
 }
 
-/** The place of the last row of so many, when there are more behind it; null: that is all. */
+/** The position of the last row of a page if more rows follow; null: there are none. */
 export async function placeAfter(clickhouse: ClickHouseReader, filter: PredictionFilter, { after, limit }: { after: PlaceInList | null; limit: number }): Promise<PlaceInList | null> {
   const { condition, params } = conditionFor(filter, after);
   const sql = `

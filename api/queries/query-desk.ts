@@ -9,9 +9,9 @@ import { HttpProblem } from "../plugins/errors.js";
 export type QueryKind = "heavy" | "lookup";
 
 export interface Share {
-  /** Requests that may ask at a time. */
+  /** Requests that may run at a time. */
   atOnce: number;
-  /** And that may wait for it; further ones are told to come again. */
+  /** Requests that may wait; further ones are refused with Retry-After. */
   waiting: number;
   /** Of one user, asking or waiting. */
   ofUser: number;
@@ -28,7 +28,7 @@ const LOOK_AFTER_MS = 2_500;
 const PING_MS = 2_500;
 const RETRY_AFTER = { "retry-after": "2" };
 
-/** Asks ClickHouse for requests: a few at a time, for seconds at most, and only as long as the caller is there. */
+/** Queries ClickHouse for requests: a few at a time, for seconds at most, and only while the caller is connected. */
 export class QueryDesk {
   readonly #clickhouse: ClickHouse;
   readonly #lines: Readonly<Record<QueryKind, Line>>;

@@ -9,12 +9,12 @@ import { LabelsChoice, shownWindowFields } from "./window-query.js";
 const orNull = (description: string, schema = Type.Number({ minimum: 0 })) => Type.Union([schema, Type.Null()], { description });
 const Caught = Type.Object({
   currency: Type.String(),
-  caught: Type.Number({ minimum: 0, description: "Of the frauds that would be alerts; refunds count nothing." }),
+  caught: Type.Number({ minimum: 0, description: "Of the frauds that would be alerts; refunds have no value." }),
   missed: Type.Number({ minimum: 0, description: "Of the other frauds." }),
 });
 const Point = Type.Object({
-  threshold: Type.Number({ description: "What scores this or more is an alert." }),
-  present: Type.Array(Type.Union([Type.Literal("review"), Type.Literal("decline")]), { description: "Which of the model's present thresholds this is; empty: neither." }),
+  threshold: Type.Number({ description: "Transactions that score at least this are alerts." }),
+  present: Type.Array(Type.Union([Type.Literal("review"), Type.Literal("decline")]), { description: "Which of the model's current thresholds this is; empty: neither." }),
   alerts: Type.Integer({ minimum: 0, description: "Predictions of the window that would be alerts, labelled or not." }),
   alerts_per_day: orNull("Over `days`; null: there are no predictions."),
   alert_rate: orNull("Share of all predictions."),
@@ -32,9 +32,9 @@ export const ThresholdCurve = Type.Object(
     labels: LabelsChoice,
     days: orNull("Days from the model's first prediction in the window to its last, an hour at least; null: there are none."),
     rows: Type.Integer({ minimum: 0, description: "The model's predictions in the window, as champion or shadow." }),
-    evaluated: Type.Integer({ minimum: 0, description: "Those whose outcome is known, or taken for known." }),
+    evaluated: Type.Integer({ minimum: 0, description: "Those whose outcome is known or assumed." }),
     frauds: Type.Integer({ minimum: 0 }),
-    thresholds: Type.Union([Type.Object({ review: Type.Number(), decline: Type.Number() }), Type.Null()], { description: "The present ones: with which the model is deployed, or would be; null: its manifest can't be read." }),
+    thresholds: Type.Union([Type.Object({ review: Type.Number(), decline: Type.Number() }), Type.Null()], { description: "The current thresholds: those that the model is deployed with, or would be; null: its manifest cannot be read." }),
     points: Type.Array(Point, { description: "By rising threshold." }),
   },
   {
@@ -129,6 +129,6 @@ SELECT
   sumIf(greatest(amount, 0), known AND code % 2 = 1) AS fraud_value
 FROM (SELECT score, currency, amount, code, ${HAS_VERDICT} AS known FROM (${labelledRows(scope, ["score", "currency", "amount"], options)}))
 GROUP BY at, coin`;
-  // The lowest edge is below every score: what lies there is no alert anywhere.
+  // The lowest edge is below every score: what lies there is not an alert at any threshold.
   return clickhouse.query<Step>(sql, { ...scopeParams(scope), ...labelParams(options), edges: [-1, ...edges] }, { settings: SETTINGS });
 }

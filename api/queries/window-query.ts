@@ -12,7 +12,7 @@ const Time = Type.String({ format: "date-time", maxLength: 40 });
 export const windowFields = {
   window: Type.Optional(Type.String({ maxLength: 60, description: `An ISO 8601 duration in event time that ends now; ${DEFAULT_WINDOW} when nothing is given. For older payments give from and to; newest_event in the answer says how far they have come.` })),
   from: Type.Optional({ ...Time, description: "Instead of a window: the first event time, ISO 8601 with a zone." }),
-  to: Type.Optional({ ...Time, description: "With from: event times before this one; up to now when it isn't given." }),
+  to: Type.Optional({ ...Time, description: "With from: event times before this one; default: now." }),
 };
 
 export const LabelsChoice = Type.Union([Type.Literal("matured"), Type.Literal("explicit")]);
@@ -23,7 +23,7 @@ export const labelsField = {
   labels: Type.Optional({
     ...LabelsChoice,
     default: "matured",
-    description: "matured: a transaction without a label counts as genuine once it is LABEL_MATURITY_DAYS old, younger ones are left out. explicit: labelled ones only.",
+    description: "matured: a transaction without a label counts as genuine once it is LABEL_MATURITY_DAYS old; younger ones are left out. explicit: only labelled transactions.",
   }),
 };
 

@@ -28,7 +28,7 @@ export function maskedUrl(url: string, most: number, cardOf: CardOf | null = nul
   return `${segments}${question < 0 ? "" : `?${query.join("&")}`}`.slice(0, most);
 }
 
-/** A parameter as it is shown; `fixed`: whatever its value was, this stands for it. Null: there is no value. */
+/** A parameter as it is shown; `fixed` replaces any value. Null: there is no value. */
 function shownPair(pair: string, cardOf: CardOf | null): { name: string; value: string | null; fixed: boolean } {
   const equals = pair.indexOf("=");
   if (equals < 0) return { name: pair, value: null, fixed: false };

@@ -141,7 +141,7 @@ export class RequestLog {
 
   #tellDropped(): void {
     if (Date.now() - this.#toldAt < TELL_EVERY_MS) return;
-    this.#log.warn({ dropped: this.#dropped - this.#toldDropped }, "requests are not written to the request log: ClickHouse doesn't take them");
+    this.#log.warn({ dropped: this.#dropped - this.#toldDropped }, "requests are not written to the request log: ClickHouse does not accept them");
     this.#toldDropped = this.#dropped;
     this.#toldAt = Date.now();
   }

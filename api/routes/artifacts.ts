@@ -10,7 +10,7 @@ import { HttpProblem } from "../plugins/errors.js";
 
 /**
  * The files of registered models, for scoring workers that don't share a folder with the API (ARTIFACTS_URL there). They are asked for by
- * the sha256 of the manifest, so that whoever gets them can check them; and given to whoever has ARTIFACTS_TOKEN, not to users.
+ * the sha256 of the manifest, so that the receiver can check them; and returned to holders of ARTIFACTS_TOKEN, not to users.
  */
 export async function artifactRoutes(app: FastifyInstance, { config, control }: ApiContext): Promise<void> {
   const { artifactsToken } = config.models;

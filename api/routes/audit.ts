@@ -7,16 +7,16 @@ import { can } from "../users/roles.js";
 
 const Time = Type.String({ format: "date-time", description: "ISO 8601 with a zone" });
 const Query = Type.Object({
-  username: Type.Optional(Type.String({ maxLength: 64, description: "Whose entries, in any case." })),
+  username: Type.Optional(Type.String({ maxLength: 64, description: "Whose entries; compared without regard to case." })),
   code: Type.Optional(Type.String({ maxLength: 100, description: "why it was refused: wrong_credentials, too_many_requests, forbidden, …" })),
   from: Type.Optional(Time),
   to: Type.Optional(Time),
   ...listFields(1_000, 100),
 }, { additionalProperties: false });
 const Entry = Type.Object({
-  at: Type.String({ format: "date-time" }), request_id: Type.String(), user_id: Type.String(), username: Type.String({ description: "[unknown]: a sign-in under a name that nobody has" }), role: Type.String(),
+  at: Type.String({ format: "date-time" }), request_id: Type.String(), user_id: Type.String(), username: Type.String({ description: "[unknown]: a sign-in with an unknown name" }), role: Type.String(),
   address: Type.String(), method: Type.String(), route: Type.String(), url: Type.String(), status: Type.Integer(), code: Type.String({ description: "of the problem; empty: none" }),
-  changes: Type.Unknown({ description: "Of labels: each transaction with what it was labelled before (null: nothing) and is now." }),
+  changes: Type.Unknown({ description: "Of labels: each transaction with its previous label (null: none) and its new one." }),
 }, { title: "AuditEntry", examples: [{ at: "2026-11-22T09:30:00.125Z", request_id: "b0b9a2f4-6f0e-4a52-9d3c-0d1b6a1f7c11", user_id: "7f2d0c52-5f6c-4d3e-8a42-1f1c9a0a3b77", username: "ann", role: "operator", address: "192.0.2.7", method: "PUT", route: "/api/v1/models/:id/thresholds", url: "/api/v1/models/cards@1/thresholds", status: 200, code: "", changes: null }] });
 
 const between = (table: string): string => `${table}.at >= parseDateTime64BestEffort({from: String}, 3, 'UTC') AND ${table}.at <= parseDateTime64BestEffort({to: String}, 3, 'UTC')`;
@@ -36,7 +36,7 @@ interface Row extends Omit<Static<typeof Entry>, "changes"> { changes: string; m
 export function auditRoutes(app: FastifyInstance, { queries }: ApiContext): Promise<void> {
   const schema = {
     tags: ["users"], summary: "Who signed in or tried to, and who changed what, newest first",
-    description: "Admins see all of it; operators see what was done to models, deployments, training jobs, labels and dead letters, by whomever.",
+    description: "Admins see everything; operators see changes of models, deployments, training jobs, labels and dead letters, by anybody.",
     querystring: Query, response: { 200: Type.Object({ entries: Type.Array(Entry), ...listAnswerFields }, { description: "A few seconds behind; kept as long as the request log." }) },
   };
   app.get<{ Querystring: Static<typeof Query> }>("/api/v1/audit", { config: { permission: ["audit:read", "audit:read-operations"] }, schema }, async (request, reply) => queries.ask("lookup", request, reply, async (clickhouse) => {
@@ -52,7 +52,7 @@ export function auditRoutes(app: FastifyInstance, { queries }: ApiContext): Prom
   return Promise.resolve();
 }
 
-/** What was too long to be kept whole is told as far as it was. */
+/** A value that was too long is shown as far as it was kept. */
 function parsed(changes: string): unknown {
   if (changes === "") return null;
   try {

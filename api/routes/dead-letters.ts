@@ -40,18 +40,18 @@ const DeadLetter = Type.Object({
   attempt: Type.Union([Type.Integer(), Type.Null()]),
   key: Type.Union([Type.String(), Type.Null()], { description: "the untouched bytes, base64" }),
   value: Type.Union([Type.String(), Type.Null()], { description: "the untouched bytes, base64" }),
-  decoded: Type.Unknown({ description: "What the value says, where it can be read (JSON, or Avro of a known schema): card ids as pseudonyms where there are any, card numbers masked; null: it can't be read." }),
+  decoded: Type.Unknown({ description: "The decoded value, where it can be read (JSON, or Avro of a known schema), with pseudonyms for card ids if they are in use, and card numbers masked; null: it cannot be read." }),
   headers: Type.Record(Type.String(), Type.String()),
   replayed: Type.Union([Type.Object({ at: Type.String({ format: "date-time" }), who: Type.String(), who_name: Type.Union([Type.String(), Type.Null()]) }), Type.Null()], { description: "When it was sent again, and by whom." }),
 }, { title: "DeadLetter" });
 
 const BrowseAnswer = Type.Object({
-  causes: Type.Array(Type.Object({ code: Type.String(), count: Type.Integer() }), { description: "Of those that were asked for." }),
-  codes: Type.Array(Type.String(), { description: "Every cause that there is in that time, whichever was asked for." }),
+  causes: Type.Array(Type.Object({ code: Type.String(), count: Type.Integer() }), { description: "Of the requested ones." }),
+  codes: Type.Array(Type.String(), { description: "Every cause in that time, including those that were not asked for." }),
   dead_letters: Type.Array(DeadLetter),
-  more: Type.Boolean({ description: "true: there are older ones in that time; cursor asks for them" }),
+  more: Type.Boolean({ description: "true: there are older ones in that time; ask for them with cursor" }),
   ...listAnswerFields,
-}, { description: "How many there are of each cause in that time, and the newest." });
+}, { description: "The count of each cause in that time, and the newest dead letters." });
 
 const ReplayBody = Type.Union([
   Type.Object({ dead_letters: Type.Array(Coordinates, { minItems: 1, maxItems: MOST_AT_ONCE }) }, { additionalProperties: false }),
@@ -61,7 +61,7 @@ const ReplayAnswer = Type.Object({
   replayed: Type.Array(Coordinates),
   skipped: Type.Array(Type.Object({ ...Coordinates.properties, reason: Type.String() })),
   more: Type.Boolean({ description: `true: there are further dead letters of this cause, ${MOST_AT_ONCE} are sent at once` }),
-}, { description: "What was sent again now, and what was not, with the reason." });
+}, { description: "What was sent again, and what was not, with the reason." });
 
 const MendedLabel = Type.Object({
   transaction_id: Type.String({ minLength: 1, maxLength: 256 }), card_id: Type.String({ minLength: 1, maxLength: 256 }), is_fraud: Type.Boolean(), label_time: Type.Optional(Time),
@@ -152,8 +152,8 @@ export function deadLetterRoutes(app: FastifyInstance, context: ApiContext): Pro
     {
       config: { permission: "dead-letters:replay" },
       schema: {
-        tags: ["dead letters"], summary: "Send what a dead letter should have said, once",
-        description: "Publishes a mended transaction or label to where the dead letter came from, in one Kafka transaction with the event that marks it as sent again: it can't be sent a second time, mended or not. The record's header fraudstream-redrive-of names the dead letter.",
+        tags: ["dead letters"], summary: "Correct a dead letter and send it, once",
+        description: "Publishes a corrected transaction or label to the topic that the dead letter came from, in one Kafka transaction with the event that marks it as sent again: it cannot be sent a second time, corrected or not. The record's header fraudstream-redrive-of names the dead letter.",
         params: Coordinates, body: MendBody, response: { 200: MendAnswer },
       },
     },
@@ -180,7 +180,7 @@ function noTime(field: string): HttpProblem {
   return new HttpProblem(400, "invalid_request", `${field} ${message}`, { errors: [{ in: "query", field, code: "format", message }] });
 }
 
-/** The record of a mended transaction or label. @throws HttpProblem naming the fields that can't be taken */
+/** The record of a corrected transaction or label. @throws HttpProblem naming the invalid fields */
 function mendedRecord({ topics, schemas, cards }: ApiContext, body: Static<typeof MendBody>): MendedRecord {
   if ("label" in body) {
     const { card_id, label_time, ...label } = body.label;

@@ -29,7 +29,7 @@ export async function driftRoutes(app: FastifyInstance, context: ApiContext): Pr
     tags: ["models"],
     summary: "Drift of a model's features and score",
     description: "The population stability index of every feature and of the score: the model's predictions of a window, as champion or shadow, against its training rows (from when its windows were full, the newest week at least), in bins of about a tenth of those each.",
-    params: Params, querystring: DriftQuery, response: { 200: { ...ModelDrift, title: "ModelDrift", description: "How far the features and the score are from what the model was trained on." } },
+    params: Params, querystring: DriftQuery, response: { 200: { ...ModelDrift, title: "ModelDrift", description: "How far the features and the score have drifted from the training data." } },
   };
   api.get("/api/v1/models/:id/drift", { config: { permission: "metrics:read" }, schema }, async (request, reply): Promise<ModelDrift> => {
     const registered = await views.find(request.params.id);

@@ -17,15 +17,15 @@ export async function healthRoutes(app: FastifyInstance, context: ApiContext): P
   const text = metricsText(metrics.registry);
   app.addHook("onClose", () => gauges.close());
 
-  app.get("/health/live", { schema: { tags, summary: "The process is alive", response: { 200: Type.Object({ status: Type.Literal("live") }, { description: "Alive." }) } } }, () => ({ status: "live" }));
+  app.get("/health/live", { schema: { tags, summary: "Whether the process is alive", response: { 200: Type.Object({ status: Type.Literal("live") }, { description: "The process is alive." }) } } }, () => ({ status: "live" }));
 
   const Condition = Type.Object({ code: Type.String(), message: Type.String(), blocking: Type.Boolean(), since: Type.Integer({ description: "Epoch milliseconds." }) }, { examples: [{ code: "broker_silent", message: "the Kafka broker 10.0.0.4:9092 does not answer", blocking: false, since: 1_795_340_000_000 }] });
   const Checks = Type.Object({
-    status: Type.String({ description: "ready; degraded: the API answers, but something around it doesn't do its work; not ready." }),
+    status: Type.String({ description: "ready; degraded: the API answers, but something around it is not working; not ready." }),
     kafka: Type.String(), deployment: Type.String(), clickhouse: Type.String(),
     conditions: Type.Array(Condition, { description: "Why it is degraded or not ready." }),
-  }, { description: "What is needed, and what else doesn't do its work." });
-  app.get("/health/ready", { schema: { tags, summary: "The API can do its work", response: { 200: Checks, 503: Checks } } }, async (_request, reply) => {
+  }, { description: "The state of what the API needs, and of what else is not working." });
+  app.get("/health/ready", { schema: { tags, summary: "Whether the API is ready", response: { 200: Checks, 503: Checks } } }, async (_request, reply) => {
     const [kafka, stored] = await Promise.all([
       answers(async () => {
         await users.readToEnd();
@@ -43,7 +43,7 @@ export async function healthRoutes(app: FastifyInstance, context: ApiContext): P
     });
   });
 
-  app.get("/metrics", { schema: { tags, summary: "Prometheus metrics", produces: ["text/plain"], response: { 200: Type.String({ description: "Prometheus' text format." }) } } }, async (_request, reply) => {
+  app.get("/metrics", { schema: { tags, summary: "Prometheus metrics", produces: ["text/plain"], response: { 200: Type.String({ description: "Prometheus text format." }) } } }, async (_request, reply) => {
     if (!config.http.metricsOpen) throw new HttpProblem(404, "not_found", "there is no such route");
     return reply.type(metrics.registry.contentType).send(await text());
   });

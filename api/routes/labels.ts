@@ -19,9 +19,9 @@ const Id = Type.String({ minLength: 1, maxLength: 256 });
 const LabelInput = Type.Object(
   {
     transaction_id: Id,
-    card_id: Type.Optional(Type.String({ minLength: 1, maxLength: 256, description: "looked up when it isn't given" })),
+    card_id: Type.Optional(Type.String({ minLength: 1, maxLength: 256, description: "looked up if it is not given" })),
     is_fraud: Type.Boolean(),
-    label_time: Type.Optional(Type.String({ format: "date-time", description: "when it became known; now when it isn't given" })),
+    label_time: Type.Optional(Type.String({ format: "date-time", description: "when it became known; default: now" })),
   },
   { additionalProperties: false, title: "Label", examples: [{ transaction_id: "t-1", is_fraud: true }] },
 );
@@ -34,7 +34,7 @@ const Answer = Type.Object({
     before: Type.Union([Type.Boolean(), Type.Null(), Type.Literal("unknown")], { description: "is_fraud as it was stored before; null: there was no label; unknown: ClickHouse did not answer." }),
     after: Type.Boolean(),
   }), { description: "Of a person's labels." })),
-}, { title: "AcceptedLabels", description: "Published; the metrics follow.", examples: [{ accepted: 1, changes: [{ transaction_id: "t-1", before: false, after: true }] }] });
+}, { title: "AcceptedLabels", description: "Published; metrics include it a moment later.", examples: [{ accepted: 1, changes: [{ transaction_id: "t-1", before: false, after: true }] }] });
 
 const BEFORE = "SELECT transaction_id, card_id, is_fraud FROM labels FINAL WHERE transaction_id IN {ids: Array(String)}";
 const CARDS = "SELECT DISTINCT transaction_id, card_id FROM predictions WHERE transaction_id IN {ids: Array(String)}";
@@ -53,7 +53,7 @@ const keyOf = ({ card_id, transaction_id }: Pick<Label, "card_id" | "transaction
 export function labelRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
   app.post<{ Body: Static<typeof Body> }>(
     "/api/v1/labels",
-    { config: { permission: "labels:write" }, bodyLimit: MOST_BODY_BYTES, schema: { tags: ["labels"], summary: "Say whether transactions were frauds", body: Body, description: "A later label of a transaction replaces the one before. What people label is in the audit trail, with what it was before.", response: { 202: Answer } } },
+    { config: { permission: "labels:write" }, bodyLimit: MOST_BODY_BYTES, schema: { tags: ["labels"], summary: "Label transactions as fraud or genuine", body: Body, description: "A later label of a transaction replaces an earlier one. Labels that people give are in the audit trail, with the previous label.", response: { 202: Answer } } },
     async (request, reply) => {
       const { body, user } = request;
       const inputs = Array.isArray(body) ? body : [body];

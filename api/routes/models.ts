@@ -26,21 +26,21 @@ const tags = ["models"];
 const Params = Type.Object({ id: Type.String({ minLength: 1, maxLength: 200, description: "name@version" }) }, { additionalProperties: false });
 const MOST_LISTED = 1_000;
 const Page = Type.Object(
-  { ...listFields(MOST_LISTED, MOST_LISTED), sort: sortField(["-registered_at", "registered_at", "id", "-id"]), after: Type.Optional(Type.String({ minLength: 1, maxLength: 200, deprecated: true, description: "The id behind which the list goes on; cursor does the same." })) },
+  { ...listFields(MOST_LISTED, MOST_LISTED), sort: sortField(["-registered_at", "registered_at", "id", "-id"]), after: Type.Optional(Type.String({ minLength: 1, maxLength: 200, deprecated: true, description: "The id after which the list continues; cursor does the same." })) },
   { additionalProperties: false },
 );
 const Role = Type.Union([Type.Literal("champion"), Type.Literal("shadow")]);
 const EnabledBody = Type.Object({ enabled: Type.Boolean(), role: Type.Optional(Role), epoch: BaseEpoch }, { additionalProperties: false, examples: [{ enabled: true, role: "champion" }] });
 const ThresholdsBody = Type.Object({ review: Type.Number({ minimum: 0 }), decline: Type.Number({ minimum: 0, description: "Above 1: nothing is declined." }), epoch: BaseEpoch }, { additionalProperties: false, examples: [{ review: 0.4, decline: 0.8 }] });
-const deployedAnswers = { 200: Type.Object(Deployed.properties, { title: "Deployed", description: "The deployment is live." }), 202: Type.Object(Deployed.properties, { description: "Decided, but not live yet: the partitions that are missing, the workers that refuse it, and what they complain of." }) };
-const Enabled = Type.Object({ ...Deployed.properties, attributes: Type.Union([CoverageSchema, Type.Null()]), warnings: Type.Array(Type.String(), { description: "What the model may lack in the stream." }) });
-const enabledAnswers = { 200: Type.Object(Enabled.properties, { title: "Enabled", description: "The deployment is live." }), 202: Type.Object(Enabled.properties, { description: "Decided, but not live yet: the partitions that are missing, the workers that refuse it, and what they complain of." }) };
+const deployedAnswers = { 200: Type.Object(Deployed.properties, { title: "Deployed", description: "The deployment is live." }), 202: Type.Object(Deployed.properties, { description: "Decided, but not live yet: the missing partitions, the workers that refuse it, and their problems." }) };
+const Enabled = Type.Object({ ...Deployed.properties, attributes: Type.Union([CoverageSchema, Type.Null()]), warnings: Type.Array(Type.String(), { description: "What the model may be missing in the stream." }) });
+const enabledAnswers = { 200: Type.Object(Enabled.properties, { title: "Enabled", description: "The deployment is live." }), 202: Type.Object(Enabled.properties, { description: "Decided, but not live yet: the missing partitions, the workers that refuse it, and their problems." }) };
 const History = Type.Array(
   Type.Object({
     action: Type.Union([Type.Literal("registered"), Type.Literal("enabled"), Type.Literal("disabled"), Type.Literal("thresholds")]),
     at: Type.String({ format: "date-time" }),
     who: Type.String({ description: "A user's id, or system:…" }),
-    who_name: Type.Union([Type.String(), Type.Null()], { description: "Null: there is no such user any more." }),
+    who_name: Type.Union([Type.String(), Type.Null()], { description: "Null: the user no longer exists." }),
     epoch: EpochSchema,
     role: Type.Union([Role, Type.Null()]),
     review: Type.Union([Type.Number(), Type.Null()]),
@@ -61,7 +61,7 @@ const UploadBody = Type.Object(
   { additionalProperties: false, description: "Each part is a file or a field; manifest and samples are JSON." },
 );
 
-/** Models: looked at, put in force, and brought along. */
+/** Models: listing, deploying, uploading. */
 export async function modelRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
   const { control, log } = context;
   const api = app.withTypeProvider<TypeBoxTypeProvider>();
@@ -74,7 +74,7 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
   });
   const deployer = new Deployer(context, (reply) => abortedWith(reply));
 
-  const listAnswer = Type.Object({ epoch: EpochSchema, models: Type.Array(ModelSummary), ...listAnswerFields, next: Type.Union([Type.String(), Type.Null()], { deprecated: true, description: "What to give as after for the rest; null: that is all." }), refused: LivenessSchema.properties.refused }, { description: "The deployment in force, and the models." });
+  const listAnswer = Type.Object({ epoch: EpochSchema, models: Type.Array(ModelSummary), ...listAnswerFields, next: Type.Union([Type.String(), Type.Null()], { deprecated: true, description: "The value of after for the rest; null: there is no more." }), refused: LivenessSchema.properties.refused }, { description: "The deployment in force, and the models." });
   api.get("/api/v1/models", { config: { permission: "models:read" }, schema: { tags, summary: "The registered models, newest first", querystring: Page, response: { 200: listAnswer } } }, async (request) => {
     const { limit = MOST_LISTED, after, sort, cursor } = request.query;
     const last = after === undefined ? null : await views.find(after);
@@ -130,8 +130,8 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
   await app.register(multipart, { limits: MULTIPART_LIMITS });
   const validator = app.validatorCompiler?.({ schema: UploadedManifest, method: "POST", url: "/api/v1/models", httpPart: "body" }) as ManifestValidator | undefined;
   if (validator === undefined) throw new FraudstreamError("no_validator", "the model routes need the app's validator");
-  const check = Type.Object({ rows: Type.Integer(), greatest_difference: Type.Number({ description: "Of a score and its expected one." }), ms_per_row: Type.Number({ description: "Of a call with one row, measured here." }), warnings: Type.Array(Type.String(), { description: "What the model gives no score for, though it is accepted." }) });
-  const uploadSchema = { tags, summary: "Bring a model that was trained elsewhere", consumes: ["multipart/form-data"], body: UploadBody, response: { 201: Type.Object({ id: Type.String(), manifest: Manifest, check }, { description: "Stored and registered; not enabled." }) } };
+  const check = Type.Object({ rows: Type.Integer(), greatest_difference: Type.Number({ description: "Between a score and the expected one." }), ms_per_row: Type.Number({ description: "Of a call with one row, measured here." }), warnings: Type.Array(Type.String(), { description: "Inputs that the model gives no score for, although it is accepted." }) });
+  const uploadSchema = { tags, summary: "Upload a model that was trained elsewhere", consumes: ["multipart/form-data"], body: UploadBody, response: { 201: Type.Object({ id: Type.String(), manifest: Manifest, check }, { description: "Stored and registered; not enabled." }) } };
   let uploads = 0;
   const slots = new UploadSlots();
   // The parts are checked as they are read, not by the schema that documents them.

@@ -33,7 +33,7 @@ const Query = Type.Object(
     card_id: Type.Optional(Id),
     merchant_id: Type.Optional(Id),
     model: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "name@version" })),
-    labelled: Type.Optional(Type.Union([Type.Literal("true"), Type.Literal("false"), Type.Literal("fraud"), Type.Literal("genuine")], { description: "By the last label: true are those that have one. Frauds that were missed: labelled=fraud&decision=approve." })),
+    labelled: Type.Optional(Type.Union([Type.Literal("true"), Type.Literal("false"), Type.Literal("fraud"), Type.Literal("genuine")], { description: "By the last label; true: any label. Missed frauds: labelled=fraud&decision=approve." })),
     limit: Type.Optional(Type.Integer({ minimum: 1, maximum: MOST_CSV, description: `Entries in one answer: ${USUAL}, and up to ${MOST_LISTED}; as CSV ${MOST_CSV}, which is also the most.` })),
     cursor,
     format: Type.Optional(Type.Union([Type.Literal("json"), Type.Literal("csv")], { default: "json" })),
@@ -49,8 +49,8 @@ const Entry = Type.Object({
 const Answer = Type.Object({
   predictions: Type.Array(Entry),
   total: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()], { description: `All that there are, on whichever page; null: more than ${MOST_COUNTED.toLocaleString("en-US")}.` }),
-  next_cursor: Type.Union([Type.String(), Type.Null()], { description: "What to give as cursor for the next page; null: this is the last." }),
-}, { title: "PredictionList", description: "Newest event time first. With format=csv a file of the same rows without features; x-next-cursor is there when it isn't all." });
+  next_cursor: Type.Union([Type.String(), Type.Null()], { description: "The value of cursor for the next page; null: this is the last one." }),
+}, { title: "PredictionList", description: "Newest event time first. With format=csv, a file of the same rows without features; the header x-next-cursor is set when there are more." });
 
 /** GET /api/v1/predictions: what was stored, by time, decision, score, card, merchant, model and label. */
 export async function predictionListRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {

@@ -20,7 +20,7 @@ const MOST_WAIT_MS = 31_000;
 
 const orNull = <T extends TSchema>(schema: T): ReturnType<typeof Type.Union<[T, ReturnType<typeof Type.Null>]>> => Type.Union([schema, Type.Null()]);
 
-const Pending = Type.Object({ transaction_id: Type.String(), status: Type.Literal("pending"), location: Type.String() }, { title: "PendingPrediction", description: "On its way: to be looked for at its location." });
+const Pending = Type.Object({ transaction_id: Type.String(), status: Type.Literal("pending"), location: Type.String() }, { title: "PendingPrediction", description: "Pending: look for it at the location." });
 const BatchItem = Type.Union([
   Type.Object({ status: Type.Literal("scored"), prediction: PredictionAnswer }),
   Pending,
@@ -32,9 +32,9 @@ const Stored = Type.Union([
 ]);
 
 const Body = Type.Union([TransactionInput, Type.Array(TransactionInput, { minItems: 1, maxItems: MOST_AT_ONCE })]);
-const WaitQuery = Type.Object({ wait_ms: Type.Optional(Type.Integer({ minimum: 0, maximum: MOST_WAIT_MS, description: "How long the answer may wait for the score; a second more than MERCHANT_WAIT_MS when it isn't given. 202 when it is over." })) }, { additionalProperties: false });
+const WaitQuery = Type.Object({ wait_ms: Type.Optional(Type.Integer({ minimum: 0, maximum: MOST_WAIT_MS, description: "How long the answer may wait for the score; default: MERCHANT_WAIT_MS and one second. Then 202." })) }, { additionalProperties: false });
 const Params = Type.Object({ transaction_id: Type.String({ minLength: 1, maxLength: 256 }) }, { additionalProperties: false });
-const StoredQuery = Type.Object({ card_id: Type.Optional(Type.String({ minLength: 1, maxLength: 256, description: "where several cards have a transaction of this id" })) }, { additionalProperties: false });
+const StoredQuery = Type.Object({ card_id: Type.Optional(Type.String({ minLength: 1, maxLength: 256, description: "needed if several cards have a transaction with this id" })) }, { additionalProperties: false });
 
 interface StoredRow extends Shown {
   labelled: boolean; is_fraud: boolean; label_time: number;
@@ -67,7 +67,7 @@ export function predictionRoutes(app: FastifyInstance, context: ApiContext): Pro
       bodyLimit: MOST_BODY_BYTES,
       schema: {
         tags: ["predictions"], summary: "Score one transaction, or up to 1,000 in at most 8 MiB", body: Body, querystring: WaitQuery,
-        response: { 200: Type.Union([PredictionAnswer, Type.Array(BatchItem)], { description: "Of one transaction its prediction; of a list what became of each, in its order." }), 202: Pending },
+        response: { 200: Type.Union([PredictionAnswer, Type.Array(BatchItem)], { description: "For one transaction its prediction; for a list the outcome of each, in the same order." }), 202: Pending },
       },
     },
     async ({ body, query, user }, reply) => {
@@ -89,7 +89,7 @@ export function predictionRoutes(app: FastifyInstance, context: ApiContext): Pro
     "/api/v1/predictions/:transaction_id",
     {
       config: { permission: ["predictions:read", "predictions:read-own"] },
-      schema: { tags: ["predictions"], summary: "The stored prediction of a transaction, with its label", params: Params, querystring: StoredQuery, response: { 200: { ...Stored, description: "As it is stored, or on its way." } } },
+      schema: { tags: ["predictions"], summary: "The stored prediction of a transaction, with its label", params: Params, querystring: StoredQuery, response: { 200: { ...Stored, description: "The stored prediction, or that it is pending." } } },
     },
     async (request, reply) => queries.ask("lookup", request, reply, async (clickhouse) => {
       const { params, query, user } = request;

@@ -30,8 +30,8 @@ export async function thresholdCurveRoutes(app: FastifyInstance, context: ApiCon
   const views = new ModelViews(context);
   const schema = {
     tags: ["models"],
-    summary: "Alerts a day, precision, recall and value caught for each threshold",
-    description: "From the scores that the model gave in a window, as champion or shadow, whatever was decided then: what every threshold would have meant. Choose one, and set it with PUT /api/v1/models/{id}/thresholds.",
+    summary: "Alerts per day, precision, recall and value caught for each threshold",
+    description: "Computed from the scores that the model gave in a window, as champion or shadow, whatever the decision was: what each threshold would have meant. Choose one, and set it with PUT /api/v1/models/{id}/thresholds.",
     params: Params, querystring: CurveQuery, response: { 200: ThresholdCurve },
   };
   api.get("/api/v1/models/:id/thresholds/curve", { config: { permission: "metrics:read" }, schema }, async (request, reply): Promise<ThresholdCurve> => {

@@ -29,7 +29,7 @@ export async function tokenRoutes(app: FastifyInstance, { tokens, users, passwor
     response: { 200: Type.Object(TokenSchema.properties, { title: "Token", description: "A token for this user." }) },
   };
   api.post("/api/v1/tokens", { schema }, async (request, reply) => {
-    if (!tokens.canSign) throw new HttpProblem(403, "sign_in_off", "sign-in is at the identity provider whose keys JWKS_URL names; this API gives no tokens");
+    if (!tokens.canSign) throw new HttpProblem(403, "sign_in_off", "users sign in at the identity provider of JWKS_URL; this API issues no tokens");
     const { username, password } = request.body;
     const attempt = { name: canonicalName(username), address: countedAddress(request.ip) };
     request.tried = users.named(username) ?? UNKNOWN;

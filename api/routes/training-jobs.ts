@@ -17,18 +17,18 @@ const orNull = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =
 const Job = Type.Object({
   id: Type.String(),
   status: Status,
-  request: Type.Unknown({ description: "as it was asked for" }),
+  request: Type.Unknown({ description: "as requested" }),
   requested_at: Type.String(),
   requested_by: Type.String({ description: "A user's id, or system:…" }),
-  requested_by_name: orNull(Type.String({ description: "Null: there is no such user any more." })),
-  attempt: Type.Integer({ description: "how many trainers have taken it; 0: none yet" }),
+  requested_by_name: orNull(Type.String({ description: "Null: the user no longer exists." })),
+  attempt: Type.Integer({ description: "how often a trainer has taken it; 0: not yet" }),
   claimed_at: orNull(Type.String()),
   finished_at: orNull(Type.String()),
-  progress: orNull(Type.Object({ phase: Type.String(), percent: Type.Number(), rows: Type.Integer() }, { description: "while it is processing and its trainer is heard of" })),
+  progress: orNull(Type.Object({ phase: Type.String(), percent: Type.Number(), rows: Type.Integer() }, { description: "while it is being processed and its trainer sends heartbeats" })),
   model: orNull(Type.String({ description: "name@version" })),
   metrics: orNull(JobMetrics),
   error: orNull(Type.Object({ code: Type.String(), reason: Type.String() }, { description: "why it failed" })),
-}, { title: "TrainingJob", description: "A job, and how far it is." });
+}, { title: "TrainingJob", description: "A job and its progress." });
 
 const Id = Type.Object({ id: Type.String({ minLength: 1, maxLength: 100 }) }, { additionalProperties: false });
 const ListQuery = Type.Object({ status: Type.Optional(Status), sort: sortField(["-requested_at", "requested_at"]), ...listFields(1_000, 100) }, { additionalProperties: false });
@@ -41,7 +41,7 @@ export function trainingJobRoutes(app: FastifyInstance, context: ApiContext): Pr
     PATH,
     {
       config: { permission: "jobs:write" },
-      schema: { tags: ["training"], summary: "Train a model on a CSV file behind a link, or on stored transactions", body: TrainingRequestBody, response: { 202: Type.Object({ id: Type.String() }, { description: "The job was written down, and a trainer takes it when one is free; GET it at Location to see how far it is." }) } },
+      schema: { tags: ["training"], summary: "Train a model on a linked CSV file or on stored transactions", body: TrainingRequestBody, response: { 202: Type.Object({ id: Type.String() }, { description: "The job is queued, and a trainer takes it when one is free; GET it at Location to follow its progress." }) } },
     },
     async ({ body, user }, reply) => {
       const id = await context.produce((producer) => requestJob(control, { who: user.id, producer }, { algorithm: DEFAULT_ALGORITHM, ...body }));
@@ -63,7 +63,7 @@ export function trainingJobRoutes(app: FastifyInstance, context: ApiContext): Pr
 
   app.get<{ Params: Static<typeof Id> }>(
     `${PATH}/:id`,
-    { config: { permission: "jobs:read" }, schema: { tags: ["training"], summary: "A training job: how far it is, what came of it", params: Id, response: { 200: Job } } },
+    { config: { permission: "jobs:read" }, schema: { tags: ["training"], summary: "A training job: progress and result", params: Id, response: { 200: Job } } },
     async ({ params: { id } }) => {
       // Another copy of the API may have taken the request a moment ago.
       if (!control.state.jobs.has(id)) await control.readToEnd();
@@ -75,7 +75,7 @@ export function trainingJobRoutes(app: FastifyInstance, context: ApiContext): Pr
 
   app.delete<{ Params: Static<typeof Id> }>(
     `${PATH}/:id`,
-    { config: { permission: "jobs:write" }, schema: { tags: ["training"], summary: "Cancel a training job that hasn't ended; 409 when it has", params: Id, response: { 200: Job } } },
+    { config: { permission: "jobs:write" }, schema: { tags: ["training"], summary: "Cancel a training job; 409 if it has ended", params: Id, response: { 200: Job } } },
     async ({ params: { id }, user }) => shown(context, await context.produce((producer) => cancelJob(control, { who: user.id, producer }, id))),
   );
   return Promise.resolve();

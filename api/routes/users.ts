@@ -13,8 +13,8 @@ import { can } from "../users/roles.js";
 import type { UserChange } from "../users/user-directory.js";
 import { tokenFor, TokenSchema } from "./tokens.js";
 
-const RoleSchema = Type.Union([Type.Literal("service"), Type.Literal("analyst"), Type.Literal("operator"), Type.Literal("admin")], { description: "What the user may do; roles don't contain each other, except that an admin may do all." });
-const UsernameSchema = Type.String({ minLength: 2, maxLength: 64, pattern: "^[A-Za-z0-9][A-Za-z0-9._@+|-]*$", description: "Names that differ only in case are one." });
+const RoleSchema = Type.Union([Type.Literal("service"), Type.Literal("analyst"), Type.Literal("operator"), Type.Literal("admin")], { description: "The user's permissions; roles do not include each other, except that an admin may do everything." });
+const UsernameSchema = Type.String({ minLength: 2, maxLength: 64, pattern: "^[A-Za-z0-9][A-Za-z0-9._@+|-]*$", description: "Names are compared without regard to case." });
 const PasswordSchema = Type.String({ minLength: 12, maxLength: 256 });
 const EmailSchema = Type.String({ format: "email", maxLength: 254 });
 const UserSchema = Type.Object({
@@ -40,9 +40,9 @@ export async function registrationRoutes(app: FastifyInstance, context: ApiConte
   const open = config.auth.registration === "open";
   const checkToken = authenticate(context, limits);
   const schema = {
-    tags: ["users"], summary: "Make a user", ...(open ? {} : { security: [{ token: [] }] }),
+    tags: ["users"], summary: "Create a user", ...(open ? {} : { security: [{ token: [] }] }),
     body: Type.Object({ username: UsernameSchema, password: PasswordSchema, email: EmailSchema, role: Type.Optional(RoleSchema) }, { additionalProperties: false, title: "NewUser", examples: [{ username: "ann", password: "a long password of hers", email: "ann@example.com", role: "operator" }] }),
-    response: { 201: Type.Object({ ...UserSchema.properties, ...Type.Partial(TokenSchema).properties }, { title: "MadeUser", description: "The user; with a token when they made themselves." }) },
+    response: { 201: Type.Object({ ...UserSchema.properties, ...Type.Partial(TokenSchema).properties }, { title: "MadeUser", description: "The user; after a registration, with a token." }) },
   };
   api.route({
     method: "POST", url: "/api/v1/users", schema,
@@ -73,14 +73,14 @@ export async function userRoutes(app: FastifyInstance, context: ApiContext): Pro
   const tags = ["users"];
   const failures = new SignInLocks({ mostLockMs: 10 * 60_000 });
 
-  const MeSchema = Type.Object({ ...UserSchema.properties, token_expires_at: Type.String({ format: "date-time" }) }, { title: "SignedInUser", description: "Who the token is, and until when." });
+  const MeSchema = Type.Object({ ...UserSchema.properties, token_expires_at: Type.String({ format: "date-time" }) }, { title: "SignedInUser", description: "Whose token it is, and when it expires." });
   api.get("/api/v1/users/me", { config: { permission: "self" }, schema: { tags, summary: "Who am I?", response: { 200: MeSchema } } }, async (request) => {
     const user = await known(request.user.id);
     return { ...shown(user), token_expires_at: new Date((request.signedIn?.expiresAt ?? 0) * 1000).toISOString() };
   });
 
   const passwordBody = Type.Object({ current_password: Type.String({ maxLength: 1_000 }), password: PasswordSchema }, { additionalProperties: false });
-  const passwordSchema = { tags, summary: "Change my password", description: "Older tokens are no longer taken; the answer has a new one.", body: passwordBody, response: { 200: Type.Object(TokenSchema.properties, { title: "Token", description: "A token with the new password." }) } };
+  const passwordSchema = { tags, summary: "Change my password", description: "Older tokens are no longer accepted; the answer has a new one.", body: passwordBody, response: { 200: Type.Object(TokenSchema.properties, { title: "Token", description: "A token with the new password." }) } };
   api.patch("/api/v1/users/me", { config: { permission: "self" }, schema: passwordSchema }, async (request, reply) => {
     if (!tokens.canSign) throw new HttpProblem(403, "sign_in_off", "passwords are managed by the identity provider");
     const { current_password: current, password } = request.body;
@@ -109,8 +109,8 @@ export async function userRoutes(app: FastifyInstance, context: ApiContext): Pro
     return { users: page.map(shown), ...rest };
   });
 
-  const changeBody = Type.Object({ enabled: Type.Optional(Type.Boolean()), role: Type.Optional(RoleSchema), password: Type.Optional({ ...PasswordSchema, description: "A new one for a user who has forgotten theirs; their tokens end." }) }, { additionalProperties: false, minProperties: 1, examples: [{ password: "a new password for ann" }] });
-  const changeSchema = { tags, summary: "Enable or disable a user, give another role, or reset the password", description: "Holds everywhere within a second.", params: IdParams, body: changeBody, response: { 200: Type.Object(UserSchema.properties, { title: "User", description: "The user as changed." }) } };
+  const changeBody = Type.Object({ enabled: Type.Optional(Type.Boolean()), role: Type.Optional(RoleSchema), password: Type.Optional({ ...PasswordSchema, description: "A new password for a user who has forgotten theirs; their tokens become invalid." }) }, { additionalProperties: false, minProperties: 1, examples: [{ password: "a new password for ann" }] });
+  const changeSchema = { tags, summary: "Enable or disable a user, change the role, or reset the password", description: "Takes effect everywhere within a second.", params: IdParams, body: changeBody, response: { 200: Type.Object(UserSchema.properties, { title: "User", description: "The updated user." }) } };
   api.patch("/api/v1/users/:id", { config: { permission: "users:write" }, schema: changeSchema }, async (request) => {
     const { enabled, role, password } = request.body;
     const change: UserChange = { ...(enabled === undefined ? {} : { enabled }), ...(role === undefined ? {} : { role }) };
@@ -131,7 +131,7 @@ export async function userRoutes(app: FastifyInstance, context: ApiContext): Pro
 
   async function known(id: string): Promise<User> {
     const user = await users.find({ id });
-    if (user === undefined) throw new HttpProblem(404, "unknown_user", "there is no such user");
+    if (user === undefined) throw new HttpProblem(404, "unknown_user", "no user has this id");
     return user;
   }
 }

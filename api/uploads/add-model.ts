@@ -63,13 +63,13 @@ function jsonOf(bytes: Buffer, part: "manifest" | "samples"): unknown {
   }
 }
 
-/** A model that is refused is its author's affair, not ours. */
+/** Refusing a model is not an error of ours. */
 async function refusing<T>({ log }: ApiContext, check: () => Promise<T>): Promise<T> {
   try {
     return await check();
   } catch (error) {
     if (!(error instanceof FraudstreamError)) throw error;
-    if (error.code === "model_died") log.warn({ err: error }, "an uploaded model ended the process that looked at it");
+    if (error.code === "model_died") log.warn({ err: error }, "an uploaded model crashed the process that checked it");
     throw new HttpProblem(STATUS[error.code] ?? 422, error.code, error.message, { cause: error });
   }
 }

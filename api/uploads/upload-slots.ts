@@ -40,7 +40,7 @@ export class UploadSlots {
     try {
       return await Promise.race([reading, cutting]);
     } catch (error) {
-      // Nobody reads the rest: the connection ends with the answer.
+      // The rest is not read: the connection ends with the answer.
       if (error instanceof HttpProblem && error.code === "upload_too_slow") reply.raw.once("finish", () => socket.destroySoon());
       throw error;
     } finally {

@@ -18,7 +18,7 @@ const FREE = 5;
 /** The next one locks the two for this long, each further one for twice as long as the one before, up to the most. */
 const FIRST_MS = 15_000;
 const MOST_LOCK_MS = 60_000;
-/** Of an address that has signed in as this name before: somebody else may share it. */
+/** For an address that has signed in with this name before: others may share it. */
 const MOST_KNOWN_LOCK_MS = 15_000;
 /** Wrong passwords of a name from addresses that never signed in as it: so many at once, and so many a minute from then on. */
 const OF_NAME = { burst: 20, aMinute: 10 } as const;
@@ -37,13 +37,13 @@ const SHARED = /^sign-in-(lock|known) ([A-Za-z0-9_-]{16}) (\d{13})$/;
 interface Failures { count: number; last: number; until: number }
 
 export interface SignInLocksOptions {
-  /** What all copies share: what is told is told under a hash that takes it, so that nobody learns who is tried. @default none is told */
+  /** Shared by all copies: names and addresses are shared under a hash keyed with it, so that nobody learns who is being tried. @default nothing is shared */
   secret?: string | null;
   /** Wrong passwords a minute from one address that the names tried have never signed in from. @default 20 */
   ofAddress?: number;
   /** @default one minute */
   mostLockMs?: number;
-  /** Tells the other copies, as lines of a heartbeat; all of it each time. @default none are told */
+  /** Shares everything with the other copies, as lines of a heartbeat. @default nothing is shared */
   share?: (lines: string[]) => Promise<void>;
   /** The lines of the other copies. @default none */
   heard?: () => readonly string[];
@@ -55,7 +55,7 @@ export interface SignInLocksOptions {
  * How long a sign-in has to wait. Only wrong passwords count; whether there is such a user makes no difference.
  *
  * - A name and an address together are locked after a few wrong ones, for a time that grows.
- * - A name, and an address, are slowed down beyond an allowance that refills by the minute: nobody can keep a name out, nor
+ * - A name, and an address, are slowed down beyond an allowance that refills by the minute: nobody can lock out a name, nor
  *   everybody behind a proxy, and guesses from many addresses stay few.
  * - Whoever has signed in from an address before passes by the allowances of others: only their own wrong tries count there.
  *

@@ -41,7 +41,7 @@ const CLOCK_TOLERANCE = 5;
 export function createTokens(auth: AuthConfig): Tokens {
   if (auth.jwtSecret !== null) return ownTokens(auth, [auth.jwtSecret, ...(auth.jwtSecretAccepted === null ? [] : [auth.jwtSecretAccepted])]);
   if (auth.jwksUrl !== null) return foreignTokens(auth, auth.jwksUrl);
-  throw new UsageError("bad_setting", "neither JWT_SECRET nor JWKS_URL is set: without one of them nobody can sign in (npm start makes a secret of its own)");
+  throw new UsageError("bad_setting", "neither JWT_SECRET nor JWKS_URL is set: without one of them no user can sign in (npm start generates a secret)");
 }
 
 /** The name of a key in the head of the tokens that it signs; tells nothing of the key. */
@@ -89,7 +89,7 @@ function foreignTokens({ issuer, audience, tokenSeconds }: AuthConfig, url: stri
     canSign: false,
     subjectIs: "username",
     lifetimeSeconds: tokenSeconds,
-    issue: () => Promise.reject(new FraudstreamError("sign_in_off", "sign-in is at the identity provider whose keys JWKS_URL names; this API gives no tokens")),
+    issue: () => Promise.reject(new FraudstreamError("sign_in_off", "users sign in at the identity provider of JWKS_URL; this API issues no tokens")),
     async verify(token) {
       const payload = await verified(() => jwtVerify(token, keys, checks));
       return { ...subjectOf(payload), version: null };
@@ -115,6 +115,6 @@ async function verified(check: () => Promise<JWTVerifyResult>): Promise<JWTPaylo
 }
 
 function subjectOf({ sub, exp }: JWTPayload): { subject: string; expiresAt: number } {
-  if (typeof sub !== "string" || sub === "" || typeof exp !== "number") throw new TokenRefused("bad_token", "this token names nobody");
+  if (typeof sub !== "string" || sub === "" || typeof exp !== "number") throw new TokenRefused("bad_token", "the token names no user");
   return { subject: sub, expiresAt: exp };
 }

@@ -16,7 +16,7 @@ export interface UserDirectoryOptions {
   topic: string;
   schemas: Schemas;
   log: Logger;
-  /** Nobody's token is taken on knowledge that is older than this, milliseconds. @default two minutes */
+  /** No token is accepted if the users were last read longer ago than this, milliseconds. @default two minutes */
   mostStaleMs?: number;
 }
 
@@ -64,7 +64,7 @@ export class UserDirectory {
     this.#ends = new PartitionReader(cluster, topic, PARTITION);
   }
 
-  /** Whether what this knows is too old to let anybody in: somebody may have been disabled meanwhile. */
+  /** Whether the users were read too long ago to accept a token: a user may have been disabled since. */
   get stale(): boolean {
     return this.#following !== null && Date.now() - this.#readAt > this.#mostStaleMs;
   }
@@ -171,7 +171,7 @@ export class UserDirectory {
   /**
    * Changes a user.
    *
-   * @throws FraudstreamError `unknown_user`, `last_admin`, or `conflict` when somebody else changed the user meanwhile
+   * @throws FraudstreamError `unknown_user`, `last_admin`, or `conflict` when the user was changed in the meantime
    */
   async change(producer: BatchProducer, id: string, change: UserChange, by: string): Promise<User> {
     const { enabled, role, passwordHash } = change;
@@ -187,7 +187,7 @@ export class UserDirectory {
     if (!next.enabled || next.role !== "admin") this.#keepAnAdmin(id);
     if (await this.#publish(producer, id, next)) return next;
     await this.repair(producer);
-    throw new FraudstreamError("conflict", "this user was changed by somebody else in the meantime; look again and repeat");
+    throw new FraudstreamError("conflict", "the user was changed in the meantime; look at it again and repeat");
   }
 
   /** Removes a user, whose name is free then. @throws FraudstreamError `unknown_user`, `last_admin` */
@@ -217,7 +217,7 @@ export class UserDirectory {
 
   #known(id: string): User {
     const user = this.byId(id);
-    if (user === undefined) throw new FraudstreamError("unknown_user", "there is no such user");
+    if (user === undefined) throw new FraudstreamError("unknown_user", "no user has this id");
     return user;
   }
 
@@ -239,7 +239,7 @@ export class UserDirectory {
     return user === null ? now === undefined : now?.changed_at === user.changed_at && now.changed_by === user.changed_by;
   }
 
-  /** One fetch at a time, whoever asks. */
+  /** One fetch at a time, for all callers. */
   #inTurn(work: () => Promise<void>): Promise<void> {
     const done = this.#reading.then(work);
     this.#reading = done.catch(() => {});
@@ -251,7 +251,7 @@ export class UserDirectory {
       throw await keepWhatWasRead(this.#cluster, this.#reader, error, REPLACED);
     });
     for (let i = 0; i < records.count; i++) {
-      // What could not be read is no tombstone; the cluster has logged it.
+      // An unreadable batch is not a tombstone; the cluster has logged it.
       if (records.unread?.has(i)) continue;
       const part = (at: number, length: number): Buffer | null => (length < 0 ? null : records.bytes.subarray(at, at + length));
       const id = part(records.keyAt[i], records.keyLength[i])?.toString() ?? "";

@@ -27,7 +27,7 @@ export interface MigrateOptions {
   owner?: DatabaseOwner;
   /** Name of the owner whose place `owner` takes. */
   takeOver?: string | null;
-  /** How long a holder of the lock may give no sign before it counts as dead, milliseconds. @default 20_000 */
+  /** How long the holder of the lock may not renew it before it counts as dead, milliseconds. @default 20_000 */
   lockPatienceMs?: number;
 }
 
@@ -125,7 +125,7 @@ async function createDatabase(config: ClickHouseConfig): Promise<void> {
 const LOCK = "schema_migrations_lock";
 
 /**
- * The lock is a table, since creating one either succeeds or finds it there. Its comment is the holder's sign of life;
+ * The lock is a table, since creating one either succeeds or finds it there. The holder renews its comment;
  * a waiter that has seen the same one for too long takes the holder for dead and removes the table.
  */
 async function withLock<T>(clickhouse: ClickHouse, log: Logger, { signal, lockPatienceMs = 20_000 }: MigrateOptions, work: () => Promise<T>): Promise<T> {
@@ -135,7 +135,7 @@ async function withLock<T>(clickhouse: ClickHouse, log: Logger, { signal, lockPa
   const beat = setInterval(() => {
     beats += 1;
     // A beat that fails costs the lock at worst, and migrations bear that.
-    clickhouse.command(`ALTER TABLE ${LOCK} MODIFY COMMENT '${me} ${beats}'`).catch((error: unknown) => log.debug({ err: error }, "no sign of life given"));
+    clickhouse.command(`ALTER TABLE ${LOCK} MODIFY COMMENT '${me} ${beats}'`).catch((error: unknown) => log.debug({ err: error }, "could not renew the migration lock"));
   }, lockPatienceMs / 5);
   try {
     return await work();
@@ -156,7 +156,7 @@ async function acquire(clickhouse: ClickHouse, me: string, log: Logger, patience
     const [row] = await clickhouse.query<{ comment: string }>(`SELECT comment FROM system.tables WHERE database = currentDatabase() AND name = '${LOCK}'`);
     if (row !== undefined && row.comment !== seen.comment) seen = { comment: row.comment, since: Date.now() };
     else if (Date.now() - seen.since > patienceMs) {
-      log.warn({ lock: seen.comment }, "the holder of the migration lock gives no sign of life: taking the lock away");
+      log.warn({ lock: seen.comment }, "the holder of the migration lock has stopped renewing it: removing the lock");
       await clickhouse.command(`DROP TABLE IF EXISTS ${LOCK} SYNC`);
     }
     await sleep(Math.min(250, patienceMs / 4), undefined, signal && { signal });

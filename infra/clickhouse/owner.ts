@@ -75,7 +75,7 @@ export async function guardDatabase(lifecycle: Pick<Lifecycle, "add" | "fail">, 
     } catch (error) {
       if (error instanceof UsageError) throw error;
       const notYet = ["UNKNOWN_TABLE", "UNKNOWN_DATABASE"].includes(clickHouseErrorType(error) ?? "");
-      if (!notYet && !stop.signal.aborted) log.debug(`whose database ${clickhouse.database} is could not be asked: ${messageOf(error)}`);
+      if (!notYet && !stop.signal.aborted) log.debug(`could not read the owner of the database ${clickhouse.database}: ${messageOf(error)}`);
     }
   };
   await look();

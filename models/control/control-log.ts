@@ -31,7 +31,7 @@ const PARTITION = 0;
 const SEQUENCE = "fraudstream-sequence";
 const REPLACED = "What was decided before stays in force here until this process is started again, and nothing can be decided until then: restore the topic, or restart every role and decide again";
 
-/** The control topic and its fold, kept in memory by whoever needs it. */
+/** The control topic and its fold, kept in memory by each role that needs it. */
 export class ControlLog {
   readonly state = new ControlState();
   readonly #cluster: KafkaCluster;
@@ -104,7 +104,7 @@ export class ControlLog {
    * Publishes an event and reads on until it has been folded.
    *
    * @returns the event's offset
-   * @throws FraudstreamError `conflict` when the fold refused it, since somebody else decided first
+   * @throws FraudstreamError `conflict` when the fold refused it because another decision came first
    */
   async append(producer: BatchProducer, { key, who, event, base }: NewEvent): Promise<number> {
     const value: ControlEvent = { key, base: base ?? this.state.baseOf(key), at: Date.now(), who, event };
@@ -115,7 +115,7 @@ export class ControlLog {
     const offset = await producer.publishTo(this.#topic, PARTITION, [{ key: Buffer.from(key), value: this.#schemas.encode("control", value), headers }]);
     await this.readPast(offset);
     if (!this.#accepted.has(offset)) {
-      throw new FraudstreamError("conflict", `${key} was changed by somebody else in the meantime; look at it again and repeat`);
+      throw new FraudstreamError("conflict", `${key} was changed in the meantime; look at it again and repeat`);
     }
     return offset;
   }
@@ -126,7 +126,7 @@ export class ControlLog {
     await this.#following;
   }
 
-  /** One fetch at a time, whoever asks. */
+  /** One fetch at a time, for all callers. */
   #inTurn(work: () => Promise<void>): Promise<void> {
     const done = this.#reading.then(work);
     this.#reading = done.catch(() => {});

@@ -22,7 +22,7 @@ export async function registerModel(control: ControlLog, author: Author, model: 
  *
  * @param base epoch of the deployment that the author knew; the newest when it isn't given
  * @returns the epoch of the new deployment
- * @throws FraudstreamError `unknown_model`, or `conflict` when somebody else decided first
+ * @throws FraudstreamError `unknown_model`, or `conflict` when another decision came first
  */
 export async function deploy(control: ControlLog, author: Author, deployment: { champion: DeployedModel | null; shadows: DeployedModel[] }, base?: number): Promise<number> {
   const { champion, shadows } = deployment;
@@ -30,7 +30,7 @@ export async function deploy(control: ControlLog, author: Author, deployment: { 
     if (!control.state.models.has(model)) throw new FraudstreamError("unknown_model", `no model ${model} is registered`);
   }
   if (base !== undefined && base !== (control.state.deployment?.epoch ?? -1)) {
-    throw new FraudstreamError("conflict", "the deployment was changed by somebody else in the meantime; look at it again and repeat");
+    throw new FraudstreamError("conflict", "the deployment was changed in the meantime; look at it again and repeat");
   }
   const event = { "fraudstream.Deployed": { champion, shadows } };
   const offset = await control.append(author.producer, { key: DEPLOYMENT_KEY, who: author.who, event, base: control.state.baseOf(DEPLOYMENT_KEY) });

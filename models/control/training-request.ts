@@ -24,20 +24,20 @@ export const TrainingRequest = Type.Object(
     ], { description: "A link to a CSV file, or the event times of stored transactions" }),
     columns: Type.Optional(Type.Object(
       Object.fromEntries(ROLES.map((role) => [role, Type.Optional(Type.Union([Type.String({ minLength: 1, maxLength: 200 }), Type.Null()]))])),
-      { ...closed, description: "Which column of the file is what, where its name doesn't tell; null: the file has none" },
+      { ...closed, description: "Which column of the file has which role, where its name does not say; null: the file has none" },
     )),
     algorithm: Type.Union([Type.Literal("gradient-boosted-trees"), Type.Literal("logistic-regression")]),
-    params: Type.Optional(Type.Record(Type.String({ maxLength: 100 }), Type.Union([Type.Number(), Type.String({ maxLength: 100 }), Type.Boolean()]), { description: "Of the training, by LightGBM's names", maxProperties: 50 })),
-    features: Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 200 }), { minItems: 1, maxItems: 2_000, uniqueItems: true, description: "Names of the features to use; a text attribute's name stands for all of its values. Windowed ones are named like card_count_7d, card_mean_30d, card_seconds_since_last, merchant_count_1d, merchant_fraud_share_30d (models/features/README.md). Without it: what the data set offers" })),
+    params: Type.Optional(Type.Record(Type.String({ maxLength: 100 }), Type.Union([Type.Number(), Type.String({ maxLength: 100 }), Type.Boolean()]), { description: "Parameters of the training, with LightGBM's names", maxProperties: 50 })),
+    features: Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 200 }), { minItems: 1, maxItems: 2_000, uniqueItems: true, description: "Names of the features to use; a text attribute's name stands for all of its values. Windowed features have names such as card_count_7d, card_mean_30d, card_seconds_since_last, merchant_count_1d, merchant_fraud_share_30d (models/features/README.md). Default: what the data set offers" })),
     before: Type.Optional(Type.String({ ...Time, description: "Rows from this event time on are left out; ISO 8601 with a zone" })),
-    train: Type.Optional(Type.Object(TimeRange.properties, { ...closed, description: "Event times of the rows to train on; others that aren't tested on are only their history. Without it: all" })),
-    test: Type.Optional(Type.Union([TimeRange, Type.Null()], { description: "What is tested on, and not trained on. Without it: the latest 30 %; null: nothing" })),
+    train: Type.Optional(Type.Object(TimeRange.properties, { ...closed, description: "Event times of the rows to train on; other rows that are not tested on only serve as history. Default: all" })),
+    test: Type.Optional(Type.Union([TimeRange, Type.Null()], { description: "Event times of the rows to test on, which are not trained on. Default: the latest 30 %; null: none" })),
     review_capacity: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1, default: DEFAULT_REVIEW_CAPACITY, description: "Share of all transactions that people can review: the review threshold is chosen for it" })),
     decline_precision: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1, default: DEFAULT_DECLINE_PRECISION, description: "Least share of frauds among the transactions to decline: the decline threshold is chosen for it" })),
     seed: Type.Optional(Type.Integer({ minimum: 0, maximum: 4_294_967_295 })),
-    name: Type.Optional(Type.String({ pattern: "^[a-z0-9][a-z0-9-]{0,62}$", description: "Of the model, which is called name@version. Without it: made from the file's name" })),
-    enable: Type.Optional(literals(["never", "if_better"], { default: "never", description: "if_better: make it the champion when it does better on rows later than what either model was made with" })),
-    metric: Type.Optional(literals(["average_precision", "f1"], { default: "average_precision", description: "What better means" })),
+    name: Type.Optional(Type.String({ pattern: "^[a-z0-9][a-z0-9-]{0,62}$", description: "The model's name; its id is name@version. Default: derived from the file's name" })),
+    enable: Type.Optional(literals(["never", "if_better"], { default: "never", description: "if_better: make it the champion if it does better on rows later than both models' training data" })),
+    metric: Type.Optional(literals(["average_precision", "f1"], { default: "average_precision", description: "The metric that decides what is better" })),
   },
   { ...closed, title: "TrainingRequest", examples: [{ dataset: "https://example.com/transactions.csv.gz", algorithm: "gradient-boosted-trees", name: "cards" }] },
 );
@@ -75,7 +75,7 @@ export const Comparison = Type.Object(
 );
 export type Comparison = Static<typeof Comparison>;
 
-/** What a finished job tells of its model, as JSON in JobFinished. */
+/** What a finished job reports about its model, as JSON in JobFinished. */
 export const JobMetrics = Type.Object(
   {
     rows: Type.Integer({ description: "Transactions in the data set" }),
@@ -89,7 +89,7 @@ export const JobMetrics = Type.Object(
     validation: Type.Union([OfflineMetrics, Type.Null()]),
     test: Type.Union([OfflineMetrics, Type.Null()]),
     manifest_sha256: Type.String(),
-    notes: Type.Array(Type.String(), { description: "What was recognised, made up or left out" }),
+    notes: Type.Array(Type.String(), { description: "Notes on what was recognised, generated or left out" }),
     comparison: Type.Union([Comparison, Type.Null()]),
   },
   { ...closed, title: "JobMetrics" },
@@ -99,7 +99,7 @@ export type JobMetrics = Static<typeof JobMetrics>;
 /** Epoch milliseconds of a range of event times. */
 export interface EventTimes { from: number; to: number }
 
-/** @throws UsageError `bad_training_request` for times that are none, or an empty range */
+/** @throws UsageError `bad_training_request` for invalid times or an empty range */
 export function eventTimes(range: Static<typeof TimeRange>, what: string): EventTimes {
   const [from, to] = [range.from, range.to].map(parseTime);
   if (Number.isNaN(from) || Number.isNaN(to)) throw new UsageError("bad_training_request", `${what}: ${Number.isNaN(from) ? "from" : "to"} is no date`);
@@ -114,8 +114,8 @@ export function eventTimes(range: Static<typeof TimeRange>, what: string): Event
  */
 export function checkTrainingRequest({ algorithm, params = {}, dataset, columns, before, train, test, enable }: TrainingRequest): void {
   (algorithm === "logistic-regression" ? resolveLogisticParams : resolveTreeParams)(params);
-  if (before !== undefined && Number.isNaN(parseTime(before))) throw new UsageError("bad_training_request", "before: it is no date");
-  if (test === null && enable === "if_better") throw new UsageError("bad_training_request", "test: without a test part there is nothing to tell by whether the model is better");
+  if (before !== undefined && Number.isNaN(parseTime(before))) throw new UsageError("bad_training_request", "before: it is not a date");
+  if (test === null && enable === "if_better") throw new UsageError("bad_training_request", "test: without a test part it cannot be decided whether the model is better");
   if (train !== undefined) eventTimes(train, "train");
   if (test !== undefined && test !== null) eventTimes(test, "test");
   if (typeof dataset !== "string") {
@@ -170,13 +170,13 @@ export async function requestJob(control: ControlLog, { who, producer }: Author,
 /** How long after a job's end its model may take to be registered. */
 const REGISTERED_WITHIN_MS = 30_000;
 
-/** A job's status as people are told it: one whose model can't be enabled yet, since it is about to be registered, still runs. */
+/** A job's status as the API shows it: a job whose model is not registered yet is still processing. */
 export function toldStatus({ models }: Pick<ControlState, "models">, { status, model, finishedAt }: TrainingJob): TrainingJob["status"] {
   const settling = status === "processed" && model !== null && !models.has(model) && Date.now() - (finishedAt ?? 0) < REGISTERED_WITHIN_MS;
   return settling ? "processing" : status;
 }
 
-/** How often a job may be claimed anew while somebody tries to cancel it. */
+/** How often a job may be claimed again while a request tries to cancel it. */
 const CANCEL_TRIES = 5;
 
 /**

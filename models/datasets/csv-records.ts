@@ -7,7 +7,7 @@ import { CsvError, Parser, type Options } from "csv-parse";
 import { UsageError, messageOf } from "../../schemas/errors.js";
 import { quoted } from "./values.js";
 
-/** A longer record means that a quote was never closed, or that it is no CSV. */
+/** A longer record means that a quote was never closed, or that the file is not CSV. */
 const MAX_RECORD_BYTES = 1_000_000;
 
 /** A gzip file that unpacks to more than this many times its size, beyond what tables of zeros do, was made to do harm. */
@@ -15,7 +15,7 @@ const MOST_UNPACKED = { ratio: 200, from: 64 * 1024 * 1024 };
 /** Of files that are limited: each column costs memory before it has a value. */
 const MOST_COLUMNS = 2_000;
 
-/** Bounds of a file that comes from somebody else. */
+/** Limits for a file from an untrusted source. */
 export interface CsvLimits { /** Unpacked. */ bytes: number; rows: number }
 
 export interface ReadOptions {

@@ -19,7 +19,7 @@ export interface StoredRow {
   labelTime: number;
 }
 
-/** Attributes with more names than this are somebody's mistake, and each costs memory for every row. */
+/** More attribute names than this are a producer's mistake, and each costs memory for every row. */
 const MOST_ATTRIBUTES = 2_000;
 
 /** Gathers stored transactions, in the order of event time, as a data set. */

@@ -69,7 +69,7 @@ const LABELS = new Map([
   ["0", 0], ["0.0", 0], ["false", 0], ["f", 0], ["no", 0], ["n", 0],
 ]);
 
-/** 1 for fraud, 0 for genuine, undefined for a text that is no label. */
+/** 1 for fraud, 0 for genuine, undefined for any other text. */
 export function parseLabel(text: string): number | undefined {
   return LABELS.get(text) ?? LABELS.get(text.toLowerCase());
 }

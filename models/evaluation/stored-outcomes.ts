@@ -3,7 +3,7 @@ import type { Placement } from "../../infra/clickhouse/label-placement.js";
 import type { OutcomeSum } from "./outcome-metrics.js";
 import { conditionOf, DAY_MS, DECISIONS, HAS_VERDICT, HOUR_MS, labelledRows, labelParams, type Labels, type Scope, scopeParams, SETTINGS, type TopicWindow } from "./stored-rows.js";
 
-/** What predictions are told apart by; each combination that occurs is a slice of its own. */
+/** What predictions are grouped by; each combination that occurs is one slice. */
 export interface Slices {
   by?: "hour" | "day" | undefined;
   group?: "currency" | "decision" | undefined;

@@ -21,7 +21,7 @@ export function* readTrees(node: GraphNode, features: number): Pieces<{ baseScor
   const covers = node.floats("nodes_hitrates");
   yield;
   if (covers.length !== count) throw refused("its trees have no node covers (nodes_hitrates)");
-  // A row goes left when it is not above the threshold; whoever splits otherwise is not ours.
+  // A row goes left if it is not above the threshold; a model that splits otherwise is not ours.
   if (!splitsByLeq) throw refused("its trees split otherwise than by BRANCH_LEQ");
   if (!whole) throw refused("its trees are not whole");
 
@@ -65,7 +65,7 @@ function leafValues(node: GraphNode, byTree: ReadonlyMap<number, NodesOfTree>, c
   return values;
 }
 
-/** Every node but the first is the child of one other: so whoever walks down from the first comes to an end. */
+/** Every node except the first is the child of one other node, so walking down from the first always ends. */
 function checkShape({ left, right, feature }: CoveredTree, features: number): void {
   const parents = new Uint8Array(left.length);
   for (const children of [left, right]) {

@@ -25,7 +25,7 @@ export const WARMED_ROWS = 128;
 
 /** Cards that a commit looks at for having been idle too long, beside one for each event of the batch. */
 const SWEPT_CARDS = 16;
-/** A card's list is trimmed at every fourth of its events: that costs a quarter of a walk each, and keeps no more than three in vain. */
+/** A card's list is trimmed at every fourth of its events: that costs a quarter of a walk each, and keeps at most three events too many. */
 const TRIM_EVERY = 4;
 
 const [COUNT, SUM, MEAN, MAX, STD, , OVER_MEAN] = CARD_AGGREGATES.map((_, i) => i);
@@ -88,7 +88,7 @@ export class CardHistory {
    * Folds one row and writes the row's card slots of `plan` to `out[at…]`; merchants' slots are left alone. A repeat
    * changes nothing (its slots hold no values); a late one is folded like any other.
    *
-   * @param offset of the row's record: what a repeat of it is told
+   * @param offset of the row's record, which a repeat of it names
    * @param frauds null: the plan has no card's fraud share, or it is missing (NaN)
    * @returns ACCEPTED, TOO_LATE, BEYOND_REACH, or the offset of the first
    */
@@ -249,7 +249,7 @@ export class CardHistory {
     near[0] = touched;
   }
 
-  /** Keeps what was folded since the last commit, and frees some of what nobody can see any more. */
+  /** Keeps what was folded since the last commit, and frees some of what no window can see any more. */
   commit(): void {
     const floor = this.#clock.time - RETENTION_MS;
     for (const card of this.#toTrim) if (this.#count[card] > 0) this.#trim(card, floor);
@@ -283,7 +283,7 @@ export class CardHistory {
 
   /** Views of the state as of the last commit, after which nothing was folded: to be written, or copied, before the next fold. */
   sections(): Section[] {
-    if (this.#journal.length > 0) throw new Error("a state in the middle of a batch is nobody's");
+    if (this.#journal.length > 0) throw new Error("cannot take a snapshot in the middle of a batch");
     return [
       // Earlier versions read the second number, too.
       { name: "clock", data: Float64Array.of(this.#clock.time, Number.NaN) },

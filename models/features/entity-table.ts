@@ -32,7 +32,7 @@ export class EntityTable {
   #freeIndexes: number[] = [];
   readonly #pages: Buffer[] = [];
   #nextUnit = 0;
-  /** Starts of pieces that nobody uses, by their number of units: ids of one system are mostly of one length. */
+  /** Starts of free pieces, by their number of units: ids of one system mostly have one length. */
   readonly #freeUnits = new Map<number, number[]>();
 
   /** Entities. */
@@ -131,7 +131,7 @@ export class EntityTable {
     table.#extent = table.#start.length;
     const pages: Uint8Array[] = [];
     while (sections.has(`${prefix}/ids/${pages.length}`)) pages.push(bytesOf(sections, `${prefix}/ids/${pages.length}`));
-    // Ids are laid out anew, without the holes of those that were removed.
+    // Ids are compacted, without the gaps of removed ones.
     for (let index = 0; index < table.#extent; index++) {
       const start = table.#start[index];
       const page = pages[start >>> (PAGE_BITS - UNIT_BITS)] ?? new Uint8Array(0);

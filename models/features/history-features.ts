@@ -29,7 +29,7 @@ function windowOf(many: string, unit: string): string {
   return unit === "d" ? `P${Number(many)}D` : `PT${Number(many)}${unit.toUpperCase()}`;
 }
 
-/** What is known of cards and of merchants where nobody says what to know: chosen on simulated data (README.md here). */
+/** The default features of cards and merchants, chosen on simulated data (README.md in this folder). */
 const DEFAULT_CARD = ["card_count_1d", "card_mean_1d", "card_count_7d", "card_mean_7d", "card_count_30d", "card_mean_30d", "card_seconds_since_last", "card_amount_over_mean_30d"];
 const DEFAULT_MERCHANT = ["merchant_count_1d", "merchant_fraud_share_1d", "merchant_count_7d", "merchant_fraud_share_7d", "merchant_count_30d", "merchant_fraud_share_30d"];
 

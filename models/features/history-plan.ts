@@ -23,7 +23,7 @@ export function fillingMs(source: { kind: string }): number {
 /**
  * The history that a set of models reads, each value once, in a stable order.
  *
- * @throws FraudstreamError `unknown_feature` where a model asks for what nobody computes
+ * @throws FraudstreamError `unknown_feature` if a model asks for something that is not computed
  */
 export function historySlotsOf(models: readonly (readonly { source: { kind: string } }[])[]): HistorySlot[] {
   const slots = new Map<string, HistorySlot>();
@@ -62,7 +62,7 @@ export class HistoryPlan {
   readonly needsMerchants: boolean;
   /** Ascending, each length once. */
   readonly cardWindows: readonly CardWindow[];
-  /** Of `seconds_since_last`; -1: nobody asks. */
+  /** Of `seconds_since_last`; -1: not asked for. */
   readonly lastSlot: number;
   readonly cardShares: readonly BucketWindow<"fraud_share">[];
   readonly merchantWindows: readonly BucketWindow<MerchantAggregate>[];

@@ -18,7 +18,7 @@ export const LATENESS_MS = 24 * HOUR_MS;
 export const LEAP_MS = 24 * HOUR_MS;
 /** Of event time, either way and inclusive: the same transaction id of a card again is a dead letter. */
 export const REPEAT_HORIZON_MS = 24 * HOUR_MS;
-/** An event that isn't newer than its partition's clock minus this is no part of any window. */
+/** An event that is not newer than its partition's clock minus this belongs to no window. */
 export const RETENTION_MS = LONGEST_WINDOW_MS + LABEL_DELAY_MS + 2 * BUCKET_MS + LATENESS_MS;
 /** Events of one card that count: its newest. */
 export const MAX_CARD_EVENTS = 4_096;
@@ -76,7 +76,7 @@ export interface HistoryTerm {
 /**
  * What a source asks for, in one spelling.
  *
- * @throws FraudstreamError `unknown_feature` where nobody computes it, naming what is
+ * @throws FraudstreamError `unknown_feature` if it is not computed, naming what is
  */
 export function historyTerm(source: CardSource | MerchantSource): HistoryTerm {
   const { kind, aggregate } = source;

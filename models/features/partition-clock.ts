@@ -30,7 +30,7 @@ export class PartitionClock {
   readonly #block = new Float64Array(BLOCK_ROWS);
   #filled = 0;
 
-  /** The next accepted transaction. A late one says nothing of how far the partition has come. */
+  /** The next accepted transaction. A late one does not move the clock. */
   advance(time: number): void {
     if (time < this.time - LATENESS_MS) {
       this.#leap = Number.NaN;
@@ -41,7 +41,7 @@ export class PartitionClock {
     if (this.#filled === BLOCK_ROWS) this.#endBlock();
   }
 
-  /** Somebody else's clock, whose word is taken. */
+  /** Takes over the time of another clock. */
   raise(time: number): void {
     this.#floor = Math.max(this.#floor, time);
     if (!(time > this.time)) return;

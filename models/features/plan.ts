@@ -54,7 +54,7 @@ export interface TransactionColumns {
 /**
  * sha256 over what defines the features; equal hashes mean equal vectors for equal transactions with equal histories.
  *
- * @throws FraudstreamError `unknown_feature` for a window, delay or bucket that nobody computes
+ * @throws FraudstreamError `unknown_feature` for a window, delay or bucket that is not computed
  */
 export function featureHash(specs: readonly FeatureSpec[]): string {
   const canonical = specs.map(({ name, type, source, default: missing }) => {

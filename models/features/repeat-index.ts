@@ -22,7 +22,7 @@ export class RepeatIndex {
   #slots = new Int32Array(0);
   #used = 0;
 
-  /** Rows, those included that nobody asks for any more. */
+  /** Rows, including those that are no longer needed. */
   get size(): number {
     return this.#used;
   }

@@ -111,7 +111,7 @@ export class GuardedSession {
     child.stdout.on("data", (chunk: Buffer) => {
       if (this.#child === child) for (const frame of frames.add(chunk)) this.#answered(frame);
     });
-    // A write to a process that has died fails; "close" tells of it.
+    // A write to a process that has died fails; "close" reports it.
     child.stdin.on("error", () => undefined);
     child.on("error", (cause) => this.#child === child && this.#end(new FraudstreamError(DIED, `the model's process could not be started: ${cause.message}`, { cause })));
     child.on("close", (code, signal) => {

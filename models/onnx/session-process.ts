@@ -7,7 +7,7 @@ import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import { FAILED, Frames, LOAD, SCORED, frameOf } from "./frames.js";
 import { ModelSession, type ModelIo } from "./session.js";
 
-/** A model that hangs keeps this thread: another one sees to it that the process doesn't outlive whoever started it. */
+/** A model that hangs blocks this thread: another thread ends the process when its parent is gone. */
 const WATCHER = `
   const parent = require("node:worker_threads").workerData;
   setInterval(() => { if (process.ppid !== parent) process.kill(process.pid, "SIGKILL"); }, 1000);

@@ -10,7 +10,7 @@ export interface ModelIo {
 
 /**
  * One thread: onnxruntime blocks the caller's thread in any case, and workers scale by process. Its pool would spin
- * between calls. Warnings about a graph are of no use to whoever runs it.
+ * between calls. Warnings about a graph are of no use to its user.
  */
 const OPTIONS: InferenceSession.SessionOptions = {
   executionProviders: ["cpu"],

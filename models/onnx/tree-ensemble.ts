@@ -112,7 +112,7 @@ function leafValues(node: GraphNode, link: Link, nodes: NodeIndex, count: number
   return values;
 }
 
-/** Every node but the roots is the child of one other that stands before it: so whoever walks down comes to an end. */
+/** Every node except the roots is the child of one earlier node, so walking down always ends. */
 function areTrees({ roots, left, right, feature }: FlatTrees, features: number): boolean {
   const parents = new Uint8Array(left.length);
   for (const root of roots) parents[root] = 1;

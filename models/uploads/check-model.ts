@@ -33,7 +33,7 @@ const SLOWEST_BATCH_MS = 1_000;
 
 /**
  * Everything that is asked of a model that was trained elsewhere. To be run in a process of its own: the file may be
- * made to exhaust memory or to end whoever loads it.
+ * made to exhaust memory or to crash the process that loads it.
  *
  * @throws FraudstreamError those of `inspectOnnx`, `normaliseOnnx` and `checkOperators`, `model_invalid`, `model_shape`,
  *   `model_failed`, `scores_differ` where a score isn't within 1e-5 of the expected one, of all rows at once or of each alone,

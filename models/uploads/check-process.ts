@@ -10,7 +10,7 @@ function answer(message: CheckAnswer): void {
   process.send?.(message, () => process.exit(0));
 }
 
-// Whoever asked is gone.
+// The parent process is gone.
 process.on("disconnect", () => process.exit(0));
 process.once("message", (request: CheckRequest) => {
   checkModel(request).then(

@@ -34,7 +34,7 @@ export interface NormalisedOnnx {
  * Brings an exported model into the one form that we score: one output, the probabilities. A ZipMap, which makes a
  * sequence of maps of them, is cut out, and so is what only computes other outputs, such as the label.
  *
- * @param wanted names as the model's author knows them; those left out are told from the graph
+ * @param wanted names as the model's author knows them; missing ones are derived from the graph
  * @throws FraudstreamError `onnx_malformed`, `onnx_inputs`, `onnx_outputs`
  */
 export function normaliseOnnx(onnx: Uint8Array, wanted: { input?: string | undefined; output?: string | undefined }): NormalisedOnnx {
@@ -95,7 +95,7 @@ function chooseOutput(graph: readonly Field[], nodes: readonly Node[], wanted: s
     return chosen;
   }
   const classes = classesOf(zipMap);
-  if (classes !== 2) throw new FraudstreamError("onnx_outputs", `the model tells ${classes} classes apart; it must be two, the second of them fraud`);
+  if (classes !== 2) throw new FraudstreamError("onnx_outputs", `the model has ${classes} classes; it must have two, the second one being fraud`);
   const [name] = zipMap.inputs;
   return { name, isFloatTensor: true, bytes: rowsOf(name, classes) };
 }

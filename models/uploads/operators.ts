@@ -99,7 +99,7 @@ function checkSizes(nodes: readonly Node[], input: string): void {
   }
 }
 
-/** A walk down a tree must come to an end: a node that leads back to one above it would keep whoever scores for ever. */
+/** A walk down a tree must come to an end: a node that leads back to one above it would loop for ever. */
 function checkTrees(node: Node): void {
   const graphNode = new GraphNode(node.message);
   const [treeIds, nodeIds, whenTrue, whenFalse] = ["nodes_treeids", "nodes_nodeids", "nodes_truenodeids", "nodes_falsenodeids"].map((name) => graphNode.ints(name));

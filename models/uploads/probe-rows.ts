@@ -45,7 +45,7 @@ export function probesOf(features: readonly FeatureSpec[], typical: Float32Array
   return probes;
 }
 
-/** What a model that has no score for a probe is told. */
+/** The message for a model without a score for a probe. */
 export function noScore({ what, hint }: Probe, score: number | string): FraudstreamError {
   const outcome = typeof score === "number" ? `the model gives ${score} instead of a score from 0 to 1` : "the model fails";
   const cause = typeof score === "number" ? "" : ` (${score})`;

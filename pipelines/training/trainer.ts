@@ -68,7 +68,7 @@ export class Trainer {
 
   /** To be called after each change of the control state. */
   changed(): void {
-    if (this.#claim !== null && !this.#holds(this.#claim)) this.#gone?.abort(new FraudstreamError("training_superseded", "the job was cancelled or is somebody else's by now"));
+    if (this.#claim !== null && !this.#holds(this.#claim)) this.#gone?.abort(new FraudstreamError("training_superseded", "the job was cancelled or taken over by another trainer"));
     this.#wake();
   }
 
@@ -190,7 +190,7 @@ export class Trainer {
 
   /** The job isn't ours any more, so no event will ever name this artifact. */
   async #withdraw({ manifest, folder }: Artifact): Promise<void> {
-    this.#log.info({ model: manifest.model }, "not registered: the job was cancelled or is somebody else's by now");
+    this.#log.info({ model: manifest.model }, "not registered: the job was cancelled or taken over by another trainer");
     await rm(folder, { recursive: true, force: true });
   }
 

@@ -97,7 +97,7 @@ describe("trainers as processes", () => {
     expect(await system.inPhase(id, "downloading", 2)).toBe(second);
     // The second has the job and is held up; the first wakes, and its job's process may have trained to the end by now.
     first.send("SIGCONT");
-    await first.logged("training ended: the job was cancelled or is somebody else's by now");
+    await first.logged("training ended: the job was cancelled or taken over by another trainer");
     const other = await system.request({ ...quick, dataset: `${origin}/y.csv` });
     await expectOneModel(system, other, 1);
     expect((await system.job(other)).worker).toContain(`-${first.pid}-`);
