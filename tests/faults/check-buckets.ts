@@ -73,7 +73,9 @@ export class Buckets {
   #differs(transactions: readonly Counted[], sealedAt: number, { count, frauds }: { count: number; frauds: number }): string | null {
     const sent = transactions.filter(({ at }) => at <= sealedAt);
     const readable = transactions.filter(({ readable: at }) => at <= sealedAt);
-    const counted = [transactions, sent, readable].find((each) => each.length === count);
+    // Behind an open transaction stands what came after its first record, which was written some time after it had been begun.
+    const behind = count > readable.length && count < sent.length ? sent.slice(0, count) : undefined;
+    const counted = [transactions, sent, readable].find((each) => each.length === count) ?? behind;
     if (counted === undefined) return `${count} with ${frauds} frauds, and ${transactions.length} without faults, of which ${sent.length} were sent before its seal and ${readable.length} could be read`;
     const isCertain = ({ uncertainFrom }: Counted): boolean => sealedAt < uncertainFrom;
     const least = counted.filter((each) => each.isFraud && isCertain(each)).length;

@@ -52,6 +52,7 @@ export class ForeignProducers {
     try {
       await producer.connect();
       const transaction = await producer.transaction();
+      blocked.from = Date.now();
       await transaction.send({ topic: this.#topics[topic], acks: -1, timeout: SEND_TIMEOUT_MS, messages });
       await pause(openMs);
       if (ending === "abort") await transaction.abort();
