@@ -18,7 +18,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   if (kafka === null) throw new UsageError("bad_setting", "KAFKA_BROKERS is not set: the API needs a Kafka cluster (npm start brings one of its own)");
   if (clickhouse === null) throw new UsageError("bad_setting", "CLICKHOUSE_URL is not set: the API needs a ClickHouse server (npm start brings one of its own)");
   await waitUntilReachable({ kafka, clickhouse: null }, { log, signal: lifecycle.signal, without: config });
-  const parts = wireApi({ config, kafka, clickhouse, log, clientId: `api-${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}` });
+  const parts = wireApi({ config, kafka, clickhouse, log, stopping: lifecycle.signal, clientId: `api-${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}` });
   const { context } = parts;
   await ensureTopics(context.kafka, allTopics(context.topics), { replication: context.kafkaConfig.replication, log: context.log });
   await context.schemas.register(subjectTopics(context.topics));

@@ -36,11 +36,21 @@ export interface Parts {
   ends: readonly { name: string; stop: () => Promise<void> | void }[];
 }
 
+export interface ApiWiring {
+  config: Config;
+  kafka: KafkaConfig;
+  clickhouse: ClickHouseConfig;
+  clientId: string;
+  log: Logger;
+  /** Aborts when the API stops. */
+  stopping: AbortSignal;
+}
+
 /** @throws UsageError `bad_setting` without a way to check tokens */
-export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConfig, clientId, log }: { config: Config; kafka: KafkaConfig; clickhouse: ClickHouseConfig; clientId: string; log: Logger }): Parts {
+export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConfig, clientId, log, stopping }: ApiWiring): Parts {
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
   const kafka = createKafka(kafkaConfig, clientId, log);
-  const cluster = new KafkaCluster(kafkaConfig, clientId, { log });
+  const cluster = new KafkaCluster(kafkaConfig, clientId, { log, stopping });
   const schemas = new Schemas(config);
   const clickhouse = createClickHouse(clickhouseConfig);
   const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });

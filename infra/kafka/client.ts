@@ -19,7 +19,7 @@ export function createKafka(config: KafkaConfig, clientId: string, log: Logger):
     clientId,
     // Those that were silent are tried last, also by a client that is made later.
     brokers: () => silent.sort(config.brokers, (broker) => broker),
-    socketFactory: watchedSockets((broker, answered) => silent.note(broker, answered)),
+    socketFactory: watchedSockets((broker, answered) => silent.note(broker, answered), (broker) => silent.has(broker)),
     ssl: config.ssl,
     // A copy: kafkajs writes into what it is given.
     ...(config.sasl ? { sasl: { ...config.sasl } as NonNullable<KafkaJsConfig["sasl"]> } : {}),

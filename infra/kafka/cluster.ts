@@ -22,7 +22,12 @@ export interface TopicIdentity { cluster: string; topicId: string }
 export interface KafkaClusterOptions {
   /** Where it tells of batches that can't be read. @default nowhere */
   log?: Logger;
+  /** Aborts when the process stops: what still waits for a broker a few seconds later is given up. @default never */
+  stopping?: AbortSignal;
 }
+
+/** What is under way when a process is told to stop gets this long; what is open then is settled by whoever takes it over. */
+const STOP_WITHIN_MS = 5_000;
 
 /** How long a question goes round among brokers of which some are silent, before it is the caller's to try again. */
 const SILENCE_WAITED_OUT_MS = 10_000;
@@ -55,12 +60,16 @@ export class KafkaCluster {
   #brokers = new Map<number, BrokerAddress>();
   #control: Connection | null = null;
   #controlOpening: Promise<Connection> | null = null;
+  /** Every connection that is open or being opened: whose it is knows its owner. */
+  readonly #connections = new Set<Connection>();
   #closed = false;
+  #givenUp = false;
   readonly #log: Logger | null;
   readonly #reported = new Set<string>();
 
-  constructor(config: KafkaConfig, clientId: string, { log }: KafkaClusterOptions = {}) {
+  constructor(config: KafkaConfig, clientId: string, { log, stopping }: KafkaClusterOptions = {}) {
     this.#log = log ?? null;
+    stopping?.addEventListener("abort", () => setTimeout(() => this.#giveUp(), STOP_WITHIN_MS).unref(), { once: true });
     this.#clientId = clientId;
     this.#bootstrap = config.brokers.map((broker) => {
       const colon = broker.lastIndexOf(":");
@@ -79,6 +88,7 @@ export class KafkaCluster {
 
   /** Opens a connection of the caller's own; the caller closes it. A broker that was silent must answer a question first. */
   async open(address: BrokerAddress): Promise<Connection> {
+    if (this.#givenUp) throw closedError();
     const name = addressOf(address);
     const wasSilent = this.#silent.has(name);
     // TLS has names of servers, no addresses (RFC 6066); a certificate is checked against either.
@@ -86,15 +96,26 @@ export class KafkaCluster {
     const connection = new BrokerConnection(this.#clientId, options, (answered) => this.#heard(name, answered));
     // Requests in flight are answered with an error of their own; an event without a listener would end the process.
     connection.on("error", () => {});
+    this.#connections.add(connection);
+    connection.once("close", () => this.#connections.delete(connection));
     try {
       await connection.connect(address.host, address.port);
+      // One that is closed while it connects never says so.
+      if (this.#givenUp) throw closedError();
       if (wasSilent) await call(connection, metadataV12.api, [[], false, false], "looking whether it answers again", PROBE_MS);
       return connection;
     } catch (error) {
       if (error instanceof Error && error.message.endsWith("timed out.")) this.#heard(name, false);
+      this.#connections.delete(connection);
       void connection.close().catch(() => {});
       throw toKafkaError(error, `connecting to ${name}`);
     }
+  }
+
+  /** Ends whatever waits for a broker, and lets nothing begin. */
+  #giveUp(): void {
+    this.#closed = this.#givenUp = true;
+    for (const connection of this.#connections) if (connection.isConnected()) void connection.close().catch(() => {});
   }
 
   #heard(broker: string, answered: boolean): void {
@@ -257,6 +278,10 @@ export class KafkaCluster {
     }
     throw toKafkaError(last ?? new Error("closed"), "connecting to Kafka");
   }
+}
+
+function closedError(): KafkaError {
+  return new KafkaError("CLOSED", "the Kafka cluster object is closed", { retriable: false });
 }
 
 function addressOf({ host, port }: BrokerAddress): string {

@@ -2,47 +2,100 @@ import { connect, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { ISocketFactory } from "kafkajs";
 
-/** The first answer on a connection: a broker that lives gives it at once. */
-const FIRST_ANSWER_MS = 4_000;
-/** Later ones may wait for replicas, or for a group to gather. */
+/** Questions that a broker answers at once, by the protocol's number: those about itself and the cluster, and heartbeats. */
+const AT_ONCE = new Set([3, 10, 12, 18]);
+/** A broker that lives answers them, and the first question on a connection, within this. */
+const AT_ONCE_MS = 4_000;
+/** One that was silent before gets this long on a new connection: kafkajs comes by it again and again while it looks for another. */
+const SILENT_BEFORE_MS = 2_000;
+/** Others may wait for replicas, or for a group to gather. */
 const ANSWER_MS = 10_000;
 const KEEP_ALIVE_MS = 60_000;
+/** Requests and responses begin with their length; a request's number follows. */
+const LENGTH_BYTES = 4;
 
 /**
  * Makes kafkajs' sockets, each of which ends when its broker is silent: kafkajs would ask the same one again, twenty times,
  * since a question without an answer is no broken connection to it. With one it goes to the next broker.
  */
-export function watchedSockets(heard: (broker: string, answered: boolean) => void): ISocketFactory {
+export function watchedSockets(heard: (broker: string, answered: boolean) => void, wasSilent: (broker: string) => boolean): ISocketFactory {
   return ({ host, port, ssl, onConnect }) => {
     const options = { host, port };
     const socket = ssl
       ? connectTls({ ...options, ...(isIP(host) === 0 ? { servername: host } : {}), ...(ssl as object) }, onConnect)
       : connect(options, onConnect);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
-    watch(socket, (answered) => heard(`${host}:${port}`, answered));
+    const broker = `${host}:${port}`;
+    watch(socket, (answered) => heard(broker, answered), wasSilent(broker) ? SILENT_BEFORE_MS : AT_ONCE_MS);
     return socket;
   };
 }
 
-function watch(socket: Socket, heard: (answered: boolean) => void): void {
+/** A broker answers the requests of a connection in their order: the one that is waited for is the oldest. */
+export function watch(socket: Socket, heard: (answered: boolean) => void, firstMs = AT_ONCE_MS): void {
+  /** How long each request that has no whole answer yet may wait, oldest first. */
+  const waiting: number[] = [];
+  const answers = new Frames(() => waiting.shift());
   let timer: NodeJS.Timeout | null = null;
-  let patience = FIRST_ANSWER_MS;
+  let first = true;
   const stop = (): void => {
     if (timer !== null) clearTimeout(timer);
     timer = null;
   };
-  const write = socket.write.bind(socket);
-  socket.write = ((...args: Parameters<typeof write>) => {
-    timer ??= setTimeout(() => {
+  const start = (): void => {
+    const patience = waiting.at(0);
+    if (timer !== null || patience === undefined) return;
+    timer = setTimeout(() => {
       heard(false);
       socket.destroy(new Error(`the broker did not answer within ${patience} ms`));
     }, patience);
+  };
+  const write = socket.write.bind(socket);
+  socket.write = ((...args: Parameters<typeof write>) => {
+    waiting.push(first ? firstMs : isAnsweredAtOnce(args[0]) ? AT_ONCE_MS : ANSWER_MS);
+    first = false;
+    start();
     return write(...args);
   }) as typeof socket.write;
-  socket.on("data", () => {
+  socket.on("data", (bytes: Buffer) => {
     stop();
-    patience = ANSWER_MS;
+    answers.take(bytes);
     heard(true);
+    start();
   });
   socket.on("close", stop);
+}
+
+/** kafkajs writes each request as one piece. */
+function isAnsweredAtOnce(request: unknown): boolean {
+  return Buffer.isBuffer(request) && request.length > LENGTH_BYTES + 1 && AT_ONCE.has(request.readInt16BE(LENGTH_BYTES));
+}
+
+/** Counts the whole responses in a stream of bytes. */
+class Frames {
+  readonly #onWhole: () => void;
+  #head = Buffer.alloc(0);
+  /** Bytes that the response under way still lacks. */
+  #left = 0;
+
+  constructor(onWhole: () => void) {
+    this.#onWhole = onWhole;
+  }
+
+  take(bytes: Buffer): void {
+    for (let at = 0; at < bytes.length; ) {
+      if (this.#left === 0) {
+        const head = bytes.subarray(at, at + LENGTH_BYTES - this.#head.length);
+        this.#head = Buffer.concat([this.#head, head]);
+        at += head.length;
+        if (this.#head.length < LENGTH_BYTES) return;
+        this.#left = Math.max(0, this.#head.readInt32BE(0));
+        this.#head = Buffer.alloc(0);
+      }
+      const taken = Math.min(this.#left, bytes.length - at);
+      this.#left -= taken;
+      at += taken;
+      if (this.#left === 0) this.#onWhole();
+    }
+  }
 }

@@ -30,9 +30,10 @@ export class Lifecycle {
     if (this.#stopping !== null) this.#stopping = this.#stopping.then(() => this.#stopAll());
   }
 
-  /** A part can't go on: the process stops, and ends with exit code 1. */
+  /** A part can't go on: the process stops, and ends with exit code 1. One that can't because everything stops is no failure. */
   fail(error: unknown): void {
-    this.#failure ??= error;
+    if (this.#stopping === null) this.#failure ??= error;
+    else this.#log.debug({ err: error }, "failed while it was being stopped");
     void this.stop();
   }
 
@@ -56,7 +57,7 @@ export class Lifecycle {
 
 /** Runs a role until SIGINT, SIGTERM or a failure: `start` wires its parts and returns once they run. Asked to stop, it ends with code 0. */
 export function runRole(log: Logger, start: (lifecycle: Lifecycle) => Promise<void>): Promise<void> {
-  return run(log, 0, async (lifecycle) => {
+  return run(log, { codeWhenStopped: 0, leftOpenMs: ROLE_LEFT_OPEN_MS }, async (lifecycle) => {
     await start(lifecycle);
     if (!lifecycle.signal.aborted) await once(lifecycle.signal, "abort");
   });
@@ -64,16 +65,18 @@ export function runRole(log: Logger, start: (lifecycle: Lifecycle) => Promise<vo
 
 /** Runs a command: it is done when `work` returns; SIGINT and SIGTERM abort its signal and end it with code 130. */
 export function runCommand(log: Logger, work: (lifecycle: Lifecycle) => Promise<void>): Promise<void> {
-  return run(log, 130, async (lifecycle) => {
+  return run(log, { codeWhenStopped: 130, leftOpenMs: COMMAND_LEFT_OPEN_MS }, async (lifecycle) => {
     await work(lifecycle);
     if (lifecycle.signal.aborted) process.exitCode ??= 130;
   });
 }
 
-const LEFT_OPEN_MS = 10_000;
+/** After every part has stopped nothing of a role is left to be done; a command may still tell how far it has come. */
+const ROLE_LEFT_OPEN_MS = 2_000;
+const COMMAND_LEFT_OPEN_MS = 10_000;
 
 /** A second signal ends the process at once. A user's mistake is one line, without a stack. */
-async function run(log: Logger, codeWhenStopped: number, body: (lifecycle: Lifecycle) => Promise<void>): Promise<void> {
+async function run(log: Logger, { codeWhenStopped, leftOpenMs }: { codeWhenStopped: number; leftOpenMs: number }, body: (lifecycle: Lifecycle) => Promise<void>): Promise<void> {
   const lifecycle = new Lifecycle(log);
   let signals = 0;
   const onSignal = (): void => {
@@ -84,7 +87,7 @@ async function run(log: Logger, codeWhenStopped: number, body: (lifecycle: Lifec
       setTimeout(() => {
         log.warn({ open: process.getActiveResourcesInfo() }, "stopped, with something left open");
         process.exit(process.exitCode ?? codeWhenStopped);
-      }, LEFT_OPEN_MS).unref();
+      }, leftOpenMs).unref();
     });
   };
   process.on("SIGINT", onSignal);

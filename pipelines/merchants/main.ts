@@ -39,7 +39,7 @@ await runRole(log, async (lifecycle) => {
   const conditions = new Conditions(log, registry);
   const schemas = new Schemas(config, { conditions });
   await schemas.register(subjectTopics(topics));
-  const cluster = new KafkaCluster(config.kafka, group, { log });
+  const cluster = new KafkaCluster(config.kafka, group, { log, stopping: lifecycle.signal });
   lifecycle.add("cluster", () => cluster.close());
 
   if (config.clickhouse !== null) {

@@ -67,7 +67,7 @@ interface Reading {
 
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 2_000;
-const STOP_WITHIN_MS = 8_000;
+const STOP_WITHIN_MS = 6_000;
 /** A partition that could not be read for this long is reported. */
 const SILENT_MS = 10_000;
 const LOOK_EVERY_MS = 2_000;

@@ -57,7 +57,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   const conditions = new Conditions(log, registry);
   const schemas = new Schemas(config, { conditions });
   await schemas.register(subjectTopics(topics));
-  const cluster = new KafkaCluster(config.kafka, worker, { log });
+  const cluster = new KafkaCluster(config.kafka, worker, { log, stopping: lifecycle.signal });
   lifecycle.add("cluster", () => cluster.close());
 
   if (config.clickhouse !== null) {

@@ -34,7 +34,7 @@ await runRole(log, async (lifecycle) => {
   lifecycle.add("clickhouse", () => clickhouse.close());
   const clientId = `${config.topicPrefix}sink`;
   const kafka = createKafka(config.kafka, clientId, log);
-  const cluster = new KafkaCluster(config.kafka, clientId, { log });
+  const cluster = new KafkaCluster(config.kafka, clientId, { log, stopping: lifecycle.signal });
   lifecycle.add("kafka", () => cluster.close());
   await ensureTopics(kafka, allTopics(topics), { replication: config.kafka.replication, log });
   const owner = { clusterId: await cluster.clusterId(), topicPrefix: config.topicPrefix };

@@ -36,7 +36,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   await ensureTopics(createKafka(config.kafka, worker, log), allTopics(topics), { replication: config.kafka.replication, log });
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));
-  const cluster = new KafkaCluster(config.kafka, worker, { log });
+  const cluster = new KafkaCluster(config.kafka, worker, { log, stopping: lifecycle.signal });
   lifecycle.add("cluster", () => cluster.close());
   if (config.clickhouse !== null) {
     const clickhouse = createClickHouse(config.clickhouse);

@@ -54,9 +54,9 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
   const config: Config = readConfig({ TOPIC_PREFIX: prefix, TOPIC_PARTITIONS: "2", CLICKHOUSE_DATABASE: database, JWT_SECRET, ADMIN_PASSWORD, RATE_LIMIT: "1000000", SIGN_IN_RATE_LIMIT: "100000", ...settings });
   const clickhouse = { ...clickhouseConfig(database), ...(options.clickhouseUrl === undefined ? {} : { url: options.clickhouseUrl }) };
   if (migrated) await migrate(clickhouseConfig(database), log);
-  const parts = wireApi({ config, kafka: options.kafka ?? kafkaConfig(), clickhouse, clientId: `api-${prefix}${randomUUID().slice(0, 8)}`, log });
-  const { context } = parts;
   const lifecycle = new Lifecycle(log);
+  const parts = wireApi({ config, kafka: options.kafka ?? kafkaConfig(), clickhouse, clientId: `api-${prefix}${randomUUID().slice(0, 8)}`, log, stopping: lifecycle.signal });
+  const { context } = parts;
   await ensureTopics(context.kafka, allTopics(context.topics));
   await startParts(parts, lifecycle);
   const app = await createApp(context, patience);

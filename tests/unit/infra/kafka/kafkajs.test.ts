@@ -35,3 +35,36 @@ test("a request that waits out a broker's throttling is looked at when it is ove
     vi.useRealTimers();
   }
 });
+
+interface Coordinator { heartbeat: () => Promise<void> }
+interface Member { coordinator: Coordinator; offsetManager: { coordinator: Coordinator; commitOffsets: () => Promise<void> }; memberId: string; lastRequest: number; heartbeat: (options: { interval: number }) => Promise<void>; commitOffsets: (offsets: object) => Promise<void> }
+
+/** kafkajs' own member of a group, whose coordinator does not answer and was taken over by another broker. */
+function memberOfLostCoordinator(): { member: Member; taken: Coordinator; beats: string[] } {
+  const ConsumerGroup = createRequire(import.meta.url)("kafkajs/src/consumer/consumerGroup.js") as new (options: object) => Member;
+  const silent = Object.assign(new Error("the broker did not answer"), { name: "KafkaJSConnectionError" });
+  const beats: string[] = [];
+  const lost: Coordinator = { heartbeat: () => Promise.reject(silent) };
+  const taken: Coordinator = { heartbeat: () => Promise.resolve(void beats.push("to the other one")) };
+  const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+  const cluster = { findGroupCoordinator: ({ groupId }: { groupId: string }) => (groupId === "g" ? Promise.resolve(taken) : Promise.reject(new Error(groupId))) };
+  const member = new ConsumerGroup({ groupId: "g", topics: [], topicConfigurations: {}, cluster, logger: { ...quiet, namespace: () => quiet }, instrumentationEmitter: { emit: () => {} }, retry: {}, assigners: [] });
+  const offsetManager = { coordinator: lost, commitOffsets: () => (offsetManager.coordinator === lost ? Promise.reject(silent) : Promise.resolve()) };
+  Object.assign(member, { coordinator: lost, memberId: "m", lastRequest: 0, offsetManager });
+  return { member, taken, beats };
+}
+
+test("a member whose coordinator is silent finds the one that has taken its group over", async () => {
+  const { member, taken, beats } = memberOfLostCoordinator();
+  await expect(member.heartbeat({ interval: 0 })).rejects.toThrow("did not answer");
+  expect(member.coordinator).toBe(taken);
+  await member.heartbeat({ interval: 0 });
+  expect(beats).toEqual(["to the other one"]);
+  expect(member.memberId).toBe("m");
+});
+
+test("a commit that no coordinator has answered goes to the one that has taken the group over", async () => {
+  const { member } = memberOfLostCoordinator();
+  await expect(member.commitOffsets({})).rejects.toThrow("did not answer");
+  await member.commitOffsets({});
+});
