@@ -54,7 +54,7 @@ const ABANDONED_AFTER_MS = 600_000;
 
 /**
  * Snapshots of folds of partitions, as files of one directory: a head that says of what, sections of numbers, CRC-32C.
- * Each is written to a temporary file, synced and renamed, so a name stands for a whole one; the newest two are kept.
+ * Each is written to a temporary file, synced and renamed, so a name always belongs to a complete file; the newest two are kept.
  * They are only a cache: what doesn't fit is passed over with a warning.
  */
 export class SnapshotStore {

@@ -5,7 +5,7 @@ import type { Logger } from "../logging.js";
 const AGAIN_MS = 1_000;
 
 /**
- * Waits a second before what has failed is tried again: for whoever goes on however long the cluster is away.
+ * Waits a second before a failed operation is retried, for callers that retry as long as the cluster is away.
  *
  * @throws the error, where it doesn't pass by itself or the signal has aborted
  */

@@ -44,7 +44,7 @@ export interface InsertBlock {
   token: string;
 }
 
-/** Every method throws FraudstreamError `clickhouse_refused` or `clickhouse_unreachable`; `retriable` tells which may pass. */
+/** Every method throws FraudstreamError `clickhouse_refused` or `clickhouse_unreachable`; `retriable` says which may pass. */
 export interface ClickHouse extends ClickHouseReader, ClickHouseWriter {
   readonly database: string;
   /** True when the server answers. */
@@ -52,13 +52,13 @@ export interface ClickHouse extends ClickHouseReader, ClickHouseWriter {
   close(): Promise<void>;
 }
 
-/** How long the server may take to hear that a query is to end. */
+/** How long the server may take to end a query. */
 const KILL_MS = 5_000;
 const PIECE_BYTES = 256 * 1024;
 
 type Settings = Record<string, string | number>;
 
-/** How the client library is told of a server. */
+/** The client library's options for a server. */
 export function connectionTo({ url, username, password, database, tlsCa }: ClickHouseConfig): ClickHouseClientConfigOptions {
   return { url, username, password, database, application: "fraudstream", ...(tlsCa === undefined ? {} : { tls: { ca_cert: Buffer.from(tlsCa) } }) };
 }
@@ -72,7 +72,7 @@ export function createClickHouse(config: ClickHouseConfig, options: ClickHouseOp
     compression: { request: options.compressRequests ?? false, response: false },
     // Below the 3 s of older servers, and checked when a socket is taken, since a busy event loop delays the timer.
     keep_alive: { enabled: true, idle_socket_ttl: 2_000, eagerly_destroy_stale_sockets: true },
-    // Failures are thrown, and logged by whoever handles them; the client's own log would quote statements.
+    // Failures are thrown, and logged where they are handled; the client's own log would quote statements.
     log: { level: ClickHouseLogLevel.OFF },
   });
   return {

@@ -34,7 +34,7 @@ const RENEW_MS = 86_400_000;
 /** Nothing was placed: every label is still waiting. */
 export const NO_PLACEMENT = { id: "00000000-0000-0000-0000-000000000000", cut: 0, finishedAt: 0 } as const;
 
-/** A placement counts for less time than the labels that belong to it are kept; after that, all labels are placed anew. */
+/** A placement counts for less time than the labels that belong to it are kept; after that, all labels are placed again. */
 const LAST = `
 SELECT toString(placement) AS id, toUnixTimestamp64Milli(cut) AS cut, toUnixTimestamp64Milli(finished_at) AS finishedAt
 FROM label_placements
@@ -128,7 +128,7 @@ export async function placeLabels(clickhouse: ClickHouseReader & ClickHouseWrite
   await clickhouse.command(KEEP_WITHOUT_EVENT, params);
   await clickhouse.command(PLACE, params);
   const [after] = await clickhouse.query<{ labels: number }>(WITHOUT_EVENT, params);
-  // A copy that was much quicker has placed these labels and cleared away what this one has read: its work stands.
+  // A faster copy has placed these labels and removed what this one has read: its placement counts.
   if (after.labels !== before.labels) return true;
   await clickhouse.command(FINISH, { ...params, labels });
   for (const part of await clickhouse.query<{ id: string }>(OUTDATED, params)) {

@@ -25,7 +25,7 @@ export function nameOfOwner({ clusterId, topicPrefix }: DatabaseOwner): string {
 /**
  * Makes the database that of `owner`, or sees that it is. To be called under the lock of the migrations.
  *
- * @param takeOver name of the owner whose place this one takes; null: it takes nobody's
+ * @param takeOver name of the owner that this one replaces; null: none
  * @throws UsageError `clickhouse_database` when it is another one's
  */
 export async function claimDatabase(clickhouse: ClickHouse, owner: DatabaseOwner, takeOver: string | null, log: Logger): Promise<void> {
@@ -45,7 +45,7 @@ export async function claimDatabase(clickhouse: ClickHouse, owner: DatabaseOwner
 }
 
 /**
- * Sees whether the database is another one's; one that has no owner yet is nobody's.
+ * Checks that the database does not belong to another owner; one without an owner passes.
  *
  * @throws UsageError `clickhouse_database`
  */

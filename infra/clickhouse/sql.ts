@@ -1,6 +1,6 @@
 /**
  * The statements of a file, split at the semicolons that stand in no string, quoted name or comment. Comments are
- * dropped, so that a file may be explained anew without becoming another file.
+ * dropped, so that comments may be improved without changing the migration.
  */
 export function splitStatements(text: string): string[] {
   const statements: string[] = [];

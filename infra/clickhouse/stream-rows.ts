@@ -11,7 +11,7 @@ export interface RowStreamOptions {
   requestTimeoutMs?: number;
 }
 
-/** The server sends nothing before it has it all, so that an error is an answer of its own and not bytes behind the rows. */
+/** The server sends nothing until it has the whole result, so that an error is a response and not bytes after the rows. */
 const SETTINGS = { wait_end_of_query: 1 } as const;
 
 /**

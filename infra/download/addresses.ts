@@ -7,7 +7,7 @@ export type AddressPolicy = (address: string, port: number) => boolean;
 
 const GLOBAL_UNICAST_V6 = ipaddr.parseCIDR("2000::/3");
 /**
- * Addresses that look public and lead into the inside of whoever runs this: what clouds serve to their own machines alone,
+ * Addresses that look public and lead into the operator's internal network: what clouds serve to their own machines alone,
  * and what ipaddr.js has no range for.
  */
 const INTERNAL = [

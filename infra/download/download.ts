@@ -79,7 +79,7 @@ function checkedResponse(response: IncomingMessage, maxBytes: number): IncomingM
   const { statusCode = 0, headers } = response;
   if (statusCode !== 200) throw new FraudstreamError("download_status", `the server answered with status ${statusCode}, not 200`, { retriable: statusCode >= 500 || statusCode === 429 });
   const encoding = headers["content-encoding"] ?? "identity";
-  // A gzipped body is stored as it is: whoever reads the file sees that it is gzip.
+  // A gzipped body is stored as it is: its reader recognises gzip.
   if (!/^(identity|gzip|x-gzip)$/i.test(encoding)) throw new FraudstreamError("download_encoding", `the server sent content encoding ${encoding}; gzip or none were asked for`);
   const reason = whyNotCsvType(headers["content-type"] ?? "");
   if (reason !== null) throw notCsv(reason);

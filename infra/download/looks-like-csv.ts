@@ -14,7 +14,7 @@ export function whyNotCsvType(contentType: string): string | null {
   return CONTENT_TYPES.test(contentType.trim()) ? `it is ${contentType.split(";", 1)[0].trim()}` : null;
 }
 
-/** Why a file that begins like this is no CSV, plain or gzipped; null: it may be one. */
+/** Why a file that begins like this is not a CSV, plain or gzipped; null: it may be one. */
 export function whyNotCsv(head: Uint8Array): string | null {
   if (head.length === 0) return "it is empty";
   if (head[0] !== 0x1f || head[1] !== 0x8b) return whyNotText(head, "it");

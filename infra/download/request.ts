@@ -35,7 +35,7 @@ export function checkedUrl(link: string, base?: URL): URL {
  * @throws FraudstreamError `download_private_address`, `download_unreachable`
  */
 export async function requestOnce(url: URL, { policy, resolve, signal }: { policy: AddressPolicy; resolve: Resolve; signal: AbortSignal }): Promise<IncomingMessage> {
-  // Of an address that stands in the URL itself, however it was written there, no name is looked up.
+  // For an address in the URL itself, in any notation, no name is looked up.
   const port = Number(url.port) || (url.protocol === "https:" ? 443 : 80);
   const literal = /^\[.*\]$/.test(url.hostname) ? url.hostname.slice(1, -1) : /^[\d.]+$/.test(url.hostname) ? url.hostname : null;
   if (literal !== null && !policy(literal, port)) throw refused(url.hostname);
@@ -75,7 +75,7 @@ function checkedLookup(allowed: (address: string) => boolean, resolve: Resolve):
   };
 }
 
-/** The message doesn't say which address a name has: whoever sent the link need not learn that of an inner network. */
+/** The message does not contain the address of a name: the sender of the link must not learn addresses of an internal network. */
 function refused(hostname: string): FraudstreamError {
   return new FraudstreamError("download_private_address", `${hostname} is, or has, a private, local or otherwise special address; links to such are not followed unless DATASETS_ALLOW_PRIVATE allows it`);
 }

@@ -33,7 +33,7 @@ export class Conditions {
     });
   }
 
-  /** @param subject tells conditions of the same code apart, such as `fraud.transactions[3]` */
+  /** @param subject distinguishes conditions with the same code, such as `fraud.transactions[3]` */
   raise(code: string, subject: string, message: string, { blocking }: { blocking: boolean }): void {
     const id = `${code} ${subject}`;
     const known = this.#active.get(id);

@@ -21,7 +21,7 @@ const API_VERSIONS = (() => {
 })();
 /** Length and correlation id of the answer. */
 const HEAD_BYTES = 8;
-/** A TLS server answers what is no TLS with an alert: this byte, and the version. */
+/** A TLS server answers anything else with an alert: this byte, and the version. */
 const TLS_ALERT = 0x15;
 
 /** Why no Kafka broker can be reached there; null: one answers, or it will say itself what it does not take. */

@@ -97,7 +97,7 @@ async function run(log: Logger, { codeWhenStopped, leftOpenMs }: { codeWhenStopp
   try {
     await body(lifecycle);
   } catch (error) {
-    // What a part throws because it was told to stop, in the middle of its start or its work, is not a failure.
+    // An error of a part that is being stopped while it starts or works is not a failure.
     if (signals === 0) lifecycle.fail(error);
     else {
       log.debug({ err: error }, "stopped while under way");

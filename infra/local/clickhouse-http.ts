@@ -117,7 +117,7 @@ class Exchange {
     if (shape.writesFile) throw new ClickHouseException(48, "NOT_IMPLEMENTED", "INTO OUTFILE is not allowed over HTTP.");
     const format = shape.format ?? this.#url.searchParams.get("default_format") ?? "TabSeparated";
     const request = this.#engineRequest(sql, format);
-    // A statement that changes something is finished, whoever is there to hear of it.
+    // A statement that changes something is finished even if its caller is gone.
     if (shape.verb === "SELECT" || shape.verb === "WITH") request.signal = this.#gone();
     if (this.#options.engine.canStream(shape.verb, format) && (await this.#stream(request, format))) return;
     const { bytes, rowsRead, bytesRead, elapsed } = await this.#options.engine.run(request, this.#options.maxResultBytes);
@@ -214,7 +214,7 @@ class Exchange {
       "Content-Type": "text/plain; charset=UTF-8",
       "X-ClickHouse-Exception-Code": String(exception.number),
       "X-ClickHouse-Query-Id": this.#queryId,
-      // The rest of a body that nobody reads would stand before the connection's next request.
+      // The unread rest of a body would precede the connection's next request.
       ...(this.#request.complete ? {} : { Connection: "close" }),
     });
     this.#response.end(text);

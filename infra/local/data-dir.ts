@@ -54,7 +54,7 @@ export class DataDirLock {
       const before = readLock(file);
       if (before !== null && isAlive(before.owner)) throw inUse(dataDir, before.owner.pid);
       renameSync(own, file);
-      // Two may take over at once: the later one's lock stands.
+      // Two may take over at once: the later one's lock counts.
       await new Promise((resolve) => setTimeout(resolve, 100));
       const now = readLock(file);
       if (now === null || now.owner.pid !== owner.pid || now.owner.started !== owner.started) throw inUse(dataDir, now?.owner.pid ?? 0);
@@ -65,7 +65,7 @@ export class DataDirLock {
     return new DataDirLock(file, content);
   }
 
-  /** Notes an engine's process, for whoever has to clean up after this one. */
+  /** Notes an engine's process, so that a later process can clean up after this one. */
   addEngine(pid: number): void {
     const engine = identify(pid);
     if (engine === null) return;

@@ -1,5 +1,5 @@
 /**
- * The guard of an engine that is no Node program: `node guard.js CONTAINER COMMAND ARG…`. It starts the command, tells its
+ * The guard of an engine that is not a Node program: `node guard.js CONTAINER COMMAND ARG…`. It starts the command, tells its
  * parent `{enginePid}`, passes SIGTERM on, and ends the command when the parent is gone, however the parent ended. A
  * CONTAINER other than `-` is what the command (`docker run`) has started: killing the command alone would leave it behind.
  */

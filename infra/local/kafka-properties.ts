@@ -5,7 +5,7 @@ export interface BrokerPlace {
   port: number;
   /** The controller's, which only the broker itself uses. */
   controllerPort: number;
-  /** The address that clients are told, `host:port`. */
+  /** The advertised address, `host:port`. */
   advertised: string;
   logDir: string;
 }

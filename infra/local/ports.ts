@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 
-/** Whether nobody listens on a port of this machine's loopback address, and we could. */
+/** Whether a port of this machine's loopback address is free. */
 export async function isFree(port: number): Promise<boolean> {
   // Asked first: on some systems one can listen on 127.0.0.1 beside another process that has all addresses.
   if (await answers(port)) return false;

@@ -1,14 +1,14 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 
-/** A process, told apart from a later one that was given the same id. */
+/** A process, distinguished from a later one with the same id. */
 export interface ProcessIdentity {
   pid: number;
   /** When it started, in the system's own words; empty where the system doesn't tell. */
   started: string;
 }
 
-/** Who has this process id now, or null if nobody has. */
+/** The process that has this id now, or null. */
 export function identify(pid: number): ProcessIdentity | null {
   if (!exists(pid)) return null;
   return { pid, started: startOf(pid) };
@@ -20,7 +20,7 @@ export function isAlive(identity: ProcessIdentity): boolean {
   return now !== null && now.started === identity.started;
 }
 
-/** Ends a process that is no child of ours: it is asked first, and killed when it is still there after the time. */
+/** Ends a process that is not our child: by a signal first, and by SIGKILL if it is still there after the time. */
 export async function endProcess(identity: ProcessIdentity, graceMs: number): Promise<void> {
   const deadline = Date.now() + graceMs;
   signalTo(identity.pid, "SIGTERM");

@@ -27,13 +27,13 @@ export function cardPseudonyms({ cardIdKey, topicPartitions }: Pick<Config, "car
 }
 
 /**
- * What stands for card ids in all that is stored (infra/decisions/0009-pseudonyms.md): `pc1.`, 24 characters of the card
+ * The pseudonym that replaces a card id wherever one is stored (infra/decisions/0009-pseudonyms.md): `pc1.`, 24 characters of the card
  * id's HMAC-SHA-256 (RFC 2104, cut to 144 bits, in base64url), and 4 characters chosen so that Kafka's partitioner puts
- * the pseudonym where it puts the card id. So whoever has only pseudonyms finds the partition of a card, and a record
+ * the pseudonym where it puts the card id. So a reader that has only pseudonyms finds the partition of a card, and a record
  * that carries one is keyed like any other. A pseudonym stands for itself.
  */
 export class CardPseudonyms implements CardIds {
-  /** Tells whether two processes make the same pseudonyms, and nothing of the key. */
+  /** Says whether two processes create the same pseudonyms, without revealing the key. */
   readonly fingerprint: string;
   readonly #key: Buffer;
   readonly #sealKey: Buffer;

@@ -2,10 +2,10 @@ import { Counter, Histogram, gauge, type Registry } from "../../infra/metrics/re
 import type { SinkCounts, SinkDeps } from "./sink-pipeline.js";
 
 /**
- * What a sink tells on /metrics.
+ * The metrics of a sink.
  *
  * @param counts of the pipeline
- * @returns what is to be told of every stored block
+ * @returns to be called with every stored block
  */
 export function sinkMetrics(registry: Registry, counts: () => SinkCounts): NonNullable<SinkDeps["onStored"]> {
   const registers = [registry];

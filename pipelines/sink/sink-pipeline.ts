@@ -44,9 +44,9 @@ export interface SinkDeps {
   routes: ReadonlyMap<string, SinkRoute>;
   commit: Commit;
   log: Logger;
-  /** Told when the sink can't go on; `process` throws the same error. */
+  /** Called when the sink cannot go on; `process` throws the same error. */
   fail: (error: unknown) => void;
-  /** Told of every block that ClickHouse has taken. */
+  /** Called with every block that ClickHouse has stored. */
   onStored?: (table: SinkTable, block: StoredBlock) => void;
   limits?: Partial<BlockLimits>;
   /** Pauses between tries, milliseconds. @default first 200, most 10_000 */
@@ -155,7 +155,7 @@ export class SinkPipeline {
       const refusal = route.rows.write(records, index, rows);
       if (refusal) {
         rows.length = before;
-        // Dead-lettered before the offset counts as stored: at worst twice, never not at all.
+        // Dead-lettered before the offset counts as stored: at worst twice, but at least once.
         this.#refused(records.topic, refusal);
         await route.onRefusal?.(records, index, refusal);
       }
@@ -187,7 +187,7 @@ export class SinkPipeline {
   }
 
   #fail(error: unknown): void {
-    // Told to stop, blocks give up; that is no failure.
+    // Blocks that are being stopped give up; that is not a failure.
     if (!this.#abort.signal.aborted) this.#deps.fail(error);
   }
 

@@ -37,9 +37,9 @@ export interface SinkOptions {
   /** The consumer group. */
   group: string;
   log: Logger;
-  /** What stands for card ids; null: they stand for themselves. @default null */
+  /** Replaces card ids; null: card ids are used as they are. @default null */
   cards?: CardPseudonyms | null;
-  /** Where it tells what it does. @default nowhere */
+  /** The registry of its metrics. @default none */
   registry?: Registry;
   /** Where it reports what keeps it from storing. @default nowhere */
   conditions?: Conditions;

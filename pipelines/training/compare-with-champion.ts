@@ -33,7 +33,7 @@ export async function compareWithChampion(
     if (!(error instanceof FraudstreamError)) throw error;
     return { ...none, better: false, reason: `the champion can't be loaded: ${error.code}` };
   }
-  // An uploaded model's author need not say; rows that it may know by heart prove nothing.
+  // An uploaded model's author need not state it; rows that the model may have memorised prove nothing.
   if (artifact.manifest.training.to === 0) return { ...none, better: false, reason: "the champion's manifest doesn't say until when it was trained (training.to), so no rows are known to be new to it" };
   const missing = artifact.manifest.features.find(({ source }) => !has(dataset, source));
   if (missing !== undefined) return { ...none, better: false, reason: `the champion can't be judged on this data set: it has nothing for its feature ${missing.name}` };

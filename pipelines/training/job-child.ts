@@ -17,7 +17,7 @@ const NICENESS = 5;
 const STDERR_KEPT = 4_000;
 
 /**
- * Runs a job in a process of its own: sorting millions of rows holds up nobody's heartbeats, what it may do to memory
+ * Runs a job in a process of its own: sorting millions of rows delays no heartbeats, what it may do to memory
  * ends only itself, and cancelling is killing it, whatever it is doing.
  *
  * @throws FraudstreamError as the job failed; `training_out_of_memory`, `training_killed`, `training_crashed`; the signal's

@@ -2,7 +2,7 @@ import type { ClickHouseConfig, TrainingConfig } from "../../infra/config/config
 import type { Manifest } from "../../models/manifest.js";
 import type { JobMetrics, TrainingRequest } from "../../models/control/training-request.js";
 
-/** What a job's process is told at its start. */
+/** What a job's process receives at its start. */
 export interface JobSpec {
   request: TrainingRequest;
   /** Its own, for the download. */

@@ -101,7 +101,7 @@ async function readLink(link: string, { request, folder, limits }: JobSpec, tell
       onProgress: (percent, rows) => tell({ phase: "reading", percent: DOWNLOADED + (percent * (READ - DOWNLOADED)) / 100, rows }),
     });
   } catch (error) {
-    // Whoever asked for the job knows the file by its link, not by where it lies here.
+    // The job's requester knows the file by its link, not by its local path.
     if (error instanceof FraudstreamError) throw new UsageError(error.code, messageOf(error).replaceAll(file, basename(file)), { cause: error });
     throw error;
   }

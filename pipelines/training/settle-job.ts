@@ -16,7 +16,7 @@ export const TRAINER = "system:train";
  * Brings about what a finished job has decided: its model is registered, and deployed if it is better than the champion.
  *
  * One job registers one model, however many trainers worked on it, by this order:
- * 1. the artifact is stored under its final id, by one rename; nobody knows of it yet;
+ * 1. the artifact is stored under its final id, by one rename; it is not known yet;
  * 2. JobFinished names it. This decides: its base is the offset of the attempt's JobClaimed, so the fold refuses it when
  *    another attempt was claimed or the job was cancelled in the meantime, and a job has one JobFinished;
  * 3. ModelRegistered and, with the epoch that the comparison was made with as its base, Deployed. Both follow from 2
@@ -54,7 +54,7 @@ export async function settleJob({ control, producing, artifactsDir, log }: Settl
   }
 }
 
-/** That somebody else did it, or decided otherwise, first is fine. */
+/** It is fine if another process did it, or decided otherwise, first. */
 async function unlessDone(work: () => Promise<unknown>): Promise<void> {
   try {
     await work();

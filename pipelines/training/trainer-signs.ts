@@ -10,14 +10,14 @@ export interface TrainerSignsOptions { cluster: KafkaCluster; topic: string; sch
 
 /**
  * Which claimed jobs still have a trainer, by the heartbeats on fraud.workers. Silence is measured with this process's
- * own clock, from when it first knew of the claim or last heard of it: the clocks of two machines are never compared.
+ * own clock, from when it first knew of the claim or last received a heartbeat: the clocks of two machines are never compared.
  * Being wrong costs time only, since the fold refuses what the former trainer decides.
  */
 export class TrainerSigns {
   readonly #options: TrainerSignsOptions;
   readonly #reader: PartitionReader;
   #next = -1;
-  /** By job and attempt: when this process heard of it, and whether its trainer has let go of it since. */
+  /** By job and attempt: when this process last received a heartbeat, and whether its trainer has given it up since. */
   readonly #heard = new Map<string, number>();
   /** The last heartbeat of each worker. */
   readonly #last = new Map<string, WorkerHeartbeat>();
@@ -64,7 +64,7 @@ export class TrainerSigns {
     return heard !== undefined && performance.now() - heard >= this.#options.silenceMs;
   }
 
-  /** Forgets what is no longer of use. */
+  /** Forgets what is no longer needed. */
   forget(isOpen: (job: string, attempt: number) => boolean): void {
     for (const key of this.#heard.keys()) {
       const [id, attempt] = key.split("/");
@@ -83,7 +83,7 @@ export class TrainerSigns {
     try {
       beat = (await this.#options.schemas.decode("workers", value)) as WorkerHeartbeat;
     } catch (error) {
-      // A heartbeat that can't be read is none.
+      // A heartbeat that cannot be read is ignored.
       if (error instanceof FraudstreamError && !error.retriable) return;
       throw error;
     }

@@ -37,7 +37,7 @@ export interface TrainerOptions {
 /** A job that lost this many trainers is the cause. */
 const MOST_ATTEMPTS = 5;
 const LOOK_EVERY_MS = 1_000;
-/** How long whoever finished a job has to settle it before others do. */
+/** How long the trainer that finished a job has to settle it before others do. */
 const SETTLE_AFTER_MS = 5_000;
 const LONGEST_REASON = 2_000;
 const RETRY_PAUSE_MS = 1_000;
@@ -49,7 +49,7 @@ interface Claim { job: TrainingJob; attempt: number; base: number }
 export class Trainer {
   readonly #options: TrainerOptions;
   readonly #log: Logger;
-  /** What the heartbeats tell: set before the claim is published, so that none after it lacks it. */
+  /** What the heartbeats report: set before the claim is published, so that every later one has it. */
   #progress: WorkerHeartbeat["job"] = null;
   /** Ends the job under way when it is no longer this trainer's. */
   #gone: AbortController | null = null;
@@ -84,7 +84,7 @@ export class Trainer {
         known = true;
         await this.#turn(signal);
       } catch (error) {
-        // A job in hand whose end couldn't be published is begun anew: no heartbeat names it any more.
+        // A job whose end could not be published is started again: no heartbeat names it any more.
         if (!(error instanceof KafkaError)) throw error;
         await waitOut(error, this.#log, signal);
       }
@@ -107,7 +107,7 @@ export class Trainer {
     }
   }
 
-  /** The oldest job that nobody works on, once the fold has accepted that it is ours; null: there is none. */
+  /** The oldest unclaimed job, once the fold has accepted our claim; null: there is none. */
   async #claimNext(signal: AbortSignal): Promise<Claim | null> {
     const { control, signs, producing, worker } = this.#options;
     const open = [...control.state.jobs.values()].filter(({ status }) => status === "pending" || status === "processing");

@@ -1,6 +1,6 @@
 import { type DecodedText, unescapedLevels } from "./unescape.js";
 
-/** What stands for a card number. */
+/** Replaces a card number. */
 export const CARD = "[card number]";
 
 /** The lengths of card numbers (ISO/IEC 7812). */
@@ -17,9 +17,9 @@ const BREAK = "a";
 /** A stretch of a text: `to` is exclusive. */
 export interface Span { from: number; to: number }
 
-/** Digits that stand next to each other, and what stands before them. */
+/** Adjacent digits, and the separator before them. */
 interface Group { first: number; count: number; separator: string; soft: boolean }
-/** Digits with no letter between them: their values, where each stands, and how they are grouped. */
+/** Digits with no letter between them: their values, their positions, and how they are grouped. */
 interface Run { digits: number[]; at: number[]; end: number[]; groups: Group[] }
 
 /** A text without the card numbers in it, however they are written. */

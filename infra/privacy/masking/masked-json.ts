@@ -2,7 +2,7 @@ import { CARD, cardNumbersIn, LOOK_AHEAD, type Span } from "./card-numbers.js";
 import { escapeControls } from "./masked-text.js";
 import { HIDDEN, hideSecrets, isSecretName } from "./secrets.js";
 
-/** What stands for a card id. */
+/** Replaces a card id. */
 export type CardOf = (id: string) => string;
 export const CARD_FIELD = "card_id";
 const MOST_DEPTH = 20;

@@ -1,7 +1,7 @@
-/** What stands for a secret. */
+/** Replaces a secret. */
 export const HIDDEN = "[hidden]";
 
-/** In a name without its separators, wherever it stands: `clientSecret`, `x-amz-security-token`, `CARD_CVC`. */
+/** In a name without its separators, at any position: `clientSecret`, `x-amz-security-token`, `CARD_CVC`. */
 const SECRET_PART = new RegExp(
   "passw|passphrase|passcode|passkey|pwd|kennwort|motdepasse|contrasen|seedphrase|mnemonic|recoverycode|secret|token|authori[sz]ation|apikey|accesskey|privatekey|signingkey|encryptionkey|enckey|credential|cookie|"
   + "cvv|cvc|cvn|securitycode|seccode|verificationcode|verificationvalue|cardverification|signature|sessionid|pincode|pinblock|cardpin|userpin|onetime|trackdata|magstripe",

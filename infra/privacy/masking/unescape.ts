@@ -67,7 +67,7 @@ function utf8At(text: string, at: number): [character: string, end: number] {
   return [Buffer.from(bytes).toString("utf8").slice(0, 2), at + 3 * length];
 }
 
-/** What stands between digits, whichever it is. */
+/** Any separator between digits. */
 const SPACE = " ";
 
 function unescaped(escape: string): string {

@@ -76,7 +76,7 @@ export class VisitorPayments {
   readonly #customerAt: (index: number) => Customer;
   #made = 0;
 
-  /** @param run tells payments of one run from those of another with the same seed: a whole number, such as the time it began */
+  /** @param run distinguishes payments of one run from those of another with the same seed: a whole number, such as the time it began */
   constructor({ seed, customers, terminals }: Pick<SimulationOptions, "seed" | "customers" | "terminals">, run: number) {
     this.#seed = seed;
     this.#customers = customers;

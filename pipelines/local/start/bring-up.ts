@@ -48,7 +48,7 @@ export async function bringUp({ config, lifecycle, log, screen }: Context): Prom
   await checkReachable(config);
   const stack = await startLocalStack({ config, log, progress: (line) => screen.line(line), signal });
   lifecycle.add("local stack", () => stack.stop());
-  // Whoever waits for the file must not find the one of an earlier run.
+  // A process that waits for the file must not find that of an earlier run.
   rmSync(join(config.dataDir, "stack.json"), { force: true });
   screen.line(`${stack.how.kafka}; ${stack.how.clickhouse}`);
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);

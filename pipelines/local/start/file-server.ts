@@ -7,7 +7,7 @@ import { basename } from "node:path";
 import { pipeline } from "node:stream/promises";
 
 /**
- * Serves one file on 127.0.0.1, as its bytes are, under a path that nobody can guess. It keeps its port until it is closed, also
+ * Serves one file on 127.0.0.1, as its bytes are, under a path that cannot be guessed. It keeps its port until it is closed, also
  * while there is nothing to serve: who may fetch from here may so never reach a server of somebody else.
  */
 export class FileServer {

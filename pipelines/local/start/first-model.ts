@@ -22,7 +22,7 @@ const LOOK_EVERY_MS = 400;
  * to stop, it cancels the job first.
  *
  * @returns the deployment's epoch, and the link to the file, which stays good
- * @throws UsageError `first_training` when the job fails or somebody cancels it; the signal's reason when it aborts
+ * @throws UsageError `first_training` when the job fails or is cancelled; the signal's reason when it aborts
  */
 export async function trainFirstModel({ source, desk, server, screen, signal }: FirstModelOptions): Promise<{ epoch: number; sample: string }> {
   screen.status("  the transactions to train on are made ready");

@@ -102,7 +102,7 @@ function fold(line: string, width: number): string[] {
   }
 }
 
-/** Lines that stay, and below them, on a terminal, a panel that is drawn anew in its place. */
+/** Lines that stay, and below them, on a terminal, a panel that is redrawn in place. */
 export class Screen {
   readonly #out: Terminal;
   #drawn = 0;

@@ -28,7 +28,7 @@ export interface StreamOptions {
   cluster: KafkaCluster;
   clickhouse: ClickHouse;
   screen: Screen;
-  /** What stands for card ids on the predictions topic; null: they stand for themselves. */
+  /** Replaces card ids on the predictions topic; null: card ids are used as they are. */
   cards: CardPseudonyms | null;
   /** Ends the transactions; what was sent is still waited for. */
   enough: AbortSignal;

@@ -8,7 +8,7 @@ import type { WorkerBoard } from "../../../models/control/worker-board.js";
 import { UsageError } from "../../../schemas/errors.js";
 import { withTimeLimit } from "../../../infra/async/abort-signals.js";
 
-/** How a job stands; `progress` while a trainer says how far it is. */
+/** The state of a job; `progress` while a trainer reports it. */
 export interface JobView {
   status: TrainingJob["status"];
   progress: { phase: string; percent: number } | null;
@@ -96,11 +96,11 @@ export class ApiDesk implements TrainingDesk {
   }
 }
 
-/** How old a heartbeat may be that still tells of a job's progress. */
+/** How old a heartbeat may be that still reports a job's progress. */
 const PROGRESS_MAX_AGE_MS = 30_000;
 const WHO = "system:start";
 
-/** The same decisions, written to fraud.control as the API's routes write them: for where nobody here can sign in. */
+/** The same decisions, written to fraud.control as the API's routes write them: for systems where no local user can sign in. */
 export class ControlDesk implements TrainingDesk {
   readonly #control: ControlLog;
   readonly #cluster: KafkaCluster;

@@ -13,13 +13,13 @@ export interface AvroRowsDeps {
   lookup: SchemaLookup;
   backoff: Backoff;
   log: Logger;
-  /** What stands for card ids where others have written them; null: they stand for themselves. @default null */
+  /** Replaces card ids that others have written; null: card ids are used as they are. @default null */
   cards?: CardIds | null;
 }
 
 /** Rows of `predictions` and `shadow_predictions`: behind the fields, the reply-to header. */
 export function predictionRows(deps: AvroRowsDeps): RowMapper {
-  // Predictions are ours: what stands for a card stands in them already.
+  // Predictions are ours: they hold pseudonyms already.
   const rows = new AvroRows(deps, predictionSchema);
   return {
     prepare: (records, index) => rows.prepare(records, index),

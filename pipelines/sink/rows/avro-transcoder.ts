@@ -27,7 +27,7 @@ const MALFORMED: Refusal = { code: "malformed_avro", reason: "the bytes are not 
 
 /**
  * Writes Avro records of one writer schema as RowBinary columns, one a field of the reader schema and in its order,
- * without an object a record: it first notes where each field stands, then copies. Avro's text, float and double are
+ * without an object a record: it first notes the position of each field, then copies. Avro's text, float and double are
  * RowBinary's but for the length in front of a text.
  *
  * Column types: string → String, long → Int64 or UInt64, timestamp-millis → DateTime64(3), int → Int32 or UInt32,
@@ -39,7 +39,7 @@ export class AvroTranscoder {
   readonly #sizes: Int32Array;
   readonly #skips: ((cursor: AvroCursor) => void)[];
   readonly #cursor = new AvroCursor();
-  /** Where each field of the record at hand begins (a text: its first byte), and how long a text or list is. */
+  /** Where each field of the current record begins (a text: its first byte), and how long a text or list is. */
   readonly #at: Int32Array;
   readonly #length: Int32Array;
 
@@ -256,7 +256,7 @@ interface Field {
 
 function fieldsOf(schema: unknown): Field[] {
   const record = schema as AvroObject;
-  // Throws for what is no schema; the names that it notes let a field refer to the type of one before it.
+  // Throws for an invalid schema; the names that it notes let a field refer to the type of one before it.
   const named = new Map<string, AvroObject>();
   if (!encodingOf(record, named).startsWith("{")) throw new TypeError("the schema is not a record");
   return (record.fields ?? []).map(({ name, type }) => ({ name, type: definitionOf(type, named), encoding: encodingOf(type, named) }));

@@ -21,7 +21,7 @@ export interface TransactionRowsDeps {
   lookup: SchemaLookup;
   backoff: Backoff;
   log: Logger;
-  /** What stands for card ids; null: they stand for themselves. @default null */
+  /** Replaces card ids; null: card ids are used as they are. @default null */
   cards?: CardIds | null;
   /** How producers' records hold our fields. @default as ours do */
   shape?: RecordShape;
