@@ -51,5 +51,5 @@ export function readCursor(cursor: string, types: readonly ("string" | "number")
 }
 
 function badCursor(message: string): HttpProblem {
-  return new HttpProblem(400, "invalid_request", `cursor: ${message}`, { errors: [{ in: "query", field: "cursor", code: "cursor", message }] });
+  return new HttpProblem("invalid_request", `cursor: ${message}`, { errors: [{ in: "query", field: "cursor", code: "cursor", message }] });
 }

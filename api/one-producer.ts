@@ -14,7 +14,7 @@ export class OneProducer {
 
   /** Runs work with the producer. An error of Kafka's discards it, since what became of its last batch isn't known. */
   async use<T>(work: (producer: BatchProducer) => Promise<T>): Promise<T> {
-    if (this.#closed) throw new FraudstreamError("stopping", "the API is stopping", { retriable: true });
+    if (this.#closed) throw new FraudstreamError("stopping", "the API is stopping");
     const opening = (this.#producer ??= this.#open());
     try {
       return await work(await opening);

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdir, open, readFile, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Value } from "@sinclair/typebox/value";
-import { FraudstreamError, UsageError, messageOf } from "../schemas/errors.js";
+import { FraudstreamError, RequestError, messageOf } from "../schemas/errors.js";
 import { featureHash } from "./features/plan.js";
 import { Manifest } from "./manifest.js";
 
@@ -22,6 +22,13 @@ const ONNX_FILE = "model.onnx";
 /** The files of an artifact, the manifest first. */
 export const ARTIFACT_FILES = [MANIFEST_FILE, ONNX_FILE] as const;
 export type ArtifactFile = (typeof ARTIFACT_FILES)[number];
+/** A stored model can't be used as it is. */
+export class ArtifactError extends FraudstreamError {
+  constructor(code: "artifact_missing" | "artifact_corrupt" | "manifest_invalid" | "feature_hash_differs", message: string, options: { cause?: unknown } = {}) {
+    super(code, message, options);
+  }
+}
+
 const NAME = /^[a-z0-9][a-z0-9-]{0,62}$/;
 const MODEL_ID = /^([a-z0-9][a-z0-9-]{0,62})@([1-9][0-9]{0,8})$/;
 
@@ -39,15 +46,15 @@ export function artifactFolder(artifactsDir: string, modelId: string): string {
   return join(artifactsDir, modelId);
 }
 
-/** @throws UsageError `model_name_invalid` */
+/** @throws RequestError `model_name_invalid` */
 export function checkModelName(name: string): void {
-  if (!NAME.test(name)) throw new UsageError("model_name_invalid", `the model's name is ${JSON.stringify(name)}; it must be lower-case letters, digits and '-', up to 63 of them`);
+  if (!NAME.test(name)) throw new RequestError("model_name_invalid", `the model's name is ${JSON.stringify(name)}; it must be lower-case letters, digits and '-', up to 63 of them`);
 }
 
 /**
  * The version after the highest that is stored; 1 at first.
  *
- * @throws UsageError `model_name_invalid`
+ * @throws RequestError `model_name_invalid`
  */
 export async function nextVersion(artifactsDir: string, name: string): Promise<number> {
   checkModelName(name);
@@ -154,7 +161,7 @@ export async function loadManifest(artifactsDir: string, modelId: string, manife
   const text = await readPart(folder, modelId, MANIFEST_FILE);
   const found = sha256(text);
   if (manifestSha256 !== undefined && found !== manifestSha256) {
-    throw new FraudstreamError("artifact_corrupt", `${modelId}: ${MANIFEST_FILE} has sha256 ${found}, but ${manifestSha256} was registered`);
+    throw new ArtifactError("artifact_corrupt", `${modelId}: ${MANIFEST_FILE} has sha256 ${found}, but ${manifestSha256} was registered`);
   }
   return { manifest: parseManifest(modelId, text), manifestSha256: found, folder };
 }
@@ -169,32 +176,32 @@ export function parseManifest(modelId: string, json: Uint8Array): Manifest {
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json));
   } catch (cause) {
-    throw new FraudstreamError("manifest_invalid", `${modelId}: the manifest is not JSON: ${messageOf(cause)}`, { cause });
+    throw new ArtifactError("manifest_invalid", `${modelId}: the manifest is not JSON: ${messageOf(cause)}`, { cause });
   }
   if (Value.Check(Manifest, value)) return value;
   const first = Value.Errors(Manifest, value).First();
-  throw new FraudstreamError("manifest_invalid", `${modelId}: the manifest is wrong${first === undefined ? "" : ` at ${first.path || "/"}: ${first.message}`}`);
+  throw new ArtifactError("manifest_invalid", `${modelId}: the manifest is wrong${first === undefined ? "" : ` at ${first.path || "/"}: ${first.message}`}`);
 }
 
 /** What the schema can't say: that the parts of an artifact belong together. */
 function checkFit(modelId: string, manifest: Manifest, onnx: Uint8Array): void {
-  const invalid = (reason: string): FraudstreamError => new FraudstreamError("manifest_invalid", `${modelId}: ${reason}`);
+  const invalid = (reason: string): ArtifactError => new ArtifactError("manifest_invalid", `${modelId}: ${reason}`);
   if (!Value.Check(Manifest, manifest)) throw invalid(`the manifest is wrong at ${Value.Errors(Manifest, manifest).First()?.path ?? "/"}`);
   if (manifest.model !== modelId) throw invalid(`the manifest is that of ${manifest.model}`);
   const { review, decline } = manifest.thresholds;
   if (review > decline) throw invalid(`the review threshold ${review} is above the decline threshold ${decline}`);
   if (new Set(manifest.features.map(({ name }) => name)).size < manifest.features.length) throw invalid("two features have the same name");
   const hash = featureHash(manifest.features);
-  if (hash !== manifest.feature_hash) throw new FraudstreamError("feature_hash_differs", `${modelId}: its features have hash ${hash}, the manifest says ${manifest.feature_hash}`);
+  if (hash !== manifest.feature_hash) throw new ArtifactError("feature_hash_differs", `${modelId}: its features have hash ${hash}, the manifest says ${manifest.feature_hash}`);
   const found = sha256(onnx);
-  if (found !== manifest.sha256) throw new FraudstreamError("artifact_corrupt", `${modelId}: ${ONNX_FILE} has sha256 ${found}, the manifest says ${manifest.sha256}`);
+  if (found !== manifest.sha256) throw new ArtifactError("artifact_corrupt", `${modelId}: ${ONNX_FILE} has sha256 ${found}, the manifest says ${manifest.sha256}`);
 }
 
 async function readPart(folder: string, modelId: string, file: string): Promise<Uint8Array> {
   try {
     return await readFile(join(folder, file));
   } catch (cause) {
-    if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") throw new FraudstreamError("artifact_missing", `${modelId}: there is no ${join(folder, file)}`, { cause });
+    if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") throw new ArtifactError("artifact_missing", `${modelId}: there is no ${join(folder, file)}`, { cause });
     throw cause;
   }
 }

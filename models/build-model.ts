@@ -51,7 +51,7 @@ export interface BuiltModel {
  * thresholds (and the number of trees) on the validation part, trains again with that part, writes ONNX, reads it back and
  * compares it, and measures on the test part. Percent is of the whole.
  *
- * @throws UsageError `too_few_rows`, `bad_threshold`, `unknown_feature`, `training_params`
+ * @throws RequestError `too_few_rows`, `bad_threshold`, `unknown_feature`, `training_params`
  * @throws FraudstreamError `onnx_differs`, those of `trainModel`; the signal's reason when it aborts
  */
 export async function buildModel(dataset: Dataset, options: BuildOptions, { onProgress, signal }: BuildProgress = {}): Promise<BuiltModel> {

@@ -1,4 +1,5 @@
 import type { AvroSchema } from "./avro-cursor.js";
+import type { RecordCode } from "./error-codes.js";
 import { labelSchema } from "./generated.js";
 import { checkId } from "./ids.js";
 import { RecordReader } from "./record-reader.js";
@@ -41,7 +42,7 @@ export class LabelReader {
   /** Ids that don't stand in the record. */
   made: { transaction: Buffer | null; card: Buffer | null } = { transaction: null, card: null };
   /** Why the last record is not a valid label; null: it is valid. */
-  refusal: { code: string; reason: string } | null = null;
+  refusal: { code: RecordCode; reason: string } | null = null;
 
   /**
    * @param cards replaces card ids from here on; null: card ids are used as they are

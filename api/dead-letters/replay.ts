@@ -51,7 +51,7 @@ export async function replayDeadLetters(context: ApiContext, who: string, wanted
     } catch (error) {
       // Another call has taken the id over. Taking it back settles what became of this one's transaction.
       if (!(error instanceof KafkaError && error.fenced)) throw error;
-      if (tries === MOST_TRIES) throw new HttpProblem(409, "replay_under_way", "another request is sending dead letters again; look at them and repeat");
+      if (tries === MOST_TRIES) throw new HttpProblem("replay_under_way", "another request is sending dead letters again; look at them and repeat");
       await sleep(Math.random() * PAUSE_MS * tries);
     }
   }

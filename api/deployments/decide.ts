@@ -34,9 +34,9 @@ export function enabled(deployment: Deployment | null, model: DeployedModel, rol
   if (present === role) return null;
   const others = without(deployment?.shadows ?? [], model.model);
   if (role === "champion") return { champion: model, shadows: others };
-  if (present === "champion") throw new HttpProblem(409, "is_champion", `${model.model} is the champion: enable another one as champion first`);
+  if (present === "champion") throw new HttpProblem("is_champion", `${model.model} is the champion: enable another one as champion first`);
   const champion = deployment?.champion ?? null;
-  if (champion === null) throw new HttpProblem(409, "no_champion", "a shadow scores what a champion scores: enable a champion first");
+  if (champion === null) throw new HttpProblem("no_champion", "a shadow scores what a champion scores: enable a champion first");
   return { champion, shadows: [...others, model] };
 }
 
@@ -59,7 +59,7 @@ export function disabled(deployment: Deployment | null, model: string, role?: Mo
  */
 export function withThresholds(deployment: Deployment | null, model: string, { review, decline }: Thresholds): Decision | null {
   const present = deployment === null ? null : deployedIn(deployment, model);
-  if (deployment === null || present === null) throw new HttpProblem(409, "not_enabled", `${model} is not enabled: thresholds belong to a deployment`);
+  if (deployment === null || present === null) throw new HttpProblem("not_enabled", `${model} is not enabled: thresholds belong to a deployment`);
   if (present.review === review && present.decline === decline) return null;
   const changed = (deployed: DeployedModel): DeployedModel => (deployed.model === model ? { model, review, decline } : deployed);
   return { champion: deployment.champion === null ? null : changed(deployment.champion), shadows: deployment.shadows.map(changed) };
@@ -76,10 +76,10 @@ export type ChampionDecision = Decision & { champion: DeployedModel };
  */
 export function undone({ deployments, deployment: newest }: ControlState, to?: number, deployment: Deployment | null = newest): { decision: ChampionDecision; restored: number } {
   const at = to === undefined ? deployments.findIndex(({ epoch }) => epoch === deployment?.epoch) - 1 : deployments.findIndex(({ epoch }) => epoch === to);
-  if (at < 0 && to !== undefined) throw new HttpProblem(404, "unknown_deployment", `there was no deployment with epoch ${to}`);
-  if (at < 0) throw new HttpProblem(409, "nothing_to_undo", "there is no earlier deployment");
+  if (at < 0 && to !== undefined) throw new HttpProblem("unknown_deployment", `there was no deployment with epoch ${to}`);
+  if (at < 0) throw new HttpProblem("nothing_to_undo", "there is no earlier deployment");
   const { epoch, champion, shadows } = deployments[at];
-  if (champion === null) throw new HttpProblem(409, "no_champion", `the deployment of epoch ${epoch} had no champion: nothing would be scored. Name another epoch in "to", or disable the champion if that is meant`);
+  if (champion === null) throw new HttpProblem("no_champion", `the deployment of epoch ${epoch} had no champion: nothing would be scored. Name another epoch in "to", or disable the champion if that is meant`);
   return { decision: { champion, shadows }, restored: epoch };
 }
 

@@ -1,8 +1,8 @@
 import { Type } from "@sinclair/typebox";
 import type { FastifyReply, FastifyRequest } from "fastify";
+import { ArtifactError } from "../../models/artifacts.js";
 import type { Deployment } from "../../models/control/control-state.js";
 import { deploy } from "../../models/control/decisions.js";
-import { FraudstreamError } from "../../schemas/errors.js";
 import type { ApiContext } from "../context.js";
 import { HttpProblem } from "../plugins/errors.js";
 import type { Decision } from "./decide.js";
@@ -64,7 +64,7 @@ export class Deployer {
     if (asked > base) await control.readToEnd();
     const now = control.state.deployment?.epoch ?? -1;
     if (asked === now) return now;
-    throw new HttpProblem(409, "conflict", `the deployment in force is ${now === -1 ? "none" : `epoch ${now}`}, not ${asked === -1 ? "none" : `epoch ${asked}`}; look at it again and repeat`);
+    throw new HttpProblem("conflict", `the deployment in force is ${now === -1 ? "none" : `epoch ${now}`}, not ${asked === -1 ? "none" : `epoch ${asked}`}; look at it again and repeat`);
   }
 }
 
@@ -77,7 +77,7 @@ function ifMatch({ headers }: FastifyRequest): number | undefined {
   const header = headers["if-match"];
   if (header === undefined || header === "*") return undefined;
   const epoch = /^"(\d{1,15})"$/.exec(header)?.[1];
-  if (epoch === undefined) throw new HttpProblem(400, "invalid_request", 'If-Match must be the epoch in quotation marks, as in "12"', { errors: [{ in: "header", field: "if-match", code: "pattern", message: 'must be an epoch such as "12"' }] });
+  if (epoch === undefined) throw new HttpProblem("invalid_request", 'If-Match must be the epoch in quotation marks, as in "12"', { errors: [{ in: "header", field: "if-match", code: "pattern", message: 'must be an epoch such as "12"' }] });
   return Number(epoch);
 }
 
@@ -86,9 +86,8 @@ export async function readable<T>(read: () => Promise<T>): Promise<T> {
   try {
     return await read();
   } catch (error) {
-    if (error instanceof FraudstreamError && ARTIFACT_PROBLEMS.has(error.code)) throw new HttpProblem(409, error.code, `the model's artifact can't be used (${error.code})`, { cause: error });
+    if (error instanceof ArtifactError) throw new HttpProblem(error.code, `the model's artifact can't be used (${error.code})`, { status: 409, cause: error });
     throw error;
   }
 }
-const ARTIFACT_PROBLEMS = new Set(["artifact_missing", "artifact_corrupt", "manifest_invalid", "feature_hash_differs"]);
 

@@ -61,7 +61,7 @@ export class ModelViews {
     const { control } = this.#context;
     if (!control.state.models.has(id)) await control.readToEnd();
     const model = control.state.models.get(id);
-    if (model === undefined) throw new HttpProblem(404, "unknown_model", `no model ${JSON.stringify(id)} is registered`);
+    if (model === undefined) throw new HttpProblem("unknown_model", `no model ${JSON.stringify(id)} is registered`);
     return model;
   }
 

@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { ProblemCode } from "../../schemas/error-codes.js";
 import { messageOf } from "../../schemas/errors.js";
 import type { ApiContext } from "../context.js";
 import type { Role } from "../users/roles.js";
@@ -48,7 +49,7 @@ export function authenticate({ tokens, users, log }: Pick<ApiContext, "tokens" |
   };
 
   async function signedInWith(token: string): Promise<SignedIn> {
-    if (users.stale) throw new HttpProblem(503, "users_stale", "this copy has not heard from Kafka who is disabled for over two minutes; try again", { headers: { "retry-after": "5" } });
+    if (users.stale) throw new HttpProblem("users_stale", "this copy has not heard from Kafka who is disabled for over two minutes; try again", { headers: { "retry-after": "5" } });
     try {
       const { subject, version, expiresAt } = await tokens.verify(token);
       const by = tokens.subjectIs === "id" ? { id: subject } : { username: subject };
@@ -78,6 +79,6 @@ function bearerOf(request: FastifyRequest): string {
   return token;
 }
 
-function unauthenticated(code: string, detail: string): HttpProblem {
-  return new HttpProblem(401, code, detail, { headers: { "www-authenticate": code === "no_token" ? "Bearer" : 'Bearer error="invalid_token"' } });
+function unauthenticated(code: ProblemCode, detail: string): HttpProblem {
+  return new HttpProblem(code, detail, { status: 401, headers: { "www-authenticate": code === "no_token" ? "Bearer" : 'Bearer error="invalid_token"' } });
 }

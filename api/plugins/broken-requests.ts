@@ -20,7 +20,7 @@ export function onBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): v
 }
 
 function problemOf(code: string): HttpProblem {
-  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return new HttpProblem(408, "request_timeout", "the request took too long to arrive");
-  if (code === "HPE_HEADER_OVERFLOW") return new HttpProblem(431, "headers_too_large", "the request's headers are too long");
-  return new HttpProblem(400, "bad_request", "this is not an HTTP request");
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return new HttpProblem("request_timeout", "the request took too long to arrive");
+  if (code === "HPE_HEADER_OVERFLOW") return new HttpProblem("headers_too_large", "the request's headers are too long");
+  return new HttpProblem("bad_request", "this is not an HTTP request");
 }

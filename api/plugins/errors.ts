@@ -1,9 +1,12 @@
 import { STATUS_CODES } from "node:http";
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { FraudstreamError, UsageError } from "../../schemas/errors.js";
+import { errorRow, type ErrorCode, type ProblemCode } from "../../schemas/error-codes.js";
+import { FraudstreamError, RequestError } from "../../schemas/errors.js";
 import { badFields, type BadField } from "./bad-fields.js";
 
 export interface ProblemOptions {
+  /** @default that of the code's row */
+  status?: number;
   title?: string;
   /** The fields that were wrong, each by its name. */
   errors?: readonly BadField[];
@@ -17,7 +20,7 @@ export interface ProblemOptions {
 export class HttpProblem extends Error {
   readonly status: number;
   /** Stable, for programs. */
-  readonly code: string;
+  readonly code: ErrorCode;
   readonly title: string;
   /** For people; kept to the log when the status is 500 or above, unless it is `told`. */
   readonly detail: string;
@@ -25,7 +28,10 @@ export class HttpProblem extends Error {
   readonly headers: Readonly<Record<string, string>>;
   readonly told: boolean;
 
-  constructor(status: number, code: string, detail: string, { title, errors, headers = {}, told = false, cause }: ProblemOptions = {}) {
+  constructor(code: ProblemCode, detail: string, options?: ProblemOptions);
+  constructor(code: ErrorCode, detail: string, options: ProblemOptions & { status: number });
+  constructor(code: ErrorCode, detail: string, options: ProblemOptions = {}) {
+    const { status = errorRow(code)?.status ?? 500, title, errors, headers = {}, told = false, cause } = options;
     super(detail, cause === undefined ? undefined : { cause });
     this.name = "HttpProblem";
     this.status = status;
@@ -38,20 +44,8 @@ export class HttpProblem extends Error {
   }
 }
 
-/** The status of an error that other parts of the system throw, by its code. What isn't here is our mistake: 500. */
-const STATUS_BY_CODE: Readonly<Record<string, number>> = {
-  conflict: 409,
-  username_taken: 409,
-  last_admin: 409,
-  unknown_model: 404,
-  unknown_user: 404,
-  unknown_job: 404,
-  unknown_prediction: 404,
-  busy: 503,
-};
-
 /** Fastify's own errors that have a better name than `bad_request`. */
-const CODE_OF_FASTIFY: Readonly<Record<string, string>> = {
+const CODE_OF_FASTIFY: Readonly<Record<string, ProblemCode>> = {
   FST_ERR_CTP_BODY_TOO_LARGE: "body_too_large",
   FST_ERR_CTP_INVALID_MEDIA_TYPE: "unsupported_media_type",
   FST_ERR_CTP_EMPTY_JSON_BODY: "empty_body",
@@ -68,19 +62,28 @@ const CODE_OF_FASTIFY: Readonly<Record<string, string>> = {
 export function toProblem(thrown: unknown): HttpProblem {
   if (thrown instanceof HttpProblem) return thrown;
   if (thrown instanceof FraudstreamError) {
-    const status = STATUS_BY_CODE[thrown.code] ?? (thrown instanceof UsageError ? 400 : thrown.retriable ? 503 : 500);
-    return new HttpProblem(status, status === 500 ? "internal" : thrown.code, thrown.message, { cause: thrown, ...(status === 503 ? { headers: { "retry-after": "1" } } : {}) });
+    const status = statusOf(thrown);
+    return new HttpProblem(status === 500 ? "internal" : thrown.code, thrown.message, { status, cause: thrown, ...(status === 503 ? { headers: { "retry-after": "1" } } : {}) });
   }
   const error = (thrown ?? {}) as Partial<FastifyError>;
   if (Array.isArray(error.validation)) {
     const errors = badFields(error.validation, error.validationContext ?? "body");
-    return new HttpProblem(400, "invalid_request", errors.map(({ field, message }) => `${field}: ${message}`).slice(0, 5).join("; "), { errors });
+    return new HttpProblem("invalid_request", errors.map(({ field, message }) => `${field}: ${message}`).slice(0, 5).join("; "), { errors });
   }
   const status = typeof error.statusCode === "number" && error.statusCode >= 400 && error.statusCode < 500 ? error.statusCode : 500;
-  if (status === 500) return new HttpProblem(500, "internal", "internal error", { cause: thrown });
+  if (status === 500) return new HttpProblem("internal", "internal error", { cause: thrown });
   // The parser's message quotes the body, which may hold a password.
   const detail = thrown instanceof SyntaxError ? "the body is not JSON" : (error.message ?? "bad request");
-  return new HttpProblem(status, CODE_OF_FASTIFY[error.code ?? ""] ?? (thrown instanceof SyntaxError ? "bad_json" : "bad_request"), detail);
+  return new HttpProblem(CODE_OF_FASTIFY[error.code ?? ""] ?? (thrown instanceof SyntaxError ? "bad_json" : "bad_request"), detail, { status });
+}
+
+/** Of an error that another part of the system throws: what was asked for is wrong, or isn't there, or may be later. The rest is our mistake. */
+function statusOf(thrown: FraudstreamError): number {
+  const status = errorRow(thrown.code)?.status;
+  if (thrown instanceof RequestError) return status ?? 400;
+  if (thrown.retriable) return 503;
+  // 400 and 422 blame the caller, who is not to blame for a stored manifest that is wrong.
+  return status === 404 || status === 409 ? status : 500;
 }
 
 /** The body of a problem: RFC 9457, with our `code`, `request_id` and `errors`. */
@@ -110,7 +113,7 @@ export function sendProblem(thrown: unknown, request: FastifyRequest, reply: Fas
 export function problems(app: FastifyInstance): void {
   app.decorateRequest("problemCode", "");
   app.setErrorHandler(sendProblem);
-  app.setNotFoundHandler((request, reply) => sendProblem(new HttpProblem(404, "not_found", "there is no such route"), request, reply));
+  app.setNotFoundHandler((request, reply) => sendProblem(new HttpProblem("not_found", "there is no such route"), request, reply));
 }
 
 declare module "fastify" {

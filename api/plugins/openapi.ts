@@ -12,7 +12,7 @@ export const ProblemSchema = Type.Object(
     type: Type.String(),
     title: Type.String(),
     status: Type.Integer(),
-    code: Type.String({ description: "Stable, for programs to compare." }),
+    code: Type.String({ description: "Stable, for programs to compare; schemas/ERRORS.md lists them." }),
     detail: Type.String({ description: "Human-readable." }),
     request_id: Type.String({ description: "Also in the log, and the x-request-id header." }),
     errors: Type.Optional(Type.Array(Type.Object({ in: Type.Optional(Type.String()), field: Type.String(), code: Type.Optional(Type.String()), message: Type.String() }), { description: "Each invalid field, by name." })),

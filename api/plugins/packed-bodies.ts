@@ -13,7 +13,7 @@ export function packedBodies(app: FastifyInstance): void {
     if (coding === "" || coding === "identity") return done(null, payload);
     const unpack = Object.hasOwn(UNPACK, coding) ? UNPACK[coding]() : null;
     if (unpack === null) {
-      return done(new HttpProblem(415, "unsupported_encoding", `the body's Content-Encoding is none of ${TAKEN}`, { headers: { "accept-encoding": TAKEN } }));
+      return done(new HttpProblem("unsupported_encoding", `the body's Content-Encoding is none of ${TAKEN}`, { headers: { "accept-encoding": TAKEN } }));
     }
     // Fastify holds Content-Length to this.
     const counted = Object.assign(unpack, { receivedEncodedLength: 0 });

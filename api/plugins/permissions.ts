@@ -15,7 +15,7 @@ export function requirePermission(...permissions: readonly Permission[]): onRequ
   return function checkPermission(request, _reply, done) {
     const { role } = request.user;
     if (can(role, ...permissions)) done();
-    else done(new HttpProblem(403, "forbidden", `the role ${role} may not do this; it takes the permission ${permissions.join(" or ")}`) as Error);
+    else done(new HttpProblem("forbidden", `the role ${role} may not do this; it takes the permission ${permissions.join(" or ")}`) as Error);
   };
 }
 

@@ -45,5 +45,5 @@ export async function rateLimits(app: FastifyInstance, config: HttpConfig): Prom
 
 export function tooMany(what: string, seconds: number): HttpProblem {
   const wait = Math.max(1, Math.ceil(seconds));
-  return new HttpProblem(429, "too_many_requests", `too many ${what}: try again in ${wait} s`, { headers: { "retry-after": String(wait) } });
+  return new HttpProblem("too_many_requests", `too many ${what}: try again in ${wait} s`, { headers: { "retry-after": String(wait) } });
 }

@@ -10,7 +10,7 @@ export function requestHeads(app: FastifyInstance, log: Logger): void {
   let warned = false;
   app.addHook("onRequest", function checkHead(request, _reply, done) {
     const twice = repeated(request.raw.rawHeaders);
-    if (twice !== null) return done(new HttpProblem(400, "repeated_header", `the header ${twice} is there more than once`, { headers: { connection: "close" } }) as Error);
+    if (twice !== null) return done(new HttpProblem("repeated_header", `the header ${twice} is there more than once`, { headers: { connection: "close" } }) as Error);
     if (!warned && isUnnamedProxy(request)) {
       warned = true;
       log.warn({ address: request.socket.remoteAddress }, "a request came with X-Forwarded-For from an address that TRUST_PROXY does not name: the header is ignored, and all of its clients count as one address for sign-in and limits. If that is your proxy, set TRUST_PROXY to its address");

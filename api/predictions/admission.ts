@@ -87,5 +87,5 @@ export function costOf(records: readonly { value: Buffer | null }[]): number {
 }
 
 function overloaded(detail: string, seconds: number): HttpProblem {
-  return new HttpProblem(503, "overloaded", detail, { headers: { "retry-after": String(seconds) } });
+  return new HttpProblem("overloaded", detail, { headers: { "retry-after": String(seconds) } });
 }

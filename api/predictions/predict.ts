@@ -52,7 +52,7 @@ export class Predictor {
     const published = this.#publisher.publish(records);
     // It is under way until Kafka has it or not, also when its caller was told to come again.
     void Promise.allSettled([published, outcomes]).then(leave);
-    await within(PUBLISHED_WITHIN_MS, published, () => new FraudstreamError("kafka_slow", `Kafka has not stored it within ${PUBLISHED_WITHIN_MS} ms`, { retriable: true }));
+    await within(PUBLISHED_WITHIN_MS, published, () => new FraudstreamError("kafka_slow", `Kafka has not stored it within ${PUBLISHED_WITHIN_MS} ms`));
     const settled = await outcomes;
     if (waitMs > 0) settled.forEach((outcome, i) => (outcome === null ? this.#admission.late(replyTos[i], askedAt) : this.#admission.inTime()));
     const pending = { user, until: Date.now() + PENDING_KEPT_MS };

@@ -4,6 +4,7 @@ import { reposition } from "../../infra/kafka/reposition.js";
 import { readHeaders, type FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
+import type { ErrorCode } from "../../schemas/error-codes.js";
 import { messageOf } from "../../schemas/errors.js";
 import type { Prediction } from "../../schemas/generated.js";
 import type { Topics } from "../../schemas/topics.js";
@@ -11,7 +12,7 @@ import type { Topics } from "../../schemas/topics.js";
 /** What became of a transaction that was asked about. */
 export type Outcome =
   | { kind: "prediction"; prediction: Prediction }
-  | { kind: "dead-letter"; code: string; reason: string };
+  | { kind: "dead-letter"; code: ErrorCode; reason: string };
 
 export interface ReplyListenerOptions { cluster: KafkaCluster; topics: Topics; schemas: Schemas; log: Logger; /** Of this API copy; begins every reply-to. */ copy: string }
 
@@ -118,7 +119,8 @@ export class ReplyListener {
       return;
     }
     const header = (wanted: string): string => headers.find(([name]) => name === wanted)?.[1]?.toString() ?? "";
-    resolve({ kind: "dead-letter", code: header("code"), reason: header("reason") });
+    // A worker of another version may have a code that this one does not know; it is passed on.
+    resolve({ kind: "dead-letter", code: header("code") as ErrorCode, reason: header("reason") });
   }
 }
 

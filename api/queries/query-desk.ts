@@ -52,10 +52,10 @@ export class QueryDesk {
     const line = this.#lines[kind];
     const ending = new AbortController();
     const end = (problem: HttpProblem): void => ending.abort(problem);
-    const onClose = (): void => end(new HttpProblem(499, "caller_gone", "the caller has gone away"));
+    const onClose = (): void => end(new HttpProblem("caller_gone", "the caller has gone away"));
     if (reply.raw.destroyed) onClose();
     reply.raw.once("close", onClose);
-    const timer = setTimeout(() => end(new HttpProblem(503, "query_too_long", `this takes ClickHouse longer than ${line.share.limitMs / 1_000} s: ask for less, such as a shorter window`, { headers: RETRY_AFTER, told: true })), line.share.limitMs);
+    const timer = setTimeout(() => end(new HttpProblem("query_too_long", `this takes ClickHouse longer than ${line.share.limitMs / 1_000} s: ask for less, such as a shorter window`, { headers: RETRY_AFTER, told: true })), line.share.limitMs);
     try {
       await line.enter(user.id, ending.signal);
       try {
@@ -66,7 +66,7 @@ export class QueryDesk {
       }
     } catch (error) {
       if (ending.signal.aborted && !(error instanceof HttpProblem)) throw ending.signal.reason;
-      if (clickHouseErrorType(error) === "TIMEOUT_EXCEEDED") throw new HttpProblem(503, "query_too_long", "this takes ClickHouse too long: ask for less, such as a shorter window", { headers: RETRY_AFTER, told: true, cause: error });
+      if (clickHouseErrorType(error) === "TIMEOUT_EXCEEDED") throw new HttpProblem("query_too_long", "this takes ClickHouse too long: ask for less, such as a shorter window", { headers: RETRY_AFTER, told: true, cause: error });
       throw error;
     } finally {
       clearTimeout(timer);
@@ -90,7 +90,7 @@ export class QueryDesk {
       await sleep(LOOK_AFTER_MS, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return;
       const there = await within(PING_MS, this.#clickhouse.ping(), () => new Error("no answer came in time")).catch(() => false);
-      if (!there) end(new HttpProblem(503, "clickhouse_unreachable", "ClickHouse does not answer; try again later", { headers: RETRY_AFTER, told: true }));
+      if (!there) end(new HttpProblem("clickhouse_unreachable", "ClickHouse does not answer; try again later", { headers: RETRY_AFTER, told: true }));
     }
   }
 }
@@ -112,8 +112,8 @@ class Line {
 
   async enter(user: string, signal: AbortSignal): Promise<void> {
     const own = this.#ofUser.get(user) ?? 0;
-    if (own >= this.share.ofUser) throw new HttpProblem(429, "too_many_queries", `${own} queries of this user are under way: wait for one of them`, { headers: RETRY_AFTER });
-    if (this.#asking >= this.share.atOnce && this.#waiting.length >= this.share.waiting) throw new HttpProblem(503, "busy", "too many queries are under way: try again later", { headers: RETRY_AFTER, told: true });
+    if (own >= this.share.ofUser) throw new HttpProblem("too_many_queries", `${own} queries of this user are under way: wait for one of them`, { headers: RETRY_AFTER });
+    if (this.#asking >= this.share.atOnce && this.#waiting.length >= this.share.waiting) throw new HttpProblem("busy", "too many queries are under way: try again later", { headers: RETRY_AFTER, told: true });
     this.#ofUser.set(user, own + 1);
     try {
       if (this.#asking < this.share.atOnce) this.#asking++;

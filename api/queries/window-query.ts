@@ -65,5 +65,5 @@ function shownWindow(asked: AskedWindow, { from, to }: TimeWindow, now: number):
 }
 
 export function invalidQuery(errors: BadField[]): HttpProblem {
-  return new HttpProblem(400, "invalid_request", errors.map(({ field, message }) => `${field}: ${message}`).join("; "), { errors });
+  return new HttpProblem("invalid_request", errors.map(({ field, message }) => `${field}: ${message}`).join("; "), { errors });
 }

@@ -22,14 +22,14 @@ export async function artifactRoutes(app: FastifyInstance, { config, control }: 
     response: { 200: Type.Unsafe<Buffer>({ type: "string", format: "binary", description: "The file, byte for byte." }) },
   };
   api.get("/api/v1/artifacts/:hash/:file", { schema, serializerCompiler: () => (data) => data as string }, async (request, reply) => {
-    if (!isBearer(request.headers.authorization, artifactsToken)) throw new HttpProblem(401, "unauthenticated", "this takes ARTIFACTS_TOKEN as a bearer token", { headers: { "www-authenticate": "Bearer" } });
+    if (!isBearer(request.headers.authorization, artifactsToken)) throw new HttpProblem("unauthenticated", "this takes ARTIFACTS_TOKEN as a bearer token", { headers: { "www-authenticate": "Bearer" } });
     const { hash, file } = request.params;
     const find = () => [...control.state.models.values()].find(({ manifestSha256 }) => manifestSha256 === hash);
     if (find() === undefined) await control.readToEnd();
     const registered = find();
-    if (registered === undefined) throw new HttpProblem(404, "unknown_artifact", "no model with this manifest is registered");
+    if (registered === undefined) throw new HttpProblem("unknown_artifact", "no model with this manifest is registered");
     const { folder, onnx } = await loadArtifact(config.artifacts, registered.model, hash).catch((error: unknown) => {
-      throw new HttpProblem(404, "artifact_missing", "the files of this model are not here", { cause: error });
+      throw new HttpProblem("artifact_missing", "the files of this model are not here", { status: 404, cause: error });
     });
     return reply.type("application/octet-stream").send(Buffer.from(file === "model.onnx" ? onnx : await readFile(join(folder, file))));
   });

@@ -162,12 +162,12 @@ export function deadLetterRoutes(app: FastifyInstance, context: ApiContext): Pro
       const turn = last.then(() => replayDeadLetters(context, user.id, [params], record));
       last = turn.catch(() => undefined);
       const [skipped] = (await turn).skipped;
-      if (skipped?.reason === "already_replayed") throw new HttpProblem(409, "already_replayed", "this dead letter was sent again already");
+      if (skipped?.reason === "already_replayed") throw new HttpProblem("already_replayed", "this dead letter was sent again already");
       if (skipped?.reason === "unknown_source") {
         const message = `this dead letter did not come from ${record.sourceTopic}`;
-        throw new HttpProblem(400, "invalid_request", message, { errors: [{ in: "body", field: "transaction" in body ? "transaction" : "label", code: "source", message }] });
+        throw new HttpProblem("invalid_request", message, { errors: [{ in: "body", field: "transaction" in body ? "transaction" : "label", code: "source", message }] });
       }
-      if (skipped !== undefined) throw new HttpProblem(404, "unknown_dead_letter", "there is no dead letter at these coordinates (any more)");
+      if (skipped !== undefined) throw new HttpProblem("unknown_dead_letter", "there is no dead letter at these coordinates (any more)");
       return { ...params, sent_to: { topic: record.sourceTopic, partition: record.partition }, transaction_id: ("transaction" in body ? body.transaction : body.label).transaction_id };
     },
   );
@@ -177,7 +177,7 @@ export function deadLetterRoutes(app: FastifyInstance, context: ApiContext): Pro
 /** The schema's format lets leap seconds pass. */
 function noTime(field: string): HttpProblem {
   const message = "is no time in ISO 8601 with a zone";
-  return new HttpProblem(400, "invalid_request", `${field} ${message}`, { errors: [{ in: "query", field, code: "format", message }] });
+  return new HttpProblem("invalid_request", `${field} ${message}`, { errors: [{ in: "query", field, code: "format", message }] });
 }
 
 /** The record of a corrected transaction or label. @throws HttpProblem naming the invalid fields */
@@ -187,7 +187,7 @@ function mendedRecord({ topics, schemas, cards }: ApiContext, body: Static<typeo
     const long = Object.entries({ transaction_id: label.transaction_id, card_id }).find(([, id]) => isLongId(id));
     if (long !== undefined) {
       const message = `is longer than ${MAX_ID_BYTES} bytes`;
-      throw new HttpProblem(400, "invalid_request", `label.${long[0]} ${message}`, { errors: [{ in: "body", field: `label.${long[0]}`, code: "value", message }] });
+      throw new HttpProblem("invalid_request", `label.${long[0]} ${message}`, { errors: [{ in: "body", field: `label.${long[0]}`, code: "value", message }] });
     }
     const card = cards?.ofText(card_id) ?? card_id;
     const key = Buffer.from(card);
@@ -195,7 +195,7 @@ function mendedRecord({ topics, schemas, cards }: ApiContext, body: Static<typeo
     return { sourceTopic: topics.labels.name, partition: partitionOfKey(key, 0, key.length, topics.labels.partitions), key, value };
   }
   const made = toTransaction(body.transaction, "transaction.");
-  if ("errors" in made) throw new HttpProblem(400, "invalid_request", made.errors.map(({ field, message }) => `${field}: ${message}`).join("; "), { errors: made.errors.map((error) => ({ in: "body", code: "value", ...error })) });
+  if ("errors" in made) throw new HttpProblem("invalid_request", made.errors.map(({ field, message }) => `${field}: ${message}`).join("; "), { errors: made.errors.map((error) => ({ in: "body", code: "value", ...error })) });
   const transaction = { ...made.transaction, card_id: cards?.ofText(made.transaction.card_id) ?? made.transaction.card_id };
   const key = Buffer.from(transaction.card_id);
   return { sourceTopic: topics.transactions.name, partition: partitionOfKey(key, 0, key.length, topics.transactions.partitions), key, value: schemas.encode("transactions", transaction) };
@@ -206,14 +206,14 @@ async function checkCode(context: ApiContext, clickhouse: ClickHouseReader, code
   const known = (await clickhouse.query<{ code: string }>(CODES, windowParams(context, {}))).map((row) => row.code);
   if (known.includes(code)) return;
   const message = known.length === 0 ? "there are no dead letters" : `no dead letter has this cause; those that there are: ${known.join(", ")}`;
-  throw new HttpProblem(400, "invalid_request", `code: ${message}`, { errors: [{ in: "body", field: "code", code: "enum", message }] });
+  throw new HttpProblem("invalid_request", `code: ${message}`, { errors: [{ in: "body", field: "code", code: "enum", message }] });
 }
 
 function windowParams({ topics }: ApiContext, { code = "", from, to }: { code?: string; from?: string; to?: string }): Record<string, string> {
   const least = from ?? "1971-01-01T00:00:00Z";
   const most = to ?? "2200-01-01T00:00:00Z";
   for (const [field, time] of [["from", least], ["to", most]] as const) if (Number.isNaN(parseTime(time))) throw noTime(field);
-  if (parseTime(least) > parseTime(most)) throw new HttpProblem(400, "invalid_request", "from lies after to", { errors: [{ in: "query", field: "from", code: "range", message: "lies after to" }] });
+  if (parseTime(least) > parseTime(most)) throw new HttpProblem("invalid_request", "from lies after to", { errors: [{ in: "query", field: "from", code: "range", message: "lies after to" }] });
   return { topic: topics.deadLetters.name, code, from: least, to: most };
 }
 

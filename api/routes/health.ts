@@ -44,7 +44,7 @@ export async function healthRoutes(app: FastifyInstance, context: ApiContext): P
   });
 
   app.get("/metrics", { schema: { tags, summary: "Prometheus metrics", produces: ["text/plain"], response: { 200: Type.String({ description: "Prometheus text format." }) } } }, async (_request, reply) => {
-    if (!config.http.metricsOpen) throw new HttpProblem(404, "not_found", "there is no such route");
+    if (!config.http.metricsOpen) throw new HttpProblem("not_found", "there is no such route");
     return reply.type(metrics.registry.contentType).send(await text());
   });
   return Promise.resolve();

@@ -59,11 +59,11 @@ export function labelRoutes(app: FastifyInstance, context: ApiContext): Promise<
       const inputs = Array.isArray(body) ? body : [body];
       const at = (i: number): string => (Array.isArray(body) ? `[${i}].` : "");
       const bad = inputs.flatMap((input, i) => badFieldsOf(input, at(i)));
-      if (bad.length > 0) throw new HttpProblem(400, "invalid_request", `${bad[0].field}: ${bad[0].message}`, { errors: bad.slice(0, 100) });
+      if (bad.length > 0) throw new HttpProblem("invalid_request", `${bad[0].field}: ${bad[0].message}`, { errors: bad.slice(0, 100) });
       const lookUp = <T>(work: (clickhouse: ClickHouseReader) => Promise<T>): Promise<T> => context.queries.ask("lookup", request, reply, work);
       const cards = await cardsOf(lookUp, inputs.filter(({ card_id }) => card_id === undefined).map(({ transaction_id }) => transaction_id));
       const now = Date.now();
-      const errors: BadField[] = [];
+      const errors: (BadField & { code: "unknown_card" | "ambiguous_card" })[] = [];
       const labels: Label[] = [];
       for (const [i, { transaction_id, card_id, is_fraud, label_time }] of inputs.entries()) {
         const known = card_id === undefined ? (cards.get(transaction_id) ?? []) : [context.cards?.ofText(card_id) ?? card_id];
@@ -73,7 +73,7 @@ export function labelRoutes(app: FastifyInstance, context: ApiContext): Promise<
           errors.push({ in: "body", field: `${at(i)}card_id`, code: known.length === 0 ? "unknown_card" : "ambiguous_card", message });
         }
       }
-      if (errors.length > 0) throw new HttpProblem(422, errors[0].code ?? "unknown_card", errors[0].message, { errors: errors.slice(0, 100) });
+      if (errors.length > 0) throw new HttpProblem(errors[0].code, errors[0].message, { errors: errors.slice(0, 100) });
       // Looked up before the new ones are published. Where ClickHouse is away they are taken all the same.
       const before = user.role === "service" ? new Map<string, boolean>() : await labelsBefore(lookUp, labels).catch((error: unknown) => {
         request.log.warn(`the labels before could not be looked up: ${messageOf(error)}`);

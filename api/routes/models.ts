@@ -137,7 +137,7 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
   // The parts are checked as they are read, not by the schema that documents them.
   api.post("/api/v1/models", { config: { permission: "models:write" }, validatorCompiler: () => () => true, schema: uploadSchema }, async (request, reply) => {
     const received = await slots.receive(request, reply, () => receiveUpload(request));
-    if (uploads >= MOST_UPLOADS) throw new HttpProblem(503, "busy", `${uploads} models are being checked`, { headers: { "retry-after": "5", connection: "close" } });
+    if (uploads >= MOST_UPLOADS) throw new HttpProblem("busy", `${uploads} models are being checked`, { headers: { "retry-after": "5", connection: "close" } });
     uploads++;
     try {
       const { artifact, checked, samples } = await addModel(context, request.user.id, received, validator, abortedWith(reply));
@@ -159,5 +159,5 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
 }
 
 function badField(field: string, code: string, message: string): HttpProblem {
-  return new HttpProblem(400, "invalid_request", `${field}: ${message}`, { errors: [{ in: "body", field, code, message }] });
+  return new HttpProblem("invalid_request", `${field}: ${message}`, { errors: [{ in: "body", field, code, message }] });
 }

@@ -1,6 +1,7 @@
 import { Type, type Static, type TSchema } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import type { ClickHouseReader } from "../../infra/clickhouse/client.js";
+import type { ErrorCode } from "../../schemas/error-codes.js";
 import type { Transaction } from "../../schemas/generated.js";
 import type { ApiContext } from "../context.js";
 import { HttpProblem } from "../plugins/errors.js";
@@ -71,7 +72,7 @@ export function predictionRoutes(app: FastifyInstance, context: ApiContext): Pro
       },
     },
     async ({ body, query, user }, reply) => {
-      if (!features.ready) throw new HttpProblem(503, "no_champion", "no model is deployed", { headers: { "retry-after": "5" } });
+      if (!features.ready) throw new HttpProblem("no_champion", "no model is deployed", { status: 503, headers: { "retry-after": "5" } });
       const single = !Array.isArray(body);
       const transactions = await checked(single ? [body] : body, features, single);
       if (cards !== null) for (const transaction of transactions) transaction.card_id = cards.ofText(transaction.card_id);
@@ -102,7 +103,7 @@ export function predictionRoutes(app: FastifyInstance, context: ApiContext): Pro
         return { status: "scored" as const, prediction: await views.show(prediction), label };
       }
       const pending = predictor.isPending(params.transaction_id, owner) || (owner === null && (await onItsWay(clickhouse, where)));
-      if (!pending) throw new HttpProblem(404, "unknown_prediction", "there is no prediction of this transaction");
+      if (!pending) throw new HttpProblem("unknown_prediction", "there is no prediction of this transaction");
       return { transaction_id: params.transaction_id, status: "pending" as const, location: locationOf({ transaction_id: params.transaction_id }) };
     }),
   );
@@ -128,7 +129,7 @@ async function checked(inputs: readonly TransactionInput[], features: DeployedFe
     }
   }
   if (errors.length === 0) return transactions;
-  throw new HttpProblem(400, "invalid_request", errors.map(({ field, message }) => `${field}: ${message}`).slice(0, 5).join("; "), {
+  throw new HttpProblem("invalid_request", errors.map(({ field, message }) => `${field}: ${message}`).slice(0, 5).join("; "), {
     errors: errors.slice(0, 100).map(({ field, message }) => ({ in: "body", field, code: "value", message })),
   });
 }
@@ -141,8 +142,8 @@ async function item(views: PredictionViews, transaction: Transaction, outcome: O
 }
 
 /** A repeat is in conflict with the first, which has its own address; anything else could not be processed. */
-function rejected({ code, reason }: { code: string; reason: string }, location: string): HttpProblem {
-  return code === "repeated" ? new HttpProblem(409, code, reason, { headers: { location } }) : new HttpProblem(422, code, reason);
+function rejected({ code, reason }: { code: ErrorCode; reason: string }, location: string): HttpProblem {
+  return code === "repeated" ? new HttpProblem(code, reason, { headers: { location } }) : new HttpProblem(code, reason, { status: 422 });
 }
 
 function locationOf({ transaction_id }: { transaction_id: string }): string {

@@ -14,7 +14,7 @@ export async function schemaRoutes(app: FastifyInstance, { config, schemas, topi
   const api = app.withTypeProvider<TypeBoxTypeProvider>();
   const tags = ["schemas"];
   const elsewhere = (): void => {
-    if (config.schemaRegistryUrl !== null) throw new HttpProblem(404, "registry_elsewhere", "a schema registry is configured (SCHEMA_REGISTRY_URL): ask it");
+    if (config.schemaRegistryUrl !== null) throw new HttpProblem("registry_elsewhere", "a schema registry is configured (SCHEMA_REGISTRY_URL): ask it");
   };
   const bySubject = new Map([...FIXED_SCHEMAS].map(([id, { subject, schema }]) => [`${subjectTopics(topics)[subject]}-value`, { id, schema }]));
 
@@ -27,7 +27,7 @@ export async function schemaRoutes(app: FastifyInstance, { config, schemas, topi
     elsewhere();
     const schema = await schemas.load(request.params.id);
     // The registry's own code, which its clients look at.
-    if (schema === null) throw new HttpProblem(404, "unknown_schema", "there is no schema of this id");
+    if (schema === null) throw new HttpProblem("unknown_schema", "there is no schema of this id");
     return { schema: JSON.stringify(schema) };
   });
 
@@ -40,7 +40,7 @@ export async function schemaRoutes(app: FastifyInstance, { config, schemas, topi
     elsewhere();
     const { subject } = request.params;
     const found = bySubject.get(subject);
-    if (found === undefined) throw new HttpProblem(404, "unknown_subject", "there is no such subject");
+    if (found === undefined) throw new HttpProblem("unknown_subject", "there is no such subject");
     return { subject, version: 1, id: found.id, schema: JSON.stringify(found.schema) };
   });
   return Promise.resolve();

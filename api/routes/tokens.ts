@@ -29,7 +29,7 @@ export async function tokenRoutes(app: FastifyInstance, { tokens, users, passwor
     response: { 200: Type.Object(TokenSchema.properties, { title: "Token", description: "A token for this user." }) },
   };
   api.post("/api/v1/tokens", { schema }, async (request, reply) => {
-    if (!tokens.canSign) throw new HttpProblem(403, "sign_in_off", "users sign in at the identity provider of JWKS_URL; this API issues no tokens");
+    if (!tokens.canSign) throw new HttpProblem("sign_in_off", "users sign in at the identity provider of JWKS_URL; this API issues no tokens");
     const { username, password } = request.body;
     const attempt = { name: canonicalName(username), address: countedAddress(request.ip) };
     request.tried = users.named(username) ?? UNKNOWN;
@@ -40,7 +40,7 @@ export async function tokenRoutes(app: FastifyInstance, { tokens, users, passwor
     request.tried = user ?? UNKNOWN;
     const right = await passwords.verify(user?.password_hash ?? null, password, { first: locks.isKnown(attempt) });
     // One answer for all three, after the same work: it doesn't tell which names there are.
-    if (user === undefined || !right || !user.enabled) throw new HttpProblem(401, "wrong_credentials", "the username or the password is wrong, or the user is disabled");
+    if (user === undefined || !right || !user.enabled) throw new HttpProblem("wrong_credentials", "the username or the password is wrong, or the user is disabled");
     locks.right(attempt);
     // From here on it is their request, and in the request log.
     request.signedIn = { user: { id: user.id, username: user.username, role: user.role }, expiresAt: Math.floor(Date.now() / 1_000) + tokens.lifetimeSeconds };

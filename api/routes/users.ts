@@ -1,7 +1,7 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import { Type, type Static } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
-import { UsageError } from "../../schemas/errors.js";
+import { RequestError } from "../../schemas/errors.js";
 import type { User } from "../../schemas/generated.js";
 import type { ApiContext } from "../context.js";
 import { listAnswerFields, listFields, pageOf, sortField } from "../lists.js";
@@ -49,12 +49,12 @@ export async function registrationRoutes(app: FastifyInstance, context: ApiConte
     onRequest: async (request) => {
       if (request.headers.authorization === undefined) await limits.registration(request);
       if (!open || request.headers.authorization !== undefined) await checkToken(request);
-      if (!open && !can(request.user.role, "users:write")) throw new HttpProblem(403, "forbidden", `the role ${request.user.role} may not make users`);
+      if (!open && !can(request.user.role, "users:write")) throw new HttpProblem("forbidden", `the role ${request.user.role} may not make users`);
     },
     handler: async (request, reply) => {
       const { username, password, email, role = "analyst" } = request.body;
       const byAdmin = request.signedIn !== null && can(request.signedIn.user.role, "users:write");
-      if (!byAdmin && role !== "analyst") throw new HttpProblem(403, "forbidden", `only an admin makes a user with the role ${role}`);
+      if (!byAdmin && role !== "analyst") throw new HttpProblem("forbidden", `only an admin makes a user with the role ${role}`);
       checkPassword(password, username);
       const passwordHash = await passwords.hash(password);
       const user = await produce((producer) => users.create(producer, { username, email, role, passwordHash, ...(byAdmin ? { by: request.user.id } : {}) }));
@@ -82,14 +82,14 @@ export async function userRoutes(app: FastifyInstance, context: ApiContext): Pro
   const passwordBody = Type.Object({ current_password: Type.String({ maxLength: 1_000 }), password: PasswordSchema }, { additionalProperties: false });
   const passwordSchema = { tags, summary: "Change my password", description: "Older tokens are no longer accepted; the answer has a new one.", body: passwordBody, response: { 200: Type.Object(TokenSchema.properties, { title: "Token", description: "A token with the new password." }) } };
   api.patch("/api/v1/users/me", { config: { permission: "self" }, schema: passwordSchema }, async (request, reply) => {
-    if (!tokens.canSign) throw new HttpProblem(403, "sign_in_off", "passwords are managed by the identity provider");
+    if (!tokens.canSign) throw new HttpProblem("sign_in_off", "passwords are managed by the identity provider");
     const { current_password: current, password } = request.body;
     const user = await known(request.user.id);
     const guarded = { name: user.id, address: "self" };
     const wait = failures.waitOf(guarded);
     if (wait > 0) throw tooMany("wrong passwords", wait);
     failures.count(guarded);
-    if (!(await passwords.verify(user.password_hash, current))) throw new HttpProblem(403, "wrong_password", "the current password is wrong");
+    if (!(await passwords.verify(user.password_hash, current))) throw new HttpProblem("wrong_password", "the current password is wrong");
     failures.right(guarded);
     checkPassword(password, user.username);
     const passwordHash = await passwords.hash(password);
@@ -115,7 +115,7 @@ export async function userRoutes(app: FastifyInstance, context: ApiContext): Pro
     const { enabled, role, password } = request.body;
     const change: UserChange = { ...(enabled === undefined ? {} : { enabled }), ...(role === undefined ? {} : { role }) };
     if (password !== undefined) {
-      if (!tokens.canSign) throw new HttpProblem(403, "sign_in_off", "passwords are managed by the identity provider");
+      if (!tokens.canSign) throw new HttpProblem("sign_in_off", "passwords are managed by the identity provider");
       checkPassword(password, (await known(request.params.id)).username);
       change.passwordHash = await passwords.hash(password);
     }
@@ -131,11 +131,11 @@ export async function userRoutes(app: FastifyInstance, context: ApiContext): Pro
 
   async function known(id: string): Promise<User> {
     const user = await users.find({ id });
-    if (user === undefined) throw new HttpProblem(404, "unknown_user", "no user has this id");
+    if (user === undefined) throw new HttpProblem("unknown_user", "no user has this id");
     return user;
   }
 }
 
 function checkPassword(password: string, username: string): void {
-  if (password.toLowerCase().includes(username.toLowerCase())) throw new UsageError("weak_password", "the password contains the username");
+  if (password.toLowerCase().includes(username.toLowerCase())) throw new RequestError("weak_password", "the password contains the username");
 }

@@ -4,6 +4,7 @@ import type { CheckedModel } from "../../models/uploads/check-model.js";
 import { checkInProcess } from "../../models/uploads/check-in-process.js";
 import type { UploadedManifest} from "../../models/uploads/upload.js";
 import { featuresOf, manifestOfUpload, samplesOf } from "../../models/uploads/upload.js";
+import { errorRow } from "../../schemas/error-codes.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { ApiContext } from "../context.js";
 import { badFields } from "../plugins/bad-fields.js";
@@ -17,9 +18,6 @@ export type ManifestValidator = ((value: unknown) => unknown) & { errors?: Param
 const MOST_DEPTH = 32;
 /** Another process may register a version whose artifact is gone. */
 const MOST_TRIES = 5;
-
-/** What is wrong with the request itself; the model's own faults are a 422. */
-const STATUS: Readonly<Record<string, number>> = { manifest_invalid: 400, samples_invalid: 400, samples_too_few: 400 };
 
 /**
  * Checks an uploaded model, stores it under the next version of its name and registers it.
@@ -49,7 +47,7 @@ function manifestFrom(bytes: Buffer, validator: ManifestValidator): UploadedMani
   const value = jsonOf(bytes, "manifest");
   if (validator(value) === true) return value as UploadedManifest;
   const errors = badFields(validator.errors ?? [], "body").map((bad) => ({ ...bad, field: bad.field === "" ? "manifest" : `manifest.${bad.field}` }));
-  throw new HttpProblem(400, "manifest_invalid", errors.map(({ field, message }) => `${field}: ${message}`).slice(0, 5).join("; "), { errors });
+  throw new HttpProblem("manifest_invalid", errors.map(({ field, message }) => `${field}: ${message}`).slice(0, 5).join("; "), { errors });
 }
 
 /** @throws HttpProblem `manifest_invalid`, `samples_invalid` */
@@ -59,7 +57,7 @@ function jsonOf(bytes: Buffer, part: "manifest" | "samples"): unknown {
     if (depthOf(text) > MOST_DEPTH) throw new Error("too deep");
     return JSON.parse(text);
   } catch {
-    throw new HttpProblem(400, `${part}_invalid`, `the ${part} part is not JSON in UTF-8 (JSON has no NaN and no Infinity: write null where a value is missing)`);
+    throw new HttpProblem(`${part}_invalid`, `the ${part} part is not JSON in UTF-8 (JSON has no NaN and no Infinity: write null where a value is missing)`);
   }
 }
 
@@ -70,6 +68,6 @@ async function refusing<T>({ log }: ApiContext, check: () => Promise<T>): Promis
   } catch (error) {
     if (!(error instanceof FraudstreamError)) throw error;
     if (error.code === "model_died") log.warn({ err: error }, "an uploaded model crashed the process that checked it");
-    throw new HttpProblem(STATUS[error.code] ?? 422, error.code, error.message, { cause: error });
+    throw new HttpProblem(error.code, error.message, { status: errorRow(error.code)?.status ?? 422, cause: error });
   }
 }

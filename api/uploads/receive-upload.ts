@@ -24,13 +24,13 @@ const CLOSE = { headers: { connection: "close" } };
  * @throws HttpProblem 415, 400 `upload_malformed`, `upload_unexpected_part`, `upload_incomplete`, 413 `upload_too_large`
  */
 export async function receiveUpload(request: FastifyRequest): Promise<ReceivedUpload> {
-  if (!request.isMultipart()) throw new HttpProblem(415, "unsupported_media_type", `multipart/form-data is needed, with the parts ${PARTS.join(", ")}`, CLOSE);
+  if (!request.isMultipart()) throw new HttpProblem("unsupported_media_type", `multipart/form-data is needed, with the parts ${PARTS.join(", ")}`, CLOSE);
   const received: Partial<ReceivedUpload> = {};
   try {
     for await (const part of request.parts()) {
       const name = PARTS.find((known) => known === part.fieldname);
       if (name === undefined || received[name] !== undefined) {
-        throw new HttpProblem(400, "upload_unexpected_part", `the part ${JSON.stringify(part.fieldname.slice(0, 100))} ${name === undefined ? `is not one of ${PARTS.join(", ")}` : "came twice"}`, CLOSE);
+        throw new HttpProblem("upload_unexpected_part", `the part ${JSON.stringify(part.fieldname.slice(0, 100))} ${name === undefined ? `is not one of ${PARTS.join(", ")}` : "came twice"}`, CLOSE);
       }
       received[name] = await contentOf(part, name);
     }
@@ -40,7 +40,7 @@ export async function receiveUpload(request: FastifyRequest): Promise<ReceivedUp
   const { manifest, model, samples } = received;
   if (manifest !== undefined && model !== undefined && samples !== undefined) return { manifest, model, samples };
   const missing = PARTS.filter((name) => received[name] === undefined);
-  throw new HttpProblem(400, "upload_incomplete", `the upload has no ${missing.join(", no ")}`, { errors: missing.map((field) => ({ in: "body" as const, field, code: "required", message: "is missing" })) });
+  throw new HttpProblem("upload_incomplete", `the upload has no ${missing.join(", no ")}`, { errors: missing.map((field) => ({ in: "body" as const, field, code: "required", message: "is missing" })) });
 }
 
 async function contentOf(part: Multipart, name: Part): Promise<Buffer> {
@@ -61,13 +61,13 @@ async function contentOf(part: Multipart, name: Part): Promise<Buffer> {
 }
 
 function tooLarge(name: Part): HttpProblem {
-  return new HttpProblem(413, "upload_too_large", `the ${name} has more than ${MOST_BYTES[name]} bytes`, CLOSE);
+  return new HttpProblem("upload_too_large", `the ${name} has more than ${MOST_BYTES[name]} bytes`, CLOSE);
 }
 
 /** The multipart reader's own complaints: too many parts, or not multipart at all. */
 function asProblem(error: unknown): unknown {
   if (error instanceof HttpProblem || !(error instanceof Error)) return error;
   const { statusCode } = error as Error & { statusCode?: number };
-  if (statusCode === 413) return new HttpProblem(413, "upload_too_large", `the upload has too many parts, or one is too long: ${PARTS.join(", ")} are wanted`, { ...CLOSE, cause: error });
-  return new HttpProblem(400, "upload_malformed", `the upload can't be read as multipart/form-data: ${error.message}`, { ...CLOSE, cause: error });
+  if (statusCode === 413) return new HttpProblem("upload_too_large", `the upload has too many parts, or one is too long: ${PARTS.join(", ")} are wanted`, { ...CLOSE, cause: error });
+  return new HttpProblem("upload_malformed", `the upload can't be read as multipart/form-data: ${error.message}`, { ...CLOSE, cause: error });
 }

@@ -52,7 +52,7 @@ export class UploadSlots {
   #makeRoom(): void {
     if (this.#receiving.size < MOST_RECEIVED) return;
     const [slowest] = [...this.#receiving].sort((a, b) => rateOf(a) - rateOf(b));
-    if (ageOf(slowest) < 2 * LOOK_EVERY_MS || rateOf(slowest) > FAST_BYTES_A_SECOND) throw new HttpProblem(503, "busy", `${this.#receiving.size} models are being uploaded`, { headers: { "retry-after": "5", connection: "close" } });
+    if (ageOf(slowest) < 2 * LOOK_EVERY_MS || rateOf(slowest) > FAST_BYTES_A_SECOND) throw new HttpProblem("busy", `${this.#receiving.size} models are being uploaded`, { headers: { "retry-after": "5", connection: "close" } });
     slowest.cut(tooSlow());
     this.#receiving.delete(slowest);
   }
@@ -67,5 +67,5 @@ function rateOf(upload: Receiving): number {
 }
 
 function tooSlow(): HttpProblem {
-  return new HttpProblem(408, "upload_too_slow", `the upload came at less than ${LEAST_BYTES_A_SECOND / 1024} KiB a second, or others waited for its place: send it faster`, { headers: { connection: "close" } });
+  return new HttpProblem("upload_too_slow", `the upload came at less than ${LEAST_BYTES_A_SECOND / 1024} KiB a second, or others waited for its place: send it faster`, { headers: { connection: "close" } });
 }

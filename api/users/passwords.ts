@@ -39,7 +39,7 @@ export class PasswordHasher {
   async #inTurn<T>(work: () => Promise<T>, first = false): Promise<T> {
     if (this.#running >= AT_ONCE) {
       const line = first ? this.#first : this.#waiting;
-      if (line.length >= (first ? MOST_FIRST : MOST_WAITING)) throw new FraudstreamError("busy", "too many passwords are being checked at once", { retriable: true });
+      if (line.length >= (first ? MOST_FIRST : MOST_WAITING)) throw new FraudstreamError("busy", "too many passwords are being checked at once");
       await new Promise<void>((resolve) => line.push(resolve));
     } else {
       this.#running++;

@@ -12,8 +12,16 @@ export interface VerifiedToken {
   expiresAt: number;
 }
 
-/** Why a token isn't taken; `code` is one of `bad_token`, `token_expired`, `token_not_yet_valid`. */
-export class TokenRefused extends FraudstreamError {}
+type RefusalCode = "bad_token" | "token_expired" | "token_not_yet_valid";
+
+/** Why a token isn't taken. */
+export class TokenRefused extends FraudstreamError {
+  declare readonly code: RefusalCode;
+
+  constructor(code: RefusalCode, message: string, options: { cause?: unknown } = {}) {
+    super(code, message, options);
+  }
+}
 
 export interface Tokens {
   /** False where an identity provider makes the tokens. */
@@ -109,7 +117,7 @@ async function verified(check: () => Promise<JWTVerifyResult>): Promise<JWTPaylo
       throw early ? new TokenRefused("token_not_yet_valid", "this token isn't valid yet", { cause }) : new TokenRefused("bad_token", "this token was not made for this API", { cause });
     }
     const unreachable = cause instanceof errors.JWKSTimeout || cause instanceof errors.JWKSInvalid || !(cause instanceof errors.JOSEError) || cause.code === "ERR_JOSE_GENERIC";
-    if (unreachable) throw new FraudstreamError("jwks_unreachable", `JWKS_URL does not give keys: ${messageOf(cause)}`, { retriable: true, cause });
+    if (unreachable) throw new FraudstreamError("jwks_unreachable", `JWKS_URL does not give keys: ${messageOf(cause)}`, { cause });
     throw new TokenRefused("bad_token", "this is not a token that this API takes", { cause });
   }
 }

@@ -117,8 +117,8 @@ async function store(response: IncomingMessage, file: string, options: DownloadO
   } catch (error) {
     if (error instanceof FraudstreamError) throw error;
     const code = error instanceof Error && "code" in error ? String(error.code) : "";
-    if (/^(ENOSPC|EDQUOT|EIO|EACCES|EROFS|ENOENT|EEXIST)$/.test(code)) throw new FraudstreamError("download_disk", `the file could not be written: ${code}`, { retriable: true, cause: error });
-    throw new FraudstreamError("download_broken", `the connection broke after ${bytes} bytes${total === null ? "" : ` of ${total}`}: ${messageOf(error)}`, { retriable: true, cause: error });
+    if (/^(ENOSPC|EDQUOT|EIO|EACCES|EROFS|ENOENT|EEXIST)$/.test(code)) throw new FraudstreamError("download_disk", `the file could not be written: ${code}`, { cause: error });
+    throw new FraudstreamError("download_broken", `the connection broke after ${bytes} bytes${total === null ? "" : ` of ${total}`}: ${messageOf(error)}`, { cause: error });
   }
   return bytes;
 }
@@ -156,8 +156,8 @@ class Clock {
     this.#signal?.removeEventListener("abort", this.#onAbort);
   }
 
-  #end(code: string, message: string): void {
-    this.#abort.abort(new FraudstreamError(code, message, { retriable: true }));
+  #end(code: "download_too_slow" | "download_stalled", message: string): void {
+    this.#abort.abort(new FraudstreamError(code, message));
   }
 }
 

@@ -58,7 +58,7 @@ export async function requestOnce(url: URL, { policy, resolve, signal }: { polic
     });
   } catch (error) {
     if (error instanceof FraudstreamError) throw error;
-    throw new FraudstreamError("download_unreachable", `${url.host} could not be reached: ${messageOf(error) || "no connection"}`, { retriable: true, cause: error });
+    throw new FraudstreamError("download_unreachable", `${url.host} could not be reached: ${messageOf(error) || "no connection"}`, { cause: error });
   }
 }
 

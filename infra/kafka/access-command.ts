@@ -33,7 +33,7 @@ await runCommand(createLogger({ logLevel: "warn" }, "kafka-access"), async () =>
     for (const grant of grants) process.stdout.write(`kafka-acls.sh --bootstrap-server ${brokers} --command-config ADMIN.properties ${aclArguments(grant.principal, grant).join(" ")}\n`);
     return;
   }
-  if (config.kafka === null) throw new UsageError("bad_setting", "KAFKA_BROKERS is not set: whom are the users to be granted it by?");
+  if (config.kafka === null) throw new UsageError("no_kafka", "KAFKA_BROKERS is not set: whom are the users to be granted it by?");
   await checkReachable({ kafka: config.kafka, clickhouse: null });
   const kafka = createKafka(config.kafka, "fraudstream-access", createLogger(config, "kafka-access"));
   await ensureTopics(kafka, allTopics(topics));

@@ -1,8 +1,10 @@
+import type { KafkaCode } from "../../schemas/error-codes.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import { connectionRefusal } from "./refusals.js";
 
 /** An error of Kafka or of the way to it. `code` is `kafka_` and the protocol's own name in lower case, or `kafka_network`. */
 export class KafkaError extends FraudstreamError {
+  declare readonly code: KafkaCode;
   /** Another producer has taken this one's transactional id over: it must not be used again. */
   readonly fenced: boolean;
   /** The partition's leader or the coordinator is another broker now. */
@@ -15,7 +17,7 @@ export class KafkaError extends FraudstreamError {
   readonly refused: boolean;
 
   constructor(name: string, message: string, options: { retriable: boolean; cause?: unknown }) {
-    super(`kafka_${name.toLowerCase()}`, message, options);
+    super(`kafka_${name.toLowerCase() as Lowercase<string>}`, message, options);
     this.name = "KafkaError";
     this.fenced = FENCED.has(name);
     this.moved = MOVED.has(name);

@@ -137,5 +137,5 @@ export class RegistryClient {
 function notGiven(what: string, cause: unknown): FraudstreamError {
   const denied = cause instanceof RegistryRefusal && (cause.status === 401 || cause.status === 403);
   const advice = denied ? "; SCHEMA_REGISTRY_USERNAME and SCHEMA_REGISTRY_PASSWORD must name a user who may read schemas" : "";
-  return new FraudstreamError("schema_registry_unreachable", `the schema registry did not give ${what}: ${messageOf(cause)}${advice}`, { retriable: true, cause });
+  return new FraudstreamError("schema_registry_unreachable", `the schema registry did not give ${what}: ${messageOf(cause)}${advice}`, { cause });
 }

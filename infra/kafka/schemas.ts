@@ -209,7 +209,7 @@ export class Schemas {
       seen.add(name);
       const found = await registry.version(reference.subject, reference.version);
       if (found === null) throw new FraudstreamError("schema_registry_unreachable",
-        `the schema registry doesn't have ${reference.subject} version ${reference.version}, to which the schema refers`, { retriable: true });
+        `the schema registry doesn't have ${reference.subject} version ${reference.version}, to which the schema refers`);
       texts.push({ name: reference.name, text: found.schema });
       open.push(...(found.references ?? []));
     }

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import type { Logger } from "../logging.js";
-import { UsageError, messageOf } from "../../schemas/errors.js";
+import { RequestError, UsageError, messageOf } from "../../schemas/errors.js";
 
 /** Parts of a process that were started, stopped in reverse order. */
 export class Lifecycle {
@@ -111,6 +111,6 @@ async function run(log: Logger, { codeWhenStopped, leftOpenMs }: { codeWhenStopp
   const { failure } = lifecycle;
   if (failure === null) return;
   process.exitCode = 1;
-  if (failure instanceof UsageError) process.stderr.write(`${failure.message}\n`);
+  if (failure instanceof UsageError || failure instanceof RequestError) process.stderr.write(`${failure.message}\n`);
   else log.fatal({ err: failure }, messageOf(failure));
 }

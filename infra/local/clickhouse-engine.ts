@@ -28,7 +28,7 @@ export class ClickHouseException extends FraudstreamError {
   readonly number: number;
 
   constructor(number: number, name: string, text: string) {
-    super(name.toLowerCase(), `Code: ${number}. DB::Exception: ${text} (${name})`);
+    super("clickhouse_refused", `Code: ${number}. DB::Exception: ${text} (${name})`);
     this.number = number;
   }
 }

@@ -63,5 +63,5 @@ async function copyDependencies(into: string, signal?: AbortSignal): Promise<voi
   let words = "";
   for (const stream of [maven.stdout, maven.stderr]) stream.on("data", (piece: Buffer) => (words = (words + piece.toString()).slice(-2_000)));
   const code = await new Promise<number | null>((resolve, reject) => maven.once("error", reject).once("close", resolve));
-  if (code !== 0) throw new FraudstreamError("kafka_download", `Maven could not fetch Apache Kafka (exit code ${code}):\n${words.trim()}`, { retriable: true });
+  if (code !== 0) throw new FraudstreamError("kafka_download", `Maven could not fetch Apache Kafka (exit code ${code}):\n${words.trim()}`);
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { Type, type Static, type TLiteral } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
-import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
+import { FraudstreamError, RequestError, messageOf } from "../../schemas/errors.js";
 import { parseTime } from "../../schemas/time-text.js";
 import { ROLES } from "../datasets/columns.js";
 import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../evaluation/thresholds.js";
@@ -99,30 +99,30 @@ export type JobMetrics = Static<typeof JobMetrics>;
 /** Epoch milliseconds of a range of event times. */
 export interface EventTimes { from: number; to: number }
 
-/** @throws UsageError `bad_training_request` for invalid times or an empty range */
+/** @throws RequestError `bad_training_request` for invalid times or an empty range */
 export function eventTimes(range: Static<typeof TimeRange>, what: string): EventTimes {
   const [from, to] = [range.from, range.to].map(parseTime);
-  if (Number.isNaN(from) || Number.isNaN(to)) throw new UsageError("bad_training_request", `${what}: ${Number.isNaN(from) ? "from" : "to"} is no date`);
-  if (from >= to) throw new UsageError("bad_training_request", `${what}: from must be before to`);
+  if (Number.isNaN(from) || Number.isNaN(to)) throw new RequestError("bad_training_request", `${what}: ${Number.isNaN(from) ? "from" : "to"} is no date`);
+  if (from >= to) throw new RequestError("bad_training_request", `${what}: from must be before to`);
   return { from, to };
 }
 
 /**
  * What the schema can't say, so that it is said before anything is fetched.
  *
- * @throws UsageError `bad_training_request`, `training_params`
+ * @throws RequestError `bad_training_request`, `training_params`
  */
 export function checkTrainingRequest({ algorithm, params = {}, dataset, columns, before, train, test, enable }: TrainingRequest): void {
   (algorithm === "logistic-regression" ? resolveLogisticParams : resolveTreeParams)(params);
-  if (before !== undefined && Number.isNaN(parseTime(before))) throw new UsageError("bad_training_request", "before: it is not a date");
-  if (test === null && enable === "if_better") throw new UsageError("bad_training_request", "test: without a test part it cannot be decided whether the model is better");
+  if (before !== undefined && Number.isNaN(parseTime(before))) throw new RequestError("bad_training_request", "before: it is not a date");
+  if (test === null && enable === "if_better") throw new RequestError("bad_training_request", "test: without a test part it cannot be decided whether the model is better");
   if (train !== undefined) eventTimes(train, "train");
   if (test !== undefined && test !== null) eventTimes(test, "test");
   if (typeof dataset !== "string") {
     eventTimes(dataset, "dataset");
-    if (columns !== undefined) throw new UsageError("bad_training_request", "columns: stored transactions have no columns to name");
-  } else if (!URL.canParse(dataset)) throw new UsageError("bad_training_request", "dataset: it is not a URL");
-  else if (new URL(dataset).username !== "" || new URL(dataset).password !== "") throw new UsageError("bad_training_request", "dataset: a link must not hold a user name or password");
+    if (columns !== undefined) throw new RequestError("bad_training_request", "columns: stored transactions have no columns to name");
+  } else if (!URL.canParse(dataset)) throw new RequestError("bad_training_request", "dataset: it is not a URL");
+  else if (new URL(dataset).username !== "" || new URL(dataset).password !== "") throw new RequestError("bad_training_request", "dataset: a link must not hold a user name or password");
 }
 
 /**
@@ -157,7 +157,7 @@ export function parseJobMetrics(json: string | null): JobMetrics | null {
  * Asks for a training job; any trainer may take it.
  *
  * @returns its id
- * @throws UsageError as `checkTrainingRequest`
+ * @throws RequestError as `checkTrainingRequest`
  */
 export async function requestJob(control: ControlLog, { who, producer }: Author, request: TrainingRequest): Promise<string> {
   checkTrainingRequest(request);

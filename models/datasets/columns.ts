@@ -1,4 +1,4 @@
-import { UsageError } from "../../schemas/errors.js";
+import { RequestError } from "../../schemas/errors.js";
 
 /** What a column of a file can stand for in a transaction. */
 export const ROLES = ["transaction_id", "event_time", "card_id", "merchant_id", "amount", "currency", "label"] as const;
@@ -39,7 +39,7 @@ const ROW_NUMBER = /^(unnamed:\d+|)$/;
 /**
  * Reads `event_time=TX_DATETIME,label=TX_FRAUD`; an empty name says that the file has no such column.
  *
- * @throws UsageError `bad_columns`
+ * @throws RequestError `bad_columns`
  */
 export function parseColumnOverrides(texts: readonly string[]): ColumnOverrides {
   const overrides: ColumnOverrides = {};
@@ -47,9 +47,9 @@ export function parseColumnOverrides(texts: readonly string[]): ColumnOverrides 
     const equals = part.indexOf("=");
     const role = ROLES.find((candidate) => candidate === part.slice(0, equals).trim());
     if (equals < 1 || role === undefined) {
-      throw new UsageError("bad_columns", `--columns ${JSON.stringify(part)}: it must be role=column, where role is one of ${ROLES.join(", ")}`);
+      throw new RequestError("bad_columns", `--columns ${JSON.stringify(part)}: it must be role=column, where role is one of ${ROLES.join(", ")}`);
     }
-    if (role in overrides) throw new UsageError("bad_columns", `--columns names ${role} twice`);
+    if (role in overrides) throw new RequestError("bad_columns", `--columns names ${role} twice`);
     overrides[role] = part.slice(equals + 1).trim() || null;
   }
   return overrides;
@@ -59,7 +59,7 @@ export function parseColumnOverrides(texts: readonly string[]): ColumnOverrides 
  * Recognises the columns of a header, without regard to case, spaces, '-' and '_'.
  *
  * @param file for messages
- * @throws UsageError `bad_columns`, `csv_missing_column`, `csv_duplicate_column`
+ * @throws RequestError `bad_columns`, `csv_missing_column`, `csv_duplicate_column`
  */
 export function planColumns(file: string, header: readonly string[], overrides: ColumnOverrides): ColumnPlan {
   refuseDuplicates(file, header);
@@ -72,14 +72,14 @@ export function planColumns(file: string, header: readonly string[], overrides: 
     const index = named === undefined ? recognise(file, header, names, role) : named === null ? -1 : find(file, header, named, role);
     if (index < 0) continue;
     const other = taken.get(index);
-    if (other !== undefined) throw new UsageError("bad_columns", `${file}: column ${JSON.stringify(header[index])} can't be both ${other} and ${role}`);
+    if (other !== undefined) throw new RequestError("bad_columns", `${file}: column ${JSON.stringify(header[index])} can't be both ${other} and ${role}`);
     taken.set(index, role);
     roles[role] = index;
   }
   for (const role of ["label", "amount"] as const) {
     if (roles[role] !== undefined) continue;
     const hint = `name it with --columns ${role}=NAME; the columns are ${header.join(", ")}`;
-    throw new UsageError("csv_missing_column", `${file} line 1: no column for ${role} was recognised: ${hint}`);
+    throw new RequestError("csv_missing_column", `${file} line 1: no column for ${role} was recognised: ${hint}`);
   }
   const attributes: ColumnPlan["attributes"] = [];
   header.forEach((name, index) => {
@@ -105,7 +105,7 @@ function recognise(file: string, header: readonly string[], names: readonly stri
     if (index < 0) continue;
     const second = names.indexOf(alias, index + 1);
     if (second < 0) return index;
-    throw new UsageError("csv_duplicate_column", `${file} line 1: columns ${JSON.stringify(header[index])} and ${JSON.stringify(header[second])} could both be the ${role}: choose with --columns ${role}=NAME`);
+    throw new RequestError("csv_duplicate_column", `${file} line 1: columns ${JSON.stringify(header[index])} and ${JSON.stringify(header[second])} could both be the ${role}: choose with --columns ${role}=NAME`);
   }
   return -1;
 }
@@ -113,7 +113,7 @@ function recognise(file: string, header: readonly string[], names: readonly stri
 function find(file: string, header: readonly string[], name: string, role: Role): number {
   const exact = header.indexOf(name);
   const index = exact >= 0 ? exact : header.findIndex((candidate) => plain(candidate) === plain(name));
-  if (index < 0) throw new UsageError("csv_missing_column", `${file} line 1: no column ${JSON.stringify(name)} for ${role}; the columns are ${header.join(", ")}`);
+  if (index < 0) throw new RequestError("csv_missing_column", `${file} line 1: no column ${JSON.stringify(name)} for ${role}; the columns are ${header.join(", ")}`);
   return index;
 }
 
@@ -121,7 +121,7 @@ function refuseDuplicates(file: string, header: readonly string[]): void {
   const first = new Map<string, number>();
   header.forEach((name, index) => {
     const before = first.get(name);
-    if (before !== undefined) throw new UsageError("csv_duplicate_column", `${file} line 1: columns ${before + 1} and ${index + 1} are both named ${JSON.stringify(name)}`);
+    if (before !== undefined) throw new RequestError("csv_duplicate_column", `${file} line 1: columns ${before + 1} and ${index + 1} are both named ${JSON.stringify(name)}`);
     first.set(name, index);
   });
 }

@@ -4,7 +4,7 @@ import { Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
 import { CsvError, Parser, type Options } from "csv-parse";
-import { UsageError, messageOf } from "../../schemas/errors.js";
+import { RequestError, messageOf } from "../../schemas/errors.js";
 import { quoted } from "./values.js";
 
 /** A longer record means that a quote was never closed, or that the file is not CSV. */
@@ -36,7 +36,7 @@ export interface RecordSink {
  * @param start gets the trimmed names of line 1 and returns what takes the records: their cells, as many as the header
  * has, and the line they end on. What either throws ends the reading
  * @returns what `start` returned
- * @throws UsageError `file_not_found`, `file_unreadable`, `csv_empty`, `not_csv`, `csv_ragged_line`, `csv_bad_quote`, `csv_truncated`,
+ * @throws RequestError `file_not_found`, `file_unreadable`, `csv_empty`, `not_csv`, `csv_ragged_line`, `csv_bad_quote`, `csv_truncated`,
  * and by `limits` `csv_too_large`, `csv_bomb`, `csv_too_many_rows`, `csv_too_many_columns`; each names the file
  */
 export async function readRecords<T extends RecordSink>(file: string, start: (header: string[]) => T, options: ReadOptions = {}): Promise<T> {
@@ -46,12 +46,12 @@ export async function readRecords<T extends RecordSink>(file: string, start: (he
   const parser = new RecordParser((cells, line) => {
     if (read.sink === null) {
       read.header = checkedHeader(file, cells);
-      if (limits !== undefined && cells.length > MOST_COLUMNS) throw new UsageError("csv_too_many_columns", `${file} line 1: ${cells.length} columns; ${MOST_COLUMNS} are the most`);
+      if (limits !== undefined && cells.length > MOST_COLUMNS) throw new RequestError("csv_too_many_columns", `${file} line 1: ${cells.length} columns; ${MOST_COLUMNS} are the most`);
       read.sink = start(read.header);
       return;
     }
     read.records += 1;
-    if (limits !== undefined && read.records > limits.rows) throw new UsageError("csv_too_many_rows", `${file} line ${line}: more than ${limits.rows} rows, the most that are taken`);
+    if (limits !== undefined && read.records > limits.rows) throw new RequestError("csv_too_many_rows", `${file} line ${line}: more than ${limits.rows} rows, the most that are taken`);
     read.sink.add(cells, line);
   });
   const source = createReadStream(file, { highWaterMark: 256 * 1024 });
@@ -67,8 +67,8 @@ export async function readRecords<T extends RecordSink>(file: string, start: (he
   } catch (error) {
     throw explained(file, error, read.header, parser);
   }
-  if (read.sink === null) throw new UsageError("csv_empty", `${file} line 1: the file is empty; it needs a header and transactions`);
-  if (read.records === 0) throw new UsageError("csv_empty", `${file} line 2: nothing follows the header`);
+  if (read.sink === null) throw new RequestError("csv_empty", `${file} line 1: the file is empty; it needs a header and transactions`);
+  if (read.records === 0) throw new RequestError("csv_empty", `${file} line 2: nothing follows the header`);
   return read.sink;
 }
 
@@ -122,9 +122,9 @@ async function inspect(file: string): Promise<{ size: number; gzip: boolean }> {
     }
   } catch (cause) {
     const code = codeOf(cause);
-    if (code === "ENOENT") throw new UsageError("file_not_found", `${file}: there is no such file`, { cause });
-    if (code === "EISDIR") throw new UsageError("file_unreadable", `${file} is a folder, not a CSV file`, { cause });
-    throw new UsageError("file_unreadable", `${file} can't be read: ${messageOf(cause)}`, { cause });
+    if (code === "ENOENT") throw new RequestError("file_not_found", `${file}: there is no such file`, { cause });
+    if (code === "EISDIR") throw new RequestError("file_unreadable", `${file} is a folder, not a CSV file`, { cause });
+    throw new RequestError("file_unreadable", `${file} can't be read: ${messageOf(cause)}`, { cause });
   }
 }
 
@@ -142,9 +142,9 @@ async function* refuseBinary(file: string, chunks: AsyncIterable<Buffer>, onChun
 }
 
 function refuseBomb(file: string, unpacked: number, packed: number, { bytes }: CsvLimits): void {
-  if (unpacked > bytes) throw new UsageError("csv_too_large", `${file} holds more than ${bytes} bytes unpacked, the most that are taken`);
+  if (unpacked > bytes) throw new RequestError("csv_too_large", `${file} holds more than ${bytes} bytes unpacked, the most that are taken`);
   const { ratio, from } = MOST_UNPACKED;
-  if (unpacked > from && unpacked > ratio * packed) throw new UsageError("csv_bomb", `${file} unpacks to more than ${ratio} times its size: it is taken for a compression bomb`);
+  if (unpacked > from && unpacked > ratio * packed) throw new RequestError("csv_bomb", `${file} unpacks to more than ${ratio} times its size: it is taken for a compression bomb`);
 }
 
 function checkedHeader(file: string, cells: string[]): string[] {
@@ -152,7 +152,7 @@ function checkedHeader(file: string, cells: string[]): string[] {
   // U+FFFD is what bytes that are no UTF-8 become.
   if (header.some((name) => /[\p{Cc}\uFFFD]/u.test(name))) throw notCsv(file);
   const other = [";", "\t", "|"].find((separator) => header.length === 1 && header[0].includes(separator));
-  if (other !== undefined) throw new UsageError("not_csv", `${file} line 1: the columns are separated by ${JSON.stringify(other)}; they must be separated by ","`);
+  if (other !== undefined) throw new RequestError("not_csv", `${file} line 1: the columns are separated by ${JSON.stringify(other)}; they must be separated by ","`);
   return header;
 }
 
@@ -160,9 +160,9 @@ function explained(file: string, error: unknown, header: string[] | null, parser
   if (error instanceof CsvError) return explainedCsv(file, error, header, parser);
   const { lastLine } = parser;
   const code = codeOf(error);
-  if (code === "Z_BUF_ERROR") return new UsageError("csv_truncated", `${file}: the gzip data ends too early, after line ${lastLine}: the file was cut off`, { cause: error });
-  if (code?.startsWith("Z_")) return new UsageError("csv_truncated", `${file}: the gzip data is damaged after line ${lastLine} (${messageOf(error)})`, { cause: error });
-  if (code === "EIO" || code === "EACCES") return new UsageError("file_unreadable", `${file} can't be read: ${messageOf(error)}`, { cause: error });
+  if (code === "Z_BUF_ERROR") return new RequestError("csv_truncated", `${file}: the gzip data ends too early, after line ${lastLine}: the file was cut off`, { cause: error });
+  if (code?.startsWith("Z_")) return new RequestError("csv_truncated", `${file}: the gzip data is damaged after line ${lastLine} (${messageOf(error)})`, { cause: error });
+  if (code === "EIO" || code === "EACCES") return new RequestError("file_unreadable", `${file} can't be read: ${messageOf(error)}`, { cause: error });
   return error;
 }
 
@@ -174,22 +174,22 @@ const BAD_QUOTES: Readonly<Record<string, string>> = {
   INVALID_OPENING_QUOTE: "a quote stands inside a cell that doesn't begin with one",
 };
 
-function explainedCsv(file: string, error: CsvError, header: string[] | null, parser: RecordParser): UsageError {
+function explainedCsv(file: string, error: CsvError, header: string[] | null, parser: RecordParser): RequestError {
   if (header === null) return notCsv(file);
   if (error.code === "CSV_RECORD_INCONSISTENT_FIELDS_LENGTH" && Array.isArray(error.record)) {
     const found = error.record.length;
     const where = found < header.length ? `nothing for column ${JSON.stringify(header[found])}` : `${quoted(String(error.record[header.length]))} is beyond column ${JSON.stringify(header.at(-1))}`;
-    return new UsageError("csv_ragged_line", `${file} line ${parser.currentLine} has ${found} columns, the header ${header.length}: ${where}`, { cause: error });
+    return new RequestError("csv_ragged_line", `${file} line ${parser.currentLine} has ${found} columns, the header ${header.length}: ${where}`, { cause: error });
   }
   // An open quote is at the record's first line, wherever it was noticed.
   const open = error.code === "CSV_MAX_RECORD_SIZE" || error.code === "CSV_QUOTE_NOT_CLOSED";
   const line = open ? parser.lastLine + 1 : parser.currentLine;
   const column = typeof error.column === "number" ? `, column ${JSON.stringify(header[error.column] ?? "")}` : "";
-  return new UsageError("csv_bad_quote", `${file} line ${line}${column}: ${BAD_QUOTES[error.code] ?? error.message}`, { cause: error });
+  return new RequestError("csv_bad_quote", `${file} line ${line}${column}: ${BAD_QUOTES[error.code] ?? error.message}`, { cause: error });
 }
 
-function notCsv(file: string): UsageError {
-  return new UsageError("not_csv", `${file} line 1: this is not a CSV file (comma-separated UTF-8 text with a header, plain or gzipped)`);
+function notCsv(file: string): RequestError {
+  return new RequestError("not_csv", `${file} line 1: this is not a CSV file (comma-separated UTF-8 text with a header, plain or gzipped)`);
 }
 
 function codeOf(error: unknown): string | undefined {

@@ -1,5 +1,5 @@
 import { basename } from "node:path";
-import { UsageError } from "../../schemas/errors.js";
+import { RequestError } from "../../schemas/errors.js";
 import { AttributeBuilder, Growing } from "./attribute-builder.js";
 import { planColumns, type ColumnOverrides, type ColumnPlan, type Role } from "./columns.js";
 import { readRecords, type ReadOptions, type RecordSink } from "./csv-records.js";
@@ -20,12 +20,12 @@ export interface CsvOptions extends ReadOptions {
  * Reads labelled transactions from a CSV file, plain or gzipped, in one pass into typed arrays (see AttributeBuilder for
  * how types are found). Columns are recognised by name (columns.ts); `notes` say what was recognised, made up or left out.
  *
- * @throws UsageError one line that names file, line and column; those of `readRecords` and `planColumns`, and
+ * @throws RequestError one line that names file, line and column; those of `readRecords` and `planColumns`, and
  * `csv_bad_value`, `csv_one_class`, `bad_currency`
  */
 export async function readCsv(file: string, options: CsvOptions = {}): Promise<Dataset> {
   const currency = options.currency ?? DEFAULT_CURRENCY;
-  if (!/^[A-Z]{3}$/.test(currency)) throw new UsageError("bad_currency", `the currency is ${quoted(currency)}; it must be three capital letters (ISO 4217)`);
+  if (!/^[A-Z]{3}$/.test(currency)) throw new RequestError("bad_currency", `the currency is ${quoted(currency)}; it must be three capital letters (ISO 4217)`);
   const builder = await readRecords(file, (header) => new DatasetBuilder(file, header, planColumns(file, header, options.columns ?? {}), currency), options);
   return builder.finish();
 }
@@ -162,11 +162,11 @@ class DatasetBuilder implements RecordSink {
     if (frauds > 0 && frauds < label.length) return;
     const column = JSON.stringify(this.#header[this.#plan.roles.label ?? 0]);
     const only = frauds === 0 ? "genuine transactions, no fraud" : "frauds, no genuine transaction";
-    throw new UsageError("csv_one_class", `${this.#file} lines 2 to the end, column ${column}: the ${label.length} rows hold only ${only}; a model needs both`);
+    throw new RequestError("csv_one_class", `${this.#file} lines 2 to the end, column ${column}: the ${label.length} rows hold only ${only}; a model needs both`);
   }
 
-  #bad(line: number, index: number, problem: string): UsageError {
-    return new UsageError("csv_bad_value", `${this.#file} line ${line}, column ${JSON.stringify(this.#header[index])}: ${problem}`);
+  #bad(line: number, index: number, problem: string): RequestError {
+    return new RequestError("csv_bad_value", `${this.#file} line ${line}, column ${JSON.stringify(this.#header[index])}: ${problem}`);
   }
 }
 

@@ -2,7 +2,7 @@ import { createClickHouse } from "../../infra/clickhouse/client.js";
 import type { RowBinaryReader } from "../../infra/clickhouse/row-binary-reader.js";
 import { streamRows } from "../../infra/clickhouse/stream-rows.js";
 import type { ClickHouseConfig } from "../../infra/config/config.js";
-import { UsageError } from "../../schemas/errors.js";
+import { RequestError } from "../../schemas/errors.js";
 import { RETENTION_MS } from "../features/history-terms.js";
 import type { Dataset } from "./dataset.js";
 import { StoredColumns } from "./stored-columns.js";
@@ -65,7 +65,7 @@ ORDER BY t.event_time, t.topic, t.partition, t.offset`;
  * Stored transactions with their labels, in the order of event time, after those that are their history. Only those that are old enough for their label to be
  * known are taken, labelled or not: among younger ones the frauds are known first. Dead-lettered ones are left out.
  *
- * @throws UsageError `dataset_empty`, `dataset_too_many_rows`
+ * @throws RequestError `dataset_empty`, `dataset_too_many_rows`
  * @throws FraudstreamError those of `streamRows`
  */
 export async function readStored(config: ClickHouseConfig, options: StoredOptions): Promise<Dataset> {
@@ -76,7 +76,7 @@ export async function readStored(config: ClickHouseConfig, options: StoredOption
   const title = `stored transactions, ${iso(options.from)} to ${iso(options.to)}`;
   const slices = from < to ? await slicesOf(config, historyFrom, to, options.signal) : [];
   const expected = slices.reduce((sum, { rows }) => sum + rows, 0);
-  if (expected > options.maxRows) throw new UsageError("dataset_too_many_rows", `${title}: about ${expected} rows; ${options.maxRows} are the most that are taken`);
+  if (expected > options.maxRows) throw new RequestError("dataset_too_many_rows", `${title}: about ${expected} rows; ${options.maxRows} are the most that are taken`);
   const columns = new StoredColumns();
   for (const { from: since, to: until } of slices) {
     const params = { from: since, to: until };
@@ -85,7 +85,7 @@ export async function readStored(config: ClickHouseConfig, options: StoredOption
   }
   const young = options.to > matured ? [`transactions from ${iso(matured)} on are left out: their labels may still come`] : [];
   const dataset = columns.finish(title, from, young);
-  if (dataset.historyRows === dataset.length) throw new UsageError("dataset_empty", `${title}: there are none${young.length === 0 ? "" : ` that are ${Math.round(options.maturityMs / 86_400_000)} days old`}`);
+  if (dataset.historyRows === dataset.length) throw new RequestError("dataset_empty", `${title}: there are none${young.length === 0 ? "" : ` that are ${Math.round(options.maturityMs / 86_400_000)} days old`}`);
   const { historyRows } = dataset;
   return historyRows === 0 ? dataset : { ...dataset, notes: [`${historyRows} earlier transactions are taken as history only`, ...dataset.notes] };
 }

@@ -1,4 +1,4 @@
-import { UsageError } from "../../schemas/errors.js";
+import { RequestError } from "../../schemas/errors.js";
 import { seededRandom } from "../training/random.js";
 import type { AttributeColumn, Dataset } from "./dataset.js";
 
@@ -67,7 +67,7 @@ export interface Split {
  * Cuts by time: the latest rows are the test part, the latest of the rest the validation part. Where that would leave a
  * side without one class, the cut is stratified instead (the same share of each class, drawn by seed), and a note says so.
  *
- * @throws UsageError `too_few_rows` where a class has fewer rows than there are parts, `bad_test_range` where the range to
+ * @throws RequestError `too_few_rows` where a class has fewer rows than there are parts, `bad_test_range` where the range to
  * test on, or what is trained on, lacks a class
  */
 export function splitDataset(dataset: Pick<Dataset, "length" | "label" | "eventTime">, options: SplitOptions = {}): Split {
@@ -79,7 +79,7 @@ export function splitDataset(dataset: Pick<Dataset, "length" | "label" | "eventT
   const parts = testFraction > 0 ? 3 : 2;
   for (const [value, name] of [[1, "frauds"], [0, "genuine transactions"]] as const) {
     const count = countOf(label, all, value);
-    if (count < parts) throw new UsageError("too_few_rows", `there are ${count} ${name}; training, validation${parts === 3 ? " and test" : ""} need one each at least`);
+    if (count < parts) throw new RequestError("too_few_rows", `there are ${count} ${name}; training, validation${parts === 3 ? " and test" : ""} need one each at least`);
   }
   const notes: string[] = [];
   const [rest, test] = testFraction > 0 ? cut(label, all, { name: "test", fraction: testFraction, seed, least: 2 }, notes) : [all, new Uint32Array(0)];
@@ -97,7 +97,7 @@ function splitAt({ label, eventTime }: Pick<Dataset, "label" | "eventTime">, row
   for (const [rows, where, least] of [[rest, trained === undefined ? `before ${from}` : "to train on", 2], [test, `from ${from} to ${to}`, 1]] as const) {
     const frauds = countOf(label, rows, 1);
     if (frauds >= least && rows.length - frauds >= least) continue;
-    throw new UsageError("bad_test_range", `there are ${frauds} frauds and ${rows.length - frauds} genuine transactions ${where}; ${least} of each are needed at least`);
+    throw new RequestError("bad_test_range", `there are ${frauds} frauds and ${rows.length - frauds} genuine transactions ${where}; ${least} of each are needed at least`);
   }
   const notes = [`test part: ${from} to ${to}; ${rows.length - rest.length - test.length} ${trained === undefined ? "later rows are left out" : "rows are neither trained nor tested on"}`];
   const [train, validation] = cut(label, rest, { name: "validation", fraction: validationFraction, seed: seed + 1, least: 1 }, notes);

@@ -1,4 +1,4 @@
-import { UsageError } from "../../schemas/errors.js";
+import { RequestError } from "../../schemas/errors.js";
 import type { Ranking } from "./ranking.js";
 
 /** The decline threshold of a model that may not decline: above every score, which is a probability. */
@@ -20,10 +20,10 @@ export interface ThresholdOptions {
   declinePrecision?: number;
 }
 
-/** @throws UsageError `bad_threshold` for a share that is none */
+/** @throws RequestError `bad_threshold` for a share that is none */
 export function checkThresholdOptions({ reviewCapacity = DEFAULT_REVIEW_CAPACITY, declinePrecision = DEFAULT_DECLINE_PRECISION }: ThresholdOptions): Required<ThresholdOptions> {
-  if (!(reviewCapacity > 0 && reviewCapacity <= 1)) throw new UsageError("bad_threshold", `the review capacity is ${reviewCapacity}; it must be a share of the transactions, over 0 and up to 1`);
-  if (!(declinePrecision > 0 && declinePrecision <= 1)) throw new UsageError("bad_threshold", `the decline precision is ${declinePrecision}; it must be over 0 and up to 1`);
+  if (!(reviewCapacity > 0 && reviewCapacity <= 1)) throw new RequestError("bad_threshold", `the review capacity is ${reviewCapacity}; it must be a share of the transactions, over 0 and up to 1`);
+  if (!(declinePrecision > 0 && declinePrecision <= 1)) throw new RequestError("bad_threshold", `the decline precision is ${declinePrecision}; it must be over 0 and up to 1`);
   return { reviewCapacity, declinePrecision };
 }
 

@@ -220,7 +220,7 @@ export class BucketBuilder {
     ];
   }
 
-  /** @throws FraudstreamError `snapshot_invalid` */
+  /** @throws FraudstreamError `snapshot_unusable` */
   static restore(sections: ReadonlyMap<string, ArrayBufferView>): BucketBuilder {
     const builder = new BucketBuilder();
     [builder.#sealed] = float64Of(sections, "buckets/sealed");

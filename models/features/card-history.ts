@@ -300,7 +300,7 @@ export class CardHistory {
     ];
   }
 
-  /** @throws FraudstreamError `snapshot_invalid` where a section is missing */
+  /** @throws FraudstreamError `snapshot_unusable` where a section is missing */
   static restore(sections: readonly Section[]): CardHistory {
     const byName = new Map(sections.map(({ name, data }) => [name, data]));
     const history = new CardHistory();

@@ -12,10 +12,10 @@ export function grown<T extends Uint32Array | Int32Array | Float64Array>(column:
   return larger;
 }
 
-/** @throws FraudstreamError `snapshot_invalid` */
+/** @throws FraudstreamError `snapshot_unusable` */
 export function bytesOf(sections: ReadonlyMap<string, ArrayBufferView>, name: string): Uint8Array {
   const view = sections.get(name);
-  if (view === undefined) throw new FraudstreamError("snapshot_invalid", `the snapshot has no section ${name}`);
+  if (view === undefined) throw new FraudstreamError("snapshot_unusable", `the snapshot has no section ${name}`);
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }
 

@@ -45,7 +45,7 @@ export class CountedEntities {
     return this.#table.sections(prefix);
   }
 
-  /** Nothing is held yet: whoever restores it holds each entity as often as before. @throws FraudstreamError `snapshot_invalid` */
+  /** Nothing is held yet: whoever restores it holds each entity as often as before. @throws FraudstreamError `snapshot_unusable` */
   static restore(prefix: string, sections: ReadonlyMap<string, ArrayBufferView>): CountedEntities {
     const entities = new CountedEntities();
     entities.#table = EntityTable.restore(prefix, sections);

@@ -122,7 +122,7 @@ export class EntityTable {
     ];
   }
 
-  /** @throws FraudstreamError `snapshot_invalid` */
+  /** @throws FraudstreamError `snapshot_unusable` */
   static restore(prefix: string, sections: ReadonlyMap<string, ArrayBufferView>): EntityTable {
     const table = new EntityTable();
     table.#start = uint32Of(sections, `${prefix}/start`);

@@ -112,7 +112,7 @@ export class EventPages {
     ];
   }
 
-  /** @throws FraudstreamError `snapshot_invalid` */
+  /** @throws FraudstreamError `snapshot_unusable` */
   static restore(sections: ReadonlyMap<string, ArrayBufferView>): EventPages {
     const events = new EventPages();
     const [live, ...heads] = new Float64Array(bytesOf(sections, "events").slice().buffer);
@@ -121,7 +121,7 @@ export class EventPages {
     events.#fresh.set(heads.slice(RUNS.length));
     for (const [page, size] of bytesOf(sections, "events/sizes").entries()) {
       const sort = RUNS.findIndex((run) => run.size === size);
-      if (sort < 0) throw new FraudstreamError("snapshot_invalid", `the snapshot has events in runs of ${size}`);
+      if (sort < 0) throw new FraudstreamError("snapshot_unusable", `the snapshot has events in runs of ${size}`);
       events.#addPage(sort);
       events.#lives[page].set(bytesOf(sections, `events/lives/${page}`));
       new Uint8Array(events.numbers[page].buffer).set(bytesOf(sections, `events/${page}`));

@@ -83,7 +83,7 @@ export class RepeatIndex {
     ];
   }
 
-  /** Empty where the snapshot has none, as those of earlier versions. @throws FraudstreamError `snapshot_invalid` */
+  /** Empty where the snapshot has none, as those of earlier versions. @throws FraudstreamError `snapshot_unusable` */
   static restore(sections: ReadonlyMap<string, ArrayBufferView>, prefix: string): RepeatIndex {
     const index = new RepeatIndex();
     if (!sections.has(`${prefix}/card`)) return index;

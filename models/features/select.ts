@@ -1,4 +1,4 @@
-import { UsageError } from "../../schemas/errors.js";
+import { RequestError } from "../../schemas/errors.js";
 import type { Dataset } from "../datasets/dataset.js";
 import { HISTORY_NAMES, defaultHistory, historyFeature } from "./history-features.js";
 import type { FeatureSpec } from "./plan.js";
@@ -37,7 +37,7 @@ export function selectFeatures(dataset: Offering): FeatureSpec[] {
 /**
  * Features by name: what the data set offers, a text attribute's name for all of its values, or any windowed feature.
  *
- * @throws UsageError `unknown_feature`
+ * @throws RequestError `unknown_feature`
  */
 export function featuresNamed(dataset: Offering, names: readonly string[]): FeatureSpec[] {
   const offered = selectFeatures(dataset);
@@ -46,7 +46,7 @@ export function featuresNamed(dataset: Offering, names: readonly string[]): Feat
     const found = offered.filter((spec) => spec.name === name || (spec.source.kind === "attribute" && spec.source.equals !== undefined && spec.source.attribute === name));
     const windowed = found.length > 0 ? null : historyFeature(name);
     if (windowed !== null) found.push(windowed);
-    if (found.length === 0) throw new UsageError("unknown_feature", `there is no feature ${JSON.stringify(name)}; the data set offers ${offered.map((spec) => spec.name).join(", ").slice(0, 1_000)}; over time there are ${HISTORY_NAMES}`);
+    if (found.length === 0) throw new RequestError("unknown_feature", `there is no feature ${JSON.stringify(name)}; the data set offers ${offered.map((spec) => spec.name).join(", ").slice(0, 1_000)}; over time there are ${HISTORY_NAMES}`);
     for (const spec of found) chosen.set(spec.name, spec);
   }
   return [...chosen.values()];

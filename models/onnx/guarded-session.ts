@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { tmpdir } from "node:os";
 import { compiledModule } from "../../infra/package-root.js";
+import type { ErrorCode } from "../../schemas/error-codes.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import { FAILED, Frames, LOAD, frameOf, type Frame } from "./frames.js";
 import type { ModelIo } from "./session.js";
@@ -153,7 +154,7 @@ export class GuardedSession {
     clearTimeout(this.#timer);
     const request = this.#requests.shift();
     if (kind === FAILED) {
-      const { code, message } = JSON.parse(content.toString()) as { code: string; message: string };
+      const { code, message } = JSON.parse(content.toString()) as { code: ErrorCode; message: string };
       request?.reject(new FraudstreamError(code, message));
     } else request?.resolve(content);
     this.#send();

@@ -1,6 +1,6 @@
 import { Type, type Static, type TObject } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
-import { UsageError } from "../../schemas/errors.js";
+import { RequestError } from "../../schemas/errors.js";
 
 const strict = { additionalProperties: false } as const;
 
@@ -84,17 +84,17 @@ const ALIASES: Readonly<Record<string, string>> = {
 /** XGBoost's words for the ways to grow. */
 const GROW_POLICIES: Readonly<Record<string, string>> = { lossguide: "leafwise", leaf_wise: "leafwise", depth_wise: "depthwise" };
 
-/** @throws UsageError `training_params` for a name that is unknown or given twice, or a value out of range */
+/** @throws RequestError `training_params` for a name that is unknown or given twice, or a value out of range */
 export function resolveTreeParams(given: Readonly<Record<string, unknown>>): TreeParams {
   const params = resolve(TreeParams, given);
   if (params.max_depth <= 0 && params.grow_policy === "depthwise" && params.num_leaves === 0) {
-    throw new UsageError("training_params", "depth-wise trees need a max_depth or a num_leaves");
+    throw new RequestError("training_params", "depth-wise trees need a max_depth or a num_leaves");
   }
-  if (params.num_leaves === 1) throw new UsageError("training_params", "num_leaves: a tree needs two leaves at least");
+  if (params.num_leaves === 1) throw new RequestError("training_params", "num_leaves: a tree needs two leaves at least");
   return params;
 }
 
-/** @throws UsageError `training_params` for a name that is unknown or given twice, or a value out of range */
+/** @throws RequestError `training_params` for a name that is unknown or given twice, or a value out of range */
 export function resolveLogisticParams(given: Readonly<Record<string, unknown>>): LogisticParams {
   return resolve(LogisticParams, given);
 }
@@ -103,11 +103,11 @@ function resolve<T extends TObject>(schema: T, given: Readonly<Record<string, un
   const params: Record<string, unknown> = {};
   for (const [alias, value] of Object.entries(given)) {
     const name = ALIASES[alias] ?? alias;
-    if (name in params) throw new UsageError("training_params", `${name} is given twice (as ${alias}, too)`);
+    if (name in params) throw new RequestError("training_params", `${name} is given twice (as ${alias}, too)`);
     params[name] = name === "grow_policy" && typeof value === "string" ? (GROW_POLICIES[value] ?? value) : value;
   }
   const complete = Value.Default(schema, params);
   const wrong = Value.Errors(schema, complete).First();
-  if (wrong !== undefined) throw new UsageError("training_params", `${wrong.path.slice(1)}: ${wrong.message.toLowerCase()}`);
+  if (wrong !== undefined) throw new RequestError("training_params", `${wrong.path.slice(1)}: ${wrong.message.toLowerCase()}`);
   return complete as Static<T>;
 }

@@ -1,6 +1,7 @@
 import { Worker } from "node:worker_threads";
 import { compiledModule } from "../../infra/package-root.js";
-import { FraudstreamError, UsageError } from "../../schemas/errors.js";
+import type { ErrorCode } from "../../schemas/error-codes.js";
+import { FraudstreamError, RequestError } from "../../schemas/errors.js";
 import { sigmoid } from "./gradients.js";
 import { predictLinear, type LinearModel } from "./logistic.js";
 import { checkLabelled, toShared, type Matrix } from "./matrix.js";
@@ -46,12 +47,12 @@ export interface TrainOptions {
 export type FromWorker =
   | { kind: "progress"; phase: string; percent: number }
   | { kind: "trained"; model: TrainedModel }
-  | { kind: "failed"; code: string; message: string };
+  | { kind: "failed"; code: ErrorCode; message: string };
 
 /**
  * Trains in a thread of its own.
  *
- * @throws UsageError `training_params`
+ * @throws RequestError `training_params`
  * @throws FraudstreamError `training_empty`, `training_one_class`, `training_shape`, `training_infinite`,
  *   `training_diverged`, `training_failed`; `training_aborted` when the signal aborts
  */
@@ -96,7 +97,7 @@ function checkRequest({ algorithm, params, train, labels, validation }: TrainReq
   checkLabelled("training", train, labels);
   if (algorithm === "logistic-regression") resolveLogisticParams(params);
   else if (resolveTreeParams(params).early_stopping_rounds > 0) {
-    if (validation === null) throw new UsageError("training_params", "early_stopping_rounds needs a validation part");
+    if (validation === null) throw new RequestError("training_params", "early_stopping_rounds needs a validation part");
     checkLabelled("validation", validation.matrix, validation.labels);
     if (validation.matrix.features !== train.features) throw new FraudstreamError("training_shape", "the validation part has other features than the training part");
   }

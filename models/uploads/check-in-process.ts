@@ -2,11 +2,12 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { compiledModule } from "../../infra/package-root.js";
+import type { ErrorCode } from "../../schemas/error-codes.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { CheckedModel, CheckRequest } from "./check-model.js";
 
 /** What the process says at its end. */
-export type CheckAnswer = { checked: CheckedModel } | { refused: { code: string; message: string } };
+export type CheckAnswer = { checked: CheckedModel } | { refused: { code: ErrorCode; message: string } };
 
 export interface CheckLimits {
   /** Of the process, of its processor time, too. @default one minute */

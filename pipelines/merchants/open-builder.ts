@@ -64,7 +64,7 @@ export function deadLettersSection(from: number): Section {
   return { name: DEAD_LETTERS_FROM, data: Float64Array.of(from) };
 }
 
-/** @throws FraudstreamError `snapshot_invalid` */
+/** @throws FraudstreamError `snapshot_unusable` */
 function restored({ offset, sections: list }: Snapshot, mark: OffsetMark): { builder: BucketBuilder; labelsAt: LabelPosition | null; offset: number; deadLettersFrom: number } {
   const sections = new Map<string, ArrayBufferView>(list.map(({ name, data }) => [name, data]));
   const [next] = float64Of(sections, LABELS_NEXT);

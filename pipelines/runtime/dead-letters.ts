@@ -4,10 +4,11 @@ import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { maskedText } from "../../infra/privacy/masking/masked-text.js";
 import type { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import { readHeaders, type FetchedRecords } from "../../infra/kafka/records.js";
+import type { RecordCode } from "../../schemas/error-codes.js";
 import { MAX_TRANSACTION_BYTES } from "../../schemas/topics.js";
 
 /** Why a record could not be used, and where on its way that came out. */
-export interface Cause { code: string; reason: string; step: string }
+export interface Cause { code: RecordCode; reason: string; step: string }
 
 export const REPLY_TO = "reply-to";
 /** A longer one is not ours and is not copied. */

@@ -217,7 +217,7 @@ export class ScoringTenure implements PartitionHandler {
    */
   async #fallBack(deployment: LoadedDeployment, fault: string, useless: boolean): Promise<void> {
     const replaced = await this.#deps.deployments.putOutOfForce(deployment, fault, { unconditionally: useless });
-    if (replaced) throw new FraudstreamError("champion_out_of_force", `the batch is scored again: ${deployment.champion.model} of epoch ${deployment.epoch} is out of force`, { retriable: true });
+    if (replaced) throw new FraudstreamError("champion_out_of_force", `the batch is scored again: ${deployment.champion.model} of epoch ${deployment.epoch} is out of force`);
   }
 
   /** A tenure that ends meanwhile leaves the batch to the next one, which can wait: nothing is stale for that. */

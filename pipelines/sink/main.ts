@@ -20,8 +20,8 @@ import { prepareClickHouse, startSink } from "./sink.js";
 const config = configOrExit();
 const log = createLogger(config, "sink");
 await runRole(log, async (lifecycle) => {
-  if (config.kafka === null) throw new UsageError("bad_setting", "KAFKA_BROKERS is not set: the sink needs a Kafka cluster");
-  if (config.clickhouse === null) throw new UsageError("bad_setting", "CLICKHOUSE_URL is not set: the sink needs a ClickHouse server");
+  if (config.kafka === null) throw new UsageError("no_kafka", "KAFKA_BROKERS is not set: the sink needs a Kafka cluster");
+  if (config.clickhouse === null) throw new UsageError("no_clickhouse", "CLICKHOUSE_URL is not set: the sink needs a ClickHouse server");
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
 
   const registry = createRegistry();

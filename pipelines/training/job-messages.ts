@@ -1,6 +1,7 @@
 import type { ClickHouseConfig, TrainingConfig } from "../../infra/config/config.js";
 import type { Manifest } from "../../models/manifest.js";
 import type { JobMetrics, TrainingRequest } from "../../models/control/training-request.js";
+import type { ErrorCode } from "../../schemas/error-codes.js";
 
 /** What a job's process receives at its start. */
 export interface JobSpec {
@@ -39,4 +40,4 @@ export type FromJob =
   /** Asks what is deployed by now. */
   | { kind: "incumbent?" }
   | { kind: "built"; result: JobResult }
-  | { kind: "failed"; code: string; message: string };
+  | { kind: "failed"; code: ErrorCode; message: string };

@@ -8,7 +8,7 @@ import { readStored } from "../../models/datasets/read-stored.js";
 import { sliceDataset } from "../../models/datasets/split.js";
 import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../../models/evaluation/thresholds.js";
 import { checkTrainingRequest, eventTimes, type TrainingRequest } from "../../models/control/training-request.js";
-import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
+import { FraudstreamError, RequestError, UsageError, messageOf } from "../../schemas/errors.js";
 import { parseTime } from "../../schemas/time-text.js";
 import { compareWithChampion } from "./compare-with-champion.js";
 import type { Incumbent, JobProgress, JobResult, JobSpec } from "./job-messages.js";
@@ -30,7 +30,7 @@ const REPORT_EVERY_MS = 200;
  * One training job, from its request to a model that could be registered: fetches, reads, builds and compares. Stores and
  * decides nothing.
  *
- * @throws UsageError, FraudstreamError those of `download`, `readCsv`, `readStored` and `buildModel`; `no_clickhouse`, `unknown_feature`
+ * @throws FraudstreamError those of `download`, `readCsv`, `readStored` and `buildModel`; `no_clickhouse`, `unknown_feature`
  */
 export async function runJob(spec: JobSpec, { report, incumbent }: RunJobDeps): Promise<JobResult> {
   const { request } = spec;
@@ -102,7 +102,7 @@ async function readLink(link: string, { request, folder, limits }: JobSpec, tell
     });
   } catch (error) {
     // The job's requester knows the file by its link, not by its local path.
-    if (error instanceof FraudstreamError) throw new UsageError(error.code, messageOf(error).replaceAll(file, basename(file)), { cause: error });
+    if (error instanceof FraudstreamError) throw new RequestError(error.code, messageOf(error).replaceAll(file, basename(file)), { cause: error });
     throw error;
   }
 }

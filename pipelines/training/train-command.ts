@@ -31,7 +31,7 @@ export interface TrainFileDeps {
  * From a CSV file to a stored model: reads, builds, stores, registers, and prints what came of it. Nothing is stored
  * when the signal aborts.
  *
- * @throws UsageError as `readCsv` and `buildModel`; `model_name_invalid`
+ * @throws RequestError as `readCsv` and `buildModel`; `model_name_invalid`
  */
 export async function trainFile(file: string, options: TrainFileOptions, deps: TrainFileDeps): Promise<Artifact> {
   const { print, signal } = deps;

@@ -10,6 +10,7 @@ import { saveNextVersion, type Artifact } from "../../models/artifacts.js";
 import type { ControlLog } from "../../models/control/control-log.js";
 import { jobKey, type EventBody, type TrainingJob } from "../../models/control/control-state.js";
 import { parseTrainingRequest } from "../../models/control/training-request.js";
+import type { ErrorCode } from "../../schemas/error-codes.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import type { WorkerHeartbeat } from "../../schemas/generated.js";
 import { runJobProcess } from "./job-child.js";
@@ -290,7 +291,7 @@ export function inRequestWords(reason: string): string {
   return reason.replace(/--columns (\w+)=NAME/g, (_, role: string) => `"columns": {"${role}": "NAME"} in the request`).replace(/(?<![\w-])--([a-z][a-z-]*)/g, (_, option: string) => `"${option.replaceAll("-", "_")}" in the request`);
 }
 
-function failure(attempt: number, code: string, reason: string): EventBody {
+function failure(attempt: number, code: ErrorCode, reason: string): EventBody {
   return { "fraudstream.JobFinished": { attempt, model: null, code, reason: reason.slice(0, LONGEST_REASON), metrics: null } };
 }
 

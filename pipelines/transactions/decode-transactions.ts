@@ -1,6 +1,7 @@
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import { headerSchemaOf, schemaKeyOf } from "../../infra/kafka/writer-of.js";
+import type { RecordCode } from "../../schemas/error-codes.js";
 import { MAX_TRANSACTION_BYTES } from "../../schemas/topics.js";
 import { TransactionFields, type TransactionReader, type Unreadable } from "../../schemas/transaction-reader.js";
 import { TransactionRejected } from "../../schemas/transaction-rejected.js";
@@ -9,7 +10,7 @@ import { UnavailableWriter } from "../../schemas/writer-schema.js";
 import type { TransactionBatch } from "./transaction-batch.js";
 
 /** A record that gets a dead letter instead of a prediction. */
-export interface Rejection { record: number; step: "decode" | "history" | "score"; code: string; reason: string }
+export interface Rejection { record: number; step: "decode" | "history" | "score"; code: RecordCode; reason: string }
 
 /** More ids that nobody knows in one batch are made up: each costs a request, and a Kafka transaction is open meanwhile. */
 export const MOST_UNKNOWN = 1_000;

@@ -89,7 +89,7 @@ await runCommand(log, async (lifecycle) => {
   print(`streamed, scored and stored in ${((performance.now() - started) / 1000).toFixed(0)} s: each transaction has one prediction, none stale`);
 
   const result = await testWeekMetrics(clickhouse, artifact.manifest.model, weeks, CARDS_A_DAY);
-  if (result.labelled !== result.evaluated || result.roc_auc === null || result.average_precision === null) throw new UsageError("no_metrics", `of ${result.evaluated} transactions of the test week ${result.labelled} are labelled, ${result.frauds} as frauds: no metrics`);
+  if (result.labelled !== result.evaluated || result.roc_auc === null || result.average_precision === null) throw new Error(`of ${result.evaluated} transactions of the test week ${result.labelled} are labelled, ${result.frauds} as frauds: no metrics`);
   print(await driftLine(clickhouse, artifact, weeks.test));
   print(`test week, without known cards: ${count(result.evaluated)} transactions, ${count(result.frauds)} frauds; cards caught by day: ${result.days.map(({ caught }) => caught).join(", ")}`);
   print(`ROC AUC ${result.roc_auc.toFixed(4)}  average precision ${result.average_precision.toFixed(4)}  card precision@${CARDS_A_DAY} ${result.cardPrecision.toFixed(4)}`);
@@ -134,7 +134,7 @@ async function stream({ cluster, topics }: BenchCluster, dataset: Dataset, schem
   }
 }
 
-/** Waits until ClickHouse has a prediction and a label of every transaction. @throws UsageError `incomplete` naming what is missing or stale */
+/** Waits until ClickHouse has a prediction and a label of every transaction. @throws Error naming what is missing or stale */
 async function stored(clickhouse: ClickHouse, model: string, expected: number, lifecycle: Lifecycle): Promise<void> {
   let found: Stored | null = null;
   for (let since = Date.now(); Date.now() - since < PATIENCE_MS; ) {
@@ -150,12 +150,12 @@ async function stored(clickhouse: ClickHouse, model: string, expected: number, l
   const { predictions, transactions, stale, labels, deadLetters, causes } = found;
   if (predictions === expected && transactions === expected && labels === expected && stale === 0) return;
   const what = `of ${count(expected)} transactions, ${count(transactions)} have a prediction (${count(predictions)} rows, ${count(stale)} stale), ${count(labels)} a label; ${count(deadLetters)} dead letters`;
-  throw new UsageError("incomplete", [what, ...causes].join("\n  "));
+  throw new Error([what, ...causes].join("\n  "));
 }
 
 /** What GET /api/v1/models/{id}/drift says of a week. */
 async function driftLine(clickhouse: ClickHouse, { manifest: { model, features, drift: reference } }: Artifact, week: Week): Promise<string> {
-  if (reference === undefined) throw new UsageError("no_reference", "the model has no reference for drift");
+  if (reference === undefined) throw new Error("the model has no reference for drift");
   const drift = await modelDrift(clickhouse, { model, features: features.map(({ name }) => name), reference, ...week, bins: false });
   const furthest = [...drift.features].sort((a, b) => (b.psi ?? 0) - (a.psi ?? 0)).slice(0, 3);
   return `drift in the test week: ${drift.verdict ?? "no verdict"}; score ${drift.score?.psi?.toFixed(4)}, furthest ${furthest.map(({ name, psi, verdict }) => `${name} ${psi?.toFixed(4)} (${verdict})`).join(", ")}`;

@@ -22,7 +22,7 @@ const RUNS = 7;
 
 async function main(rows: number): Promise<void> {
   const config = readConfig();
-  if (config.clickhouse === null) throw new UsageError("bad_setting", "CLICKHOUSE_URL must name a server");
+  if (config.clickhouse === null) throw new UsageError("no_clickhouse", "CLICKHOUSE_URL must name a server");
   const { clickhouse: server } = config;
   const print = (line: string): void => void process.stdout.write(`${line}\n`);
   const tables: { clickhouse: ClickHouse; rows: number }[] = [];

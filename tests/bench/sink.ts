@@ -30,7 +30,7 @@ const PARTITIONS = 4;
 
 async function main(rows: number, features: number): Promise<void> {
   const config = readConfig();
-  if (config.clickhouse === null) throw new UsageError("bad_setting", "CLICKHOUSE_URL must name a server");
+  if (config.clickhouse === null) throw new UsageError("no_clickhouse", "CLICKHOUSE_URL must name a server");
   const log = createLogger({ logLevel: "warn" }, "bench");
   const database = { ...config.clickhouse, database: `bench_sink_${process.pid}` };
   await migrate(database, log);

@@ -57,7 +57,7 @@ await runEndurance({
     for (sampler.phase = "calibration, filling"; load.acknowledged < filled; ) await sleep(50);
     await load.pace(1);
     const filledTo = sampler.last?.scoringLag ?? CALIBRATION;
-    if (filledTo < CALIBRATION / 2) throw new UsageError("no_backlog", `scoring keeps up with ${CALIBRATION_PER_SECOND} transactions a second, so its capacity can't be measured: give --layers more`);
+    if (filledTo < CALIBRATION / 2) throw new UsageError("bad_option", `scoring keeps up with ${CALIBRATION_PER_SECOND} transactions a second, so its capacity can't be measured: give --layers more`);
     const [before, from] = [await scored(), sampler.seconds];
     await until("calibration", ({ scoringLag }) => sampler.seconds - from > calibrate || (scoringLag ?? CALIBRATION) < CALIBRATION / 10, calibrate + 10);
     const capacity = ((await scored()) - before) / (sampler.seconds - from);

@@ -22,7 +22,7 @@ const say = (line: string): void => void process.stdout.write(`${new Date().toIS
 
 function numberOf(name: string, text: string, least: number, most: number): number {
   const value = Number(text);
-  if (!(value >= least && value <= most)) throw new UsageError("usage", `--${name} is ${text}; it must be a number from ${least} to ${most}`);
+  if (!(value >= least && value <= most)) throw new UsageError("bad_option", `--${name} is ${text}; it must be a number from ${least} to ${most}`);
   return value;
 }
 
@@ -44,9 +44,9 @@ await runCommand(log, async (lifecycle) => {
   const minutes = numberOf("minutes", options.minutes, 0.2, 600);
   const rate = numberOf("rate", options.rate, 10, 20_000);
   const seeds = options.seeds === undefined ? [options.seed === undefined ? Date.now() % 1_000_000 : numberOf("seed", options.seed, 0, 999_999_999)] : seedsOf(options.seeds);
-  if (seeds === null) throw new UsageError("usage", `--seeds is ${String(options.seeds)}; it must be a list such as 1-20 or 3,7,9-12`);
+  if (seeds === null) throw new UsageError("bad_option", `--seeds is ${String(options.seeds)}; it must be a list such as 1-20 or 3,7,9-12`);
   const sabotages = options.sabotage === "all" ? [...SABOTAGES] : SABOTAGES.filter((name) => name === options.sabotage);
-  if (options.sabotage !== undefined && sabotages.length === 0) throw new UsageError("usage", `--sabotage is ${options.sabotage}; it must be all, or one of ${SABOTAGES.join(", ")}`);
+  if (options.sabotage !== undefined && sabotages.length === 0) throw new UsageError("bad_option", `--sabotage is ${options.sabotage}; it must be all, or one of ${SABOTAGES.join(", ")}`);
   const { cacheDir } = readConfig();
 
   if (sabotages.length > 0) {

@@ -40,7 +40,7 @@ await runCommand(createLogger({ logLevel: "warn" }, "fleet"), async (lifecycle) 
   const brokers = listed(options.freeze).map(Number);
   const stops = listed(options.stops) as Stop[];
   const seconds = Number(options.seconds);
-  if (!brokers.every((broker) => [1, 2, 3].includes(broker)) || !stops.every((stop) => STOPS.includes(stop)) || !(seconds > 0)) throw new UsageError("usage", command.helpInformation());
+  if (!brokers.every((broker) => [1, 2, 3].includes(broker)) || !stops.every((stop) => STOPS.includes(stop)) || !(seconds > 0)) throw new UsageError("bad_option", command.helpInformation());
   const folder = await mkdtemp(join(tmpdir(), "fraudstream-fleet-"));
   lifecycle.add("data", () => (options.keep ? say(`logs and data stay in ${folder}`) : rm(folder, { recursive: true, force: true })));
   const fleet = await Fleet.start(folder, readConfig().cacheDir);

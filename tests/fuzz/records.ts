@@ -24,6 +24,7 @@ import { ModelScorer, scoreChampion } from "../../pipelines/scoring/steps/score-
 import { TransactionBatch } from "../../pipelines/transactions/transaction-batch.js";
 import { transactionRows } from "../../pipelines/sink/rows/transaction-rows.js";
 import type { AvroSchema } from "../../schemas/avro-cursor.js";
+import { errorRow } from "../../schemas/error-codes.js";
 import { TransactionReader } from "../../schemas/transaction-reader.js";
 import { transactionSchema, type Transaction } from "../../schemas/generated.js";
 import { WIRE_HEAD_BYTES, type SchemaKey } from "../../schemas/wire-format.js";
@@ -169,7 +170,7 @@ class ScoringPath {
       const refusal = this.#rows.write(records, record, out);
       if (refusal === null) counts.rows += 1;
       else if (taken.has(record)) complain(`scoring takes it, the sink doesn't: ${refusal.code}`, record);
-      else if (refusal.code === "" || refusal.reason.includes(CARD_MARK)) complain(`the sink's refusal: ${JSON.stringify(refusal)}`, record);
+      else if (errorRow(refusal.code) === undefined || refusal.reason.includes(CARD_MARK)) complain(`the sink's refusal: ${JSON.stringify(refusal)}`, record);
       out.length = 0;
     }
   }

@@ -154,7 +154,7 @@ describe("PartitionConsumer", () => {
     const topic = await kafka.topic("in");
     await fill(kafka, topic, 1, 10);
     const one = await member(kafka, topic, "one", { start: false });
-    const errors = [new KafkaError("NETWORK", "away", { retriable: true }), new FraudstreamError("registry", "away", { retriable: true }), new KafkaError("MESSAGE_TOO_LARGE", "no", { retriable: false })];
+    const errors = [new KafkaError("NETWORK", "away", { retriable: true }), new FraudstreamError("schema_registry_unreachable", "away"), new KafkaError("MESSAGE_TOO_LARGE", "no", { retriable: false })];
     let batches = 0;
     one.before = () => {
       // The first batch is processed, then each error comes once.
@@ -170,7 +170,7 @@ describe("PartitionConsumer", () => {
     expect([one.opened.length, one.closed.length, one.failures]).toEqual([5, 3, []]);
 
     one.before = () => {
-      throw new FraudstreamError("broken", "it will never work");
+      throw new FraudstreamError("undecodable", "it will never work");
     };
     await fill(kafka, topic, 1, 1);
     await until(() => one.failures.length > 0);

@@ -340,7 +340,7 @@ describe("when things go wrong", () => {
     let asked = 0;
     const lookup = (): Promise<AvroSchema> => {
       asked += 1;
-      return asked < 4 ? Promise.reject(new FraudstreamError("schema_registry_unreachable", "away", { retriable: true })) : Promise.resolve(predictionSchema as unknown as AvroSchema);
+      return asked < 4 ? Promise.reject(new FraudstreamError("schema_registry_unreachable", "away")) : Promise.resolve(predictionSchema as unknown as AvroSchema);
     };
     const rows = predictionRows({ lookup, backoff: { firstMs: 1, mostMs: 5, signal: new AbortController().signal }, log });
     const sink = sinkInto(clickhouse, { routes: new Map([["predictions", { table: "predictions" as const, rows }]]) });

@@ -29,7 +29,7 @@ await runCommand(log, async (lifecycle) => {
   const seed = Number(values.seed ?? Date.now() % 1_000_000);
   const all = await readCsv(values.dataset, { signal: lifecycle.signal });
   const dataset = { ...all, length: Math.min(all.length, Number(values.rows ?? all.length)) };
-  if (!(dataset.length > 0) || !Number.isSafeInteger(seed)) throw new UsageError("usage", "--rows and --seed are whole numbers");
+  if (!(dataset.length > 0) || !Number.isSafeInteger(seed)) throw new UsageError("bad_option", "--rows and --seed are whole numbers");
   const dataDir = await mkdtemp(join(tmpdir(), "fraudstream-parity-"));
   lifecycle.add("data", () => rm(dataDir, { recursive: true, force: true }));
   const stack = await startLocalStack({ config: { ...readConfig(), dataDir }, log, progress: say, signal: lifecycle.signal });

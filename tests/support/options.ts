@@ -13,6 +13,6 @@ export function readOptions<T extends Options>(options: T, usage: string): Value
   try {
     return parseArgs({ options }).values;
   } catch (error) {
-    throw new UsageError("usage", `${(error as Error).message.split(". ")[0]}: ${usage}`);
+    throw new UsageError("bad_option", `${(error as Error).message.split(". ")[0]}: ${usage}`);
   }
 }

@@ -43,7 +43,7 @@ await runCommand(log, async (lifecycle) => {
   const [file] = command.args;
   const config = readConfig();
   for (const line of unknownSettings()) process.stderr.write(`${line}\n`);
-  if (config.kafka === null) throw new UsageError("bad_setting", "KAFKA_BROKERS is not set: name the cluster to publish to; while npm start runs, DATA_DIR/stack.json tells its address");
+  if (config.kafka === null) throw new UsageError("no_kafka", "KAFKA_BROKERS is not set: name the cluster to publish to; while npm start runs, DATA_DIR/stack.json tells its address");
   await checkReachable({ kafka: config.kafka, clickhouse: null });
   const dataset = await readCsv(file, { columns: parseColumnOverrides(flags.columns), signal });
   for (const note of dataset.notes) process.stderr.write(`${note}\n`);

@@ -8,7 +8,7 @@ import { readCsv } from "../../../models/datasets/read-csv.js";
 import { splitByTime, type RowRange } from "../../../models/datasets/split.js";
 import type { TrainingRequest } from "../../../models/control/training-request.js";
 import { LABEL_DELAY_MS, simulate } from "../simulator/simulate.js";
-import { UsageError, messageOf } from "../../../schemas/errors.js";
+import { RequestError, UsageError, messageOf } from "../../../schemas/errors.js";
 import { LabelSchedule, type Rows } from "../replay/label-schedule.js";
 import { ONCE_ROWS, type StartOptions } from "./options.js";
 import { count } from "./panel.js";
@@ -145,7 +145,7 @@ function restByTime(times: Float64Array, path: string): RowRange {
   let start = after.start;
   while (start < after.end && times[start] === times[start - 1]) start++;
   if (start === after.end) for (start = after.start; start > 0 && times[start] === times[start - 1]; start--);
-  if (start === 0) throw new UsageError("dataset_one_moment", `${path}: all transactions have the same time; there is no part to train on that is earlier than the rest`);
+  if (start === 0) throw new RequestError("dataset_one_moment", `${path}: all transactions have the same time; there is no part to train on that is earlier than the rest`);
   return { start, end: after.end };
 }
 
@@ -154,7 +154,7 @@ async function fileSha256(file: string, signal: AbortSignal): Promise<string> {
   try {
     await pipeline(createReadStream(file), hash, { signal });
   } catch (cause) {
-    throw new UsageError("csv_unreadable", `${file} can't be read: ${messageOf(cause)}`, { cause });
+    throw new RequestError("file_unreadable", `${file} can't be read: ${messageOf(cause)}`, { cause });
   }
   return hash.digest("hex");
 }

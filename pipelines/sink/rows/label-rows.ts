@@ -1,6 +1,7 @@
 import { isTooFarAhead, labelOrder, labelVersion } from "../../../infra/kafka/label-order.js";
 import { partitionOfKey } from "../../../infra/kafka/murmur2.js";
 import { headerSchemaOf } from "../../../infra/kafka/writer-of.js";
+import type { RecordCode } from "../../../schemas/error-codes.js";
 import { LabelReader } from "../../../schemas/label-reader.js";
 import { PLAIN_SHAPE, type RecordShape } from "../../../schemas/record-shape.js";
 import type { SchemaKey } from "../../../schemas/wire-format.js";
@@ -9,7 +10,7 @@ import type { AvroRowsDeps } from "./avro-rows.js";
 import { learningWriters, type Refusal, type RowMapper, writeCoordinates } from "./row-mapper.js";
 
 /** What the dead letters of labels have been called since before their reader was shared with transactions. */
-const CODES: Readonly<Record<string, string>> = {
+const CODES: Partial<Record<RecordCode, RecordCode>> = {
   unknown_format: "not_avro", avro_truncated: "malformed_avro", avro_trailing: "malformed_avro", schema_mismatch: "incompatible_schema",
 };
 
@@ -27,7 +28,7 @@ export function labelRows({ lookup, backoff, cards = null, shape = PLAIN_SHAPE, 
     write(records, index, out): Refusal | null {
       const { bytes, valueAt, valueLength } = records;
       if (!reader.read(bytes, valueAt[index], valueLength[index], headerSchemaOf(records, index))) {
-        const { code, reason } = reader.refusal ?? { code: "malformed", reason: "it is no label" };
+        const { code, reason } = reader.refusal as Refusal;
         return { code: CODES[code] ?? code, reason };
       }
       const order = labelOrder(records, index);

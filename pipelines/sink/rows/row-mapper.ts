@@ -1,12 +1,12 @@
 import type { RowBinaryWriter } from "../../../infra/clickhouse/row-binary.js";
 import type { FetchedRecords } from "../../../infra/kafka/records.js";
 import { schemaKeyOf } from "../../../infra/kafka/writer-of.js";
+import type { RecordCode } from "../../../schemas/error-codes.js";
 import type { SchemaKey } from "../../../schemas/wire-format.js";
 
 /** Why a record has no row. `code` is stable; `reason` is for people and quotes nothing of the record. */
 export interface Refusal {
-  /** Ours: empty_value, not_avro, unknown_schema, incompatible_schema, malformed_avro, bad_time, missing_id; or the transaction reader's. */
-  code: string;
+  code: RecordCode;
   reason: string;
 }
 

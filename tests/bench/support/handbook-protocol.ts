@@ -4,7 +4,7 @@ import { cardPrecision, type CardPrecisionDay } from "../../../models/evaluation
 import { outcomeMetrics, type OutcomeMetrics } from "../../../models/evaluation/outcome-metrics.js";
 import { outcomeSums, scoringSums } from "../../../models/evaluation/stored-outcomes.js";
 import { DAY_MS, labelledRows, labelParams, type Labels, type Scope, scopeParams } from "../../../models/evaluation/stored-rows.js";
-import { UsageError } from "../../../schemas/errors.js";
+import { RequestError } from "../../../schemas/errors.js";
 
 /**
  * The protocol of the Fraud Detection Handbook's baseline table (Le Borgne, Siblini, Lebichot, Bontempi, 2022): a week to
@@ -26,13 +26,13 @@ export const HANDBOOK_FEATURES = ["amount", "weekend", "night", ...["1d", "7d", 
 /**
  * The weeks of data, from its first and last event time: the test week ends with the last day.
  *
- * @throws UsageError `too_few_days`
+ * @throws RequestError `too_few_rows`
  */
 export function protocolWeeks(first: number, last: number): ProtocolWeeks {
   const end = Math.floor(last / DAY_MS + 1) * DAY_MS;
   const week = (weeksBefore: number): Week => ({ from: end - (weeksBefore + 1) * WEEK_DAYS * DAY_MS, to: end - weeksBefore * WEEK_DAYS * DAY_MS });
   const [training, test] = [week(2), week(0)];
-  if (first >= training.from + DAY_MS) throw new UsageError("too_few_days", `the data begins on ${new Date(first).toISOString()}; its training week would on ${new Date(training.from).toISOString()}`);
+  if (first >= training.from + DAY_MS) throw new RequestError("too_few_rows", `the data begins on ${new Date(first).toISOString()}; its training week would on ${new Date(training.from).toISOString()}`);
   return { training, test };
 }
 
@@ -54,7 +54,7 @@ export async function testWeekMetrics(clickhouse: ClickHouse, model: string, wee
   const known = await knownCards(clickhouse, model, weeks, { placement, rows: 0, maturedBefore: null });
   const scope: Scope = { table: "predictions", model, ...weeks.test, without: known };
   const [all] = await scoringSums(clickhouse, scope);
-  if (all === undefined) throw new UsageError("no_test_rows", "ClickHouse has no prediction of the test week");
+  if (all === undefined) throw new Error("ClickHouse has no prediction of the test week");
   const { rows, currencies } = all;
   const { roc_auc, average_precision, evaluated, labelled, confusion } = outcomeMetrics(await outcomeSums(clickhouse, placement, scope, {}, { currencies, rows, maturedBefore: null }), currencies);
   const days = await cardPrecision(clickhouse, scope, k, { placement, rows, maturedBefore: null });

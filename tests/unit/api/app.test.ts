@@ -14,7 +14,7 @@ import { countedAddress, SignInLocks } from "../../../api/users/sign-in-locks.js
 import { PasswordHasher } from "../../../api/users/passwords.js";
 import { PERMISSIONS, can } from "../../../api/users/roles.js";
 import { ensureSecrets } from "../../../infra/local/secrets.js";
-import { FraudstreamError, UsageError } from "../../../schemas/errors.js";
+import { FraudstreamError, RequestError, UsageError } from "../../../schemas/errors.js";
 import { apiDocument } from "../../support/api-document.js";
 
 test("depthOf looks past strings and escapes", () => {
@@ -30,9 +30,13 @@ describe("toProblem", () => {
   test("errors of the system have their status", () => {
     expect(toProblem(new FraudstreamError("conflict", "x"))).toMatchObject({ status: 409, code: "conflict" });
     expect(toProblem(new FraudstreamError("unknown_model", "x"))).toMatchObject({ status: 404 });
-    expect(toProblem(new UsageError("bad_params", "x"))).toMatchObject({ status: 400, code: "bad_params", detail: "x" });
-    expect(toProblem(new FraudstreamError("kafka_network", "x", { retriable: true }))).toMatchObject({ status: 503, code: "kafka_network", headers: { "retry-after": "1" } });
-    expect(toProblem(new FraudstreamError("anything", "x"))).toMatchObject({ status: 500, code: "internal" });
+    expect(toProblem(new RequestError("weak_password", "x"))).toMatchObject({ status: 400, code: "weak_password", detail: "x" });
+    expect(toProblem(new RequestError("dataset_empty", "x"))).toMatchObject({ status: 400, code: "dataset_empty", detail: "x" });
+    expect(toProblem(new FraudstreamError("kafka_network", "x"))).toMatchObject({ status: 503, code: "kafka_network", headers: { "retry-after": "1" } });
+    // A wrong setting, and a stored file that is wrong, are not the caller's fault.
+    expect(toProblem(new UsageError("bad_setting", "x"))).toMatchObject({ status: 500, code: "internal" });
+    expect(toProblem(new FraudstreamError("manifest_invalid", "x"))).toMatchObject({ status: 500, code: "internal" });
+    expect(toProblem(new FraudstreamError("kafka_closed", "x"))).toMatchObject({ status: 500, code: "internal" });
     for (const thrown of [new Error("x"), "x", null, undefined, { statusCode: 200 }, { statusCode: 502 }]) expect(toProblem(thrown)).toMatchObject({ status: 500, code: "internal" });
   });
 
@@ -43,7 +47,7 @@ describe("toProblem", () => {
       throw new Error("secret detail");
     });
     app.get("/problem", () => {
-      throw new HttpProblem(503, "kafka_network", "secret detail");
+      throw new HttpProblem("kafka_network", "secret detail", { status: 503 });
     });
     for (const url of ["/error", "/problem"]) {
       const answer = await app.inject({ url });

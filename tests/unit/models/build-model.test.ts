@@ -100,8 +100,8 @@ test("scores that differ between trainer and ONNX are refused", () => {
 
 test("what can't be trained is refused with a code", async () => {
   const dataset = await paysim();
-  await expect(buildModel(dataset, { model: "a@1", params: { num_leafs: 3 } })).rejects.toMatchObject({ name: "UsageError", code: "training_params" });
-  await expect(buildModel(dataset, { model: "a@1", reviewCapacity: 2 })).rejects.toMatchObject({ name: "UsageError", code: "bad_threshold" });
+  await expect(buildModel(dataset, { model: "a@1", params: { num_leafs: 3 } })).rejects.toMatchObject({ name: "RequestError", code: "training_params" });
+  await expect(buildModel(dataset, { model: "a@1", reviewCapacity: 2 })).rejects.toMatchObject({ name: "RequestError", code: "bad_threshold" });
   const abort = new AbortController();
   const building = buildModel(dataset, { model: "a@1", params: { num_iterations: 10_000 } }, { signal: abort.signal, onProgress: ({ percent }) => percent > 5 && abort.abort() });
   await expect(building).rejects.toMatchObject({ code: "training_aborted" });

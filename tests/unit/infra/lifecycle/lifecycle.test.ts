@@ -64,7 +64,7 @@ describe("a process", () => {
     writeFileSync(file, `
       import { ${how} } from ${at("infra/lifecycle/lifecycle")};
       import { createLogger } from ${at("infra/logging")};
-      import { UsageError } from ${at("schemas/errors")};
+      import { RequestError, UsageError } from ${at("schemas/errors")};
       const say = (text) => process.stdout.write(text + "\\n");
       const busy = setInterval(() => {}, 1000);
       const idle = () => { say("stopped"); clearInterval(busy); };
@@ -91,8 +91,10 @@ describe("a process", () => {
   });
 
   test("ends with 1 and one line for a user's mistake, with 1 for any other failure", async () => {
-    const usage = await (await start("runRole", `lifecycle.add("part", idle); throw new UsageError("x", "set it right");`)).ended;
+    const usage = await (await start("runRole", `lifecycle.add("part", idle); throw new UsageError("bad_setting", "set it right");`)).ended;
     expect(usage).toEqual({ code: 1, out: "stopped\ndone\n", err: "set it right\n" });
+    const request = await (await start("runCommand", `lifecycle.add("part", idle); throw new RequestError("file_not_found", "there is no such file");`)).ended;
+    expect(request).toMatchObject({ code: 1, err: "there is no such file\n" });
     const failure = await (await start("runRole", `lifecycle.add("part", idle); setTimeout(() => lifecycle.fail(new Error("broken")), 10);`)).ended;
     expect(failure.code).toBe(1);
     expect(failure.err).toContain("broken");

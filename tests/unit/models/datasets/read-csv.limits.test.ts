@@ -4,7 +4,7 @@ import { readCsv } from "../../../../models/datasets/read-csv.js";
 import { fileWith, ulbCsv } from "./csv-files.js";
 
 const limits = { bytes: 1_000_000_000, rows: 1_000_000 };
-const code = (wanted: string): unknown => expect.objectContaining({ name: "UsageError", code: wanted });
+const code = (wanted: string): unknown => expect.objectContaining({ name: "RequestError", code: wanted });
 
 test("rows and bytes up to the limit are read, one more is refused", async () => {
   const text = ulbCsv(500);

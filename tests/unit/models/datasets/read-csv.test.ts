@@ -2,7 +2,7 @@ import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { parseColumnOverrides } from "../../../../models/datasets/columns.js";
 import { readCsv, type CsvOptions } from "../../../../models/datasets/read-csv.js";
-import { UsageError } from "../../../../schemas/errors.js";
+import { RequestError } from "../../../../schemas/errors.js";
 import { fileWith, paysimCsv, temporaryFolder, ulbCsv } from "./csv-files.js";
 
 const HANDBOOK = `TRANSACTION_ID,TX_DATETIME,CUSTOMER_ID,TERMINAL_ID,TX_AMOUNT,TX_TIME_SECONDS,TX_TIME_DAYS,TX_FRAUD,TX_FRAUD_SCENARIO
@@ -11,13 +11,13 @@ const HANDBOOK = `TRANSACTION_ID,TX_DATETIME,CUSTOMER_ID,TERMINAL_ID,TX_AMOUNT,T
 12,2018-06-18 00:01:05,1263,7641,1e2,65,0,0,0
 `;
 
-async function failure(content: string | Uint8Array, options: CsvOptions = {}): Promise<UsageError> {
+async function failure(content: string | Uint8Array, options: CsvOptions = {}): Promise<RequestError> {
   const file = fileWith(content);
   const error: unknown = await readCsv(file, options).catch((reason: unknown) => reason);
-  if (!(error instanceof UsageError)) throw new Error(`no UsageError: ${String(error)}`);
+  if (!(error instanceof RequestError)) throw new Error(`no RequestError: ${String(error)}`);
   expect(error.message).not.toContain("\n");
   expect(error.message.startsWith(file)).toBe(true);
-  return new UsageError(error.code, error.message.slice(file.length).trim());
+  return new RequestError(error.code, error.message.slice(file.length).trim());
 }
 
 describe("recognised files", () => {
@@ -236,14 +236,14 @@ describe("bad input is one line that names file, line and column", () => {
   });
 
   test("no file, and a folder", async () => {
-    await expect(readCsv("/nowhere/data.csv")).rejects.toMatchObject({ name: "UsageError", code: "file_not_found", message: "/nowhere/data.csv: there is no such file" });
-    await expect(readCsv(temporaryFolder())).rejects.toMatchObject({ name: "UsageError", code: "file_unreadable" });
+    await expect(readCsv("/nowhere/data.csv")).rejects.toMatchObject({ name: "RequestError", code: "file_not_found", message: "/nowhere/data.csv: there is no such file" });
+    await expect(readCsv(temporaryFolder())).rejects.toMatchObject({ name: "RequestError", code: "file_unreadable" });
   });
 
   test("wrong options", async () => {
     expect((await failure("a,b\n1,0\n", { columns: { label: "c" } })).message).toBe('line 1: no column "c" for label; the columns are a, b');
     expect((await failure("amount,label\n1,0\n", { columns: { card_id: "amount" } })).message).toBe(': column "amount" can\'t be both card_id and amount');
-    await expect(readCsv(fileWith("amount,label\n1,0\n"), { currency: "euro" })).rejects.toMatchObject({ name: "UsageError", code: "bad_currency" });
+    await expect(readCsv(fileWith("amount,label\n1,0\n"), { currency: "euro" })).rejects.toMatchObject({ name: "RequestError", code: "bad_currency" });
     expect(() => parseColumnOverrides(["colour=red"])).toThrow(/role=column/);
     expect(() => parseColumnOverrides(["label=a,label=b"])).toThrow(/names label twice/);
   });

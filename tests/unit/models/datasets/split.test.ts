@@ -44,7 +44,7 @@ test("three frauds are one for each part; two are refused, unless there is no te
   const set = labels(50, [0, 1, 2]);
   const split = splitDataset(set);
   for (const rows of [split.train, split.validation, split.test]) expect(rows.filter((row) => set.label[row] === 1).length).toBe(1);
-  expect(() => splitDataset(labels(50, [0, 49]))).toThrow(expect.objectContaining({ name: "UsageError", code: "too_few_rows" }) as Error);
+  expect(() => splitDataset(labels(50, [0, 49]))).toThrow(expect.objectContaining({ name: "RequestError", code: "too_few_rows" }) as Error);
   const two = splitDataset(labels(50, [0, 49]), { testFraction: 0 });
   expect([two.train.length, two.validation.length, two.test.length]).toEqual([40, 10, 0]);
 });

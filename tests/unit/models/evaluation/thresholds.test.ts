@@ -75,6 +75,6 @@ test("rows at the threshold stay on their side when scores move by the last bits
 test("shares that are none are refused", () => {
   const { ranking } = ranked(10, [1]);
   for (const options of [{ reviewCapacity: 0 }, { reviewCapacity: 1.1 }, { declinePrecision: Number.NaN }, { declinePrecision: -1 }]) {
-    expect(() => chooseThresholds(ranking, options)).toThrow(expect.objectContaining({ name: "UsageError", code: "bad_threshold" }) as Error);
+    expect(() => chooseThresholds(ranking, options)).toThrow(expect.objectContaining({ name: "RequestError", code: "bad_threshold" }) as Error);
   }
 });

@@ -7,7 +7,7 @@ import { appendDeadLetter, replyToOf } from "../../../../pipelines/runtime/dead-
 import { MAX_DEAD_LETTER_BYTES, MAX_TRANSACTION_BYTES } from "../../../../schemas/topics.js";
 import { fetchedRecords, type TestRecord } from "../../../support/fetched-records.js";
 
-const CAUSE = { code: "bad_amount", reason: "amount is not a finite number", step: "decode" };
+const CAUSE = { code: "bad_amount" as const, reason: "amount is not a finite number", step: "decode" };
 const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
 interface Letter { key: Buffer | null; value: Buffer | null; headers: Record<string, string>; bytes: number }

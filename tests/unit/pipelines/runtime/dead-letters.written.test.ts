@@ -6,7 +6,7 @@ import { MAX_DEAD_LETTER_BYTES, MAX_TRANSACTION_BYTES } from "../../../../schema
 import { fetchedRecords, type TestRecord } from "../../../support/fetched-records.js";
 import { outputRecords, type OutputRecord } from "./output-records.js";
 
-const cause = { code: "bad_amount", reason: "amount is not a finite number – ü", step: "decode" };
+const cause = { code: "bad_amount" as const, reason: "amount is not a finite number – ü", step: "decode" };
 
 function deadLetter(record: TestRecord): OutputRecord & { text: Record<string, string | undefined> } {
   const output = new PartitionOutput("fraud.dead-letters", 2);
