@@ -190,7 +190,7 @@ export class MerchantsTenure implements PartitionHandler {
     this.#snapshotAt = Date.now();
     try {
       const sections = snapshotSections(this.#builder, this.#labels.position, mark.gaps);
-      if (!signal.aborted) this.#deadLettersFrom = await deadLettersOf(this.#deps, { topic, partition }, signal, offset, this.#deadLettersFrom);
+      if (!signal.aborted) this.#deadLettersFrom = await deadLettersOf(this.#deps, this.#tenure, offset, this.#deadLettersFrom);
       await snapshots.save(await snapshotOf(cluster, FOLD, topic, partition, cards), offset, [...sections, deadLettersSection(this.#deadLettersFrom)]);
       this.#snapshotOffset = offset;
     } catch (error) {

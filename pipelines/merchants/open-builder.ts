@@ -1,7 +1,6 @@
 import type { CardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
 import type { ClickHouseConfig } from "../../infra/config/config.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
-import type { TopicPartition } from "../../infra/kafka/group-membership.js";
 import type { OffsetMark } from "../../infra/kafka/offset-mark.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
@@ -116,6 +115,9 @@ function reportLostBuckets({ cluster, topics: { merchantBuckets } }: MerchantsDe
   cluster.incidents.report({ kind: "cut_off", topic: merchantBuckets.name, partition, lost: 0, message });
 }
 
+/** A partition whose refused transactions are asked for, and which topic that is. */
+type RefusalsOf = Pick<Tenure, "topic" | "partition" | "signal" | "mark">;
+
 interface FoldedAgain { from: number; to: number; published: number; deadLettersFrom: number }
 
 /** @returns where the dead letters of later transactions begin */
@@ -140,7 +142,7 @@ async function foldAgain(deps: MerchantsDeps, { topic, partition, signal, mark }
       }
     }
     const again = Math.max(from, first);
-    const refused = await refusedAhead(deps, source, signal, { from: again, to, deadLettersFrom });
+    const refused = await refusedAhead(deps, { ...source, signal, mark }, { from: again, to, deadLettersFrom });
     for (let next = again; next < to; ) {
       signal.throwIfAborted();
       const records = await reader.fetch(next);
@@ -155,9 +157,10 @@ async function foldAgain(deps: MerchantsDeps, { topic, partition, signal, mark }
 }
 
 /** What scoring refused since it lay ahead of the present, by dead letters, and where retention has deleted some of those by ClickHouse. */
-async function refusedAhead({ cluster, topics, clickhouse, log }: MerchantsDeps, source: TopicPartition, signal: AbortSignal, { from, to, deadLettersFrom }: { from: number; to: number; deadLettersFrom: number }): Promise<{ offsets: Set<number>; next: number }> {
-  const { offsets, complete, next } = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, deadLettersFrom, { from, to, code: AHEAD });
-  if (!complete && clickhouse !== null) for (const offset of await storedRefusals({ clickhouse, source, signal }, { from, to, code: AHEAD })) offsets.add(offset);
+async function refusedAhead({ cluster, topics, clickhouse, log }: MerchantsDeps, { signal, mark, ...source }: RefusalsOf, { from, to, deadLettersFrom }: { from: number; to: number; deadLettersFrom: number }): Promise<{ offsets: Set<number>; next: number }> {
+  const about = { from, to, code: AHEAD, mark };
+  const { offsets, complete, next } = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, deadLettersFrom, about);
+  if (!complete && clickhouse !== null) for (const offset of await storedRefusals({ clickhouse, source, signal }, about)) offsets.add(offset);
   else if (!complete) log.warn({ partition: source.partition }, "dead letters were deleted, or can't be read, that may be about transactions which are folded again: set CLICKHOUSE_URL, where the sink has stored them");
   return { offsets, next };
 }
@@ -166,8 +169,8 @@ async function refusedAhead({ cluster, topics, clickhouse, log }: MerchantsDeps,
  * Where the dead letters of transactions from an offset on begin, looked for from where they began before. What comes of it is kept in a
  * snapshot: the fold that goes on from there reads no others.
  */
-export async function deadLettersOf({ cluster, topics }: MerchantsDeps, source: TopicPartition, signal: AbortSignal, from: number, before: number): Promise<number> {
-  const { next } = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, before, { from, to: from });
+export async function deadLettersOf({ cluster, topics }: MerchantsDeps, { topic, partition, signal, mark }: RefusalsOf, from: number, before: number): Promise<number> {
+  const { next } = await refusedOffsets({ cluster, source: { topic, partition }, signal }, topics.deadLetters.name, before, { from, to: from, mark });
   return next;
 }
 

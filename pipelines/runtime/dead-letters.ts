@@ -3,6 +3,7 @@ import { SEALED_KEY, type CardPseudonyms } from "../../infra/privacy/card-pseudo
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { maskedText } from "../../infra/privacy/masking/masked-text.js";
 import type { PartitionOutput } from "../../infra/kafka/partition-output.js";
+import { decodeMark, encodeMark, formerTopicOf, type OffsetMark } from "../../infra/kafka/offset-mark.js";
 import { readHeaders, type FetchedRecords } from "../../infra/kafka/records.js";
 import type { RecordCode } from "../../schemas/error-codes.js";
 import { MAX_TRANSACTION_BYTES } from "../../schemas/topics.js";
@@ -18,6 +19,8 @@ const MAX_KEY_BYTES = 32 * 1024;
 const ATTEMPT = "attempt";
 /** On a dead letter that was sent again: where it stands among the dead letters, `<topic>/<partition>/<offset>`. */
 export const REDRIVE_OF = "fraudstream-redrive-of";
+/** On a dead letter of a transaction: of which topic its offset is, as with committed offsets (OffsetMark). A name may come to mean another one. */
+export const SOURCE_LOG = "source-log";
 const PLACE = /^.{1,300}\/\d{1,10}\/\d{1,16}$/;
 
 /** The reply-to header of a record; null: none that is copied. */
@@ -30,10 +33,16 @@ export function replyToOf(records: FetchedRecords, record: number): Buffer | nul
   return null;
 }
 
-/** Appends the dead letter of a record to an output. */
-export function appendDeadLetter(records: FetchedRecords, record: number, cause: Cause, output: PartitionOutput, cards: CardPseudonyms | null = null): void {
-  const { key, value, headers } = deadLetterOf(records, record, cause, cards);
+/** Appends the dead letter of a record to an output. @param mark of the topic that the record stands in */
+export function appendDeadLetter(records: FetchedRecords, record: number, cause: Cause, output: PartitionOutput, cards: CardPseudonyms | null = null, mark: OffsetMark | null = null): void {
+  const { key, value, headers } = deadLetterOf(records, record, cause, cards, mark === null ? [] : [[SOURCE_LOG, encodeMark({ ...mark, gaps: [] })]]);
   output.append(key, value, headers);
+}
+
+/** Whether the offset that a dead letter names is of a topic that had the source's name before. @param mark of the topic that is there */
+export function isOfFormerTopic(sourceLog: string | undefined, mark: OffsetMark): boolean {
+  // Those of earlier versions don't say.
+  return sourceLog !== undefined && sourceLog !== "" && formerTopicOf(decodeMark(sourceLog), mark) !== null;
 }
 
 /**

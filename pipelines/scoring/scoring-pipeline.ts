@@ -287,7 +287,7 @@ export class ScoringTenure implements PartitionHandler {
 
   #encodeDeadLetters(records: FetchedRecords, rejections: Rejection[]): void {
     rejections.sort((a, b) => a.record - b.record);
-    for (const { record, ...cause } of rejections) appendDeadLetter(records, record, cause, this.#deadLetters, this.#deps.cards);
+    for (const { record, ...cause } of rejections) appendDeadLetter(records, record, cause, this.#deadLetters, this.#deps.cards, this.#tenure.mark);
   }
 }
 

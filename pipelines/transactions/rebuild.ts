@@ -10,6 +10,8 @@ import type { CardHistory } from "../../models/features/card-history.js";
 import type { HistoryRows } from "../../models/features/history-rows.js";
 import { RETENTION_MS } from "../../models/features/history-terms.js";
 import { FraudstreamError, UsageError } from "../../schemas/errors.js";
+import type { OffsetMark } from "../../infra/kafka/offset-mark.js";
+import { isOfFormerTopic, SOURCE_LOG } from "../runtime/dead-letters.js";
 import { NO_VALUES } from "./reread.js";
 
 /** Offsets that are asked for at once: a server that can't send piece by piece holds their rows. */
@@ -149,13 +151,23 @@ export async function rebuild(options: RebuildOptions, target: RebuildTarget, fr
   return folded;
 }
 
-/** The offsets between two whose records became dead letters, for any reason or for one, as the sink has stored those. */
-export async function storedRefusals({ clickhouse: config, source, signal }: { clickhouse: ClickHouseConfig; source: TopicPartition; signal: AbortSignal }, { from, to, code = "" }: { from: number; to: number; code?: string }): Promise<number[]> {
+/**
+ * The offsets between two whose records became dead letters, for any reason or for one, as the sink has stored those.
+ *
+ * @param about with the mark of the topic that the offsets are of: letters about a former one name the same offsets
+ */
+export async function storedRefusals({ clickhouse: config, source, signal }: { clickhouse: ClickHouseConfig; source: TopicPartition; signal: AbortSignal }, about: { from: number; to: number; code?: string; mark: OffsetMark }): Promise<number[]> {
+  const { from, to, code = "", mark } = about;
   const clickhouse = createClickHouse(config);
   try {
     const range: StoredRange = { topic: source.topic, partition: source.partition, from, to, since: await ownedSince(clickhouse) };
-    const rows = await clickhouse.query<{ refused: number }>(`SELECT DISTINCT refused FROM (${REFUSED} AND ({code: String} = '' OR code = {code: String}))`, { ...range, code }, { signal });
-    return rows.map(({ refused }) => refused);
+    const rows = await clickhouse.query<{ refused: number; log: string }>(
+      `SELECT DISTINCT assumeNotNull(source_offset) AS refused, headers['${SOURCE_LOG}'] AS log FROM dead_letters
+       WHERE ${SOURCE} AND source_offset IS NOT NULL AND ({code: String} = '' OR code = {code: String})`,
+      { ...range, code },
+      { signal },
+    );
+    return rows.filter(({ log }) => !isOfFormerTopic(log, mark)).map(({ refused }) => refused);
   } finally {
     await clickhouse.close();
   }

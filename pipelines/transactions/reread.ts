@@ -15,6 +15,8 @@ import { TransactionReader } from "../../schemas/transaction-reader.js";
 import { forwardTo } from "./placement.js";
 import { decodeTransactions, learnSchemas } from "./decode-transactions.js";
 import { TransactionBatch } from "./transaction-batch.js";
+import type { OffsetMark } from "../../infra/kafka/offset-mark.js";
+import { isOfFormerTopic, SOURCE_LOG } from "../runtime/dead-letters.js";
 
 /** Folds that are read again ask for no values. */
 export const NO_VALUES = new HistoryPlan([]);
@@ -115,11 +117,12 @@ function coversAny(offsets: ReadonlySet<number>, first: number, last: number): b
  * The offsets of a partition's records that became dead letters, as the partition of dead letters beside it tells.
  *
  * @param begin where to begin among the dead letters
- * @param about the source's records that matter: from one offset to before another, refused for any reason or for one
+ * @param about the source's records that matter: from one offset to before another, refused for any reason or for one; with the mark of
+ * their topic: letters about a former one name the same offsets
  * @returns also where dead letters begin that can be about later records, and whether none are missing that retention has deleted, that
  * can't be read, or that were in a topic which had the name before
  */
-export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOptions, "cluster" | "source" | "signal">, deadLetters: string, begin: number, about: { from: number; to: number; code?: string }): Promise<Refused & { next: number }> {
+export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOptions, "cluster" | "source" | "signal">, deadLetters: string, begin: number, about: { from: number; to: number; code?: string; mark: OffsetMark }): Promise<Refused & { next: number }> {
   const place = { topic: deadLetters, partition: source.partition };
   const asking = new PartitionReader(cluster, place.topic, place.partition, { signal });
   let first: number, end: number, written: number;
@@ -140,7 +143,7 @@ export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOpt
     if (records.unread !== undefined) whole = false;
     for (let i = 0; i < records.count; i++) {
       const headers = new Map(readHeaders(records, i).map(([name, value]) => [name, value?.toString() ?? ""]));
-      if (headers.get("topic") !== source.topic || headers.get("partition") !== String(source.partition)) continue;
+      if (headers.get("topic") !== source.topic || headers.get("partition") !== String(source.partition) || isOfFormerTopic(headers.get(SOURCE_LOG), about.mark)) continue;
       const offset = Number(headers.get("offset"));
       if (offset >= about.to) continue;
       if (offset >= about.from && (about.code === undefined || headers.get("code") === about.code)) offsets.add(offset);

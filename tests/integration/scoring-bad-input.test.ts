@@ -155,7 +155,7 @@ it("dead-letters every bad record with its bytes and cause, and scores its neigh
   for (const [i, [what, record, code]] of bad.entries()) {
     const letter = letters.get(2 * i) as ReadRecord;
     expect([letter.key, letter.value, letter.partition], what).toEqual([record.key, record.value, 0]);
-    expect(letter.headers, what).toEqual({ code, reason: expect.stringMatching(/.{10}/) as string, step: "decode", topic: system.topics.transactions.name, partition: "0", offset: String(first + 2 * i), attempt: "1" });
+    expect(letter.headers, what).toEqual({ code, reason: expect.stringMatching(/.{10}/) as string, step: "decode", topic: system.topics.transactions.name, partition: "0", offset: String(first + 2 * i), attempt: "1", "source-log": expect.stringContaining("topic_id") as string });
     const neighbour = predictions.get(2 * i + 1);
     expect(neighbour?.partition).toBe(0);
     expect(neighbour?.key?.toString()).toBe(cardIn(0, 2, i));

@@ -136,8 +136,10 @@ test("a topic that is deleted and created again while all runs is read from its 
   const merchants = new RoleProcess("merchants", system.settings);
   onTestFinished(() => merchants.kill());
   await merchants.logged("sealing merchants' buckets");
+  let firstOfLog = 0;
   for (let round = 0; round < 2; round++) {
     const from = published;
+    firstOfLog = from;
     await admin.deleteTopics({ topics: [name] });
     // Whether this call or one before it, whose answer came too late, created it.
     await eventually("the topic is created", async () => admin.createTopics({ topics: [{ topic: name, numPartitions: PARTITIONS }] }).then(() => true, () => false));
@@ -150,6 +152,17 @@ test("a topic that is deleted and created again while all runs is read from its 
     await expectOnce(from);
   }
   expect(worker.log.some(({ msg }) => msg.includes("was deleted and created again"))).toBe(true);
+  // A worker that reads the history again doesn't take the dead letters of the former topics for this one's.
+  await worker.kill();
+  await rm(join(system.dataDir, "state"), { recursive: true, force: true });
+  worker = system.startWorker();
+  const last = published;
+  await publish(20);
+  await expectOnce(last);
+  // Each card has one of these, so its window has all of its payments in this topic.
+  const ofCardOf = (n: number): number => Array.from({ length: published - firstOfLog }, (_, i) => firstOfLog + i).filter((each) => each % 20 === n % 20).length;
+  const counts = (await system.predictions()).filter(({ prediction }) => Number(prediction.transaction_id.slice(1)) >= last).map(({ prediction }) => [prediction.transaction_id, prediction.features[1]]);
+  expect(counts).toEqual(counts.map(([id]) => [id, ofCardOf(Number(String(id).slice(1)))]));
   await eventually("merchants says so, too", () => merchants.log.some(({ code }) => code === "log_recreated"));
   expect(merchants.exit).toBeNull();
 });

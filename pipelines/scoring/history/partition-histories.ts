@@ -240,9 +240,9 @@ export class PartitionHistories {
     const reader = new PartitionReader(cluster, topic, partition, { signal });
     const first = await reader.firstOffset().finally(() => reader.close());
     const stored = Math.min(first, to);
-    const { next, ...refused } = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, history.deadLettersFrom, { from, to });
+    const { next, ...refused } = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, history.deadLettersFrom, { from, to, mark });
     if (!refused.complete && clickhouse !== null) {
-      for (const offset of await storedRefusals({ clickhouse, source, signal }, { from, to })) refused.offsets.add(offset);
+      for (const offset of await storedRefusals({ clickhouse, source, signal }, { from, to, mark })) refused.offsets.add(offset);
       refused.complete = true;
     }
     if (!refused.complete) log.warn({ partition }, "dead letters were deleted, or can't be read, that may be about transactions which are read again: set CLICKHOUSE_URL, where the sink has stored them");

@@ -13,6 +13,7 @@ import type { Tenure } from "../../runtime/partition-consumer.js";
 import { forwardedFrom } from "../../transactions/placement.js";
 import { decodeTransactions, learnSchemas } from "../../transactions/decode-transactions.js";
 import { TransactionBatch } from "../../transactions/transaction-batch.js";
+import { isOfFormerTopic, SOURCE_LOG } from "../../runtime/dead-letters.js";
 
 export interface ResumeOptions {
   cluster: KafkaCluster;
@@ -242,13 +243,13 @@ async function readPrediction(schemas: Schemas, value: Buffer): Promise<Predicti
   }
 }
 
-function lettersOf(reader: PartitionReader, { topic, partition }: Tenure): OutputsFrom {
+function lettersOf(reader: PartitionReader, { topic, partition, mark }: Tenure): OutputsFrom {
   return async (offset) => {
     const records = await reader.fetch(offset);
     const outputs: Output[] = [];
     for (let i = 0; i < records.count; i++) {
       const headers = new Map(readHeaders(records, i).map(([name, value]) => [name, value?.toString() ?? ""]));
-      if (headers.get("topic") !== topic || headers.get("partition") !== String(partition)) continue;
+      if (headers.get("topic") !== topic || headers.get("partition") !== String(partition) || isOfFormerTopic(headers.get(SOURCE_LOG), mark)) continue;
       // A value that was too large, or that is sealed, isn't the source's: then its coordinates and its time must do.
       const value = headers.has(SEALED_KEY) || headers.has("length") ? null : valueOf(records, i);
       const isOf = hasValue(value);
