@@ -325,7 +325,7 @@ describe("batches that unpack to too much, or to nothing", () => {
     const whole = await publish("gzip", [honest(9_011), zeros(600 * MIB), honest(9_012)]);
     const last = await system.publishTo(0, [transactionRecord(transaction(9_020))]);
     // `consumed` fetches what lies before, again and again: it would unpack all this, too.
-    await eventually("all of it is consumed", async () => ((await committedOffset(system.cluster, system.group, { topic: system.topics.transactions.name, partition: 0 })) ?? 0) > last);
+    await eventually("all of it is consumed", async () => ((await committedOffset(system.cluster, system.group, { topic: system.topics.transactions.name, partition: 0 })) ?? 0) > last, 110_000);
     await system.consumed();
     const { predictions, letters } = await outcome(0, first);
     expect([...letters.keys()].map((at) => at + first).sort((a, b) => a - b)).toEqual([...bombs.map(({ at }) => at + 1), whole].sort((a, b) => a - b));
