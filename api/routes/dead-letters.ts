@@ -3,13 +3,13 @@ import type { FastifyInstance } from "fastify";
 import type { ClickHouseReader } from "../../infra/clickhouse/client.js";
 import { partitionOfKey } from "../../infra/kafka/murmur2.js";
 import { deadLetterKey } from "../../models/control/control-state.js";
-import { MAX_ID_BYTES, isLongId } from "../../schemas/ids.js";
 import { parseTime } from "../../schemas/time-text.js";
 import type { ApiContext } from "../context.js";
 import { decodedValue } from "../dead-letters/decode.js";
 import { replayDeadLetters, type DeadLetterCoordinates, type MendedRecord, type ReplayResult } from "../dead-letters/replay.js";
 import { cursorOf, listAnswerFields, listFields, readCursor } from "../lists.js";
 import { HttpProblem } from "../plugins/errors.js";
+import { badFieldsOfLabel } from "../predictions/label-input.js";
 import { toTransaction, TransactionInput } from "../predictions/transaction-input.js";
 import { nameOf } from "../users/names.js";
 
@@ -184,14 +184,11 @@ function noTime(field: string): HttpProblem {
 function mendedRecord({ topics, schemas, cards }: ApiContext, body: Static<typeof MendBody>): MendedRecord {
   if ("label" in body) {
     const { card_id, label_time, ...label } = body.label;
-    const long = Object.entries({ transaction_id: label.transaction_id, card_id }).find(([, id]) => isLongId(id));
-    if (long !== undefined) {
-      const message = `is longer than ${MAX_ID_BYTES} bytes`;
-      throw new HttpProblem("invalid_request", `label.${long[0]} ${message}`, { errors: [{ in: "body", field: `label.${long[0]}`, code: "value", message }] });
-    }
+    const [bad] = badFieldsOfLabel(body.label, "label.");
+    if (bad !== undefined) throw new HttpProblem("invalid_request", `${bad.field} ${bad.message}`, { errors: [bad] });
     const card = cards?.ofText(card_id) ?? card_id;
     const key = Buffer.from(card);
-    const value = schemas.encode("labels", { ...label, card_id: card, label_time: label_time === undefined ? Date.now() : Date.parse(label_time) });
+    const value = schemas.encode("labels", { ...label, card_id: card, label_time: label_time === undefined ? Date.now() : parseTime(label_time) });
     return { sourceTopic: topics.labels.name, partition: partitionOfKey(key, 0, key.length, topics.labels.partitions), key, value };
   }
   const made = toTransaction(body.transaction, "transaction.");

@@ -5,11 +5,11 @@ import { LABEL_ORDER, LABEL_VERSION_BITS } from "../../infra/kafka/label-order.j
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { messageOf } from "../../schemas/errors.js";
 import type { Label } from "../../schemas/generated.js";
-import { MAX_ID_BYTES, isLongId } from "../../schemas/ids.js";
 import { parseTime } from "../../schemas/time-text.js";
 import type { ApiContext } from "../context.js";
 import type { BadField } from "../plugins/bad-fields.js";
 import { HttpProblem } from "../plugins/errors.js";
+import { badFieldsOfLabel } from "../predictions/label-input.js";
 
 const MOST_AT_ONCE = 1_000;
 /** That many labels with the longest ids. */
@@ -58,7 +58,7 @@ export function labelRoutes(app: FastifyInstance, context: ApiContext): Promise<
       const { body, user } = request;
       const inputs = Array.isArray(body) ? body : [body];
       const at = (i: number): string => (Array.isArray(body) ? `[${i}].` : "");
-      const bad = inputs.flatMap((input, i) => badFieldsOf(input, at(i)));
+      const bad = inputs.flatMap((input, i) => badFieldsOfLabel(input, at(i)));
       if (bad.length > 0) throw new HttpProblem("invalid_request", `${bad[0].field}: ${bad[0].message}`, { errors: bad.slice(0, 100) });
       const lookUp = <T>(work: (clickhouse: ClickHouseReader) => Promise<T>): Promise<T> => context.queries.ask("lookup", request, reply, work);
       const cards = await cardsOf(lookUp, inputs.filter(({ card_id }) => card_id === undefined).map(({ transaction_id }) => transaction_id));
@@ -92,19 +92,6 @@ export function labelRoutes(app: FastifyInstance, context: ApiContext): Promise<
     },
   );
   return Promise.resolve();
-}
-
-/** What is wrong with a label beyond its form. @param path names it in a list: `[3].` */
-function badFieldsOf({ transaction_id, card_id = "", label_time }: Static<typeof LabelInput>, path: string): BadField[] {
-  const bad = (field: string, message: string): BadField => ({ in: "body", field: `${path}${field}`, code: "value", message });
-  const longIds = Object.entries({ transaction_id, card_id }).filter(([, id]) => isLongId(id)).map(([field]) => bad(field, `is longer than ${MAX_ID_BYTES} bytes`));
-  const isTime = label_time === undefined || isLabelTime(parseTime(label_time));
-  return isTime ? longIds : [bad("label_time", "is not a time in ISO 8601 with a zone, from 1970 to 2299"), ...longIds];
-}
-
-/** What the table of labels can hold. */
-function isLabelTime(time: number): boolean {
-  return time >= 0 && time <= Date.UTC(2299, 11, 31);
 }
 
 type LookUp = <T>(work: (clickhouse: ClickHouseReader) => Promise<T>) => Promise<T>;

@@ -1,6 +1,7 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
+import { LONGEST_PASSWORD, LONGEST_SIGN_IN_NAME } from "../../infra/config/config.js";
 import { HttpProblem } from "../plugins/errors.js";
 import type { ApiContext } from "../context.js";
 import { canonicalName } from "../users/user-fold.js";
@@ -25,7 +26,7 @@ export async function tokenRoutes(app: FastifyInstance, { tokens, users, passwor
   const schema = {
     tags: ["users"], summary: "Sign in",
     // No pattern and hardly a limit here: which names there can be is nothing to learn from an answer.
-    body: Type.Object({ username: Type.String({ maxLength: 200 }), password: Type.String({ maxLength: 1_000 }) }, { additionalProperties: false, title: "SignIn", examples: [{ username: "ann", password: "a long password of hers" }] }),
+    body: Type.Object({ username: Type.String({ maxLength: LONGEST_SIGN_IN_NAME }), password: Type.String({ maxLength: LONGEST_PASSWORD }) }, { additionalProperties: false, title: "SignIn", examples: [{ username: "ann", password: "a long password of hers" }] }),
     response: { 200: Type.Object(TokenSchema.properties, { title: "Token", description: "A token for this user." }) },
   };
   api.post("/api/v1/tokens", { schema }, async (request, reply) => {

@@ -196,7 +196,7 @@ function kafkaConfig(env: Env): KafkaConfig | null {
   const list = brokers.split(",").map((broker) => broker.trim());
   for (const broker of list) {
     const [, port] = /^(?:[^\s:/@[\]]+|\[[0-9a-fA-F:]+\]):(\d{1,5})$/.exec(broker) ?? [];
-    if (port === undefined || Number(port) < 1 || Number(port) > 65_535) throw bad("KAFKA_BROKERS", broker, "a comma-separated list of host:port");
+    if (port === undefined || Number(port) < 1 || Number(port) > 65_535) throw bad("KAFKA_BROKERS", broker, "a comma-separated list of host:port, with ports from 1 to 65535");
   }
   const ssl = kafkaTls(env);
   const sasl = saslConfig(env);
@@ -242,6 +242,9 @@ function clickhouseConfig(env: Env, database: string): ClickHouseConfig | null {
 
 const LEAST_SECRET_BYTES = 32;
 const LEAST_PASSWORD = 12;
+/** The longest password and name that anybody can sign in with, in characters. */
+export const LONGEST_PASSWORD = 1_000;
+export const LONGEST_SIGN_IN_NAME = 200;
 
 function modelsConfig(env: Env): ModelsConfig {
   const artifactsUrl = url(env, "ARTIFACTS_URL");
@@ -259,6 +262,9 @@ function authConfig(env: Env): AuthConfig {
   if (jwtSecretAccepted !== null && jwtSecretAccepted === jwtSecret) throw new UsageError("bad_setting", "JWT_SECRET_ACCEPTED is the same as JWT_SECRET");
   const adminPassword = secret(env, "ADMIN_PASSWORD") ?? null;
   if (adminPassword !== null && adminPassword.length < LEAST_PASSWORD) throw new UsageError("bad_setting", `ADMIN_PASSWORD has ${adminPassword.length} characters; it must have at least ${LEAST_PASSWORD}`);
+  if (adminPassword !== null && adminPassword.length > LONGEST_PASSWORD) throw new UsageError("bad_setting", `ADMIN_PASSWORD has ${adminPassword.length} characters; nobody can sign in with more than ${LONGEST_PASSWORD}`);
+  const adminUsername = text(env, "ADMIN_USERNAME") ?? null;
+  if (jwksUrl === null && adminUsername !== null && adminUsername.length > LONGEST_SIGN_IN_NAME) throw new UsageError("bad_setting", `ADMIN_USERNAME has ${adminUsername.length} characters; nobody can sign in with more than ${LONGEST_SIGN_IN_NAME}`);
   return {
     jwtSecret,
     jwtSecretAccepted,
@@ -267,7 +273,7 @@ function authConfig(env: Env): AuthConfig {
     audience: text(env, "JWT_AUDIENCE") ?? "fraudstream",
     tokenSeconds: integer(env, "TOKEN_SECONDS", 3_600, 60, 30 * 24 * 3_600),
     registration: text(env, "REGISTRATION") === undefined ? null : oneOf(env, "REGISTRATION", "closed", ["closed", "open"]),
-    adminUsername: text(env, "ADMIN_USERNAME") ?? null,
+    adminUsername,
     adminPassword,
   };
 }
@@ -314,20 +320,19 @@ function registryConfig(env: Env): Pick<Config, "schemaRegistryUrl" | "schemaReg
 function retention(env: Env): Retention {
   const named = new Map<string, number>();
   const tables = Object.keys(DEFAULT_RETENTION) as (keyof Retention)[];
+  const days = `a whole number of days from 0 (forever) to ${LONGEST_RETENTION_DAYS}`;
   for (const entry of (text(env, "RETENTION_DAYS") ?? "").split(",").filter((part) => part !== "")) {
     const [, name = "", number] = /^(?:(\w+)=)?(\d+)$/.exec(entry.trim()) ?? [];
     if (number === undefined || (name !== "" && !tables.some((table) => table === name))) {
-      throw bad("RETENTION_DAYS", entry, `a number of days, or table=days with a table of ${tables.join(", ")}`);
+      throw bad("RETENTION_DAYS", entry, `${days}, or table=days with a table of ${tables.join(", ")}`);
     }
-    if (Number(number) > LONGEST_RETENTION_DAYS) {
-      throw bad("RETENTION_DAYS", entry, `at most ${LONGEST_RETENTION_DAYS} days, the longest that ClickHouse can count, or 0 to keep rows forever`);
-    }
+    if (Number(number) > LONGEST_RETENTION_DAYS) throw bad("RETENTION_DAYS", entry, `${days}, the longest that ClickHouse can count`);
     if (named.has(name)) throw new UsageError("bad_setting", `RETENTION_DAYS gives ${name === "" ? "a number for every table" : name} twice: ${named.get(name)} and ${number} days`);
     named.set(name, Number(number));
   }
-  const days = { ...DEFAULT_RETENTION };
-  for (const table of tables) days[table] = named.get(table) ?? named.get("") ?? DEFAULT_RETENTION[table];
-  return days;
+  const kept = { ...DEFAULT_RETENTION };
+  for (const table of tables) kept[table] = named.get(table) ?? named.get("") ?? DEFAULT_RETENTION[table];
+  return kept;
 }
 
 function trainingConfig(env: Env): TrainingConfig {

@@ -68,7 +68,7 @@ interface Reading {
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 2_000;
 const STOP_WITHIN_MS = 6_000;
-/** A partition that could not be read for this long is reported. */
+/** A partition that could not be read for this long, beyond what a fetch may wait for records, is reported. */
 const SILENT_MS = 10_000;
 const LOOK_EVERY_MS = 2_000;
 
@@ -158,7 +158,8 @@ export class PartitionConsumer {
   #look(): void {
     const { conditions } = this.#options;
     const now = Date.now();
-    const silent = ({ reading: { waitingSince } }: Loop): boolean => waitingSince !== null && now - waitingSince > SILENT_MS;
+    const patienceMs = SILENT_MS + (this.#options.reader?.maxWaitMs ?? 0);
+    const silent = ({ reading: { waitingSince } }: Loop): boolean => waitingSince !== null && now - waitingSince > patienceMs;
     const blocking = [...this.#loops.values()].every(silent);
     for (const [key, loop] of this.#loops) {
       const { waitingSince, trouble } = loop.reading;

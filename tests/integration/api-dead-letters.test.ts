@@ -95,6 +95,13 @@ it("dead letters are browsed, and sent again once however often and wherever it 
   const mended = { transaction: { transaction_id: "mended", event_time: Date.now(), card_id: "c7", merchant_id: "m", amount: 5, currency: "EUR" } };
   expect((await mend({ transaction: { ...mended.transaction, amount: "5" } })).statusCode).toBe(400);
   expect((await mend({ label: { transaction_id: "mended", card_id: "c7", is_fraud: true } })).json()).toMatchObject({ status: 400, errors: [{ field: "label" }] });
+  // Ids have at most 256 bytes, and times are some that the table of labels can hold.
+  const [long, longest] = ["é".repeat(129), "é".repeat(128)];
+  const mendedLabel = { transaction_id: "mended", card_id: "c7", is_fraud: true };
+  for (const [field, value] of Object.entries({ transaction_id: long, card_id: long, label_time: "2016-12-31T23:59:60Z" })) {
+    expect((await mend({ label: { ...mendedLabel, [field]: value } })).json(), field).toMatchObject({ status: 400, errors: [{ field: `label.${field}` }] });
+  }
+  expect((await mend({ label: { ...mendedLabel, transaction_id: longest, card_id: longest } })).json()).toMatchObject({ status: 400, errors: [{ field: "label", code: "source" }] });
   const answers = await Promise.all([mend(mended), mend(mended), mend(mended)]);
   expect(answers.map(({ statusCode }) => statusCode).sort(), answers[0].body).toEqual([200, 409, 409]);
   expect((await replay(api, { dead_letters: [{ partition: letter.partition, offset: letter.offset }] })).skipped).toMatchObject([{ reason: "already_replayed" }]);
@@ -114,6 +121,12 @@ it("dead letters are browsed, and sent again once however often and wherever it 
   await eventually("the label finds its card", async () => (await label({ transaction_id: "p-1", is_fraud: true })).statusCode === 202);
   const unknown = await label([{ transaction_id: "p-1", is_fraud: false }, { transaction_id: "nobody's", is_fraud: true }]);
   expect([unknown.statusCode, unknown.json()]).toMatchObject([422, { code: "unknown_card", errors: [{ field: "[1].card_id" }] }]);
+  const [fitting, unfitting] = [{ transaction_id: longest, card_id: longest, is_fraud: false }, { transaction_id: long, card_id: long, is_fraud: false }];
+  const tooLong = { code: "value", message: "is longer than 256 bytes" };
+  const refused = await label([fitting, unfitting]);
+  expect([refused.statusCode, refused.json()]).toMatchObject([400, { errors: [{ ...tooLong, field: "[1].transaction_id" }, { ...tooLong, field: "[1].card_id" }] }]);
+  expect((await label({ ...fitting, card_id: long })).json()).toMatchObject({ status: 400, errors: [{ ...tooLong, field: "card_id" }] });
   expect((await system.read(system.topics.labels)).map(({ key }) => key?.toString())).toEqual(["card-of-p-1"]);
+  expect((await label(fitting)).statusCode).toBe(202);
   await eventually("the prediction tells its label", async () => (await api.inject("analyst", { url: "/api/v1/predictions/p-1" })).json<{ label?: { is_fraud: boolean } | null }>().label?.is_fraud === true);
 });

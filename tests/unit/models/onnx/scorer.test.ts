@@ -120,6 +120,10 @@ it("a model's process dies alone: of memory, or by whoever kills it", async () =
   for (const pid of children) if ((await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")).includes("session-process")) process.kill(pid, "SIGKILL");
   await expect(running).rejects.toMatchObject({ code: "model_died" });
   expect([...(await scorer.run(Float32Array.of(0.5, 0.25), 1))]).toEqual([0.375]);
+  // The least that MODEL_MEMORY_MB takes is enough for a model.
+  const small = await loadScorer(mean(), io, WARNED, { memoryBytes: 128 * 1024 ** 2 });
+  onTestFinished(() => small.release());
+  expect(await small.run(new Float32Array(2 * 2_000), 2_000)).toHaveLength(2_000);
   await expect(loadScorer(memoryBomb(4e8), io, WARNED, { memoryBytes: 512 * 1024 ** 2 })).rejects.toThrow("Failed to allocate memory");
 });
 
