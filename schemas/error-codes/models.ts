@@ -3,8 +3,8 @@ import type { ErrorGroup } from "./row.js";
 /** Models that are brought, stored, loaded and run. */
 export const MODEL_ERRORS = {
   title: "Models",
-  about: "400 and 422 answer an upload, 409 a deployment of a stored model. Scoring workers report them as conditions, and "
-    + "score with an earlier deployment meanwhile.",
+  about: "400 and 422 answer an upload, 409 a deployment of a stored model. Scoring workers report them as "
+    + "conditions, and score with an earlier deployment meanwhile.",
   codes: {
     artifact_corrupt: {
       otherStatuses: [409], places: ["job", "log"],

@@ -3,9 +3,10 @@ import type { ErrorGroup } from "./row.js";
 /** Why a record could not be used: in the header `code` of its dead letter. */
 export const RECORD_ERRORS = {
   title: "Records (dead letters)",
-  about: "In the header `code` of a dead letter, beside `step`. A transaction of `POST /api/v1/predictions` that becomes one "
-    + "is answered with this code and 422 (a repeat: 409). `POST /api/v1/dead-letters/{partition}/{offset}/mend` sends what a "
-    + "record should have said, `POST /api/v1/dead-letters/replay` sends records again that can be used by now.",
+  about: "In the header `code` of a dead letter, beside `step`. A transaction of `POST /api/v1/predictions` "
+    + "that becomes one is answered with this code and 422 (a repeat: 409). `POST "
+    + "/api/v1/dead-letters/{partition}/{offset}/mend` sends what a record should have said, `POST "
+    + "/api/v1/dead-letters/replay` sends records again that can be used by now.",
   codes: {
     avro_trailing: {
       places: ["decode"],
@@ -55,7 +56,7 @@ export const RECORD_ERRORS = {
     empty_value: {
       places: ["decode", "store-labels"],
       meaning: "The record has no value.",
-      remedy: "Have the producer send no tombstones.",
+      remedy: "Have the producer or connector leave tombstones out.",
     },
     event_time_ahead: {
       places: ["decode"],

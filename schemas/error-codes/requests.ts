@@ -6,7 +6,7 @@ export const REQUEST_ERRORS = {
   about: "Answered as `application/problem+json`; `detail` and `errors` say which field, header or value is meant.",
   codes: {
     bad_request: {
-      status: 400, otherStatuses: [405, 413, 414, 415],
+      status: 400,
       meaning: "The request is not HTTP as the API takes it.",
       remedy: "Correct the request as `detail` says.",
     },
@@ -99,7 +99,7 @@ export const REQUEST_ERRORS = {
     unknown_deployment: {
       status: 404,
       meaning: "There was no deployment with this epoch.",
-      remedy: "Take an epoch from `GET /api/v1/deployments`.",
+      remedy: "Take the epoch of an earlier deployment, as predictions and workers name it.",
     },
     unknown_user: {
       status: 404, otherStatuses: [401],
@@ -124,7 +124,7 @@ export const REQUEST_ERRORS = {
     unknown_subject: {
       status: 404,
       meaning: "The API's list of schemas has no such subject.",
-      remedy: "Take a name from `GET /api/v1/schemas/subjects`.",
+      remedy: "Ask for the name of a topic with `-value` behind it.",
     },
     unknown_artifact: {
       status: 404,
@@ -225,7 +225,7 @@ export const REQUEST_ERRORS = {
     },
     internal: {
       status: 500,
-      meaning: "Something failed in the API that the caller can't mend.",
+      meaning: "Something failed in the API that the caller cannot fix.",
       remedy: "Look in the API's log for the request id.",
     },
     busy: {

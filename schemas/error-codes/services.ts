@@ -3,14 +3,15 @@ import type { ErrorGroup } from "./row.js";
 /** Other servers, and what goes wrong inside. */
 export const SERVICE_ERRORS = {
   title: "Kafka, ClickHouse and other servers",
-  about: "Retriable ones are tried again, logged, and answered with 503 and Retry-After; the others end a role or are answered "
-    + "with 500. `kafka_` and the lower-case name of a Kafka protocol error (`kafka_not_leader_or_follower`) stand for that "
-    + "error, whose meaning is Kafka's; only those that the code itself makes have rows here.",
+  about: "Retriable ones are tried again, logged, and answered with 503 and Retry-After; the others end a role "
+    + "or are answered with 500. `kafka_` and the lower-case name of a Kafka protocol error "
+    + "(`kafka_not_leader_or_follower`) stand for that error, whose meaning is Kafka's; only those that the "
+    + "code itself makes have rows here.",
   codes: {
     clickhouse_refused: {
       retriable: "sometimes", places: ["exit", "job", "log"],
       meaning: "ClickHouse answered with an exception; retriable by its code.",
-      remedy: "Mend what its message names; at a start, CLICKHOUSE_USER and CLICKHOUSE_PASSWORD.",
+      remedy: "Fix what its message names; at a start, CLICKHOUSE_USER and CLICKHOUSE_PASSWORD.",
     },
     clickhouse_unreachable: {
       status: 503, retriable: "sometimes", places: ["job", "log"],

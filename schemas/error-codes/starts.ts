@@ -69,7 +69,7 @@ export const START_ERRORS = {
     first_training: {
       places: ["exit"],
       meaning: "The first training of `npm start` failed or was cancelled.",
-      remedy: "Mend what the message names, and start again.",
+      remedy: "Fix what the message names, and start again.",
     },
     kafka_refused: {
       places: ["exit"],
@@ -100,7 +100,7 @@ export const START_ERRORS = {
     not_live: {
       places: ["exit"],
       meaning: "The first deployment of `npm start` did not come into force in time.",
-      remedy: "Mend what the message names, and start again.",
+      remedy: "Fix what the message names, and start again.",
     },
     offset_lost: {
       places: ["exit"],

@@ -5,8 +5,8 @@ const FROM_A_FILE = ["job", "exit"] as const;
 /** Data to train with, and the training. */
 export const TRAINING_ERRORS = {
   title: "Data sets and training",
-  about: "The `error.code` of a training job (`GET /api/v1/training-jobs/{id}`), or what ends `npm run train` and `npm start` "
-    + "with a file: they print the message, which names file, line and column.",
+  about: "The `error.code` of a training job (`GET /api/v1/training-jobs/{id}`), or what ends `npm run train` "
+    + "and `npm start` with a file: they print the message, which names file, line and column.",
   codes: {
     bad_columns: {
       places: FROM_A_FILE,
@@ -87,7 +87,7 @@ export const TRAINING_ERRORS = {
     dataset_empty: {
       places: ["job"],
       meaning: "No stored transactions of that time are labelled or old enough.",
-      remedy: "Choose another time, or wait for labels (LABEL_MATURITY).",
+      remedy: "Choose another time, or wait for labels (LABEL_MATURITY_DAYS).",
     },
     dataset_one_moment: {
       places: ["exit"],
@@ -183,7 +183,7 @@ export const TRAINING_ERRORS = {
     training_aborted: { places: ["log"], meaning: "The training was called off.", remedy: "Nothing." },
     training_crashed: {
       places: ["job"],
-      meaning: "The job's process ended.",
+      meaning: "The job's process crashed.",
       remedy: "Look at the reason; report it if it repeats.",
     },
     training_diverged: {
@@ -208,7 +208,7 @@ export const TRAINING_ERRORS = {
     },
     training_killed: {
       places: ["job"],
-      meaning: "The job's process was killed, probably for want of memory.",
+      meaning: "The job's process was killed, probably because the machine ran out of memory.",
       remedy: "Give the machine more memory, or the job less data.",
     },
     training_one_class: {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { protocolErrors } from "@platformatic/kafka";
 import ts from "typescript";
 import { expect, test } from "vitest";
+import { SETTINGS } from "../../../infra/config/unknown-settings.js";
 import { packageRoot } from "../../../infra/package-root.js";
 import { ERROR_GROUPS, errorRow } from "../../../schemas/error-codes.js";
 import { errorPage } from "../../../schemas/error-page.js";
@@ -13,7 +14,10 @@ const rows = ERROR_GROUPS.flatMap(({ codes }) => Object.entries(codes));
 /** A `new` of an error with its code written out, and what its options say. */
 interface Throw { where: string; of: string; codes: string[]; status?: number; retriable: boolean }
 
-const ERRORS = /^(FraudstreamError|UsageError|RequestError|TransactionRejected|TokenRefused|ArtifactError|KafkaError|HttpProblem)$/;
+const ERRORS = new Set([
+  "FraudstreamError", "UsageError", "RequestError", "TransactionRejected", "TokenRefused", "ArtifactError", "KafkaError",
+  "HttpProblem",
+]);
 const throws: Throw[] = [];
 /** Texts of the source that may be codes: not those that are only compared with one. */
 const made = new Set<string>();
@@ -31,7 +35,7 @@ function look(node: ts.Node, path: string): void {
     made.add(node.text);
     if (/^[A-Z_]+$/.test(node.text)) made.add(`kafka_${node.text.toLowerCase()}`);
   }
-  if (ts.isNewExpression(node) && ts.isIdentifier(node.expression) && ERRORS.test(node.expression.text)) {
+  if (ts.isNewExpression(node) && ts.isIdentifier(node.expression) && ERRORS.has(node.expression.text)) {
     const of = node.expression.text;
     const [code, , ...options] = node.arguments ?? [];
     const codes = literalsOf(code).map((text) => (of === "KafkaError" ? `kafka_${text.toLowerCase()}` : text));
@@ -42,7 +46,8 @@ function look(node: ts.Node, path: string): void {
 
 function mayBeMade(parent: ts.Node): boolean {
   if (ts.isBinaryExpression(parent)) return parent.operatorToken.kind === ts.SyntaxKind.QuestionQuestionToken;
-  return !ts.isArrayLiteralExpression(parent) && !ts.isLiteralTypeNode(parent) && !ts.isCaseClause(parent) && !ts.isImportDeclaration(parent);
+  const others = [ts.isArrayLiteralExpression, ts.isLiteralTypeNode, ts.isCaseClause, ts.isImportDeclaration];
+  return !others.some((is) => is(parent));
 }
 
 function literalsOf(node: ts.Node | undefined): string[] {
@@ -54,7 +59,8 @@ function literalsOf(node: ts.Node | undefined): string[] {
 function optionsOf(options: readonly ts.Node[]): Pick<Throw, "status" | "retriable"> {
   let status: number | undefined;
   let retriable = false;
-  for (const property of options.flatMap((option) => (ts.isObjectLiteralExpression(option) ? [...option.properties] : []))) {
+  const properties = options.flatMap((option) => (ts.isObjectLiteralExpression(option) ? [...option.properties] : []));
+  for (const property of properties) {
     if (!ts.isPropertyAssignment(property)) continue;
     const name = property.name.getText();
     if (name === "status" && ts.isNumericLiteral(property.initializer)) status = Number(property.initializer.text);
@@ -68,9 +74,16 @@ test("each code has one row, which says what it means, what to do and where it i
   for (const [code, { status, otherStatuses = [], retriable, places = [], meaning, remedy }] of rows) {
     expect(code).toMatch(/^[a-z][a-z0-9_]*$/);
     for (const text of [meaning, remedy]) expect(text, code).toMatch(/^\S[^|\n]{5,}\.$/);
-    expect([status, ...otherStatuses].every((one) => one === undefined || (one >= 400 && one < 600)), code).toBe(true);
-    expect(status !== undefined || otherStatuses.length > 0 || places.length > 0 || retriable === true, `${code} is met nowhere`).toBe(true);
+    const statuses = [...(status === undefined ? [] : [status]), ...otherStatuses];
+    expect(statuses.every((one) => one >= 400 && one < 600), code).toBe(true);
+    expect(statuses.length + places.length > 0 || retriable === true, `${code} is met nowhere`).toBe(true);
   }
+});
+
+test("each setting that the page names is one", () => {
+  const named = [...errorPage().matchAll(/\b[A-Z]+(?:_[A-Z]+)+\b/g)].map(([name]) => name);
+  expect(named.length).toBeGreaterThan(20);
+  expect(named.filter((name) => !SETTINGS.includes(name as (typeof SETTINGS)[number]))).toEqual([]);
 });
 
 test("each code of the table is made somewhere", () => {
@@ -81,7 +94,8 @@ test("each code of the table is made somewhere", () => {
 test("each code that is thrown is in the table, or Kafka's", () => {
   const thrown = throws.flatMap(({ codes }) => codes);
   expect(thrown.length).toBeGreaterThan(350);
-  const known = (code: string): boolean => errorRow(code) !== undefined || code.slice("kafka_".length).toUpperCase() in protocolErrors;
+  const ofKafka = (code: string): boolean => code.slice("kafka_".length).toUpperCase() in protocolErrors;
+  const known = (code: string): boolean => errorRow(code) !== undefined || ofKafka(code);
   expect(thrown.filter((code) => !known(code))).toEqual([]);
 });
 
