@@ -4,6 +4,7 @@ import { KafkaError } from "../../infra/kafka/errors.js";
 import { LABEL_ORDER } from "../../infra/kafka/label-order.js";
 import { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
+import { partitionOfKey } from "../../infra/kafka/murmur2.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { readHeaders } from "../../infra/kafka/records.js";
 import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
@@ -25,7 +26,7 @@ export interface ReplayResult {
 /** What is sent in the place of a dead letter's own bytes. */
 export interface MendedRecord { sourceTopic: string; partition: number; key: Buffer; value: Buffer }
 
-interface Letter { coordinates: DeadLetterCoordinates; sourceTopic: string; sourcePartition: number; key: Buffer | null; value: Buffer; headers: Buffer }
+interface Letter { coordinates: DeadLetterCoordinates; sourceTopic: string; partition: number; key: Buffer | null; value: Buffer; headers: Buffer }
 
 /** Header that names the dead letter that a record was sent again for. */
 const REDRIVE_OF = "fraudstream-redrive-of";
@@ -92,11 +93,11 @@ async function replayOnce(context: ApiContext, who: string, wanted: readonly Dea
     };
     const decisions = outputTo(topics.control.name, CONTROL_PARTITION);
     const at = Date.now();
-    for (const { coordinates, sourceTopic, sourcePartition, key, value, headers } of letters) {
+    for (const { coordinates, sourceTopic, partition, key, value, headers } of letters) {
       const eventKey = keyOf(context, coordinates);
       const event: ControlEvent = { key: eventKey, base: -1, at, who, event: { "fraudstream.DeadLetterReplayed": { topic: topics.deadLetters.name, ...coordinates } } };
       decisions.append(Buffer.from(eventKey), schemas.encode("control", event));
-      outputTo(sourceTopic, sourcePartition).append(key, value, headers);
+      outputTo(sourceTopic, partition).append(key, value, headers);
       result.replayed.push(coordinates);
     }
     producer.begin([...outputs.values()], null);
@@ -123,6 +124,15 @@ function opened(cards: CardPseudonyms | null, key: Buffer | null, value: Buffer)
   }
 }
 
+/**
+ * The partition in which a record is published again: the one it came from. What came from a partition that was added to the topic goes
+ * to its key's partition: cards keep the configured ones. Scoring and merchants forward a record whose key is not its card.
+ */
+function partitionFor(source: number, partitions: number, key: Buffer | null): number {
+  if (source < partitions) return source;
+  return key === null ? source % partitions : partitionOfKey(key, 0, key.length, partitions);
+}
+
 /** The letter as Kafka has it, or why it can't be sent again. */
 async function readLetter(context: ApiContext, coordinates: DeadLetterCoordinates, mended: MendedRecord | null): Promise<Letter | "not_found" | "no_bytes" | "unknown_source" | "sealed"> {
   const { cluster, topics, cards } = context;
@@ -137,12 +147,13 @@ async function readLetter(context: ApiContext, coordinates: DeadLetterCoordinate
     const text = (name: string): string => headers.get(name)?.toString() ?? "";
     const sources = new Map([topics.transactions, topics.labels].map((topic) => [topic.name, topic.partitions]));
     const sourceTopic = text("topic");
+    const partitions = sources.get(sourceTopic);
     const sourcePartition = Number(text("partition"));
-    if (!(sourcePartition < (sources.get(sourceTopic) ?? 0))) return "unknown_source";
+    if (partitions === undefined || !(sourcePartition >= 0)) return "unknown_source";
     const again: (readonly [string, string])[] = [["attempt", String((Number(text("attempt")) || 1) + 1)], [REDRIVE_OF, `${topics.deadLetters.name}/${coordinates.partition}/${coordinates.offset}`]];
     if (mended !== null) {
       const { partition, key, value } = mended;
-      return sourceTopic === mended.sourceTopic ? { coordinates, sourceTopic, sourcePartition: partition, key, value, headers: encodeHeaders(sourceTopic === topics.labels.name ? [...again, [LABEL_ORDER, String(Date.now())]] : again) } : "unknown_source";
+      return sourceTopic === mended.sourceTopic ? { coordinates, sourceTopic, partition, key, value, headers: encodeHeaders(sourceTopic === topics.labels.name ? [...again, [LABEL_ORDER, String(Date.now())]] : again) } : "unknown_source";
     }
     // Too large to be kept: only its length and hash are here.
     if (records.valueLength[0] < 0 || headers.has("key-sha256")) return "no_bytes";
@@ -154,7 +165,7 @@ async function readLetter(context: ApiContext, coordinates: DeadLetterCoordinate
     const source = sealedKey === undefined ? { key, value } : opened(cards, sealedKey, value);
     if (source === null) return "sealed";
     return {
-      coordinates, sourceTopic, sourcePartition, ...source,
+      coordinates, sourceTopic, partition: partitionFor(sourcePartition, partitions, source.key), ...source,
       headers: encodeHeaders([...again, ...(replyTo ? [["reply-to", replyTo] as const] : []), ...(labelOrder ? [[LABEL_ORDER, labelOrder] as const] : [])]),
     };
   } finally {

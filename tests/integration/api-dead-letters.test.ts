@@ -1,4 +1,5 @@
 import { expect, it, onTestFinished } from "vitest";
+import { partitionOf } from "../../infra/kafka/batch-producer.js";
 import { clickhouseConfig } from "../support/engines.js";
 import { startTestApi, type TestApi } from "../support/api.js";
 import { anotherApi, openModelsApi, put } from "../support/models-api.js";
@@ -129,4 +130,17 @@ it("dead letters are browsed, and sent again once however often and wherever it 
   expect((await system.read(system.topics.labels)).map(({ key }) => key?.toString())).toEqual(["card-of-p-1"]);
   expect((await label(fitting)).statusCode).toBe(202);
   await eventually("the prediction tells its label", async () => (await api.inject("analyst", { url: "/api/v1/predictions/p-1" })).json<{ label?: { is_fraud: boolean } | null }>().label?.is_fraud === true);
+
+  // What came from a partition that was added to the topic is sent to the partition of its card.
+  const admin = api.context.kafka.admin();
+  await admin.connect();
+  onTestFinished(() => admin.disconnect());
+  const { name, partitions } = system.topics.transactions;
+  await admin.createPartitions({ topicPartitions: [{ topic: name, count: partitions + 1 }] });
+  const lost = { key: Buffer.from("c8"), value: wireValue(transaction(8), UNKNOWN) };
+  await system.publishTo(partitions, [lost]);
+  const added = await eventually("the record in the added partition is a dead letter", async () => (await system.deadLetters()).find(({ headers }) => headers["partition"] === String(partitions)), 30_000);
+  expect(await replay(api, { dead_letters: [{ partition: added.partition, offset: added.offset }] })).toMatchObject({ replayed: [{ partition: added.partition, offset: added.offset }], skipped: [] });
+  const resent = (await system.read(system.topics.transactions)).filter(({ headers }) => headers["fraudstream-redrive-of"] === `${system.topics.deadLetters.name}/${added.partition}/${added.offset}`);
+  expect(resent.map(({ partition, key, value }) => [partition, key?.toString(), value])).toEqual([[partitionOf(lost.key, partitions), "c8", lost.value]]);
 });
