@@ -17,6 +17,7 @@ import { UsageError } from "../schemas/errors.js";
 import { allTopics, topicsFor } from "../schemas/topics.js";
 import type { ApiContext } from "./context.js";
 import { watchScoring } from "./scoring-conditions.js";
+import { watchReplacedLogs } from "./replaced-logs.js";
 import { createMetrics } from "./metrics.js";
 import { OneProducer } from "./one-producer.js";
 import { ReplyListener } from "./predictions/reply-listener.js";
@@ -104,6 +105,7 @@ export async function startParts({ context, users, board, ends }: Parts, lifecyc
   const watch = new LogWatch({ cluster, conditions, registry, log, topics: allTopics(topics), brokers, standstillBlocks: false });
   lifecycle.add("log watch", () => watch.stop());
   watchScoring(context, lifecycle);
+  watchReplacedLogs(context, lifecycle);
   await ensureAdmin(context);
 }
 

@@ -3,7 +3,9 @@ import type { FastifyInstance } from "fastify";
 import type { ApiContext } from "../context.js";
 import { metricsText } from "../../infra/metrics/registry.js";
 import { within } from "../../infra/async/within.js";
+import { KafkaError } from "../../infra/kafka/errors.js";
 import { HttpProblem } from "../plugins/errors.js";
+import { lookAtReplacedLogs } from "../replaced-logs.js";
 import { lookAtScoring } from "../scoring-conditions.js";
 import { systemGauges } from "../system-gauges.js";
 
@@ -28,13 +30,17 @@ export async function healthRoutes(app: FastifyInstance, context: ApiContext): P
   app.get("/health/ready", { schema: { tags, summary: "Whether the API is ready", response: { 200: Checks, 503: Checks } } }, async (_request, reply) => {
     const [kafka, stored] = await Promise.all([
       answers(async () => {
-        await users.readToEnd();
+        // A topic that was recreated is a condition: Kafka answers.
+        await users.readToEnd().catch((error: unknown) => {
+          if (!(error instanceof KafkaError && error.replaced)) throw error;
+        });
         return true;
       }),
       answers(() => clickhouse.ping()),
     ]);
     const deployed = control.state.deployment?.champion !== null && control.state.deployment !== null;
     lookAtScoring(context);
+    lookAtReplacedLogs(context);
     conditions.set(!stored, "clickhouse_down", "", () => "ClickHouse does not answer: metrics and stored predictions can't be had, what is scored meanwhile is stored later", { blocking: false });
     const ready = kafka && deployed && !conditions.blocking;
     const held = conditions.list();

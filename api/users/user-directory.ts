@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { KafkaError } from "../../infra/kafka/errors.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
@@ -47,6 +48,7 @@ export class UserDirectory {
   readonly #ends: PartitionReader;
   readonly #outcomes = new Map<number, boolean>();
   #next = 0;
+  #replaced: string | null = null;
   #reading: Promise<void> = Promise.resolve();
   #asking: Promise<unknown> = Promise.resolve();
   #following: Promise<void> | null = null;
@@ -67,6 +69,11 @@ export class UserDirectory {
   /** Whether the users were read too long ago to accept a token: a user may have been disabled since. */
   get stale(): boolean {
     return this.#following !== null && Date.now() - this.#readAt > this.#mostStaleMs;
+  }
+
+  /** Why users can't be changed: the topic no longer holds what was read of it (recreated, or its end is lost). Null: it does. */
+  get replaced(): string | null {
+    return this.#replaced;
   }
 
   /** As of now, without looking further. */
@@ -248,8 +255,11 @@ export class UserDirectory {
 
   async #foldNext(): Promise<void> {
     const records = await this.#reader.fetch(this.#next).catch(async (error: unknown) => {
-      throw await keepWhatWasRead(this.#cluster, this.#reader, error, REPLACED);
+      const kept = await keepWhatWasRead(this.#cluster, this.#reader, error, REPLACED);
+      if (kept instanceof KafkaError && kept.replaced) this.#replaced = kept.message;
+      throw kept;
     });
+    this.#replaced = null;
     for (let i = 0; i < records.count; i++) {
       // An unreadable batch is not a tombstone; the cluster has logged it.
       if (records.unread?.has(i)) continue;

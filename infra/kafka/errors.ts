@@ -11,8 +11,8 @@ export class KafkaError extends FraudstreamError {
   readonly moved: boolean;
   /** The topic's name means another topic by now: it was deleted and created again, and offsets of the former one mean nothing. */
   readonly recreated: boolean;
-  /** The log ends before what was read of it. */
-  readonly cutOff: boolean;
+  /** What was read of the log is no longer in it: the topic was recreated, or the log ends before the reader's position. */
+  readonly replaced: boolean;
   /** The brokers don't take this client, or don't allow it this: nothing that passes by itself. */
   readonly refused: boolean;
 
@@ -22,7 +22,7 @@ export class KafkaError extends FraudstreamError {
     this.fenced = FENCED.has(name);
     this.moved = MOVED.has(name);
     this.recreated = name === TOPIC_RECREATED;
-    this.cutOff = name === LOG_CUT_OFF;
+    this.replaced = this.recreated || name === LOG_CUT_OFF;
     this.refused = name.endsWith("_AUTHORIZATION_FAILED") || name === "SASL_AUTHENTICATION_FAILED" || name === "UNTRUSTED_CERTIFICATE";
   }
 }

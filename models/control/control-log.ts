@@ -1,5 +1,6 @@
 import type { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
+import { KafkaError } from "../../infra/kafka/errors.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { readHeaders, type FetchedRecords } from "../../infra/kafka/records.js";
@@ -42,6 +43,7 @@ export class ControlLog {
   /** Offsets of accepted events: a later event of the same key may follow before its author looks. */
   readonly #accepted = new Set<number>();
   #next = 0;
+  #replaced: string | null = null;
   #reading: Promise<void> = Promise.resolve();
   #following: Promise<void> | null = null;
   readonly #closing = new AbortController();
@@ -57,6 +59,11 @@ export class ControlLog {
   /** Offset of the next event to be read. */
   get position(): number {
     return this.#next;
+  }
+
+  /** Why nothing can be decided: the topic no longer holds what was read of it (recreated, or its end is lost). Null: it does. */
+  get replaced(): string | null {
+    return this.#replaced;
   }
 
   /** Folds everything that the topic holds at the time of the call. */
@@ -135,8 +142,11 @@ export class ControlLog {
 
   async #fold(): Promise<void> {
     const records = await this.#reader.fetch(this.#next).catch(async (error: unknown) => {
-      throw await keepWhatWasRead(this.#cluster, this.#reader, error, REPLACED);
+      const kept = await keepWhatWasRead(this.#cluster, this.#reader, error, REPLACED);
+      if (kept instanceof KafkaError && kept.replaced) this.#replaced = kept.message;
+      throw kept;
     });
+    this.#replaced = null;
     for (let i = 0; i < records.count; i++) {
       const at = records.valueAt[i];
       const value = records.bytes.subarray(at, at + Math.max(0, records.valueLength[i]));

@@ -293,7 +293,7 @@ export class ScoringTenure implements PartitionHandler {
 
 /** Decisions that are known stay in force when fraud.control was deleted and created again, or has lost its end: the follower has said so. */
 export function unlessReplaced(error: unknown): void {
-  if (!(error instanceof KafkaError && (error.recreated || error.cutOff))) throw error;
+  if (!(error instanceof KafkaError && error.replaced)) throw error;
 }
 
 /** Where a tenure begins: where the group stands, or else where its outputs say that it had come to. Null: at the log's beginning. */

@@ -5,6 +5,8 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { RequestLog, type LoggedRequest } from "../../api/request-log/request-log.js";
 import { createClickHouse } from "../../infra/clickhouse/client.js";
 import { createLogger } from "../../infra/logging.js";
+import { deploy, registerModel } from "../../models/control/decisions.js";
+import { until } from "../support/eventually.js";
 import { ADMIN_PASSWORD, startTestApi } from "../support/api.js";
 import { clickhouseDatabase } from "../support/clickhouse-database.js";
 import { cuttableProxy, type CuttableProxy } from "../support/cuttable-proxy.js";
@@ -79,6 +81,30 @@ describe("without ClickHouse", () => {
     expect((await api.app.inject({ url: "/api/v1/users/me", headers })).statusCode).toBe(200);
     expect((await api.app.inject({ url: "/health/ready" })).json()).toMatchObject({ status: "not ready", kafka: "up", deployment: "none", clickhouse: "down", conditions: [{ code: "clickhouse_down", blocking: false }] });
   });
+});
+
+test("an API whose decisions or users are no longer those of their topics is not ready, and says what to do", async () => {
+  const { context, app } = await startTestApi();
+  const { control, kafka, topics, produce } = context;
+  await produce(async (producer) => {
+    const author = { who: "ada", producer };
+    await registerModel(control, author, { model: "a@1", manifestSha256: "f".repeat(64) });
+    await deploy(control, author, { champion: { model: "a@1", review: 0.5, decline: 0.9 }, shadows: [] });
+  });
+  const ready = () => app.inject({ url: "/health/ready" });
+  expect((await ready()).statusCode).toBe(200);
+
+  const admin = kafka.admin();
+  await admin.connect();
+  onTestFinished(() => admin.disconnect());
+  const names = [topics.control.name, topics.users.name];
+  await admin.deleteTopics({ topics: names });
+  await until(async () => admin.createTopics({ topics: names.map((name) => ({ topic: name, numPartitions: 1 })) }).then(() => true, () => false));
+  await until(() => control.replaced !== null && context.users.replaced !== null);
+  const answer = await ready();
+  expect([answer.statusCode, answer.json()]).toMatchObject([503, { status: "not ready", kafka: "up", deployment: "in force" }]);
+  const replaced = answer.json<{ conditions: { code: string; message: string; blocking: boolean }[] }>().conditions.filter(({ code }) => code === "log_replaced");
+  expect(replaced.map(({ message, blocking }) => [names.find((name) => message.includes(name)), /restart (?:every role|the API)/.exec(message)?.[0], blocking]).sort()).toEqual([[names[0], "restart every role", true], [names[1], "restart the API", true]]);
 });
 
 describe("the request log", () => {

@@ -190,6 +190,7 @@ describe("ControlLog", () => {
     const eve = await directory.create(producer, { username: "eve", email: "eve@example.org", role: "analyst", passwordHash: null });
     await directory.create(producer, { username: "ada", email: "ada@example.org", role: "admin", passwordHash: null });
     await directory.change(producer, eve.id, { enabled: false }, "ada");
+    expect([log.replaced, directory.replaced]).toEqual([null, null]);
     const failures: unknown[] = [];
     log.follow(() => {}, (error) => failures.push(error));
     directory.follow((error) => failures.push(error));
@@ -202,6 +203,7 @@ describe("ControlLog", () => {
     await until(() => incidents.length === 2);
     expect(incidents.sort()).toEqual([`${kind} ${control} restart every role`, `${kind} ${users} restart the API`]);
 
+    expect([log.replaced, directory.replaced]).toEqual([control, users].map((name) => expect.stringContaining(name) as string));
     const recreated = { code, retriable: true };
     expect(await failed(deploy(log, author, { champion: null, shadows: [] }))).toMatchObject(recreated);
     expect(await failed(directory.change(producer, eve.id, { enabled: true }, "ada"))).toMatchObject(recreated);
