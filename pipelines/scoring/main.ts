@@ -68,6 +68,8 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });
   lifecycle.add("control", () => control.close());
   const unreadable = new UnreadableAttributes(conditions);
+  const historyConditions = new HistoryConditions(conditions);
+  lifecycle.add("history conditions", () => historyConditions.stop());
   const watch = new LogWatch({ cluster, conditions, registry, log, topics: allTopics(topics), brokers: config.kafka.brokers, standstillBlocks: true });
   lifecycle.add("log watch", () => watch.stop());
   const meter = new ScoringMeter(registry);
@@ -94,7 +96,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
     topic: topics.workers.name, schemas, log, worker, role: "scoring",
     report: () => ({
       partitions: [...tenures].flatMap(([partition, { epoch }]) => (epoch === null ? [] : [{ partition, epoch }])),
-      problems: [...deployments.problems, ...unreadable.problems],
+      problems: [...deployments.problems, ...unreadable.problems, ...historyConditions.problems],
       refused: deployments.refused,
       job: null,
     }),
@@ -119,8 +121,6 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   lifecycle.add("merchant board", () => merchants.stop());
   await merchants.start();
 
-  const historyConditions = new HistoryConditions(conditions);
-  lifecycle.add("history conditions", () => historyConditions.stop());
   const transactionTimeoutMs = TRANSACTION_MS + MOST_HUNG_RUNS * config.models.timeoutMs;
   const deps = { cluster, topics, group, transactionTimeoutMs, schemas, control, deployments, histories, merchants, merchantWaitMs, meter, conditions: historyConditions, cards, unreadable, log };
   const openConsumer = (): PartitionConsumer => new PartitionConsumer({

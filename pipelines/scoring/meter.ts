@@ -11,6 +11,8 @@ export interface BatchCounts {
   forwarded: number;
   /** Older than their partition's clock by more than is waited for. */
   late: number;
+  /** The greatest event time of those, epoch milliseconds; -Infinity: none was late. */
+  newestLate: number;
   /** Scored without history that they should have had. */
   stale: number;
   /** Scored without some windows of their card, which has more transactions than are looked at. */
@@ -132,6 +134,10 @@ export class ScoringMeter {
 /** What the card histories in memory hold. */
 export function historyGauges(registry: Registry, histories: PartitionHistories): void {
   const sum = (of: (held: PartitionHistory) => number) => () => [{ value: histories.held.reduce((total, held) => total + of(held), 0) }];
+  gauge(registry, {
+    name: "fraudstream_scoring_clock_seconds", help: "The clock of a partition: the event time that it has come to, in seconds since 1970. Transactions a day older are late.", labelNames: ["partition"],
+    read: () => histories.held.filter(({ cards }) => Number.isFinite(cards.clock)).map(({ partition, cards }) => ({ labels: { partition: String(partition) }, value: cards.clock / 1_000 })),
+  });
   gauge(registry, { name: "fraudstream_scoring_cards", help: "Cards whose history is in memory.", read: sum(({ cards }) => cards.cards) });
   gauge(registry, { name: "fraudstream_scoring_card_events", help: "Transactions in the history of those cards.", read: sum(({ cards }) => cards.events) });
   gauge(registry, { name: "fraudstream_scoring_history_bytes", help: "Memory that the history of cards takes.", read: sum(({ cards }) => cards.bytes) });

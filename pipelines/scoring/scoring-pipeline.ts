@@ -159,7 +159,8 @@ export class ScoringTenure implements PartitionHandler {
     const startedAt = performance.now();
     const bench = this.#benchFor(deployment);
 
-    this.#gaps.meet(records, this.#history.cards.clock, Date.now());
+    const clockBefore = this.#history.cards.clock;
+    this.#gaps.meet(records, clockBefore, Date.now());
     this.#begin(records, bench);
 
     await learnSchemas(records, bench.reader, schemas, {
@@ -181,7 +182,7 @@ export class ScoringTenure implements PartitionHandler {
     const lostUntil = this.#gaps.until;
     this.#gaps.committed(batch, this.#history.cards.clock);
     meter.committed(records, counts, rejections, performance.now() - startedAt);
-    conditions.committed(records.topic, records.partition, { clock: this.#history.cards.clock, lostUntil }, counts);
+    conditions.committed(records, { clockBefore, clock: this.#history.cards.clock, lostUntil }, counts);
     for (const output of all) output.reset();
   }
 

@@ -226,9 +226,17 @@ it("is stale without the merchants' buckets that it needs, and waits for those t
   expect((await scored()).slice(2)).toEqual([[[1, 2, 0.5], false]]);
   expect(await worker.stop()).toEqual({ code: 0, signal: null });
 
-  own.startWorker({ MERCHANT_WAIT_MS: "10" });
+  const later = own.startWorker({ MERCHANT_WAIT_MS: "10" });
   await own.publish([at(4, START + delay + 4 * hour), at(5, START + delay + 3 * hour)]);
   expect((await scored()).slice(3)).toEqual([[[1, 2, 0.5], true], [[1, 2, 0.5], false]]);
+
+  // Two strangers a month ahead make the rest late, and the worker says so.
+  await own.publish([at(6, START + delay + 30 * 24 * hour), at(7, START + delay + 30 * 24 * hour)]);
+  await own.publish([at(8, START + delay + 4 * hour)]);
+  expect((await scored()).slice(7).map(([, stale]) => stale)).toEqual([true]);
+  const line = await eventually("the worker says so", () => later.log.find(({ code }) => code === "late_transactions"));
+  expect(line).toMatchObject({ blocking: false, msg: expect.stringMatching(/, 29\.8 days ahead of the newest of them\. It leapt there from .*, with transactions at offsets \d+ to \d+\./) as string });
+  await own.heartbeat("so, too", ({ problems }) => problems.includes(line.msg), later);
 });
 
 /** Waits until the sink has stored everything, but for rows that were deleted. */

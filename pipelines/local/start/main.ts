@@ -35,9 +35,9 @@ async function start(lifecycle: Lifecycle, log: Logger, screen: Screen): Promise
 
   const source = await prepareSource(options, config, (line) => screen.line(line), signal);
   const system = await bringUp(context);
-  await startWithModel(source, context, system);
+  const { workers } = await startWithModel(source, context, system);
 
-  const running = run(options, source, context, system);
+  const running = run(options, source, context, system, workers);
   // Ctrl-C ends the transactions; the rest of the run comes before the roles are stopped.
   lifecycle.add("stream", () => running.catch(() => undefined));
   await running;
@@ -47,8 +47,8 @@ async function start(lifecycle: Lifecycle, log: Logger, screen: Screen): Promise
   }
 }
 
-/** Starts the roles, and has a model trained by them where one is needed. */
-async function startWithModel(source: Source, context: Context, system: System): Promise<void> {
+/** Starts the roles, and has a model trained by them where one is needed. @returns the roles */
+async function startWithModel(source: Source, context: Context, system: System): Promise<Roles> {
   const { lifecycle, screen } = context;
   const { signal } = lifecycle;
   const deployment = system.control.state.deployment;
@@ -58,13 +58,16 @@ async function startWithModel(source: Source, context: Context, system: System):
   if (deployment !== null && champion !== null && !source.alwaysTrain) {
     screen.line(`model ${champion.model} is deployed already`);
     const { file } = await source.trainingFile();
-    return everythingUp(context, system, await startRoles(context, system, server.address), { epoch: deployment.epoch, sample: server.offer(file) });
+    const roles = await startRoles(context, system, server.address);
+    await everythingUp(context, system, roles, { epoch: deployment.epoch, sample: server.offer(file) });
+    return roles;
   }
   const roles = await startRoles(context, system, server.address);
   const training = openDesk(roles, system, context).then((desk) => trainFirstModel({ source, desk, server, screen, signal }));
   // Ctrl-C cancels the job while there still is an API to do it.
   lifecycle.add("first training", () => training.then(() => undefined, () => undefined));
   await everythingUp(context, system, roles, await training);
+  return roles;
 }
 
 /** The API, where one can sign in there; or else fraud.control itself. */

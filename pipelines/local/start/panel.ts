@@ -19,6 +19,8 @@ export interface StreamView {
   lastDeadLetter: { code: string; reason: string } | null;
   /** Rows of the predictions table; null: ClickHouse hasn't answered. */
   stored: number | null;
+  /** What scoring workers report, such as why predictions are stale. */
+  problems: readonly string[];
   /** Event time of the last transaction sent. */
   eventTime: number | null;
 }
@@ -34,6 +36,7 @@ export function panelLines(view: StreamView): string[] {
     `  labels        ${count(view.labels)}`,
     `  ClickHouse    ${view.stored === null ? "no answer" : `${count(view.stored)} predictions`}`,
     `  dead letters  ${count(view.deadLetters)}${lastDeadLetter === null ? "" : `, the last: ${lastDeadLetter.code}: ${lastDeadLetter.reason}`}`,
+    ...view.problems.map((problem) => `  problem       ${problem}`),
     "  last alerts",
   ];
   const alerts = view.alerts.map((alert) => `    ${alertText(alert)}`);
@@ -51,6 +54,7 @@ export function plainLine(view: StreamView): string {
     `approve ${count(decisions.approve)} review ${count(decisions.review)} decline ${count(decisions.decline)}`,
     `ClickHouse ${view.stored === null ? "no answer" : count(view.stored)}`,
     `dead letters ${count(view.deadLetters)}`,
+    ...view.problems.map((problem) => `problem: ${problem}`),
     ...(last === undefined ? [] : [`last alert: ${alertText(last)}`]),
   ].join(" | ");
 }

@@ -1,5 +1,6 @@
 import { cardPseudonyms } from "../../../infra/privacy/card-pseudonyms.js";
 import { withTimeLimit } from "../../../infra/async/abort-signals.js";
+import type { Heartbeats } from "../../../models/control/liveness.js";
 import type { Context, System } from "./bring-up.js";
 import type { StartOptions } from "./options.js";
 import { count } from "./panel.js";
@@ -13,13 +14,14 @@ import { endOffsets } from "./topic-watch.js";
  * writes the summary, which leaves the history out.
  * The exit code becomes 1 when not every transaction has exactly one prediction.
  */
-export async function run(options: StartOptions, source: Source, { config, lifecycle, screen }: Context, { topics, cluster, clickhouse, schemas }: System): Promise<void> {
+export async function run(options: StartOptions, source: Source, { config, lifecycle, screen }: Context, { topics, cluster, clickhouse, schemas }: System, workers: Heartbeats): Promise<void> {
   const { signal } = lifecycle;
   const broken = new AbortController();
   signal.addEventListener("abort", () => {
     if (lifecycle.failure !== null) broken.abort(lifecycle.failure);
   });
-  const common = { schedule: source.schedule, topics, schemas, cluster, clickhouse, screen, cards: cardPseudonyms(config), broken: broken.signal };
+  const reported = (): string[] => [...new Set(workers.alive("scoring").flatMap(({ problems }) => problems))];
+  const common = { problems: reported, schedule: source.schedule, topics, schemas, cluster, clickhouse, screen, cards: cardPseudonyms(config), broken: broken.signal };
   await streamHistory(source, common, signal);
   const enough = withTimeLimit(signal, options.forMs);
   const labelStarts = await endOffsets(cluster, topics.labels);
@@ -29,7 +31,7 @@ export async function run(options: StartOptions, source: Source, { config, lifec
     const labelWindow = { topic: topics.labels.name, starts: labelStarts, ends: await endOffsets(cluster, topics.labels) };
     const summary = await summarise({ clickhouse, outcomes, predictions: watch.window, labels: labelWindow, labelsPublished: labels, seconds, broken: broken.signal });
     if (broken.signal.aborted) return;
-    for (const line of ["", ...summaryLines(summary)]) screen.line(line);
+    for (const line of ["", ...summaryLines(summary), ...reported().map((problem) => `scoring reports: ${problem}`)]) screen.line(line);
     const problems = problemsOf(summary.counts);
     if (problems.length === 0) screen.line("Every transaction has exactly one prediction, on the topic and in ClickHouse.");
     else process.exitCode = 1;

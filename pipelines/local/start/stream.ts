@@ -28,6 +28,8 @@ export interface StreamOptions {
   cluster: KafkaCluster;
   clickhouse: ClickHouse;
   screen: Screen;
+  /** What scoring workers report now (livenessOf). */
+  problems: () => readonly string[];
   /** Replaces card ids on the predictions topic; null: card ids are used as they are. */
   cards: CardPseudonyms | null;
   /** Ends the transactions; what was sent is still waited for. */
@@ -170,6 +172,7 @@ class Display {
       deadLetters: outcomes.deadLetters,
       lastDeadLetter: outcomes.lastDeadLetter,
       stored: this.#stored,
+      problems: this.#options.problems(),
       eventTime: outcomes.lastEventTime,
     };
   }

@@ -8,7 +8,7 @@ import type { TransactionBatch } from "../../transactions/transaction-batch.js";
 import type { Rejection } from "../../transactions/decode-transactions.js";
 
 /** What history made of a batch. */
-export interface FoldCounts { late: number; stale: number; /** Of cards with more events than are walked through (MAX_CARD_EVENTS). */ beyondReach: number; /** With a window that may miss transactions which were lost. */ lacking: number }
+export interface FoldCounts { late: number; /** The greatest event time of the late ones; -Infinity: none was. */ newestLate: number; stale: number; /** Of cards with more events than are walked through (MAX_CARD_EVENTS). */ beyondReach: number; /** With a window that may miss transactions which were lost. */ lacking: number }
 
 /** A transaction whose card belongs to another partition. */
 export interface Misplaced { record: number; partition: number; card: Buffer }
@@ -89,6 +89,7 @@ export function foldHistory(records: FetchedRecords, batch: TransactionBatch, hi
   const repeats: Rejection[] = [];
   let dropped: Uint8Array | null = null;
   let late = 0;
+  let newestLate = Number.NEGATIVE_INFINITY;
   let stale = 0;
   let beyondReach = 0;
   let lacking = 0;
@@ -103,7 +104,10 @@ export function foldHistory(records: FetchedRecords, batch: TransactionBatch, hi
       continue;
     }
     let behind = outcome === TOO_LATE || outcome === BEYOND_REACH;
-    if (outcome === TOO_LATE) late += 1;
+    if (outcome === TOO_LATE) {
+      late += 1;
+      newestLate = Math.max(newestLate, batch.eventTime[row]);
+    }
     if (outcome === BEYOND_REACH) beyondReach += 1;
     if (needsMerchants) {
       windows.lookup(batch, row, plan, batch.history, at);
@@ -121,5 +125,5 @@ export function foldHistory(records: FetchedRecords, batch: TransactionBatch, hi
     }
   }
   if (dropped !== null) batch.drop(dropped);
-  return { repeats, late, stale, beyondReach, lacking };
+  return { repeats, late, newestLate, stale, beyondReach, lacking };
 }

@@ -9,15 +9,16 @@ const view: StreamView = {
     transaction_id: "t1", card_id: "card-4711", merchant_id: "m1", amount: 99.5, currency: "EUR", event_time: Date.UTC(2026, 0, 2, 3, 4), score: 0.987, decision: "decline",
     stale: false, source_partition: 0, source_offset: 1,
   }],
-  labels: 10, deadLetters: 1, lastDeadLetter: { code: "bad_avro", reason: "truncated" }, stored: null, eventTime: null,
+  labels: 10, deadLetters: 1, lastDeadLetter: { code: "bad_avro", reason: "truncated" }, stored: null, problems: ["fraud.transactions[0]: 9 of 10 are late"], eventTime: null,
 };
 
 describe("the panel", () => {
   it("shows what happens, without card numbers", () => {
     const text = panelLines(view).join("\n");
-    for (const part of ["1,234,567, 300 a second", "p50 6.2 ms, p99 42 ms", "review 500, decline 67", "ClickHouse    no answer", "dead letters  1, the last: bad_avro: truncated", "decline 0.987  99.50 EUR at m1"]) expect(text).toContain(part);
+    for (const part of ["1,234,567, 300 a second", "p50 6.2 ms, p99 42 ms", "review 500, decline 67", "ClickHouse    no answer", "dead letters  1, the last: bad_avro: truncated", "problem       fraud.transactions[0]: 9 of 10 are late", "decline 0.987  99.50 EUR at m1"]) expect(text).toContain(part);
     expect(text).not.toContain("4711");
     expect(plainLine(view)).not.toContain("4711");
+    expect(plainLine(view)).toContain("| problem: fraud.transactions[0]: 9 of 10 are late |");
     expect(plainLine(view)).not.toContain("\n");
   });
 
