@@ -1,6 +1,6 @@
 import { pino, type Logger } from "pino";
 import type { Config } from "./config/config.js";
-import { maskedJson } from "./privacy/masking/masked-json.js";
+import { maskedJson, maskedJsonText } from "./privacy/masking/masked-json.js";
 import { escapeControls, maskedText } from "./privacy/masking/masked-text.js";
 
 export type { Logger };
@@ -27,10 +27,9 @@ export function createLogger(config: Pick<Config, "logLevel">, role: string): Lo
 /** A line of the log without card numbers, secrets and control characters, whatever was passed to the logger. */
 export function maskedLine(line: string): string {
   const printable = escapeControls(line);
-  if (maskedText(printable) === printable) return printable;
-  try {
-    return `${maskedJson(JSON.parse(printable), MOST_LINE)}\n`;
-  } catch {
-    return `${maskedText(printable.trimEnd())}\n`;
-  }
+  const masked = maskedJsonText(printable, MOST_LINE);
+  if (masked === null) return `${maskedText(printable.trimEnd())}\n`;
+  if (masked !== printable) return `${masked}\n`;
+  // What stands behind a cut, or under a key that is there twice, was not looked at.
+  return maskedText(printable) === printable ? printable : `${maskedJson(JSON.parse(printable), MOST_LINE)}\n`;
 }

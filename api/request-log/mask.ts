@@ -1,4 +1,4 @@
-import { cardNumbersIn, LOOK_AHEAD, replaceSpans } from "../../infra/privacy/masking/card-numbers.js";
+import { cardNumbersInOrders, LOOK_AHEAD, replaceSpans } from "../../infra/privacy/masking/card-numbers.js";
 import { CARD_FIELD, type CardOf } from "../../infra/privacy/masking/masked-json.js";
 import { escapeControls } from "../../infra/privacy/masking/masked-text.js";
 import { decoded, HIDDEN, hideSecrets, isSecretName } from "../../infra/privacy/masking/secrets.js";
@@ -12,19 +12,21 @@ export function maskedUrl(url: string, most: number, cardOf: CardOf | null = nul
   const path = question < 0 ? whole : whole.slice(0, question);
   const pairs = question < 0 ? [] : whole.slice(question + 1).split("&").map((pair) => shownPair(pair, cardOf));
   // A number may be spread over the parts of the path, or over parameters.
-  const parts: (string | null)[] = [...path.split("/"), null];
-  for (const { name, fixed } of pairs) parts.push(null, name, ...(fixed ? [null] : []));
-  parts.push(null, ...pairs.map(({ value, fixed }) => (fixed ? null : (value ?? ""))));
-  const spans = cardNumbersIn(parts);
-  const shown = (i: number): string => readable(replaceSpans(parts[i] ?? "", spans[i]));
-  const segments = path.split("/").map((_, i) => shown(i)).join("/");
-  const values = parts.length - pairs.length;
-  let at = path.split("/").length + 1;
-  const query = pairs.map(({ value, fixed }, i) => {
-    const name = shown(at + 1);
-    at += fixed ? 3 : 2;
-    return value === null ? name : `${name}=${fixed ? value : shown(values + i)}`;
+  const parts: (string | null)[] = path.split("/");
+  const segmentCount = parts.length;
+  const names = pairs.map(({ name, fixed }) => {
+    parts.push(null, name, ...(fixed ? [null] : []));
+    return parts.lastIndexOf(name);
   });
+  parts.push(null, ...pairs.map(({ value, fixed }) => (fixed ? null : (value ?? ""))));
+  const values = parts.length - pairs.length;
+  // It may also begin in the path, or in a parameter's name, and go on in the values.
+  const places = parts.map((_, i) => i);
+  const onward = [...places.slice(0, segmentCount), ...pairs.flatMap(({ fixed }, i) => (fixed ? [] : [names[i], values + i]))];
+  const spans = cardNumbersInOrders(parts, [onward, [...places.slice(0, segmentCount), ...places.slice(values)]]);
+  const shown = (i: number): string => readable(replaceSpans(parts[i] ?? "", spans[i]));
+  const segments = places.slice(0, segmentCount).map(shown).join("/");
+  const query = pairs.map(({ value, fixed }, i) => (value === null ? shown(names[i]) : `${shown(names[i])}=${fixed ? value : shown(values + i)}`));
   return `${segments}${question < 0 ? "" : `?${query.join("&")}`}`.slice(0, most);
 }
 

@@ -9,6 +9,7 @@ import { FraudstreamError, messageOf, UsageError } from "../../schemas/errors.js
 import { type ClickHouse, createClickHouse, quoteName } from "./client.js";
 import { clickHouseErrorType } from "./errors.js";
 import { claimDatabase, type DatabaseOwner, isOwnedBy } from "./owner.js";
+import { waitForRunningInserts } from "./running-inserts.js";
 import { splitStatements } from "./sql.js";
 
 export interface Migration {
@@ -65,7 +66,7 @@ export async function migrate(config: ClickHouseConfig, log: Logger, options: Mi
     return await withLock(clickhouse, log, options, async () => {
       const todo = await pending(clickhouse, migrations);
       for (const migration of todo) {
-        for (const statement of migration.statements) await clickhouse.command(statement);
+        await run(clickhouse, migration, log, options.signal);
         const { version, name, sha256 } = migration;
         await clickhouse.command("INSERT INTO schema_migrations (version, name, sha256) SELECT {version: UInt32}, {name: String}, {sha256: String}", { version, name, sha256 });
         log.info({ migration: name, database: config.database }, "migrated");
@@ -75,6 +76,17 @@ export async function migrate(config: ClickHouseConfig, log: Logger, options: Mi
     });
   } finally {
     await clickhouse.close();
+  }
+}
+
+/** Runs a migration's statements. What a running insert writes to a table that changes its name is there when the next statement reads it. */
+async function run(clickhouse: ClickHouse, { statements }: Migration, log: Logger, signal?: AbortSignal): Promise<void> {
+  const renames = (statement: string): boolean => /^RENAME\s/i.test(statement);
+  // The process before may have died just behind its RENAME.
+  if (statements.some(renames)) await waitForRunningInserts(clickhouse, log, signal);
+  for (const statement of statements) {
+    await clickhouse.command(statement);
+    if (renames(statement)) await waitForRunningInserts(clickhouse, log, signal);
   }
 }
 

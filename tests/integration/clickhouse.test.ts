@@ -193,6 +193,24 @@ describe("migration 0005", () => {
       expect(await clickhouse.query("SELECT count() AS rows, countIf(is_fraud) AS frauds FROM labels FINAL"), `after ${done.length}`).toEqual([{ rows: 10, frauds: 5 }]);
     }
   });
+
+  it("keeps what an earlier sink is inserting while the tables change places, also when it is run again behind that", async () => {
+    const all = readMigrations();
+    const { statements } = all[4];
+    const renames = statements.findIndex((text) => text.startsWith("RENAME"));
+    for (const isRunAgain of [false, true]) {
+      const { config, clickhouse } = database();
+      await migrate(config, log, { migrations: all.slice(0, 4) });
+      // It has its table from the beginning, and stores its rows at its end.
+      const inserting = clickhouse.command("INSERT INTO labels (topic, partition, offset, transaction_id, card_id, is_fraud, label_time) SELECT 'l', 0, number, toString(number), 'c', sleepEachRow(0.5), now64(3) FROM numbers(6) SETTINGS max_block_size = 1");
+      const running = "SELECT count() AS n FROM system.processes WHERE query_kind = 'Insert' AND current_database = currentDatabase()";
+      while ((await clickhouse.query<{ n: number }>(running))[0].n === 0) await sleep(20);
+      if (isRunAgain) for (const statement of statements.slice(0, renames + 1)) await clickhouse.command(statement);
+      await migrate(config, log);
+      await inserting;
+      expect(await clickhouse.query("SELECT count() AS rows FROM labels FINAL"), `run again: ${isRunAgain}`).toEqual([{ rows: 6 }]);
+    }
+  });
 });
 
 describe("waitForMigrations", () => {

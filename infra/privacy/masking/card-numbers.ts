@@ -59,6 +59,15 @@ export function cardNumbersIn(texts: readonly (string | null)[]): Span[][] {
   return found.map(merged);
 }
 
+/** As `cardNumbersIn`, and over again for some of the texts in further orders, which name them by their places. */
+export function cardNumbersInOrders(texts: readonly (string | null)[], orders: readonly (readonly number[])[]): Span[][] {
+  const found = cardNumbersIn(texts);
+  for (const order of orders) {
+    for (const [i, spans] of cardNumbersIn(order.map((place) => texts[place])).entries()) found[order[i]].push(...spans);
+  }
+  return found.map(merged);
+}
+
 function scanJoined(texts: readonly (string | null | undefined)[], found: Span[][]): void {
   const starts: number[] = [];
   let joined = "";

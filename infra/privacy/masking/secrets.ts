@@ -21,12 +21,12 @@ export function isSecretName(name: string): boolean {
 const USER_INFO = /(\/\/)[^\s/?#"'<>\\]{1,500}@/g;
 const PARAMETER = /([?&;])([^\s=&?#"'<>]{1,200})=([^\s&#"'<>]+)/g;
 /** `password=…`, `"api_key": "…"`, also inside another JSON text. */
-const ASSIGNMENT = /(\\{0,4}["']|)\b([A-Za-z][\w.\-[\]]{1,60})\1(\s{0,3}(?:=>|[:=])\s{0,3})/g;
+const ASSIGNMENT = /(\\{0,31}["']|)\b([A-Za-z][\w.\-[\]]{1,60})\1(\s{0,3}(?:=>|[:=])\s{0,3})/g;
 /** `--password x`, as in a command line; `<password>x</password>`; `the password is x`. */
 const OPTION = /(?<![\w-])(--?([A-Za-z][\w-]{1,60})\s{1,3})(?!-)("[^"]*"?|'[^']*'?|[^\s"']+)/g;
 const ELEMENT = /(<([A-Za-z][\w:.-]{0,60})(?:\s[^<>]{0,200})?>)([^<>]{1,500})(?=<)/g;
 const SENTENCE = /\b(([A-Za-z][\w-]{1,60})\s(?:is|was|to|as)\s{1,3})["']?([^\s"'<>]{1,200})/g;
-const VALUE = /"(?:[^"\\]|\\.)*"?|\\{1,4}"[^"]*"?|'(?:[^'\\]|\\.)*'?|[^\s,;&"'{}[\]()]+/y;
+const VALUE = /"(?:[^"\\]|\\.)*"?|\\{1,31}"[^"]*"?|'(?:[^'\\]|\\.)*'?|[^\s,;&"'{}[\]()]+/y;
 /** What follows `password:` in prose is a word. */
 const LIKE_A_SECRET = /\d|^.{20}/;
 /** Headers whose value is a secret to its end, whatever its scheme is. */

@@ -92,6 +92,7 @@ describe("card numbers in a text, however they are written", () => {
 
   test("a megabyte of anything is done in time that grows with its length: otherwise this doesn't end", () => {
     for (const piece of ["4", "4 ", "4.", "%34", "%25", "\\u0034", "\\", "4111.1111.", "٤", "//a:b", "a=", "'a"]) maskedText(piece.repeat(1_000_000 / piece.length));
+    for (const text of [`["${'\\"'.repeat(60_000)}`, `["${'\\"'.repeat(60_000)}"]`, "[".repeat(120_000), JSON.stringify(Array.from({ length: 10_000 }, () => '[1,"4"]'))]) maskedJson({ text }, 500_000);
     for (const piece of ["<b", "&#0", "\\u{0", "NDEx", '"password":"', 'cookie: "']) maskedText(piece.repeat(100_000 / piece.length));
   });
 });
@@ -107,8 +108,61 @@ describe("numbers that are spread", () => {
     for (let pad = 0; pad < 60; pad++) expect(maskedJson(["y".repeat(pad), ...groups], 60)).not.toMatch(/1111/);
   });
 
+  const groups = ["4111", "1111", "1111", "1111"];
+  /** Spread over objects and arrays with further values in them. */
+  const SPREAD: readonly unknown[] = [
+    groups.map((n, x) => ({ n, x })), groups.map((n) => ({ n: Number(n), x: 1 })), groups.map((n) => ({ currency: "EUR", n })),
+    groups.map((digits, position) => ({ position, digits, kind: "block" })), groups.map((n) => [n, 1]), groups.map((n) => ({ p: { n }, x: 2 })),
+    { a: { p: "4111", q: 1 }, b: { p: "1111", q: 2 }, c: { p: "1111", q: 3 }, d: { p: "1111", q: 4 } },
+    [{ n: "41111111", x: 1 }, { n: "11111111", x: 2 }], { card: [...groups, "12/27", "123"].map((n, x) => ({ n, x })) },
+  ];
+
+  test("over one field of several objects, also in the log and at the cut", () => {
+    for (const value of SPREAD) {
+      const text = maskedJson(value, 1_000);
+      expect(text).not.toContain("111");
+      expect(JSON.stringify(JSON.parse(text))).toContain("[card number]");
+      const line = maskedLine(`${JSON.stringify({ level: 30, time: 1767225600000, value })}\n`);
+      expect(line).not.toContain("111");
+      expect(JSON.parse(line)).toMatchObject({ level: 30, time: 1767225600000 });
+    }
+    for (let pad = 0; pad < 60; pad++) expect(maskedJson([{ y: "y".repeat(pad) }, ...groups.map((n, x) => ({ n, x }))], 90)).not.toMatch(/1111/);
+  });
+
+  test("over JSON in texts, up to four levels deep, where secrets are hidden by their names as well", () => {
+    const secrets = [{ password: "hunter2" }, [{ name: "x-api-key", value: "hunter2" }], ["Authorization", "hunter2"], { "4111111111111111": 1 }];
+    for (const value of [...SPREAD, ...secrets, { card: VISA }, { n: groups.map(Number) }, [4111111111111111, 1], `${VISA} or {`]) {
+      let text = JSON.stringify(value);
+      for (let level = 1; level <= 4; level++) {
+        const body = maskedJson({ level, body: text, ok: "stays" }, 10_000);
+        expect(body, `level ${level}`).not.toMatch(/111|hunter2/);
+        expect(JSON.parse(body)).toMatchObject({ level, ok: "stays" });
+        expect(maskedLine(`${JSON.stringify({ level, msg: text })}\n`), `level ${level}`).not.toMatch(/111|hunter2/);
+        text = JSON.stringify(level % 2 === 0 ? { inner: text } : [1, text]);
+      }
+    }
+    let deep = JSON.stringify({ password: "hunter2" });
+    for (let level = 1; level <= 4; level++) expect(maskedText(`sent ${(deep = JSON.stringify({ body: deep }))}`)).not.toContain("hunter2");
+    // Integers that a double does not hold are not rounded into others.
+    expect(maskedJson('{"a": 4532015112830366000, "card": 6304000000000000003, "password": "hunter2"}', 500)).not.toMatch(/hunter2|630400/);
+    const line = `{"level":30,"card":"${VISA}","card":"x"}\n`;
+    expect(maskedLine(line)).not.toContain("111");
+  });
+
+  test("what is no card number stays as it is written, also in texts that are JSON and in tables", () => {
+    const plain = ['{ "a" : 1.50, "id" : 12345678901234567890 }', "[1, 2,3]", '{"a":"{\\"b\\": [ 1 ]}"}', '{"cut": "by som', '"text"'];
+    for (const text of plain) expect(JSON.parse(maskedJson({ text }, 1_000))).toEqual({ text });
+    const time = Date.UTC(2026, 10, 30);
+    const rows = Array.from({ length: 25 }, (_, i) => ({ id: String(40_000 + 7 * i), n: 4_000 + 13 * i, at: time + i, day: `2026-11-${10 + (i % 20)}`, score: i / 25, amount: `${400 + i}.50` }));
+    expect(JSON.parse(maskedJson(rows, 10_000))).toEqual(rows);
+    for (const url of ["/api/v1/predictions/p-17?wait_ms=30000", "/api/v1/dead-letters/3/10482?limit=500", "/api/v1/metrics?from=1767225600000&to=1767312000000", "/api/v1/models/4@2?window=P30D"]) {
+      expect(maskedUrl(url, 500)).toBe(url);
+    }
+  });
+
   test("over a URL's path and parameters", () => {
-    for (const url of ["/x/4111/1111/1111/1111/y", "/x?a=4111&b=1111&c=1111&d=1111", "/x?n=4111&n=1111&x=EUR&n=1111&n=1111", "/x?card_id=4111+1111+1111+1111", "/x?card_id=4111%201111%E2%80%931111%201111&z=%4", "/x/4111%2F1111%2F1111%2F1111", "/a/4111/b/1111/c/1111/d/1111", "/x?4111111111111111", "/x?q=%25%33%34111111111111111"]) {
+    const both = ["/cards/41111111?rest=11111111", "/cards/41111111/x?rest=11111111", "/cards/4111/1111?a=1111&b=1111", "/x?411111=1111111111", "/cards/411111?n=1111111111&x=EUR", "/cards/4111?1111=1111&1111"];
+    for (const url of [...both, "/x/4111/1111/1111/1111/y", "/x?a=4111&b=1111&c=1111&d=1111", "/x?n=4111&n=1111&x=EUR&n=1111&n=1111", "/x?card_id=4111+1111+1111+1111", "/x?card_id=4111%201111%E2%80%931111%201111&z=%4", "/x/4111%2F1111%2F1111%2F1111", "/a/4111/b/1111/c/1111/d/1111", "/x?4111111111111111", "/x?q=%25%33%34111111111111111"]) {
       expect(maskedUrl(url, 500), url).toContain("[card number]");
       expect(maskedUrl(url, 500), url).not.toContain("111");
     }
