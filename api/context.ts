@@ -7,7 +7,7 @@ import type { BatchProducer } from "../infra/kafka/batch-producer.js";
 import type { KafkaCluster } from "../infra/kafka/cluster.js";
 import type { Schemas } from "../infra/kafka/schemas.js";
 import type { Logger } from "../infra/logging.js";
-import type { ControlLog } from "../models/control/control-log.js";
+import type { ControlLog } from "../models/control/log.js";
 import type { Topics } from "../schemas/topics.js";
 import type { WorkerHeartbeat } from "../schemas/generated.js";
 import type { SignInLocks } from "./users/sign-in-locks.js";

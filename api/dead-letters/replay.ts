@@ -8,9 +8,9 @@ import { partitionOfKey } from "../../infra/kafka/murmur2.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { readHeaders } from "../../infra/kafka/records.js";
 import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
-import { deadLetterKey } from "../../models/control/control-state.js";
+import { appendReplayed } from "../../models/control/redrives.js";
+import type { LetterCoordinates } from "../../models/control/state.js";
 import { FraudstreamError } from "../../schemas/errors.js";
-import type { ControlEvent } from "../../schemas/generated.js";
 import type { ApiContext } from "../context.js";
 import { HttpProblem } from "../plugins/errors.js";
 
@@ -30,7 +30,6 @@ interface Letter { coordinates: DeadLetterCoordinates; sourceTopic: string; part
 
 /** Header that names the dead letter that a record was sent again for. */
 const REDRIVE_OF = "fraudstream-redrive-of";
-const CONTROL_PARTITION = 0;
 /** What one Kafka transaction carries at most; the rest is for another call. */
 const MAX_BYTES = 64 * 1024 * 1024;
 /** How often a call takes the transactional id back from others, and about how long it leaves it to them. */
@@ -59,19 +58,21 @@ export async function replayDeadLetters(context: ApiContext, who: string, wanted
 }
 
 async function replayOnce(context: ApiContext, who: string, wanted: readonly DeadLetterCoordinates[], mended: MendedRecord | null): Promise<ReplayResult> {
-  const { cluster, config, control, topics, schemas } = context;
+  const { cluster, config, control, topics } = context;
   const producer = await TransactionalProducer.open(cluster, `${config.topicPrefix}replay`);
   try {
     await control.readToEnd();
+    const letterAt = (at: DeadLetterCoordinates): LetterCoordinates => ({ topic: topics.deadLetters.name, ...at });
+    const isReplayed = (at: DeadLetterCoordinates): boolean => control.state.replayOf(letterAt(at)) !== undefined;
     const result: ReplayResult = { replayed: [], skipped: [] };
     const letters: Letter[] = [];
     const seen = new Set<string>();
     let bytes = 0;
     for (const coordinates of wanted) {
-      const key = keyOf(context, coordinates);
+      const key = `${coordinates.partition}/${coordinates.offset}`;
       if (seen.has(key)) continue;
       seen.add(key);
-      if (control.state.replayed.has(key)) {
+      if (isReplayed(coordinates)) {
         result.skipped.push({ ...coordinates, reason: "already_replayed" });
         continue;
       }
@@ -91,27 +92,22 @@ async function replayOnce(context: ApiContext, who: string, wanted: readonly Dea
       outputs.set(name, output);
       return output;
     };
-    const decisions = outputTo(topics.control.name, CONTROL_PARTITION);
+    const decisions = control.output();
     const at = Date.now();
     for (const { coordinates, sourceTopic, partition, key, value, headers } of letters) {
-      const eventKey = keyOf(context, coordinates);
-      const event: ControlEvent = { key: eventKey, base: -1, at, who, event: { "fraudstream.DeadLetterReplayed": { topic: topics.deadLetters.name, ...coordinates } } };
-      decisions.append(Buffer.from(eventKey), schemas.encode("control", event));
+      appendReplayed(control, decisions, { who, at }, letterAt(coordinates));
       outputTo(sourceTopic, partition).append(key, value, headers);
       result.replayed.push(coordinates);
     }
-    producer.begin([...outputs.values()], null);
-    await producer.commit([...outputs.values()], at);
+    const all = [decisions, ...outputs.values()];
+    producer.begin(all, null);
+    await producer.commit(all, at);
     // Its marker may reach fraud.control a moment later.
-    for (const coordinates of result.replayed) while (!control.state.replayed.has(keyOf(context, coordinates))) await control.readPast(control.position);
+    for (const coordinates of result.replayed) while (!isReplayed(coordinates)) await control.readPast(control.position);
     return result;
   } finally {
     await producer.close();
   }
-}
-
-function keyOf({ topics }: ApiContext, { partition, offset }: DeadLetterCoordinates): string {
-  return deadLetterKey(topics.deadLetters.name, partition, offset);
 }
 
 /** What was sealed where card ids have pseudonyms; null: with another key than this copy's. */

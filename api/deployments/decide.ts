@@ -1,4 +1,4 @@
-import type { ControlState, Deployment } from "../../models/control/control-state.js";
+import type { ControlState, Deployment } from "../../models/control/state.js";
 import type { DeployedModel } from "../../schemas/generated.js";
 import { HttpProblem } from "../plugins/errors.js";
 

@@ -1,7 +1,7 @@
 import { Type } from "@sinclair/typebox";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { ArtifactError } from "../../models/artifacts.js";
-import type { Deployment } from "../../models/control/control-state.js";
+import type { Deployment } from "../../models/control/state.js";
 import { deploy } from "../../models/control/decisions.js";
 import type { ApiContext } from "../context.js";
 import { HttpProblem } from "../plugins/errors.js";

@@ -1,4 +1,4 @@
-import { modelKey, type ControlState } from "../../models/control/control-state.js";
+import type { ControlState } from "../../models/control/state.js";
 import { deployedIn, type Decision, type ModelRole } from "./decide.js";
 
 /** One thing that was done to a model. */
@@ -17,15 +17,14 @@ export interface ModelChange {
 }
 
 /** Who did what to a model and when, oldest first: its registration, and each deployment that changed something about it. */
-export function historyOf({ history }: ControlState, model: string): ModelChange[] {
+export function historyOf({ modelHistory }: Pick<ControlState, "modelHistory">, model: string): ModelChange[] {
   const changes: ModelChange[] = [];
   let before: Decision = { champion: null, shadows: [] };
-  for (const { sequence, at, who, key, event } of history) {
-    if ("fraudstream.ModelRegistered" in event && key === modelKey(model)) {
-      changes.push({ action: "registered", at, who, epoch: null, role: null, review: null, decline: null, job: event["fraudstream.ModelRegistered"].job });
+  for (const { sequence, at, who, registration, deployment: after } of modelHistory) {
+    if (registration?.model === model) {
+      changes.push({ action: "registered", at, who, epoch: null, role: null, review: null, decline: null, job: registration.job });
     }
-    if (!("fraudstream.Deployed" in event)) continue;
-    const after = event["fraudstream.Deployed"];
+    if (after === null) continue;
     const [was, is] = [standing(before, model), standing(after, model)];
     before = after;
     if (was.role === is.role && was.review === is.review && was.decline === is.decline) continue;

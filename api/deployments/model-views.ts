@@ -3,7 +3,7 @@ import { loadArtifact, loadManifest } from "../../models/artifacts.js";
 import { explainingModel } from "../../models/explain/explain-model.js";
 import { inSlices } from "../../models/explain/pieces.js";
 import { Manifest, OfflineMetrics } from "../../models/manifest.js";
-import type { RegisteredModel } from "../../models/control/control-state.js";
+import type { RegisteredModel } from "../../models/control/state.js";
 import type { Liveness } from "../../models/control/liveness.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { ApiContext } from "../context.js";

@@ -1,6 +1,6 @@
 import { loadArtifact } from "../../models/artifacts.js";
 import type { FeatureSpec } from "../../models/features/plan.js";
-import type { ControlLog } from "../../models/control/control-log.js";
+import type { ControlLog } from "../../models/control/log.js";
 import type { Config } from "../../infra/config/config.js";
 
 export interface FieldError { field: string; message: string }

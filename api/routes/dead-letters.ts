@@ -2,7 +2,6 @@ import { Type, type Static } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import type { ClickHouseReader } from "../../infra/clickhouse/client.js";
 import { partitionOfKey } from "../../infra/kafka/murmur2.js";
-import { deadLetterKey } from "../../models/control/control-state.js";
 import { parseTime } from "../../schemas/time-text.js";
 import type { ApiContext } from "../context.js";
 import { decodedValue } from "../dead-letters/decode.js";
@@ -142,7 +141,7 @@ export function deadLetterRoutes(app: FastifyInstance, context: ApiContext): Pro
         // So many that one more than is sent at once is still open, whichever of them were sent again already.
         return clickhouse.query<DeadLetterCoordinates>(OF_CAUSE, { ...windowParams(context, body), most: control.state.replayed.size + MOST_AT_ONCE + 1 });
       });
-      const open = all.filter(({ partition, offset }) => !control.state.replayed.has(deadLetterKey(topics.deadLetters.name, partition, offset)));
+      const open = all.filter(({ partition, offset }) => control.state.replayOf({ topic: topics.deadLetters.name, partition, offset }) === undefined);
       return { ...(await replay(user.id, open.slice(0, MOST_AT_ONCE))), more: open.length > MOST_AT_ONCE };
     },
   );
@@ -217,7 +216,7 @@ function windowParams({ topics }: ApiContext, { code = "", from, to }: { code?: 
 async function shown(context: ApiContext, row: Row): Promise<Static<typeof DeadLetter>> {
   const { topics, control, users } = context;
   const { partition, offset, at, code, reason, step, source_topic, source_partition, source_offset, attempt, key, value, headers } = row;
-  const replayed = control.state.replayed.get(deadLetterKey(topics.deadLetters.name, row.partition, row.offset));
+  const replayed = control.state.replayOf({ topic: topics.deadLetters.name, partition: row.partition, offset: row.offset });
   return {
     partition, offset, at, code, reason, step, attempt, key, value, headers,
     decoded: await decodedValue(context, row.value === null ? null : Buffer.from(row.value, "base64"), row.headers),

@@ -4,7 +4,7 @@ import type { FastifyInstance } from "fastify";
 import type { ClickHouseReader } from "../../infra/clickhouse/client.js";
 import { DRIFT_THRESHOLDS } from "../../models/evaluation/drift.js";
 import type { Manifest } from "../../models/manifest.js";
-import type { RegisteredModel } from "../../models/control/control-state.js";
+import type { RegisteredModel } from "../../models/control/state.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { ApiContext } from "../context.js";
 import { ModelViews } from "../deployments/model-views.js";

@@ -2,7 +2,7 @@ import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import { type Static, Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import type { ClickHouseReader } from "../../infra/clickhouse/client.js";
-import type { RegisteredModel } from "../../models/control/control-state.js";
+import type { RegisteredModel } from "../../models/control/state.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { ApiContext } from "../context.js";
 import type { Thresholds } from "../deployments/decide.js";

@@ -1,7 +1,8 @@
 import { Type, type Static } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
-import type { TrainingJob } from "../../models/control/control-state.js";
-import { cancelJob, JobMetrics, parseJobMetrics, requestJob, toldStatus, DEFAULT_ALGORITHM, TrainingRequestBody } from "../../models/control/training-request.js";
+import type { TrainingJob } from "../../models/control/state.js";
+import { cancelJob, requestJob, toldStatus } from "../../models/control/jobs.js";
+import { JobMetrics, parseJobMetrics, DEFAULT_ALGORITHM, TrainingRequestBody } from "../../models/control/training-request.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { ApiContext } from "../context.js";
 import { listAnswerFields, listFields, pageOf, sortField } from "../lists.js";

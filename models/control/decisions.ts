@@ -1,8 +1,8 @@
 import type { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { DeployedModel } from "../../schemas/generated.js";
-import { DEPLOYMENT_KEY, modelKey } from "./control-state.js";
-import type { ControlLog } from "./control-log.js";
+import { DEPLOYMENT_KEY, deployed, modelRegistered } from "./events.js";
+import type { ControlLog } from "./log.js";
 
 /** Who decides, and the producer that writes it down. */
 export interface Author { who: string; producer: BatchProducer }
@@ -13,8 +13,7 @@ export interface Author { who: string; producer: BatchProducer }
  * @throws FraudstreamError `conflict` when a model of that id is registered already
  */
 export async function registerModel(control: ControlLog, author: Author, model: { model: string; manifestSha256: string; job?: string | null }): Promise<void> {
-  const event = { "fraudstream.ModelRegistered": { model: model.model, manifest_sha256: model.manifestSha256, job: model.job ?? null } };
-  await control.append(author.producer, { key: modelKey(model.model), who: author.who, base: -1, event });
+  await control.append(author.producer, { ...modelRegistered(model.model, model.manifestSha256, model.job ?? null), who: author.who, base: -1 });
 }
 
 /**
@@ -32,7 +31,6 @@ export async function deploy(control: ControlLog, author: Author, deployment: { 
   if (base !== undefined && base !== (control.state.deployment?.epoch ?? -1)) {
     throw new FraudstreamError("conflict", "the deployment was changed in the meantime; look at it again and repeat");
   }
-  const event = { "fraudstream.Deployed": { champion, shadows } };
-  const offset = await control.append(author.producer, { key: DEPLOYMENT_KEY, who: author.who, event, base: control.state.baseOf(DEPLOYMENT_KEY) });
+  const offset = await control.append(author.producer, { ...deployed(champion, shadows), who: author.who, base: control.state.baseOf(DEPLOYMENT_KEY) });
   return control.state.history.findLast((entry) => entry.offset === offset)?.sequence ?? offset;
 }

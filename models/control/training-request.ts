@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import { Type, type Static, type TLiteral } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { FraudstreamError, RequestError, messageOf } from "../../schemas/errors.js";
@@ -7,9 +6,6 @@ import { ROLES } from "../datasets/columns.js";
 import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../evaluation/thresholds.js";
 import { OfflineMetrics } from "../manifest.js";
 import { resolveLogisticParams, resolveTreeParams } from "../training/params.js";
-import type { ControlLog } from "./control-log.js";
-import { jobKey, type ControlState, type TrainingJob } from "./control-state.js";
-import type { Author } from "./decisions.js";
 
 const closed = { additionalProperties: false } as const;
 /** ISO 8601 with a zone. */
@@ -150,53 +146,6 @@ export function parseJobMetrics(json: string | null): JobMetrics | null {
     return Value.Check(JobMetrics, value) ? value : null;
   } catch {
     return null;
-  }
-}
-
-/**
- * Asks for a training job; any trainer may take it.
- *
- * @returns its id
- * @throws RequestError as `checkTrainingRequest`
- */
-export async function requestJob(control: ControlLog, { who, producer }: Author, request: TrainingRequest): Promise<string> {
-  checkTrainingRequest(request);
-  const id = randomUUID();
-  const event = { "fraudstream.JobRequested": { request: JSON.stringify(request) } };
-  await control.append(producer, { key: jobKey(id), who, base: -1, event });
-  return id;
-}
-
-/** How long after a job's end its model may take to be registered. */
-const REGISTERED_WITHIN_MS = 30_000;
-
-/** A job's status as the API shows it: a job whose model is not registered yet is still processing. */
-export function toldStatus({ models }: Pick<ControlState, "models">, { status, model, finishedAt }: TrainingJob): TrainingJob["status"] {
-  const settling = status === "processed" && model !== null && !models.has(model) && Date.now() - (finishedAt ?? 0) < REGISTERED_WITHIN_MS;
-  return settling ? "processing" : status;
-}
-
-/** How often a job may be claimed again while a request tries to cancel it. */
-const CANCEL_TRIES = 5;
-
-/**
- * Cancels a job, whichever trainer has it by now.
- *
- * @throws FraudstreamError `unknown_job`; `conflict` when it has ended already
- */
-export async function cancelJob(control: ControlLog, { who, producer }: Author, id: string): Promise<TrainingJob> {
-  for (let tries = 1; ; tries++) {
-    await control.readToEnd();
-    const job = control.state.jobs.get(id);
-    if (job === undefined) throw new FraudstreamError("unknown_job", `there is no training job ${id}`);
-    if (job.status !== "pending" && job.status !== "processing") throw new FraudstreamError("conflict", `training job ${id} has ended already: ${job.status}`);
-    try {
-      await control.append(producer, { key: jobKey(id), who, event: { "fraudstream.JobCancelled": {} } });
-      return job;
-    } catch (error) {
-      const again = error instanceof FraudstreamError && error.code === "conflict" && tries < CANCEL_TRIES;
-      if (!again) throw error;
-    }
   }
 }
 

@@ -10,7 +10,7 @@ import type { Manifest } from "../../models/manifest.js";
 import type { SessionLimits } from "../../models/onnx/guarded-session.js";
 import { loadScorer, type Scorer } from "../../models/onnx/scorer.js";
 import type { ModelIo } from "../../models/onnx/session.js";
-import type { ControlState, Deployment } from "../../models/control/control-state.js";
+import type { ControlState, Deployment } from "../../models/control/state.js";
 import type { DeployedModel, RefusedDeployment } from "../../schemas/generated.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import { ChampionHealth } from "./champion-health.js";

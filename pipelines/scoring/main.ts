@@ -19,7 +19,7 @@ import { createRegistry, gauge } from "../../infra/metrics/registry.js";
 import { serveProbes } from "../../infra/metrics/serve.js";
 import { waitUntilReachable } from "../../infra/reachable.js";
 import { artifactSource } from "../../models/artifact-source.js";
-import { ControlLog } from "../../models/control/control-log.js";
+import { ControlLog } from "../../models/control/log.js";
 import { UsageError } from "../../schemas/errors.js";
 import { allTopics, subjectTopics, topicsFor } from "../../schemas/topics.js";
 import { Heartbeat } from "../runtime/heartbeat.js";

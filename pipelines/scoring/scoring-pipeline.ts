@@ -23,7 +23,7 @@ import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
-import type { ControlLog } from "../../models/control/control-log.js";
+import type { ControlLog } from "../../models/control/log.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import { MAX_TRANSACTION_BYTES, type Topics } from "../../schemas/topics.js";
 import { TransactionReader } from "../../schemas/transaction-reader.js";

@@ -5,7 +5,7 @@ import { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import type { Artifact } from "../../models/artifacts.js";
-import { ControlLog } from "../../models/control/control-log.js";
+import { ControlLog } from "../../models/control/log.js";
 import { registerModel } from "../../models/control/decisions.js";
 import { subjectTopics, topicsFor } from "../../schemas/topics.js";
 

@@ -1,7 +1,7 @@
 import type { Logger } from "../../infra/logging.js";
 import { loadArtifact } from "../../models/artifacts.js";
-import type { ControlLog } from "../../models/control/control-log.js";
-import type { TrainingJob } from "../../models/control/control-state.js";
+import type { ControlLog } from "../../models/control/log.js";
+import type { TrainingJob } from "../../models/control/state.js";
 import { deploy, registerModel } from "../../models/control/decisions.js";
 import { parseJobMetrics } from "../../models/control/training-request.js";
 import { FraudstreamError } from "../../schemas/errors.js";

@@ -2,7 +2,7 @@ import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { reposition } from "../../infra/kafka/reposition.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
-import type { TrainingJob } from "../../models/control/control-state.js";
+import type { TrainingJob } from "../../models/control/state.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { WorkerHeartbeat } from "../../schemas/generated.js";
 

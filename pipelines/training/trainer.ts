@@ -7,10 +7,10 @@ import { KafkaError } from "../../infra/kafka/errors.js";
 import type { Logger } from "../../infra/logging.js";
 import { waitOut } from "../../infra/async/wait-out.js";
 import { saveNextVersion, type Artifact } from "../../models/artifacts.js";
-import type { ControlLog } from "../../models/control/control-log.js";
-import { jobKey, type EventBody, type TrainingJob } from "../../models/control/control-state.js";
+import type { ControlLog } from "../../models/control/log.js";
+import { claimJob, finishJob, hasFinished, isNewest, lastAttempt, type Attempt, type JobOutcome } from "../../models/control/jobs.js";
+import type { TrainingJob } from "../../models/control/state.js";
 import { parseTrainingRequest } from "../../models/control/training-request.js";
-import type { ErrorCode } from "../../schemas/error-codes.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import type { WorkerHeartbeat } from "../../schemas/generated.js";
 import { runJobProcess } from "./job-child.js";
@@ -40,11 +40,7 @@ const MOST_ATTEMPTS = 5;
 const LOOK_EVERY_MS = 1_000;
 /** How long the trainer that finished a job has to settle it before others do. */
 const SETTLE_AFTER_MS = 5_000;
-const LONGEST_REASON = 2_000;
 const RETRY_PAUSE_MS = 1_000;
-
-/** An attempt at a job that this trainer has claimed; `base` is the offset of its JobClaimed. */
-interface Claim { job: TrainingJob; attempt: number; base: number }
 
 /** Takes training jobs off fraud.control, one at a time. */
 export class Trainer {
@@ -54,7 +50,7 @@ export class Trainer {
   #progress: WorkerHeartbeat["job"] = null;
   /** Ends the job under way when it is no longer this trainer's. */
   #gone: AbortController | null = null;
-  #claim: Claim | null = null;
+  #claim: Attempt | null = null;
   readonly #settled = new Set<string>();
   #wake: () => void = () => {};
 
@@ -109,23 +105,21 @@ export class Trainer {
   }
 
   /** The oldest unclaimed job, once the fold has accepted our claim; null: there is none. */
-  async #claimNext(signal: AbortSignal): Promise<Claim | null> {
+  async #claimNext(signal: AbortSignal): Promise<Attempt | null> {
     const { control, signs, producing, worker } = this.#options;
     const open = [...control.state.jobs.values()].filter(({ status }) => status === "pending" || status === "processing");
     if (open.some(({ status }) => status === "processing")) await signs.read();
     for (const job of open) {
       if (signal.aborted) return null;
-      const base = control.state.baseOf(jobKey(job.id));
+      const last = lastAttempt(control, job);
       if (job.status !== "pending" && !(job.status === "processing" && signs.isAbandoned(job))) continue;
       if (job.attempt >= MOST_ATTEMPTS) {
-        await this.#decide({ job, attempt: job.attempt, base }, failure(job.attempt, "training_abandoned", `${job.attempt} trainers were lost while they worked on it`), signal);
+        await this.#decide(last, { code: "training_abandoned", reason: `${job.attempt} trainers were lost while they worked on it` }, signal);
         continue;
       }
-      const attempt = job.attempt + 1;
-      this.#setProgress({ id: job.id, attempt, phase: "claimed", percent: 0, rows: 0 });
+      this.#setProgress({ id: job.id, attempt: last.attempt + 1, phase: "claimed", percent: 0, rows: 0 });
       try {
-        const claimed = await producing.run((producer) => control.append(producer, { key: jobKey(job.id), who: TRAINER, base, event: { "fraudstream.JobClaimed": { attempt, worker } } }));
-        return { job, attempt, base: claimed };
+        return await producing.run((producer) => claimJob(control, { who: TRAINER, producer }, last, worker));
       } catch (error) {
         // Another trainer was faster. After trouble with Kafka the claim may be ours all the same: it is then abandoned, since the heartbeats don't name it.
         if (!(error instanceof FraudstreamError) || (error.code !== "conflict" && !error.retriable)) throw error;
@@ -135,7 +129,7 @@ export class Trainer {
     return null;
   }
 
-  async #work(claim: Claim, signal: AbortSignal): Promise<void> {
+  async #work(claim: Attempt, signal: AbortSignal): Promise<void> {
     const { job, attempt } = claim;
     const { control, artifactsDir, clickhouse, limits, maturityMs } = this.#options;
     const log = this.#log.child({ job: job.id, attempt });
@@ -169,7 +163,7 @@ export class Trainer {
         // It may quote a cell of the file.
         const reason = maskedText(inRequestWords(messageOf(error)));
         log.warn({ code, ...(error instanceof FraudstreamError ? {} : { err: error }) }, `training failed: ${reason}`);
-        await this.#decide(claim, failure(attempt, code, reason), signal);
+        await this.#decide(claim, { code, reason }, signal);
       }
     } finally {
       this.#claim = null;
@@ -179,12 +173,11 @@ export class Trainer {
   }
 
   /** Stores the model, decides the job with it, and brings about what follows (see `settleJob` for the order). */
-  async #finish(claim: Claim, { name, manifest, onnx, metrics }: JobResult, signal: AbortSignal): Promise<void> {
+  async #finish(claim: Attempt, { name, manifest, onnx, metrics }: JobResult, signal: AbortSignal): Promise<void> {
     const { control, artifactsDir } = this.#options;
     const artifact = await saveNextVersion(artifactsDir, name, { manifest, onnx }, highestVersion(control, name));
     const { model } = artifact.manifest;
-    const event = { "fraudstream.JobFinished": { attempt: claim.attempt, model, code: null, reason: null, metrics: JSON.stringify({ ...metrics, manifest_sha256: artifact.manifestSha256 }) } };
-    if (!(await this.#decide(claim, event, signal))) return this.#withdraw(artifact);
+    if (!(await this.#decide(claim, { model, metrics: { ...metrics, manifest_sha256: artifact.manifestSha256 } }, signal))) return this.#withdraw(artifact);
     this.#log.info({ job: claim.job.id, model }, "trained");
     await this.#settle(claim.job);
   }
@@ -200,24 +193,24 @@ export class Trainer {
    *
    * @returns whether it was accepted; false: another attempt was claimed, or the job has ended
    */
-  async #decide({ job, base }: Claim, event: EventBody, signal: AbortSignal): Promise<boolean> {
+  async #decide(claim: Attempt, outcome: JobOutcome, signal: AbortSignal): Promise<boolean> {
     const { control, producing } = this.#options;
     for (;;) {
       try {
-        await producing.run((producer) => control.append(producer, { key: jobKey(job.id), who: TRAINER, base, event }));
+        await producing.run((producer) => finishJob(control, { who: TRAINER, producer }, claim, outcome));
         return true;
       } catch (error) {
         if (!(error instanceof FraudstreamError)) throw error;
         if (error.code === "conflict") break;
         if (!error.retriable || signal.aborted) throw error;
-        this.#log.warn({ job: job.id }, `a job's end could not be published yet: ${error.message}`);
+        this.#log.warn({ job: claim.job.id }, `a job's end could not be published yet: ${error.message}`);
         await sleep(RETRY_PAUSE_MS, undefined, { signal });
       }
       await control.readToEnd();
-      if (control.state.baseOf(jobKey(job.id)) !== base) break;
+      if (!isNewest(control, claim)) break;
     }
     // An earlier try may have been accepted although its answer was lost.
-    return isOutcome(control.state.jobs.get(job.id), event);
+    return hasFinished(control, claim, outcome);
   }
 
   async #incumbent(): Promise<Incumbent> {
@@ -263,7 +256,7 @@ export class Trainer {
     }
   }
 
-  #holds({ job, attempt }: Claim): boolean {
+  #holds({ job, attempt }: Attempt): boolean {
     const now = this.#options.control.state.jobs.get(job.id);
     return now?.status === "processing" && now.attempt === attempt && now.worker === this.#options.worker;
   }
@@ -289,16 +282,6 @@ export class Trainer {
 /** Reasons that speak of a command's options, in the words of a training request: its fields. */
 export function inRequestWords(reason: string): string {
   return reason.replace(/--columns (\w+)=NAME/g, (_, role: string) => `"columns": {"${role}": "NAME"} in the request`).replace(/(?<![\w-])--([a-z][a-z-]*)/g, (_, option: string) => `"${option.replaceAll("-", "_")}" in the request`);
-}
-
-function failure(attempt: number, code: ErrorCode, reason: string): EventBody {
-  return { "fraudstream.JobFinished": { attempt, model: null, code, reason: reason.slice(0, LONGEST_REASON), metrics: null } };
-}
-
-function isOutcome(job: TrainingJob | undefined, event: EventBody): boolean {
-  if (job === undefined || !("fraudstream.JobFinished" in event)) return false;
-  const { attempt, model, code } = event["fraudstream.JobFinished"];
-  return (job.status === "processed" || job.status === "error") && job.attempt === attempt && job.model === model && job.code === code;
 }
 
 /** The highest version of a name that was ever registered. */

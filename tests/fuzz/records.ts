@@ -14,7 +14,7 @@ import { loadArtifact } from "../../models/artifacts.js";
 import { CardHistory } from "../../models/features/card-history.js";
 import { MerchantWindows } from "../../models/features/merchant-windows.js";
 import type { FeatureSpec } from "../../models/features/plan.js";
-import { ControlState } from "../../models/control/control-state.js";
+import { ControlState } from "../../models/control/state.js";
 import { appendDeadLetter } from "../../pipelines/runtime/dead-letters.js";
 import { Deployments, type LoadedDeployment } from "../../pipelines/scoring/deployments.js";
 import { decodeTransactions, learnSchemas, type Rejection } from "../../pipelines/transactions/decode-transactions.js";

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { gzipSync } from "node:zlib";
 import { describe, expect, test, vi } from "vitest";
 import { loadArtifact } from "../../models/artifacts.js";
-import type { TrainingJob } from "../../models/control/control-state.js";
+import type { TrainingJob } from "../../models/control/state.js";
 import { parseJobMetrics, type JobMetrics } from "../../models/control/training-request.js";
 import { havePublicFiles, publicFile } from "../support/public-data.js";
 import { heldPage, redirect, staticServer } from "../support/static-server.js";

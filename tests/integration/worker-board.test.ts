@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, it, onTestFinished } from "vitest";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import { createLogger } from "../../infra/logging.js";
-import { WorkerBoard } from "../../models/control/worker-board.js";
+import { WorkerBoard } from "../../models/control/workers.js";
 import { kafkaConfig, uniquePrefix } from "../support/engines.js";
 import { eventually } from "../support/eventually.js";
 import { TestSystem } from "../support/workers-system.js";

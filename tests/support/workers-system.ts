@@ -10,7 +10,7 @@ import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { readHeaders } from "../../infra/kafka/records.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import { createLogger } from "../../infra/logging.js";
-import { ControlLog } from "../../models/control/control-log.js";
+import { ControlLog } from "../../models/control/log.js";
 import { deploy, registerModel } from "../../models/control/decisions.js";
 import type { DeployedModel, Prediction, WorkerHeartbeat } from "../../schemas/generated.js";
 import { topicsFor, type TopicSpec, type Topics } from "../../schemas/topics.js";

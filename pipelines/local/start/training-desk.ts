@@ -1,10 +1,11 @@
 import type { KafkaCluster } from "../../../infra/kafka/cluster.js";
 import { BatchProducer } from "../../../infra/kafka/batch-producer.js";
-import type { ControlLog } from "../../../models/control/control-log.js";
-import type { TrainingJob } from "../../../models/control/control-state.js";
+import type { ControlLog } from "../../../models/control/log.js";
+import type { TrainingJob } from "../../../models/control/state.js";
 import { deploy } from "../../../models/control/decisions.js";
-import { cancelJob, parseJobMetrics, requestJob, toldStatus, type JobMetrics, type TrainingRequest } from "../../../models/control/training-request.js";
-import type { WorkerBoard } from "../../../models/control/worker-board.js";
+import { cancelJob, requestJob, toldStatus } from "../../../models/control/jobs.js";
+import { parseJobMetrics, type JobMetrics, type TrainingRequest } from "../../../models/control/training-request.js";
+import type { WorkerBoard } from "../../../models/control/workers.js";
 import { UsageError } from "../../../schemas/errors.js";
 import { withTimeLimit } from "../../../infra/async/abort-signals.js";
 

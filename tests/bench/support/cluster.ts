@@ -10,7 +10,7 @@ import type { FetchedRecords } from "../../../infra/kafka/records.js";
 import { Schemas } from "../../../infra/kafka/schemas.js";
 import type { Logger } from "../../../infra/logging.js";
 import type { Artifact } from "../../../models/artifacts.js";
-import { ControlLog } from "../../../models/control/control-log.js";
+import { ControlLog } from "../../../models/control/log.js";
 import { deploy, registerModel, type Author } from "../../../models/control/decisions.js";
 import { topicNames, topicsFor, type Topics } from "../../../schemas/topics.js";
 

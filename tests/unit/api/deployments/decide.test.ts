@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { disabled, enabled, lastThresholds, roleOf, withThresholds } from "../../../../api/deployments/decide.js";
 import { historyOf } from "../../../../api/deployments/history.js";
-import { ControlState, DEPLOYMENT_KEY, modelKey, type Deployment } from "../../../../models/control/control-state.js";
+import { DEPLOYMENT_KEY, modelKey } from "../../../../models/control/events.js";
+import { ControlState, type Deployment } from "../../../../models/control/state.js";
 import { livenessOf, refusalsOf, waitUntilLive } from "../../../../models/control/liveness.js";
 import type { DeployedModel, WorkerHeartbeat } from "../../../../schemas/generated.js";
 

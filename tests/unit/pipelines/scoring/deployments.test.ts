@@ -5,7 +5,7 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import { Conditions } from "../../../../infra/health/conditions.js";
 import { createLogger } from "../../../../infra/logging.js";
 import { loadArtifact } from "../../../../models/artifacts.js";
-import { ControlState } from "../../../../models/control/control-state.js";
+import { ControlState } from "../../../../models/control/state.js";
 import { ChampionHealth } from "../../../../pipelines/scoring/champion-health.js";
 import { Deployments } from "../../../../pipelines/scoring/deployments.js";
 import { logistic, manifestOf, writeArtifact } from "../../../support/models.js";

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { ControlState, DEPLOYMENT_KEY, deadLetterKey, jobKey, modelKey, type EventBody } from "../../../../models/control/control-state.js";
+import { DEPLOYMENT_KEY, deadLetterKey, jobKey, modelKey, type EventBody } from "../../../../models/control/events.js";
+import { ControlState } from "../../../../models/control/state.js";
 import { RandomSource } from "../../../support/random-source.js";
 
 const deployed = (model: string | null): EventBody => ({ "fraudstream.Deployed": { champion: model === null ? null : { model, review: 0.5, decline: 0.9 }, shadows: [] } });

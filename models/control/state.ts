@@ -1,4 +1,5 @@
-import type { ControlEvent, DeployedModel } from "../../schemas/generated.js";
+import type { ControlEvent, Deployed, DeployedModel, ModelRegistered } from "../../schemas/generated.js";
+import { DEPLOYMENT_KEY, deadLetterKey, deploymentIn, jobKey, registrationIn, type EventBody } from "./events.js";
 
 /**
  * The models in force, decided together. The epoch is the sequence number of its event: it grows with each deployment, and
@@ -43,16 +44,14 @@ export interface TrainingJob {
   metrics: string | null;
 }
 
+/** A dead letter, by where it stands. */
+export interface LetterCoordinates { topic: string; partition: number; offset: number }
+
 /** One accepted event, for histories. */
 export interface HistoryEntry { offset: number; sequence: number; at: number; who: string; key: string; event: EventBody }
 
-/** The name under which an event of each kind travels. */
-export type EventBody = ControlEvent["event"];
-
-export const DEPLOYMENT_KEY = "deployment";
-export const modelKey = (model: string): string => `model:${model}`;
-export const jobKey = (id: string): string => `job:${id}`;
-export const deadLetterKey = (topic: string, partition: number, offset: number): string => `dead-letter:${topic}/${partition}/${offset}`;
+/** One accepted event about models: a registration, or a deployment. */
+export interface ModelEvent extends Pick<HistoryEntry, "sequence" | "at" | "who"> { registration: ModelRegistered | null; deployment: Deployed | null }
 
 /** The last accepted event of a key. */
 interface Last { base: number; sequence: number; nextBase: number }
@@ -101,6 +100,19 @@ export class ControlState {
     return this.deployments.at(-1) ?? null;
   }
 
+  /** Who sent a dead letter again, and when; undefined: nobody did. */
+  replayOf({ topic, partition, offset }: LetterCoordinates): { at: number; who: string } | undefined {
+    return this.replayed.get(deadLetterKey(topic, partition, offset));
+  }
+
+  /** What was registered about a model and deployed, oldest first. */
+  get modelHistory(): ModelEvent[] {
+    return this.history.flatMap(({ sequence, at, who, event }) => {
+      const [registration, deployment] = [registrationIn(event), deploymentIn(event)];
+      return registration === null && deployment === null ? [] : [{ sequence, at, who, registration, deployment }];
+    });
+  }
+
   /**
    * A refused deployment event behind the newest accepted one that is neither a repeat nor the loser of a race: the log lacks
    * its beginning, or events of two logs are mixed in it. Leaving it out may put an older model in force.
@@ -130,11 +142,13 @@ export class ControlState {
       this.#unexplained = null;
     }
     const body = event.event;
-    if ("fraudstream.ModelRegistered" in body) {
-      const { model, manifest_sha256, job } = body["fraudstream.ModelRegistered"];
+    const registration = registrationIn(body);
+    const deployment = deploymentIn(body);
+    if (registration !== null) {
+      const { model, manifest_sha256, job } = registration;
       this.models.set(model, { model, manifestSha256: manifest_sha256, registeredAt: event.at, registeredBy: event.who, job });
-    } else if ("fraudstream.Deployed" in body) {
-      const { champion, shadows } = body["fraudstream.Deployed"];
+    } else if (deployment !== null) {
+      const { champion, shadows } = deployment;
       this.deployments.push({ epoch: number, champion, shadows });
     } else if ("fraudstream.DeadLetterReplayed" in body) {
       this.replayed.set(event.key, { at: event.at, who: event.who });

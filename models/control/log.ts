@@ -1,6 +1,7 @@
 import type { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
+import { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { readHeaders, type FetchedRecords } from "../../infra/kafka/records.js";
@@ -10,7 +11,8 @@ import type { Logger } from "../../infra/logging.js";
 import { waitOut } from "../../infra/async/wait-out.js";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
 import type { ControlEvent } from "../../schemas/generated.js";
-import { ControlState, type EventBody } from "./control-state.js";
+import type { EntityEvent } from "./events.js";
+import { ControlState } from "./state.js";
 
 export interface ControlLogOptions {
   cluster: KafkaCluster;
@@ -22,7 +24,7 @@ export interface ControlLogOptions {
 }
 
 /** What an author wants to have decided. */
-export interface NewEvent { key: string; who: string; event: EventBody; /** The base that the author knew; what the fold has now when it isn't given. */ base?: number }
+export interface NewEvent extends EntityEvent { who: string; /** The base that the author knew; what the fold has now when it isn't given. */ base?: number }
 
 const PARTITION = 0;
 /**
@@ -125,6 +127,16 @@ export class ControlLog {
       throw new FraudstreamError("conflict", `${key} was changed in the meantime; look at it again and repeat`);
     }
     return offset;
+  }
+
+  /** An output of a caller's own Kafka transaction, for events that are published together with other records. */
+  output(): PartitionOutput {
+    return new PartitionOutput(this.#topic, PARTITION);
+  }
+
+  /** Appends an event to an `output`. It is in force once the transaction has committed and the event was folded. */
+  appendTo(output: PartitionOutput, { key, who, event, base, at }: Required<NewEvent> & { at: number }): void {
+    output.append(Buffer.from(key), this.#schemas.encode("control", { key, base, at, who, event } satisfies ControlEvent));
   }
 
   async close(): Promise<void> {
