@@ -11,6 +11,7 @@ import { LogWatch } from "../infra/kafka/log-watch.js";
 import { Schemas } from "../infra/kafka/schemas.js";
 import type { Lifecycle } from "../infra/lifecycle/lifecycle.js";
 import type { Logger } from "../infra/logging.js";
+import { heartbeatRecord } from "../models/control/heartbeats.js";
 import { ControlLog } from "../models/control/log.js";
 import { WorkerBoard } from "../models/control/workers.js";
 import { UsageError } from "../schemas/errors.js";
@@ -25,7 +26,7 @@ import { QueryDesk } from "./queries/query-desk.js";
 import { RequestLog } from "./request-log/request-log.js";
 import { PasswordHasher } from "./users/passwords.js";
 import { createTokens } from "./users/tokens.js";
-import { SHARE_EVERY_MS, SignInLocks } from "./users/sign-in-locks.js";
+import { SHARE_EVERY_MS, SignInLocks, signInHeartbeat, signInLinesOf } from "./users/sign-in-locks.js";
 import { UserDirectory } from "./users/user-directory.js";
 
 /** The parts of an API, wired and not yet started: nothing has been asked of Kafka or ClickHouse. */
@@ -63,11 +64,11 @@ export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConf
   const producer = new OneProducer(() => BatchProducer.open(cluster));
   const locks = new SignInLocks({
     secret: config.auth.jwtSecret, ofAddress: config.http.signInRateLimit, log,
-    share: async (problems) => {
-      const beat = schemas.encode("workers", { worker: copy, role: "api", at: Date.now(), partitions: [], problems, job: null });
-      await producer.use((opened) => opened.publishTo(topics.workers.name, 0, [{ key: Buffer.from(copy), value: beat }]));
+    share: async (lines) => {
+      const record = heartbeatRecord(schemas, signInHeartbeat(copy, lines));
+      await producer.use((opened) => opened.publishTo(topics.workers.name, 0, [record]));
     },
-    heard: () => board.alive("api", 2 * SHARE_EVERY_MS).flatMap(({ worker, problems }) => (worker === copy ? [] : problems)),
+    heard: () => board.alive("api", 2 * SHARE_EVERY_MS).flatMap((beat) => (beat.worker === copy ? [] : signInLinesOf(beat))),
   });
   const metrics = createMetrics();
   const context: ApiContext = {

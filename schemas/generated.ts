@@ -202,6 +202,8 @@ export interface WorkerHeartbeat {
   /** Deployments later than the one in force here that this worker doesn't score with: their champion can't be loaded, failed, hung or gave no scores. */
   refused: RefusedDeployment[];
   job: null | JobProgress;
+  /** Of an API copy: the sign-ins that it has locked, and who is known to it (api/users/sign-in-locks.ts). */
+  sign_in_locks: string[];
 }
 
 /** schemas/avro/control-event.avsc */
@@ -859,6 +861,15 @@ export const workerHeartbeatSchema = {
         }
       ],
       "default": null
+    },
+    {
+      "name": "sign_in_locks",
+      "type": {
+        "type": "array",
+        "items": "string"
+      },
+      "default": [],
+      "doc": "Of an API copy: the sign-ins that it has locked, and who is known to it (api/users/sign-in-locks.ts)."
     }
   ]
 } as const;

@@ -2,6 +2,7 @@ import { createHmac, randomBytes } from "node:crypto";
 import ipaddr from "ipaddr.js";
 import type { Logger } from "../../infra/logging.js";
 import { messageOf } from "../../schemas/errors.js";
+import type { WorkerHeartbeat } from "../../schemas/generated.js";
 
 /** Who tries to sign in, and from where. */
 export interface Attempt {
@@ -213,6 +214,16 @@ export class SignInLocks {
     }, SHARE_AFTER_MS);
     this.#sharing.unref();
   }
+}
+
+/** The heartbeat of an API copy. Copies of the version before read the lines from `problems`, for as long as both may run. */
+export function signInHeartbeat(copy: string, lines: string[]): WorkerHeartbeat {
+  return { worker: copy, role: "api", at: Date.now(), partitions: [], problems: lines, refused: [], job: null, sign_in_locks: lines };
+}
+
+/** The lines that an API copy shares, of this version or the one before. */
+export function signInLinesOf({ problems, sign_in_locks }: WorkerHeartbeat): string[] {
+  return sign_in_locks.length > 0 ? sign_in_locks : problems;
 }
 
 function pairOf({ name, address }: Attempt): Key {

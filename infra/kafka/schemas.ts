@@ -147,10 +147,18 @@ export class Schemas {
   /** Encodes one value of ours, off the hot path. */
   encode(subject: SubjectName, value: unknown): Buffer {
     const id = this.idOf(subject);
-    const body = this.#codec(subject, this.#known.get(id) as AvroSchema).toBuffer(value);
-    const bytes = Buffer.allocUnsafe(WIRE_HEAD_BYTES + body.length);
-    bytes.set(body, writeWireHead(bytes, 0, id));
-    return bytes;
+    return framed(id, this.#codec(subject, this.#known.get(id) as AvroSchema).toBuffer(value));
+  }
+
+  /**
+   * Encodes one value of ours in the first schema that its subject had, which every version knows by its fixed id.
+   *
+   * @returns null where a registry has the newest schema for every version
+   */
+  encodeFirst(subject: SubjectName, value: unknown): Buffer | null {
+    if (this.#registry !== null) return null;
+    const [id, { schema }] = [...FIXED_SCHEMAS].find(([, fixed]) => fixed.subject === subject) as [number, { schema: AvroSchema }];
+    return framed(id, this.#codec(`${subject}/${id}`, schema).toBuffer(value));
   }
 
   /**
@@ -247,4 +255,11 @@ function parsedFile(file: string, parse: () => WriterSchema): WriterSchema {
   } catch (cause) {
     throw new UsageError("schema_file", `SCHEMAS_DIR: ${file} can't be read: ${messageOf(cause)}`, { cause });
   }
+}
+
+/** A value in the wire format. */
+function framed(id: number, body: Buffer): Buffer {
+  const bytes = Buffer.allocUnsafe(WIRE_HEAD_BYTES + body.length);
+  bytes.set(body, writeWireHead(bytes, 0, id));
+  return bytes;
 }

@@ -7,6 +7,7 @@ import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import type { WorkerHeartbeat } from "../../schemas/generated.js";
+import { readHeartbeat } from "./heartbeats.js";
 
 export interface WorkerBoardOptions {
   cluster: KafkaCluster;
@@ -121,9 +122,8 @@ export class WorkerBoard {
   }
 
   async #decode(records: FetchedRecords, index: number): Promise<WorkerHeartbeat | null> {
-    const at = records.valueAt[index];
     try {
-      return (await this.#schemas.decode("workers", records.bytes.subarray(at, at + Math.max(0, records.valueLength[index])))) as WorkerHeartbeat;
+      return await readHeartbeat(this.#schemas, records, index);
     } catch (error) {
       if (error instanceof FraudstreamError && error.retriable) throw error;
       this.#log.warn({ offset: records.offset[index] }, `a heartbeat was left out: ${messageOf(error)}`);

@@ -1,6 +1,7 @@
 import type { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
+import { heartbeatRecord } from "../../models/control/heartbeats.js";
 import type { WorkerHeartbeat } from "../../schemas/generated.js";
 import { messageOf } from "../../schemas/errors.js";
 
@@ -63,9 +64,9 @@ export class Heartbeat {
   async #send(): Promise<void> {
     const { openProducer, topic, schemas, log, worker, role, report } = this.#options;
     try {
-      const value: WorkerHeartbeat = { worker, role, at: Date.now(), ...report() };
+      const record = heartbeatRecord(schemas, { worker, role, at: Date.now(), sign_in_locks: [], ...report() });
       this.#producer ??= await openProducer();
-      await this.#producer.publishTo(topic, 0, [{ key: Buffer.from(worker), value: schemas.encode("workers", value) }]);
+      await this.#producer.publishTo(topic, 0, [record]);
     } catch (error) {
       log.warn(`a heartbeat could not be sent: ${messageOf(error)}`);
       const failed = this.#producer;

@@ -1,7 +1,9 @@
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { reposition } from "../../infra/kafka/reposition.js";
+import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
+import { readHeartbeat } from "../../models/control/heartbeats.js";
 import type { TrainingJob } from "../../models/control/state.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { WorkerHeartbeat } from "../../schemas/generated.js";
@@ -45,10 +47,7 @@ export class TrainerSigns {
     if (this.#next < 0 || this.#next > end) this.#next = end;
     while (this.#next < end) {
       const records = await this.#reader.fetch(this.#next);
-      for (let i = 0; i < records.count; i++) {
-        const at = records.valueAt[i];
-        await this.#take(records.bytes.subarray(at, at + Math.max(0, records.valueLength[i])));
-      }
+      for (let i = 0; i < records.count; i++) await this.#take(records, i);
       this.#next = records.nextOffset;
     }
   }
@@ -78,10 +77,10 @@ export class TrainerSigns {
     return this.#reader.close();
   }
 
-  async #take(value: Buffer): Promise<void> {
+  async #take(records: FetchedRecords, index: number): Promise<void> {
     let beat: WorkerHeartbeat;
     try {
-      beat = (await this.#options.schemas.decode("workers", value)) as WorkerHeartbeat;
+      beat = await readHeartbeat(this.#options.schemas, records, index);
     } catch (error) {
       // A heartbeat that cannot be read is ignored.
       if (error instanceof FraudstreamError && !error.retriable) return;

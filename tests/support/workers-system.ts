@@ -10,6 +10,7 @@ import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { readHeaders } from "../../infra/kafka/records.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import { createLogger } from "../../infra/logging.js";
+import { readHeartbeat } from "../../models/control/heartbeats.js";
 import { ControlLog } from "../../models/control/log.js";
 import { deploy, registerModel } from "../../models/control/decisions.js";
 import type { DeployedModel, Prediction, WorkerHeartbeat } from "../../schemas/generated.js";
@@ -190,8 +191,15 @@ export class TestSystem {
 
   /** Heartbeats from an offset of the workers' topic on, with where the next begin. */
   async heartbeats(from = 0): Promise<{ beats: (WorkerHeartbeat & { offset: number })[]; next: number }> {
-    const records = await this.read(this.topics.workers, from);
-    const beats = await Promise.all(records.map(async ({ offset, value }) => ({ ...((await this.#schemas.decode("workers", value as Buffer)) as WorkerHeartbeat), offset })));
+    const reader = new PartitionReader(this.cluster, this.topics.workers.name, 0);
+    const end = await reader.endOffset();
+    const beats: (WorkerHeartbeat & { offset: number })[] = [];
+    for (let offset = Math.max(from, await reader.firstOffset()); offset < end; ) {
+      const records = await reader.fetch(offset);
+      for (let i = 0; i < records.count; i++) beats.push({ ...(await readHeartbeat(this.#schemas, records, i)), offset: records.offset[i] });
+      offset = records.nextOffset;
+    }
+    await reader.close();
     return { beats, next: (beats.at(-1)?.offset ?? from - 1) + 1 };
   }
 

@@ -83,7 +83,7 @@ describe("history", () => {
 });
 
 describe("liveness", () => {
-  const beat = (worker: string, partitions: [partition: number, epoch: number][], problems: string[] = [], refused: WorkerHeartbeat["refused"] = []): WorkerHeartbeat => ({ worker, role: "scoring", at: 0, partitions: partitions.map(([partition, epoch]) => ({ partition, epoch })), problems, refused, job: null });
+  const beat = (worker: string, partitions: [partition: number, epoch: number][], problems: string[] = [], refused: WorkerHeartbeat["refused"] = []): WorkerHeartbeat => ({ worker, role: "scoring", at: 0, partitions: partitions.map(([partition, epoch]) => ({ partition, epoch })), problems, refused, job: null, sign_in_locks: [] });
 
   it("needs every partition at the epoch or a later one", () => {
     const board = (beats: WorkerHeartbeat[]) => ({ alive: () => beats, changed: () => Promise.resolve() });
