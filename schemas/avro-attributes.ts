@@ -14,8 +14,11 @@ export interface AttributeTarget {
   text(found: number, bytes: Buffer, at: number, length: number): void;
 }
 
-/** An attribute that is asked for and that can't be read, and its type. */
-export interface Unreadable { attribute: string; type: string }
+/**
+ * An attribute that is asked for and that can't be read, and its type; or a field of ours (`ofOurs`) that is not where the
+ * settings say, so that it is read by its own name.
+ */
+export interface Unreadable { attribute: string; type: string; ofOurs?: true }
 
 type Op = (cursor: AvroCursor, fields: unknown, target: AttributeTarget) => void;
 

@@ -5,7 +5,7 @@ import { locateFields, ProtoValue, readVarint, varintEnd, VARINT, type Slot } fr
 import { fallbackOf } from "./proto-defaults.js";
 import { describeProto, protoFlag, protoNumber, protoText, protoTime, wireTypeOf } from "./proto-values.js";
 import { OP, isChangeEvent, withoutPayload } from "./change-events.js";
-import { isDescribed, misplacedAttributes, namedWithPath, shapeTree, type RecordShape, type ShapeNode } from "./record-shape.js";
+import { isDescribed, misplacedAttributes, misplacedFields, namedWithPath, shapeTree, type RecordShape, type ShapeNode } from "./record-shape.js";
 import { namesOf, type FieldKind, type RecordFields, type RecordSpec } from "./record-spec.js";
 import { TransactionRejected } from "./transaction-rejected.js";
 import type { SchemaKey } from "./wire-format.js";
@@ -134,7 +134,7 @@ function compilePayload<F extends RecordFields>(message: ProtoMessage, context: 
     throw new TypeError(`the message ${message.name} lacks ${named.join(", ")}`);
   }
   const misplaced = misplacedAttributes(shape, namesOf(spec), has, there);
-  context.unreadable.push(...misplaced.filter(({ attribute }) => spec.attributes && context.options.target.find(attribute) >= 0));
+  context.unreadable.push(...misplaced.filter(({ attribute }) => spec.attributes && context.options.target.find(attribute) >= 0), ...misplacedFields(shape, namesOf(spec), has, there));
   return compileLevel(message, shapeTree(shape, namesOf(spec), has), context, true);
 }
 

@@ -61,3 +61,14 @@ export function misplacedAttributes(shape: RecordShape, names: readonly string[]
   return paths.filter(([name, path]) => !names.includes(name) && !has(path) && !has([name]))
     .map(([name]) => ({ attribute: name, type: `absent in the records: ${namedWithPath(name, shape, there)}` }));
 }
+
+/**
+ * Fields of ours that the shape takes from where a writer's records have nothing, though they have others of its paths: what
+ * has our own name is read instead, and may be something else.
+ */
+export function misplacedFields(shape: RecordShape, names: readonly string[], has: (path: readonly string[]) => boolean, there: readonly string[]): { attribute: string; type: string; ofOurs: true }[] {
+  const paths = [...shape.fields];
+  if (!paths.some(([, path]) => has(path))) return [];
+  return paths.filter(([name, path]) => names.includes(name) && !has(path) && has([name]))
+    .map(([name]) => ({ attribute: name, type: `absent in the records: ${namedWithPath(name, shape, there)}`, ofOurs: true }));
+}

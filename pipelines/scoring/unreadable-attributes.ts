@@ -28,11 +28,25 @@ export class UnreadableAttributes {
       this.#epoch = epoch;
     }
     if (unreadable.length === 0) return;
-    const attributes = unreadable.map(({ attribute, type }) => `${JSON.stringify(attribute)} (${type})`).join(", ");
-    const message = `schema ${schema} has attributes that the deployed models ask for and that can't be read, so they count as absent: ${attributes}; producers can write them as a number, string, boolean, enum or decimal`;
+    const message = messageOf(schema, unreadable);
     this.#messages.set(schema, message);
     this.#conditions.raise(CODE, subjectOf(schema), message, { blocking: false });
   }
+}
+
+function messageOf(schema: SchemaKey, unreadable: readonly Unreadable[]): string {
+  const listed = (of: readonly Unreadable[]): string => of.map(({ attribute, type }) => `${JSON.stringify(attribute)} (${type})`).join(", ");
+  const [attributes, fields] = [unreadable.filter(({ ofOurs }) => ofOurs !== true), unreadable.filter(({ ofOurs }) => ofOurs === true)];
+  const messages = [];
+  if (attributes.length > 0) {
+    messages.push(`schema ${schema} has attributes that the deployed models ask for and that can't be read, so they count as absent: `
+      + `${listed(attributes)}; producers can write them as a number, string, boolean, enum or decimal`);
+  }
+  if (fields.length > 0) {
+    messages.push(`schema ${schema} lacks fields that TRANSACTIONS_FIELDS names, so what has our own name is read instead: `
+      + `${listed(fields)}; correct the setting`);
+  }
+  return messages.join("; ");
 }
 
 function subjectOf(schema: SchemaKey): string {

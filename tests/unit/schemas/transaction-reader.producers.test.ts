@@ -228,6 +228,12 @@ describe("existing topics", () => {
     expect(rejectionOf(() => readJson({ after: { ...jsonRow, amount: null } }, shapeOf("after", FIELDS.replace("amount=total", "amount=totl"))))).toBe("missing_field: amount (totl: did you mean total?) is missing");
     const reader = new TransactionReader({ find: () => 0, number: () => {}, boolean: () => {}, text: () => {} }, null, shapeOf("", `${FIELDS},how=chanel`));
     expect(reader.learn(7, ROW)).toContainEqual({ attribute: "how", type: "absent in the records: how (chanel: did you mean channel?)" });
+    // A field of ours whose path is wrong, where the records have our own name as well.
+    const both = record({ ...TYPES, pan: "string", totals: "double" });
+    const misled = (fields: string): readonly unknown[] => new TransactionReader({ find: () => -1, number: () => {}, boolean: () => {}, text: () => {} }, null, shapeOf("", fields)).learn(7, both);
+    expect(misled("card_id=pan,amount=total")).toEqual([{ attribute: "amount", type: "absent in the records: amount (total: did you mean totals?)", ofOurs: true }]);
+    expect(misled("card_id=pan,amount=totals")).toEqual([]);
+    expect(misled("card_id=number,amount=sum")).toEqual([]);
     expect(rejectionOf(() => readAvro({ card_id: "long" }, { card_id: 5 }))).toBe("schema_mismatch: card_id must be a string; in the writer's schema it is long");
   });
 
