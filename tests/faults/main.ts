@@ -11,6 +11,7 @@ import { runCommand } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger } from "../../infra/logging.js";
 import { packageRoot } from "../../infra/package-root.js";
 import { messageOf, UsageError } from "../../schemas/errors.js";
+import { dropAbortedRecords } from "./aborted-records.js";
 import { addResult, seedsIn, seedsOf } from "./results.js";
 import { runSeed } from "./run.js";
 import { runSabotage, SABOTAGES, verdictOf, type Sabotage } from "./sabotage.js";
@@ -41,6 +42,7 @@ const options = command.opts<Options>();
 
 await runCommand(log, async (lifecycle) => {
   const { signal } = lifecycle;
+  dropAbortedRecords();
   const minutes = numberOf("minutes", options.minutes, 0.2, 600);
   const rate = numberOf("rate", options.rate, 10, 20_000);
   const seeds = options.seeds === undefined ? [options.seed === undefined ? Date.now() % 1_000_000 : numberOf("seed", options.seed, 0, 999_999_999)] : seedsOf(options.seeds);
