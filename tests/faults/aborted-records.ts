@@ -25,7 +25,7 @@ const ABORT = Buffer.alloc(4);
  * was aborted after it. (Java's consumer sorts them by their first offset first.)
  */
 export function dropAbortedRecords(): void {
-  const { prototype } = createRequire(import.meta.url)("kafkajs/src/broker/index.js") as { prototype: { fetch(request: object): Promise<FetchResponse> } };
+  const { prototype } = createRequire(import.meta.url)("kafkajs/src/broker/index.js") as { prototype: { fetch: (this: unknown, request: object) => Promise<FetchResponse> } };
   const fetch = prototype.fetch;
   prototype.fetch = async function (request) {
     const response = await fetch.call(this, request);
