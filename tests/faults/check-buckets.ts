@@ -6,6 +6,8 @@ import type { BucketsReference, Counted, MerchantSums } from "./windows-referenc
 const HOUR_MS = 3_600_000;
 /** A role that reads a topic has noticed by then that it was deleted. */
 const NOTICED_WITHIN_MS = 20_000;
+/** A role has read by then what an open transaction hid from it, slow connections included. */
+const READ_WITHIN_MS = 10_000;
 
 /** The merchants' buckets as they were published: each once, behind no watermark, and with what a run without faults counts. */
 export class Buckets {
@@ -73,9 +75,11 @@ export class Buckets {
   #differs(transactions: readonly Counted[], sealedAt: number, { count, frauds }: { count: number; frauds: number }): string | null {
     const sent = transactions.filter(({ at }) => at <= sealedAt);
     const readable = transactions.filter(({ readable: at }) => at <= sealedAt);
+    // What waited behind an open transaction is read some time after that has ended.
+    const read = transactions.filter(({ at, readable: from }) => from + (from > at ? READ_WITHIN_MS : 0) <= sealedAt);
     // Behind an open transaction stands what came after its first record, which was written some time after it had been begun.
-    const behind = count > readable.length && count < sent.length ? sent.slice(0, count) : undefined;
-    const counted = [transactions, sent, readable].find((each) => each.length === count) ?? behind;
+    const behind = count > read.length && count < sent.length ? sent.slice(0, count) : undefined;
+    const counted = [transactions, sent, readable, read].find((each) => each.length === count) ?? behind;
     if (counted === undefined) return `${count} with ${frauds} frauds, and ${transactions.length} without faults, of which ${sent.length} were sent before its seal and ${readable.length} could be read`;
     const isCertain = ({ uncertainFrom }: Counted): boolean => sealedAt < uncertainFrom;
     const least = counted.filter((each) => each.isFraud && isCertain(each)).length;
