@@ -11,7 +11,7 @@ import type { Complaints } from "./complaints.js";
 import type { Feed } from "./feed.js";
 import type { Blocked, ForeignProducers } from "./foreign-transactions.js";
 import type { FormerTopic } from "./former-topics.js";
-import { LabelsReference } from "./labels-reference.js";
+import { LabelsReference, type Stored } from "./labels-reference.js";
 import { LARGEST_VALUE, controlEventOf, entryOf, predictionOf, type Entry } from "./ledger.js";
 import type { Acknowledged } from "./operators.js";
 import { markEnds, readTopics, type Seen } from "./reading.js";
@@ -140,7 +140,7 @@ async function readInputs(system: System, formers: readonly FormerTopic[], store
     if (entry.payment !== null) stored.expect("transactions", seen.partition, seen.offset, `${entry.payment.id}/${entry.payment.card}/${entry.payment.merchant}`, required);
   };
   for (const { topic, records, ends, drained, deletedAt } of formers) {
-    if (topic === "labels") for (const seen of records) inputs.labels.see(seen, { drained, deletedAt });
+    if (topic === "labels") for (const seen of records) inputs.labels.see(seen, { drained, deletedAt, ends });
     else {
       const generation: Generation = { entries: ends.map(() => []), ends, required: drained, deletedAt };
       inputs.generations.push(generation);
@@ -161,9 +161,9 @@ async function readInputs(system: System, formers: readonly FormerTopic[], store
 }
 
 /** Where each transaction's label stands that the table has, by `card id`. */
-async function storedLabels(clickhouse: ClickHouse): Promise<Map<string, string>> {
-  const rows = await clickhouse.query<{ card_id: string; transaction_id: string; partition: number; offset: number }>("SELECT card_id, transaction_id, partition, offset FROM labels FINAL");
-  return new Map(rows.map(({ card_id, transaction_id, partition, offset }) => [`${card_id} ${transaction_id}`, `${partition}/${offset}`]));
+async function storedLabels(clickhouse: ClickHouse): Promise<Map<string, Stored>> {
+  const rows = await clickhouse.query<{ card_id: string; transaction_id: string; partition: number; offset: number; is_fraud: boolean }>("SELECT card_id, transaction_id, partition, offset, is_fraud FROM labels FINAL");
+  return new Map(rows.map(({ card_id, transaction_id, partition, offset, is_fraud }) => [`${card_id} ${transaction_id}`, { partition: Number(partition), offset: Number(offset), isFraud: Boolean(is_fraud) }]));
 }
 
 /** What was acknowledged is in the topic, once unless it was sent again, and nothing else. @returns how many are there more than once */

@@ -28,8 +28,14 @@ interface LabelRecord {
   overHttp: boolean;
 }
 
-/** Labels of a topic that was deleted: whether all of them were stored, and when it was deleted, epoch milliseconds. */
-export interface FormerLabels { drained: boolean; deletedAt: number }
+/**
+ * Labels of a topic that was deleted: whether all of them were stored, when it was deleted, epoch milliseconds, and, by partition, from
+ * where on nobody has seen what stood there.
+ */
+export interface FormerLabels { drained: boolean; deletedAt: number; ends: readonly number[] }
+
+/** What the table has of a transaction's label. */
+export interface Stored { partition: number; offset: number; isFraud: boolean }
 
 /** The labels of the topic, and which of a transaction counts, by decision 0014: the one that was published last. */
 export class LabelsReference {
@@ -76,11 +82,16 @@ export class LabelsReference {
     return this.#records.some(({ former }) => former?.drained === false);
   }
 
-  /** Labels that were deleted and may not have been stored count where they are. @param stored by `card id`, `partition/offset` */
-  forgetUnstored(stored: ReadonlyMap<string, string>): void {
+  /** Labels that were deleted and may not have been stored count where they are. @param stored by `card id` */
+  forgetUnstored(stored: ReadonlyMap<string, Stored>): void {
     for (;;) {
       const unstored = new Set<LabelRecord>();
-      for (const [key, record] of this.last()) if (record.former?.drained === false && stored.get(key) !== `${record.partition}/${record.offset}`) unstored.add(record);
+      for (const [key, record] of this.last()) {
+        const row = stored.get(key);
+        if (record.former?.drained !== false || (row?.partition === record.partition && row.offset === record.offset)) continue;
+        if (row !== undefined && isUnseenCopy(record, row)) Object.assign(record, { partition: row.partition, offset: row.offset });
+        else unstored.add(record);
+      }
       if (unstored.size === 0) return;
       this.#records = this.#records.filter((record) => !unstored.has(record));
     }
@@ -112,6 +123,11 @@ export class LabelsReference {
       if (times > 1 || (times === 0 && required)) complaints.add("labels sent on", `${partition}/${offset} (${id}): ${times} times`);
     }
   }
+}
+
+/** A misplaced label may have been sent on, and that stored, after the topic was read here and before it was deleted. */
+function isUnseenCopy({ partition, home, isFraud, former }: LabelRecord, row: Stored): boolean {
+  return partition !== home && row.partition === home && row.isFraud === isFraud && row.offset >= (former?.ends[home] ?? Infinity);
 }
 
 function placeOf({ partition, home, offset }: LabelRecord): number {
