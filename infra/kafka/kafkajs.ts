@@ -97,18 +97,24 @@ export function isAway(error: unknown): boolean {
   return false;
 }
 
+/** Whether an error of kafkajs, or what caused it, is that a topic isn't there. */
+export function isUnknownTopic(error: unknown): boolean {
+  for (let failure = error; failure instanceof Error; failure = failure.cause) if ("type" in failure && failure.type === "UNKNOWN_TOPIC_OR_PARTITION") return true;
+  return false;
+}
+
 const TRIED_FOR_MS = 60_000;
 const AGAIN_MS = 500;
 
-/** Repeats what a client of kafkajs does when a role starts, for a minute beside kafkajs' own patience, when the cluster goes away under it. */
+/** Repeats what a client of kafkajs does when a role starts, for a minute beside kafkajs' own patience, when the cluster or a topic goes away under it. */
 export async function onceReached<T>(kafka: Pick<KafkaJs.Kafka, "logger">, work: () => Promise<T>): Promise<T> {
   const deadline = Date.now() + TRIED_FOR_MS;
   for (let told = false; ; told = true) {
     try {
       return await work();
     } catch (error) {
-      // A TypeError: kafkajs takes an answer for granted that it hasn't got when every broker has gone.
-      const mayPass = isAway(error) || error instanceof TypeError;
+      // A TypeError: kafkajs takes an answer for granted that it hasn't got when every broker has gone. A topic may just be created again.
+      const mayPass = isAway(error) || error instanceof TypeError || isUnknownTopic(error);
       if (!mayPass || refusalOf(error) !== null || Date.now() > deadline) throw error;
       if (!told) kafka.logger().error(`Kafka went away while this starts; it is tried again: ${messageOf(error)}`);
     }
