@@ -2,6 +2,7 @@ import { beforeAll, expect, it, vi } from "vitest";
 import { migrate } from "../../infra/clickhouse/migrate.js";
 import type { TestApi } from "../support/api.js";
 import { clickhouseConfig } from "../support/engines.js";
+import { eventually } from "../support/eventually.js";
 import { anotherApi, openModelsApi, put } from "../support/models-api.js";
 import { logistic, sigmoidOf } from "../support/models.js";
 import type { TestSystem } from "../support/workers-system.js";
@@ -94,7 +95,14 @@ it("a transaction that can't be scored is told to who asked; one that isn't scor
   expect([waiting.statusCode, waiting.headers.location, waiting.json()]).toEqual([202, location, { transaction_id: late.transaction_id, status: "pending", location }]);
   const [pending] = (await ask(two, [payment()], 0)).json<Item[]>();
   expect(pending).toMatchObject({ status: "pending" });
+  // Readiness says who is silent, and that the API itself answers.
+  const readiness = async (copy: TestApi): Promise<{ status: string; conditions: { code: string; message: string }[] }> => (await copy.app.inject({ url: "/health/ready" })).json();
+  for (const copy of copies) {
+    await eventually("readiness tells of the frozen worker", async () => (await readiness(copy)).conditions.some(({ code }) => code === "scoring_silent"));
+    expect(await readiness(copy)).toMatchObject({ status: "degraded", conditions: expect.arrayContaining([expect.objectContaining({ code: "scoring_silent", blocking: false })]) as unknown });
+  }
   worker.send("SIGCONT");
+  await eventually("readiness tells that it is back", async () => (await readiness(one)).status === "ready");
   await system.consumed();
   expect(await system.predictions()).toHaveLength(before + 2);
 });

@@ -239,6 +239,25 @@ it("is stale without the merchants' buckets that it needs, and waits for those t
   await own.heartbeat("so, too", ({ problems }) => problems.includes(line.msg), later);
 });
 
+it("of a card with more transactions than are looked at, has no wrong window, says so, and still finds what is sent again", async () => {
+  const own = await TestSystem.open({ kafka: kafkaConfig(), prefix: uniquePrefix(), partitions: 1 });
+  onTestFinished(() => own.close());
+  const count = (window: string): FeatureSpec => ({ name: window, type: "number", source: { kind: "card", aggregate: "count", window }, default: -1 });
+  await own.register("busy@1", logistic([amountFeature, count("PT1H"), count("P7D")]));
+  await own.deploy("busy@1");
+  // One every 15 seconds: 241 within an hour, 4,200 within 18.
+  const sent = Array.from({ length: 4_200 }, (_, n) => transactionRecord(transaction(n, { card_id: "shared", amount: 1, event_time: START + n * 15_000 })));
+  for (let from = 0; from < sent.length; from += 700) await own.publish(sent.slice(from, from + 700));
+  await own.publish([sent[0], sent[50], sent[4_199]]);
+  const worker = own.startWorker();
+  await own.consumed();
+  const scored = (await own.predictions()).map(({ prediction: { features, stale } }) => [features, stale]);
+  expect(scored).toHaveLength(4_200);
+  expect([scored[4_095], scored[4_096], scored[4_199]]).toEqual([[[1, 240, 4_096], false], [[1, 240, -1], true], [[1, 240, -1], true]]);
+  expect((await own.deadLetters()).map(({ headers }) => headers["code"])).toEqual(["repeated", "repeated", "repeated"]);
+  await worker.logged(`${own.topics.transactions.name}[0]: a card has more than 4096 transactions in a window: windows that hold more have no value, and its predictions are stale. Is it a card, or a number that many share?`);
+});
+
 /** Waits until the sink has stored everything, but for rows that were deleted. */
 async function stored(clickhouse: ClickHouse, sink: RoleProcess, deleted = 0): Promise<void> {
   const transactions = log.flatMap((records) => [...outcomesOf(records, PARTITIONS).values()]).filter(({ kind }) => kind !== "dead letter").length;
