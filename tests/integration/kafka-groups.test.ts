@@ -175,7 +175,7 @@ describe("PartitionConsumer", () => {
     await fill(kafka, topic, 1, 1);
     await until(() => one.failures.length > 0);
     await sleep(300);
-    expect(one.failures).toEqual([expect.objectContaining({ code: "broken" })]);
+    expect(one.failures).toEqual([expect.objectContaining({ code: "undecodable" })]);
     expect(one.opened).toHaveLength(5);
   });
 
