@@ -26,7 +26,8 @@ interface Range {
   /** Where reading goes on when the block is stored. */
   end: number;
   rows: number;
-  firstTimestamp: number;
+  /** Of its first record; null: it has none yet. */
+  firstTimestamp: number | null;
 }
 
 interface Block {
@@ -83,7 +84,9 @@ export class TableBlocks {
   /** Notes that the open block covers the record, with a row or without one. */
   add(progress: PartitionProgress, records: FetchedRecords, index: number, rows: 0 | 1): void {
     this.#throwFailure();
-    const range = this.#range(progress, records.offset[index], records.timestamp[index]);
+    const range = this.#range(progress, records.offset[index]);
+    // It may have begun with an end alone: of a batch whose records were aborted, or a marker.
+    range.firstTimestamp ??= records.timestamp[index];
     range.end = records.offset[index] + 1;
     range.rows += rows;
     this.#open.count += rows;
@@ -91,7 +94,7 @@ export class TableBlocks {
 
   /** Notes that the open block covers everything before `end`. */
   addEnd(progress: PartitionProgress, end: number): void {
-    const range = this.#range(progress, end, 0);
+    const range = this.#range(progress, end);
     range.end = Math.max(range.end, end);
   }
 
@@ -114,12 +117,12 @@ export class TableBlocks {
     this.#throwFailure();
   }
 
-  #range(progress: PartitionProgress, first: number, firstTimestamp: number): Range {
+  #range(progress: PartitionProgress, first: number): Range {
     const { ranges } = this.#open;
     let range = ranges.get(progress);
     if (!range) {
       if (ranges.size === 0) this.#opened();
-      range = { first, end: first, rows: 0, firstTimestamp };
+      range = { first, end: first, rows: 0, firstTimestamp: null };
       ranges.set(progress, range);
     }
     return range;

@@ -5,7 +5,7 @@ import type { BucketsReference, Counted, MerchantSums } from "./windows-referenc
 
 const HOUR_MS = 3_600_000;
 /** A role that reads a topic has noticed by then that it was deleted. */
-const NOTICED_WITHIN_MS = 20_000;
+const NOTICED_WITHIN_MS = 60_000;
 /** A role has read by then what an open transaction hid from it, slow connections included. */
 const READ_WITHIN_MS = 10_000;
 

@@ -72,7 +72,7 @@ async function checkWith(system: System, clickhouse: ClickHouse, { feed, acknowl
   const uncertain = labels.uncertainFrom(foreign.blocked);
   // Those that were not read before they were deleted count for nobody: which they are the table tells, before it is compared.
   const verdictsAreKnown = !labels.isUncertain;
-  if (!verdictsAreKnown) labels.forgetUnstored(await storedLabels(clickhouse));
+  if (labels.hasFormer) labels.settleFormer(await storedLabels(clickhouse));
   // Of a transaction the table keeps the label that was published last.
   const verdicts = labels.last();
   for (const { partition, offset, card, id, isFraud } of verdicts.values()) {

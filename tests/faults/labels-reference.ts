@@ -77,20 +77,29 @@ export class LabelsReference {
     return last;
   }
 
+  get hasFormer(): boolean {
+    return this.#records.some(({ former }) => former !== null);
+  }
+
   /** Whether something was deleted that may not have been stored. */
   get isUncertain(): boolean {
     return this.#records.some(({ former }) => former?.drained === false);
   }
 
-  /** Labels that were deleted and may not have been stored count where they are. @param stored by `card id` */
-  forgetUnstored(stored: ReadonlyMap<string, Stored>): void {
+  /**
+   * Labels that were deleted count where they are stored: some may not have been, and of those of other partitions the copy may be that
+   * nobody has seen.
+   *
+   * @param stored by `card id`
+   */
+  settleFormer(stored: ReadonlyMap<string, Stored>): void {
     for (;;) {
       const unstored = new Set<LabelRecord>();
       for (const [key, record] of this.last()) {
         const row = stored.get(key);
-        if (record.former?.drained !== false || (row?.partition === record.partition && row.offset === record.offset)) continue;
+        if (record.former === null || (row?.partition === record.partition && row.offset === record.offset)) continue;
         if (row !== undefined && isUnseenCopy(record, row)) Object.assign(record, { partition: row.partition, offset: row.offset });
-        else unstored.add(record);
+        else if (!record.former.drained) unstored.add(record);
       }
       if (unstored.size === 0) return;
       this.#records = this.#records.filter((record) => !unstored.has(record));
@@ -105,7 +114,7 @@ export class LabelsReference {
     const uncertain = new Map<string, number>();
     for (const { card, id, partition, home, former, overHttp, at } of this.#records) {
       const waited = blocked.some((each) => each.topic === "labels" && each.partition === partition && at >= each.from && at <= each.until);
-      const from = partition !== home || overHttp || waited ? -Infinity : (former?.deletedAt ?? Infinity);
+      const from = partition !== home || overHttp || waited || former?.drained === false ? -Infinity : (former?.deletedAt ?? Infinity);
       const key = `${card} ${id}`;
       if (from < Infinity) uncertain.set(key, Math.min(from, uncertain.get(key) ?? Infinity));
     }
