@@ -14,7 +14,7 @@ import type { RecreatedTopic } from "./traffic.js";
 import { CODECS, pack, packedBatch, publishBatch, recordPieces } from "../support/bombs.js";
 
 /** A role notices within a second or so that it stands behind an open transaction, and reports it after five: unless it is killed or stopped meanwhile. */
-const MUST_BE_SAID_MS = 14_000;
+const MUST_BE_SAID_MS = 20_000;
 const BOMB_TAKES_MS = 30_000;
 
 /** What was done, and what came of it, for the record. */
