@@ -163,9 +163,13 @@ export class KafkaCluster {
     return (await this.#refresh(topic)).identity;
   }
 
-  /** Which cluster this is. Of topics nothing is asked: one that was just made isn't known to every broker yet. */
+  /**
+   * Which cluster this is. Of topics nothing is asked: one that was just made isn't known to every broker yet. Each role asks for it as it
+   * starts: a cluster that goes away meanwhile is waited for.
+   */
   async clusterId(): Promise<string> {
-    return (await this.#ask(metadataV12.api, [[], false, false], "asking for the cluster's id")).clusterId ?? "";
+    const ask = async (): Promise<string> => (await this.#ask(metadataV12.api, [[], false, false], "asking for the cluster's id")).clusterId ?? "";
+    return retrying(ask, { deadlineMs: START_PATIENCE_MS });
   }
 
   /** How many partitions topics have, by name; 0: the topic doesn't exist. Those that have no leader now are left out. */
@@ -323,6 +327,8 @@ export function send<T>(connection: Connection, { key, version, taggedResponse =
   return answered(connection, answer, silentMs, doing);
 }
 
+/** As long as kafkajs' clients are started again (`onceReached`). */
+const START_PATIENCE_MS = 60_000;
 const FIRST_PAUSE_MS = 5;
 const LONGEST_PAUSE_MS = 1_000;
 

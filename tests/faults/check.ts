@@ -1,4 +1,5 @@
 import { crc32 } from "node:zlib";
+import { partitionOf } from "../../infra/kafka/batch-producer.js";
 import { createClickHouse, type ClickHouse } from "../../infra/clickhouse/client.js";
 import type { ControlEvent } from "../../schemas/generated.js";
 import { allTopics } from "../../schemas/topics.js";
@@ -190,6 +191,13 @@ function checkPublished(entries: readonly Entry[][], feed: Pick<Feed, "acknowled
   return repeated;
 }
 
+/** The partition that a dead letter's record is sent to again: its own, or its key's where its own was added. */
+function sentAgainTo({ headers, key }: Seen): number {
+  const source = Number(headers["partition"]);
+  if (source < PARTITIONS || key === "") return source % PARTITIONS;
+  return partitionOf(Buffer.from(key), PARTITIONS);
+}
+
 /** What was decided to be sent again is in the topic again, once, byte for byte. */
 function checkReplays(entries: readonly Entry[][], replayed: ReadonlySet<string>, letters: ReadonlyMap<string, Seen>, complaints: Complaints): void {
   const open = new Map<string, number>();
@@ -197,7 +205,7 @@ function checkReplays(entries: readonly Entry[][], replayed: ReadonlySet<string>
   for (const coordinates of replayed) {
     const letter = letters.get(coordinates);
     if (letter === undefined) complaints.add("replays", `there is no dead letter ${coordinates}`);
-    else count(`partition ${Number(letter.headers["partition"]) % PARTITIONS}, attempt ${Number(letter.headers["attempt"]) + 1}, crc ${crc32(letter.value)}`, 1);
+    else count(`partition ${sentAgainTo(letter)}, attempt ${Number(letter.headers["attempt"]) + 1}, crc ${crc32(letter.value)}`, 1);
   }
   for (const { partition, attempt, crc, forwarded } of entries.flat()) if (attempt > 0 && forwarded === null) count(`partition ${partition}, attempt ${attempt}, crc ${crc}`, -1);
   for (const [key, left] of open) if (left !== 0) complaints.add("replays", `${key}: ${left > 0 ? `${left} not sent` : `${-left} too many`}`);
