@@ -3,6 +3,8 @@ import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { SETTINGS } from "../../infra/config/unknown-settings.js";
 import { packageRoot } from "../../infra/package-root.js";
+import { WATCHABLE_RATE } from "../../pipelines/local/start/options.js";
+import { HISTORY_DAYS, TRAINING_DAYS } from "../../pipelines/local/start/simulated-rows.js";
 
 const root = packageRoot();
 const read = (path: string): string => readFileSync(join(root, path), "utf8");
@@ -62,6 +64,16 @@ test("each npm script that a document names exists", () => {
   const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string, string> };
   const unknown = documents.flatMap((path) => [...read(path).matchAll(/npm run (?:--silent )?([a-z][\w:-]*)/g)].filter(([, name]) => !(name in scripts)).map(([, name]) => `${path}: npm run ${name}`));
   expect(unknown).toEqual([]);
+});
+
+test("the figures of the demo that README gives are those of the code", () => {
+  const weeks = (days: number): string => ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"][days / 7];
+  const readme = read("README.md").replace(/\s+/g, " ");
+  expect(readme).toContain(`simulates ${weeks(HISTORY_DAYS)} weeks of them up to now, trains a model on the first ${weeks(TRAINING_DAYS)},`);
+  expect(readme).toContain(`payments happen now, ${WATCHABLE_RATE} a second,`);
+  // What the model has seen in training would flatter it.
+  expect(readme).toContain(`models/metrics?window=P${HISTORY_DAYS - TRAINING_DAYS}D&`);
+  expect(read("pipelines/local/README.md")).toContain(`transactions a second; default ${WATCHABLE_RATE},`);
 });
 
 test("a guarantee is named by a link to it, in documents and in code", () => {

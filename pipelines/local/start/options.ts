@@ -24,7 +24,7 @@ export interface StartOptions {
 }
 
 /** A stream that a person can follow. */
-const WATCHABLE_RATE = 300;
+export const WATCHABLE_RATE = 300;
 /** Transactions of `--once` from the simulator. */
 export const ONCE_ROWS = 20_000;
 

@@ -7,9 +7,9 @@ import type { SimulatedState } from "./start-state.js";
 
 const DAY_MS = 86_400_000;
 /** How far back the simulated time begins. */
-const HISTORY_DAYS = 63;
+export const HISTORY_DAYS = 63;
 /** What the first model learns from: long enough for a month's windows, and the week that labels take, to be full in its last week, which drift compares with. Three weeks are left to measure it on. */
-const TRAINING_DAYS = 42;
+export const TRAINING_DAYS = 42;
 const CLOCK_TICK_MS = 100;
 /** A terminal for so many customers. */
 const CUSTOMERS_A_TERMINAL = 5;
