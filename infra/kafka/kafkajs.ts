@@ -91,9 +91,12 @@ function checkOnlyPendingRequests({ prototype }: { prototype: RequestQueue }): v
 /** kafkajs' names for a cluster that can't be reached now. Those that it tries again by itself come back as others of these. */
 const AWAY = new Set(["KafkaJSGroupCoordinatorNotFound", "KafkaJSConnectionError", "KafkaJSConnectionClosedError", "KafkaJSBrokerNotFound", "KafkaJSRequestTimeoutError", "KafkaJSNumberOfRetriesExceeded", "KafkaJSMetadataNotLoaded", "KafkaJSLockTimeout"]);
 
+/** A plain Error, with which kafkajs refuses to ask a broker whose connection was lost a moment ago. */
+const NOT_CONNECTED = "Broker not connected";
+
 /** Whether an error of kafkajs, or what caused it, is that the cluster can't be reached. */
 export function isAway(error: unknown): boolean {
-  for (let failure = error; failure instanceof Error; failure = failure.cause) if (AWAY.has(failure.name)) return true;
+  for (let failure = error; failure instanceof Error; failure = failure.cause) if (AWAY.has(failure.name) || failure.message === NOT_CONNECTED) return true;
   return false;
 }
 

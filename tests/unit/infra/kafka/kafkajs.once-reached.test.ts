@@ -11,6 +11,7 @@ describe("onceReached", () => {
     ["an answer that kafkajs takes for granted", new TypeError("Cannot destructure property 'topicMetadata' of '(intermediate value)' as it is null.")],
     ["a connection that is closed", named("KafkaJSConnectionClosedError", "Closed connection")],
     ["what that was the cause of", named("KafkaJSNonRetriableError", "no answer", named("KafkaJSConnectionError", "refused"))],
+    ["a broker that kafkajs has lost", new Error("Broker not connected")],
     ["a topic that is being created again", Object.assign(named("KafkaJSProtocolError", "This server does not host this topic-partition"), { type: "UNKNOWN_TOPIC_OR_PARTITION" })],
   ])("tries again after %s, and says so once", async (_what, error) => {
     const said: string[] = [];
