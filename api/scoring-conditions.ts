@@ -1,14 +1,7 @@
 import type { ApiContext } from "./context.js";
 import { livenessOf } from "../models/control/liveness.js";
 
-const LOOK_EVERY_MS = 1_000;
 const CODE = "scoring_silent";
-
-/** Says whether transactions are scored, as far as the workers' heartbeats tell: once a second, until `lifecycle` ends. */
-export function watchScoring(context: ApiContext, lifecycle: { add(name: string, stop: () => void): void }): void {
-  const timer = setInterval(() => lookAtScoring(context), LOOK_EVERY_MS);
-  lifecycle.add("scoring watch", () => clearInterval(timer));
-}
 
 /** Raises or clears the condition that no worker scores a partition, or that its worker is silent. */
 export function lookAtScoring({ control, workers, topics: { transactions: { name, partitions } }, conditions }: Pick<ApiContext, "control" | "workers" | "topics" | "conditions">): void {

@@ -17,8 +17,7 @@ import { WorkerBoard } from "../models/control/workers.js";
 import { UsageError } from "../schemas/errors.js";
 import { allTopics, topicsFor } from "../schemas/topics.js";
 import type { ApiContext } from "./context.js";
-import { watchScoring } from "./scoring-conditions.js";
-import { watchReplacedLogs } from "./replaced-logs.js";
+import { watchConditions } from "./watch-conditions.js";
 import { createMetrics } from "./metrics.js";
 import { OneProducer } from "./one-producer.js";
 import { ReplyListener } from "./predictions/reply-listener.js";
@@ -105,8 +104,7 @@ export async function startParts({ context, users, board, ends }: Parts, lifecyc
   // What waits behind an open transaction is scoring's and the sink's: the API answers meanwhile.
   const watch = new LogWatch({ cluster, conditions, registry, log, topics: allTopics(topics), brokers, standstillBlocks: false });
   lifecycle.add("log watch", () => watch.stop());
-  watchScoring(context, lifecycle);
-  watchReplacedLogs(context, lifecycle);
+  watchConditions(context, lifecycle);
   await ensureAdmin(context);
 }
 

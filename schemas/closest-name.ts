@@ -1,16 +1,18 @@
-/** A name that differs in more letters was hardly meant. */
-const MOST_EDITS = 2;
+/** A name that differs in more letters, or in more of its letters, was hardly meant: one edit for so many of them. */
+export interface Tolerance { mostEdits: number; lettersPerEdit: number }
+
+const TOLERANCE: Tolerance = { mostEdits: 2, lettersPerEdit: 3 };
 
 /** Which of some names is meant by one that is none of them, but nearly; null: none. */
-export function closestName(name: string, known: readonly string[]): string | null {
+export function closestName(name: string, known: readonly string[], { mostEdits, lettersPerEdit } = TOLERANCE): string | null {
   if (known.includes(name)) return null;
   const [nearest] = known.map((each) => ({ each, distance: editDistance(name.toLowerCase(), each.toLowerCase()) })).sort((a, b) => a.distance - b.distance) as
     ({ each: string; distance: number } | undefined)[];
-  return nearest !== undefined && nearest.distance <= Math.min(MOST_EDITS, Math.floor(nearest.each.length / 3)) ? nearest.each : null;
+  return nearest !== undefined && nearest.distance <= Math.min(mostEdits, Math.floor(nearest.each.length / lettersPerEdit)) ? nearest.each : null;
 }
 
 /** Letters to insert, remove or change; two neighbours that changed places count once. */
-export function editDistance(a: string, b: string): number {
+function editDistance(a: string, b: string): number {
   let before: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {

@@ -2,7 +2,7 @@ import { AvroTruncated, compileSkip, namespaceIn, type AvroCursor, type AvroObje
 import { describeType, flagReading, numberReading, textReading, timeReading, typeOf, type AvroType, type Reading } from "./avro-values.js";
 import { attributeField, attributesMap, type AttributeTarget, type Unreadable } from "./avro-attributes.js";
 import { OP, isChangeEvent, withoutPayload } from "./change-events.js";
-import { isDescribed, misplacedAttributes, misplacedFields, namedWithPath, shapeTree, type RecordShape, type ShapeNode } from "./record-shape.js";
+import { isDescribed, misplaced, namedWithPath, shapeTree, type RecordShape, type ShapeNode } from "./record-shape.js";
 import { namesOf, type FieldKind, type RecordFields, type RecordSpec } from "./record-spec.js";
 import { TransactionRejected } from "./transaction-rejected.js";
 
@@ -79,8 +79,8 @@ function compilePayload<F extends RecordFields>(record: Definition, context: Con
     const named = missing.map((name) => namedWithPath(name, shape, there));
     throw new TransactionRejected("schema_mismatch", `the writer's schema lacks ${named.join(", ")}`);
   }
-  const misplaced = misplacedAttributes(shape, namesOf(spec), has, there);
-  context.unreadable.push(...misplaced.filter(({ attribute }) => spec.attributes && context.target.find(attribute) >= 0), ...misplacedFields(shape, namesOf(spec), has, there));
+  const isAskedFor = (attribute: string): boolean => spec.attributes && context.target.find(attribute) >= 0;
+  context.unreadable.push(...misplaced(shape, namesOf(spec), has, there).filter(({ attribute, ofOurs }) => ofOurs === true || isAskedFor(attribute)));
   const tree = shapeTree(shape, namesOf(spec), has);
   return mergeDoubles((record.definition.fields ?? []).map(({ name, type }) => compileField(name, type, tree.get(name), record.inside, context)));
 }

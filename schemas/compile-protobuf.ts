@@ -5,7 +5,7 @@ import { locateFields, ProtoValue, readVarint, varintEnd, VARINT, type Slot } fr
 import { fallbackOf } from "./proto-defaults.js";
 import { describeProto, protoFlag, protoNumber, protoText, protoTime, wireTypeOf } from "./proto-values.js";
 import { OP, isChangeEvent, withoutPayload } from "./change-events.js";
-import { isDescribed, misplacedAttributes, misplacedFields, namedWithPath, shapeTree, type RecordShape, type ShapeNode } from "./record-shape.js";
+import { isDescribed, misplaced, namedWithPath, shapeTree, type RecordShape, type ShapeNode } from "./record-shape.js";
 import { namesOf, type FieldKind, type RecordFields, type RecordSpec } from "./record-spec.js";
 import { TransactionRejected } from "./transaction-rejected.js";
 import type { SchemaKey } from "./wire-format.js";
@@ -110,9 +110,14 @@ function compileEnvelope<F extends RecordFields>(message: ProtoMessage, envelope
 /** Reads a message's `op` before the field that is wanted of it. */
 function withOp<F>(message: ProtoMessage, file: ProtoFile, wanted: (op: () => string | null) => { field: ProtoField; take: Take<F> }): Take<F> {
   let op: string | null = null;
-  const field = message.fields.find(({ name, type, repeated }) => name === OP && type === "string" && !repeated);
+  const field = opOf(message);
   const take: Take<F> = (value) => void (op = value?.text() ?? null);
   return takeFields([...(field === undefined ? [] : [{ field, take }]), wanted(() => op)], file);
+}
+
+/** The field that says what a change event is. */
+function opOf({ fields }: ProtoMessage): ProtoField | undefined {
+  return fields.find(({ name, type, repeated }) => name === OP && type === "string" && !repeated);
 }
 
 function compilePayload<F extends RecordFields>(message: ProtoMessage, context: Context<F>): Take<F> {
@@ -120,7 +125,7 @@ function compilePayload<F extends RecordFields>(message: ProtoMessage, context: 
   const has = (path: readonly string[]): boolean => hasPath(message, path, file);
   const there = message.fields.map(({ name }) => name);
   const missing = spec.required.filter((name) => !has([name]) && !has(shape.fields.get(name) ?? [name]));
-  const op = message.fields.find(({ name, type, repeated }) => name === OP && type === "string" && !repeated);
+  const op = opOf(message);
   if (missing.length > 0 && op !== undefined && shape.envelope.length > 0 && isChangeEvent((name) => has([name]))) {
     return takeFields([{
       field: op,
@@ -133,8 +138,8 @@ function compilePayload<F extends RecordFields>(message: ProtoMessage, context: 
     const named = missing.map((name) => namedWithPath(name, shape, there));
     throw new TypeError(`the message ${message.name} lacks ${named.join(", ")}`);
   }
-  const misplaced = misplacedAttributes(shape, namesOf(spec), has, there);
-  context.unreadable.push(...misplaced.filter(({ attribute }) => spec.attributes && context.options.target.find(attribute) >= 0), ...misplacedFields(shape, namesOf(spec), has, there));
+  const isAskedFor = (attribute: string): boolean => spec.attributes && context.options.target.find(attribute) >= 0;
+  context.unreadable.push(...misplaced(shape, namesOf(spec), has, there).filter(({ attribute, ofOurs }) => ofOurs === true || isAskedFor(attribute)));
   return compileLevel(message, shapeTree(shape, namesOf(spec), has), context, true);
 }
 

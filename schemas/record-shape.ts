@@ -54,21 +54,18 @@ export function namedWithPath(name: string, { fields }: RecordShape, there: read
   return `${name} (${path.join(".")}${meant === null ? "" : `: did you mean ${meant}?`})`;
 }
 
-/** Attributes that the shape takes from where a writer's records have nothing, though they have others of its paths. */
-export function misplacedAttributes(shape: RecordShape, names: readonly string[], has: (path: readonly string[]) => boolean, there: readonly string[]): { attribute: string; type: string }[] {
-  const paths = [...shape.fields];
-  if (!paths.some(([, path]) => has(path))) return [];
-  return paths.filter(([name, path]) => !names.includes(name) && !has(path) && !has([name]))
-    .map(([name]) => ({ attribute: name, type: `absent in the records: ${namedWithPath(name, shape, there)}` }));
-}
-
 /**
- * Fields of ours that the shape takes from where a writer's records have nothing, though they have others of its paths: what
- * has our own name is read instead, and may be something else.
+ * What the shape takes from where a writer's records have nothing, though they have others of its paths: attributes, which are absent
+ * then, and fields of ours (`ofOurs`), whose own names are read instead, and may be something else.
+ *
+ * @param names of our fields
  */
-export function misplacedFields(shape: RecordShape, names: readonly string[], has: (path: readonly string[]) => boolean, there: readonly string[]): { attribute: string; type: string; ofOurs: true }[] {
+export function misplaced(shape: RecordShape, names: readonly string[], has: (path: readonly string[]) => boolean, there: readonly string[]): { attribute: string; type: string; ofOurs?: true }[] {
   const paths = [...shape.fields];
   if (!paths.some(([, path]) => has(path))) return [];
-  return paths.filter(([name, path]) => names.includes(name) && !has(path) && has([name]))
-    .map(([name]) => ({ attribute: name, type: `absent in the records: ${namedWithPath(name, shape, there)}`, ofOurs: true }));
+  return paths.flatMap(([name, path]) => {
+    const isOurs = names.includes(name);
+    if (has(path) || has([name]) !== isOurs) return [];
+    return [{ attribute: name, type: `absent in the records: ${namedWithPath(name, shape, there)}`, ...(isOurs && { ofOurs: true as const }) }];
+  });
 }

@@ -39,6 +39,17 @@ export type PredictionAnswer = Static<typeof PredictionAnswer>;
 /** A prediction, but for where its transaction stands on Kafka. */
 export type Shown = Omit<Prediction, "source_topic" | "source_partition" | "source_offset">;
 
+/** A stored prediction with its last label. */
+export interface LabelledRow extends Shown {
+  labelled: boolean; is_fraud: boolean; label_time: number;
+}
+
+/** The columns of a LabelledRow, of predictions `p` that are joined with their labels `l`. */
+export const LABELLED_COLUMNS = `
+    p.transaction_id AS transaction_id, p.card_id AS card_id, merchant_id, amount, currency, toUnixTimestamp64Milli(p.event_time) AS event_time,
+    toUnixTimestamp64Milli(p.scored_at) AS scored_at, scoring_ms, score, decision, model, epoch, features, stale, reasons,
+    l.transaction_id != '' AS labelled, l.is_fraud AS is_fraud, toUnixTimestamp64Milli(l.label_time) AS label_time`;
+
 /** How long a manifest that couldn't be read isn't asked for again. */
 const UNREADABLE_MS = 30_000;
 
@@ -52,6 +63,12 @@ export class PredictionViews {
   constructor(context: Pick<ApiContext, "control" | "config">) {
     this.#context = context;
     this.#views = new ModelViews(context);
+  }
+
+  /** @returns label null: there is none yet */
+  async showLabelled(row: LabelledRow): Promise<{ prediction: PredictionAnswer; label: { is_fraud: boolean; label_time: string } | null }> {
+    const { labelled, is_fraud, label_time } = row;
+    return { prediction: await this.show(row), label: labelled ? { is_fraud: Boolean(is_fraud), label_time: new Date(label_time).toISOString() } : null };
   }
 
   async show(prediction: Shown): Promise<PredictionAnswer> {

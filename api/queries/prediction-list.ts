@@ -1,5 +1,5 @@
 import type { ClickHouseReader, QueryParams } from "../../infra/clickhouse/client.js";
-import type { Shown } from "../predictions/prediction-view.js";
+import { LABELLED_COLUMNS, type LabelledRow } from "../predictions/prediction-view.js";
 
 /** Which stored predictions are listed; what isn't given doesn't matter. */
 export interface PredictionFilter {
@@ -18,10 +18,7 @@ export interface PredictionFilter {
 /** Where a row stands in the list: event time, topic, partition, offset. */
 export type PlaceInList = readonly [number, string, number, number];
 
-export interface ListedRow extends Shown {
-  topic: string; partition: number; offset: number;
-  labelled: boolean; is_fraud: boolean; label_time: number;
-}
+export interface ListedRow extends LabelledRow { topic: string; partition: number; offset: number }
 
 /** The table's own key: a row that was stored twice has the same, and is one row. */
 const KEY = "event_time, topic, partition, offset";
@@ -39,9 +36,7 @@ export async function listPredictions(clickhouse: ClickHouseReader, filter: Pred
   const page = `SELECT * FROM predictions WHERE ${condition} ORDER BY ${NEWEST_FIRST} LIMIT 1 BY ${KEY} LIMIT {limit: UInt32}`;
   return clickhouse.query<ListedRow>(`
     WITH page AS (${page})
-    SELECT p.topic AS topic, p.partition AS partition, p.offset AS offset, p.transaction_id AS transaction_id, p.card_id AS card_id, merchant_id, amount, currency,
-      toUnixTimestamp64Milli(p.event_time) AS event_time, toUnixTimestamp64Milli(p.scored_at) AS scored_at, scoring_ms, score, decision, model, epoch, features, stale, reasons,
-      l.transaction_id != '' AS labelled, l.is_fraud AS is_fraud, toUnixTimestamp64Milli(l.label_time) AS label_time
+    SELECT p.topic AS topic, p.partition AS partition, p.offset AS offset, ${LABELLED_COLUMNS}
     FROM page AS p
     LEFT JOIN (SELECT * FROM labels FINAL WHERE (card_id, transaction_id) IN (SELECT card_id, transaction_id FROM page)) AS l ON l.card_id = p.card_id AND l.transaction_id = p.transaction_id
     ORDER BY p.event_time DESC, p.topic DESC, p.partition DESC, p.offset DESC`, { ...params, limit }, { settings: { join_use_nulls: 0 } });

@@ -5,8 +5,7 @@ import { metricsText } from "../../infra/metrics/registry.js";
 import { within } from "../../infra/async/within.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
 import { HttpProblem } from "../plugins/errors.js";
-import { lookAtReplacedLogs } from "../replaced-logs.js";
-import { lookAtScoring } from "../scoring-conditions.js";
+import { lookAtConditions } from "../watch-conditions.js";
 import { systemGauges } from "../system-gauges.js";
 
 const PATIENCE_MS = 2_000;
@@ -39,8 +38,7 @@ export async function healthRoutes(app: FastifyInstance, context: ApiContext): P
       answers(() => clickhouse.ping()),
     ]);
     const deployed = control.state.deployment?.champion !== null && control.state.deployment !== null;
-    lookAtScoring(context);
-    lookAtReplacedLogs(context);
+    lookAtConditions(context);
     conditions.set(!stored, "clickhouse_down", "", () => "ClickHouse does not answer: metrics and stored predictions can't be had, what is scored meanwhile is stored later", { blocking: false });
     const ready = kafka && deployed && !conditions.blocking;
     const held = conditions.list();

@@ -70,14 +70,9 @@ export async function predictionListRoutes(app: FastifyInstance, context: ApiCon
       const rows = await listPredictions(clickhouse, filter, { after, limit: limit + 1 });
       const total = await countPredictions(clickhouse, filter, MOST_COUNTED);
       const page = rows.slice(0, limit);
-      return { predictions: await Promise.all(page.map(shown)), total, next_cursor: rows.length > limit ? cursorOf(...placeOf(page[limit - 1])) : null };
+      return { predictions: await Promise.all(page.map((row) => views.showLabelled(row))), total, next_cursor: rows.length > limit ? cursorOf(...placeOf(page[limit - 1])) : null };
     });
   });
-
-  async function shown(row: ListedRow): Promise<Static<typeof Entry>> {
-    const { labelled, is_fraud, label_time } = row;
-    return { prediction: await views.show(row), label: labelled ? { is_fraud: Boolean(is_fraud), label_time: new Date(label_time).toISOString() } : null };
-  }
 
   /** Each page is a query of its own: a slow reader keeps nobody else waiting. The first one comes before the answer, so that its failure is one. */
   async function sendCsv(request: FastifyRequest, reply: FastifyReply, filter: PredictionFilter, { after, limit }: { after: PlaceInList | null; limit: number }): Promise<FastifyReply> {

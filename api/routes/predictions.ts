@@ -7,7 +7,7 @@ import type { ApiContext } from "../context.js";
 import { HttpProblem } from "../plugins/errors.js";
 import { DeployedFeatures, type FieldError } from "../predictions/deployed-features.js";
 import { Predictor } from "../predictions/predict.js";
-import { PredictionAnswer, PredictionViews, type Shown } from "../predictions/prediction-view.js";
+import { LABELLED_COLUMNS, PredictionAnswer, PredictionViews, type LabelledRow } from "../predictions/prediction-view.js";
 import type { Outcome } from "../predictions/reply-listener.js";
 import { TransactionInput, toTransaction } from "../predictions/transaction-input.js";
 import { can } from "../users/roles.js";
@@ -37,14 +37,8 @@ const WaitQuery = Type.Object({ wait_ms: Type.Optional(Type.Integer({ minimum: 0
 const Params = Type.Object({ transaction_id: Type.String({ minLength: 1, maxLength: 256 }) }, { additionalProperties: false });
 const StoredQuery = Type.Object({ card_id: Type.Optional(Type.String({ minLength: 1, maxLength: 256, description: "needed if several cards have a transaction with this id" })) }, { additionalProperties: false });
 
-interface StoredRow extends Shown {
-  labelled: boolean; is_fraud: boolean; label_time: number;
-}
-
 const STORED = `
-  SELECT p.transaction_id AS transaction_id, p.card_id AS card_id, merchant_id, amount, currency, toUnixTimestamp64Milli(p.event_time) AS event_time,
-    toUnixTimestamp64Milli(p.scored_at) AS scored_at, scoring_ms, score, decision, model, epoch, features, stale, reasons,
-    l.transaction_id != '' AS labelled, l.is_fraud AS is_fraud, toUnixTimestamp64Milli(l.label_time) AS label_time
+  SELECT ${LABELLED_COLUMNS}
   FROM (
     SELECT * FROM predictions FINAL
     WHERE transaction_id = {id: String} AND ({card: String} = '' OR card_id = {card: String})
@@ -96,12 +90,8 @@ export function predictionRoutes(app: FastifyInstance, context: ApiContext): Pro
       const { params, query, user } = request;
       const owner = can(user.role, "predictions:read") ? null : user.id;
       const where = { id: params.transaction_id, card: query.card_id === undefined ? "" : (cards?.ofText(query.card_id) ?? query.card_id), owner: owner ?? "" };
-      const [row] = await clickhouse.query<StoredRow>(STORED, where);
-      if (row !== undefined) {
-        const { labelled, is_fraud, label_time, ...prediction } = row;
-        const label = labelled ? { is_fraud: Boolean(is_fraud), label_time: new Date(label_time).toISOString() } : null;
-        return { status: "scored" as const, prediction: await views.show(prediction), label };
-      }
+      const [row] = await clickhouse.query<LabelledRow>(STORED, where);
+      if (row !== undefined) return { status: "scored" as const, ...(await views.showLabelled(row)) };
       const pending = predictor.isPending(params.transaction_id, owner) || (owner === null && (await onItsWay(clickhouse, where)));
       if (!pending) throw new HttpProblem("unknown_prediction", "there is no prediction of this transaction");
       return { transaction_id: params.transaction_id, status: "pending" as const, location: locationOf({ transaction_id: params.transaction_id }) };

@@ -2,11 +2,10 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
-import { KafkaError } from "../../infra/kafka/errors.js";
+import { KeptLog } from "../../infra/kafka/kept-log.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
-import { keepWhatWasRead } from "../../infra/kafka/reposition.js";
 import { waitOut } from "../../infra/async/wait-out.js";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
 import type { User, UserRole } from "../../schemas/generated.js";
@@ -42,14 +41,11 @@ export class UserDirectory {
   readonly #topic: string;
   readonly #schemas: Schemas;
   readonly #log: Logger;
-  readonly #cluster: KafkaCluster;
-  readonly #reader: PartitionReader;
+  readonly #kept: KeptLog;
   /** Of its own, so that asking for the end doesn't wait for the fetch under way. */
   readonly #ends: PartitionReader;
   readonly #outcomes = new Map<number, boolean>();
   #next = 0;
-  #replaced: string | null = null;
-  #reading: Promise<void> = Promise.resolve();
   #asking: Promise<unknown> = Promise.resolve();
   #following: Promise<void> | null = null;
   #readAt = Date.now();
@@ -61,8 +57,7 @@ export class UserDirectory {
     this.#topic = topic;
     this.#schemas = schemas;
     this.#log = log;
-    this.#cluster = cluster;
-    this.#reader = new PartitionReader(cluster, topic, PARTITION, { maxWaitMs: 200 });
+    this.#kept = new KeptLog(cluster, new PartitionReader(cluster, topic, PARTITION, { maxWaitMs: 200 }), REPLACED);
     this.#ends = new PartitionReader(cluster, topic, PARTITION);
   }
 
@@ -73,7 +68,7 @@ export class UserDirectory {
 
   /** Why users can't be changed: the topic no longer holds what was read of it (recreated, or its end is lost). Null: it does. */
   get replaced(): string | null {
-    return this.#replaced;
+    return this.#kept.replaced;
   }
 
   /** As of now, without looking further. */
@@ -118,7 +113,7 @@ export class UserDirectory {
     this.#asking = asked.catch(() => {});
     const end = await asked;
     if (this.#next === end) return;
-    await this.#inTurn(async () => {
+    await this.#kept.inTurn(async () => {
       while (this.#next < end) await this.#foldNext();
       // More may have been folded since the end was asked for; or the log has lost its end, and then reading on says so.
       if (this.#next > end && this.#next > (await this.#ends.endOffset())) await this.#foldNext();
@@ -145,7 +140,7 @@ export class UserDirectory {
       this.#readAt = Date.now();
       while (!this.#closing.signal.aborted) {
         try {
-          await this.#inTurn(() => this.#foldNext());
+          await this.#kept.inTurn(() => this.#foldNext());
           this.#readAt = Date.now();
         } catch (error) {
           await waitOut(error, this.#log, this.#closing.signal);
@@ -217,7 +212,7 @@ export class UserDirectory {
 
   async close(): Promise<void> {
     this.#closing.abort();
-    await this.#reader.close();
+    await this.#kept.close();
     await this.#ends.close();
     await this.#following;
   }
@@ -246,20 +241,8 @@ export class UserDirectory {
     return user === null ? now === undefined : now?.changed_at === user.changed_at && now.changed_by === user.changed_by;
   }
 
-  /** One fetch at a time, for all callers. */
-  #inTurn(work: () => Promise<void>): Promise<void> {
-    const done = this.#reading.then(work);
-    this.#reading = done.catch(() => {});
-    return done;
-  }
-
   async #foldNext(): Promise<void> {
-    const records = await this.#reader.fetch(this.#next).catch(async (error: unknown) => {
-      const kept = await keepWhatWasRead(this.#cluster, this.#reader, error, REPLACED);
-      if (kept instanceof KafkaError && kept.replaced) this.#replaced = kept.message;
-      throw kept;
-    });
-    this.#replaced = null;
+    const records = await this.#kept.fetch(this.#next);
     for (let i = 0; i < records.count; i++) {
       // An unreadable batch is not a tombstone; the cluster has logged it.
       if (records.unread?.has(i)) continue;

@@ -1,4 +1,4 @@
-import { editDistance } from "../../schemas/closest-name.js";
+import { closestName } from "../../schemas/closest-name.js";
 import type { Env } from "./settings.js";
 
 /** Every variable that is read; a secret's also with _FILE behind it. */
@@ -23,9 +23,8 @@ export function unknownSettings(env: Env = process.env, known: readonly string[]
   const all = known.flatMap((name) => [name, `${name}_FILE`]);
   const names = Object.keys(env).filter((name) => !all.includes(name) && /^[A-Z][A-Z0-9_]*$/.test(name) && env[name] !== "");
   return names.flatMap((name) => {
-    const [nearest] = known.map((each) => ({ each, distance: editDistance(name, each) })).sort((a, b) => a.distance - b.distance);
-    const near = name.length >= LEAST_LETTERS && nearest.distance <= Math.min(3, Math.floor(nearest.each.length / 5));
-    if (!near && !OURS.test(name)) return [];
-    return [`${name} is not a setting and has no effect${near ? `: did you mean ${nearest.each}?` : "; infra/README.md lists the settings"}`];
+    const meant = name.length < LEAST_LETTERS ? null : closestName(name, known, { mostEdits: 3, lettersPerEdit: 5 });
+    if (meant === null && !OURS.test(name)) return [];
+    return [`${name} is not a setting and has no effect${meant === null ? "; infra/README.md lists the settings" : `: did you mean ${meant}?`}`];
   });
 }

@@ -259,7 +259,7 @@ export class KafkaCluster {
   }
 
   async #controlConnection(): Promise<Connection> {
-    if (this.#closed) throw new KafkaError("CLOSED", "the Kafka cluster object is closed", { retriable: false });
+    if (this.#closed) throw closedError();
     if (this.#control?.isConnected()) return this.#control;
     this.#controlOpening ??= this.#openControl().finally(() => (this.#controlOpening = null));
     return this.#controlOpening;

@@ -4,7 +4,7 @@ import type { Logger } from "../logging.js";
 import { call, retrying, type KafkaCluster } from "./cluster.js";
 import { messageOf } from "../../schemas/errors.js";
 import { KafkaError, toKafkaError } from "./errors.js";
-import { isAway, isUnknownTopic, kafkajs, onceReached } from "./kafkajs.js";
+import { kafkajs, mayComeBack, onceReached } from "./kafkajs.js";
 import { stickyAssigner, type Claim } from "./sticky-assigner.js";
 import { offsetFetchV8 } from "./wire.js";
 
@@ -83,7 +83,7 @@ export class GroupMembership {
       this.#assigned.clear();
       // kafkajs starts itself again after what it takes for passing trouble. A cluster that is away is no more than that, too.
       if (payload.restart || this.#stopping) return;
-      if (!isAway(payload.error) && !isUnknownTopic(payload.error)) return void onFailure(payload.error);
+      if (!mayComeBack(payload.error)) return void onFailure(payload.error);
       this.#crashed = true;
       this.#comingBack ??= this.#comeBack().catch(onFailure).finally(() => (this.#comingBack = null));
     });
@@ -111,7 +111,7 @@ export class GroupMembership {
         // Does not throw when it can't join: it crashes again.
         await this.#run();
       } catch (error) {
-        if (!isAway(error) && !isUnknownTopic(error)) throw error;
+        if (!mayComeBack(error)) throw error;
         this.#crashed = true;
         this.#options.log.warn(`${this.#options.group} can't be joined yet: ${messageOf(error)}`);
       }

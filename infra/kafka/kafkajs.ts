@@ -96,13 +96,16 @@ const NOT_CONNECTED = "Broker not connected";
 
 /** Whether an error of kafkajs, or what caused it, is that the cluster can't be reached. */
 export function isAway(error: unknown): boolean {
-  for (let failure = error; failure instanceof Error; failure = failure.cause) if (AWAY.has(failure.name) || failure.message === NOT_CONNECTED) return true;
-  return false;
+  return isOrIsCausedBy(error, ({ name, message }) => AWAY.has(name) || message === NOT_CONNECTED);
 }
 
-/** Whether an error of kafkajs, or what caused it, is that a topic isn't there. */
-export function isUnknownTopic(error: unknown): boolean {
-  for (let failure = error; failure instanceof Error; failure = failure.cause) if ("type" in failure && failure.type === "UNKNOWN_TOPIC_OR_PARTITION") return true;
+/** Whether what an error of kafkajs, or what caused it, says may pass by itself: the cluster is away, or a topic, which may be created again. */
+export function mayComeBack(error: unknown): boolean {
+  return isAway(error) || isOrIsCausedBy(error, (failure) => "type" in failure && failure.type === "UNKNOWN_TOPIC_OR_PARTITION");
+}
+
+function isOrIsCausedBy(error: unknown, is: (failure: Error) => boolean): boolean {
+  for (let failure = error; failure instanceof Error; failure = failure.cause) if (is(failure)) return true;
   return false;
 }
 
@@ -116,8 +119,8 @@ export async function onceReached<T>(kafka: Pick<KafkaJs.Kafka, "logger">, work:
     try {
       return await work();
     } catch (error) {
-      // A TypeError: kafkajs takes an answer for granted that it hasn't got when every broker has gone. A topic may just be created again.
-      const mayPass = isAway(error) || error instanceof TypeError || isUnknownTopic(error);
+      // A TypeError: kafkajs takes an answer for granted that it hasn't got when every broker has gone.
+      const mayPass = mayComeBack(error) || error instanceof TypeError;
       if (!mayPass || refusalOf(error) !== null || Date.now() > deadline) throw error;
       if (!told) kafka.logger().error(`Kafka went away while this starts; it is tried again: ${messageOf(error)}`);
     }

@@ -1,5 +1,5 @@
 import type { KafkaCluster } from "./cluster.js";
-import { KafkaError, LOG_CUT_OFF, TOPIC_RECREATED } from "./errors.js";
+import { KafkaError } from "./errors.js";
 import type { LogIncident } from "./log-incidents.js";
 import type { PartitionReader } from "./partition-reader.js";
 
@@ -33,25 +33,4 @@ export async function reposition({ cluster, reader, next, error }: { cluster: Ka
   if (next <= end) return next;
   report({ kind: "cut_off", lost: next - end, message: `${where}: the log ends at offset ${end}, before ${next}, where this reader stood: records were lost. It goes on at the end` });
   return end;
-}
-
-/**
- * For a log whose fold must not change by an accident: when it was created again, or has lost its end, what was read of it stays.
- * Reported as an incident.
- *
- * @param consequence what that means, and what to do
- * @returns the error for whoever wanted to read on; it is retriable, so that the role goes on with what it knows
- */
-export async function keepWhatWasRead(cluster: KafkaCluster, reader: PartitionReader, error: unknown, consequence: string): Promise<unknown> {
-  if (!(error instanceof KafkaError)) return error;
-  const { topic, partition } = reader;
-  if (error.recreated) {
-    const message = `${error.message}. ${consequence}`;
-    cluster.incidents.report({ kind: "recreated", topic, partition, lost: 0, message });
-    return new KafkaError(TOPIC_RECREATED, message, { retriable: true, cause: error });
-  }
-  if (error.code !== "kafka_offset_out_of_range") return error;
-  const message = `${topic}[${partition}]: the log ends at offset ${await reader.writtenEnd()}, before what has been read of it: records were lost. ${consequence}`;
-  cluster.incidents.report({ kind: "cut_off", topic, partition, lost: 0, message });
-  return new KafkaError(LOG_CUT_OFF, message, { retriable: true, cause: error });
 }

@@ -1,11 +1,10 @@
 import type { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
-import { KafkaError } from "../../infra/kafka/errors.js";
+import { KeptLog } from "../../infra/kafka/kept-log.js";
 import { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { readHeaders, type FetchedRecords } from "../../infra/kafka/records.js";
-import { keepWhatWasRead } from "../../infra/kafka/reposition.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import { waitOut } from "../../infra/async/wait-out.js";
@@ -37,25 +36,21 @@ const REPLACED = "What was decided before stays in force here until this process
 /** The control topic and its fold, kept in memory by each role that needs it. */
 export class ControlLog {
   readonly state = new ControlState();
-  readonly #cluster: KafkaCluster;
   readonly #topic: string;
   readonly #schemas: Schemas;
   readonly #log: Logger;
-  readonly #reader: PartitionReader;
+  readonly #kept: KeptLog;
   /** Offsets of accepted events: a later event of the same key may follow before its author looks. */
   readonly #accepted = new Set<number>();
   #next = 0;
-  #replaced: string | null = null;
-  #reading: Promise<void> = Promise.resolve();
   #following: Promise<void> | null = null;
   readonly #closing = new AbortController();
 
   constructor({ cluster, topic, schemas, log, patienceMs = 30_000 }: ControlLogOptions) {
-    this.#cluster = cluster;
     this.#topic = topic;
     this.#schemas = schemas;
     this.#log = log;
-    this.#reader = new PartitionReader(cluster, topic, PARTITION, { maxWaitMs: 200, patienceMs });
+    this.#kept = new KeptLog(cluster, new PartitionReader(cluster, topic, PARTITION, { maxWaitMs: 200, patienceMs }), REPLACED);
   }
 
   /** Offset of the next event to be read. */
@@ -65,13 +60,13 @@ export class ControlLog {
 
   /** Why nothing can be decided: the topic no longer holds what was read of it (recreated, or its end is lost). Null: it does. */
   get replaced(): string | null {
-    return this.#replaced;
+    return this.#kept.replaced;
   }
 
   /** Folds everything that the topic holds at the time of the call. */
   readToEnd(): Promise<void> {
-    return this.#inTurn(async () => {
-      const end = await this.#reader.endOffset();
+    return this.#kept.inTurn(async () => {
+      const end = await this.#kept.endOffset();
       if (end < this.#next) return this.#fold();
       while (this.#next < end) await this.#fold();
     });
@@ -93,7 +88,7 @@ export class ControlLog {
 
   /** Folds until the event at an offset has been folded; it may stand behind a transaction that is still open. */
   async readPast(offset: number): Promise<void> {
-    while (this.#next <= offset) await this.#inTurn(() => this.#fold());
+    while (this.#next <= offset) await this.#kept.inTurn(() => this.#fold());
   }
 
   /** Keeps folding what comes, through trouble that may pass; `onChange` is called after each event. Ends with `close`. */
@@ -101,7 +96,7 @@ export class ControlLog {
     this.#following ??= (async () => {
       while (!this.#closing.signal.aborted) {
         const before = this.#next;
-        await this.#inTurn(() => this.#fold()).catch((error: unknown) => waitOut(error, this.#log, this.#closing.signal));
+        await this.#kept.inTurn(() => this.#fold()).catch((error: unknown) => waitOut(error, this.#log, this.#closing.signal));
         if (this.#next > before) onChange(this.state);
       }
     })().catch((error: unknown) => {
@@ -141,24 +136,12 @@ export class ControlLog {
 
   async close(): Promise<void> {
     this.#closing.abort();
-    await this.#reader.close();
+    await this.#kept.close();
     await this.#following;
   }
 
-  /** One fetch at a time, for all callers. */
-  #inTurn(work: () => Promise<void>): Promise<void> {
-    const done = this.#reading.then(work);
-    this.#reading = done.catch(() => {});
-    return done;
-  }
-
   async #fold(): Promise<void> {
-    const records = await this.#reader.fetch(this.#next).catch(async (error: unknown) => {
-      const kept = await keepWhatWasRead(this.#cluster, this.#reader, error, REPLACED);
-      if (kept instanceof KafkaError && kept.replaced) this.#replaced = kept.message;
-      throw kept;
-    });
-    this.#replaced = null;
+    const records = await this.#kept.fetch(this.#next);
     for (let i = 0; i < records.count; i++) {
       const at = records.valueAt[i];
       const value = records.bytes.subarray(at, at + Math.max(0, records.valueLength[i]));

@@ -57,7 +57,7 @@ export class HistoryConditions {
     if (clock - clockBefore > LATENESS_MS && Number.isFinite(clockBefore)) {
       this.#leaps.set(subject, { from: clockBefore, at: now, firstOffset: records.offset[0], lastOffset: records.nextOffset - 1 });
     }
-    const seen = this.#seen.get(subject) ?? { transactions: 0, late: 0, newestLate: Number.NEGATIVE_INFINITY, since: now };
+    const seen = this.#seen.get(subject) ?? nothingSince(now);
     this.#seen.set(subject, seen);
     seen.transactions += transactions;
     seen.late += late;
@@ -65,7 +65,7 @@ export class HistoryConditions {
     if (seen.late > 0 && seen.late >= MANY * seen.transactions) {
       this.#raise("late_transactions", subject, now, lateText(subject, seen, clock, this.#leaps.get(subject)));
     }
-    if (now - seen.since >= LOOK_EVERY_MS) this.#seen.set(subject, { transactions: 0, late: 0, newestLate: Number.NEGATIVE_INFINITY, since: now });
+    if (now - seen.since >= LOOK_EVERY_MS) this.#seen.set(subject, nothingSince(now));
   }
 
   /** The partition has moved to another worker. */
@@ -96,6 +96,10 @@ export class HistoryConditions {
     this.#raised.delete(key);
     this.#conditions.clear(raised.code, raised.subject);
   }
+}
+
+function nothingSince(since: number): Seen {
+  return { transactions: 0, late: 0, newestLate: Number.NEGATIVE_INFINITY, since };
 }
 
 function lateText(subject: string, { transactions, late, newestLate }: Seen, clock: number, leap: Leap | undefined): string {

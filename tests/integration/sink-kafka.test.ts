@@ -20,11 +20,10 @@ import { until } from "../support/eventually.js";
 const log = createLogger({ logLevel: "silent" }, "test");
 const BASE = Date.UTC(2026, 2, 1);
 
-it("stores every topic, dead-letters a label, hands its partitions over, and goes on where it stopped", async () => {
-  const clickhouse = await clickhouseDatabase();
-  await applyRetention(clickhouse, log);
+/** Topics of the test's own, and what writes to them. */
+async function openTopics(partitions: number) {
   const prefix = uniquePrefix(".");
-  const topics = topicsFor(prefix, 2);
+  const topics = topicsFor(prefix, partitions);
   const group = `${prefix}sink`;
   const kafka = createKafka(kafkaConfig(), `${prefix}test`, log);
   const cluster = new KafkaCluster(kafkaConfig(), `${prefix}test`);
@@ -33,6 +32,13 @@ it("stores every topic, dead-letters a label, hands its partitions over, and goe
   const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
   const producer = await BatchProducer.open(cluster);
   onTestFinished(() => producer.close());
+  return { prefix, topics, group, kafka, cluster, schemas, producer };
+}
+
+it("stores every topic, dead-letters a label, hands its partitions over, and goes on where it stopped", async () => {
+  const clickhouse = await clickhouseDatabase();
+  await applyRetention(clickhouse, log);
+  const { prefix, topics, group, cluster, schemas, producer } = await openTopics(2);
 
   const publish = async (from: number, to: number): Promise<void> => {
     const numbers = Array.from({ length: to - from }, (_, i) => from + i);
@@ -103,17 +109,8 @@ it("stores every topic, dead-letters a label, hands its partitions over, and goe
 
 it("stores what comes, and nothing twice, when the log ends before the committed offset", { timeout: 120_000 }, async () => {
   const clickhouse = await clickhouseDatabase();
-  const prefix = uniquePrefix(".");
-  const topics = topicsFor(prefix, 1);
-  const group = `${prefix}sink`;
-  const kafka = createKafka(kafkaConfig(), `${prefix}test`, log);
-  const cluster = new KafkaCluster(kafkaConfig(), `${prefix}test`);
-  onTestFinished(() => cluster.close());
-  await ensureTopics(kafka, Object.values(topics));
-  const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
+  const { topics, group, kafka, cluster, schemas, producer } = await openTopics(1);
   const { name } = topics.transactions;
-  const producer = await BatchProducer.open(cluster);
-  onTestFinished(() => producer.close());
   const publish = (from: number, to: number): Promise<number> => producer.publishTo(name, 0, Array.from({ length: to - from }, (_, i) => {
     const transaction: Transaction = { transaction_id: `t${from + i}`, event_time: BASE, card_id: "c", merchant_id: "m", amount: 1, currency: "EUR", attributes: {} };
     return { key: Buffer.from("c"), value: schemas.encode("transactions", transaction) };

@@ -32,9 +32,7 @@ const INTEGERS = /"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g;
  * stand, also spread over an array or an object, and cut where `most` characters are reached, with the work bounded likewise.
  */
 export function maskedJson(value: unknown, most: number, cardOf: CardOf | null = null): string {
-  const writer = new MaskedWriter(most, cardOf);
-  writer.write(value, 0, { inside: null, column: "" });
-  return writer.finish();
+  return masked(value, most, cardOf).text;
 }
 
 /** A JSON text as `maskedJson` writes its value, where that hides anything; else the text itself. Null: it is no JSON. */
@@ -47,10 +45,15 @@ export function maskedJsonText(text: string, most: number, cardOf: CardOf | null
   } catch {
     return null;
   }
+  const written = masked(value, most, cardOf);
+  return written.hidesAnything ? written.text : text;
+}
+
+function masked(value: unknown, most: number, cardOf: CardOf | null): { text: string; hidesAnything: boolean } {
   const writer = new MaskedWriter(most, cardOf);
   writer.write(value, 0, { inside: null, column: "" });
-  const masked = writer.finish();
-  return writer.hidesAnything ? masked : text;
+  const text = writer.finish();
+  return { text, hidesAnything: writer.hidesAnything };
 }
 
 class MaskedWriter {

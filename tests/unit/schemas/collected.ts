@@ -1,6 +1,7 @@
 import { writeWireHead, type SchemaKey } from "../../../schemas/wire-format.js";
 import { TransactionFields, TransactionReader, type AttributeTarget } from "../../../schemas/transaction-reader.js";
 import { PLAIN_SHAPE, type RecordShape } from "../../../schemas/record-shape.js";
+import { TransactionRejected } from "../../../schemas/transaction-rejected.js";
 import type { WriterSchema } from "../../../schemas/writer-schema.js";
 
 export const EVENT_TIME = Date.UTC(2026, 5, 1, 12);
@@ -41,6 +42,17 @@ class Collecting implements AttributeTarget {
   text(found: number, bytes: Buffer, at: number, length: number): void {
     this.attributes.set(this.#names[found], bytes.toString("utf8", at, at + length));
   }
+}
+
+/** The code and message with which a record is refused; "accepted": it isn't. */
+export function rejectionOf(run: () => unknown): string {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof TransactionRejected) return `${error.code}: ${error.message}`;
+    throw error;
+  }
+  return "accepted";
 }
 
 /** Reads values of one writer schema (id 7, or the key that is given), or JSON. */

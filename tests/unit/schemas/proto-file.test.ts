@@ -9,10 +9,9 @@ import { PLAIN_SHAPE, type RecordShape } from "../../../schemas/record-shape.js"
 import { LABEL_NAMES, recordShape, TRANSACTION_NAMES } from "../../../infra/config/record-shape-settings.js";
 import { LabelReader } from "../../../schemas/label-reader.js";
 import { TransactionReader } from "../../../schemas/transaction-reader.js";
-import { TransactionRejected } from "../../../schemas/transaction-rejected.js";
 import { ProtobufWriter } from "../../../schemas/writer-schema.js";
 import { fetchedRecords } from "../../support/fetched-records.js";
-import { EVENT_TIME, collector, wired, type Collected } from "./collected.js";
+import { EVENT_TIME, collector, rejectionOf, wired, type Collected } from "./collected.js";
 
 const PROTO = `
 // Payments, as a producer keeps them.
@@ -71,16 +70,6 @@ function payment(more: Write = () => {}, currency = 1): Buffer {
 const tag = (field: number, wireType: number): number => (field << 3) | wireType;
 const framed = (value: Buffer, indexes = [2, 2]): Buffer => wired(Buffer.concat([Buffer.from(indexes), value]));
 const read = (value: Buffer, shape: RecordShape = PLAIN_SHAPE): Collected => collector(new ProtobufWriter(file), () => true, shape)(value);
-
-function rejectionOf(run: () => unknown): string {
-  try {
-    run();
-  } catch (error) {
-    if (error instanceof TransactionRejected) return `${error.code}: ${error.message}`;
-    throw error;
-  }
-  return "accepted";
-}
 
 const FIELDS = { transactionId: "t-ü", cardId: "card", merchantId: "shop", amount: 19.99, currency: "EUR", eventTime: EVENT_TIME + 123 };
 /** What a proto3 record has that says nothing: fields without presence have their default. */

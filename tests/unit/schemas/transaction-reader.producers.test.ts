@@ -4,10 +4,9 @@ import type { AvroObject, AvroSchema } from "../../../schemas/avro-cursor.js";
 import { LabelReader } from "../../../schemas/label-reader.js";
 import { PLAIN_SHAPE, type RecordShape } from "../../../schemas/record-shape.js";
 import { TransactionReader } from "../../../schemas/transaction-reader.js";
-import { TransactionRejected } from "../../../schemas/transaction-rejected.js";
 import { JsonSchemaWriter } from "../../../schemas/writer-schema.js";
 import { recordShape, LABEL_NAMES, TRANSACTION_NAMES } from "../../../infra/config/record-shape-settings.js";
-import { EVENT_TIME, collector, wired, type Collected } from "./collected.js";
+import { EVENT_TIME, collector, rejectionOf, wired, type Collected } from "./collected.js";
 
 const VALUE = { transaction_id: "t", event_time: EVENT_TIME, card_id: "c", merchant_id: "m", amount: 12.5, currency: "EUR" };
 const TYPES: Record<string, unknown> = { transaction_id: "string", event_time: "long", card_id: "string", merchant_id: "string", amount: "double", currency: "string" };
@@ -32,16 +31,6 @@ function readAvro(types: Record<string, unknown>, value: object, shape = PLAIN_S
 const readJson = (value: unknown, shape: RecordShape, schema: unknown = null): Collected => (
   schema === null ? collector("null", () => true, shape)(Buffer.from(JSON.stringify(value))) : collector(new JsonSchemaWriter(schema), () => true, shape)(wired(Buffer.from(JSON.stringify(value))))
 );
-
-function rejectionOf(run: () => unknown): string {
-  try {
-    run();
-  } catch (error) {
-    if (error instanceof TransactionRejected) return `${error.code}: ${error.message}`;
-    throw error;
-  }
-  return "accepted";
-}
 
 /** Two's complement, most significant byte first, as short as it can be unless a size is given. */
 function unscaled(value: bigint, size?: number): Buffer {
