@@ -27,21 +27,24 @@ module.exports = {
     {
       name: "roles-import-no-role",
       severity: "error",
-      comment: "roles share code by way of pipelines/runtime and pipelines/transactions, never by importing one another",
+      comment:
+        "roles share code by way of pipelines/runtime and pipelines/transactions, never by importing one another",
       from: { path: "^pipelines/([^/]+)/", pathNot: "^pipelines/local/" },
       to: { path: "^pipelines/", pathNot: "^pipelines/($1|runtime|transactions)/" },
     },
     {
       name: "only-control-knows-kafka",
       severity: "error",
-      comment: "of models/, only the control plane reads and writes Kafka; the rest is pure, or reads files and ClickHouse",
+      comment:
+        "of models/, only the control plane reads and writes Kafka; the rest is pure, or reads files and ClickHouse",
       from: { path: "^models/", pathNot: "^models/control/" },
       to: { path: "^infra/kafka/" },
     },
     {
       name: "events-stay-in-control",
       severity: "error",
-      comment: "control events are made and published by models/control alone; others call decisions.ts, jobs.ts and redrives.ts, and read ControlState",
+      comment:
+        "control events are made and published by models/control alone; others call decisions.ts, jobs.ts and redrives.ts, and read ControlState",
       from: { pathNot: "^(models/control|tests)/" },
       to: { path: "^models/control/events" },
     },
@@ -55,6 +58,10 @@ module.exports = {
     doNotFollow: { path: "node_modules" },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: "tsconfig.json" },
-    enhancedResolveOptions: { extensions: [".ts", ".js", ".mjs", ".json"], exportsFields: ["exports"], conditionNames: ["import", "node", "default", "types"] },
+    enhancedResolveOptions: {
+      extensions: [".ts", ".js", ".mjs", ".json"],
+      exportsFields: ["exports"],
+      conditionNames: ["import", "node", "default", "types"],
+    },
   },
 };

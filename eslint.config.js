@@ -1,6 +1,7 @@
 import tseslint from "typescript-eslint";
 
-const byControlAlone = "control events are made and published by models/control alone: call decisions.ts, jobs.ts or redrives.ts there";
+const byControlAlone =
+  "control events are made and published by models/control alone: call decisions.ts, jobs.ts or redrives.ts there";
 
 export default tseslint.config(
   { ignores: ["dist/", "node_modules/", ".data/", "schemas/generated.ts", "**/*.mjs", "**/*.cjs", "eslint.config.js"] },
@@ -21,9 +22,19 @@ export default tseslint.config(
     rules: {
       "no-restricted-syntax": [
         "error",
-        { selector: "Literal[value=/^fraudstream\\.(ModelRegistered|Deployed|Job[A-Z]|DeadLetterReplayed)/]", message: byControlAlone },
-        { selector: "CallExpression[callee.property.name=/^append(To)?$/] > ObjectExpression > Property[key.name='who']", message: byControlAlone },
-        { selector: "CallExpression[callee.property.name='encode'] > Literal[value='control']", message: byControlAlone },
+        {
+          selector: "Literal[value=/^fraudstream\\.(ModelRegistered|Deployed|Job[A-Z]|DeadLetterReplayed)/]",
+          message: byControlAlone,
+        },
+        {
+          selector:
+            "CallExpression[callee.property.name=/^append(To)?$/] > ObjectExpression > Property[key.name='who']",
+          message: byControlAlone,
+        },
+        {
+          selector: "CallExpression[callee.property.name='encode'] > Literal[value='control']",
+          message: byControlAlone,
+        },
       ],
     },
   },

@@ -1,7 +1,9 @@
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
-/** A machine that has run nothing yet doesn't know which files take longest: one that is begun last is waited for alone. */
+/**
+ * A machine that has run nothing yet doesn't know which files take longest: one that is begun last is waited for alone.
+ */
 const LONGEST_FIRST = [
   "e2e/start",
   "training-role-faults",
@@ -39,7 +41,14 @@ export default defineConfig({
     // The engines are started only for a run that has tests for them.
     projects: [
       { extends: true, test: { name: "unit", include: ["tests/unit/**/*.test.ts"] } },
-      { extends: true, test: { name: "engines", include: ["tests/{integration,e2e}/**/*.test.ts"], globalSetup: "tests/support/stack.ts" } },
+      {
+        extends: true,
+        test: {
+          name: "engines",
+          include: ["tests/{integration,e2e}/**/*.test.ts"],
+          globalSetup: "tests/support/stack.ts",
+        },
+      },
     ],
   },
 });

@@ -2,7 +2,12 @@
 // can't be asked (many mirrors don't take audits), a warning says so, and it is nobody's failure.
 import { spawnSync } from "node:child_process";
 
-const { stdout } = spawnSync("npm", ["audit", "--omit=dev", "--audit-level=high", "--json"], { encoding: "utf8", maxBuffer: 64 * 1024 * 1024, timeout: 120_000, stdio: ["ignore", "pipe", "ignore"] });
+const { stdout } = spawnSync("npm", ["audit", "--omit=dev", "--audit-level=high", "--json"], {
+  encoding: "utf8",
+  maxBuffer: 64 * 1024 * 1024,
+  timeout: 120_000,
+  stdio: ["ignore", "pipe", "ignore"],
+});
 let report = {};
 try {
   report = JSON.parse(stdout);
@@ -11,11 +16,17 @@ try {
 }
 const counts = report.metadata?.vulnerabilities;
 if (counts === undefined) {
-  const why = report.statusCode === undefined ? (report.error?.summary ?? "no answer") : `it answered ${report.statusCode}`;
+  const why =
+    report.statusCode === undefined ? (report.error?.summary ?? "no answer") : `it answered ${report.statusCode}`;
   console.warn(`WARNING: dependencies were NOT audited: the registry does not take npm audit here (${why})`);
 } else {
-  const found = Object.values(report.vulnerabilities ?? {}).filter(({ severity }) => severity === "high" || severity === "critical");
-  for (const { name, severity, range, via } of found) console.error(`${severity}: ${name} ${range}: ${via.map((cause) => (typeof cause === "string" ? `through ${cause}` : `${cause.title} ${cause.url}`)).join("; ")}`);
+  const found = Object.values(report.vulnerabilities ?? {}).filter(
+    ({ severity }) => severity === "high" || severity === "critical",
+  );
+  for (const { name, severity, range, via } of found)
+    console.error(
+      `${severity}: ${name} ${range}: ${via.map((cause) => (typeof cause === "string" ? `through ${cause}` : `${cause.title} ${cause.url}`)).join("; ")}`,
+    );
   console.log(`npm audit: ${counts.critical} critical, ${counts.high} high, ${counts.total} in all`);
   if (found.length > 0) process.exitCode = 1;
 }

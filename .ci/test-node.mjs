@@ -18,7 +18,11 @@ const node = join(folder, "node_modules", "node", "bin", process.platform === "w
 if (!existsSync(node)) {
   console.log(`fetching Node ${version} from the npm package node`);
   mkdirSync(folder, { recursive: true });
-  const { status } = spawnSync("npm", ["install", "--no-save", "--loglevel=error", "--prefix", folder, `node@${version}`], { stdio: "inherit" });
+  const { status } = spawnSync(
+    "npm",
+    ["install", "--no-save", "--loglevel=error", "--prefix", folder, `node@${version}`],
+    { stdio: "inherit" },
+  );
   if (status !== 0 || !existsSync(node)) {
     console.error(`Node ${version} could not be fetched: is there such a version of the npm package node?`);
     process.exit(1);
@@ -26,5 +30,9 @@ if (!existsSync(node)) {
 }
 const env = { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH ?? ""}` };
 spawnSync(node, ["--version"], { stdio: "inherit" });
-const { status, signal } = spawnSync(node, [join(root, "node_modules/vitest/vitest.mjs"), "run", ...rest], { cwd: root, env, stdio: "inherit" });
+const { status, signal } = spawnSync(node, [join(root, "node_modules/vitest/vitest.mjs"), "run", ...rest], {
+  cwd: root,
+  env,
+  stdio: "inherit",
+});
 process.exitCode = signal === null ? (status ?? 1) : 130;

@@ -40,7 +40,21 @@ import { registrationRoutes, userRoutes } from "./routes/users.js";
 export type Routes = (app: FastifyInstance, context: ApiContext) => Promise<void>;
 
 /** Routes for signed-in users who have the permission that each route names in its `config`. */
-const SIGNED_IN_ROUTES: readonly Routes[] = [userRoutes, auditRoutes, trainingJobRoutes, metricsRoutes, compareRoutes, driftRoutes, modelRoutes, deploymentRoutes, predictionListRoutes, predictionRoutes, thresholdCurveRoutes, labelRoutes, deadLetterRoutes];
+const SIGNED_IN_ROUTES: readonly Routes[] = [
+  userRoutes,
+  auditRoutes,
+  trainingJobRoutes,
+  metricsRoutes,
+  compareRoutes,
+  driftRoutes,
+  modelRoutes,
+  deploymentRoutes,
+  predictionListRoutes,
+  predictionRoutes,
+  thresholdCurveRoutes,
+  labelRoutes,
+  deadLetterRoutes,
+];
 
 /** How long a caller may take, milliseconds. */
 export interface Patience {
@@ -55,12 +69,18 @@ const MOST_PARAM_LENGTH = 500;
 
 /** Connections at a time; further ones are closed at once. */
 const MOST_CONNECTIONS = 10_000;
-/** An answer that its caller doesn't take at this rate is cut off, once it has had this long: it is kept in memory meanwhile. */
+/**
+ * An answer that its caller doesn't take at this rate is cut off, once it has had this long: it is kept in memory
+ * meanwhile.
+ */
 const LEAST_BYTES_A_SECOND = 64 * 1024;
 const READ_WITHIN_MS = 30_000;
 
 /** The API, ready to listen or to be asked through `inject`. Closing it ends no part of the context. */
-export async function createApp(context: ApiContext, { headersMs = 10_000, requestMs = 120_000 }: Patience = {}): Promise<FastifyInstance> {
+export async function createApp(
+  context: ApiContext,
+  { headersMs = 10_000, requestMs = 120_000 }: Patience = {},
+): Promise<FastifyInstance> {
   const { config, log, metrics, requestLog, cards } = context;
   const app = Fastify({
     loggerInstance: log.child({}, { serializers: { req: () => undefined, res: () => undefined } }),
@@ -105,8 +125,15 @@ export async function createApp(context: ApiContext, { headersMs = 10_000, reque
     if (stopping) reply.header("connection", "close");
     done(null, payload);
   });
-  await app.register(helmet, { contentSecurityPolicy: { directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } } });
-  if (config.http.corsOrigins.length > 0) await app.register(cors, { origin: config.http.corsOrigins, methods: ["GET", "POST", "PUT", "PATCH", "DELETE"], exposedHeaders: ["location", "x-request-id", "retry-after"] });
+  await app.register(helmet, {
+    contentSecurityPolicy: { directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } },
+  });
+  if (config.http.corsOrigins.length > 0)
+    await app.register(cors, {
+      origin: config.http.corsOrigins,
+      methods: ["GET", "POST", "PUT", "PATCH", "DELETE"],
+      exposedHeaders: ["location", "x-request-id", "retry-after"],
+    });
   await openapi(app);
   const limits = await rateLimits(app, config.http);
 

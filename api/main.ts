@@ -15,12 +15,30 @@ import { startParts, wireApi } from "./wiring.js";
 /** The role `api`: `node dist/api/main.js`. */
 async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise<void> {
   const { kafka, clickhouse } = config;
-  if (kafka === null) throw new UsageError("no_kafka", "KAFKA_BROKERS is not set: the API needs a Kafka cluster (npm start brings one of its own)");
-  if (clickhouse === null) throw new UsageError("no_clickhouse", "CLICKHOUSE_URL is not set: the API needs a ClickHouse server (npm start brings one of its own)");
+  if (kafka === null)
+    throw new UsageError(
+      "no_kafka",
+      "KAFKA_BROKERS is not set: the API needs a Kafka cluster (npm start brings one of its own)",
+    );
+  if (clickhouse === null)
+    throw new UsageError(
+      "no_clickhouse",
+      "CLICKHOUSE_URL is not set: the API needs a ClickHouse server (npm start brings one of its own)",
+    );
   await waitUntilReachable({ kafka, clickhouse: null }, { log, signal: lifecycle.signal, without: config });
-  const parts = wireApi({ config, kafka, clickhouse, log, stopping: lifecycle.signal, clientId: `api-${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}` });
+  const parts = wireApi({
+    config,
+    kafka,
+    clickhouse,
+    log,
+    stopping: lifecycle.signal,
+    clientId: `api-${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`,
+  });
   const { context } = parts;
-  await ensureTopics(context.kafka, allTopics(context.topics), { replication: context.kafkaConfig.replication, log: context.log });
+  await ensureTopics(context.kafka, allTopics(context.topics), {
+    replication: context.kafkaConfig.replication,
+    log: context.log,
+  });
   await context.schemas.register(subjectTopics(context.topics));
   await startParts(parts, lifecycle);
 

@@ -48,7 +48,14 @@ export interface ApiWiring {
 }
 
 /** @throws UsageError `bad_setting` without a way to check tokens */
-export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConfig, clientId, log, stopping }: ApiWiring): Parts {
+export function wireApi({
+  config,
+  kafka: kafkaConfig,
+  clickhouse: clickhouseConfig,
+  clientId,
+  log,
+  stopping,
+}: ApiWiring): Parts {
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
   const kafka = createKafka(kafkaConfig, clientId, log);
   const cluster = new KafkaCluster(kafkaConfig, clientId, { log, stopping });
@@ -62,17 +69,38 @@ export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConf
   const requestLog = new RequestLog({ clickhouse, log });
   const producer = new OneProducer(() => BatchProducer.open(cluster));
   const locks = new SignInLocks({
-    secret: config.auth.jwtSecret, ofAddress: config.http.signInRateLimit, log,
+    secret: config.auth.jwtSecret,
+    ofAddress: config.http.signInRateLimit,
+    log,
     share: async (lines) => {
       const record = heartbeatRecord(schemas, signInHeartbeat(copy, lines));
       await producer.use((opened) => opened.publishTo(topics.workers.name, 0, [record]));
     },
-    heard: () => board.alive("api", 2 * SHARE_EVERY_MS).flatMap((beat) => (beat.worker === copy ? [] : signInLinesOf(beat))),
+    heard: () =>
+      board.alive("api", 2 * SHARE_EVERY_MS).flatMap((beat) => (beat.worker === copy ? [] : signInLinesOf(beat))),
   });
   const metrics = createMetrics();
   const context: ApiContext = {
-    config, kafkaConfig, log, cluster, kafka, topics, schemas, clickhouse, queries: new QueryDesk(clickhouse), control, workers: board, replies, users, requestLog, cards: cardPseudonyms(config), locks,
-    passwords: new PasswordHasher(), tokens: createTokens(config.auth), metrics, conditions: new Conditions(log, metrics.registry),
+    config,
+    kafkaConfig,
+    log,
+    cluster,
+    kafka,
+    topics,
+    schemas,
+    clickhouse,
+    queries: new QueryDesk(clickhouse),
+    control,
+    workers: board,
+    replies,
+    users,
+    requestLog,
+    cards: cardPseudonyms(config),
+    locks,
+    passwords: new PasswordHasher(),
+    tokens: createTokens(config.auth),
+    metrics,
+    conditions: new Conditions(log, metrics.registry),
     produce: (work) => producer.use(work),
   };
   const ends = [
@@ -90,7 +118,10 @@ export function wireApi({ config, kafka: kafkaConfig, clickhouse: clickhouseConf
 }
 
 /** Reads what the API has to know before its first answer, and follows it from then on. Stopped by `lifecycle`. */
-export async function startParts({ context, users, board, ends }: Parts, lifecycle: Pick<Lifecycle, "add" | "fail">): Promise<void> {
+export async function startParts(
+  { context, users, board, ends }: Parts,
+  lifecycle: Pick<Lifecycle, "add" | "fail">,
+): Promise<void> {
   for (const { name, stop } of ends) lifecycle.add(name, stop);
   const { control } = context;
   const fail = (error: unknown): void => lifecycle.fail(error);
@@ -100,9 +131,24 @@ export async function startParts({ context, users, board, ends }: Parts, lifecyc
   await context.produce((producer) => users.repair(producer));
   control.follow(() => {}, fail);
   users.follow(fail);
-  const { cluster, conditions, metrics: { registry }, log, topics, kafkaConfig: { brokers } } = context;
+  const {
+    cluster,
+    conditions,
+    metrics: { registry },
+    log,
+    topics,
+    kafkaConfig: { brokers },
+  } = context;
   // What waits behind an open transaction is scoring's and the sink's: the API answers meanwhile.
-  const watch = new LogWatch({ cluster, conditions, registry, log, topics: allTopics(topics), brokers, standstillBlocks: false });
+  const watch = new LogWatch({
+    cluster,
+    conditions,
+    registry,
+    log,
+    topics: allTopics(topics),
+    brokers,
+    standstillBlocks: false,
+  });
   lifecycle.add("log watch", () => watch.stop());
   watchConditions(context, lifecycle);
   await ensureAdmin(context);
@@ -120,7 +166,9 @@ async function ensureAdmin({ config, users, passwords, tokens, produce, log }: A
   if (configured && (await users.find({ username })) === undefined) {
     const passwordHash = adminPassword === null ? null : await passwords.hash(adminPassword);
     try {
-      await produce((producer) => users.create(producer, { username, email: "", role: "admin", passwordHash, by: "system:start" }));
+      await produce((producer) =>
+        users.create(producer, { username, email: "", role: "admin", passwordHash, by: "system:start" }),
+      );
       log.info({ username }, "the first admin was created");
     } catch (error) {
       // Another copy of the API was quicker.
@@ -128,7 +176,11 @@ async function ensureAdmin({ config, users, passwords, tokens, produce, log }: A
     }
   }
   if (users.all().some((user) => user.enabled && user.role === "admin")) return;
-  throw new UsageError("no_admin", tokens.canSign
-    ? "there is no admin who is enabled: set ADMIN_PASSWORD (and ADMIN_USERNAME, if not admin) to make one"
-    : "there is no admin who is enabled: set ADMIN_USERNAME to the subject of the identity provider's token who is to be one");
+  throw new UsageError(
+    "no_admin",
+    tokens.canSign
+      ? "there is no admin who is enabled: set ADMIN_PASSWORD (and ADMIN_USERNAME, if not admin) to make one"
+      : "there is no admin who is enabled: set ADMIN_USERNAME to the subject of the identity provider's token " +
+          "who is to be one",
+  );
 }

@@ -17,7 +17,19 @@ export function createLogger(config: Pick<Config, "logLevel">, role: string): Lo
     {
       level: config.logLevel,
       base: { role, pid: process.pid },
-      redact: { paths: ["password", "*.password", "token", "*.token", "authorization", "*.authorization", "card_id", "*.card_id"], censor: "[hidden]" },
+      redact: {
+        paths: [
+          "password",
+          "*.password",
+          "token",
+          "*.token",
+          "authorization",
+          "*.authorization",
+          "card_id",
+          "*.card_id",
+        ],
+        censor: "[hidden]",
+      },
       hooks: { streamWrite: maskedLine },
     },
     pino.destination({ fd: 2, sync: true }),

@@ -11,23 +11,38 @@ type Named = Pick<Config, "kafka" | "clickhouse">;
 export const ANSWERS_WITHIN_MS = 3_000;
 
 /**
- * Asks each server that the configuration names whether it is there and speaks the protocol, before anything waits for it.
+ * Asks each server that the configuration names whether it is there and speaks the protocol, before anything waits for
+ * it.
  *
  * @throws UsageError `unreachable` with the address, the reason and the setting that names it
  */
 export async function checkReachable({ kafka, clickhouse }: Named, withinMs = ANSWERS_WITHIN_MS): Promise<void> {
   const [why, clickhouseWhy] = await Promise.all([
-    Promise.all((kafka?.brokers ?? []).map((broker) => {
-      const colon = broker.lastIndexOf(":");
-      return probeBroker({ host: broker.slice(0, colon).replace(/^\[(.*)\]$/, "$1"), port: Number(broker.slice(colon + 1)) }, kafka?.ssl ?? false, withinMs);
-    })),
+    Promise.all(
+      (kafka?.brokers ?? []).map((broker) => {
+        const colon = broker.lastIndexOf(":");
+        return probeBroker(
+          { host: broker.slice(0, colon).replace(/^\[(.*)\]$/, "$1"), port: Number(broker.slice(colon + 1)) },
+          kafka?.ssl ?? false,
+          withinMs,
+        );
+      }),
+    ),
     clickhouse === null ? null : probeClickHouse(clickhouse, withinMs),
   ]);
   if (kafka !== null && why.every((reason) => reason !== null)) {
-    throw new UsageError("unreachable", `KAFKA_BROKERS is ${kafka.brokers.join(",")}, where no Kafka broker can be reached (${[...new Set(why)].join("; ")}): is Kafka running there, and is the address right?`);
+    throw new UsageError(
+      "unreachable",
+      `KAFKA_BROKERS is ${kafka.brokers.join(",")}, where no Kafka broker can be reached ` +
+        `(${[...new Set(why)].join("; ")}): is Kafka running there, and is the address right?`,
+    );
   }
   if (clickhouse !== null && clickhouseWhy !== null) {
-    throw new UsageError("unreachable", `CLICKHOUSE_URL is ${clickhouse.url.replace(/\/\/[^/@]*@/, "//…@")}, where no ClickHouse can be reached (${clickhouseWhy}): is ClickHouse running there, and is the address right?`);
+    throw new UsageError(
+      "unreachable",
+      `CLICKHOUSE_URL is ${clickhouse.url.replace(/\/\/[^/@]*@/, "//…@")}, where no ClickHouse can be ` +
+        `reached (${clickhouseWhy}): is ClickHouse running there, and is the address right?`,
+    );
   }
 }
 
@@ -55,20 +70,38 @@ const ANSWERS_ROLE_WITHIN_MS = 5_000;
  *
  * @throws UsageError `unreachable` in the end
  */
-export async function waitUntilReachable(needed: Named, { log, signal, without = { clickhouse: null }, forMs = ROLE_TRIES_MS, sayEveryMs = SAY_EVERY_MS, againMs = AGAIN_MS }: WaitOptions): Promise<void> {
+export async function waitUntilReachable(
+  needed: Named,
+  {
+    log,
+    signal,
+    without = { clickhouse: null },
+    forMs = ROLE_TRIES_MS,
+    sayEveryMs = SAY_EVERY_MS,
+    againMs = AGAIN_MS,
+  }: WaitOptions,
+): Promise<void> {
   if (without.clickhouse !== null) {
-    void checkReachable({ kafka: null, clickhouse: without.clickhouse }, ANSWERS_ROLE_WITHIN_MS).catch((error: unknown) => log.warn({ code: "unreachable" }, `${messageOf(error)} This role goes on without it for now`));
+    void checkReachable({ kafka: null, clickhouse: without.clickhouse }, ANSWERS_ROLE_WITHIN_MS).catch(
+      (error: unknown) => log.warn({ code: "unreachable" }, `${messageOf(error)} This role goes on without it for now`),
+    );
   }
   const started = performance.now();
-  for (let saidAt = -Infinity; ; ) {
+  for (let saidAt = -Infinity; ;) {
     try {
       return await checkReachable(needed, ANSWERS_ROLE_WITHIN_MS);
     } catch (error) {
       if (!(error instanceof UsageError)) throw error;
       const now = performance.now();
-      if (now - started >= forMs) throw new UsageError(error.code, `${error.message} It was tried for ${Math.round((now - started) / 1_000)} s`, { cause: error });
+      if (now - started >= forMs)
+        throw new UsageError(error.code, `${error.message} It was tried for ${Math.round((now - started) / 1_000)} s`, {
+          cause: error,
+        });
       if (now - saidAt >= sayEveryMs) {
-        log.warn({ code: error.code, triesForMs: Math.round(forMs - (now - started)) }, `${error.message} It is tried again`);
+        log.warn(
+          { code: error.code, triesForMs: Math.round(forMs - (now - started)) },
+          `${error.message} It is tried again`,
+        );
         saidAt = now;
       }
     }

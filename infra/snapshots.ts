@@ -5,7 +5,10 @@ import { FraudstreamError, messageOf } from "../schemas/errors.js";
 import type { Logger } from "./logging.js";
 
 /** A part of a snapshot: a typed array under a name. */
-export interface Section { readonly name: string; readonly data: ArrayBufferView }
+export interface Section {
+  readonly name: string;
+  readonly data: ArrayBufferView;
+}
 
 /** Copies, which stay as they are while the originals go on changing. */
 export function copySections(sections: readonly Section[]): Section[] {
@@ -35,11 +38,35 @@ export interface Snapshot {
   sections: Section[];
 }
 
-type SectionType = "Uint8Array" | "Int8Array" | "Uint16Array" | "Int16Array" | "Uint32Array" | "Int32Array" | "Float32Array" | "Float64Array" | "BigUint64Array" | "BigInt64Array";
-interface Head { of: SnapshotOf; offset: number; at: number; sections: { name: string; type: SectionType; bytes: number }[] }
+type SectionType =
+  | "Uint8Array"
+  | "Int8Array"
+  | "Uint16Array"
+  | "Int16Array"
+  | "Uint32Array"
+  | "Int32Array"
+  | "Float32Array"
+  | "Float64Array"
+  | "BigUint64Array"
+  | "BigInt64Array";
+interface Head {
+  of: SnapshotOf;
+  offset: number;
+  at: number;
+  sections: { name: string; type: SectionType; bytes: number }[];
+}
 
 const TYPES: Record<SectionType, new (buffer: ArrayBuffer) => ArrayBufferView> = {
-  Uint8Array, Int8Array, Uint16Array, Int16Array, Uint32Array, Int32Array, Float32Array, Float64Array, BigUint64Array, BigInt64Array,
+  Uint8Array,
+  Int8Array,
+  Uint16Array,
+  Int16Array,
+  Uint32Array,
+  Int32Array,
+  Float32Array,
+  Float64Array,
+  BigUint64Array,
+  BigInt64Array,
 };
 
 const MAGIC = "FSSNAP";
@@ -54,8 +81,8 @@ const ABANDONED_AFTER_MS = 600_000;
 
 /**
  * Snapshots of folds of partitions, as files of one directory: a head that says of what, sections of numbers, CRC-32C.
- * Each is written to a temporary file, synced and renamed, so a name always belongs to a complete file; the newest two are kept.
- * They are only a cache: what doesn't fit is passed over with a warning.
+ * Each is written to a temporary file, synced and renamed, so a name always belongs to a complete file; the newest two
+ * are kept. They are only a cache: what doesn't fit is passed over with a warning.
  */
 export class SnapshotStore {
   readonly #dir: string;
@@ -74,7 +101,20 @@ export class SnapshotStore {
     try {
       const file = await open(temporary, "w");
       try {
-        await write(file, { of, offset, at: Date.now(), sections: sections.map(({ name: section, data }) => ({ name: section, type: typeOf(data), bytes: data.byteLength })) }, sections);
+        await write(
+          file,
+          {
+            of,
+            offset,
+            at: Date.now(),
+            sections: sections.map(({ name: section, data }) => ({
+              name: section,
+              type: typeOf(data),
+              bytes: data.byteLength,
+            })),
+          },
+          sections,
+        );
         await file.sync();
       } finally {
         await file.close();
@@ -101,10 +141,14 @@ export class SnapshotStore {
     for (const offset of offsets.sort((a, b) => b - a)) {
       const file = join(this.#dir, `${prefixOf(of)}${offset}.snapshot`);
       try {
-        if (offset > most) throw new FraudstreamError("snapshot_ahead", `it stands at ${offset}, the partition at ${most}`);
+        if (offset > most)
+          throw new FraudstreamError("snapshot_ahead", `it stands at ${offset}, the partition at ${most}`);
         return restore(await read(file, of));
       } catch (error) {
-        this.#log.warn({ snapshot: file, partition: of.partition }, `a snapshot is passed over, more of the log is read again: ${messageOf(error)}`);
+        this.#log.warn(
+          { snapshot: file, partition: of.partition },
+          `a snapshot is passed over, more of the log is read again: ${messageOf(error)}`,
+        );
       }
     }
     return null;
@@ -124,10 +168,16 @@ export class SnapshotStore {
     for (const name of await this.#names(of)) {
       const path = join(this.#dir, name);
       // Another worker that shares the directory may have removed it.
-      const at = await stat(path).then(({ mtimeMs }) => mtimeMs, () => null);
+      const at = await stat(path).then(
+        ({ mtimeMs }) => mtimeMs,
+        () => null,
+      );
       if (at !== null) files.push({ path, at, temporary: name.endsWith(".tmp") });
     }
-    const old = files.filter(({ temporary }) => !temporary).sort((a, b) => b.at - a.at).slice(KEPT);
+    const old = files
+      .filter(({ temporary }) => !temporary)
+      .sort((a, b) => b.at - a.at)
+      .slice(KEPT);
     const abandoned = files.filter(({ temporary, at }) => temporary && at < Date.now() - ABANDONED_AFTER_MS);
     for (const { path } of [...old, ...abandoned]) await rm(path, { force: true });
   }
@@ -167,7 +217,7 @@ async function write(file: FileHandle, head: Head, sections: readonly Section[])
 }
 
 async function writeAll(file: FileHandle, bytes: Buffer): Promise<void> {
-  for (let at = 0; at < bytes.length; ) at += (await file.write(bytes, at, bytes.length - at)).bytesWritten;
+  for (let at = 0; at < bytes.length;) at += (await file.write(bytes, at, bytes.length - at)).bytesWritten;
 }
 
 /** @throws FraudstreamError `snapshot_unusable` with what doesn't fit */
@@ -193,7 +243,8 @@ async function read(path: string, of: SnapshotOf): Promise<Snapshot> {
     let crc = 0;
     for (const { name, type, bytes } of head.sections) {
       const buffer = new ArrayBuffer(bytes);
-      for (let at = 0; at < bytes; at += PIECE_BYTES) crc = crc32c(await readExactly(file, Buffer.from(buffer, at, Math.min(PIECE_BYTES, bytes - at))), crc);
+      for (let at = 0; at < bytes; at += PIECE_BYTES)
+        crc = crc32c(await readExactly(file, Buffer.from(buffer, at, Math.min(PIECE_BYTES, bytes - at))), crc);
       sections.push({ name, data: new TYPES[type](buffer) });
     }
     if (crc !== (await readExactly(file, Buffer.alloc(4))).readUInt32LE()) throw unusable("its checksum does not fit");
@@ -204,7 +255,7 @@ async function read(path: string, of: SnapshotOf): Promise<Snapshot> {
 }
 
 async function readExactly(file: FileHandle, bytes: Buffer): Promise<Buffer> {
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const { bytesRead } = await file.read(bytes, at, bytes.length - at);
     if (bytesRead === 0) throw unusable("it is cut off");
     at += bytesRead;

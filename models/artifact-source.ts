@@ -20,18 +20,40 @@ const FETCH_MS = 30_000;
 /** What a copy of our own lacks, or has wrong, may be had from the API. */
 const FETCHED_FOR = new Set(["artifact_missing", "artifact_corrupt", "manifest_invalid"]);
 
-/** The models in `ARTIFACTS`, and, where `ARTIFACTS_URL` names an API, those that are missing there: they are fetched, checked and kept. */
-export function artifactSource({ artifacts, models: { artifactsUrl, artifactsToken } }: Pick<Config, "artifacts" | "models">, log: Logger): ArtifactSource {
+/**
+ * The models in `ARTIFACTS`, and, where `ARTIFACTS_URL` names an API, those that are missing there: they are fetched,
+ * checked and kept.
+ */
+export function artifactSource(
+  { artifacts, models: { artifactsUrl, artifactsToken } }: Pick<Config, "artifacts" | "models">,
+  log: Logger,
+): ArtifactSource {
   return {
     async load(model, manifestSha256) {
       try {
         return await loadArtifact(artifacts, model, manifestSha256);
       } catch (error) {
-        if (artifactsUrl === null || artifactsToken === null || !(error instanceof FraudstreamError) || !FETCHED_FOR.has(error.code)) throw error;
+        if (
+          artifactsUrl === null ||
+          artifactsToken === null ||
+          !(error instanceof FraudstreamError) ||
+          !FETCHED_FOR.has(error.code)
+        )
+          throw error;
       }
-      const fetched = await Promise.all(ARTIFACT_FILES.map((file) => fetchFile(new URL(artifactPath(manifestSha256, file), artifactsUrl), artifactsToken, `${model}: ${file}`)));
-      if (sha256(fetched[0]) !== manifestSha256) throw new FraudstreamError("artifact_unavailable", `${model}: the manifest from ARTIFACTS_URL is another than the registered one`);
-      const artifact = await keepArtifact(artifacts, model, manifestSha256, fetched[0], fetched[1], (error) => log.warn({ model }, `a model from ARTIFACTS_URL can't be kept in ARTIFACTS: ${messageOf(error)}`));
+      const fetched = await Promise.all(
+        ARTIFACT_FILES.map((file) =>
+          fetchFile(new URL(artifactPath(manifestSha256, file), artifactsUrl), artifactsToken, `${model}: ${file}`),
+        ),
+      );
+      if (sha256(fetched[0]) !== manifestSha256)
+        throw new FraudstreamError(
+          "artifact_unavailable",
+          `${model}: the manifest from ARTIFACTS_URL is another than the registered one`,
+        );
+      const artifact = await keepArtifact(artifacts, model, manifestSha256, fetched[0], fetched[1], (error) =>
+        log.warn({ model }, `a model from ARTIFACTS_URL can't be kept in ARTIFACTS: ${messageOf(error)}`),
+      );
       log.info({ model }, "a model's files were fetched from ARTIFACTS_URL");
       return artifact;
     },
@@ -39,16 +61,27 @@ export function artifactSource({ artifacts, models: { artifactsUrl, artifactsTok
 }
 
 async function fetchFile(url: URL, token: string, what: string): Promise<Uint8Array> {
-  const unavailable = (reason: string, cause?: unknown): FraudstreamError => new FraudstreamError("artifact_unavailable", `${what} is not in ARTIFACTS and can't be fetched from ARTIFACTS_URL: ${reason}`, { cause });
+  const unavailable = (reason: string, cause?: unknown): FraudstreamError =>
+    new FraudstreamError(
+      "artifact_unavailable",
+      `${what} is not in ARTIFACTS and can't be fetched from ARTIFACTS_URL: ${reason}`,
+      { cause },
+    );
   let response: Response;
   try {
-    response = await fetch(url, { headers: { authorization: `Bearer ${token}` }, redirect: "error", signal: AbortSignal.timeout(FETCH_MS) });
+    response = await fetch(url, {
+      headers: { authorization: `Bearer ${token}` },
+      redirect: "error",
+      signal: AbortSignal.timeout(FETCH_MS),
+    });
   } catch (error) {
     throw unavailable(messageOf(error), error);
   }
   if (!response.ok) {
     await response.body?.cancel();
-    throw unavailable(`the API answers ${response.status}${response.status === 401 || response.status === 404 ? " (is ARTIFACTS_TOKEN the same there, and the model registered?)" : ""}`);
+    throw unavailable(
+      `the API answers ${response.status}${response.status === 401 || response.status === 404 ? " (is ARTIFACTS_TOKEN the same there, and the model registered?)" : ""}`,
+    );
   }
   const chunks: Uint8Array[] = [];
   let length = 0;

@@ -7,8 +7,8 @@ import { featureHash } from "./features/plan.js";
 import { Manifest } from "./manifest.js";
 
 /**
- * An artifact is a folder `<name>@<version>` with `manifest.json` and `model.onnx`. It appears whole, by one rename, and
- * never changes. The manifest's sha256 names it, since the manifest holds the ONNX file's.
+ * An artifact is a folder `<name>@<version>` with `manifest.json` and `model.onnx`. It appears whole, by one rename,
+ * and never changes. The manifest's sha256 names it, since the manifest holds the ONNX file's.
  */
 export interface Artifact {
   manifest: Manifest;
@@ -24,7 +24,11 @@ export const ARTIFACT_FILES = [MANIFEST_FILE, ONNX_FILE] as const;
 export type ArtifactFile = (typeof ARTIFACT_FILES)[number];
 /** A stored model can't be used as it is. */
 export class ArtifactError extends FraudstreamError {
-  constructor(code: "artifact_missing" | "artifact_corrupt" | "manifest_invalid" | "feature_hash_differs", message: string, options: { cause?: unknown } = {}) {
+  constructor(
+    code: "artifact_missing" | "artifact_corrupt" | "manifest_invalid" | "feature_hash_differs",
+    message: string,
+    options: { cause?: unknown } = {},
+  ) {
     super(code, message, options);
   }
 }
@@ -42,13 +46,18 @@ export function sha256(bytes: Uint8Array | string): string {
  * @throws FraudstreamError `model_id_invalid`
  */
 export function artifactFolder(artifactsDir: string, modelId: string): string {
-  if (!MODEL_ID.test(modelId)) throw new FraudstreamError("model_id_invalid", `${JSON.stringify(modelId)} is not a model id (name@version)`);
+  if (!MODEL_ID.test(modelId))
+    throw new FraudstreamError("model_id_invalid", `${JSON.stringify(modelId)} is not a model id (name@version)`);
   return join(artifactsDir, modelId);
 }
 
 /** @throws RequestError `model_name_invalid` */
 export function checkModelName(name: string): void {
-  if (!NAME.test(name)) throw new RequestError("model_name_invalid", `the model's name is ${JSON.stringify(name)}; it must be lower-case letters, digits and '-', up to 63 of them`);
+  if (!NAME.test(name))
+    throw new RequestError(
+      "model_name_invalid",
+      `the model's name is ${JSON.stringify(name)}; it must be lower-case letters, digits and '-', up to 63 of them`,
+    );
 }
 
 /**
@@ -69,7 +78,8 @@ export async function nextVersion(artifactsDir: string, name: string): Promise<n
 /**
  * Stores an artifact durably: both files and the folder are on disk before the rename, the rename before the return.
  *
- * @throws FraudstreamError `artifact_exists`, `manifest_invalid`, `artifact_corrupt` where the files don't fit each other
+ * @throws FraudstreamError `artifact_exists`, `manifest_invalid`, `artifact_corrupt` where the files don't fit each
+ *   other
  */
 export async function saveArtifact(artifactsDir: string, manifest: Manifest, onnx: Uint8Array): Promise<Artifact> {
   const folder = artifactFolder(artifactsDir, manifest.model);
@@ -82,12 +92,20 @@ export async function saveArtifact(artifactsDir: string, manifest: Manifest, onn
 }
 
 /**
- * Keeps an artifact that was fetched, byte for byte. What stands in its place and is not it (a copy that was broken off) is put aside.
+ * Keeps an artifact that was fetched, byte for byte. What stands in its place and is not it (a copy that was broken
+ * off) is put aside.
  *
  * @param onUnkept called with the reason why it could not be kept
  * @throws FraudstreamError as `loadArtifact`
  */
-export async function keepArtifact(artifactsDir: string, modelId: string, manifestSha256: string, manifestJson: Uint8Array, onnx: Uint8Array, onUnkept: (error: unknown) => void): Promise<Artifact> {
+export async function keepArtifact(
+  artifactsDir: string,
+  modelId: string,
+  manifestSha256: string,
+  manifestJson: Uint8Array,
+  onnx: Uint8Array,
+  onUnkept: (error: unknown) => void,
+): Promise<Artifact> {
   const folder = artifactFolder(artifactsDir, modelId);
   const manifest = parseManifest(modelId, manifestJson);
   checkFit(modelId, manifest, onnx);
@@ -95,19 +113,30 @@ export async function keepArtifact(artifactsDir: string, modelId: string, manife
   if (present !== null) return present;
   try {
     await mkdir(artifactsDir, { recursive: true });
-    await rename(folder, join(artifactsDir, `.${modelId}.${randomBytes(6).toString("hex")}.broken`)).catch((error: unknown) => {
-      if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
-    });
+    await rename(folder, join(artifactsDir, `.${modelId}.${randomBytes(6).toString("hex")}.broken`)).catch(
+      (error: unknown) => {
+        if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+      },
+    );
     await putInPlace(artifactsDir, modelId, manifestJson, onnx);
   } catch (error) {
-    // Another worker with the same folder was quicker; or the folder can't be written to, and the model is fetched again next time.
+    // Another worker with the same folder was quicker; or the folder can't be written to, and the model is fetched
+    // again next time.
     if (!(error instanceof FraudstreamError) || error.code !== "artifact_exists") onUnkept(error);
   }
   return { manifest, onnx, manifestSha256, folder };
 }
 
-/** Both files and the folder are on disk before the rename, the rename before the return. @throws FraudstreamError `artifact_exists` */
-async function putInPlace(artifactsDir: string, modelId: string, manifestJson: Uint8Array, onnx: Uint8Array): Promise<void> {
+/**
+ * Both files and the folder are on disk before the rename, the rename before the return. @throws FraudstreamError
+ * `artifact_exists`
+ */
+async function putInPlace(
+  artifactsDir: string,
+  modelId: string,
+  manifestJson: Uint8Array,
+  onnx: Uint8Array,
+): Promise<void> {
   const draft = join(artifactsDir, `.${modelId}.${randomBytes(6).toString("hex")}`);
   try {
     await mkdir(draft);
@@ -118,7 +147,8 @@ async function putInPlace(artifactsDir: string, modelId: string, manifestJson: U
     await rename(draft, artifactFolder(artifactsDir, modelId));
   } catch (error) {
     await rm(draft, { recursive: true, force: true });
-    if (error instanceof Error && "code" in error && (error.code === "ENOTEMPTY" || error.code === "EEXIST")) throw exists(modelId);
+    if (error instanceof Error && "code" in error && (error.code === "ENOTEMPTY" || error.code === "EEXIST"))
+      throw exists(modelId);
     throw error;
   }
   await syncFolder(artifactsDir);
@@ -131,7 +161,12 @@ async function putInPlace(artifactsDir: string, modelId: string, manifestJson: U
  * @param above a version that was given before, whether its folder is still there or not
  * @throws as `saveArtifact`, but for `artifact_exists`
  */
-export async function saveNextVersion(artifactsDir: string, name: string, built: { manifest: Manifest; onnx: Uint8Array }, above = 0): Promise<Artifact> {
+export async function saveNextVersion(
+  artifactsDir: string,
+  name: string,
+  built: { manifest: Manifest; onnx: Uint8Array },
+  above = 0,
+): Promise<Artifact> {
   for (;;) {
     const model = `${name}@${Math.max(await nextVersion(artifactsDir, name), above + 1)}`;
     try {
@@ -146,7 +181,8 @@ export async function saveNextVersion(artifactsDir: string, name: string, built:
  * Reads an artifact and checks it: both hashes, the manifest's schema, its id and its feature hash.
  *
  * @param manifestSha256 as it was registered; without it, the manifest is taken as it is
- * @throws FraudstreamError `model_id_invalid`, `artifact_missing`, `artifact_corrupt`, `manifest_invalid`, `feature_hash_differs`
+ * @throws FraudstreamError `model_id_invalid`, `artifact_missing`, `artifact_corrupt`, `manifest_invalid`,
+ *   `feature_hash_differs`
  */
 export async function loadArtifact(artifactsDir: string, modelId: string, manifestSha256?: string): Promise<Artifact> {
   const { manifest, manifestSha256: found, folder } = await loadManifest(artifactsDir, modelId, manifestSha256);
@@ -156,12 +192,19 @@ export async function loadArtifact(artifactsDir: string, modelId: string, manife
 }
 
 /** The manifest of an artifact alone; its ONNX file is not looked at. @throws as `loadArtifact` */
-export async function loadManifest(artifactsDir: string, modelId: string, manifestSha256?: string): Promise<Omit<Artifact, "onnx">> {
+export async function loadManifest(
+  artifactsDir: string,
+  modelId: string,
+  manifestSha256?: string,
+): Promise<Omit<Artifact, "onnx">> {
   const folder = artifactFolder(artifactsDir, modelId);
   const text = await readPart(folder, modelId, MANIFEST_FILE);
   const found = sha256(text);
   if (manifestSha256 !== undefined && found !== manifestSha256) {
-    throw new ArtifactError("artifact_corrupt", `${modelId}: ${MANIFEST_FILE} has sha256 ${found}, but ${manifestSha256} was registered`);
+    throw new ArtifactError(
+      "artifact_corrupt",
+      `${modelId}: ${MANIFEST_FILE} has sha256 ${found}, but ${manifestSha256} was registered`,
+    );
   }
   return { manifest: parseManifest(modelId, text), manifestSha256: found, folder };
 }
@@ -180,28 +223,42 @@ export function parseManifest(modelId: string, json: Uint8Array): Manifest {
   }
   if (Value.Check(Manifest, value)) return value;
   const first = Value.Errors(Manifest, value).First();
-  throw new ArtifactError("manifest_invalid", `${modelId}: the manifest is wrong${first === undefined ? "" : ` at ${first.path || "/"}: ${first.message}`}`);
+  throw new ArtifactError(
+    "manifest_invalid",
+    `${modelId}: the manifest is wrong${first === undefined ? "" : ` at ${first.path || "/"}: ${first.message}`}`,
+  );
 }
 
 /** What the schema can't say: that the parts of an artifact belong together. */
 function checkFit(modelId: string, manifest: Manifest, onnx: Uint8Array): void {
   const invalid = (reason: string): ArtifactError => new ArtifactError("manifest_invalid", `${modelId}: ${reason}`);
-  if (!Value.Check(Manifest, manifest)) throw invalid(`the manifest is wrong at ${Value.Errors(Manifest, manifest).First()?.path ?? "/"}`);
+  if (!Value.Check(Manifest, manifest))
+    throw invalid(`the manifest is wrong at ${Value.Errors(Manifest, manifest).First()?.path ?? "/"}`);
   if (manifest.model !== modelId) throw invalid(`the manifest is that of ${manifest.model}`);
   const { review, decline } = manifest.thresholds;
   if (review > decline) throw invalid(`the review threshold ${review} is above the decline threshold ${decline}`);
-  if (new Set(manifest.features.map(({ name }) => name)).size < manifest.features.length) throw invalid("two features have the same name");
+  if (new Set(manifest.features.map(({ name }) => name)).size < manifest.features.length)
+    throw invalid("two features have the same name");
   const hash = featureHash(manifest.features);
-  if (hash !== manifest.feature_hash) throw new ArtifactError("feature_hash_differs", `${modelId}: its features have hash ${hash}, the manifest says ${manifest.feature_hash}`);
+  if (hash !== manifest.feature_hash)
+    throw new ArtifactError(
+      "feature_hash_differs",
+      `${modelId}: its features have hash ${hash}, the manifest says ${manifest.feature_hash}`,
+    );
   const found = sha256(onnx);
-  if (found !== manifest.sha256) throw new ArtifactError("artifact_corrupt", `${modelId}: ${ONNX_FILE} has sha256 ${found}, the manifest says ${manifest.sha256}`);
+  if (found !== manifest.sha256)
+    throw new ArtifactError(
+      "artifact_corrupt",
+      `${modelId}: ${ONNX_FILE} has sha256 ${found}, the manifest says ${manifest.sha256}`,
+    );
 }
 
 async function readPart(folder: string, modelId: string, file: string): Promise<Uint8Array> {
   try {
     return await readFile(join(folder, file));
   } catch (cause) {
-    if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") throw new ArtifactError("artifact_missing", `${modelId}: there is no ${join(folder, file)}`, { cause });
+    if (cause instanceof Error && "code" in cause && cause.code === "ENOENT")
+      throw new ArtifactError("artifact_missing", `${modelId}: there is no ${join(folder, file)}`, { cause });
     throw cause;
   }
 }

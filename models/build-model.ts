@@ -16,7 +16,9 @@ import { INPUT, OUTPUT, writeOnnx } from "./onnx/write.js";
 import { sharedMatrix, type Matrix } from "./training/matrix.js";
 import { score, trainModel, type Algorithm, type TrainedModel } from "./training/train.js";
 
-/** Rows of each part that both score for the comparison: enough to reach every leaf that matters, in a second or two. */
+/**
+ * Rows of each part that both score for the comparison: enough to reach every leaf that matters, in a second or two.
+ */
 const COMPARED_ROWS = 50_000;
 
 export interface BuildOptions extends SplitOptions, ThresholdOptions {
@@ -47,14 +49,18 @@ export interface BuiltModel {
 }
 
 /**
- * From labelled transactions to a model that may be stored: leaves out repeats, splits, trains, chooses
- * thresholds (and the number of trees) on the validation part, trains again with that part, writes ONNX, reads it back and
- * compares it, and measures on the test part. Percent is of the whole.
+ * From labelled transactions to a model that may be stored: leaves out repeats, splits, trains, chooses thresholds (and
+ * the number of trees) on the validation part, trains again with that part, writes ONNX, reads it back and compares it,
+ * and measures on the test part. Percent is of the whole.
  *
  * @throws RequestError `too_few_rows`, `bad_threshold`, `unknown_feature`, `training_params`
  * @throws FraudstreamError `onnx_differs`, those of `trainModel`; the signal's reason when it aborts
  */
-export async function buildModel(dataset: Dataset, options: BuildOptions, { onProgress, signal }: BuildProgress = {}): Promise<BuiltModel> {
+export async function buildModel(
+  dataset: Dataset,
+  options: BuildOptions,
+  { onProgress, signal }: BuildProgress = {},
+): Promise<BuiltModel> {
   const { algorithm = "gradient-boosted-trees", params = {} } = options;
   const enter = (phase: string, percent: number): void => {
     signal?.throwIfAborted();
@@ -70,10 +76,19 @@ export async function buildModel(dataset: Dataset, options: BuildOptions, { onPr
 
   // Thresholds need rows that the model hasn't seen; the model that is kept needs the newest rows most of all.
   enter("training", 5);
-  const train = (part: Part, request: { params: Readonly<Record<string, unknown>>; validation: Part | null }, from: number, to: number): Promise<TrainedModel> =>
-    trainModel({ algorithm, params: request.params, train: part.matrix, labels: part.labels, validation: request.validation }, {
-      onProgress: ({ phase, percent }) => onProgress?.({ phase, percent: from + (percent * (to - from)) / 100 }), ...(signal === undefined ? {} : { signal }),
-    });
+  const train = (
+    part: Part,
+    request: { params: Readonly<Record<string, unknown>>; validation: Part | null },
+    from: number,
+    to: number,
+  ): Promise<TrainedModel> =>
+    trainModel(
+      { algorithm, params: request.params, train: part.matrix, labels: part.labels, validation: request.validation },
+      {
+        onProgress: ({ phase, percent }) => onProgress?.({ phase, percent: from + (percent * (to - from)) / 100 }),
+        ...(signal === undefined ? {} : { signal }),
+      },
+    );
   const early = await train(first, { params, validation }, 5, 42);
   const seen = joined(first, validation);
   const trained = await train(seen, { params: keptParams(early), validation: null }, 42, 85);
@@ -127,7 +142,10 @@ export async function buildModel(dataset: Dataset, options: BuildOptions, { onPr
  */
 export function refuseDifference(difference: number): void {
   if (difference < TOLERANCE) return;
-  throw new FraudstreamError("onnx_differs", `the ONNX model's scores differ from the trainer's by up to ${difference}; they must by less than ${TOLERANCE}`);
+  throw new FraudstreamError(
+    "onnx_differs",
+    `the ONNX model's scores differ from the trainer's by up to ${difference}; they must by less than ${TOLERANCE}`,
+  );
 }
 
 interface Part {
@@ -136,24 +154,50 @@ interface Part {
   labels: Uint8Array;
 }
 
-function partsOf(dataset: Dataset, features: readonly FeatureSpec[], { train, validation, test }: Split): [train: Part, validation: Part, test: Part | null] {
+function partsOf(
+  dataset: Dataset,
+  features: readonly FeatureSpec[],
+  { train, validation, test }: Split,
+): [train: Part, validation: Part, test: Part | null] {
   const sets = [train, validation, test];
-  const [first, second, third] = featureMatrices(dataset, features, sets).map((matrix, i) => ({ matrix, labels: Uint8Array.from(sets[i], (row) => dataset.label[row]) }));
+  const [first, second, third] = featureMatrices(dataset, features, sets).map((matrix, i) => ({
+    matrix,
+    labels: Uint8Array.from(sets[i], (row) => dataset.label[row]),
+  }));
   return [first, second, test.length === 0 ? null : third];
 }
 
 /** Rows that may be trained and tested on: neither mere history nor repeats, which the stream refuses. */
 function usableRows(dataset: Dataset): { rows: Uint32Array; notes: string[] } {
   const refused = new Set(repeatedRows(dataset));
-  const rows = Uint32Array.from({ length: dataset.length - dataset.historyRows }, (_, i) => dataset.historyRows + i).filter((row) => !refused.has(row));
-  return { rows, notes: refused.size === 0 ? [] : [`left out: ${refused.size} rows that repeat a transaction of their card within a day, as the stream leaves them out`] };
+  const rows = Uint32Array.from(
+    { length: dataset.length - dataset.historyRows },
+    (_, i) => dataset.historyRows + i,
+  ).filter((row) => !refused.has(row));
+  return {
+    rows,
+    notes:
+      refused.size === 0
+        ? []
+        : [
+            `left out: ${refused.size} rows that repeat a transaction of their card within a day, as the ` +
+              "stream leaves them out",
+          ],
+  };
 }
 
 /** So much of the newest is drift's reference at least: a whole week, whose days differ. */
 const LEAST_REFERENCE_MS = 7 * 86_400_000;
 
-/** Rows of training and validation, as they are joined, for drift to compare with: what came while windows were still filling is unlike what follows. */
-function settledRows({ eventTime }: Dataset, features: readonly FeatureSpec[], { train, validation }: Split): Uint32Array {
+/**
+ * Rows of training and validation, as they are joined, for drift to compare with: what came while windows were still
+ * filling is unlike what follows.
+ */
+function settledRows(
+  { eventTime }: Dataset,
+  features: readonly FeatureSpec[],
+  { train, validation }: Split,
+): Uint32Array {
   const rows = [...train, ...validation];
   const last = rows.reduce((latest, row) => Math.max(latest, eventTime[row]), Number.NEGATIVE_INFINITY);
   const full = eventTime[0] + Math.max(...features.map(({ source }) => fillingMs(source)));

@@ -15,10 +15,14 @@ export interface AttributeTarget {
 }
 
 /**
- * An attribute that is asked for and that can't be read, and its type; or a field of ours (`ofOurs`) that is not where the
- * settings say, so that it is read by its own name.
+ * An attribute that is asked for and that can't be read, and its type; or a field of ours (`ofOurs`) that is not where
+ * the settings say, so that it is read by its own name.
  */
-export interface Unreadable { attribute: string; type: string; ofOurs?: true }
+export interface Unreadable {
+  attribute: string;
+  type: string;
+  ofOurs?: true;
+}
 
 type Op = (cursor: AvroCursor, fields: unknown, target: AttributeTarget) => void;
 
@@ -26,7 +30,13 @@ const MAX_KNOWN_NAMES = 10_000;
 const MAX_KNOWN_NAME_LENGTH = 256;
 
 /** A further field: an attribute if it is a number, string, boolean, enum or decimal, otherwise stepped over. */
-export function attributeField(name: string, type: AvroSchema, target: AttributeTarget, named: NamedTypes, unreadable: Unreadable[]): { op: Op; double?: number } {
+export function attributeField(
+  name: string,
+  type: AvroSchema,
+  target: AttributeTarget,
+  named: NamedTypes,
+  unreadable: Unreadable[],
+): { op: Op; double?: number } {
   const found = target.find(name);
   if (found < 0) {
     const skip = compileSkip(type, named);
@@ -77,14 +87,27 @@ function attributeBranch(branch: AvroSchema, found: number, named: NamedTypes, n
 }
 
 /** The `attributes` map: each value has a primitive type or a union of them. Null: it is not a map. */
-export function attributesMap(map: AvroSchema, target: AttributeTarget, named: NamedTypes, unreadable: Unreadable[]): Op | null {
+export function attributesMap(
+  map: AvroSchema,
+  target: AttributeTarget,
+  named: NamedTypes,
+  unreadable: Unreadable[],
+): Op | null {
   const type = typeOf(map, named);
   if (type?.type === "null") return () => {};
   const values = type?.definition.values;
   if (type?.type !== "map" || values === undefined) return null;
   const skip = compileSkip(values, type.named);
-  // Whatever its names will be. A target that asks for nothing is told, too: names are known only once a record has them.
-  ofBranches(values, (branch) => attributeBranch(branch, -1, type.named, (given) => void unreadable.push({ attribute: "attributes", type: `map of ${given}` })));
+  // Whatever its names will be. A target that asks for nothing is told, too: names are known only once a record has
+  // them.
+  ofBranches(values, (branch) =>
+    attributeBranch(
+      branch,
+      -1,
+      type.named,
+      (given) => void unreadable.push({ attribute: "attributes", type: `map of ${given}` }),
+    ),
+  );
   const names = new Map<string, { found: number; op: Op }>();
   return (cursor, fields) => {
     for (let count = cursor.long(); count !== 0; count = cursor.long()) {
@@ -98,7 +121,13 @@ export function attributesMap(map: AvroSchema, target: AttributeTarget, named: N
         let known = names.get(name);
         if (known === undefined) {
           const found = target.find(name);
-          known = { found, op: found < 0 ? (at) => skip(at) : ofBranches(values, (branch) => attributeBranch(branch, found, type.named, () => {})) };
+          known = {
+            found,
+            op:
+              found < 0
+                ? (at) => skip(at)
+                : ofBranches(values, (branch) => attributeBranch(branch, found, type.named, () => {})),
+          };
           // Names come from producers: a bounded number of them is remembered, none of them huge.
           if (names.size < MAX_KNOWN_NAMES && name.length <= MAX_KNOWN_NAME_LENGTH) names.set(name, known);
         }

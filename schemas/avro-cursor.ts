@@ -115,7 +115,10 @@ const MAX_DEPTH = 500;
 
 export type Skip = (cursor: AvroCursor) => void;
 
-/** The named types of a schema: how to step over each, by its full name, and the namespace that a name without one is in. */
+/**
+ * The named types of a schema: how to step over each, by its full name, and the namespace that a name without one is
+ * in.
+ */
 export interface NamedTypes {
   readonly known: Map<string, Skip>;
   readonly namespace: string;
@@ -146,7 +149,8 @@ export function compileSkip(schema: AvroSchema, named: NamedTypes = { known: new
     case "null":
       return NO_BYTES;
     case "boolean":
-      // Looked at, too: whoever wants the value refuses what is neither 0 nor 1, and a record is the same to all readers.
+      // Looked at, too: whoever wants the value refuses what is neither 0 nor 1, and a record is the same to all
+      // readers.
       return (cursor) => void cursor.boolean();
     case "int":
     case "long":

@@ -24,13 +24,27 @@ export function typeOf(schema: AvroSchema, named: NamedTypes): AvroType | null {
   }
   const { type, logicalType, "connect.name": connectName } = schema;
   if (typeof type === "string") {
-    const isNamed = type === "record" || type === "error" || type === "enum" || type === "fixed" || type === "array" || type === "map";
+    const isNamed =
+      type === "record" ||
+      type === "error" ||
+      type === "enum" ||
+      type === "fixed" ||
+      type === "array" ||
+      type === "map";
     const inner = isNamed ? null : typeOf(type, named);
-    if (inner !== null && inner.definition.type !== type) return { ...inner, logicalType: logicalType ?? inner.logicalType, connectName: connectName ?? inner.connectName };
+    if (inner !== null && inner.definition.type !== type)
+      return { ...inner, logicalType: logicalType ?? inner.logicalType, connectName: connectName ?? inner.connectName };
     return { type, logicalType, connectName, definition: schema, named };
   }
   const inner = typeOf(type, named);
-  return inner && { ...inner, logicalType: logicalType ?? inner.logicalType, connectName: connectName ?? inner.connectName, definition: { ...schema, ...inner.definition } };
+  return (
+    inner && {
+      ...inner,
+      logicalType: logicalType ?? inner.logicalType,
+      connectName: connectName ?? inner.connectName,
+      definition: { ...schema, ...inner.definition },
+    }
+  );
 }
 
 function qualifiedName(name: string, { namespace }: NamedTypes): string {
@@ -57,7 +71,10 @@ export function numberReading(found: AvroType, texts = false): Reading<number> {
   if (type === "float") return { read: (cursor) => cursor.float() };
   if (INTEGERS.has(type)) return { read: (cursor) => cursor.long() };
   if (type === "bytes" && logicalType === "big-decimal") return { read: readBigDecimal };
-  if ((type === "bytes" || type === "fixed") && (logicalType === "decimal" || connectName === "org.apache.kafka.connect.data.Decimal")) {
+  if (
+    (type === "bytes" || type === "fixed") &&
+    (logicalType === "decimal" || connectName === "org.apache.kafka.connect.data.Decimal")
+  ) {
     const scale = definition.scale ?? 0;
     if (!isScale(scale)) return { refused: `${describeType(found)} with the scale ${JSON.stringify(scale)}` };
     return { read: decimalRead(type === "fixed" ? (definition.size ?? 0) : null, scale) };
@@ -98,7 +115,11 @@ function readBigDecimal(cursor: AvroCursor): number {
 /** Debezium's decimal without a fixed scale: a record of scale and value, in this order. */
 function isVariableDecimal({ definition, connectName }: AvroType): boolean {
   const names = (definition.fields ?? []).map((field) => field.name).join();
-  return names === "scale,value" && (connectName === "io.debezium.data.VariableScaleDecimal" || `${definition.namespace ?? ""}.${definition.name ?? ""}`.endsWith("VariableScaleDecimal"));
+  return (
+    names === "scale,value" &&
+    (connectName === "io.debezium.data.VariableScaleDecimal" ||
+      `${definition.namespace ?? ""}.${definition.name ?? ""}`.endsWith("VariableScaleDecimal"))
+  );
 }
 
 function readVariableDecimal(cursor: AvroCursor): number {
@@ -111,25 +132,43 @@ function readVariableDecimal(cursor: AvroCursor): number {
 
 /** By the logical type, or what Connect calls the type: how many of a unit make a millisecond. */
 const UNITS: Readonly<Record<string, number>> = {
-  "timestamp-millis": 1, "timestamp-micros": 1e3, "timestamp-nanos": 1e6,
+  "timestamp-millis": 1,
+  "timestamp-micros": 1e3,
+  "timestamp-nanos": 1e6,
   "org.apache.kafka.connect.data.Timestamp": 1,
-  "io.debezium.time.Timestamp": 1, "io.debezium.time.MicroTimestamp": 1e3, "io.debezium.time.NanoTimestamp": 1e6,
+  "io.debezium.time.Timestamp": 1,
+  "io.debezium.time.MicroTimestamp": 1e3,
+  "io.debezium.time.NanoTimestamp": 1e6,
 };
 /** Types that do not name a moment, and why. */
 const NO_MOMENTS: readonly [RegExp, string][] = [
-  [/^local-timestamp-(millis|micros|nanos)$/, "a local time has no zone, so it names no moment; write a timestamp of UTC"],
-  [/^(date|io\.debezium\.time\.(Date|Year)|org\.apache\.kafka\.connect\.data\.Date)$/, "a date has no time of day; write a timestamp"],
-  [/^(time-(millis|micros|nanos)|io\.debezium\.time\.(Time|MicroTime|NanoTime|ZonedTime)|org\.apache\.kafka\.connect\.data\.Time)$/, "a time of day has no date; write a timestamp"],
+  [
+    /^local-timestamp-(millis|micros|nanos)$/,
+    "a local time has no zone, so it names no moment; write a timestamp of UTC",
+  ],
+  [
+    /^(date|io\.debezium\.time\.(Date|Year)|org\.apache\.kafka\.connect\.data\.Date)$/,
+    "a date has no time of day; write a timestamp",
+  ],
+  [
+    /^(time-(millis|micros|nanos)|io\.debezium\.time\.(Time|MicroTime|NanoTime|ZonedTime)|org\.apache\.kafka\.connect\.data\.Time)$/,
+    "a time of day has no date; write a timestamp",
+  ],
 ];
 
-/** How many of the unit that a name stands for make a millisecond, or why it is no moment; undefined: it says nothing of time. */
+/**
+ * How many of the unit that a name stands for make a millisecond, or why it is no moment; undefined: it says nothing of
+ * time.
+ */
 export function unitOf(name: string | undefined): number | string | undefined {
   if (name === undefined) return undefined;
   const unit = UNITS[name];
   return unit ?? NO_MOMENTS.find(([pattern]) => pattern.test(name))?.[1];
 }
 
-/** A moment in epoch milliseconds: what is finer is cut off. Integers without a unit are milliseconds, texts ISO 8601. */
+/**
+ * A moment in epoch milliseconds: what is finer is cut off. Integers without a unit are milliseconds, texts ISO 8601.
+ */
 export function timeReading(found: AvroType): Reading<number> {
   const { type, logicalType, connectName } = found;
   const unit = unitOf(connectName) ?? unitOf(logicalType);
@@ -191,7 +230,9 @@ export function textReading(found: AvroType, numbers: boolean): TextReading {
       make: (cursor) => {
         const at = cursor.at;
         cursor.skip(16);
-        return Buffer.from(cursor.bytes.toString("hex", at, at + 16).replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-"));
+        return Buffer.from(
+          cursor.bytes.toString("hex", at, at + 16).replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-"),
+        );
       },
     };
   }

@@ -10,10 +10,17 @@ import { namesOf, type FieldKind, type RecordFields, type RecordSpec } from "./r
 import { TransactionRejected } from "./transaction-rejected.js";
 import type { SchemaKey } from "./wire-format.js";
 
-interface Options<F> { spec: RecordSpec<F>; shape: RecordShape; target: AttributeTarget }
+interface Options<F> {
+  spec: RecordSpec<F>;
+  shape: RecordShape;
+  target: AttributeTarget;
+}
 /** Hands on what stands at one field of a message; null: it isn't there. */
 type Take<F> = (value: ProtoValue | null, fields: F) => void;
-interface Program<F> { read: Take<F>; unreadable: Unreadable[] }
+interface Program<F> {
+  read: Take<F>;
+  unreadable: Unreadable[];
+}
 
 const MOST_MESSAGES = 64;
 
@@ -60,7 +67,11 @@ export class ProtobufRecords<F extends RecordFields> {
       message = index < 0 ? undefined : messages.at(index);
       messages = message?.messages ?? [];
     }
-    if (message === undefined) return new TransactionRejected("schema_mismatch", `schema ${key}: the record names a message that the .proto file doesn't have`);
+    if (message === undefined)
+      return new TransactionRejected(
+        "schema_mismatch",
+        `schema ${key}: the record names a message that the .proto file doesn't have`,
+      );
     try {
       return compileMessage(message, this.#file, this.#options);
     } catch (error) {
@@ -69,7 +80,10 @@ export class ProtobufRecords<F extends RecordFields> {
   }
 }
 
-/** The message indexes in front of a value: their count and each of them, zigzag varints; a single 0 is the first message. */
+/**
+ * The message indexes in front of a value: their count and each of them, zigzag varints; a single 0 is the first
+ * message.
+ */
 function messagePath(bytes: Buffer, at: number, end: number): { path: string; from: number } {
   const zigzag = (): number => {
     const value = readVarint(bytes, at, end);
@@ -78,7 +92,11 @@ function messagePath(bytes: Buffer, at: number, end: number): { path: string; fr
   };
   const count = zigzag();
   if (count === 0) return { path: "0", from: at };
-  if (count < 0 || count > 16) throw new TransactionRejected("protobuf_malformed", "the value doesn't begin with the place of its message in the .proto file");
+  if (count < 0 || count > 16)
+    throw new TransactionRejected(
+      "protobuf_malformed",
+      "the value doesn't begin with the place of its message in the .proto file",
+    );
   const path: number[] = [];
   for (let i = 0; i < count; i++) path.push(zigzag());
   return { path: path.join("."), from: at };
@@ -89,9 +107,17 @@ function compileMessage<F extends RecordFields>(root: ProtoMessage, file: ProtoF
   return { read: compileEnvelope(root, options.shape.envelope, { file, options, unreadable }), unreadable };
 }
 
-interface Context<F> { file: ProtoFile; options: Options<F>; unreadable: Unreadable[] }
+interface Context<F> {
+  file: ProtoFile;
+  options: Options<F>;
+  unreadable: Unreadable[];
+}
 
-function compileEnvelope<F extends RecordFields>(message: ProtoMessage, envelope: readonly string[], context: Context<F>): Take<F> {
+function compileEnvelope<F extends RecordFields>(
+  message: ProtoMessage,
+  envelope: readonly string[],
+  context: Context<F>,
+): Take<F> {
   const [head, ...rest] = envelope;
   if (head === undefined) return compilePayload(message, context);
   const holder = message.fields.find(({ name }) => name === head);
@@ -108,7 +134,11 @@ function compileEnvelope<F extends RecordFields>(message: ProtoMessage, envelope
 }
 
 /** Reads a message's `op` before the field that is wanted of it. */
-function withOp<F>(message: ProtoMessage, file: ProtoFile, wanted: (op: () => string | null) => { field: ProtoField; take: Take<F> }): Take<F> {
+function withOp<F>(
+  message: ProtoMessage,
+  file: ProtoFile,
+  wanted: (op: () => string | null) => { field: ProtoField; take: Take<F> },
+): Take<F> {
   let op: string | null = null;
   const field = opOf(message);
   const take: Take<F> = (value) => void (op = value?.text() ?? null);
@@ -121,25 +151,37 @@ function opOf({ fields }: ProtoMessage): ProtoField | undefined {
 }
 
 function compilePayload<F extends RecordFields>(message: ProtoMessage, context: Context<F>): Take<F> {
-  const { file, options: { spec, shape } } = context;
+  const {
+    file,
+    options: { spec, shape },
+  } = context;
   const has = (path: readonly string[]): boolean => hasPath(message, path, file);
   const there = message.fields.map(({ name }) => name);
   const missing = spec.required.filter((name) => !has([name]) && !has(shape.fields.get(name) ?? [name]));
   const op = opOf(message);
   if (missing.length > 0 && op !== undefined && shape.envelope.length > 0 && isChangeEvent((name) => has([name]))) {
-    return takeFields([{
-      field: op,
-      take: (value) => {
-        throw withoutPayload(shape.envelope.at(-1) ?? "", value?.text() ?? null);
-      },
-    }], file);
+    return takeFields(
+      [
+        {
+          field: op,
+          take: (value) => {
+            throw withoutPayload(shape.envelope.at(-1) ?? "", value?.text() ?? null);
+          },
+        },
+      ],
+      file,
+    );
   }
   if (missing.length > 0) {
     const named = missing.map((name) => namedWithPath(name, shape, there));
     throw new TypeError(`the message ${message.name} lacks ${named.join(", ")}`);
   }
   const isAskedFor = (attribute: string): boolean => spec.attributes && context.options.target.find(attribute) >= 0;
-  context.unreadable.push(...misplaced(shape, namesOf(spec), has, there).filter(({ attribute, ofOurs }) => ofOurs === true || isAskedFor(attribute)));
+  context.unreadable.push(
+    ...misplaced(shape, namesOf(spec), has, there).filter(
+      ({ attribute, ofOurs }) => ofOurs === true || isAskedFor(attribute),
+    ),
+  );
   return compileLevel(message, shapeTree(shape, namesOf(spec), has), context, true);
 }
 
@@ -151,13 +193,22 @@ function hasPath(message: ProtoMessage, [name, ...rest]: readonly string[], file
   return inner !== undefined && hasPath(inner, rest, file);
 }
 
-function compileLevel<F extends RecordFields>(message: ProtoMessage, level: Map<string, ShapeNode>, context: Context<F>, payload: boolean): Take<F> {
-  const { file, options: { spec } } = context;
+function compileLevel<F extends RecordFields>(
+  message: ProtoMessage,
+  level: Map<string, ShapeNode>,
+  context: Context<F>,
+  payload: boolean,
+): Take<F> {
+  const {
+    file,
+    options: { spec },
+  } = context;
   const takes: { field: ProtoField; take: Take<F> }[] = [];
   for (const field of message.fields) {
     const node = level.get(field.name);
     if (node === undefined) {
-      if (payload && spec.attributes && !namesOf(spec).includes(field.name)) takes.push(...attributeTake(field.name, field, context));
+      if (payload && spec.attributes && !namesOf(spec).includes(field.name))
+        takes.push(...attributeTake(field.name, field, context));
       continue;
     }
     const inner = field.repeated ? undefined : file.byName.get(field.type);
@@ -170,7 +221,11 @@ function compileLevel<F extends RecordFields>(message: ProtoMessage, level: Map<
   return takeFields(takes, file);
 }
 
-function namedTake<F extends RecordFields>(name: string, field: ProtoField, context: Context<F>): { field: ProtoField; take: Take<F> }[] {
+function namedTake<F extends RecordFields>(
+  name: string,
+  field: ProtoField,
+  context: Context<F>,
+): { field: ProtoField; take: Take<F> }[] {
   const { spec, shape } = context.options;
   if (name === "attributes" && spec.attributes) return [mapTake(field, context)];
   const kind = spec.fields[name] as FieldKind<F> | undefined;
@@ -178,9 +233,18 @@ function namedTake<F extends RecordFields>(name: string, field: ProtoField, cont
   return [{ field, take: oursTake(name, field, kind, context.file, isDescribed(shape)) }];
 }
 
-function oursTake<F extends RecordFields>(name: string, field: ProtoField, kind: FieldKind<F>, file: ProtoFile, described: boolean): Take<F> {
+function oursTake<F extends RecordFields>(
+  name: string,
+  field: ProtoField,
+  kind: FieldKind<F>,
+  file: ProtoFile,
+  described: boolean,
+): Take<F> {
   const refuse = (): never => {
-    throw new TransactionRejected("schema_mismatch", `${name} must be ${kind.wanted}; in the writer's schema it is ${describeProto(field)}`);
+    throw new TransactionRejected(
+      "schema_mismatch",
+      `${name} must be ${kind.wanted}; in the writer's schema it is ${describeProto(field)}`,
+    );
   };
   if (field.repeated) return refuse;
   if (kind.kind === "text") {
@@ -202,7 +266,8 @@ function oursTake<F extends RecordFields>(name: string, field: ProtoField, kind:
     return (value, fields) => {
       if (value === null && field.presence) return;
       const answer = flag(value);
-      if (Number.isNaN(answer)) throw new TransactionRejected(kind.badCode, `${name} is a ${field.type} that is not ${kind.wanted}`);
+      if (Number.isNaN(answer))
+        throw new TransactionRejected(kind.badCode, `${name} is a ${field.type} that is not ${kind.wanted}`);
       set(fields, answer);
     };
   }
@@ -212,12 +277,17 @@ function oursTake<F extends RecordFields>(name: string, field: ProtoField, kind:
   return (value, fields) => {
     if (value === null && field.presence) return;
     const number = read(value);
-    if (Number.isNaN(number) && isText) throw new TransactionRejected(kind.badCode, `${name} is a string that is not ${kind.wanted}`);
+    if (Number.isNaN(number) && isText)
+      throw new TransactionRejected(kind.badCode, `${name} is a string that is not ${kind.wanted}`);
     set(fields, number);
   };
 }
 
-function attributeTake<F extends RecordFields>(name: string, field: ProtoField, { file, options: { target }, unreadable }: Context<F>): { field: ProtoField; take: Take<F> }[] {
+function attributeTake<F extends RecordFields>(
+  name: string,
+  field: ProtoField,
+  { file, options: { target }, unreadable }: Context<F>,
+): { field: ProtoField; take: Take<F> }[] {
   const found = target.find(name);
   if (found < 0) return [];
   const take = attributeRead(field, found, file, target);
@@ -227,13 +297,22 @@ function attributeTake<F extends RecordFields>(name: string, field: ProtoField, 
 }
 
 /** Null: it can't be read as an attribute. An absent value of a field without presence is its default. */
-function attributeRead(field: ProtoField, found: number, file: ProtoFile, target: AttributeTarget): ((value: ProtoValue | null) => void) | null {
+function attributeRead(
+  field: ProtoField,
+  found: number,
+  file: ProtoFile,
+  target: AttributeTarget,
+): ((value: ProtoValue | null) => void) | null {
   if (field.repeated) return null;
   const { presence } = field;
   if (field.type === "bool" || field.type === "google.protobuf.BoolValue") {
     const wrapped = field.type !== "bool";
     return (value) => {
-      if (value !== null || !presence) target.boolean(found, value !== null && (wrapped ? (value.only(1, VARINT)?.integer() ?? 0) : value.integer()) !== 0);
+      if (value !== null || !presence)
+        target.boolean(
+          found,
+          value !== null && (wrapped ? (value.only(1, VARINT)?.integer() ?? 0) : value.integer()) !== 0,
+        );
     };
   }
   const number = field.type === "google.protobuf.Timestamp" ? null : protoNumber(field, false);
@@ -257,15 +336,33 @@ const NO_TEXT = Buffer.alloc(0);
 const MOST_NAMES = 10_000;
 
 /** The `attributes` map: of one key that stands twice the last counts. */
-function mapTake<F extends RecordFields>(field: ProtoField, { file, unreadable, options: { target } }: Context<F>): { field: ProtoField; take: Take<F> } {
+function mapTake<F extends RecordFields>(
+  field: ProtoField,
+  { file, unreadable, options: { target } }: Context<F>,
+): { field: ProtoField; take: Take<F> } {
   const { map } = field;
   if (map === null || map.key !== "string") {
-    return { field, take: () => {
-      throw new TransactionRejected("schema_mismatch", `attributes must be a map of strings; in the writer's schema it is ${describeProto(field)}`);
-    } };
+    return {
+      field,
+      take: () => {
+        throw new TransactionRejected(
+          "schema_mismatch",
+          `attributes must be a map of strings; in the writer's schema it is ${describeProto(field)}`,
+        );
+      },
+    };
   }
-  const valueField: ProtoField = { name: "value", number: 2, type: map.value, repeated: false, presence: false, map: null, fallback: null };
-  if (attributeRead(valueField, -1, file, target) === null) unreadable.push({ attribute: "attributes", type: describeProto(field) });
+  const valueField: ProtoField = {
+    name: "value",
+    number: 2,
+    type: map.value,
+    repeated: false,
+    presence: false,
+    map: null,
+    fallback: null,
+  };
+  if (attributeRead(valueField, -1, file, target) === null)
+    unreadable.push({ attribute: "attributes", type: describeProto(field) });
   const wireType = wireTypeOf(map.value, file);
   const readers = new Map<string, ((value: ProtoValue | null) => void) | null>();
   const readerOf = (name: string): ((value: ProtoValue | null) => void) | null => {
@@ -294,7 +391,8 @@ function mapTake<F extends RecordFields>(field: ProtoField, { file, unreadable, 
 function takeFields<F>(takes: { field: ProtoField; take: Take<F> }[], file: ProtoFile): Take<F> {
   const slots = new Map<number, Slot>();
   for (const { field } of takes) {
-    if (!slots.has(field.number)) slots.set(field.number, { at: slots.size, wireType: wireTypeOf(field.type, file), all: field.map !== null });
+    if (!slots.has(field.number))
+      slots.set(field.number, { at: slots.size, wireType: wireTypeOf(field.type, file), all: field.map !== null });
   }
   const fallbacks = takes.map(({ field }) => fallbackOf(field, file));
   const slotOf = takes.map(({ field }) => slots.get(field.number)?.at ?? 0);

@@ -11,8 +11,8 @@ export function isScale(scale: unknown): scale is number {
 }
 
 /**
- * The number nearest to a decimal: unscaled two's complement bytes, most significant first (Avro's and Connect's `decimal`),
- * divided by ten to the power of `scale`. The same as of its decimal text; NaN where it is absurdly long.
+ * The number nearest to a decimal: unscaled two's complement bytes, most significant first (Avro's and Connect's
+ * `decimal`), divided by ten to the power of `scale`. The same as of its decimal text; NaN where it is absurdly long.
  */
 export function decimalOf(bytes: Uint8Array, at: number, length: number, scale: number): number {
   if (length > MOST_BYTES || !isScale(scale)) return Number.NaN;

@@ -8,16 +8,27 @@ import { START_ERRORS } from "./error-codes/starts.js";
 import { TRAINING_ERRORS } from "./error-codes/training.js";
 
 /**
- * Every error code, in the order of the page that lists them (ERRORS.md, written by `npm run errors`). A code is stable:
- * callers compare it. A new one is a row in the file of its group; one cause has one code.
+ * Every error code, in the order of the page that lists them (ERRORS.md, written by `npm run errors`). A code is
+ * stable: callers compare it. A new one is a row in the file of its group; one cause has one code.
  */
 export const ERROR_GROUPS: readonly ErrorGroup[] = [
-  REQUEST_ERRORS, RECORD_ERRORS, MODEL_ERRORS, TRAINING_ERRORS, START_ERRORS, SERVICE_ERRORS, INTERNAL_ERRORS,
+  REQUEST_ERRORS,
+  RECORD_ERRORS,
+  MODEL_ERRORS,
+  TRAINING_ERRORS,
+  START_ERRORS,
+  SERVICE_ERRORS,
+  INTERNAL_ERRORS,
 ];
 
 const ROWS = {
-  ...REQUEST_ERRORS.codes, ...RECORD_ERRORS.codes, ...MODEL_ERRORS.codes, ...TRAINING_ERRORS.codes,
-  ...START_ERRORS.codes, ...SERVICE_ERRORS.codes, ...INTERNAL_ERRORS.codes,
+  ...REQUEST_ERRORS.codes,
+  ...RECORD_ERRORS.codes,
+  ...MODEL_ERRORS.codes,
+  ...TRAINING_ERRORS.codes,
+  ...START_ERRORS.codes,
+  ...SERVICE_ERRORS.codes,
+  ...INTERNAL_ERRORS.codes,
 };
 type Rows = typeof ROWS;
 

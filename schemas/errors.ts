@@ -24,8 +24,8 @@ export class FraudstreamError extends Error {
 }
 
 /**
- * A setting, an option or the surroundings are wrong: whoever starts the process can mend it. It ends a start, and is shown
- * without a stack.
+ * A setting, an option or the surroundings are wrong: whoever starts the process can mend it. It ends a start, and is
+ * shown without a stack.
  */
 export class UsageError extends FraudstreamError {
   constructor(code: ErrorCode, message: string, options: { cause?: unknown } = {}) {
@@ -35,8 +35,8 @@ export class UsageError extends FraudstreamError {
 }
 
 /**
- * What was asked for is wrong: a request, or the file that it names. Over HTTP it is a 4xx, of a job its result; where the
- * request came by the command line, it is shown without a stack.
+ * What was asked for is wrong: a request, or the file that it names. Over HTTP it is a 4xx, of a job its result; where
+ * the request came by the command line, it is shown without a stack.
  */
 export class RequestError extends FraudstreamError {
   constructor(code: ErrorCode, message: string, options: { cause?: unknown } = {}) {

@@ -8,9 +8,21 @@ const namespace = "fraudstream";
 const interfaces = new Map();
 
 function typeOf(schema) {
-  if (Array.isArray(schema)) return schema.map((branch) => (isRecord(branch) && schema.filter(isRecord).length > 1 ? wrapped(branch) : typeOf(branch))).join(" | ");
+  if (Array.isArray(schema))
+    return schema
+      .map((branch) => (isRecord(branch) && schema.filter(isRecord).length > 1 ? wrapped(branch) : typeOf(branch)))
+      .join(" | ");
   if (typeof schema === "string") {
-    const primitives = { string: "string", int: "number", long: "number", float: "number", double: "number", boolean: "boolean", null: "null", bytes: "Buffer" };
+    const primitives = {
+      string: "string",
+      int: "number",
+      long: "number",
+      float: "number",
+      double: "number",
+      boolean: "boolean",
+      null: "null",
+      bytes: "Buffer",
+    };
     return primitives[schema] ?? schema;
   }
   switch (schema.type) {
@@ -20,12 +32,17 @@ function typeOf(schema) {
         return `${doc}  ${field.name}: ${typeOf(field.type)};`;
       });
       const doc = schema.doc ? `/** ${schema.doc} */\n` : "";
-      const body = fields.length ? `export interface ${schema.name} {\n${fields.join("\n")}\n}` : `export type ${schema.name} = Record<string, never>;`;
+      const body = fields.length
+        ? `export interface ${schema.name} {\n${fields.join("\n")}\n}`
+        : `export type ${schema.name} = Record<string, never>;`;
       interfaces.set(schema.name, `${doc}${body}`);
       return schema.name;
     }
     case "enum":
-      interfaces.set(schema.name, `export type ${schema.name} = ${schema.symbols.map((s) => JSON.stringify(s)).join(" | ")};`);
+      interfaces.set(
+        schema.name,
+        `export type ${schema.name} = ${schema.symbols.map((s) => JSON.stringify(s)).join(" | ")};`,
+      );
       return schema.name;
     case "array":
       return arrayOf(typeOf(schema.items));
@@ -41,11 +58,15 @@ const wrapped = (schema) => `{ "${namespace}.${schema.name}": ${typeOf(schema)} 
 const arrayOf = (item) => (item.includes(" ") ? `(${item})[]` : `${item}[]`);
 
 const constants = [];
-for (const file of readdirSync(new URL("avro/", here)).filter((name) => name.endsWith(".avsc")).sort()) {
+for (const file of readdirSync(new URL("avro/", here))
+  .filter((name) => name.endsWith(".avsc"))
+  .sort()) {
   const schema = JSON.parse(readFileSync(new URL(`avro/${file}`, here), "utf8"));
   typeOf(schema);
   const name = schema.name[0].toLowerCase() + schema.name.slice(1);
-  constants.push(`/** schemas/avro/${file} */\nexport const ${name}Schema = ${JSON.stringify(schema, null, 2)} as const;`);
+  constants.push(
+    `/** schemas/avro/${file} */\nexport const ${name}Schema = ${JSON.stringify(schema, null, 2)} as const;`,
+  );
 }
 const text = `// Made by schemas/generate.mjs from schemas/avro/*.avsc. Do not edit: change the .avsc and run \`npm run schemas\`.\n/* eslint-disable */\n${[...interfaces.values(), ...constants].join("\n\n")}\n`;
 

@@ -9,7 +9,10 @@ export function isLongId(id: string): boolean {
   return Buffer.byteLength(id) > MAX_ID_BYTES;
 }
 
-/** @throws TransactionRejected `missing_id`, `long_id`, `invalid_utf8` @param missing what to do about one that isn't there */
+/**
+ * @throws TransactionRejected `missing_id`, `long_id`, `invalid_utf8` @param missing what to do about one that isn't
+ *   there
+ */
 export function checkId(name: string, bytes: Buffer, at: number, length: number, missing = ""): void {
   if (length <= 0) throw new TransactionRejected("missing_id", `${name} is missing or empty${missing}`);
   if (length > MAX_ID_BYTES) throw new TransactionRejected("long_id", `${name} is longer than ${MAX_ID_BYTES} bytes`);

@@ -23,14 +23,21 @@ export function hintsOfConnect(schema: unknown, depth = 0): JsonHint {
   const hint = namedHint(schema.name, isNode(schema.parameters) ? schema.parameters.scale : undefined);
   if (!Array.isArray(schema.fields)) return hint;
   const inside = new Map<string, JsonHint>();
-  for (const field of schema.fields) if (isNode(field) && typeof field.field === "string") inside.set(field.field, hintsOfConnect(field, depth + 1));
+  for (const field of schema.fields)
+    if (isNode(field) && typeof field.field === "string") inside.set(field.field, hintsOfConnect(field, depth + 1));
   return { ...hint, inside };
 }
 
 /** JSON Schemas that others refer to, by the name that they use. */
 export type JsonDocuments = ReadonlyMap<string, unknown>;
 
-interface Place { root: unknown; documents: JsonDocuments; /** Nodes that may still be looked at: a schema that refers to itself many times has no end. */ left: { nodes: number } }
+interface Place {
+  root: unknown;
+  documents: JsonDocuments;
+  /** Nodes that may still be looked at: a schema that refers to itself many times has no end. */ left: {
+    nodes: number;
+  };
+}
 
 /** Hints of a JSON Schema: Connect's converter writes its logical types as titles, and the rest beside them. */
 export function hintsOfJsonSchema(schema: unknown, documents: JsonDocuments = new Map()): JsonHint {
@@ -40,7 +47,10 @@ export function hintsOfJsonSchema(schema: unknown, documents: JsonDocuments = ne
 /** @param name of the property that has the schema */
 function hintsOf(schema: unknown, name: string, place: Place, depth: number): JsonHint {
   if (!isNode(schema) || depth > MOST_DEPTH || --place.left.nodes < 0) return {};
-  const hint: JsonHint = { ...namedHint(schema.title, isNode(schema["connect.parameters"]) ? schema["connect.parameters"].scale : undefined), ...symbolsHint(schema, name) };
+  const hint: JsonHint = {
+    ...namedHint(schema.title, isNode(schema["connect.parameters"]) ? schema["connect.parameters"].scale : undefined),
+    ...symbolsHint(schema, name),
+  };
   const inside = new Map<string, JsonHint>();
   const add = ({ inside: further, ...own }: JsonHint): void => {
     Object.assign(hint, own);
@@ -53,14 +63,17 @@ function hintsOf(schema: unknown, name: string, place: Place, depth: number): Js
   for (const choices of [schema.oneOf, schema.anyOf, schema.allOf]) {
     if (Array.isArray(choices)) for (const choice of choices) add(hintsOf(choice, name, place, depth + 1));
   }
-  if (isNode(schema.properties)) for (const [key, property] of Object.entries(schema.properties)) inside.set(key, hintsOf(property, key, place, depth + 1));
+  if (isNode(schema.properties))
+    for (const [key, property] of Object.entries(schema.properties))
+      inside.set(key, hintsOf(property, key, place, depth + 1));
   return inside.size === 0 ? hint : { ...hint, inside };
 }
 
 /** A reference within the document, `#/definitions/Payment`, or to another one, `money.json#/definitions/Money`. */
 function referred(reference: string, { root, documents }: Place): { schema: unknown; root: unknown } {
   const [document, path = ""] = reference.split("#");
-  const other = document === "" ? root : (documents.get(document) ?? (isNode(root) && root.$id === document ? root : undefined));
+  const other =
+    document === "" ? root : (documents.get(document) ?? (isNode(root) && root.$id === document ? root : undefined));
   let found = other;
   for (const part of path.split("/").filter((piece) => piece !== "")) {
     found = isNode(found) ? found[decoded(part).replaceAll("~1", "/").replaceAll("~0", "~")] : undefined;
@@ -82,7 +95,9 @@ function symbolsHint({ enum: symbols, title }: Node, property: string): JsonHint
   const texts = symbols.filter((symbol) => typeof symbol === "string");
   for (const name of [property, title]) {
     const bare = typeof name === "string" ? bareSymbols(name, texts) : texts;
-    const changed = texts.map((symbol, i): [string, string] => [symbol, bare[i]]).filter(([symbol, to]) => symbol !== to);
+    const changed = texts
+      .map((symbol, i): [string, string] => [symbol, bare[i]])
+      .filter(([symbol, to]) => symbol !== to);
     if (changed.length > 0) return { symbols: new Map(changed) };
   }
   return {};

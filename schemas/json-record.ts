@@ -27,8 +27,8 @@ export interface JsonFormat {
 }
 
 /**
- * The payload of a JSON record: parsed, taken out of Connect's and the shape's envelopes, its values found by our names.
- * Values are converted as the schema, or the settings, say; problems are named without quoting what was written.
+ * The payload of a JSON record: parsed, taken out of Connect's and the shape's envelopes, its values found by our
+ * names. Values are converted as the schema, or the settings, say; problems are named without quoting what was written.
  */
 export class JsonRecord {
   readonly #payload: JsonObject;
@@ -40,7 +40,9 @@ export class JsonRecord {
   readonly open: boolean;
   readonly #described: boolean;
 
-  /** @throws TransactionRejected `json_invalid`, `json_duplicate_key`, `json_wrong_type`, `invalid_utf8`, `no_payload` */
+  /**
+   * @throws TransactionRejected `json_invalid`, `json_duplicate_key`, `json_wrong_type`, `invalid_utf8`, `no_payload`
+   */
   constructor(bytes: Buffer, { shape, names, hints }: JsonFormat) {
     const { payload, hint, connect } = unwrapped(parseObject(bytes), shape, hints);
     this.#payload = payload;
@@ -56,24 +58,34 @@ export class JsonRecord {
   refuseFurtherKeys(): void {
     if (this.open) return;
     for (const key of Object.keys(this.#payload)) {
-      if (!this.#names.includes(key)) throw new TransactionRejected("json_unknown_key", `the JSON has a key ${shown(key)}; further values belong in attributes`);
+      if (!this.#names.includes(key))
+        throw new TransactionRejected(
+          "json_unknown_key",
+          `the JSON has a key ${shown(key)}; further values belong in attributes`,
+        );
     }
   }
 
   text(name: string): string {
     const { value, hint } = this.#required(name);
     if (this.#described && typeof value === "number") {
-      if (!Number.isSafeInteger(value)) throw new TransactionRejected("json_wrong_type", `${name} is a number that JSON does not carry exactly; write it as a string`);
+      if (!Number.isSafeInteger(value))
+        throw new TransactionRejected(
+          "json_wrong_type",
+          `${name} is a number that JSON does not carry exactly; write it as a string`,
+        );
       return String(value);
     }
-    if (typeof value !== "string") throw new TransactionRejected("json_wrong_type", `${name} is not a string, but ${kindOf(value)}`);
+    if (typeof value !== "string")
+      throw new TransactionRejected("json_wrong_type", `${name} is not a string, but ${kindOf(value)}`);
     return wellFormed(hint.symbols?.get(value) ?? value, name);
   }
 
   number(name: string): number {
     const { value, hint } = this.#required(name);
     const number = numberOf(value, hint, this.open, name);
-    if (number === null) throw new TransactionRejected("json_wrong_type", `${name} is not a number, but ${kindOf(value)}`);
+    if (number === null)
+      throw new TransactionRejected("json_wrong_type", `${name} is not a number, but ${kindOf(value)}`);
     return number;
   }
 
@@ -85,8 +97,13 @@ export class JsonRecord {
     let time = Number.NaN;
     if (typeof value === "string") time = parseTime(value);
     // A double holds today's nanoseconds to 256; without this a millisecond could become the one before.
-    else if (typeof value === "number") time = unit === undefined || unit === 1 ? value : Math.floor((value + (unit > 1e3 ? 512 : 0)) / unit);
-    if (!Number.isInteger(time) || Math.abs(time) > LATEST_TIME) throw new TransactionRejected("json_wrong_type", `${name} is neither epoch milliseconds nor ISO 8601 with a zone`);
+    else if (typeof value === "number")
+      time = unit === undefined || unit === 1 ? value : Math.floor((value + (unit > 1e3 ? 512 : 0)) / unit);
+    if (!Number.isInteger(time) || Math.abs(time) > LATEST_TIME)
+      throw new TransactionRejected(
+        "json_wrong_type",
+        `${name} is neither epoch milliseconds nor ISO 8601 with a zone`,
+      );
     return time;
   }
 
@@ -107,7 +124,8 @@ export class JsonRecord {
     }
     if (!this.open) return attributes;
     const taken = new Set([...this.#names, ...[...this.#paths.values()].map(([head]) => head)]);
-    for (const [name, value] of Object.entries(this.#payload)) if (!taken.has(name)) this.#put(attributes, name, value, this.#hints.inside?.get(name) ?? NO_HINT, true);
+    for (const [name, value] of Object.entries(this.#payload))
+      if (!taken.has(name)) this.#put(attributes, name, value, this.#hints.inside?.get(name) ?? NO_HINT, true);
     for (const name of this.#paths.keys()) {
       if (this.#names.includes(name)) continue;
       const { value, hint } = this.#find(name);
@@ -120,15 +138,27 @@ export class JsonRecord {
     if (value === null || value === undefined) return;
     const number = hint.name === undefined ? null : numberOf(value, hint, false, name);
     if (number !== null) attributes[wellFormed(name, "an attribute's name")] = number;
-    else if (typeof value === "number" || typeof value === "boolean") attributes[wellFormed(name, "an attribute's name")] = value;
-    else if (typeof value === "string") attributes[wellFormed(name, "an attribute's name")] = wellFormed(hint.symbols?.get(value) ?? value, `attribute ${shown(name)}`);
-    else if (!further) throw new TransactionRejected("json_wrong_type", `attribute ${shown(name)} is not a number, string or boolean, but ${kindOf(value)}`);
+    else if (typeof value === "number" || typeof value === "boolean")
+      attributes[wellFormed(name, "an attribute's name")] = value;
+    else if (typeof value === "string")
+      attributes[wellFormed(name, "an attribute's name")] = wellFormed(
+        hint.symbols?.get(value) ?? value,
+        `attribute ${shown(name)}`,
+      );
+    else if (!further)
+      throw new TransactionRejected(
+        "json_wrong_type",
+        `attribute ${shown(name)} is not a number, string or boolean, but ${kindOf(value)}`,
+      );
   }
 
   #required(name: string): { value: unknown; hint: JsonHint } {
     const found = this.#find(name);
     if (found.value === undefined || found.value === null) {
-      throw new TransactionRejected("missing_field", `${namedWithPath(name, this.#shape, Object.keys(this.#payload).slice(0, MOST_NAMES))} is missing`);
+      throw new TransactionRejected(
+        "missing_field",
+        `${namedWithPath(name, this.#shape, Object.keys(this.#payload).slice(0, MOST_NAMES))} is missing`,
+      );
     }
     return found;
   }
@@ -166,11 +196,16 @@ function pathsOf(shape: RecordShape, names: readonly string[], payload: JsonObje
 }
 
 /** Takes a record out of Connect's `{schema, payload}` and out of the envelope, as far as they are there. */
-function unwrapped(value: JsonObject, { envelope }: RecordShape, hints: JsonHint | null): { payload: JsonObject; hint: JsonHint; connect: boolean } {
+function unwrapped(
+  value: JsonObject,
+  { envelope }: RecordShape,
+  hints: JsonHint | null,
+): { payload: JsonObject; hint: JsonHint; connect: boolean } {
   let payload = value;
   let hint = hints ?? NO_HINT;
   const keys = Object.keys(value);
-  const connect = keys.length === 2 && "schema" in value && "payload" in value && (value.schema === null || isNode(value.schema));
+  const connect =
+    keys.length === 2 && "schema" in value && "payload" in value && (value.schema === null || isNode(value.schema));
   if (connect) {
     hint = hintsOfConnect(value.schema);
     payload = inner(payload, "payload");
@@ -184,7 +219,8 @@ function unwrapped(value: JsonObject, { envelope }: RecordShape, hints: JsonHint
     opened = true;
   }
   const whole = payload;
-  if (!opened && isChangeEvent((name) => Object.hasOwn(whole, name)) && OPS.includes(String(whole.op))) throw withoutPayload(envelope.at(-1) ?? "", String(whole.op));
+  if (!opened && isChangeEvent((name) => Object.hasOwn(whole, name)) && OPS.includes(String(whole.op)))
+    throw withoutPayload(envelope.at(-1) ?? "", String(whole.op));
   return { payload, hint, connect };
 }
 
@@ -199,8 +235,13 @@ function inner(value: JsonObject, name: string): JsonObject {
 function numberOf(value: unknown, hint: JsonHint, texts: boolean, name: string): number | null {
   if (typeof value === "number") return value;
   if (typeof value === "string" && hint.name === CONNECT_DECIMAL) return decimalOfBase64(value, hint.scale ?? 0, name);
-  if (isNode(value) && (hint.name?.endsWith("VariableScaleDecimal") === true || (texts && Object.keys(value).sort().join() === "scale,value"))) {
-    if (typeof value.value === "string" && typeof value.scale === "number") return decimalOfBase64(value.value, value.scale, name);
+  if (
+    isNode(value) &&
+    (hint.name?.endsWith("VariableScaleDecimal") === true ||
+      (texts && Object.keys(value).sort().join() === "scale,value"))
+  ) {
+    if (typeof value.value === "string" && typeof value.scale === "number")
+      return decimalOfBase64(value.value, value.scale, name);
   }
   if (typeof value !== "string" || !texts) return null;
   const number = decimalOfText(value);
@@ -210,7 +251,8 @@ function numberOf(value: unknown, hint: JsonHint, texts: boolean, name: string):
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
 
 function decimalOfBase64(text: string, scale: number, name: string): number {
-  if (text === "" || !BASE64.test(text)) throw new TransactionRejected("json_wrong_type", `${name} is not a decimal's bytes in base64, as the schema says`);
+  if (text === "" || !BASE64.test(text))
+    throw new TransactionRejected("json_wrong_type", `${name} is not a decimal's bytes in base64, as the schema says`);
   const bytes = Buffer.from(text, "base64");
   return decimalOf(bytes, 0, bytes.length, scale);
 }
@@ -226,7 +268,8 @@ function parseObject(bytes: Buffer): JsonObject {
   }
   if (!isNode(value)) throw new TransactionRejected("json_invalid", "the value is JSON, but not an object");
   const duplicate = duplicateKey(text);
-  if (duplicate !== null) throw new TransactionRejected("json_duplicate_key", `the JSON has the key ${shown(duplicate)} twice`);
+  if (duplicate !== null)
+    throw new TransactionRejected("json_duplicate_key", `the JSON has the key ${shown(duplicate)} twice`);
   return value;
 }
 

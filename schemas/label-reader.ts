@@ -19,10 +19,44 @@ const LABEL: RecordSpec<LabelReader> = {
   required: ["transaction_id", "card_id", "is_fraud", "label_time"],
   attributes: false,
   fields: {
-    transaction_id: { kind: "text", wanted: "a string", place: (f, at, length) => { f.transactionAt = at; f.transactionLength = length; }, make: (f, text) => { f.made.transaction = text; } },
-    card_id: { kind: "text", wanted: "a string", place: (f, at, length) => { f.cardAt = at; f.cardLength = length; }, make: (f, text) => { f.made.card = text; } },
-    is_fraud: { kind: "flag", wanted: "true or false", badCode: "bad_verdict", set: (f, value) => { f.isFraud = value === 1; } },
-    label_time: { kind: "time", wanted: "a time (epoch milliseconds, a timestamp, or ISO 8601 with a zone)", badCode: "bad_time", set: (f, value) => { f.labelTime = value; } },
+    transaction_id: {
+      kind: "text",
+      wanted: "a string",
+      place: (f, at, length) => {
+        f.transactionAt = at;
+        f.transactionLength = length;
+      },
+      make: (f, text) => {
+        f.made.transaction = text;
+      },
+    },
+    card_id: {
+      kind: "text",
+      wanted: "a string",
+      place: (f, at, length) => {
+        f.cardAt = at;
+        f.cardLength = length;
+      },
+      make: (f, text) => {
+        f.made.card = text;
+      },
+    },
+    is_fraud: {
+      kind: "flag",
+      wanted: "true or false",
+      badCode: "bad_verdict",
+      set: (f, value) => {
+        f.isFraud = value === 1;
+      },
+    },
+    label_time: {
+      kind: "time",
+      wanted: "a time (epoch milliseconds, a timestamp, or ISO 8601 with a zone)",
+      badCode: "bad_time",
+      set: (f, value) => {
+        f.labelTime = value;
+      },
+    },
   },
 };
 
@@ -51,7 +85,13 @@ export class LabelReader {
   constructor(cards: CardIds | null = null, shape: RecordShape = PLAIN_SHAPE) {
     this.#cards = cards;
     const target = { find: () => -1, number: () => {}, boolean: () => {}, text: () => {} };
-    this.#records = new RecordReader({ spec: LABEL, canonical: labelSchema as unknown as AvroSchema, parseJson: parseJsonLabel, shape, target });
+    this.#records = new RecordReader({
+      spec: LABEL,
+      canonical: labelSchema as unknown as AvroSchema,
+      parseJson: parseJsonLabel,
+      shape,
+      target,
+    });
   }
 
   knows(key: SchemaKey): boolean {
@@ -87,9 +127,16 @@ export class LabelReader {
   }
 
   #check(): void {
-    checkId("transaction_id", this.bytes, this.transactionAt, this.transactionLength, ": a label names the transaction that it is of");
+    checkId(
+      "transaction_id",
+      this.bytes,
+      this.transactionAt,
+      this.transactionLength,
+      ": a label names the transaction that it is of",
+    );
     if (this.isFraud === null) throw new TransactionRejected("bad_verdict", "is_fraud is missing");
-    if (!(this.labelTime >= LEAST_TIME && this.labelTime <= MOST_TIME)) throw new TransactionRejected("bad_time", "label_time is before 1970 or after 2299");
+    if (!(this.labelTime >= LEAST_TIME && this.labelTime <= MOST_TIME))
+      throw new TransactionRejected("bad_time", "label_time is before 1970 or after 2299");
   }
 
   #gather(): void {
@@ -98,7 +145,8 @@ export class LabelReader {
     if (card !== null) checkId("card_id", card, 0, card.length, `: ${WITHOUT_CARD}`);
     else checkId("card_id", this.bytes, this.cardAt, this.cardLength, `: ${WITHOUT_CARD}`);
     if (transaction === null && card === null && this.#cards === null) return;
-    const ofTransaction = transaction ?? this.bytes.subarray(this.transactionAt, this.transactionAt + this.transactionLength);
+    const ofTransaction =
+      transaction ?? this.bytes.subarray(this.transactionAt, this.transactionAt + this.transactionLength);
     let ofCard: Buffer = card ?? this.bytes.subarray(this.cardAt, this.cardAt + this.cardLength);
     if (this.#cards !== null && ofCard.length > 0) ofCard = this.#cards.of(ofCard, 0, ofCard.length);
     this.bytes = Buffer.concat([ofCard, ofTransaction]);

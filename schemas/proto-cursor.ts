@@ -1,9 +1,13 @@
 import { TransactionRejected } from "./transaction-rejected.js";
 
 /** Wire types of Protocol Buffers. */
-export const VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5;
+export const VARINT = 0,
+  FIXED64 = 1,
+  BYTES = 2,
+  FIXED32 = 5;
 /** Those of proto2's groups, which are stepped over. */
-const GROUP = 3, END_GROUP = 4;
+const GROUP = 3,
+  END_GROUP = 4;
 
 let end = 0;
 
@@ -29,8 +33,15 @@ function malformed(what: string): TransactionRejected {
   return new TransactionRejected("protobuf_malformed", `the Protocol Buffers value does not fit its schema: ${what}`);
 }
 
-/** A field that is looked for: where it goes in what was found, how it is encoded, and whether each of its values is kept. */
-export interface Slot { at: number; wireType: number; all: boolean }
+/**
+ * A field that is looked for: where it goes in what was found, how it is encoded, and whether each of its values is
+ * kept.
+ */
+export interface Slot {
+  at: number;
+  wireType: number;
+  all: boolean;
+}
 
 /** Where one value of a message stands: a number's first byte, or the content of what has a length. */
 export class ProtoValue {
@@ -55,7 +66,8 @@ export class ProtoValue {
 
   exact(): bigint {
     let value = 0n;
-    for (let at = this.at, shift = 0n; at < this.end; at++, shift += 7n) value |= BigInt(this.bytes[at] & 0x7f) << shift;
+    for (let at = this.at, shift = 0n; at < this.end; at++, shift += 7n)
+      value |= BigInt(this.bytes[at] & 0x7f) << shift;
     return BigInt.asIntN(64, value);
   }
 
@@ -101,7 +113,14 @@ export class ProtoValue {
 
   /** The key and value of the map entry that this is. @param wireType of the value */
   entry(wireType: number): { key: string; value: ProtoValue | null } {
-    const [key, value] = locateFields(this, new Map([[1, { at: 0, wireType: BYTES, all: false }], [2, { at: 1, wireType, all: false }]]), 2);
+    const [key, value] = locateFields(
+      this,
+      new Map([
+        [1, { at: 0, wireType: BYTES, all: false }],
+        [2, { at: 1, wireType, all: false }],
+      ]),
+      2,
+    );
     return { key: key?.text() ?? "", value: value ?? null };
   }
 }
@@ -115,7 +134,11 @@ export class ProtoValue {
  * @param count of places in what is returned
  * @throws TransactionRejected `protobuf_malformed`
  */
-export function locateFields({ bytes, at, end: limit }: ProtoValue, slots: ReadonlyMap<number, Slot>, count: number): (ProtoValue | undefined)[] {
+export function locateFields(
+  { bytes, at, end: limit }: ProtoValue,
+  slots: ReadonlyMap<number, Slot>,
+  count: number,
+): (ProtoValue | undefined)[] {
   const found = new Array<ProtoValue | undefined>(count);
   let inGroups = 0;
   while (at < limit) {
@@ -141,7 +164,8 @@ export function locateFields({ bytes, at, end: limit }: ProtoValue, slots: Reado
     } else throw malformed("a field has an unknown encoding");
     if (to > limit) throw malformed("a field is longer than the value");
     const slot = slots.get(field);
-    if (slot?.wireType === wireType && inGroups === 0) found[slot.at] = new ProtoValue(bytes, from, to, slot.all ? (found[slot.at] ?? null) : null);
+    if (slot?.wireType === wireType && inGroups === 0)
+      found[slot.at] = new ProtoValue(bytes, from, to, slot.all ? (found[slot.at] ?? null) : null);
     at = to;
   }
   if (inGroups > 0) throw malformed("a group doesn't end");

@@ -1,7 +1,10 @@
 import { ProtoValue } from "./proto-cursor.js";
 import type { ProtoField, ProtoFile } from "./proto-file.js";
 
-/** The value that a field's schema gives it where it is absent (proto2's `default`), as a record would carry it; null: it gives none. */
+/**
+ * The value that a field's schema gives it where it is absent (proto2's `default`), as a record would carry it; null:
+ * it gives none.
+ */
 export function fallbackOf({ type, fallback }: ProtoField, { enums }: ProtoFile): ProtoValue | null {
   if (fallback === null) return null;
   try {
@@ -57,7 +60,17 @@ const ESCAPES: Readonly<Record<string, string>> = { n: "\n", r: "\r", t: "\t", a
 
 /** Strings that stand side by side are one. */
 function unquoted(text: string): string {
-  return text.replace(/"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'/g, (_all, double: string | undefined, single: string | undefined) =>
-    (double ?? single ?? "").replace(/\\(?:x([0-9a-fA-F]{1,2})|([0-7]{1,3})|(.))/g, (_escape, hex: string | undefined, octal: string | undefined, char: string) =>
-      hex !== undefined ? String.fromCharCode(parseInt(hex, 16)) : octal !== undefined ? String.fromCharCode(parseInt(octal, 8)) : (ESCAPES[char] ?? char)));
+  return text.replace(
+    /"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'/g,
+    (_all, double: string | undefined, single: string | undefined) =>
+      (double ?? single ?? "").replace(
+        /\\(?:x([0-9a-fA-F]{1,2})|([0-7]{1,3})|(.))/g,
+        (_escape, hex: string | undefined, octal: string | undefined, char: string) =>
+          hex !== undefined
+            ? String.fromCharCode(parseInt(hex, 16))
+            : octal !== undefined
+              ? String.fromCharCode(parseInt(octal, 8))
+              : (ESCAPES[char] ?? char),
+      ),
+  );
 }

@@ -12,7 +12,11 @@ export interface ProtoField {
   fallback: string | null;
 }
 
-export interface ProtoMessage { name: string; fields: ProtoField[]; messages: ProtoMessage[] }
+export interface ProtoMessage {
+  name: string;
+  fields: ProtoField[];
+  messages: ProtoMessage[];
+}
 
 /** A .proto file and what it imports. */
 export interface ProtoFile {
@@ -24,7 +28,23 @@ export interface ProtoFile {
   enums: ReadonlyMap<string, ReadonlyMap<number, string>>;
 }
 
-export const PROTO_SCALARS = new Set(["double", "float", "int32", "int64", "uint32", "uint64", "sint32", "sint64", "fixed32", "fixed64", "sfixed32", "sfixed64", "bool", "string", "bytes"]);
+export const PROTO_SCALARS = new Set([
+  "double",
+  "float",
+  "int32",
+  "int64",
+  "uint32",
+  "uint64",
+  "sint32",
+  "sint64",
+  "fixed32",
+  "fixed64",
+  "sfixed32",
+  "sfixed64",
+  "bool",
+  "string",
+  "bytes",
+]);
 
 /**
  * Parses a .proto file (proto2, proto3, editions) as far as reading records needs it: options, services, extensions and
@@ -38,15 +58,23 @@ export function parseProto(text: string, imports: readonly string[] = []): Proto
   const enums = new Map<string, Map<number, string>>();
   const parsers = [text, ...imports, WELL_KNOWN].map((source) => new ProtoParser(source, byName, enums));
   for (const parser of parsers.toReversed()) parser.parse();
-  for (const message of byName.values()) for (const field of message.fields) resolveTypes(message, field, byName, enums);
+  for (const message of byName.values())
+    for (const field of message.fields) resolveTypes(message, field, byName, enums);
   return { messages: parsers[0].messages, byName, enums };
 }
 
 /** What a path may lead into though registries have it built in, so that no text of it comes along. */
-const WELL_KNOWN = 'syntax = "proto3"; package google.type; message Money { string currency_code = 1; int64 units = 2; int32 nanos = 3; }';
+const WELL_KNOWN =
+  'syntax = "proto3"; package google.type; message Money { string currency_code = 1; int64 units = 2; int32 ' +
+  "nanos = 3; }";
 
 /** Names are resolved from the innermost scope outwards. */
-function resolveTypes(message: ProtoMessage, field: ProtoField, byName: ReadonlyMap<string, unknown>, enums: ReadonlyMap<string, unknown>): void {
+function resolveTypes(
+  message: ProtoMessage,
+  field: ProtoField,
+  byName: ReadonlyMap<string, unknown>,
+  enums: ReadonlyMap<string, unknown>,
+): void {
   const resolve = (type: string): string => {
     if (PROTO_SCALARS.has(type)) return type;
     if (type.startsWith(".")) return type.slice(1);
@@ -62,9 +90,11 @@ function resolveTypes(message: ProtoMessage, field: ProtoField, byName: Readonly
   if (!PROTO_SCALARS.has(field.type) && !enums.has(field.type)) field.presence = true;
 }
 
-const TOKEN = /\s+|\/\/[^\n]*|\/\*[\s\S]*?\*\/|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[A-Za-z_][\w.]*|\.[A-Za-z_][\w.]*|[+-]?(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)|[{}()[\]<>=;,:/.+-])/gy;
+const TOKEN =
+  /\s+|\/\/[^\n]*|\/\*[\s\S]*?\*\/|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[A-Za-z_][\w.]*|\.[A-Za-z_][\w.]*|[+-]?(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)|[{}()[\]<>=;,:/.+-])/gy;
 const MOST_DEPTH = 64;
-const OPENING = new Set("{[("), CLOSING = new Set("}])");
+const OPENING = new Set("{[("),
+  CLOSING = new Set("}])");
 
 class ProtoParser {
   readonly messages: ProtoMessage[] = [];
@@ -81,7 +111,8 @@ class ProtoParser {
     TOKEN.lastIndex = 0;
     for (let at = 0; at < text.length; at = TOKEN.lastIndex) {
       const match = TOKEN.exec(text);
-      if (match === null) throw new TypeError(`not a .proto file: unexpected ${JSON.stringify(text.slice(at, at + 20))}`);
+      if (match === null)
+        throw new TypeError(`not a .proto file: unexpected ${JSON.stringify(text.slice(at, at + 20))}`);
       const token = match[1] as string | undefined;
       if (token !== undefined) this.#tokens.push(token);
     }
@@ -128,7 +159,8 @@ class ProtoParser {
     const isField = token !== "option" && this.#tokens[this.#at + 1] === "=";
     if (!isField && token === "message") message.messages.push(this.#message(message.name, depth + 1));
     else if (!isField && token === "enum") this.#enum(message.name);
-    else if (!isField && (token === "option" || token === "reserved" || token === "extensions" || token === "extend")) this.#skipStatement();
+    else if (!isField && (token === "option" || token === "reserved" || token === "extensions" || token === "extend"))
+      this.#skipStatement();
     else if (!isField && token === "oneof") {
       this.#next();
       this.#expect("{");
@@ -140,7 +172,10 @@ class ProtoParser {
   }
 
   #field(first: string, message: ProtoMessage, inOneof: boolean): void {
-    const label = (first === "optional" || first === "required" || first === "repeated") && this.#tokens[this.#at + 1] !== "=" ? first : "";
+    const label =
+      (first === "optional" || first === "required" || first === "repeated") && this.#tokens[this.#at + 1] !== "="
+        ? first
+        : "";
     const type = label === "" ? first : this.#next();
     let map: ProtoField["map"] = null;
     if (type === "map" && this.#tokens[this.#at] === "<") {
@@ -161,7 +196,12 @@ class ProtoParser {
     const said = /field_presence=(IMPLICIT|EXPLICIT|LEGACY_REQUIRED)/.exec(options.join(""))?.[1];
     const implicit = said === undefined ? this.#implicit : said === "IMPLICIT";
     message.fields.push({
-      name, number, type: map === null ? type : "map", repeated: label === "repeated" || map !== null, presence: inOneof || label !== "" || !implicit, map,
+      name,
+      number,
+      type: map === null ? type : "map",
+      repeated: label === "repeated" || map !== null,
+      presence: inOneof || label !== "" || !implicit,
+      map,
       fallback: inOneof ? null : fallbackIn(options),
     });
   }
@@ -188,7 +228,7 @@ class ProtoParser {
 
   /** To behind the statement's end: a semicolon, or its block. */
   #skipStatement(): void {
-    for (let depth = 0; ; ) {
+    for (let depth = 0; ;) {
       const token = this.#next();
       if (OPENING.has(token)) depth += 1;
       else if (CLOSING.has(token)) {
@@ -206,7 +246,10 @@ class ProtoParser {
 
   #expect(wanted: string): void {
     const token = this.#next();
-    if (token !== wanted) throw new TypeError(`not a .proto file: ${JSON.stringify(token.slice(0, 20))} where ${JSON.stringify(wanted)} should be`);
+    if (token !== wanted)
+      throw new TypeError(
+        `not a .proto file: ${JSON.stringify(token.slice(0, 20))} where ${JSON.stringify(wanted)} should be`,
+      );
   }
 }
 

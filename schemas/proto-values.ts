@@ -14,9 +14,16 @@ export function describeProto({ type, repeated, map }: ProtoField): string {
 }
 
 const INTEGERS: Readonly<Record<string, (value: ProtoValue) => bigint>> = {
-  int32: (value) => value.exact(), int64: (value) => value.exact(), uint32: (value) => value.unsigned(), uint64: (value) => value.unsigned(),
-  sint32: (value) => value.zigzag(), sint64: (value) => value.zigzag(),
-  fixed32: (value) => value.fixed32(false), sfixed32: (value) => value.fixed32(true), fixed64: (value) => value.fixed64(false), sfixed64: (value) => value.fixed64(true),
+  int32: (value) => value.exact(),
+  int64: (value) => value.exact(),
+  uint32: (value) => value.unsigned(),
+  uint64: (value) => value.unsigned(),
+  sint32: (value) => value.zigzag(),
+  sint64: (value) => value.zigzag(),
+  fixed32: (value) => value.fixed32(false),
+  sfixed32: (value) => value.fixed32(true),
+  fixed64: (value) => value.fixed64(false),
+  sfixed64: (value) => value.fixed64(true),
 };
 
 function integerRead(type: string): ((value: ProtoValue) => bigint) | null {
@@ -32,7 +39,11 @@ export function wireTypeOf(type: string, file: Pick<ProtoFile, "enums"> | null):
 
 /** What a wrapper of google.protobuf holds; null: the type is none. */
 function wrappedType(type: string): string | null {
-  return /^google\.protobuf\.(Double|Float|Int32|Int64|UInt32|UInt64|Bool|String|Bytes)Value$/.exec(type)?.[1].toLowerCase() ?? null;
+  return (
+    /^google\.protobuf\.(Double|Float|Int32|Int64|UInt32|UInt64|Bool|String|Bytes)Value$/
+      .exec(type)?.[1]
+      .toLowerCase() ?? null
+  );
 }
 
 /** A yes or no, 1 or 0; NaN: neither. Null: it is none. @param integers whether 0 and 1 may be one */
@@ -45,10 +56,13 @@ export function protoFlag({ type }: Pick<ProtoField, "type">, integers: boolean)
     return inner && ((value) => inner(value?.only(1, wireType) ?? null));
   }
   const integer = integers ? integerRead(type) : null;
-  return integer && ((value) => {
-    const number = value === null ? 0 : Number(integer(value));
-    return number === 0 || number === 1 ? number : Number.NaN;
-  });
+  return (
+    integer &&
+    ((value) => {
+      const number = value === null ? 0 : Number(integer(value));
+      return number === 0 || number === 1 ? number : Number.NaN;
+    })
+  );
 }
 
 /** A number: floating point, integers, their wrappers, and decimals of Google and Confluent. Null: it is none. */
@@ -66,7 +80,9 @@ export function protoNumber({ type }: Pick<ProtoField, "type">, texts: boolean):
   if (type === "confluent.type.Decimal") {
     return (value) => {
       const unscaled = value?.only(1, BYTES) ?? null;
-      return unscaled === null ? 0 : decimalOf(unscaled.bytes, unscaled.at, unscaled.end - unscaled.at, value?.only(3, VARINT)?.integer() ?? 0);
+      return unscaled === null
+        ? 0
+        : decimalOf(unscaled.bytes, unscaled.at, unscaled.end - unscaled.at, value?.only(3, VARINT)?.integer() ?? 0);
     };
   }
   if (type === "google.type.Decimal") return (value) => decimalOfText(value?.only(1, BYTES)?.text() ?? "0");
@@ -96,7 +112,8 @@ export function protoTime({ type }: Pick<ProtoField, "type">): Read<number> | nu
     const wireType = wireTypeOf(wrapped, null);
     return inner && ((value) => inner(value?.only(1, wireType) ?? null));
   }
-  if (type === "string" || type === "google.protobuf.StringValue") return (value) => parseTime((type === "string" ? value : value?.only(1, BYTES))?.text() ?? "");
+  if (type === "string" || type === "google.protobuf.StringValue")
+    return (value) => parseTime((type === "string" ? value : value?.only(1, BYTES))?.text() ?? "");
   if (type === "double" || type === "float") {
     const read = protoNumber({ type }, false);
     return read && ((value) => Math.floor(read(value)));
@@ -106,24 +123,31 @@ export function protoTime({ type }: Pick<ProtoField, "type">): Read<number> | nu
 }
 
 /**
- * A text: the bytes of one that doesn't stand in the record, or `"in place"`; null: nothing. Null instead of a function: it
- * is no text.
+ * A text: the bytes of one that doesn't stand in the record, or `"in place"`; null: nothing. Null instead of a
+ * function: it is no text.
  *
  * @param numbers whether an integer may be an id
  */
-export function protoText({ type }: Pick<ProtoField, "type">, { enums }: Pick<ProtoFile, "enums">, numbers: boolean): Read<Buffer | "in place" | null> | null {
+export function protoText(
+  { type }: Pick<ProtoField, "type">,
+  { enums }: Pick<ProtoFile, "enums">,
+  numbers: boolean,
+): Read<Buffer | "in place" | null> | null {
   if (type === "string" || type === "bytes") return (value) => (value === null ? null : "in place");
   const wrapped = wrappedType(type);
   if (wrapped !== null) {
     const read = protoText({ type: wrapped }, { enums }, numbers);
     const wireType = wireTypeOf(wrapped, null);
-    return read && ((value) => {
-      if (value === null) return null;
-      const inner = value.only(1, wireType);
-      if (inner === null) return Buffer.from(wireType === BYTES ? "" : "0");
-      const made = read(inner);
-      return made === "in place" ? Buffer.from(inner.bytes.subarray(inner.at, inner.end)) : made;
-    });
+    return (
+      read &&
+      ((value) => {
+        if (value === null) return null;
+        const inner = value.only(1, wireType);
+        if (inner === null) return Buffer.from(wireType === BYTES ? "" : "0");
+        const made = read(inner);
+        return made === "in place" ? Buffer.from(inner.bytes.subarray(inner.at, inner.end)) : made;
+      })
+    );
   }
   const symbols = enums.get(type);
   if (symbols !== undefined) {

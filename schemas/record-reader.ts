@@ -8,7 +8,13 @@ import { PLAIN_SHAPE, type RecordShape } from "./record-shape.js";
 import type { RecordFields, RecordSpec } from "./record-spec.js";
 import { TransactionRejected } from "./transaction-rejected.js";
 import { WIRE_HEAD_BYTES, schemaIdOf, type SchemaKey } from "./wire-format.js";
-import { JsonSchemaWriter, ProtobufWriter, UnavailableWriter, UnreadableWriter, type WriterSchema } from "./writer-schema.js";
+import {
+  JsonSchemaWriter,
+  ProtobufWriter,
+  UnavailableWriter,
+  UnreadableWriter,
+  type WriterSchema,
+} from "./writer-schema.js";
 
 export interface RecordReaderOptions<F> {
   spec: RecordSpec<F>;
@@ -34,8 +40,8 @@ const UNAVAILABLE = "schema_unavailable";
 const NO_WRITER = { ops: null, hints: null, protobuf: null, rejected: null };
 
 /**
- * Reads records of any writer schema that has a kind of record's fields, in Avro, JSON or Protocol Buffers. Compiled readers
- * are kept by the schema's id. What doesn't depend on a record is worked out when its schema is learnt.
+ * Reads records of any writer schema that has a kind of record's fields, in Avro, JSON or Protocol Buffers. Compiled
+ * readers are kept by the schema's id. What doesn't depend on a record is worked out when its schema is learnt.
  */
 export class RecordReader<F extends RecordFields> {
   readonly #options: RecordReaderOptions<F>;
@@ -63,7 +69,10 @@ export class RecordReader<F extends RecordFields> {
   learn(key: SchemaKey, schema: WriterSchema | null): readonly Unreadable[] {
     const { spec, shape, target } = this.#options;
     if (schema === null) {
-      this.#writers.set(key, { ...NO_WRITER, rejected: new TransactionRejected("unknown_schema", `no schema has the id ${key}`) });
+      this.#writers.set(key, {
+        ...NO_WRITER,
+        rejected: new TransactionRejected("unknown_schema", `no schema has the id ${key}`),
+      });
       return [];
     }
     try {
@@ -83,14 +92,18 @@ export class RecordReader<F extends RecordFields> {
       return unreadable;
     } catch (error) {
       const code = error instanceof TransactionRejected ? error.code : "schema_mismatch";
-      this.#writers.set(key, { ...NO_WRITER, rejected: new TransactionRejected(code, `schema ${key}: ${messageOf(error)}`) });
+      this.#writers.set(key, {
+        ...NO_WRITER,
+        rejected: new TransactionRejected(code, `schema ${key}: ${messageOf(error)}`),
+      });
       return [];
     }
   }
 
   /** Forgets which schemas are unknown or were not given, so that what was registered since is found. */
   forgetUnknown(): void {
-    for (const [key, { rejected }] of this.#writers) if (rejected?.code === "unknown_schema" || rejected?.code === UNAVAILABLE) this.#writers.delete(key);
+    for (const [key, { rejected }] of this.#writers)
+      if (rejected?.code === "unknown_schema" || rejected?.code === UNAVAILABLE) this.#writers.delete(key);
   }
 
   /**
@@ -100,7 +113,11 @@ export class RecordReader<F extends RecordFields> {
    * @throws TransactionRejected
    */
   read(bytes: Buffer, at: number, length: number, fields: F, key: SchemaKey | null = null): void {
-    if (length <= 0) throw new TransactionRejected("empty_value", length < 0 ? "the record has no value, as a tombstone of a deleted row" : "the record's value is empty");
+    if (length <= 0)
+      throw new TransactionRejected(
+        "empty_value",
+        length < 0 ? "the record has no value, as a tombstone of a deleted row" : "the record's value is empty",
+      );
     const { shape, parseJson } = this.#options;
     const end = at + length;
     // The wire format's first byte is none that JSON may begin with.
@@ -112,7 +129,8 @@ export class RecordReader<F extends RecordFields> {
       }
     }
     const writerKey = key ?? schemaIdOf(bytes, at, length);
-    if (writerKey === null) throw new TransactionRejected("unknown_format", "the value is neither in the Confluent wire format nor JSON");
+    if (writerKey === null)
+      throw new TransactionRejected("unknown_format", "the value is neither in the Confluent wire format nor JSON");
     const from = key === null ? at + WIRE_HEAD_BYTES : at;
     const writer = this.#writers.get(writerKey);
     if (writer === undefined) throw new TransactionRejected("unknown_schema", `no schema has the id ${writerKey}`);
@@ -134,12 +152,18 @@ export class RecordReader<F extends RecordFields> {
     try {
       for (let i = 0; i < ops.length; i++) ops[i](cursor, fields, target);
     } catch (error) {
-      if (error instanceof AvroTruncated) throw new TransactionRejected("avro_truncated", `the Avro value does not fit its schema: ${error.message}`);
+      if (error instanceof AvroTruncated)
+        throw new TransactionRejected("avro_truncated", `the Avro value does not fit its schema: ${error.message}`);
       throw error;
     }
     if (cursor.at !== end) {
       const off = cursor.at - end;
-      throw new TransactionRejected(off > 0 ? "avro_truncated" : "avro_trailing", off > 0 ? "the Avro value ends before its schema does" : `the Avro value has ${-off} bytes more than its schema`);
+      throw new TransactionRejected(
+        off > 0 ? "avro_truncated" : "avro_trailing",
+        off > 0
+          ? "the Avro value ends before its schema does"
+          : `the Avro value has ${-off} bytes more than its schema`,
+      );
     }
   }
 }

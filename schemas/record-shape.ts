@@ -1,6 +1,8 @@
 import { closestName } from "./closest-name.js";
 
-/** How the records of a topic hold our fields: where the payload stands in them, and what its fields are called there. */
+/**
+ * How the records of a topic hold our fields: where the payload stands in them, and what its fields are called there.
+ */
 export interface RecordShape {
   /** Path of the part that holds the fields, such as `["payload", "after"]`; empty: the record itself. */
   readonly envelope: readonly string[];
@@ -17,8 +19,8 @@ export function isDescribed(shape: RecordShape): boolean {
 }
 
 /**
- * What stands at each name of a record: a field of ours or an attribute, or a record in which such a one stands. Only what
- * `has` says to be there: records of our own kind go through the same topic, and have our names.
+ * What stands at each name of a record: a field of ours or an attribute, or a record in which such a one stands. Only
+ * what `has` says to be there: records of our own kind go through the same topic, and have our names.
  */
 export interface ShapeNode {
   /** Our name of what stands here. */
@@ -27,7 +29,11 @@ export interface ShapeNode {
 }
 
 /** @param has whether a path is there, in the part that the envelope holds */
-export function shapeTree(shape: RecordShape, names: readonly string[], has: (path: readonly string[]) => boolean): Map<string, ShapeNode> {
+export function shapeTree(
+  shape: RecordShape,
+  names: readonly string[],
+  has: (path: readonly string[]) => boolean,
+): Map<string, ShapeNode> {
   const root = new Map<string, ShapeNode>();
   const put = (path: readonly string[], field: string): void => {
     let level = root;
@@ -46,7 +52,10 @@ export function shapeTree(shape: RecordShape, names: readonly string[], has: (pa
   return root;
 }
 
-/** Where our name is looked for and not found, for messages: `amount (totl: did you mean total?)`. @param there names that are there */
+/**
+ * Where our name is looked for and not found, for messages: `amount (totl: did you mean total?)`. @param there names
+ * that are there
+ */
 export function namedWithPath(name: string, { fields }: RecordShape, there: readonly string[]): string {
   const path = fields.get(name);
   if (path === undefined) return name;
@@ -55,17 +64,28 @@ export function namedWithPath(name: string, { fields }: RecordShape, there: read
 }
 
 /**
- * What the shape takes from where a writer's records have nothing, though they have others of its paths: attributes, which are absent
- * then, and fields of ours (`ofOurs`), whose own names are read instead, and may be something else.
+ * What the shape takes from where a writer's records have nothing, though they have others of its paths: attributes,
+ * which are absent then, and fields of ours (`ofOurs`), whose own names are read instead, and may be something else.
  *
  * @param names of our fields
  */
-export function misplaced(shape: RecordShape, names: readonly string[], has: (path: readonly string[]) => boolean, there: readonly string[]): { attribute: string; type: string; ofOurs?: true }[] {
+export function misplaced(
+  shape: RecordShape,
+  names: readonly string[],
+  has: (path: readonly string[]) => boolean,
+  there: readonly string[],
+): { attribute: string; type: string; ofOurs?: true }[] {
   const paths = [...shape.fields];
   if (!paths.some(([, path]) => has(path))) return [];
   return paths.flatMap(([name, path]) => {
     const isOurs = names.includes(name);
     if (has(path) || has([name]) !== isOurs) return [];
-    return [{ attribute: name, type: `absent in the records: ${namedWithPath(name, shape, there)}`, ...(isOurs && { ofOurs: true as const }) }];
+    return [
+      {
+        attribute: name,
+        type: `absent in the records: ${namedWithPath(name, shape, there)}`,
+        ...(isOurs && { ofOurs: true as const }),
+      },
+    ];
   });
 }

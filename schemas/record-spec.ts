@@ -6,7 +6,12 @@ export interface RecordFields {
 
 /** A field of ours: what it may be, and where it goes. `wanted` and `badCode` are for messages. */
 export type FieldKind<F> =
-  | { kind: "text"; wanted: string; place: (fields: F, at: number, length: number) => void; /** A text that doesn't stand in the record. */ make: (fields: F, text: Buffer) => void }
+  | {
+      kind: "text";
+      wanted: string;
+      place: (fields: F, at: number, length: number) => void;
+      /** A text that doesn't stand in the record. */ make: (fields: F, text: Buffer) => void;
+    }
   | { kind: "number" | "time" | "flag"; wanted: string; badCode: RecordCode; set: (fields: F, value: number) => void };
 
 /** The fields of one kind of record. */

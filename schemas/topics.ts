@@ -28,8 +28,9 @@ export const MAX_DEAD_LETTER_BYTES = MAX_TRANSACTION_BYTES + 64 * 1024;
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 /**
- * The merchants role folds the unsealed week, and a day more for repeats, from these topics when it has no snapshot; the
- * rest is for the time in which it doesn't run. Card histories are longer: they have snapshots, and ClickHouse beyond.
+ * The merchants role folds the unsealed week, and a day more for repeats, from these topics when it has no snapshot;
+ * the rest is for the time in which it doesn't run. Card histories are longer: they have snapshots, and ClickHouse
+ * beyond.
  */
 const REREAD_MS = 14 * DAY_MS;
 /** Longer than what they are about: a scoring worker that reads transactions again must know which were refused. */
@@ -51,11 +52,24 @@ export function topicsFor(prefix: string, partitions: number): Topics {
   const buckets = { "cleanup.policy": "compact,delete", "retention.ms": String(BUCKETS_MS), "retention.bytes": "-1" };
   const forever = { "cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1" };
   return {
-    transactions: { name: `${prefix}transactions`, partitions, settings: { ...reread, "max.message.bytes": String(MAX_TRANSACTION_BYTES + 1024) } },
+    transactions: {
+      name: `${prefix}transactions`,
+      partitions,
+      settings: { ...reread, "max.message.bytes": String(MAX_TRANSACTION_BYTES + 1024) },
+    },
     predictions: { name: `${prefix}predictions`, partitions, settings: keep },
     shadowPredictions: { name: `${prefix}shadow-predictions`, partitions, settings: keep },
     labels: { name: `${prefix}labels`, partitions, settings: reread },
-    deadLetters: { name: `${prefix}dead-letters`, partitions, settings: { ...keep, "retention.ms": String(DEAD_LETTERS_MS), "retention.bytes": "-1", "max.message.bytes": String(MAX_DEAD_LETTER_BYTES + 1024) } },
+    deadLetters: {
+      name: `${prefix}dead-letters`,
+      partitions,
+      settings: {
+        ...keep,
+        "retention.ms": String(DEAD_LETTERS_MS),
+        "retention.bytes": "-1",
+        "max.message.bytes": String(MAX_DEAD_LETTER_BYTES + 1024),
+      },
+    },
     merchantBuckets: { name: `${prefix}merchant-buckets`, partitions, settings: buckets },
     control: { name: `${prefix}control`, partitions: 1, settings: forever },
     users: { name: `${prefix}users`, partitions: 1, settings: compact },
@@ -67,7 +81,12 @@ export function topicsFor(prefix: string, partitions: number): Topics {
 export function subjectTopics(topics: Topics): Record<SubjectName, string> {
   const { transactions, predictions, labels, control, workers, users, merchantBuckets } = topics;
   return {
-    transactions: transactions.name, predictions: predictions.name, labels: labels.name, control: control.name, workers: workers.name, users: users.name,
+    transactions: transactions.name,
+    predictions: predictions.name,
+    labels: labels.name,
+    control: control.name,
+    workers: workers.name,
+    users: users.name,
     merchantBuckets: merchantBuckets.name,
   };
 }

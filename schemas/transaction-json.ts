@@ -17,9 +17,14 @@ const LABEL_KEYS: readonly string[] = labelSchema.fields.map((field) => field.na
  * A JSON transaction in the canonical Avro encoding, so that one reader handles both.
  *
  * @param hints what the writer's schema says; null: there is none
- * @throws TransactionRejected `json_invalid`, `json_duplicate_key`, `json_unknown_key`, `json_wrong_type`, `missing_field`, `invalid_utf8`, `no_payload`
+ * @throws TransactionRejected `json_invalid`, `json_duplicate_key`, `json_unknown_key`, `json_wrong_type`,
+ *   `missing_field`, `invalid_utf8`, `no_payload`
  */
-export function parseJsonTransaction(bytes: Buffer, shape: RecordShape = PLAIN_SHAPE, hints: JsonHint | null = null): Buffer {
+export function parseJsonTransaction(
+  bytes: Buffer,
+  shape: RecordShape = PLAIN_SHAPE,
+  hints: JsonHint | null = null,
+): Buffer {
   const record = new JsonRecord(bytes, { shape, names: TRANSACTION_KEYS, hints });
   record.refuseFurtherKeys();
   return transactionType.toBuffer({
@@ -46,7 +51,9 @@ export function parseJsonLabel(bytes: Buffer, shape: RecordShape = PLAIN_SHAPE, 
 }
 
 /** What to do about a label that names no card. */
-export const WITHOUT_CARD = "a label has its place by its transaction's card. Have the feed give it (LABELS_FIELDS says where it stands), or send the label to POST /api/v1/labels, which looks the card up";
+export const WITHOUT_CARD =
+  "a label has its place by its transaction's card. Have the feed give it (LABELS_FIELDS says where it " +
+  "stands), or send the label to POST /api/v1/labels, which looks the card up";
 
 function cardOfLabel(record: JsonRecord): string {
   try {

@@ -45,9 +45,26 @@ export class TransactionFields implements RecordFields {
 
   /** Puts all texts into one buffer of their own. @param card what stands for the card id; null: itself */
   gather(card: Buffer | null = null): void {
-    const { bytes, made, transactionIdAt, transactionIdLength, cardIdAt, cardIdLength, merchantIdAt, merchantIdLength, currencyAt, currencyLength } = this;
-    const part = (field: number, at: number, length: number): Buffer => made?.[field] ?? bytes.subarray(at, at + Math.max(length, 0));
-    const parts = [part(0, transactionIdAt, transactionIdLength), card ?? part(1, cardIdAt, cardIdLength), part(2, merchantIdAt, merchantIdLength), part(3, currencyAt, currencyLength)];
+    const {
+      bytes,
+      made,
+      transactionIdAt,
+      transactionIdLength,
+      cardIdAt,
+      cardIdLength,
+      merchantIdAt,
+      merchantIdLength,
+      currencyAt,
+      currencyLength,
+    } = this;
+    const part = (field: number, at: number, length: number): Buffer =>
+      made?.[field] ?? bytes.subarray(at, at + Math.max(length, 0));
+    const parts = [
+      part(0, transactionIdAt, transactionIdLength),
+      card ?? part(1, cardIdAt, cardIdLength),
+      part(2, merchantIdAt, merchantIdLength),
+      part(3, currencyAt, currencyLength),
+    ];
     const [transaction, ofCard, merchant, currency] = parts;
     this.bytes = Buffer.concat(parts);
     this.transactionIdAt = 0;
@@ -73,18 +90,64 @@ const TRANSACTION: RecordSpec<TransactionFields> = {
   required: ["transaction_id", "event_time", "card_id", "merchant_id", "amount", "currency"],
   attributes: true,
   fields: {
-    transaction_id: { kind: "text", wanted: "a string", place: (f, at, length) => { f.transactionIdAt = at; f.transactionIdLength = length; }, make: (f, text) => f.make(0, text) },
-    card_id: { kind: "text", wanted: "a string", place: (f, at, length) => { f.cardIdAt = at; f.cardIdLength = length; }, make: (f, text) => f.make(1, text) },
-    merchant_id: { kind: "text", wanted: "a string", place: (f, at, length) => { f.merchantIdAt = at; f.merchantIdLength = length; }, make: (f, text) => f.make(2, text) },
-    currency: { kind: "text", wanted: "a string", place: (f, at, length) => { f.currencyAt = at; f.currencyLength = length; }, make: (f, text) => f.make(3, text) },
-    amount: { kind: "number", wanted: "a number", badCode: "bad_amount", set: (f, value) => { f.amount = value; } },
-    event_time: { kind: "time", wanted: "a time (epoch milliseconds, a timestamp, or ISO 8601 with a zone)", badCode: "bad_event_time", set: (f, value) => { f.eventTime = value; } },
+    transaction_id: {
+      kind: "text",
+      wanted: "a string",
+      place: (f, at, length) => {
+        f.transactionIdAt = at;
+        f.transactionIdLength = length;
+      },
+      make: (f, text) => f.make(0, text),
+    },
+    card_id: {
+      kind: "text",
+      wanted: "a string",
+      place: (f, at, length) => {
+        f.cardIdAt = at;
+        f.cardIdLength = length;
+      },
+      make: (f, text) => f.make(1, text),
+    },
+    merchant_id: {
+      kind: "text",
+      wanted: "a string",
+      place: (f, at, length) => {
+        f.merchantIdAt = at;
+        f.merchantIdLength = length;
+      },
+      make: (f, text) => f.make(2, text),
+    },
+    currency: {
+      kind: "text",
+      wanted: "a string",
+      place: (f, at, length) => {
+        f.currencyAt = at;
+        f.currencyLength = length;
+      },
+      make: (f, text) => f.make(3, text),
+    },
+    amount: {
+      kind: "number",
+      wanted: "a number",
+      badCode: "bad_amount",
+      set: (f, value) => {
+        f.amount = value;
+      },
+    },
+    event_time: {
+      kind: "time",
+      wanted: "a time (epoch milliseconds, a timestamp, or ISO 8601 with a zone)",
+      badCode: "bad_event_time",
+      set: (f, value) => {
+        f.eventTime = value;
+      },
+    },
   },
 };
 
 /**
- * Reads transactions of any writer schema that has the fields of `Transaction` by name or as a RecordShape says, and JSON.
- * One reader serves one AttributeTarget.
+ * Reads transactions of any writer schema that has the fields of `Transaction` by name or as a RecordShape says, and
+ * JSON. One reader serves one AttributeTarget.
  */
 export class TransactionReader {
   readonly #records: RecordReader<TransactionFields>;
@@ -95,7 +158,13 @@ export class TransactionReader {
    * @param shape how producers' records hold our fields
    */
   constructor(target: AttributeTarget, cards: CardIds | null = null, shape: RecordShape = PLAIN_SHAPE) {
-    this.#records = new RecordReader({ spec: TRANSACTION, canonical: transactionSchema as unknown as AvroSchema, parseJson: parseJsonTransaction, shape, target });
+    this.#records = new RecordReader({
+      spec: TRANSACTION,
+      canonical: transactionSchema as unknown as AvroSchema,
+      parseJson: parseJsonTransaction,
+      shape,
+      target,
+    });
     this.#cards = cards;
   }
 
@@ -121,7 +190,14 @@ export class TransactionReader {
    * @param key the writer's schema where a header names it; null: the value tells
    * @throws TransactionRejected when it is not a valid transaction
    */
-  read(bytes: Buffer, at: number, length: number, recordTime: number, fields: TransactionFields, key: SchemaKey | null = null): void {
+  read(
+    bytes: Buffer,
+    at: number,
+    length: number,
+    recordTime: number,
+    fields: TransactionFields,
+    key: SchemaKey | null = null,
+  ): void {
     fields.clear();
     this.#records.read(bytes, at, length, fields, key);
     if (fields.made !== null) fields.gather();
@@ -137,29 +213,41 @@ function validate(fields: TransactionFields, recordTime: number): void {
   checkId("merchant_id", fields.bytes, fields.merchantIdAt, fields.merchantIdLength);
   if (!Number.isFinite(fields.amount)) throw new TransactionRejected("bad_amount", "amount is not a finite number");
   const { bytes, currencyAt } = fields;
-  if (fields.currencyLength !== 3 || !CURRENCIES[currencyIndex(bytes[currencyAt], bytes[currencyAt + 1], bytes[currencyAt + 2])]) {
+  if (
+    fields.currencyLength !== 3 ||
+    !CURRENCIES[currencyIndex(bytes[currencyAt], bytes[currencyAt + 1], bytes[currencyAt + 2])]
+  ) {
     throw new TransactionRejected("bad_currency", "currency is not an ISO 4217 code");
   }
   const { eventTime } = fields;
   if (Number.isNaN(eventTime)) throw new TransactionRejected("event_time_early", "event_time is missing or no number");
-  if (!(eventTime >= EARLIEST_EVENT_TIME)) throw new TransactionRejected("event_time_early", "event_time lies before 2000");
-  if (eventTime > recordTime + CLOCK_SKEW_MS) throw new TransactionRejected("event_time_ahead", "event_time lies more than five minutes ahead of the record's time or of the present");
+  if (!(eventTime >= EARLIEST_EVENT_TIME))
+    throw new TransactionRejected("event_time_early", "event_time lies before 2000");
+  if (eventTime > recordTime + CLOCK_SKEW_MS)
+    throw new TransactionRejected(
+      "event_time_ahead",
+      "event_time lies more than five minutes ahead of the record's time or of the present",
+    );
 }
 
 const LETTERS = 26;
 /** Codes of ISO 4217 that Intl leaves out: funds, metals, units of account, tests. */
-const FURTHER_CURRENCIES = "BOV CHE CHW CLF COU MXV USN UYI UYW VED XAD XAG XAU XBA XBB XBC XBD XPD XPT XTS XUA XXX".split(" ");
+const FURTHER_CURRENCIES =
+  "BOV CHE CHW CLF COU MXV USN UYI UYW VED XAD XAG XAU XBA XBB XBC XBD XPD XPT XTS XUA XXX".split(" ");
 /** By the three letters' index: whether ISO 4217 has (or had) that code. */
 const CURRENCIES = knownCurrencies();
 
 function knownCurrencies(): Uint8Array {
   const known = new Uint8Array(LETTERS ** 3);
-  for (const code of [...Intl.supportedValuesOf("currency"), ...FURTHER_CURRENCIES]) known[currencyIndex(code.charCodeAt(0), code.charCodeAt(1), code.charCodeAt(2))] = 1;
+  for (const code of [...Intl.supportedValuesOf("currency"), ...FURTHER_CURRENCIES])
+    known[currencyIndex(code.charCodeAt(0), code.charCodeAt(1), code.charCodeAt(2))] = 1;
   return known;
 }
 
 function currencyIndex(a: number, b: number, c: number): number {
-  const first = a - 65, second = b - 65, third = c - 65;
+  const first = a - 65,
+    second = b - 65,
+    third = c - 65;
   if (first < 0 || first >= LETTERS || second < 0 || second >= LETTERS || third < 0 || third >= LETTERS) return -1;
   return (first * LETTERS + second) * LETTERS + third;
 }

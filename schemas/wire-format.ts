@@ -1,14 +1,24 @@
 import type { AvroSchema } from "./avro-cursor.js";
 import {
-  controlEventSchema, labelSchema, merchantBucketSchema, predictionSchema, transactionSchema, userSchema, workerHeartbeatSchema,
+  controlEventSchema,
+  labelSchema,
+  merchantBucketSchema,
+  predictionSchema,
+  transactionSchema,
+  userSchema,
+  workerHeartbeatSchema,
 } from "./generated.js";
 
 /**
  * The Confluent wire format: byte 0, the schema id in four bytes (big endian), the Avro value. The ids below hold where
- * no registry is configured; a changed schema gets a new id and the old one stays, so that old records stay readable. Of several ids of a
- * subject, records are written with the last; heartbeats also with the first (models/control/heartbeats.ts).
+ * no registry is configured; a changed schema gets a new id and the old one stays, so that old records stay readable.
+ * Of several ids of a subject, records are written with the last; heartbeats also with the first
+ * (models/control/heartbeats.ts).
  */
-export const FIXED_SCHEMAS: ReadonlyMap<number, { subject: SubjectName; schema: AvroSchema }> = new Map<number, { subject: SubjectName; schema: AvroSchema }>([
+export const FIXED_SCHEMAS: ReadonlyMap<number, { subject: SubjectName; schema: AvroSchema }> = new Map<
+  number,
+  { subject: SubjectName; schema: AvroSchema }
+>([
   [1_000_001, { subject: "transactions", schema: schemaOf(transactionSchema) }],
   [1_000_002, { subject: "predictions", schema: schemaOf(predictionSchema) }],
   [1_000_003, { subject: "labels", schema: schemaOf(labelSchema) }],
@@ -29,10 +39,14 @@ function schemaOf(constant: object): AvroSchema {
 
 /** The heartbeat's schema as it was before these fields. */
 function heartbeatWithout(...later: string[]): AvroSchema {
-  return schemaOf({ ...workerHeartbeatSchema, fields: workerHeartbeatSchema.fields.filter(({ name }) => !later.includes(name)) });
+  return schemaOf({
+    ...workerHeartbeatSchema,
+    fields: workerHeartbeatSchema.fields.filter(({ name }) => !later.includes(name)),
+  });
 }
 
-export type SubjectName = "transactions" | "predictions" | "labels" | "control" | "workers" | "users" | "merchantBuckets";
+export type SubjectName =
+  "transactions" | "predictions" | "labels" | "control" | "workers" | "users" | "merchantBuckets";
 
 /**
  * What names a writer's schema: the id of four bytes, or its GUID in lower case where a header carries it. A Protocol

@@ -38,5 +38,9 @@ export class UnavailableWriter extends UnreadableWriter {}
 export type WriterSchema = AvroSchema | JsonSchemaWriter | ProtobufWriter | UnreadableWriter;
 
 export function isAvro(schema: WriterSchema): schema is AvroSchema {
-  return !(schema instanceof JsonSchemaWriter || schema instanceof ProtobufWriter || schema instanceof UnreadableWriter);
+  return !(
+    schema instanceof JsonSchemaWriter ||
+    schema instanceof ProtobufWriter ||
+    schema instanceof UnreadableWriter
+  );
 }

@@ -10,11 +10,30 @@ import { LIVE_WITHIN_MS, waitUntilLive } from "./liveness.js";
 import { LivenessSchema, livenessView } from "./model-views.js";
 
 export const Wait = Type.Object(
-  { wait_ms: Type.Optional(Type.Integer({ minimum: 0, maximum: LIVE_WITHIN_MS, default: LIVE_WITHIN_MS, description: "How long the answer may wait for the deployment to be live." })) },
+  {
+    wait_ms: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: LIVE_WITHIN_MS,
+        default: LIVE_WITHIN_MS,
+        description: "How long the answer may wait for the deployment to be live.",
+      }),
+    ),
+  },
   { additionalProperties: false },
 );
-export const BaseEpoch = Type.Optional(Type.Union([Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }), Type.Null()], { description: "The epoch of the deployment that the caller knows (null: none); 409 if another one is in force. Also accepted as If-Match." }));
-export const Deployed = Type.Object({ model: Type.String(), changed: Type.Boolean({ description: "False: it was so already." }), ...LivenessSchema.properties });
+export const BaseEpoch = Type.Optional(
+  Type.Union([Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }), Type.Null()], {
+    description:
+      "The epoch of the deployment that the caller knows (null: none); 409 if another one is in force. Also " +
+      "accepted as If-Match.",
+  }),
+);
+export const Deployed = Type.Object({
+  model: Type.String(),
+  changed: Type.Boolean({ description: "False: it was so already." }),
+  ...LivenessSchema.properties,
+});
 
 type DeployingRequest = FastifyRequest<{ Querystring: { wait_ms?: number } }>;
 
@@ -30,25 +49,40 @@ export class Deployer {
   }
 
   /**
-   * Decides on the grounds of the deployment that this copy knows now, so that of two who decide at once one is told; then
-   * waits until the decision is live.
+   * Decides on the grounds of the deployment that this copy knows now, so that of two who decide at once one is told;
+   * then waits until the decision is live.
    *
    * @param epoch the deployment that the caller knows; undefined: whatever is in force, or what If-Match says
    * @param model whose page tells how the decision stands
    * @param choose says what is to be in force; null: what is
    */
-  async decide(request: DeployingRequest, reply: FastifyReply, epoch: number | null | undefined, model: string, choose: (deployment: Deployment | null) => Promise<Decision | null>) {
+  async decide(
+    request: DeployingRequest,
+    reply: FastifyReply,
+    epoch: number | null | undefined,
+    model: string,
+    choose: (deployment: Deployment | null) => Promise<Decision | null>,
+  ) {
     const { control, log, metrics } = this.#context;
     const known = control.state.deployment;
     const base = await this.#checkedBase(known, epoch ?? (epoch === null ? -1 : ifMatch(request)));
     const deployment = base === (known?.epoch ?? -1) ? known : control.state.deployment;
     const decision = await choose(deployment);
     const decidedAt = performance.now();
-    const inForce = decision === null ? (deployment?.epoch ?? null) : await this.#context.produce((producer) => deploy(control, { who: request.user.id, producer }, decision, base));
+    const inForce =
+      decision === null
+        ? (deployment?.epoch ?? null)
+        : await this.#context.produce((producer) =>
+            deploy(control, { who: request.user.id, producer }, decision, base),
+          );
     if (decision !== null) log.info({ epoch: inForce, model, who: request.user.id }, "a deployment was decided");
     // Nothing was ever deployed, and nothing is to be: that is in force everywhere.
-    if (inForce === null) return { model, changed: false, epoch: -1, live: true, missing_partitions: [], refused: [], problems: [] };
-    const liveness = await waitUntilLive(this.#context, inForce, { timeoutMs: request.query.wait_ms ?? LIVE_WITHIN_MS, signal: this.#abortedWith(reply) });
+    if (inForce === null)
+      return { model, changed: false, epoch: -1, live: true, missing_partitions: [], refused: [], problems: [] };
+    const liveness = await waitUntilLive(this.#context, inForce, {
+      timeoutMs: request.query.wait_ms ?? LIVE_WITHIN_MS,
+      signal: this.#abortedWith(reply),
+    });
     if (decision !== null && liveness.live) metrics.swapSeconds.observe((performance.now() - decidedAt) / 1_000);
     void reply.code(liveness.live ? 200 : 202).header("etag", `"${inForce}"`);
     if (!liveness.live) void reply.header("location", locationOf(model));
@@ -64,7 +98,11 @@ export class Deployer {
     if (asked > base) await control.readToEnd();
     const now = control.state.deployment?.epoch ?? -1;
     if (asked === now) return now;
-    throw new HttpProblem("conflict", `the deployment in force is ${now === -1 ? "none" : `epoch ${now}`}, not ${asked === -1 ? "none" : `epoch ${asked}`}; look at it again and repeat`);
+    throw new HttpProblem(
+      "conflict",
+      `the deployment in force is ${now === -1 ? "none" : `epoch ${now}`}, not ` +
+        `${asked === -1 ? "none" : `epoch ${asked}`}; look at it again and repeat`,
+    );
   }
 }
 
@@ -77,7 +115,10 @@ function ifMatch({ headers }: FastifyRequest): number | undefined {
   const header = headers["if-match"];
   if (header === undefined || header === "*") return undefined;
   const epoch = /^"(\d{1,15})"$/.exec(header)?.[1];
-  if (epoch === undefined) throw new HttpProblem("invalid_request", 'If-Match must be the epoch in quotation marks, as in "12"', { errors: [{ in: "header", field: "if-match", code: "pattern", message: 'must be an epoch such as "12"' }] });
+  if (epoch === undefined)
+    throw new HttpProblem("invalid_request", 'If-Match must be the epoch in quotation marks, as in "12"', {
+      errors: [{ in: "header", field: "if-match", code: "pattern", message: 'must be an epoch such as "12"' }],
+    });
   return Number(epoch);
 }
 
@@ -86,8 +127,11 @@ export async function readable<T>(read: () => Promise<T>): Promise<T> {
   try {
     return await read();
   } catch (error) {
-    if (error instanceof ArtifactError) throw new HttpProblem(error.code, `the model's artifact can't be used (${error.code})`, { status: 409, cause: error });
+    if (error instanceof ArtifactError)
+      throw new HttpProblem(error.code, `the model's artifact can't be used (${error.code})`, {
+        status: 409,
+        cause: error,
+      });
     throw error;
   }
 }
-

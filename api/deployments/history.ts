@@ -16,13 +16,25 @@ export interface ModelChange {
   job: string | null;
 }
 
-/** Who did what to a model and when, oldest first: its registration, and each deployment that changed something about it. */
+/**
+ * Who did what to a model and when, oldest first: its registration, and each deployment that changed something about
+ * it.
+ */
 export function historyOf({ modelHistory }: Pick<ControlState, "modelHistory">, model: string): ModelChange[] {
   const changes: ModelChange[] = [];
   let before: Decision = { champion: null, shadows: [] };
   for (const { sequence, at, who, registration, deployment: after } of modelHistory) {
     if (registration?.model === model) {
-      changes.push({ action: "registered", at, who, epoch: null, role: null, review: null, decline: null, job: registration.job });
+      changes.push({
+        action: "registered",
+        at,
+        who,
+        epoch: null,
+        role: null,
+        review: null,
+        decline: null,
+        job: registration.job,
+      });
     }
     if (after === null) continue;
     const [was, is] = [standing(before, model), standing(after, model)];
@@ -37,5 +49,9 @@ export function historyOf({ modelHistory }: Pick<ControlState, "modelHistory">, 
 function standing(decision: Decision, model: string): Pick<ModelChange, "role" | "review" | "decline"> {
   const deployed = deployedIn(decision, model);
   if (deployed === null) return { role: null, review: null, decline: null };
-  return { role: decision.champion?.model === model ? "champion" : "shadow", review: deployed.review, decline: deployed.decline };
+  return {
+    role: decision.champion?.model === model ? "champion" : "shadow",
+    review: deployed.review,
+    decline: deployed.decline,
+  };
 }

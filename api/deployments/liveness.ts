@@ -5,7 +5,11 @@ import type { ApiContext } from "../context.js";
 export const LIVE_WITHIN_MS = 30_000;
 
 /** Waits until a deployment is live, as ARCHITECTURE.md#guarantee-7 defines it, or the wait is over. */
-export function waitUntilLive({ workers, topics }: Pick<ApiContext, "workers" | "topics">, epoch: number, { timeoutMs = LIVE_WITHIN_MS, signal }: { timeoutMs?: number; signal?: AbortSignal } = {}): Promise<Liveness> {
+export function waitUntilLive(
+  { workers, topics }: Pick<ApiContext, "workers" | "topics">,
+  epoch: number,
+  { timeoutMs = LIVE_WITHIN_MS, signal }: { timeoutMs?: number; signal?: AbortSignal } = {},
+): Promise<Liveness> {
   return wait(workers, epoch, { partitions: topics.transactions.partitions, timeoutMs, signal });
 }
 

@@ -8,10 +8,17 @@ import { HttpProblem } from "./errors.js";
 import type { RateLimits } from "./rate-limits.js";
 
 /** Who makes a request. */
-export interface AuthenticatedUser { id: string; username: string; role: Role }
+export interface AuthenticatedUser {
+  id: string;
+  username: string;
+  role: Role;
+}
 
 /** The token that a request came with. */
-export interface SignedIn { user: AuthenticatedUser; /** Epoch seconds. */ expiresAt: number }
+export interface SignedIn {
+  user: AuthenticatedUser;
+  /** Epoch seconds. */ expiresAt: number;
+}
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -37,7 +44,10 @@ export function authentication(app: FastifyInstance): void {
  * A hook that finds out who makes a request. The token says only who; whether that user is still there and enabled, and
  * what they may do, is read from fraud.users as of now.
  */
-export function authenticate({ tokens, users, log }: Pick<ApiContext, "tokens" | "users" | "log">, limits: RateLimits): (request: FastifyRequest) => Promise<void> {
+export function authenticate(
+  { tokens, users, log }: Pick<ApiContext, "tokens" | "users" | "log">,
+  limits: RateLimits,
+): (request: FastifyRequest) => Promise<void> {
   return async function checkToken(request) {
     try {
       request.signedIn = await signedInWith(bearerOf(request));
@@ -49,7 +59,12 @@ export function authenticate({ tokens, users, log }: Pick<ApiContext, "tokens" |
   };
 
   async function signedInWith(token: string): Promise<SignedIn> {
-    if (users.stale) throw new HttpProblem("users_stale", "this copy has not heard from Kafka who is disabled for over two minutes; try again", { headers: { "retry-after": "5" } });
+    if (users.stale)
+      throw new HttpProblem(
+        "users_stale",
+        "this copy has not heard from Kafka who is disabled for over two minutes; try again",
+        { headers: { "retry-after": "5" } },
+      );
     try {
       const { subject, version, expiresAt } = await tokens.verify(token);
       const by = tokens.subjectIs === "id" ? { id: subject } : { username: subject };
@@ -61,7 +76,8 @@ export function authenticate({ tokens, users, log }: Pick<ApiContext, "tokens" |
       }
       if (user === undefined) throw unauthenticated("unknown_user", "the user of this token isn't there any more");
       if (!user.enabled) throw unauthenticated("user_disabled", "this user is disabled");
-      if (version !== null && version !== user.token_version) throw unauthenticated("token_revoked", "the password was changed after this token was made: sign in again");
+      if (version !== null && version !== user.token_version)
+        throw unauthenticated("token_revoked", "the password was changed after this token was made: sign in again");
       return { user: { id: user.id, username: user.username, role: user.role }, expiresAt };
     } catch (error) {
       if (!(error instanceof TokenRefused)) throw error;
@@ -80,5 +96,8 @@ function bearerOf(request: FastifyRequest): string {
 }
 
 function unauthenticated(code: ProblemCode, detail: string): HttpProblem {
-  return new HttpProblem(code, detail, { status: 401, headers: { "www-authenticate": code === "no_token" ? "Bearer" : 'Bearer error="invalid_token"' } });
+  return new HttpProblem(code, detail, {
+    status: 401,
+    headers: { "www-authenticate": code === "no_token" ? "Bearer" : 'Bearer error="invalid_token"' },
+  });
 }

@@ -13,7 +13,12 @@ export interface BadField {
   message: string;
 }
 
-const PLACES: Readonly<Record<string, NonNullable<BadField["in"]>>> = { body: "body", querystring: "query", params: "path", headers: "header" };
+const PLACES: Readonly<Record<string, NonNullable<BadField["in"]>>> = {
+  body: "body",
+  querystring: "query",
+  params: "path",
+  headers: "header",
+};
 /** More than this many would help nobody. */
 const MOST_FIELDS = 50;
 
@@ -29,20 +34,41 @@ export function badFields(errors: readonly Complaint[], context: string): BadFie
     const options = choices.get(path);
     if (keyword === "const" && options !== undefined) continue;
     // Of a union of shapes, what was wrong with each says more than that none fitted.
-    if (keyword === "anyOf" && options === undefined && errors.some((other) => other !== error && other.instancePath.startsWith(path))) continue;
+    if (
+      keyword === "anyOf" &&
+      options === undefined &&
+      errors.some((other) => other !== error && other.instancePath.startsWith(path))
+    )
+      continue;
     // Of an object or a list, that it isn't the other says nothing once something in it is wrong.
     if (keyword === "type" && unions.has(path) && errors.some((other) => isInside(other, path))) continue;
-    const inner = keyword === "required" ? params.missingProperty : keyword === "additionalProperties" ? params.additionalProperty : undefined;
+    const inner =
+      keyword === "required"
+        ? params.missingProperty
+        : keyword === "additionalProperties"
+          ? params.additionalProperty
+          : undefined;
     const field = fieldName(path, typeof inner === "string" ? inner : undefined);
     const key = `${field}/${keyword}`;
     if (found.has(key)) continue;
-    found.set(key, { in: PLACES[context] ?? "body", field, code: keyword === "anyOf" ? "enum" : keyword, message: keyword === "additionalProperties" && context === "querystring" ? "is not a parameter of this route" : messageFor(keyword, params, options, error.message) });
+    found.set(key, {
+      in: PLACES[context] ?? "body",
+      field,
+      code: keyword === "anyOf" ? "enum" : keyword,
+      message:
+        keyword === "additionalProperties" && context === "querystring"
+          ? "is not a parameter of this route"
+          : messageFor(keyword, params, options, error.message),
+    });
   }
   return [...found.values()];
 }
 
 function isInside({ instancePath, keyword }: Complaint, path: string): boolean {
-  return instancePath.startsWith(`${path}/`) || (instancePath === path && (keyword === "required" || keyword === "additionalProperties"));
+  return (
+    instancePath.startsWith(`${path}/`) ||
+    (instancePath === path && (keyword === "required" || keyword === "additionalProperties"))
+  );
 }
 
 /** The values of each union of literals, by the path of its field. */
@@ -50,22 +76,38 @@ function choicesOf(errors: readonly Complaint[], unions: ReadonlySet<string>): M
   const choices = new Map<string, unknown[]>();
   for (const path of unions) {
     const branches = errors.filter((error) => error.instancePath === path && error.keyword !== "anyOf");
-    if (branches.length > 0 && branches.every(({ keyword }) => keyword === "const")) choices.set(path, branches.map(({ params }) => params.allowedValue));
+    if (branches.length > 0 && branches.every(({ keyword }) => keyword === "const"))
+      choices.set(
+        path,
+        branches.map(({ params }) => params.allowedValue),
+      );
   }
   return choices;
 }
 
-function messageFor(keyword: string, params: Readonly<Record<string, unknown>>, options: unknown[] | undefined, message: string | undefined): string {
+function messageFor(
+  keyword: string,
+  params: Readonly<Record<string, unknown>>,
+  options: unknown[] | undefined,
+  message: string | undefined,
+): string {
   if (keyword === "required") return "is missing";
   if (keyword === "additionalProperties") return "is not a field of this request";
-  if (keyword === "anyOf" && options !== undefined) return `must be one of ${options.map((option) => JSON.stringify(option)).join(", ")}`;
-  if (keyword === "enum" && Array.isArray(params.allowedValues)) return `must be one of ${params.allowedValues.map((value) => JSON.stringify(value)).join(", ")}`;
+  if (keyword === "anyOf" && options !== undefined)
+    return `must be one of ${options.map((option) => JSON.stringify(option)).join(", ")}`;
+  if (keyword === "enum" && Array.isArray(params.allowedValues))
+    return `must be one of ${params.allowedValues.map((value) => JSON.stringify(value)).join(", ")}`;
   return message ?? "is not valid";
 }
 
 /** `/transactions/3/amount` as `transactions[3].amount`. */
 function fieldName(pointer: string, inner?: string): string {
-  const parts = pointer.split("/").slice(1).map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
+  const parts = pointer
+    .split("/")
+    .slice(1)
+    .map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
   if (inner !== undefined) parts.push(inner);
-  return parts.map((part) => part.slice(0, 100)).reduce((name, part) => (/^\d+$/.test(part) ? `${name}[${part}]` : name === "" ? part : `${name}.${part}`), "");
+  return parts
+    .map((part) => part.slice(0, 100))
+    .reduce((name, part) => (/^\d+$/.test(part) ? `${name}[${part}]` : name === "" ? part : `${name}.${part}`), "");
 }

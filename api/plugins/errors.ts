@@ -63,21 +63,40 @@ export function toProblem(thrown: unknown): HttpProblem {
   if (thrown instanceof HttpProblem) return thrown;
   if (thrown instanceof FraudstreamError) {
     const status = statusOf(thrown);
-    return new HttpProblem(status === 500 ? "internal" : thrown.code, thrown.message, { status, cause: thrown, ...(status === 503 ? { headers: { "retry-after": "1" } } : {}) });
+    return new HttpProblem(status === 500 ? "internal" : thrown.code, thrown.message, {
+      status,
+      cause: thrown,
+      ...(status === 503 ? { headers: { "retry-after": "1" } } : {}),
+    });
   }
   const error = (thrown ?? {}) as Partial<FastifyError>;
   if (Array.isArray(error.validation)) {
     const errors = badFields(error.validation, error.validationContext ?? "body");
-    return new HttpProblem("invalid_request", errors.map(({ field, message }) => `${field}: ${message}`).slice(0, 5).join("; "), { errors });
+    return new HttpProblem(
+      "invalid_request",
+      errors
+        .map(({ field, message }) => `${field}: ${message}`)
+        .slice(0, 5)
+        .join("; "),
+      { errors },
+    );
   }
-  const status = typeof error.statusCode === "number" && error.statusCode >= 400 && error.statusCode < 500 ? error.statusCode : 500;
+  const status =
+    typeof error.statusCode === "number" && error.statusCode >= 400 && error.statusCode < 500 ? error.statusCode : 500;
   if (status === 500) return new HttpProblem("internal", "internal error", { cause: thrown });
   // The parser's message quotes the body, which may hold a password.
   const detail = thrown instanceof SyntaxError ? "the body is not JSON" : (error.message ?? "bad request");
-  return new HttpProblem(CODE_OF_FASTIFY[error.code ?? ""] ?? (thrown instanceof SyntaxError ? "bad_json" : "bad_request"), detail, { status });
+  return new HttpProblem(
+    CODE_OF_FASTIFY[error.code ?? ""] ?? (thrown instanceof SyntaxError ? "bad_json" : "bad_request"),
+    detail,
+    { status },
+  );
 }
 
-/** Of an error that another part of the system throws: what was asked for is wrong, or isn't there, or may be later. The rest is our mistake. */
+/**
+ * Of an error that another part of the system throws: what was asked for is wrong, or isn't there, or may be later. The
+ * rest is our mistake.
+ */
 function statusOf(thrown: FraudstreamError): number {
   const status = errorRow(thrown.code)?.status;
   if (thrown instanceof RequestError) return status ?? 400;
@@ -87,7 +106,10 @@ function statusOf(thrown: FraudstreamError): number {
 }
 
 /** The body of a problem: RFC 9457, with our `code`, `request_id` and `errors`. */
-export function problemBody({ status, code, title, detail, errors, told }: HttpProblem, requestId: string): Record<string, unknown> {
+export function problemBody(
+  { status, code, title, detail, errors, told }: HttpProblem,
+  requestId: string,
+): Record<string, unknown> {
   return {
     type: "about:blank",
     title,
@@ -103,17 +125,26 @@ export function problemBody({ status, code, title, detail, errors, told }: HttpP
 export function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const problem = toProblem(thrown);
   if (problem.status >= 500) {
-    request.log[problem.status === 500 ? "error" : "warn"]({ err: problem.cause ?? problem, code: problem.code, request_id: request.id, route: request.routeOptions.url }, "a request failed");
+    request.log[problem.status === 500 ? "error" : "warn"](
+      { err: problem.cause ?? problem, code: problem.code, request_id: request.id, route: request.routeOptions.url },
+      "a request failed",
+    );
   }
   request.problemCode = problem.code;
-  void reply.code(problem.status).headers(problem.headers).type("application/problem+json").send(problemBody(problem, request.id));
+  void reply
+    .code(problem.status)
+    .headers(problem.headers)
+    .type("application/problem+json")
+    .send(problemBody(problem, request.id));
 }
 
 /** Answers for everything that was thrown and for what isn't there. */
 export function problems(app: FastifyInstance): void {
   app.decorateRequest("problemCode", "");
   app.setErrorHandler(sendProblem);
-  app.setNotFoundHandler((request, reply) => sendProblem(new HttpProblem("not_found", "there is no such route"), request, reply));
+  app.setNotFoundHandler((request, reply) =>
+    sendProblem(new HttpProblem("not_found", "there is no such route"), request, reply),
+  );
 }
 
 declare module "fastify" {

@@ -5,25 +5,34 @@ import { HttpProblem } from "./errors.js";
 const MOST_DEPTH = 32;
 
 /**
- * JSON bodies: UTF-8, not nested deeper than anything of ours, without a field that could reach an object's prototype, and
- * without half of a surrogate pair, which no UTF-8 stands for: two ids could become one.
+ * JSON bodies: UTF-8, not nested deeper than anything of ours, without a field that could reach an object's prototype,
+ * and without half of a surrogate pair, which no UTF-8 stands for: two ids could become one.
  */
 export function jsonBodies(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser("error", "error");
   // The one that Fastify brings for this very type would be asked first.
   app.removeContentTypeParser(["application/json", "text/plain"]);
-  app.addContentTypeParser<Buffer>(/^application\/(?:[\w.-]+\+)?json(?:;|$)/, { parseAs: "buffer" }, (request, bytes, done) => {
-    if (!isUtf8(bytes)) return done(new HttpProblem("invalid_utf8", "the body is not UTF-8"));
-    const body = bytes.toString("utf8");
-    if (depthOf(body) > MOST_DEPTH) return done(new HttpProblem("too_deep", `the body is nested deeper than ${MOST_DEPTH} levels`));
-    void parse(request, body, (error, parsed) => {
-      if (error !== null) return done(error);
-      const place = SURROGATE_ESCAPE.test(body) ? halfPair(parsed, "") : null;
-      if (place === null) return done(null, parsed);
-      const message = "has half of a surrogate pair";
-      done(new HttpProblem("invalid_utf8", `${place === "" ? "the body" : place}: ${message}`, { errors: [{ in: "body", field: place, code: "invalid_utf8", message }] }));
-    });
-  });
+  app.addContentTypeParser<Buffer>(
+    /^application\/(?:[\w.-]+\+)?json(?:;|$)/,
+    { parseAs: "buffer" },
+    (request, bytes, done) => {
+      if (!isUtf8(bytes)) return done(new HttpProblem("invalid_utf8", "the body is not UTF-8"));
+      const body = bytes.toString("utf8");
+      if (depthOf(body) > MOST_DEPTH)
+        return done(new HttpProblem("too_deep", `the body is nested deeper than ${MOST_DEPTH} levels`));
+      void parse(request, body, (error, parsed) => {
+        if (error !== null) return done(error);
+        const place = SURROGATE_ESCAPE.test(body) ? halfPair(parsed, "") : null;
+        if (place === null) return done(null, parsed);
+        const message = "has half of a surrogate pair";
+        done(
+          new HttpProblem("invalid_utf8", `${place === "" ? "the body" : place}: ${message}`, {
+            errors: [{ in: "body", field: place, code: "invalid_utf8", message }],
+          }),
+        );
+      });
+    },
+  );
 }
 
 /** In UTF-8 half of a pair can only be an escape. */

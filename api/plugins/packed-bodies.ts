@@ -3,7 +3,12 @@ import { createBrotliDecompress, createGunzip, createInflate } from "node:zlib";
 import type { FastifyInstance } from "fastify";
 import { HttpProblem } from "./errors.js";
 
-const UNPACK: Readonly<Record<string, () => Transform>> = { gzip: createGunzip, "x-gzip": createGunzip, deflate: createInflate, br: createBrotliDecompress };
+const UNPACK: Readonly<Record<string, () => Transform>> = {
+  gzip: createGunzip,
+  "x-gzip": createGunzip,
+  deflate: createInflate,
+  br: createBrotliDecompress,
+};
 const TAKEN = "gzip, deflate, br";
 
 /** Bodies that come packed are unpacked; the route's limit holds for what they unpack to, and unpacking ends there. */
@@ -13,7 +18,11 @@ export function packedBodies(app: FastifyInstance): void {
     if (coding === "" || coding === "identity") return done(null, payload);
     const unpack = Object.hasOwn(UNPACK, coding) ? UNPACK[coding]() : null;
     if (unpack === null) {
-      return done(new HttpProblem("unsupported_encoding", `the body's Content-Encoding is none of ${TAKEN}`, { headers: { "accept-encoding": TAKEN } }));
+      return done(
+        new HttpProblem("unsupported_encoding", `the body's Content-Encoding is none of ${TAKEN}`, {
+          headers: { "accept-encoding": TAKEN },
+        }),
+      );
     }
     // Fastify holds Content-Length to this.
     const counted = Object.assign(unpack, { receivedEncodedLength: 0 });

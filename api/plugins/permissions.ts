@@ -15,14 +15,21 @@ export function requirePermission(...permissions: readonly Permission[]): onRequ
   return function checkPermission(request, _reply, done) {
     const { role } = request.user;
     if (can(role, ...permissions)) done();
-    else done(new HttpProblem("forbidden", `the role ${role} may not do this; it takes the permission ${permissions.join(" or ")}`) as Error);
+    else
+      done(
+        new HttpProblem(
+          "forbidden",
+          `the role ${role} may not do this; it takes the permission ${permissions.join(" or ")}`,
+        ) as Error,
+      );
   };
 }
 
 /** Every route of a scope asks for what its `config.permission` says; one that says nothing doesn't start. */
 export function permissions(app: FastifyInstance): void {
   app.addHook("onRoute", ({ url, config }) => {
-    if (config?.permission === undefined) throw new FraudstreamError("no_permission", `${url} says in no config.permission who may use it`);
+    if (config?.permission === undefined)
+      throw new FraudstreamError("no_permission", `${url} says in no config.permission who may use it`);
   });
   app.addHook("onRequest", function checkRoutePermission(request, reply, done) {
     const { permission } = request.routeOptions.config;

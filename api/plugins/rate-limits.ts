@@ -23,12 +23,17 @@ const REFUSED_TOKENS_A_MINUTE = 600;
 
 export async function rateLimits(app: FastifyInstance, config: HttpConfig): Promise<RateLimits> {
   await app.register(rateLimit, { global: false });
-  const byAddress = (max: number): ReturnType<typeof app.createRateLimit> => app.createRateLimit({ max, timeWindow: MINUTE_MS });
+  const byAddress = (max: number): ReturnType<typeof app.createRateLimit> =>
+    app.createRateLimit({ max, timeWindow: MINUTE_MS });
   const registration = byAddress(config.signInRateLimit);
   const probes = byAddress(OPEN_A_MINUTE);
   const open = byAddress(OPEN_A_MINUTE);
   const refused = byAddress(REFUSED_TOKENS_A_MINUTE);
-  const signedIn = app.createRateLimit({ max: config.rateLimit, timeWindow: MINUTE_MS, keyGenerator: (request) => request.user.id });
+  const signedIn = app.createRateLimit({
+    max: config.rateLimit,
+    timeWindow: MINUTE_MS,
+    keyGenerator: (request) => request.user.id,
+  });
 
   const enforce = (limit: typeof open, what: string) => async (request: FastifyRequest) => {
     const result = await limit(request);
@@ -45,5 +50,7 @@ export async function rateLimits(app: FastifyInstance, config: HttpConfig): Prom
 
 export function tooMany(what: string, seconds: number): HttpProblem {
   const wait = Math.max(1, Math.ceil(seconds));
-  return new HttpProblem("too_many_requests", `too many ${what}: try again in ${wait} s`, { headers: { "retry-after": String(wait) } });
+  return new HttpProblem("too_many_requests", `too many ${what}: try again in ${wait} s`, {
+    headers: { "retry-after": String(wait) },
+  });
 }

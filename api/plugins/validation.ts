@@ -2,10 +2,15 @@ import { createRequire } from "node:module";
 import type { FastifyInstance } from "fastify";
 import { FraudstreamError } from "../../schemas/errors.js";
 
-interface CompilerOptions { customOptions: Record<string, unknown> }
+interface CompilerOptions {
+  customOptions: Record<string, unknown>;
+}
 type Compile = (route: { schema: unknown; httpPart?: string }) => (data: unknown) => unknown;
 // CommonJS whose types name another ajv than the one that it brings.
-const AjvCompiler = createRequire(import.meta.url)("@fastify/ajv-compiler") as () => (schemas: Record<string, unknown>, options: CompilerOptions) => Compile;
+const AjvCompiler = createRequire(import.meta.url)("@fastify/ajv-compiler") as () => (
+  schemas: Record<string, unknown>,
+  options: CompilerOptions,
+) => Compile;
 
 /** allErrors: every bad field is named. What one request can cost is bounded by its size. */
 const STRICT = { allErrors: true, removeAdditional: false, useDefaults: true, coerceTypes: false, strict: false };
@@ -29,7 +34,11 @@ export function validation(app: FastifyInstance): void {
     const { schema } = route;
     for (const part of ["body", "querystring", "params"] as const) {
       const open = openObject(schema?.[part], part);
-      if (open !== null) throw new FraudstreamError("open_schema", `${url}: ${open} doesn't say additionalProperties; write { additionalProperties: false }`);
+      if (open !== null)
+        throw new FraudstreamError(
+          "open_schema",
+          `${url}: ${open} doesn't say additionalProperties; write { additionalProperties: false }`,
+        );
     }
   });
 }

@@ -3,7 +3,10 @@ import { HttpProblem } from "../plugins/errors.js";
 export interface AdmissionOptions {
   /** Most that may be under way at a time, in units of `costOf`. */
   most: number;
-  /** How far behind the stream may be, as unanswered requests show it, before no more are taken, milliseconds. @default 10_000 */
+  /**
+   * How far behind the stream may be, as unanswered requests show it, before no more are taken, milliseconds. @default
+   * 10_000
+   */
   mostBehindMs?: number;
 }
 
@@ -45,8 +48,10 @@ export class Admission {
    */
   enter(cost: number, waits: boolean): () => void {
     // One that is larger than the limit is taken when it is alone.
-    if (this.#underWay > 0 && this.#underWay + cost > this.#most) throw overloaded("too many predictions are under way", 1);
-    if (waits && this.#behind() && performance.now() - this.#lookedAt < LOOK_EVERY_MS) throw overloaded("scoring is too far behind to answer in time", RETRY_AFTER_SECONDS);
+    if (this.#underWay > 0 && this.#underWay + cost > this.#most)
+      throw overloaded("too many predictions are under way", 1);
+    if (waits && this.#behind() && performance.now() - this.#lookedAt < LOOK_EVERY_MS)
+      throw overloaded("scoring is too far behind to answer in time", RETRY_AFTER_SECONDS);
     if (waits) this.#lookedAt = performance.now();
     this.#underWay += cost;
     let left = false;

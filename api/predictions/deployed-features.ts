@@ -3,7 +3,10 @@ import type { FeatureSpec } from "../../models/features/plan.js";
 import type { ControlLog } from "../../models/control/log.js";
 import type { Config } from "../../infra/config/config.js";
 
-export interface FieldError { field: string; message: string }
+export interface FieldError {
+  field: string;
+  message: string;
+}
 type AttributeValue = number | string | boolean;
 type AttributeType = "number" | "boolean" | "string";
 
@@ -30,7 +33,11 @@ export class DeployedFeatures {
     const errors: FieldError[] = [];
     for (const [name, value] of Object.entries(attributes)) {
       const wanted = types.get(name);
-      if (wanted !== undefined && typeof value !== wanted) errors.push({ field: `${path}attributes.${name}`, message: `must be a ${wanted}: the deployed model takes it as one` });
+      if (wanted !== undefined && typeof value !== wanted)
+        errors.push({
+          field: `${path}attributes.${name}`,
+          message: `must be a ${wanted}: the deployed model takes it as one`,
+        });
     }
     return errors;
   }
@@ -41,9 +48,14 @@ export class DeployedFeatures {
     const types = new Map<string, AttributeType>();
     for (const deployed of [...(deployment.champion === null ? [] : [deployment.champion]), ...deployment.shadows]) {
       // A model whose artifact can't be read is the workers' to report; the champion's word counts first.
-      const artifact = await loadArtifact(this.#artifactsDir, deployed.model, models.get(deployed.model)?.manifestSha256).catch(() => null);
+      const artifact = await loadArtifact(
+        this.#artifactsDir,
+        deployed.model,
+        models.get(deployed.model)?.manifestSha256,
+      ).catch(() => null);
       for (const { source, type } of artifact?.manifest.features ?? ([] as FeatureSpec[])) {
-        if (source.kind === "attribute" && !types.has(source.attribute)) types.set(source.attribute, source.equals === undefined ? type : "string");
+        if (source.kind === "attribute" && !types.has(source.attribute))
+          types.set(source.attribute, source.equals === undefined ? type : "string");
       }
     }
     this.#epoch = deployment.epoch;

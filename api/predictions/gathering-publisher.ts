@@ -2,7 +2,10 @@ import type { OutgoingRecord } from "../../infra/kafka/batch-producer.js";
 import type { TopicSpec } from "../../schemas/topics.js";
 import type { ApiContext } from "../context.js";
 
-interface Batch { records: OutgoingRecord[]; published: Promise<void> }
+interface Batch {
+  records: OutgoingRecord[];
+  published: Promise<void>;
+}
 
 /**
  * Publishes to one topic what many requests bring at the same time: what comes while a batch is on its way goes out
@@ -20,7 +23,10 @@ export class GatheringPublisher {
     this.#topic = topic;
   }
 
-  /** Resolves when these records are stored; of the same key, earlier calls' come first. Rejects when their batch failed. */
+  /**
+   * Resolves when these records are stored; of the same key, earlier calls' come first. Rejects when their batch
+   * failed.
+   */
   publish(records: readonly OutgoingRecord[]): Promise<void> {
     const batch = (this.#gathering ??= this.#next());
     batch.records.push(...records);

@@ -8,7 +8,10 @@ import { Admission, costOf } from "./admission.js";
 import { GatheringPublisher } from "./gathering-publisher.js";
 import { replyToHeader, type Outcome } from "./reply-listener.js";
 
-/** Transactions that were published here and may not be stored yet, so that a GET can say so. Bounded; forgotten in time. */
+/**
+ * Transactions that were published here and may not be stored yet, so that a GET can say so. Bounded; forgotten in
+ * time.
+ */
 const PENDING_KEPT_MS = 10 * 60 * 1000;
 const PENDING_KEPT = 100_000;
 
@@ -17,7 +20,10 @@ const MOST_UNDER_WAY = 20_000;
 /** How long Kafka may take to store what was asked about. */
 const PUBLISHED_WITHIN_MS = 5_000;
 
-interface Pending { user: string; until: number }
+interface Pending {
+  user: string;
+  until: number;
+}
 
 /** Asks for predictions: publishes transactions like any other and waits for what the stream answers. */
 export class Predictor {
@@ -36,31 +42,43 @@ export class Predictor {
   /**
    * @param user who asks; stays with the prediction, as whose it is
    * @returns the outcome of each transaction, in their order; null where the wait was over first
-   * @throws HttpProblem 503 `overloaded`; FraudstreamError `kafka_slow` (retriable) when it isn't known in time whether they
-   * were published: to be asked about again under the same ids
+   * @throws HttpProblem 503 `overloaded`; FraudstreamError `kafka_slow` (retriable) when it isn't known in time whether
+   *   they were published: to be asked about again under the same ids
    */
   async ask(user: string, transactions: readonly Transaction[], waitMs: number): Promise<(Outcome | null)[]> {
     const { replies, schemas } = this.#context;
     const request = randomUUID();
     const replyTos = transactions.map((_, i) => `${replies.copy}/${user}/${request}/${i}`);
-    const records = transactions.map((transaction, i) => (
-      { key: Buffer.from(transaction.card_id), value: schemas.encode("transactions", transaction), headers: encodeHeaders([replyToHeader(replyTos[i])]) }
-    ));
+    const records = transactions.map((transaction, i) => ({
+      key: Buffer.from(transaction.card_id),
+      value: schemas.encode("transactions", transaction),
+      headers: encodeHeaders([replyToHeader(replyTos[i])]),
+    }));
     const leave = this.#admission.enter(costOf(records), waitMs > 0);
     const askedAt = performance.now();
     const outcomes = replies.expect(replyTos, waitMs);
     const published = this.#publisher.publish(records);
     // It is under way until Kafka has it or not, also when its caller was told to come again.
     void Promise.allSettled([published, outcomes]).then(leave);
-    await within(PUBLISHED_WITHIN_MS, published, () => new FraudstreamError("kafka_slow", `Kafka has not stored it within ${PUBLISHED_WITHIN_MS} ms`));
+    await within(
+      PUBLISHED_WITHIN_MS,
+      published,
+      () => new FraudstreamError("kafka_slow", `Kafka has not stored it within ${PUBLISHED_WITHIN_MS} ms`),
+    );
     const settled = await outcomes;
-    if (waitMs > 0) settled.forEach((outcome, i) => (outcome === null ? this.#admission.late(replyTos[i], askedAt) : this.#admission.inTime()));
+    if (waitMs > 0)
+      settled.forEach((outcome, i) =>
+        outcome === null ? this.#admission.late(replyTos[i], askedAt) : this.#admission.inTime(),
+      );
     const pending = { user, until: Date.now() + PENDING_KEPT_MS };
     settled.forEach((outcome, i) => outcome?.kind !== "dead-letter" && this.#remember(transactions[i], pending));
     return settled;
   }
 
-  /** Whether a transaction was published here a while ago, by this user (null: any), and isn't known to be a dead letter. */
+  /**
+   * Whether a transaction was published here a while ago, by this user (null: any), and isn't known to be a dead
+   * letter.
+   */
   isPending(transactionId: string, user: string | null): boolean {
     const entry = this.#pending.get(transactionId);
     return entry !== undefined && entry.until > Date.now() && (user === null || entry.user === user);

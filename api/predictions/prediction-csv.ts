@@ -31,7 +31,9 @@ export function csvRow(row: ListedRow): string {
   return `${CELLS.map((cell) => csvCell(cell(row))).join(",")}\r\n`;
 }
 
-/** A text that a spreadsheet would run as a formula gets an apostrophe before it: merchants choose their ids themselves. */
+/**
+ * A text that a spreadsheet would run as a formula gets an apostrophe before it: merchants choose their ids themselves.
+ */
 function csvCell(value: string | number | boolean): string {
   if (typeof value !== "string") return String(value);
   const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;

@@ -4,7 +4,8 @@ import type { Prediction } from "../../schemas/generated.js";
 import type { ApiContext } from "../context.js";
 import { ModelViews } from "../deployments/model-views.js";
 
-const orNull = <T extends TSchema>(schema: T): ReturnType<typeof Type.Union<[T, ReturnType<typeof Type.Null>]>> => Type.Union([schema, Type.Null()]);
+const orNull = <T extends TSchema>(schema: T): ReturnType<typeof Type.Union<[T, ReturnType<typeof Type.Null>]>> =>
+  Type.Union([schema, Type.Null()]);
 
 export const Decision = Type.Union([Type.Literal("approve"), Type.Literal("review"), Type.Literal("decline")]);
 
@@ -21,18 +22,45 @@ const properties = {
   decision: Decision,
   model: Type.String({ description: "name@version" }),
   epoch: Type.Integer({ description: "The deployment that decided." }),
-  features: Type.Array(orNull(Type.Number()), { description: "The model's input, in its manifest's order; null: missing." }),
-  named_features: orNull(Type.Record(Type.String(), orNull(Type.Number()), { description: "The same by name; null: the model's manifest cannot be read." })),
+  features: Type.Array(orNull(Type.Number()), {
+    description: "The model's input, in its manifest's order; null: missing.",
+  }),
+  named_features: orNull(
+    Type.Record(Type.String(), orNull(Type.Number()), {
+      description: "The same by name; null: the model's manifest cannot be read.",
+    }),
+  ),
   stale: Type.Boolean({ description: "The history that it was scored with was incomplete." }),
-  reasons: orNull(Type.Array(Type.Object({ feature: Type.String(), contribution: Type.Number({ description: "To the log-odds." }) }), { description: "Of an alert: the features that raised the score most." })),
+  reasons: orNull(
+    Type.Array(
+      Type.Object({ feature: Type.String(), contribution: Type.Number({ description: "To the log-odds." }) }),
+      { description: "Of an alert: the features that raised the score most." },
+    ),
+  ),
 };
 
 export const PredictionAnswer = Type.Object(properties, {
   title: "Prediction",
-  examples: [{
-    transaction_id: "t-1", card_id: "c-1", merchant_id: "m-1", amount: 812.5, currency: "EUR", event_time: "2026-11-22T09:30:00.000Z", scored_at: "2026-11-22T09:30:00.007Z", scoring_ms: 0.4, score: 0.974, decision: "decline",
-    model: "cards@1", epoch: 12, features: [812.5, 3, null], named_features: { amount: 812.5, card_count_1d: 3, merchant_fraud_share_30d: null }, stale: false, reasons: [{ feature: "amount", contribution: 2.1 }],
-  }],
+  examples: [
+    {
+      transaction_id: "t-1",
+      card_id: "c-1",
+      merchant_id: "m-1",
+      amount: 812.5,
+      currency: "EUR",
+      event_time: "2026-11-22T09:30:00.000Z",
+      scored_at: "2026-11-22T09:30:00.007Z",
+      scoring_ms: 0.4,
+      score: 0.974,
+      decision: "decline",
+      model: "cards@1",
+      epoch: 12,
+      features: [812.5, 3, null],
+      named_features: { amount: 812.5, card_count_1d: 3, merchant_fraud_share_30d: null },
+      stale: false,
+      reasons: [{ feature: "amount", contribution: 2.1 }],
+    },
+  ],
 });
 export type PredictionAnswer = Static<typeof PredictionAnswer>;
 
@@ -41,7 +69,9 @@ export type Shown = Omit<Prediction, "source_topic" | "source_partition" | "sour
 
 /** A stored prediction with its last label. */
 export interface LabelledRow extends Shown {
-  labelled: boolean; is_fraud: boolean; label_time: number;
+  labelled: boolean;
+  is_fraud: boolean;
+  label_time: number;
 }
 
 /** The columns of a LabelledRow, of predictions `p` that are joined with their labels `l`. */
@@ -66,22 +96,55 @@ export class PredictionViews {
   }
 
   /** @returns label null: there is none yet */
-  async showLabelled(row: LabelledRow): Promise<{ prediction: PredictionAnswer; label: { is_fraud: boolean; label_time: string } | null }> {
+  async showLabelled(
+    row: LabelledRow,
+  ): Promise<{ prediction: PredictionAnswer; label: { is_fraud: boolean; label_time: string } | null }> {
     const { labelled, is_fraud, label_time } = row;
-    return { prediction: await this.show(row), label: labelled ? { is_fraud: Boolean(is_fraud), label_time: new Date(label_time).toISOString() } : null };
+    return {
+      prediction: await this.show(row),
+      label: labelled ? { is_fraud: Boolean(is_fraud), label_time: new Date(label_time).toISOString() } : null,
+    };
   }
 
   async show(prediction: Shown): Promise<PredictionAnswer> {
-    const { transaction_id, card_id, merchant_id, amount, currency, event_time, scored_at, scoring_ms, score, decision, model, epoch, features, reasons, stale } = prediction;
+    const {
+      transaction_id,
+      card_id,
+      merchant_id,
+      amount,
+      currency,
+      event_time,
+      scored_at,
+      scoring_ms,
+      score,
+      decision,
+      model,
+      epoch,
+      features,
+      reasons,
+      stale,
+    } = prediction;
     // JSON knows no NaN.
-    const shown = features.every(Number.isFinite) ? features : features.map((value) => (Number.isFinite(value) ? value : null));
+    const shown = features.every(Number.isFinite)
+      ? features
+      : features.map((value) => (Number.isFinite(value) ? value : null));
     const names = this.#names.get(model) ?? (await this.#load(model));
     return {
-      transaction_id, card_id, merchant_id, amount, currency,
+      transaction_id,
+      card_id,
+      merchant_id,
+      amount,
+      currency,
       event_time: new Date(event_time).toISOString(),
       scored_at: new Date(scored_at).toISOString(),
-      scoring_ms, score, decision, model, epoch, features: shown,
-      named_features: names?.length === shown.length ? Object.fromEntries(names.map((name, i) => [name, shown[i]])) : null,
+      scoring_ms,
+      score,
+      decision,
+      model,
+      epoch,
+      features: shown,
+      named_features:
+        names?.length === shown.length ? Object.fromEntries(names.map((name, i) => [name, shown[i]])) : null,
       stale: Boolean(stale),
       reasons: reasons === null || reasons.length === 0 ? null : reasons,
     };

@@ -11,10 +11,15 @@ import type { Topics } from "../../schemas/topics.js";
 
 /** What became of a transaction that was asked about. */
 export type Outcome =
-  | { kind: "prediction"; prediction: Prediction }
-  | { kind: "dead-letter"; code: ErrorCode; reason: string };
+  { kind: "prediction"; prediction: Prediction } | { kind: "dead-letter"; code: ErrorCode; reason: string };
 
-export interface ReplyListenerOptions { cluster: KafkaCluster; topics: Topics; schemas: Schemas; log: Logger; /** Of this API copy; begins every reply-to. */ copy: string }
+export interface ReplyListenerOptions {
+  cluster: KafkaCluster;
+  topics: Topics;
+  schemas: Schemas;
+  log: Logger;
+  /** Of this API copy; begins every reply-to. */ copy: string;
+}
 
 const PAUSE_MS = 500;
 
@@ -47,7 +52,11 @@ export class ReplyListener {
       for (let partition = 0; partition < topic.partitions; partition++) {
         const reader = new PartitionReader(cluster, topic.name, partition);
         this.#readers.push(reader);
-        starting.push(reader.endOffset().then((end) => void this.#loops.push(this.#read(reader, end, topic === topics.predictions))));
+        starting.push(
+          reader
+            .endOffset()
+            .then((end) => void this.#loops.push(this.#read(reader, end, topic === topics.predictions))),
+        );
       }
     }
     await Promise.all(starting);
@@ -88,7 +97,7 @@ export class ReplyListener {
   }
 
   async #read(reader: PartitionReader, from: number, predictions: boolean): Promise<void> {
-    for (let offset = from; !this.#closed; ) {
+    for (let offset = from; !this.#closed;) {
       try {
         const records = await reader.fetch(offset);
         for (let i = 0; i < records.count; i++) await this.#look(records, i, predictions);
@@ -97,7 +106,9 @@ export class ReplyListener {
         if (this.#closed) return;
         this.#options.log.warn(`answers can't be read at the moment: ${messageOf(error)}`);
         // What retention has deleted was answered (202) long ago.
-        offset = (await reposition({ cluster: this.#options.cluster, reader, next: offset, error }).catch(() => null)) ?? offset;
+        offset =
+          (await reposition({ cluster: this.#options.cluster, reader, next: offset, error }).catch(() => null)) ??
+          offset;
         await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
       }
     }
@@ -108,14 +119,18 @@ export class ReplyListener {
     if (bytes[headersAt[index]] === 0) return; // no headers
     const headers = readHeaders(records, index);
     const replyTo = headers.find(([name]) => name === "reply-to")?.[1];
-    if (replyTo === null || replyTo === undefined || !replyTo.subarray(0, this.#prefix.length).equals(this.#prefix)) return;
+    if (replyTo === null || replyTo === undefined || !replyTo.subarray(0, this.#prefix.length).equals(this.#prefix))
+      return;
     const key = replyTo.toString();
     const resolve = this.#waiting.get(key);
     if (resolve === undefined) return this.#onLate(key);
     this.#waiting.delete(key);
     if (isPrediction) {
       const value = bytes.subarray(valueAt[index], valueAt[index] + valueLength[index]);
-      resolve({ kind: "prediction", prediction: (await this.#options.schemas.decode("predictions", value)) as Prediction });
+      resolve({
+        kind: "prediction",
+        prediction: (await this.#options.schemas.decode("predictions", value)) as Prediction,
+      });
       return;
     }
     const header = (wanted: string): string => headers.find(([name]) => name === wanted)?.[1]?.toString() ?? "";

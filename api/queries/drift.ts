@@ -19,16 +19,32 @@ export interface DriftRequest {
 
 export type WindowDrift = Pick<ModelDrift, "rows" | "reference_rows" | "verdict" | "cause" | "score" | "features">;
 
-/** How far the predictions of a model in a window, as champion or shadow, are from its training rows; counted by ClickHouse. */
-export async function modelDrift(clickhouse: ClickHouseReader, { model, features, reference, from, to, bins }: DriftRequest): Promise<WindowDrift> {
+/**
+ * How far the predictions of a model in a window, as champion or shadow, are from its training rows; counted by
+ * ClickHouse.
+ */
+export async function modelDrift(
+  clickhouse: ClickHouseReader,
+  { model, features, reference, from, to, bins }: DriftRequest,
+): Promise<WindowDrift> {
   const counted: StoredBins[] = [];
-  for (const table of PREDICTION_TABLES) counted.push(await storedBins(clickhouse, { table, model, from, to }, reference));
+  for (const table of PREDICTION_TABLES)
+    counted.push(await storedBins(clickhouse, { table, model, from, to }, reference));
   const drift = (ofReference: Bins, live: readonly number[][]) => {
     const counts = ofReference.counts.map((_, bin) => live.reduce((sum, each) => sum + each[bin], 0));
     return { ...driftOf(ofReference.counts, counts), ...(bins && { bins: sharesOf(ofReference, counts) }) };
   };
-  const score = drift(reference.score, counted.map((each) => each.score));
-  const ofFeatures = features.map((name, i) => ({ name, ...drift(reference.features[i], counted.map((each) => each.features[i])) }));
+  const score = drift(
+    reference.score,
+    counted.map((each) => each.score),
+  );
+  const ofFeatures = features.map((name, i) => ({
+    name,
+    ...drift(
+      reference.features[i],
+      counted.map((each) => each.features[i]),
+    ),
+  }));
   const verdict = worstVerdict([score, ...ofFeatures].map((each) => each.verdict));
   const rows = counted.reduce((sum, each) => sum + each.rows, 0);
   const cause = verdict !== null ? null : rows === 0 ? "no_rows" : "too_few_rows";
@@ -38,9 +54,20 @@ export async function modelDrift(clickhouse: ClickHouseReader, { model, features
 type BinShares = NonNullable<NonNullable<ModelDrift["score"]>["bins"]>;
 
 function sharesOf({ edges, counts }: Bins, live: readonly number[]): BinShares {
-  const share = (all: readonly number[], bin: number): number => all[bin] / Math.max(1, all.reduce((sum, count) => sum + count, 0));
+  const share = (all: readonly number[], bin: number): number =>
+    all[bin] /
+    Math.max(
+      1,
+      all.reduce((sum, count) => sum + count, 0),
+    );
   return counts.map((_, bin) => {
     const missing = bin === counts.length - 1;
-    return { above: missing || bin === 0 ? null : edges[bin - 1], up_to: missing || bin === edges.length ? null : edges[bin], missing, reference: share(counts, bin), live: share(live, bin) };
+    return {
+      above: missing || bin === 0 ? null : edges[bin - 1],
+      up_to: missing || bin === edges.length ? null : edges[bin],
+      missing,
+      reference: share(counts, bin),
+      live: share(live, bin),
+    };
   });
 }

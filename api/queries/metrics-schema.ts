@@ -22,53 +22,87 @@ export const figures = {
   average_precision: Share,
   baseline_accuracy: named(Share, "The accuracy of approving everything."),
   alert_rate: named(Share, "Alerts among all rows."),
-  confusion: Type.Object({ true_positives: Count, false_positives: Count, false_negatives: Count, true_negatives: Count }, { description: "Of those with a verdict." }),
+  confusion: Type.Object(
+    { true_positives: Count, false_positives: Count, false_negatives: Count, true_negatives: Count },
+    { description: "Of those with a verdict." },
+  ),
   false_positives_per_fraud_caught: orNull(Type.Number({ minimum: 0 })),
-  recall_by_value: named(Share, "The share of the frauds' value that was alerted on; null if frauds are in several currencies. A refund has no value."),
-  value: Type.Array(Type.Object({ currency: Type.String(), detected: Type.Number(), missed: Type.Number(), recall: Share }), { description: "The frauds' value in each currency, in major units." }),
-  declined: Type.Object({ rows: Count, labelled: Count, frauds: Count }, { description: "Declined transactions, which are counted above, too; the true outcome of few of them is known." }),
+  recall_by_value: named(
+    Share,
+    "The share of the frauds' value that was alerted on; null if frauds are in several currencies. A refund " +
+      "has no value.",
+  ),
+  value: Type.Array(
+    Type.Object({ currency: Type.String(), detected: Type.Number(), missed: Type.Number(), recall: Share }),
+    { description: "The frauds' value in each currency, in major units." },
+  ),
+  declined: Type.Object(
+    { rows: Count, labelled: Count, frauds: Count },
+    { description: "Declined transactions, which are counted above, too; the true outcome of few of them is known." },
+  ),
 };
 
 export const SliceMetrics = Type.Object(figures);
 export type SliceMetrics = Static<typeof SliceMetrics>;
 
-export const SeriesMetrics = Type.Object({ at: Type.String({ format: "date-time", description: "The beginning of the hour or day, in UTC." }), ...figures }, { title: "SeriesMetrics" });
+export const SeriesMetrics = Type.Object(
+  { at: Type.String({ format: "date-time", description: "The beginning of the hour or day, in UTC." }), ...figures },
+  { title: "SeriesMetrics" },
+);
 export type SeriesMetrics = Static<typeof SeriesMetrics>;
 
 const series = Type.Optional(Type.Array(SeriesMetrics, { description: "With by: each hour or day that has rows." }));
 
-export const GroupMetrics = Type.Object({ currency: Type.Optional(Type.String()), decision: Type.Optional(Type.String()), ...figures, series }, { title: "GroupMetrics" });
+export const GroupMetrics = Type.Object(
+  { currency: Type.Optional(Type.String()), decision: Type.Optional(Type.String()), ...figures, series },
+  { title: "GroupMetrics" },
+);
 export type GroupMetrics = Static<typeof GroupMetrics>;
 
 export const CardPrecision = Type.Object(
   {
     k: Type.Integer({ minimum: 1 }),
     mean: named(Share, "Of the days."),
-    days: Type.Array(Type.Object({
-      at: Type.String({ format: "date-time", description: "The beginning of the day, in UTC." }),
-      cards: named(Count, "Cards that were examined: k, or all if there are fewer."),
-      caught: named(Count, "Those of them with a fraud that day."),
-      precision: Type.Number({ minimum: 0, maximum: 1, description: "caught / k" }),
-    }), { description: "Days that have a transaction with a verdict; the first and the last may be cut by the window." }),
+    days: Type.Array(
+      Type.Object({
+        at: Type.String({ format: "date-time", description: "The beginning of the day, in UTC." }),
+        cards: named(Count, "Cards that were examined: k, or all if there are fewer."),
+        caught: named(Count, "Those of them with a fraud that day."),
+        precision: Type.Number({ minimum: 0, maximum: 1, description: "caught / k" }),
+      }),
+      { description: "Days that have a transaction with a verdict; the first and the last may be cut by the window." },
+    ),
   },
-  { description: "With card_precision: for each day the k cards with the highest scores, and how many of them had a fraud that day; a card that was caught is not examined again (Fraud Detection Handbook, 2022)." },
+  {
+    description:
+      "With card_precision: for each day the k cards with the highest scores, and how many of them had a " +
+      "fraud that day; a card that was caught is not examined again (Fraud Detection Handbook, 2022).",
+  },
 );
 export type CardPrecision = Static<typeof CardPrecision>;
 
 /** Of one model, without what its manifest says. */
 export const WindowMetrics = Type.Object({
   ...figures,
-  exact: Type.Boolean({ description: "False: there are more than ten million rows, and scores were binned for roc_auc and average_precision." }),
+  exact: Type.Boolean({
+    description:
+      "False: there are more than ten million rows, and scores were binned for roc_auc and average_precision.",
+  }),
   series,
   card_precision: Type.Optional(CardPrecision),
-  groups: Type.Optional(Type.Array(GroupMetrics, { description: "With group: each currency or decision that has rows." })),
+  groups: Type.Optional(
+    Type.Array(GroupMetrics, { description: "With group: each currency or decision that has rows." }),
+  ),
 });
 export type WindowMetrics = Static<typeof WindowMetrics>;
 
-export const ModelMetrics = Type.Object({
-  model: Type.String({ description: "name@version" }),
-  role: Type.Union([Type.Literal("champion"), Type.Literal("shadow")]),
-  training_seconds: named(orNull(Type.Number()), "From the manifest."),
-  ...WindowMetrics.properties,
-}, { title: "ModelMetrics" });
+export const ModelMetrics = Type.Object(
+  {
+    model: Type.String({ description: "name@version" }),
+    role: Type.Union([Type.Literal("champion"), Type.Literal("shadow")]),
+    training_seconds: named(orNull(Type.Number()), "From the manifest."),
+    ...WindowMetrics.properties,
+  },
+  { title: "ModelMetrics" },
+);
 export type ModelMetrics = Static<typeof ModelMetrics>;

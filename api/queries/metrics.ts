@@ -2,7 +2,16 @@ import type { ClickHouseReader } from "../../infra/clickhouse/client.js";
 import { lastPlacement } from "../../infra/clickhouse/label-placement.js";
 import { cardPrecision, type CardPrecisionDay } from "../../models/evaluation/card-precision.js";
 import { type OutcomeSum, outcomeMetrics } from "../../models/evaluation/outcome-metrics.js";
-import { DAY_MS, DECISIONS, HOUR_MS, outcomeSums, type Scope, type ScoringSum, scoringSums, type Slices } from "../../models/evaluation/stored-outcomes.js";
+import {
+  DAY_MS,
+  DECISIONS,
+  HOUR_MS,
+  outcomeSums,
+  type Scope,
+  type ScoringSum,
+  scoringSums,
+  type Slices,
+} from "../../models/evaluation/stored-outcomes.js";
 import type { CardPrecision, SeriesMetrics, SliceMetrics, WindowMetrics } from "./metrics-schema.js";
 
 export type Role = "champion" | "shadow";
@@ -39,26 +48,62 @@ export async function newestEvent(clickhouse: ClickHouseReader): Promise<number 
  *
  * @param exactRows beyond so many rows scores are binned
  */
-export async function modelMetrics(clickhouse: ClickHouseReader, request: MetricsRequest, exactRows = EXACT_ROWS): Promise<WindowMetrics> {
-  const { model, role, from, to, maturedBefore, slices: { by, group }, cardsADay } = request;
+export async function modelMetrics(
+  clickhouse: ClickHouseReader,
+  request: MetricsRequest,
+  exactRows = EXACT_ROWS,
+): Promise<WindowMetrics> {
+  const {
+    model,
+    role,
+    from,
+    to,
+    maturedBefore,
+    slices: { by, group },
+    cardsADay,
+  } = request;
   const scope: Scope = { table: TABLES[role], model, from, to };
   const [all] = await scoringSums(clickhouse, scope);
-  if (all === undefined) return { exact: true, ...sliceMetrics(NOTHING, [], []), ...(by && { series: [] }), ...(group && { groups: [] }), ...(cardsADay !== undefined && { card_precision: cardPrecisionView(cardsADay, []) }) };
+  if (all === undefined)
+    return {
+      exact: true,
+      ...sliceMetrics(NOTHING, [], []),
+      ...(by && { series: [] }),
+      ...(group && { groups: [] }),
+      ...(cardsADay !== undefined && { card_precision: cardPrecisionView(cardsADay, []) }),
+    };
 
   const { currencies, rows } = all;
   const exact = rows <= exactRows;
   const placement = await lastPlacement(clickhouse);
   const measure = async (slices: Slices, scoring?: ScoringSum[]): Promise<Slice[]> => {
     const sums = scoring ?? (await scoringSums(clickhouse, scope, slices, currencies));
-    const outcomes = await outcomeSums(clickhouse, placement, scope, slices, { currencies, maturedBefore, rows, binned: !exact });
+    const outcomes = await outcomeSums(clickhouse, placement, scope, slices, {
+      currencies,
+      maturedBefore,
+      rows,
+      binned: !exact,
+    });
     const bySlice = groupBy(outcomes, keyOf);
-    return sums.map((sum) => ({ at: sum.at, grp: sum.grp, metrics: sliceMetrics(sum, bySlice.get(keyOf(sum)) ?? [], currencies) }));
+    return sums.map((sum) => ({
+      at: sum.at,
+      grp: sum.grp,
+      metrics: sliceMetrics(sum, bySlice.get(keyOf(sum)) ?? [], currencies),
+    }));
   };
 
   const [{ metrics }] = await measure({}, [all]);
   const answer: WindowMetrics = { exact, ...metrics };
   if (by) answer.series = seriesOf(await measure({ by }), by);
-  if (cardsADay !== undefined) answer.card_precision = cardPrecisionView(cardsADay, await cardPrecision(clickhouse, { ...scope, from: all.first, to: all.last + 1 }, cardsADay, { placement, rows, maturedBefore }));
+  if (cardsADay !== undefined)
+    answer.card_precision = cardPrecisionView(
+      cardsADay,
+      await cardPrecision(clickhouse, { ...scope, from: all.first, to: all.last + 1 }, cardsADay, {
+        placement,
+        rows,
+        maturedBefore,
+      }),
+    );
   if (group) {
     const names = group === "currency" ? currencies : DECISIONS;
     const crossed = by && groupBy(await measure({ by, group }), ({ grp }) => grp);
@@ -71,15 +116,25 @@ export async function modelMetrics(clickhouse: ClickHouseReader, request: Metric
   return answer;
 }
 
-interface Slice { at: number; grp: number; metrics: SliceMetrics }
+interface Slice {
+  at: number;
+  grp: number;
+  metrics: SliceMetrics;
+}
 
 /** What is known of predictions without their labels. */
-type Scoring = Pick<ScoringSum, "rows" | "alerts" | "declined"> & { [Time in "time_ms" | "p50" | "p99"]: number | null };
+type Scoring = Pick<ScoringSum, "rows" | "alerts" | "declined"> & {
+  [Time in "time_ms" | "p50" | "p99"]: number | null;
+};
 
 export const NOTHING: Scoring = { rows: 0, alerts: 0, declined: 0, time_ms: null, p50: null, p99: null };
 
 /** @param outcomes of one slice, with the currencies that they were asked with */
-export function sliceMetrics(scoring: Scoring, outcomes: readonly OutcomeSum[], currencies: readonly string[]): SliceMetrics {
+export function sliceMetrics(
+  scoring: Scoring,
+  outcomes: readonly OutcomeSum[],
+  currencies: readonly string[],
+): SliceMetrics {
   const { rows, alerts, declined, time_ms, p50, p99 } = scoring;
   const metrics = outcomeMetrics(outcomes, currencies);
   return {
@@ -99,7 +154,10 @@ function cardPrecisionView(k: number, days: readonly CardPrecisionDay[]): CardPr
 }
 
 function seriesOf(slices: Slice[], by: "hour" | "day"): SeriesMetrics[] {
-  return slices.map(({ at, metrics }) => ({ at: new Date(at * (by === "hour" ? HOUR_MS : DAY_MS)).toISOString(), ...metrics }));
+  return slices.map(({ at, metrics }) => ({
+    at: new Date(at * (by === "hour" ? HOUR_MS : DAY_MS)).toISOString(),
+    ...metrics,
+  }));
 }
 
 function groupBy<Item, Key>(items: readonly Item[], key: (item: Item) => Key): Map<Key, Item[]> {

@@ -5,7 +5,9 @@ import { clickHouseErrorType } from "../../infra/clickhouse/errors.js";
 import { unlessAborted, within } from "../../infra/async/within.js";
 import { HttpProblem } from "../plugins/errors.js";
 
-/** What a request asks ClickHouse: `heavy` reads all of a window, `lookup` a few rows. Each kind has a share of its own. */
+/**
+ * What a request asks ClickHouse: `heavy` reads all of a window, `lookup` a few rows. Each kind has a share of its own.
+ */
 export type QueryKind = "heavy" | "lookup";
 
 export interface Share {
@@ -46,16 +48,32 @@ export class QueryDesk {
   /**
    * Runs work that asks ClickHouse through the reader that it is given.
    *
-   * @throws HttpProblem 503 `busy`, `query_too_long`, `clickhouse_unreachable`, each with Retry-After; 429 `too_many_queries`
+   * @throws HttpProblem 503 `busy`, `query_too_long`, `clickhouse_unreachable`, each with Retry-After; 429
+   *   `too_many_queries`
    */
-  async ask<T>(kind: QueryKind, { user }: Pick<FastifyRequest, "user">, reply: FastifyReply, work: (clickhouse: ClickHouseReader) => Promise<T>): Promise<T> {
+  async ask<T>(
+    kind: QueryKind,
+    { user }: Pick<FastifyRequest, "user">,
+    reply: FastifyReply,
+    work: (clickhouse: ClickHouseReader) => Promise<T>,
+  ): Promise<T> {
     const line = this.#lines[kind];
     const ending = new AbortController();
     const end = (problem: HttpProblem): void => ending.abort(problem);
     const onClose = (): void => end(new HttpProblem("caller_gone", "the caller has gone away"));
     if (reply.raw.destroyed) onClose();
     reply.raw.once("close", onClose);
-    const timer = setTimeout(() => end(new HttpProblem("query_too_long", `this takes ClickHouse longer than ${line.share.limitMs / 1_000} s: ask for less, such as a shorter window`, { headers: RETRY_AFTER, told: true })), line.share.limitMs);
+    const timer = setTimeout(
+      () =>
+        end(
+          new HttpProblem(
+            "query_too_long",
+            `this takes ClickHouse longer than ${line.share.limitMs / 1_000} s: ask for less, such as a shorter window`,
+            { headers: RETRY_AFTER, told: true },
+          ),
+        ),
+      line.share.limitMs,
+    );
     try {
       await line.enter(user.id, ending.signal);
       try {
@@ -66,7 +84,12 @@ export class QueryDesk {
       }
     } catch (error) {
       if (ending.signal.aborted && !(error instanceof HttpProblem)) throw ending.signal.reason;
-      if (clickHouseErrorType(error) === "TIMEOUT_EXCEEDED") throw new HttpProblem("query_too_long", "this takes ClickHouse too long: ask for less, such as a shorter window", { headers: RETRY_AFTER, told: true, cause: error });
+      if (clickHouseErrorType(error) === "TIMEOUT_EXCEEDED")
+        throw new HttpProblem(
+          "query_too_long",
+          "this takes ClickHouse too long: ask for less, such as a shorter window",
+          { headers: RETRY_AFTER, told: true, cause: error },
+        );
       throw error;
     } finally {
       clearTimeout(timer);
@@ -79,7 +102,11 @@ export class QueryDesk {
     return {
       query: (sql, params, options) => {
         signal.throwIfAborted();
-        return this.#clickhouse.query(sql, params, { ...options, signal, settings: { max_execution_time: Math.ceil(limitMs / 1_000), ...options?.settings } });
+        return this.#clickhouse.query(sql, params, {
+          ...options,
+          signal,
+          settings: { max_execution_time: Math.ceil(limitMs / 1_000), ...options?.settings },
+        });
       },
     };
   }
@@ -89,8 +116,16 @@ export class QueryDesk {
     for (;;) {
       await sleep(LOOK_AFTER_MS, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return;
-      const there = await within(PING_MS, this.#clickhouse.ping(), () => new Error("no answer came in time")).catch(() => false);
-      if (!there) end(new HttpProblem("clickhouse_unreachable", "ClickHouse does not answer; try again later", { headers: RETRY_AFTER, told: true }));
+      const there = await within(PING_MS, this.#clickhouse.ping(), () => new Error("no answer came in time")).catch(
+        () => false,
+      );
+      if (!there)
+        end(
+          new HttpProblem("clickhouse_unreachable", "ClickHouse does not answer; try again later", {
+            headers: RETRY_AFTER,
+            told: true,
+          }),
+        );
     }
   }
 }
@@ -112,8 +147,15 @@ class Line {
 
   async enter(user: string, signal: AbortSignal): Promise<void> {
     const own = this.#ofUser.get(user) ?? 0;
-    if (own >= this.share.ofUser) throw new HttpProblem("too_many_queries", `${own} queries of this user are under way: wait for one of them`, { headers: RETRY_AFTER });
-    if (this.#asking >= this.share.atOnce && this.#waiting.length >= this.share.waiting) throw new HttpProblem("busy", "too many queries are under way: try again later", { headers: RETRY_AFTER, told: true });
+    if (own >= this.share.ofUser)
+      throw new HttpProblem("too_many_queries", `${own} queries of this user are under way: wait for one of them`, {
+        headers: RETRY_AFTER,
+      });
+    if (this.#asking >= this.share.atOnce && this.#waiting.length >= this.share.waiting)
+      throw new HttpProblem("busy", "too many queries are under way: try again later", {
+        headers: RETRY_AFTER,
+        told: true,
+      });
     this.#ofUser.set(user, own + 1);
     try {
       if (this.#asking < this.share.atOnce) this.#asking++;

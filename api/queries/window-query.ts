@@ -4,13 +4,27 @@ import { DAY_MS } from "../../models/evaluation/stored-rows.js";
 import type { BadField } from "../plugins/bad-fields.js";
 import { HttpProblem } from "../plugins/errors.js";
 import { newestEvent } from "./metrics.js";
-import { type AskedWindow, askedWindow, DEFAULT_WINDOW, resolveWindow, type TimeWindow, type WindowQuery } from "./time-window.js";
+import {
+  type AskedWindow,
+  askedWindow,
+  DEFAULT_WINDOW,
+  resolveWindow,
+  type TimeWindow,
+  type WindowQuery,
+} from "./time-window.js";
 
 const Time = Type.String({ format: "date-time", maxLength: 40 });
 
 /** How queries name a window of event time. */
 export const windowFields = {
-  window: Type.Optional(Type.String({ maxLength: 60, description: `An ISO 8601 duration in event time that ends now; ${DEFAULT_WINDOW} when nothing is given. For older payments give from and to; newest_event in the answer says how far they have come.` })),
+  window: Type.Optional(
+    Type.String({
+      maxLength: 60,
+      description:
+        `An ISO 8601 duration in event time that ends now; ${DEFAULT_WINDOW} when nothing is given. For older ` +
+        "payments give from and to; newest_event in the answer says how far they have come.",
+    }),
+  ),
   from: Type.Optional({ ...Time, description: "Instead of a window: the first event time, ISO 8601 with a zone." }),
   to: Type.Optional({ ...Time, description: "With from: event times before this one; default: now." }),
 };
@@ -23,11 +37,14 @@ export const labelsField = {
   labels: Type.Optional({
     ...LabelsChoice,
     default: "matured",
-    description: "matured: a transaction without a label counts as genuine once it is LABEL_MATURITY_DAYS old; younger ones are left out. explicit: only labelled transactions.",
+    description:
+      "matured: a transaction without a label counts as genuine once it is LABEL_MATURITY_DAYS old; younger " +
+      "ones are left out. explicit: only labelled transactions.",
   }),
 };
 
-const orNullTime = (description: string) => Type.Union([Type.String({ format: "date-time" }), Type.Null()], { description });
+const orNullTime = (description: string) =>
+  Type.Union([Type.String({ format: "date-time" }), Type.Null()], { description });
 
 /** The window as answers show it. */
 export const shownWindowFields = {
@@ -44,12 +61,23 @@ export interface ResolvedWindow {
 }
 
 /** The window that a query asks for. @throws HttpProblem 400 naming each bad field */
-export async function windowOf(clickhouse: ClickHouseReader, query: WindowQuery, now = Date.now()): Promise<ResolvedWindow> {
+export async function windowOf(
+  clickhouse: ClickHouseReader,
+  query: WindowQuery,
+  now = Date.now(),
+): Promise<ResolvedWindow> {
   const asked = askedWindow(query);
   if (Array.isArray(asked)) throw invalidQuery(asked);
   const newest = await newestEvent(clickhouse);
   const window = resolveWindow(asked, now);
-  return { window, now, shown: { ...shownWindow(asked, window, now), newest_event: newest === null ? null : new Date(newest).toISOString() } };
+  return {
+    window,
+    now,
+    shown: {
+      ...shownWindow(asked, window, now),
+      newest_event: newest === null ? null : new Date(newest).toISOString(),
+    },
+  };
 }
 
 /** Before when an unlabelled transaction counts as genuine, epoch milliseconds; null: never. */
@@ -65,5 +93,7 @@ function shownWindow(asked: AskedWindow, { from, to }: TimeWindow, now: number):
 }
 
 export function invalidQuery(errors: BadField[]): HttpProblem {
-  return new HttpProblem("invalid_request", errors.map(({ field, message }) => `${field}: ${message}`).join("; "), { errors });
+  return new HttpProblem("invalid_request", errors.map(({ field, message }) => `${field}: ${message}`).join("; "), {
+    errors,
+  });
 }

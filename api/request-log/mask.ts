@@ -10,7 +10,13 @@ export function maskedUrl(url: string, most: number, cardOf: CardOf | null = nul
   const whole = url.slice(0, most + LOOK_AHEAD);
   const question = whole.indexOf("?");
   const path = question < 0 ? whole : whole.slice(0, question);
-  const pairs = question < 0 ? [] : whole.slice(question + 1).split("&").map((pair) => shownPair(pair, cardOf));
+  const pairs =
+    question < 0
+      ? []
+      : whole
+          .slice(question + 1)
+          .split("&")
+          .map((pair) => shownPair(pair, cardOf));
   // A number may be spread over the parts of the path, or over parameters.
   const parts: (string | null)[] = path.split("/");
   const segmentCount = parts.length;
@@ -22,11 +28,16 @@ export function maskedUrl(url: string, most: number, cardOf: CardOf | null = nul
   const values = parts.length - pairs.length;
   // It may also begin in the path, or in a parameter's name, and go on in the values.
   const places = parts.map((_, i) => i);
-  const onward = [...places.slice(0, segmentCount), ...pairs.flatMap(({ fixed }, i) => (fixed ? [] : [names[i], values + i]))];
+  const onward = [
+    ...places.slice(0, segmentCount),
+    ...pairs.flatMap(({ fixed }, i) => (fixed ? [] : [names[i], values + i])),
+  ];
   const spans = cardNumbersInOrders(parts, [onward, [...places.slice(0, segmentCount), ...places.slice(values)]]);
   const shown = (i: number): string => readable(replaceSpans(parts[i] ?? "", spans[i]));
   const segments = places.slice(0, segmentCount).map(shown).join("/");
-  const query = pairs.map(({ value, fixed }, i) => (value === null ? shown(names[i]) : `${shown(names[i])}=${fixed ? value : shown(values + i)}`));
+  const query = pairs.map(({ value, fixed }, i) =>
+    value === null ? shown(names[i]) : `${shown(names[i])}=${fixed ? value : shown(values + i)}`,
+  );
   return `${segments}${question < 0 ? "" : `?${query.join("&")}`}`.slice(0, most);
 }
 

@@ -42,7 +42,11 @@ const LONGEST_PAUSE_MS = 30_000;
 const TELL_EVERY_MS = 10_000;
 
 /** Rows of one insert; tried again with the same tokens, so that they are stored once. */
-interface Batch { requests: readonly LoggedRequest[]; token: string; done: Set<RequestLogTable> }
+interface Batch {
+  requests: readonly LoggedRequest[];
+  token: string;
+  done: Set<RequestLogTable>;
+}
 
 /**
  * Writes requests and answers to ClickHouse, in batches, without anybody waiting for it: `add` never fails. What can't
@@ -104,11 +108,15 @@ export class RequestLog {
     do await this.flush();
     while (this.waiting > 0 && this.#failures === before);
     this.#dropped += this.waiting;
-    if (this.waiting > 0) this.#log.warn({ dropped: this.waiting }, "requests were not written to the request log before the end");
+    if (this.waiting > 0)
+      this.#log.warn({ dropped: this.waiting }, "requests were not written to the request log before the end");
   }
 
   async #flushOnce(): Promise<void> {
-    this.#batch ??= this.#waiting.length === 0 ? null : { requests: this.#waiting.splice(0, MOST_A_BATCH), token: randomUUID(), done: new Set() };
+    this.#batch ??=
+      this.#waiting.length === 0
+        ? null
+        : { requests: this.#waiting.splice(0, MOST_A_BATCH), token: randomUUID(), done: new Set() };
     const batch = this.#batch;
     if (batch === null) return;
     try {
@@ -122,11 +130,20 @@ export class RequestLog {
     if (this.waiting > 0) this.#schedule(Math.min(this.#everyMs * 2 ** Math.min(this.#failures, 10), LONGEST_PAUSE_MS));
   }
 
-  async #insert({ requests, token, done }: Batch, table: RequestLogTable, write: (request: LoggedRequest, out: RowBinaryWriter) => void): Promise<void> {
+  async #insert(
+    { requests, token, done }: Batch,
+    table: RequestLogTable,
+    write: (request: LoggedRequest, out: RowBinaryWriter) => void,
+  ): Promise<void> {
     if (done.has(table)) return;
     const out = new RowBinaryWriter(64 * 1024);
     for (const request of requests) write(request, out);
-    await this.#clickhouse.insertRows({ table, columns: REQUEST_LOG_COLUMNS[table], rows: out.written(), token: `${token}/${table}` });
+    await this.#clickhouse.insertRows({
+      table,
+      columns: REQUEST_LOG_COLUMNS[table],
+      rows: out.written(),
+      token: `${token}/${table}`,
+    });
     done.add(table);
   }
 
@@ -141,21 +158,30 @@ export class RequestLog {
 
   #tellDropped(): void {
     if (Date.now() - this.#toldAt < TELL_EVERY_MS) return;
-    this.#log.warn({ dropped: this.#dropped - this.#toldDropped }, "requests are not written to the request log: ClickHouse does not accept them");
+    this.#log.warn(
+      { dropped: this.#dropped - this.#toldDropped },
+      "requests are not written to the request log: ClickHouse does not accept them",
+    );
     this.#toldDropped = this.#dropped;
     this.#toldAt = Date.now();
   }
 }
 
 /** In the order of REQUEST_LOG_COLUMNS. */
-function writeRequest({ requestId, at, userId, username, role, method, route, url, address, body }: LoggedRequest, out: RowBinaryWriter): void {
+function writeRequest(
+  { requestId, at, userId, username, role, method, route, url, address, body }: LoggedRequest,
+  out: RowBinaryWriter,
+): void {
   out.text(requestId);
   out.int64(at);
   for (const text of [userId, username, role, method, route, url, address, body]) out.text(text);
 }
 
 /** In the order of REQUEST_LOG_COLUMNS. */
-function writeResponse({ requestId, at, userId, method, route, status, code, ms, answer }: LoggedRequest, out: RowBinaryWriter): void {
+function writeResponse(
+  { requestId, at, userId, method, route, status, code, ms, answer }: LoggedRequest,
+  out: RowBinaryWriter,
+): void {
   out.text(requestId);
   out.int64(at);
   for (const text of [userId, method, route]) out.text(text);

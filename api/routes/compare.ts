@@ -9,7 +9,12 @@ import { invalidQuery, labelsField, maturedBefore, windowFields, windowOf } from
 
 const ModelId = (description: string) => Type.String({ minLength: 1, maxLength: 200, description });
 const CompareQuery = Type.Object(
-  { a: ModelId("name@version, usually the champion"), b: ModelId("name@version, usually a shadow"), ...windowFields, ...labelsField },
+  {
+    a: ModelId("name@version, usually the champion"),
+    b: ModelId("name@version, usually a shadow"),
+    ...windowFields,
+    ...labelsField,
+  },
   { additionalProperties: false },
 );
 
@@ -21,19 +26,32 @@ export async function compareRoutes(app: FastifyInstance, context: ApiContext): 
   const schema = {
     tags: ["models"],
     summary: "Two models on the same transactions",
-    description: "The transactions of a window that both models scored, each as champion or as shadow: the metrics of both, the decisions that differ, and the value that they move.",
-    querystring: CompareQuery, response: { 200: { ...ModelComparison, title: "ModelComparison" } },
+    description:
+      "The transactions of a window that both models scored, each as champion or as shadow: the metrics of " +
+      "both, the decisions that differ, and the value that they move.",
+    querystring: CompareQuery,
+    response: { 200: { ...ModelComparison, title: "ModelComparison" } },
   };
-  api.get("/api/v1/models/compare", { config: { permission: "metrics:read" }, schema }, async (request, reply): Promise<ModelComparison> => {
-    const { query } = request;
-    const { labels = "matured" } = query;
-    if (query.a === query.b) throw invalidQuery([{ in: "query", field: "b", code: "conflict", message: "is the same model as a" }]);
-    const [a, b] = [(await views.find(query.a)).model, (await views.find(query.b)).model];
-    return queries.ask("heavy", request, reply, async (clickhouse) => {
-      const { window, now, shown } = await windowOf(clickhouse, query);
-      const comparison = await compareModels(clickhouse, { a, b, ...window, maturedBefore: maturedBefore(labels, now, config.labelMaturityDays) });
-      return { ...shown, labels, ...comparison };
-    });
-  });
+  api.get(
+    "/api/v1/models/compare",
+    { config: { permission: "metrics:read" }, schema },
+    async (request, reply): Promise<ModelComparison> => {
+      const { query } = request;
+      const { labels = "matured" } = query;
+      if (query.a === query.b)
+        throw invalidQuery([{ in: "query", field: "b", code: "conflict", message: "is the same model as a" }]);
+      const [a, b] = [(await views.find(query.a)).model, (await views.find(query.b)).model];
+      return queries.ask("heavy", request, reply, async (clickhouse) => {
+        const { window, now, shown } = await windowOf(clickhouse, query);
+        const comparison = await compareModels(clickhouse, {
+          a,
+          b,
+          ...window,
+          maturedBefore: maturedBefore(labels, now, config.labelMaturityDays),
+        });
+        return { ...shown, labels, ...comparison };
+      });
+    },
+  );
   return Promise.resolve();
 }

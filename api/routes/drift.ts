@@ -12,11 +12,21 @@ import { modelDrift, type WindowDrift } from "../queries/drift.js";
 import { ModelDrift } from "../queries/drift-schema.js";
 import { windowFields, windowOf } from "../queries/window-query.js";
 
-const Params = Type.Object({ id: Type.String({ minLength: 1, maxLength: 200, description: "name@version" }) }, { additionalProperties: false });
+const Params = Type.Object(
+  { id: Type.String({ minLength: 1, maxLength: 200, description: "name@version" }) },
+  { additionalProperties: false },
+);
 /** A week: longer windows hold, soon after a beginning, what came while features' own windows were filling. */
 const DEFAULT_WINDOW = "P7D";
 const DriftQuery = Type.Object(
-  { ...windowFields, window: Type.Optional({ ...windowFields.window, description: `An ISO 8601 duration in event time that ends now; ${DEFAULT_WINDOW} when nothing is given.` }), bins: Type.Optional(Type.Boolean({ default: false, description: "Also the shares of the bins." })) },
+  {
+    ...windowFields,
+    window: Type.Optional({
+      ...windowFields.window,
+      description: `An ISO 8601 duration in event time that ends now; ${DEFAULT_WINDOW} when nothing is given.`,
+    }),
+    bins: Type.Optional(Type.Boolean({ default: false, description: "Also the shares of the bins." })),
+  },
   { additionalProperties: false },
 );
 
@@ -28,22 +38,55 @@ export async function driftRoutes(app: FastifyInstance, context: ApiContext): Pr
   const schema = {
     tags: ["models"],
     summary: "Drift of a model's features and score",
-    description: "The population stability index of every feature and of the score: the model's predictions of a window, as champion or shadow, against its training rows (from when its windows were full, the newest week at least), in bins of about a tenth of those each.",
-    params: Params, querystring: DriftQuery, response: { 200: { ...ModelDrift, title: "ModelDrift", description: "How far the features and the score have drifted from the training data." } },
+    description:
+      "The population stability index of every feature and of the score: the model's predictions of a " +
+      "window, as champion or shadow, against its training rows (from when its windows were full, the newest " +
+      "week at least), in bins of about a tenth of those each.",
+    params: Params,
+    querystring: DriftQuery,
+    response: {
+      200: {
+        ...ModelDrift,
+        title: "ModelDrift",
+        description: "How far the features and the score have drifted from the training data.",
+      },
+    },
   };
-  api.get("/api/v1/models/:id/drift", { config: { permission: "metrics:read" }, schema }, async (request, reply): Promise<ModelDrift> => {
-    const registered = await views.find(request.params.id);
-    return queries.ask("heavy", request, reply, (clickhouse) => driftOf(clickhouse, registered, request.query));
-  });
+  api.get(
+    "/api/v1/models/:id/drift",
+    { config: { permission: "metrics:read" }, schema },
+    async (request, reply): Promise<ModelDrift> => {
+      const registered = await views.find(request.params.id);
+      return queries.ask("heavy", request, reply, (clickhouse) => driftOf(clickhouse, registered, request.query));
+    },
+  );
 
-  async function driftOf(clickhouse: ClickHouseReader, registered: RegisteredModel, query: Static<typeof DriftQuery>): Promise<ModelDrift> {
-    const { window, shown } = await windowOf(clickhouse, query.window === undefined && query.from === undefined && query.to === undefined ? { window: DEFAULT_WINDOW } : query);
+  async function driftOf(
+    clickhouse: ClickHouseReader,
+    registered: RegisteredModel,
+    query: Static<typeof DriftQuery>,
+  ): Promise<ModelDrift> {
+    const { window, shown } = await windowOf(
+      clickhouse,
+      query.window === undefined && query.from === undefined && query.to === undefined
+        ? { window: DEFAULT_WINDOW }
+        : query,
+    );
     const head = { model: registered.model, ...shown, thresholds: DRIFT_THRESHOLDS };
     const manifest = await manifestOrCause(registered);
     if (typeof manifest === "string") return { ...head, ...without(manifest) };
     const { drift: reference, features } = manifest;
     if (reference === undefined) return { ...head, ...without("no_reference") };
-    return { ...head, ...(await modelDrift(clickhouse, { model: registered.model, features: features.map(({ name }) => name), reference, ...window, bins: query.bins ?? false })) };
+    return {
+      ...head,
+      ...(await modelDrift(clickhouse, {
+        model: registered.model,
+        features: features.map(({ name }) => name),
+        reference,
+        ...window,
+        bins: query.bins ?? false,
+      })),
+    };
   }
 
   /** The code says why it can't be read. */

@@ -10,7 +10,15 @@ import type { ApiContext } from "../context.js";
 import { modelMetrics, type Role } from "../queries/metrics.js";
 import { ModelMetrics } from "../queries/metrics-schema.js";
 import type { TimeWindow } from "../queries/time-window.js";
-import { invalidQuery, labelsField, LabelsChoice, maturedBefore, shownWindowFields, windowFields, windowOf } from "../queries/window-query.js";
+import {
+  invalidQuery,
+  labelsField,
+  LabelsChoice,
+  maturedBefore,
+  shownWindowFields,
+  windowFields,
+  windowOf,
+} from "../queries/window-query.js";
 
 /** Points of a series. */
 const MOST_POINTS = 2_500;
@@ -23,9 +31,24 @@ const MetricsQuery = Type.Object(
     ...windowFields,
     ...labelsField,
     by: Type.Optional(Type.Union([Type.Literal("hour"), Type.Literal("day")], { description: "Also as a series." })),
-    group: Type.Optional(Type.Union([Type.Literal("currency"), Type.Literal("decision")], { description: "Also by group; with by, each group has a series." })),
-    card_precision: Type.Optional(Type.Boolean({ default: false, description: `Also card precision, over windows of up to ${MOST_CARD_DAYS} days.` })),
-    k: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000, description: `With card_precision: cards that are looked at in a day; ${DEFAULT_CARDS} when it isn't given.` })),
+    group: Type.Optional(
+      Type.Union([Type.Literal("currency"), Type.Literal("decision")], {
+        description: "Also by group; with by, each group has a series.",
+      }),
+    ),
+    card_precision: Type.Optional(
+      Type.Boolean({
+        default: false,
+        description: `Also card precision, over windows of up to ${MOST_CARD_DAYS} days.`,
+      }),
+    ),
+    k: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 10_000,
+        description: `With card_precision: cards that are looked at in a day; ${DEFAULT_CARDS} when it isn't given.`,
+      }),
+    ),
   },
   { additionalProperties: false },
 );
@@ -43,21 +66,47 @@ const MetricsAnswer = Type.Object(
 export async function metricsRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
   const { queries, config, control } = context;
   const api = app.withTypeProvider<TypeBoxTypeProvider>();
-  const schema = { tags: ["models"], summary: "Metrics of the enabled models", querystring: MetricsQuery, response: { 200: MetricsAnswer } };
-  api.get("/api/v1/models/metrics", { config: { permission: "metrics:read" }, schema }, async (request, reply) => queries.ask("heavy", request, reply, (clickhouse) => metricsOf(clickhouse, request.query)));
+  const schema = {
+    tags: ["models"],
+    summary: "Metrics of the enabled models",
+    querystring: MetricsQuery,
+    response: { 200: MetricsAnswer },
+  };
+  api.get("/api/v1/models/metrics", { config: { permission: "metrics:read" }, schema }, async (request, reply) =>
+    queries.ask("heavy", request, reply, (clickhouse) => metricsOf(clickhouse, request.query)),
+  );
 
-  async function metricsOf(clickhouse: ClickHouseReader, query: Static<typeof MetricsQuery>): Promise<Static<typeof MetricsAnswer>> {
+  async function metricsOf(
+    clickhouse: ClickHouseReader,
+    query: Static<typeof MetricsQuery>,
+  ): Promise<Static<typeof MetricsAnswer>> {
     const { labels = "matured", by, group, card_precision, k } = query;
     const { window, now, shown } = await windowOf(clickhouse, query);
     checkSeries(window, by);
-    if (k !== undefined && !card_precision) throw invalidQuery([{ in: "query", field: "k", code: "conflict", message: "is for card_precision=true" }]);
-    if (card_precision && (window.to - window.from) / DAY_MS > MOST_CARD_DAYS) throw invalidQuery([{ in: "query", field: "card_precision", code: "range", message: `the window has more than ${MOST_CARD_DAYS} days: take a shorter one` }]);
+    if (k !== undefined && !card_precision)
+      throw invalidQuery([{ in: "query", field: "k", code: "conflict", message: "is for card_precision=true" }]);
+    if (card_precision && (window.to - window.from) / DAY_MS > MOST_CARD_DAYS)
+      throw invalidQuery([
+        {
+          in: "query",
+          field: "card_precision",
+          code: "range",
+          message: `the window has more than ${MOST_CARD_DAYS} days: take a shorter one`,
+        },
+      ]);
     const matured = maturedBefore(labels, now, config.labelMaturityDays);
 
     const models: Static<typeof ModelMetrics>[] = [];
     for (const { deployed, role } of enabledModels(control.state.deployment)) {
       const [metrics, training_seconds] = await Promise.all([
-        modelMetrics(clickhouse, { model: deployed.model, role, ...window, maturedBefore: matured, slices: { by, group }, cardsADay: card_precision ? (k ?? DEFAULT_CARDS) : undefined }),
+        modelMetrics(clickhouse, {
+          model: deployed.model,
+          role,
+          ...window,
+          maturedBefore: matured,
+          slices: { by, group },
+          cardsADay: card_precision ? (k ?? DEFAULT_CARDS) : undefined,
+        }),
         trainingSeconds(context, deployed.model),
       ]);
       models.push({ model: deployed.model, role, training_seconds, ...metrics });
@@ -67,10 +116,15 @@ export async function metricsRoutes(app: FastifyInstance, context: ApiContext): 
   return Promise.resolve();
 }
 
-function enabledModels(deployment: { champion: DeployedModel | null; shadows: DeployedModel[] } | null): { deployed: DeployedModel; role: Role }[] {
+function enabledModels(
+  deployment: { champion: DeployedModel | null; shadows: DeployedModel[] } | null,
+): { deployed: DeployedModel; role: Role }[] {
   if (deployment === null) return [];
   const { champion, shadows } = deployment;
-  return [...(champion === null ? [] : [{ deployed: champion, role: "champion" as const }]), ...shadows.map((deployed) => ({ deployed, role: "shadow" as const }))];
+  return [
+    ...(champion === null ? [] : [{ deployed: champion, role: "champion" as const }]),
+    ...shadows.map((deployed) => ({ deployed, role: "shadow" as const })),
+  ];
 }
 
 /** Null where the artifact can't be read any more; what the model did is known all the same. */
@@ -86,5 +140,13 @@ async function trainingSeconds({ config, log }: ApiContext, model: string): Prom
 
 function checkSeries({ from, to }: TimeWindow, by: "hour" | "day" | undefined): void {
   if (by === undefined || (to - from) / (by === "hour" ? HOUR_MS : DAY_MS) <= MOST_POINTS) return;
-  throw invalidQuery([{ in: "query", field: "by", code: "range", message: `the window has more than ${MOST_POINTS} ${by}s: take ${by === "hour" ? "days, or " : ""}a shorter window` }]);
+  throw invalidQuery([
+    {
+      in: "query",
+      field: "by",
+      code: "range",
+      message:
+        `the window has more than ${MOST_POINTS} ${by}s: take ${by === "hour" ? "days, or " : ""}a ` + "shorter window",
+    },
+  ]);
 }

@@ -14,14 +14,20 @@ export async function schemaRoutes(app: FastifyInstance, { config, schemas, topi
   const api = app.withTypeProvider<TypeBoxTypeProvider>();
   const tags = ["schemas"];
   const elsewhere = (): void => {
-    if (config.schemaRegistryUrl !== null) throw new HttpProblem("registry_elsewhere", "a schema registry is configured (SCHEMA_REGISTRY_URL): ask it");
+    if (config.schemaRegistryUrl !== null)
+      throw new HttpProblem("registry_elsewhere", "a schema registry is configured (SCHEMA_REGISTRY_URL): ask it");
   };
-  const bySubject = new Map([...FIXED_SCHEMAS].map(([id, { subject, schema }]) => [`${subjectTopics(topics)[subject]}-value`, { id, schema }]));
+  const bySubject = new Map(
+    [...FIXED_SCHEMAS].map(([id, { subject, schema }]) => [`${subjectTopics(topics)[subject]}-value`, { id, schema }]),
+  );
 
   const byId = {
-    tags, summary: "A schema by its id",
+    tags,
+    summary: "A schema by its id",
     params: Type.Object({ id: Type.Integer({ minimum: 1, maximum: 4_294_967_295 }) }, { additionalProperties: false }),
-    response: { 200: Type.Object({ schema: Type.String({ description: "Avro, as JSON." }) }, { description: "The schema." }) },
+    response: {
+      200: Type.Object({ schema: Type.String({ description: "Avro, as JSON." }) }, { description: "The schema." }),
+    },
   };
   api.get("/schemas/ids/:id", { schema: byId }, async (request) => {
     elsewhere();
@@ -32,9 +38,20 @@ export async function schemaRoutes(app: FastifyInstance, { config, schemas, topi
   });
 
   const latest = {
-    tags, summary: "The schema of a topic's values",
+    tags,
+    summary: "The schema of a topic's values",
     params: Type.Object({ subject: Type.String({ description: "<topic>-value" }) }, { additionalProperties: false }),
-    response: { 200: Type.Object({ subject: Type.String(), version: Type.Integer(), id: Type.Integer(), schema: Type.String({ description: "Avro, as JSON." }) }, { description: "The only version." }) },
+    response: {
+      200: Type.Object(
+        {
+          subject: Type.String(),
+          version: Type.Integer(),
+          id: Type.Integer(),
+          schema: Type.String({ description: "Avro, as JSON." }),
+        },
+        { description: "The only version." },
+      ),
+    },
   };
   api.get("/subjects/:subject/versions/latest", { schema: latest }, (request) => {
     elsewhere();

@@ -12,12 +12,24 @@ import { labelsField, maturedBefore, windowFields, windowOf } from "../queries/w
 
 const MOST_POINTS = 200;
 const USUAL_POINTS = 99;
-const Params = Type.Object({ id: Type.String({ minLength: 1, maxLength: 200, description: "name@version" }) }, { additionalProperties: false });
+const Params = Type.Object(
+  { id: Type.String({ minLength: 1, maxLength: 200, description: "name@version" }) },
+  { additionalProperties: false },
+);
 const CurveQuery = Type.Object(
   {
     ...windowFields,
     ...labelsField,
-    points: Type.Optional(Type.Integer({ minimum: 1, maximum: MOST_POINTS, default: USUAL_POINTS, description: `Thresholds, at even distances between 0 and 1: ${USUAL_POINTS} are 0.01, 0.02 and so on to 0.99. The model's present ones come beside them.` })),
+    points: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: MOST_POINTS,
+        default: USUAL_POINTS,
+        description:
+          `Thresholds, at even distances between 0 and 1: ${USUAL_POINTS} are 0.01, 0.02 and so on to 0.99. ` +
+          "The model's present ones come beside them.",
+      }),
+    ),
     threshold: Type.Optional(Type.Number({ minimum: 0, maximum: 1, description: "One more, such as 0.305." })),
   },
   { additionalProperties: false },
@@ -31,21 +43,51 @@ export async function thresholdCurveRoutes(app: FastifyInstance, context: ApiCon
   const schema = {
     tags: ["models"],
     summary: "Alerts per day, precision, recall and value caught for each threshold",
-    description: "Computed from the scores that the model gave in a window, as champion or shadow, whatever the decision was: what each threshold would have meant. Choose one, and set it with PUT /api/v1/models/{id}/thresholds.",
-    params: Params, querystring: CurveQuery, response: { 200: ThresholdCurve },
+    description:
+      "Computed from the scores that the model gave in a window, as champion or shadow, whatever the " +
+      "decision was: what each threshold would have meant. Choose one, and set it with PUT " +
+      "/api/v1/models/{id}/thresholds.",
+    params: Params,
+    querystring: CurveQuery,
+    response: { 200: ThresholdCurve },
   };
-  api.get("/api/v1/models/:id/thresholds/curve", { config: { permission: "metrics:read" }, schema }, async (request, reply): Promise<ThresholdCurve> => {
-    const registered = await views.find(request.params.id);
-    const thresholds = await presentThresholds(registered);
-    return queries.ask("heavy", request, reply, (clickhouse) => curveOf(clickhouse, registered.model, thresholds, request.query));
-  });
+  api.get(
+    "/api/v1/models/:id/thresholds/curve",
+    { config: { permission: "metrics:read" }, schema },
+    async (request, reply): Promise<ThresholdCurve> => {
+      const registered = await views.find(request.params.id);
+      const thresholds = await presentThresholds(registered);
+      return queries.ask("heavy", request, reply, (clickhouse) =>
+        curveOf(clickhouse, registered.model, thresholds, request.query),
+      );
+    },
+  );
 
-  async function curveOf(clickhouse: ClickHouseReader, model: string, thresholds: Thresholds | null, query: Static<typeof CurveQuery>): Promise<ThresholdCurve> {
+  async function curveOf(
+    clickhouse: ClickHouseReader,
+    model: string,
+    thresholds: Thresholds | null,
+    query: Static<typeof CurveQuery>,
+  ): Promise<ThresholdCurve> {
     const { labels = "matured", points = USUAL_POINTS, threshold } = query;
     const { window, now, shown } = await windowOf(clickhouse, query);
     // A quotient is the same number as the literal that a person writes: 30 / 100 is 0.3.
-    const grid = [...Array.from({ length: points }, (_, i) => (i + 1) / (points + 1)), ...(threshold === undefined ? [] : [threshold])];
-    return { model, ...shown, labels, ...(await thresholdCurve(clickhouse, { model, ...window, maturedBefore: maturedBefore(labels, now, config.labelMaturityDays), grid, thresholds })) };
+    const grid = [
+      ...Array.from({ length: points }, (_, i) => (i + 1) / (points + 1)),
+      ...(threshold === undefined ? [] : [threshold]),
+    ];
+    return {
+      model,
+      ...shown,
+      labels,
+      ...(await thresholdCurve(clickhouse, {
+        model,
+        ...window,
+        maturedBefore: maturedBefore(labels, now, config.labelMaturityDays),
+        grid,
+        thresholds,
+      })),
+    };
   }
 
   async function presentThresholds(registered: RegisteredModel): Promise<Thresholds | null> {
@@ -54,7 +96,10 @@ export async function thresholdCurveRoutes(app: FastifyInstance, context: ApiCon
       return { review, decline };
     } catch (error) {
       if (!(error instanceof FraudstreamError)) throw error;
-      log.warn({ err: error, model: registered.model }, "a curve without the present thresholds: the model's manifest can't be read");
+      log.warn(
+        { err: error, model: registered.model },
+        "a curve without the present thresholds: the model's manifest can't be read",
+      );
       return null;
     }
   }

@@ -2,7 +2,7 @@ import { saveNextVersion, type Artifact } from "../../models/artifacts.js";
 import { registerModel } from "../../models/control/decisions.js";
 import type { CheckedModel } from "../../models/uploads/check-model.js";
 import { checkInProcess } from "../../models/uploads/check-in-process.js";
-import type { UploadedManifest} from "../../models/uploads/upload.js";
+import type { UploadedManifest } from "../../models/uploads/upload.js";
 import { featuresOf, manifestOfUpload, samplesOf } from "../../models/uploads/upload.js";
 import { errorRow } from "../../schemas/error-codes.js";
 import { FraudstreamError } from "../../schemas/errors.js";
@@ -24,18 +24,37 @@ const MOST_TRIES = 5;
  *
  * @throws HttpProblem 400 and 422, with a code of its own for each cause
  */
-export async function addModel(context: ApiContext, who: string, upload: ReceivedUpload, validator: ManifestValidator, signal: AbortSignal): Promise<{ artifact: Artifact; checked: CheckedModel; samples: number }> {
+export async function addModel(
+  context: ApiContext,
+  who: string,
+  upload: ReceivedUpload,
+  validator: ManifestValidator,
+  signal: AbortSignal,
+): Promise<{ artifact: Artifact; checked: CheckedModel; samples: number }> {
   const manifest = manifestFrom(upload.manifest, validator);
   const { checked, samples } = await refusing(context, async () => {
     const features = featuresOf(manifest);
     const rows = samplesOf(jsonOf(upload.samples, "samples"), features);
-    return { samples: rows.rows, checked: await checkInProcess({ onnx: upload.model, input: manifest.input, output: manifest.output, features, samples: rows }, {}, signal) };
+    return {
+      samples: rows.rows,
+      checked: await checkInProcess(
+        { onnx: upload.model, input: manifest.input, output: manifest.output, features, samples: rows },
+        {},
+        signal,
+      ),
+    };
   });
   const built = { manifest: manifestOfUpload(manifest, checked), onnx: checked.onnx };
   for (let tries = 1; ; tries++) {
     const artifact = await saveNextVersion(context.config.artifacts, manifest.name, built);
     try {
-      await context.produce((producer) => registerModel(context.control, { who, producer }, { model: artifact.manifest.model, manifestSha256: artifact.manifestSha256 }));
+      await context.produce((producer) =>
+        registerModel(
+          context.control,
+          { who, producer },
+          { model: artifact.manifest.model, manifestSha256: artifact.manifestSha256 },
+        ),
+      );
       return { artifact, checked, samples };
     } catch (error) {
       if (!(error instanceof FraudstreamError) || error.code !== "conflict" || tries === MOST_TRIES) throw error;
@@ -46,8 +65,18 @@ export async function addModel(context: ApiContext, who: string, upload: Receive
 function manifestFrom(bytes: Buffer, validator: ManifestValidator): UploadedManifest {
   const value = jsonOf(bytes, "manifest");
   if (validator(value) === true) return value as UploadedManifest;
-  const errors = badFields(validator.errors ?? [], "body").map((bad) => ({ ...bad, field: bad.field === "" ? "manifest" : `manifest.${bad.field}` }));
-  throw new HttpProblem("manifest_invalid", errors.map(({ field, message }) => `${field}: ${message}`).slice(0, 5).join("; "), { errors });
+  const errors = badFields(validator.errors ?? [], "body").map((bad) => ({
+    ...bad,
+    field: bad.field === "" ? "manifest" : `manifest.${bad.field}`,
+  }));
+  throw new HttpProblem(
+    "manifest_invalid",
+    errors
+      .map(({ field, message }) => `${field}: ${message}`)
+      .slice(0, 5)
+      .join("; "),
+    { errors },
+  );
 }
 
 /** @throws HttpProblem `manifest_invalid`, `samples_invalid` */
@@ -57,7 +86,10 @@ function jsonOf(bytes: Buffer, part: "manifest" | "samples"): unknown {
     if (depthOf(text) > MOST_DEPTH) throw new Error("too deep");
     return JSON.parse(text);
   } catch {
-    throw new HttpProblem(`${part}_invalid`, `the ${part} part is not JSON in UTF-8 (JSON has no NaN and no Infinity: write null where a value is missing)`);
+    throw new HttpProblem(
+      `${part}_invalid`,
+      `the ${part} part is not JSON in UTF-8 (JSON has no NaN and no Infinity: write null where a value is missing)`,
+    );
   }
 }
 

@@ -4,7 +4,11 @@ import type { Multipart } from "@fastify/multipart";
 import { HttpProblem } from "../plugins/errors.js";
 
 /** The parts of an uploaded model, as they came. */
-export interface ReceivedUpload { manifest: Buffer; model: Buffer; samples: Buffer }
+export interface ReceivedUpload {
+  manifest: Buffer;
+  model: Buffer;
+  samples: Buffer;
+}
 type Part = keyof ReceivedUpload;
 
 const MIB = 1024 ** 2;
@@ -13,7 +17,15 @@ export const MOST_BYTES: Readonly<Record<Part, number>> = { manifest: MIB, model
 const PARTS = Object.keys(MOST_BYTES) as Part[];
 
 /** For `@fastify/multipart`: one part more than is wanted, so that it can be named. */
-export const MULTIPART_LIMITS = { fieldNameSize: 100, fieldSize: MOST_BYTES.samples + 1, fileSize: MOST_BYTES.model + 1, fields: 4, files: 4, parts: 4, headerPairs: 32 };
+export const MULTIPART_LIMITS = {
+  fieldNameSize: 100,
+  fieldSize: MOST_BYTES.samples + 1,
+  fileSize: MOST_BYTES.model + 1,
+  fields: 4,
+  files: 4,
+  parts: 4,
+  headerPairs: 32,
+};
 
 /** What is left of the request is not worth reading. */
 const CLOSE = { headers: { connection: "close" } };
@@ -21,16 +33,27 @@ const CLOSE = { headers: { connection: "close" } };
 /**
  * Reads a multipart request of three parts, each once, each a file or a field: manifest, model, samples.
  *
- * @throws HttpProblem 415, 400 `upload_malformed`, `upload_unexpected_part`, `upload_incomplete`, 413 `upload_too_large`
+ * @throws HttpProblem 415, 400 `upload_malformed`, `upload_unexpected_part`, `upload_incomplete`, 413
+ *   `upload_too_large`
  */
 export async function receiveUpload(request: FastifyRequest): Promise<ReceivedUpload> {
-  if (!request.isMultipart()) throw new HttpProblem("unsupported_media_type", `multipart/form-data is needed, with the parts ${PARTS.join(", ")}`, CLOSE);
+  if (!request.isMultipart())
+    throw new HttpProblem(
+      "unsupported_media_type",
+      `multipart/form-data is needed, with the parts ${PARTS.join(", ")}`,
+      CLOSE,
+    );
   const received: Partial<ReceivedUpload> = {};
   try {
     for await (const part of request.parts()) {
       const name = PARTS.find((known) => known === part.fieldname);
       if (name === undefined || received[name] !== undefined) {
-        throw new HttpProblem("upload_unexpected_part", `the part ${JSON.stringify(part.fieldname.slice(0, 100))} ${name === undefined ? `is not one of ${PARTS.join(", ")}` : "came twice"}`, CLOSE);
+        throw new HttpProblem(
+          "upload_unexpected_part",
+          `the part ${JSON.stringify(part.fieldname.slice(0, 100))} ` +
+            `${name === undefined ? `is not one of ${PARTS.join(", ")}` : "came twice"}`,
+          CLOSE,
+        );
       }
       received[name] = await contentOf(part, name);
     }
@@ -40,7 +63,9 @@ export async function receiveUpload(request: FastifyRequest): Promise<ReceivedUp
   const { manifest, model, samples } = received;
   if (manifest !== undefined && model !== undefined && samples !== undefined) return { manifest, model, samples };
   const missing = PARTS.filter((name) => received[name] === undefined);
-  throw new HttpProblem("upload_incomplete", `the upload has no ${missing.join(", no ")}`, { errors: missing.map((field) => ({ in: "body" as const, field, code: "required", message: "is missing" })) });
+  throw new HttpProblem("upload_incomplete", `the upload has no ${missing.join(", no ")}`, {
+    errors: missing.map((field) => ({ in: "body" as const, field, code: "required", message: "is missing" })),
+  });
 }
 
 async function contentOf(part: Multipart, name: Part): Promise<Buffer> {
@@ -68,6 +93,14 @@ function tooLarge(name: Part): HttpProblem {
 function asProblem(error: unknown): unknown {
   if (error instanceof HttpProblem || !(error instanceof Error)) return error;
   const { statusCode } = error as Error & { statusCode?: number };
-  if (statusCode === 413) return new HttpProblem("upload_too_large", `the upload has too many parts, or one is too long: ${PARTS.join(", ")} are wanted`, { ...CLOSE, cause: error });
-  return new HttpProblem("upload_malformed", `the upload can't be read as multipart/form-data: ${error.message}`, { ...CLOSE, cause: error });
+  if (statusCode === 413)
+    return new HttpProblem(
+      "upload_too_large",
+      `the upload has too many parts, or one is too long: ${PARTS.join(", ")} are wanted`,
+      { ...CLOSE, cause: error },
+    );
+  return new HttpProblem("upload_malformed", `the upload can't be read as multipart/form-data: ${error.message}`, {
+    ...CLOSE,
+    cause: error,
+  });
 }

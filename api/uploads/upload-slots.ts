@@ -10,7 +10,11 @@ const GRACE_MS = 5_000;
 const FAST_BYTES_A_SECOND = 512 * 1024;
 const LOOK_EVERY_MS = 500;
 
-interface Receiving { bytes: () => number; since: number; cut: (problem: HttpProblem) => void }
+interface Receiving {
+  bytes: () => number;
+  since: number;
+  cut: (problem: HttpProblem) => void;
+}
 
 /** Keeps uploads that trickle in from taking the places of those that don't. */
 export class UploadSlots {
@@ -41,7 +45,8 @@ export class UploadSlots {
       return await Promise.race([reading, cutting]);
     } catch (error) {
       // The rest is not read: the connection ends with the answer.
-      if (error instanceof HttpProblem && error.code === "upload_too_slow") reply.raw.once("finish", () => socket.destroySoon());
+      if (error instanceof HttpProblem && error.code === "upload_too_slow")
+        reply.raw.once("finish", () => socket.destroySoon());
       throw error;
     } finally {
       clearInterval(timer);
@@ -52,7 +57,10 @@ export class UploadSlots {
   #makeRoom(): void {
     if (this.#receiving.size < MOST_RECEIVED) return;
     const [slowest] = [...this.#receiving].sort((a, b) => rateOf(a) - rateOf(b));
-    if (ageOf(slowest) < 2 * LOOK_EVERY_MS || rateOf(slowest) > FAST_BYTES_A_SECOND) throw new HttpProblem("busy", `${this.#receiving.size} models are being uploaded`, { headers: { "retry-after": "5", connection: "close" } });
+    if (ageOf(slowest) < 2 * LOOK_EVERY_MS || rateOf(slowest) > FAST_BYTES_A_SECOND)
+      throw new HttpProblem("busy", `${this.#receiving.size} models are being uploaded`, {
+        headers: { "retry-after": "5", connection: "close" },
+      });
     slowest.cut(tooSlow());
     this.#receiving.delete(slowest);
   }
@@ -67,5 +75,10 @@ function rateOf(upload: Receiving): number {
 }
 
 function tooSlow(): HttpProblem {
-  return new HttpProblem("upload_too_slow", `the upload came at less than ${LEAST_BYTES_A_SECOND / 1024} KiB a second, or others waited for its place: send it faster`, { headers: { connection: "close" } });
+  return new HttpProblem(
+    "upload_too_slow",
+    `the upload came at less than ${LEAST_BYTES_A_SECOND / 1024} KiB a second, or others waited for its ` +
+      "place: send it faster",
+    { headers: { connection: "close" } },
+  );
 }

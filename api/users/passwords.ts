@@ -23,8 +23,8 @@ export class PasswordHasher {
   }
 
   /**
-   * True when a password has this hash. Without a hash (no such user, or one without a password) it takes as long and is
-   * false, so that time doesn't tell which names exist.
+   * True when a password has this hash. Without a hash (no such user, or one without a password) it takes as long and
+   * is false, so that time doesn't tell which names exist.
    *
    * @param first whether it goes before the others: a flood of tries must not keep those out who have signed in before
    * @throws FraudstreamError `busy`
@@ -39,7 +39,8 @@ export class PasswordHasher {
   async #inTurn<T>(work: () => Promise<T>, first = false): Promise<T> {
     if (this.#running >= AT_ONCE) {
       const line = first ? this.#first : this.#waiting;
-      if (line.length >= (first ? MOST_FIRST : MOST_WAITING)) throw new FraudstreamError("busy", "too many passwords are being checked at once");
+      if (line.length >= (first ? MOST_FIRST : MOST_WAITING))
+        throw new FraudstreamError("busy", "too many passwords are being checked at once");
       await new Promise<void>((resolve) => line.push(resolve));
     } else {
       this.#running++;

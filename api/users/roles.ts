@@ -5,24 +5,59 @@ export type Role = UserRole;
 /** What a route may ask for. */
 export type Permission =
   | "self"
-  | "users:read" | "users:write"
-  | "audit:read" | "audit:read-operations"
-  | "jobs:read" | "jobs:write"
-  | "models:read" | "models:write"
+  | "users:read"
+  | "users:write"
+  | "audit:read"
+  | "audit:read-operations"
+  | "jobs:read"
+  | "jobs:write"
+  | "models:read"
+  | "models:write"
   | "deployments:write"
   | "metrics:read"
-  | "predictions:write" | "predictions:read" | "predictions:read-own"
+  | "predictions:write"
+  | "predictions:read"
+  | "predictions:read-own"
   | "labels:write"
-  | "dead-letters:read" | "dead-letters:replay";
+  | "dead-letters:read"
+  | "dead-letters:replay";
 
 /** The only place that says who may do what. Roles inherit nothing from each other: each list is whole. */
 export const PERMISSIONS: Readonly<Record<Role, readonly Permission[]>> = {
   service: ["self", "predictions:write", "predictions:read-own", "labels:write"],
   analyst: ["self", "jobs:read", "models:read", "metrics:read", "predictions:read", "labels:write"],
-  operator: ["self", "audit:read-operations", "jobs:read", "jobs:write", "models:read", "models:write", "deployments:write", "metrics:read", "predictions:read", "labels:write", "dead-letters:read", "dead-letters:replay"],
+  operator: [
+    "self",
+    "audit:read-operations",
+    "jobs:read",
+    "jobs:write",
+    "models:read",
+    "models:write",
+    "deployments:write",
+    "metrics:read",
+    "predictions:read",
+    "labels:write",
+    "dead-letters:read",
+    "dead-letters:replay",
+  ],
   admin: [
-    "self", "users:read", "users:write", "audit:read", "audit:read-operations", "jobs:read", "jobs:write", "models:read", "models:write", "deployments:write", "metrics:read",
-    "predictions:write", "predictions:read", "predictions:read-own", "labels:write", "dead-letters:read", "dead-letters:replay",
+    "self",
+    "users:read",
+    "users:write",
+    "audit:read",
+    "audit:read-operations",
+    "jobs:read",
+    "jobs:write",
+    "models:read",
+    "models:write",
+    "deployments:write",
+    "metrics:read",
+    "predictions:write",
+    "predictions:read",
+    "predictions:read-own",
+    "labels:write",
+    "dead-letters:read",
+    "dead-letters:replay",
   ],
 };
 

@@ -21,7 +21,10 @@ const FIRST_MS = 15_000;
 const MOST_LOCK_MS = 60_000;
 /** For an address that has signed in with this name before: others may share it. */
 const MOST_KNOWN_LOCK_MS = 15_000;
-/** Wrong passwords of a name from addresses that never signed in as it: so many at once, and so many a minute from then on. */
+/**
+ * Wrong passwords of a name from addresses that never signed in as it: so many at once, and so many a minute from then
+ * on.
+ */
 const OF_NAME = { burst: 20, aMinute: 10 } as const;
 /** Without a further one, what was counted of a name and an address is forgotten. */
 const FORGET_MS = 30 * 60_000;
@@ -35,10 +38,17 @@ export const SHARE_EVERY_MS = 5 * 60_000;
 const SHARED = /^sign-in-(lock|known) ([A-Za-z0-9_-]{16}) (\d{13})$/;
 
 /** Wrong tries at one moment: a lock's count, or how much of an allowance is used up. */
-interface Failures { count: number; last: number; until: number }
+interface Failures {
+  count: number;
+  last: number;
+  until: number;
+}
 
 export interface SignInLocksOptions {
-  /** Shared by all copies: names and addresses are shared under a hash keyed with it, so that nobody learns who is being tried. @default nothing is shared */
+  /**
+   * Shared by all copies: names and addresses are shared under a hash keyed with it, so that nobody learns who is being
+   * tried. @default nothing is shared
+   */
   secret?: string | null;
   /** Wrong passwords a minute from one address that the names tried have never signed in from. @default 20 */
   ofAddress?: number;
@@ -56,11 +66,13 @@ export interface SignInLocksOptions {
  * How long a sign-in has to wait. Only wrong passwords count; whether there is such a user makes no difference.
  *
  * - A name and an address together are locked after a few wrong ones, for a time that grows.
- * - A name, and an address, are slowed down beyond an allowance that refills by the minute: nobody can lock out a name, nor
+ * - A name, and an address, are slowed down beyond an allowance that refills by the minute: nobody can lock out a name,
+ *   nor
  *   everybody behind a proxy, and guesses from many addresses stay few.
- * - Whoever has signed in from an address before passes by the allowances of others: only their own wrong tries count there.
- *
- * What is counted is counted by each copy for itself; what is locked, and who is known from where, all copies hear a moment later.
+ * - Whoever has signed in from an address before passes by the allowances of others: only their own wrong tries count
+ *   there.
+ * What is counted is counted by each copy for itself; what is locked, and who is known from where, all copies hear a
+ * moment later.
  */
 export class SignInLocks {
   readonly #failures = new Map<Key, Failures>();
@@ -114,7 +126,9 @@ export class SignInLocks {
     const pair = this.#current(pairOf(attempt)) ?? { count: 0, last: now, until: 0 };
     pair.count += 1;
     pair.last = now;
-    if (pair.count >= FREE) pair.until = now + Math.min(known ? MOST_KNOWN_LOCK_MS : this.#mostLockMs, FIRST_MS * 2 ** Math.min(pair.count - FREE, 20));
+    if (pair.count >= FREE)
+      pair.until =
+        now + Math.min(known ? MOST_KNOWN_LOCK_MS : this.#mostLockMs, FIRST_MS * 2 ** Math.min(pair.count - FREE, 20));
     this.#keep(pairOf(attempt), pair);
     if (!known) {
       this.#spend(`name:${attempt.name}`, OF_NAME.burst, OF_NAME.aMinute);
@@ -174,7 +188,9 @@ export class SignInLocks {
 
   #current(key: Key): Failures | undefined {
     const failures = this.#failures.get(key);
-    return failures === undefined || Math.max(failures.last, failures.until) + FORGET_MS <= this.#now() ? undefined : failures;
+    return failures === undefined || Math.max(failures.last, failures.until) + FORGET_MS <= this.#now()
+      ? undefined
+      : failures;
   }
 
   #idOf(key: Key): string {
@@ -209,16 +225,33 @@ export class SignInLocks {
       const now = this.#now();
       const locked = [...this.#failures].filter(([, { until }]) => until > now).slice(-MOST_SHARED);
       const known = [...this.#known].sort(([, a], [, b]) => a - b).slice(-MOST_SHARED);
-      const lines = [...locked.map(([key, { until }]) => `sign-in-lock ${this.#idOf(key)} ${until}`), ...known.map(([id, time]) => `sign-in-known ${id} ${time}`)];
-      this.#share?.(lines).catch((error: unknown) => this.#log?.warn(`other copies could not be told which sign-ins are locked: ${messageOf(error)}`));
+      const lines = [
+        ...locked.map(([key, { until }]) => `sign-in-lock ${this.#idOf(key)} ${until}`),
+        ...known.map(([id, time]) => `sign-in-known ${id} ${time}`),
+      ];
+      this.#share?.(lines).catch((error: unknown) =>
+        this.#log?.warn(`other copies could not be told which sign-ins are locked: ${messageOf(error)}`),
+      );
     }, SHARE_AFTER_MS);
     this.#sharing.unref();
   }
 }
 
-/** The heartbeat of an API copy. Copies of the version before read the lines from `problems`, for as long as both may run. */
+/**
+ * The heartbeat of an API copy. Copies of the version before read the lines from `problems`, for as long as both may
+ * run.
+ */
 export function signInHeartbeat(copy: string, lines: string[]): WorkerHeartbeat {
-  return { worker: copy, role: "api", at: Date.now(), partitions: [], problems: lines, refused: [], job: null, sign_in_locks: lines };
+  return {
+    worker: copy,
+    role: "api",
+    at: Date.now(),
+    partitions: [],
+    problems: lines,
+    refused: [],
+    job: null,
+    sign_in_locks: lines,
+  };
 }
 
 /** The lines that an API copy shares, of this version or the one before. */
@@ -238,5 +271,10 @@ function keysOf(attempt: Attempt): [Key, Key, Key] {
 export function countedAddress(ip: string): string {
   if (!ipaddr.isValid(ip)) return "unknown";
   const address = ipaddr.process(ip);
-  return address.kind() === "ipv6" ? (address as ipaddr.IPv6).parts.slice(0, 4).map((part) => part.toString(16)).join(":") : address.toString();
+  return address.kind() === "ipv6"
+    ? (address as ipaddr.IPv6).parts
+        .slice(0, 4)
+        .map((part) => part.toString(16))
+        .join(":")
+    : address.toString();
 }

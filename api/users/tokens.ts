@@ -1,5 +1,14 @@
 import { createHmac, createSecretKey, randomUUID, type KeyObject } from "node:crypto";
-import { SignJWT, createRemoteJWKSet, errors, jwtVerify, type JWTHeaderParameters, type JWTPayload, type JWTVerifyOptions, type JWTVerifyResult } from "jose";
+import {
+  SignJWT,
+  createRemoteJWKSet,
+  errors,
+  jwtVerify,
+  type JWTHeaderParameters,
+  type JWTPayload,
+  type JWTVerifyOptions,
+  type JWTVerifyResult,
+} from "jose";
 import type { AuthConfig } from "../../infra/config/config.js";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
 
@@ -47,9 +56,13 @@ const CLOCK_TOLERANCE = 5;
  * @throws UsageError `bad_setting` without either
  */
 export function createTokens(auth: AuthConfig): Tokens {
-  if (auth.jwtSecret !== null) return ownTokens(auth, [auth.jwtSecret, ...(auth.jwtSecretAccepted === null ? [] : [auth.jwtSecretAccepted])]);
+  if (auth.jwtSecret !== null)
+    return ownTokens(auth, [auth.jwtSecret, ...(auth.jwtSecretAccepted === null ? [] : [auth.jwtSecretAccepted])]);
   if (auth.jwksUrl !== null) return foreignTokens(auth, auth.jwksUrl);
-  throw new UsageError("bad_setting", "neither JWT_SECRET nor JWKS_URL is set: without one of them no user can sign in (npm start generates a secret)");
+  throw new UsageError(
+    "bad_setting",
+    "neither JWT_SECRET nor JWKS_URL is set: without one of them no user can sign in (npm start generates a secret)",
+  );
 }
 
 /** The name of a key in the head of the tokens that it signs; tells nothing of the key. */
@@ -60,16 +73,30 @@ export function keyId(secret: string): string {
 /** @param secrets the first signs, each is accepted */
 function ownTokens({ issuer, audience, tokenSeconds }: AuthConfig, secrets: readonly string[]): Tokens {
   const [kid] = secrets.map(keyId);
-  const keys = new Map<string | undefined, KeyObject>(secrets.map((secret) => [keyId(secret), createSecretKey(Buffer.from(secret))]));
+  const keys = new Map<string | undefined, KeyObject>(
+    secrets.map((secret) => [keyId(secret), createSecretKey(Buffer.from(secret))]),
+  );
   const key = keys.get(kid) as KeyObject;
   // Tokens of versions that named no key: those of the newest.
   keys.set(undefined, key);
   const keyOf = (header: JWTHeaderParameters): KeyObject => {
     const named = keys.get(header.kid);
-    if (named === undefined) throw new TokenRefused("bad_token", "this token was signed with a key that isn't in use (any more): sign in again");
+    if (named === undefined)
+      throw new TokenRefused(
+        "bad_token",
+        "this token was signed with a key that isn't in use (any more): sign in again",
+      );
     return named;
   };
-  const checks: JWTVerifyOptions = { algorithms: [OURS], issuer, audience, clockTolerance: CLOCK_TOLERANCE, maxTokenAge: tokenSeconds, requiredClaims: ["sub", "exp", "nbf", "iat", "ver"], typ: "JWT" };
+  const checks: JWTVerifyOptions = {
+    algorithms: [OURS],
+    issuer,
+    audience,
+    clockTolerance: CLOCK_TOLERANCE,
+    maxTokenAge: tokenSeconds,
+    requiredClaims: ["sub", "exp", "nbf", "iat", "ver"],
+    typ: "JWT",
+  };
   return {
     canSign: true,
     subjectIs: "id",
@@ -78,8 +105,13 @@ function ownTokens({ issuer, audience, tokenSeconds }: AuthConfig, secrets: read
       const now = Math.floor(Date.now() / 1000);
       return new SignJWT({ ver: token_version })
         .setProtectedHeader({ alg: OURS, typ: "JWT", kid })
-        .setSubject(id).setIssuer(issuer).setAudience(audience).setJti(randomUUID())
-        .setIssuedAt(now).setNotBefore(now).setExpirationTime(now + tokenSeconds)
+        .setSubject(id)
+        .setIssuer(issuer)
+        .setAudience(audience)
+        .setJti(randomUUID())
+        .setIssuedAt(now)
+        .setNotBefore(now)
+        .setExpirationTime(now + tokenSeconds)
         .sign(key);
     },
     async verify(token) {
@@ -91,13 +123,29 @@ function ownTokens({ issuer, audience, tokenSeconds }: AuthConfig, secrets: read
 }
 
 function foreignTokens({ issuer, audience, tokenSeconds }: AuthConfig, url: string): Tokens {
-  const keys = createRemoteJWKSet(new URL(url), { timeoutDuration: 5_000, cooldownDuration: 10_000, cacheMaxAge: 600_000 });
-  const checks: JWTVerifyOptions = { algorithms: THEIRS, issuer, audience, clockTolerance: CLOCK_TOLERANCE, requiredClaims: ["sub", "exp"] };
+  const keys = createRemoteJWKSet(new URL(url), {
+    timeoutDuration: 5_000,
+    cooldownDuration: 10_000,
+    cacheMaxAge: 600_000,
+  });
+  const checks: JWTVerifyOptions = {
+    algorithms: THEIRS,
+    issuer,
+    audience,
+    clockTolerance: CLOCK_TOLERANCE,
+    requiredClaims: ["sub", "exp"],
+  };
   return {
     canSign: false,
     subjectIs: "username",
     lifetimeSeconds: tokenSeconds,
-    issue: () => Promise.reject(new FraudstreamError("sign_in_off", "users sign in at the identity provider of JWKS_URL; this API issues no tokens")),
+    issue: () =>
+      Promise.reject(
+        new FraudstreamError(
+          "sign_in_off",
+          "users sign in at the identity provider of JWKS_URL; this API issues no tokens",
+        ),
+      ),
     async verify(token) {
       const payload = await verified(() => jwtVerify(token, keys, checks));
       return { ...subjectOf(payload), version: null };
@@ -111,18 +159,27 @@ async function verified(check: () => Promise<JWTVerifyResult>): Promise<JWTPaylo
     return (await check()).payload;
   } catch (cause) {
     if (cause instanceof TokenRefused) throw cause;
-    if (cause instanceof errors.JWTExpired) throw new TokenRefused("token_expired", "this token has expired: sign in again", { cause });
+    if (cause instanceof errors.JWTExpired)
+      throw new TokenRefused("token_expired", "this token has expired: sign in again", { cause });
     if (cause instanceof errors.JWTClaimValidationFailed) {
       const early = (cause.claim === "nbf" || cause.claim === "iat") && cause.reason === "check_failed";
-      throw early ? new TokenRefused("token_not_yet_valid", "this token isn't valid yet", { cause }) : new TokenRefused("bad_token", "this token was not made for this API", { cause });
+      throw early
+        ? new TokenRefused("token_not_yet_valid", "this token isn't valid yet", { cause })
+        : new TokenRefused("bad_token", "this token was not made for this API", { cause });
     }
-    const unreachable = cause instanceof errors.JWKSTimeout || cause instanceof errors.JWKSInvalid || !(cause instanceof errors.JOSEError) || cause.code === "ERR_JOSE_GENERIC";
-    if (unreachable) throw new FraudstreamError("jwks_unreachable", `JWKS_URL does not give keys: ${messageOf(cause)}`, { cause });
+    const unreachable =
+      cause instanceof errors.JWKSTimeout ||
+      cause instanceof errors.JWKSInvalid ||
+      !(cause instanceof errors.JOSEError) ||
+      cause.code === "ERR_JOSE_GENERIC";
+    if (unreachable)
+      throw new FraudstreamError("jwks_unreachable", `JWKS_URL does not give keys: ${messageOf(cause)}`, { cause });
     throw new TokenRefused("bad_token", "this is not a token that this API takes", { cause });
   }
 }
 
 function subjectOf({ sub, exp }: JWTPayload): { subject: string; expiresAt: number } {
-  if (typeof sub !== "string" || sub === "" || typeof exp !== "number") throw new TokenRefused("bad_token", "the token names no user");
+  if (typeof sub !== "string" || sub === "" || typeof exp !== "number")
+    throw new TokenRefused("bad_token", "the token names no user");
   return { subject: sub, expiresAt: exp };
 }

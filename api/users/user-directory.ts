@@ -20,13 +20,26 @@ export interface UserDirectoryOptions {
   mostStaleMs?: number;
 }
 
-export interface NewUser { username: string; email: string; role: UserRole; passwordHash: string | null; /** A user id or system:start; the user's own id when it isn't given. */ by?: string }
+export interface NewUser {
+  username: string;
+  email: string;
+  role: UserRole;
+  passwordHash: string | null;
+  /** A user id or system:start; the user's own id when it isn't given. */ by?: string;
+}
 
 /** What may be changed of a user. A new password hash makes the older tokens invalid. */
-export interface UserChange { enabled?: boolean; role?: UserRole; passwordHash?: string }
+export interface UserChange {
+  enabled?: boolean;
+  role?: UserRole;
+  passwordHash?: string;
+}
 
 const PARTITION = 0;
-const REPLACED = "The users that are known stay known until this process is started again, but no token is taken for long on knowledge that can't be renewed, and nobody can be changed: restore the topic, or restart the API, which makes the first admin anew";
+const REPLACED =
+  "The users that are known stay known until this process is started again, but no token is taken for long " +
+  "on knowledge that can't be renewed, and nobody can be changed: restore the topic, or restart the API, " +
+  "which makes the first admin anew";
 /** Authors look at the outcome of a record right after they have written it. */
 const KEPT_OUTCOMES = 1_000;
 /** Another copy may write over the same record at the same time, which makes ours the refused one. */
@@ -66,7 +79,10 @@ export class UserDirectory {
     return this.#following !== null && Date.now() - this.#readAt > this.#mostStaleMs;
   }
 
-  /** Why users can't be changed: the topic no longer holds what was read of it (recreated, or its end is lost). Null: it does. */
+  /**
+   * Why users can't be changed: the topic no longer holds what was read of it (recreated, or its end is lost). Null: it
+   * does.
+   */
   get replaced(): string | null {
     return this.#kept.replaced;
   }
@@ -86,7 +102,9 @@ export class UserDirectory {
     return this.#fold.all();
   }
 
-  /** A user by id or by name, whatever its case; one that isn't known is looked for up to the present end of the topic. */
+  /**
+   * A user by id or by name, whatever its case; one that isn't known is looked for up to the present end of the topic.
+   */
   async find(by: { id: string } | { username: string }): Promise<User | undefined> {
     const look = (): User | undefined => ("id" in by ? this.#fold.byId(by.id) : this.#fold.byName(by.username));
     const known = look();
@@ -99,7 +117,9 @@ export class UserDirectory {
   async current(username: string): Promise<User | undefined> {
     const patience = new AbortController();
     await Promise.race([
-      this.readToEnd().catch((error: unknown) => this.#log.warn(`the newest users could not be read: ${messageOf(error)}`)),
+      this.readToEnd().catch((error: unknown) =>
+        this.#log.warn(`the newest users could not be read: ${messageOf(error)}`),
+      ),
       sleep(FRESHNESS_MS, undefined, { signal: patience.signal }).catch(() => {}),
     ]);
     patience.abort();
@@ -115,7 +135,8 @@ export class UserDirectory {
     if (this.#next === end) return;
     await this.#kept.inTurn(async () => {
       while (this.#next < end) await this.#foldNext();
-      // More may have been folded since the end was asked for; or the log has lost its end, and then reading on says so.
+      // More may have been folded since the end was asked for; or the log has lost its end, and then reading on says
+      // so.
       if (this.#next > end && this.#next > (await this.#ends.endOffset())) await this.#foldNext();
     });
   }
@@ -129,9 +150,15 @@ export class UserDirectory {
     await this.readToEnd();
     const [refused] = this.#fold.unexplained.values();
     if (refused === undefined) return;
-    throw new UsageError("users_inconsistent", `${this.#topic}: the record at offset ${refused.offset} (user ${refused.id}) can't be applied: users of two clusters are mixed in `
-      + "the topic, or records were put into it in another order. Starting would remove that user or bring back what somebody has changed. "
-      + "Delete the topic and copy it whole from its source before any API starts, or delete it and make the users again");
+    throw new UsageError(
+      "users_inconsistent",
+      `${this.#topic}: the record at offset ${refused.offset} (user ${refused.id}) can't be applied: users ` +
+        "of two clusters are mixed in " +
+        ("the topic, or records were put into it in another order. Starting would remove that user or bring " +
+          "back what somebody has changed. ") +
+        ("Delete the topic and copy it whole from its source before any API starts, or delete it and make the " +
+          "users again"),
+    );
   }
 
   /** Keeps folding what comes, however long Kafka is away meanwhile. Ends with `close`. */
@@ -162,8 +189,19 @@ export class UserDirectory {
     const id = randomUUID();
     const now = Date.now();
     const user: User = {
-      id, username, email, role, enabled: true, password_hash: passwordHash, token_version: 1,
-      created_at: now, created_by: by ?? id, changed_at: now, changed_by: by ?? id, claim: -1, base: -1,
+      id,
+      username,
+      email,
+      role,
+      enabled: true,
+      password_hash: passwordHash,
+      token_version: 1,
+      created_at: now,
+      created_by: by ?? id,
+      changed_at: now,
+      changed_by: by ?? id,
+      claim: -1,
+      base: -1,
     };
     if (await this.#publish(producer, id, user)) return this.byId(id) ?? user;
     await this.repair(producer);
@@ -184,7 +222,9 @@ export class UserDirectory {
       enabled: enabled ?? user.enabled,
       role: role ?? user.role,
       ...(passwordHash === undefined ? {} : { password_hash: passwordHash, token_version: user.token_version + 1 }),
-      changed_at: Date.now(), changed_by: by, base: this.#fold.baseOf(id),
+      changed_at: Date.now(),
+      changed_by: by,
+      base: this.#fold.baseOf(id),
     };
     if (!next.enabled || next.role !== "admin") this.#keepAnAdmin(id);
     if (await this.#publish(producer, id, next)) return next;
@@ -200,7 +240,10 @@ export class UserDirectory {
     await this.#publish(producer, id, null);
   }
 
-  /** Writes what holds over records that were refused, so that compaction can't keep those instead. To be called at the start, too. */
+  /**
+   * Writes what holds over records that were refused, so that compaction can't keep those instead. To be called at the
+   * start, too.
+   */
   async repair(producer: BatchProducer): Promise<void> {
     for (let turn = 0; turn < REPAIR_TURNS && this.#fold.strays.size > 0; turn++) {
       for (const id of [...this.#fold.strays]) {
@@ -225,12 +268,15 @@ export class UserDirectory {
 
   #keepAnAdmin(id: string): void {
     const others = this.all().some((user) => user.id !== id && user.enabled && user.role === "admin");
-    if (this.#known(id).role === "admin" && !others) throw new FraudstreamError("last_admin", "this is the last admin who is enabled: make another one first");
+    if (this.#known(id).role === "admin" && !others)
+      throw new FraudstreamError("last_admin", "this is the last admin who is enabled: make another one first");
   }
 
   /** @returns whether the fold accepted the record */
   async #publish(producer: BatchProducer, id: string, user: User | null): Promise<boolean> {
-    const offset = await producer.publishTo(this.#topic, PARTITION, [{ key: Buffer.from(id), value: user === null ? null : this.#schemas.encode("users", user) }]);
+    const offset = await producer.publishTo(this.#topic, PARTITION, [
+      { key: Buffer.from(id), value: user === null ? null : this.#schemas.encode("users", user) },
+    ]);
     if (offset >= 0) {
       while (this.#next <= offset) await this.readToEnd();
       return this.#outcomes.get(offset) === true;
@@ -238,7 +284,9 @@ export class UserDirectory {
     // The broker had the record from an earlier try and doesn't say where.
     await this.readToEnd();
     const now = this.byId(id);
-    return user === null ? now === undefined : now?.changed_at === user.changed_at && now.changed_by === user.changed_by;
+    return user === null
+      ? now === undefined
+      : now?.changed_at === user.changed_at && now.changed_by === user.changed_by;
   }
 
   async #foldNext(): Promise<void> {
@@ -246,7 +294,8 @@ export class UserDirectory {
     for (let i = 0; i < records.count; i++) {
       // An unreadable batch is not a tombstone; the cluster has logged it.
       if (records.unread?.has(i)) continue;
-      const part = (at: number, length: number): Buffer | null => (length < 0 ? null : records.bytes.subarray(at, at + length));
+      const part = (at: number, length: number): Buffer | null =>
+        length < 0 ? null : records.bytes.subarray(at, at + length);
       const id = part(records.keyAt[i], records.keyLength[i])?.toString() ?? "";
       const value = part(records.valueAt[i], records.valueLength[i]);
       const offset = records.offset[i];
@@ -255,7 +304,11 @@ export class UserDirectory {
         const accepted = this.#fold.apply(id, user, offset);
         this.#outcomes.set(offset, accepted);
         if (this.#outcomes.size > KEPT_OUTCOMES) this.#outcomes.delete(this.#outcomes.keys().next().value as number);
-        if (!accepted) this.#log.warn({ offset, user: id }, "a record of fraud.users was refused: its name was taken, or its user has changed");
+        if (!accepted)
+          this.#log.warn(
+            { offset, user: id },
+            "a record of fraud.users was refused: its name was taken, or its user has changed",
+          );
       } catch (error) {
         if (error instanceof FraudstreamError && error.retriable) throw error;
         this.#log.error({ offset }, `a record of fraud.users was left out: ${messageOf(error)}`);

@@ -11,7 +11,10 @@ interface Entry {
 }
 
 /** A refused record whose author neither knew an older state nor lost a race for a name. */
-export interface UnexplainedUser { id: string; offset: number }
+export interface UnexplainedUser {
+  id: string;
+  offset: number;
+}
 
 /** Of two users with one name made within this time, the second lost a race, and its author was told so. */
 const RACE_MS = 10 * 60_000;
@@ -19,16 +22,15 @@ const RACE_MS = 10 * 60_000;
 /**
  * The users as the records of fraud.users tell, in their order. Deterministic: every copy of the API that has read the
  * same records has the same users.
- *
- * Two rules decide what a record does, and neither compares offsets: in a copy of the topic (a mirror, a restore) records
- * have other offsets, while the bases and claims in them are the old ones (infra/decisions/0014-order.md).
- * A change counts when its `base` is greater than that of the user's last accepted record: whoever knew that one names a base
- * that was assigned after it, whoever knew only an earlier one names a base that is at most equal.
- * A new user whose name is held is refused, since the holder stands before it in the log; only where compaction has removed the
- * record that made a user does the time decide at which each of the two was made.
- * Since the topic is compacted, a refused record must not stay the newest of its key: `strays` are the keys whose author, or
- * the next API to start, has to write over it. Compaction may also remove the records that a later one builds on, so the first
- * that is seen of a user is taken whatever its base.
+ * Two rules decide what a record does, and neither compares offsets: in a copy of the topic (a mirror, a restore)
+ * records have other offsets, while the bases and claims in them are the old ones (infra/decisions/0014-order.md). A
+ * change counts when its `base` is greater than that of the user's last accepted record: whoever knew that one names a
+ * base that was assigned after it, whoever knew only an earlier one names a base that is at most equal. A new user
+ * whose name is held is refused, since the holder stands before it in the log; only where compaction has removed the
+ * record that made a user does the time decide at which each of the two was made. Since the topic is compacted, a
+ * refused record must not stay the newest of its key: `strays` are the keys whose author, or the next API to start, has
+ * to write over it. Compaction may also remove the records that a later one builds on, so the first that is seen of a
+ * user is taken whatever its base.
  */
 export class UserFold {
   readonly #users = new Map<string, Entry>();
@@ -55,7 +57,9 @@ export class UserFold {
 
   /** Oldest first. */
   all(): User[] {
-    return [...this.#users.values()].map(({ user }) => user).sort((a, b) => a.created_at - b.created_at || a.claim - b.claim);
+    return [...this.#users.values()]
+      .map(({ user }) => user)
+      .sort((a, b) => a.created_at - b.created_at || a.claim - b.claim);
   }
 
   /**
@@ -103,7 +107,9 @@ export class UserFold {
     return true;
   }
 
-  /** Whether an author who raced another one, or a change of a user who was removed, explains that a record was refused. */
+  /**
+   * Whether an author who raced another one, or a change of a user who was removed, explains that a record was refused.
+   */
   #isExplained(id: string, user: User): boolean {
     if (user.id !== id || this.#removed.has(id)) return true;
     const known = this.#users.get(id)?.user;

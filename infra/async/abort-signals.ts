@@ -1,6 +1,6 @@
 /**
- * A signal that aborts when one of `signals` does, with its reason. Unlike that of AbortSignal.any it does not depend on what
- * the garbage collector keeps: on Node 24 such a signal misses the abort of a source without other references.
+ * A signal that aborts when one of `signals` does, with its reason. Unlike that of AbortSignal.any it does not depend
+ * on what the garbage collector keeps: on Node 24 such a signal misses the abort of a source without other references.
  */
 export function anySignal(...signals: readonly AbortSignal[]): AbortSignal {
   const any = new AbortController();

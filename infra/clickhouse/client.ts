@@ -21,8 +21,15 @@ export interface ClickHouseOptions {
 export type QueryParams = Record<string, unknown>;
 
 export interface ClickHouseReader {
-  /** The rows of a SELECT (without a FORMAT clause), as objects. 64-bit numbers above 2^53 lose digits. The query ends when the signal aborts. */
-  query<Row>(sql: string, params?: QueryParams, options?: { signal?: AbortSignal; settings?: Settings }): Promise<Row[]>;
+  /**
+   * The rows of a SELECT (without a FORMAT clause), as objects. 64-bit numbers above 2^53 lose digits. The query ends
+   * when the signal aborts.
+   */
+  query<Row>(
+    sql: string,
+    params?: QueryParams,
+    options?: { signal?: AbortSignal; settings?: Settings },
+  ): Promise<Row[]>;
 }
 
 export interface ClickHouseWriter {
@@ -44,7 +51,10 @@ export interface InsertBlock {
   token: string;
 }
 
-/** Every method throws FraudstreamError `clickhouse_refused` or `clickhouse_unreachable`; `retriable` says which may pass. */
+/**
+ * Every method throws FraudstreamError `clickhouse_refused` or `clickhouse_unreachable`; `retriable` says which may
+ * pass.
+ */
 export interface ClickHouse extends ClickHouseReader, ClickHouseWriter {
   readonly database: string;
   /** True when the server answers. */
@@ -59,8 +69,21 @@ const PIECE_BYTES = 256 * 1024;
 type Settings = Record<string, string | number>;
 
 /** The client library's options for a server. */
-export function connectionTo({ url, username, password, database, tlsCa }: ClickHouseConfig): ClickHouseClientConfigOptions {
-  return { url, username, password, database, application: "fraudstream", ...(tlsCa === undefined ? {} : { tls: { ca_cert: Buffer.from(tlsCa) } }) };
+export function connectionTo({
+  url,
+  username,
+  password,
+  database,
+  tlsCa,
+}: ClickHouseConfig): ClickHouseClientConfigOptions {
+  return {
+    url,
+    username,
+    password,
+    database,
+    application: "fraudstream",
+    ...(tlsCa === undefined ? {} : { tls: { ca_cert: Buffer.from(tlsCa) } }),
+  };
 }
 
 /** A connection pool to one ClickHouse server, its database chosen. Nothing is sent before the first call. */
@@ -77,10 +100,21 @@ export function createClickHouse(config: ClickHouseConfig, options: ClickHouseOp
   });
   return {
     database: config.database,
-    async query<Row>(sql: string, params?: QueryParams, { signal, settings }: { signal?: AbortSignal; settings?: Settings } = {}): Promise<Row[]> {
+    async query<Row>(
+      sql: string,
+      params?: QueryParams,
+      { signal, settings }: { signal?: AbortSignal; settings?: Settings } = {},
+    ): Promise<Row[]> {
       const query_id = randomUUID();
       // The connection's end alone ends no query that has nothing to send yet.
-      const kill = (): void => void client.command({ query: "KILL QUERY WHERE query_id = {id: String} ASYNC", query_params: { id: query_id }, abort_signal: AbortSignal.timeout(KILL_MS) }).catch(() => undefined);
+      const kill = (): void =>
+        void client
+          .command({
+            query: "KILL QUERY WHERE query_id = {id: String} ASYNC",
+            query_params: { id: query_id },
+            abort_signal: AbortSignal.timeout(KILL_MS),
+          })
+          .catch(() => undefined);
       signal?.addEventListener("abort", kill, { once: true });
       return mapped(async () => {
         const result = await client.query({

@@ -62,7 +62,10 @@ export function toClickHouseFailure(error: unknown): unknown {
   if (error instanceof FraudstreamError || error instanceof TypeError || error instanceof RangeError) return error;
   if (error instanceof ClickHouseError) {
     const what = `ClickHouse: ${error.type ?? "error"} (${error.code}): ${firstLine(error.message)}`;
-    return new FraudstreamError("clickhouse_refused", what, { retriable: RETRIABLE_CODES.has(error.code), cause: error });
+    return new FraudstreamError("clickhouse_refused", what, {
+      retriable: RETRIABLE_CODES.has(error.code),
+      cause: error,
+    });
   }
   const code = error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
   const what = `ClickHouse did not answer: ${code === "" ? "" : `${code}: `}${firstLine(messageOf(error))}`;

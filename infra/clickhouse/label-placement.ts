@@ -3,8 +3,8 @@ import type { ClickHouseReader, ClickHouseWriter } from "./client.js";
 
 /**
  * How far labels have been placed at the event time of their transactions (migration 0004, decision 0005). Labels that
- * were inserted before the cut are in `labels_by_event`, or in `labels_without_event` under the placement's id; those from
- * the cut on are in `labels` only.
+ * were inserted before the cut are in `labels_by_event`, or in `labels_without_event` under the placement's id; those
+ * from the cut on are in `labels` only.
  */
 export interface Placement {
   id: string;
@@ -24,7 +24,10 @@ export interface PlaceOptions {
   settleMs?: number;
   /** About how many labels are placed in one go. @default 1_000_000 */
   mostLabels?: number;
-  /** Days after which a label whose transaction never came is given up, as its table's retention has it; 0: never. @default 730 */
+  /**
+   * Days after which a label whose transaction never came is given up, as its table's retention has it; 0: never.
+   * @default 730
+   */
   keepDays?: number;
 }
 
@@ -34,7 +37,9 @@ const RENEW_MS = 86_400_000;
 /** Nothing was placed: every label is still waiting. */
 export const NO_PLACEMENT = { id: "00000000-0000-0000-0000-000000000000", cut: 0, finishedAt: 0 } as const;
 
-/** A placement counts for less time than the labels that belong to it are kept; after that, all labels are placed again. */
+/**
+ * A placement counts for less time than the labels that belong to it are kept; after that, all labels are placed again.
+ */
 const LAST = `
 SELECT toString(placement) AS id, toUnixTimestamp64Milli(cut) AS cut, toUnixTimestamp64Milli(finished_at) AS finishedAt
 FROM label_placements
@@ -49,28 +54,35 @@ WHERE inserted_at >= fromUnixTimestamp64Milli({cut: Int64}, 'UTC')`;
 
 /** Where the next placement may end: as far as so many labels go, but at least one moment's. */
 const NEXT_CUT = `
-SELECT toUnixTimestamp64Milli(if(countIf(total <= {most: UInt64}) = 0, min(moment), maxIf(moment, total <= {most: UInt64}))) + 1 AS cut, count() AS moments
+SELECT toUnixTimestamp64Milli(if(countIf(total <= {most: UInt64}) = 0, min(moment), maxIf(moment, total <= {most:
+  UInt64}))) + 1 AS cut, count() AS moments
 FROM (
   SELECT moment, sum(labels) OVER (ORDER BY moment) AS total
   FROM (
     SELECT inserted_at AS moment, count() AS labels
     FROM labels
-    WHERE inserted_at >= fromUnixTimestamp64Milli({cut: Int64}, 'UTC') AND inserted_at < now64(3) - toIntervalMillisecond({settle: UInt64})
+    WHERE inserted_at >= fromUnixTimestamp64Milli({cut: Int64}, 'UTC') AND inserted_at < now64(3) -
+      toIntervalMillisecond({settle: UInt64})
     GROUP BY inserted_at
   )
 )`;
 
-/** The last label of each transaction among those that are looked at: new ones, and those whose transaction had not come. */
+/**
+ * The last label of each transaction among those that are looked at: new ones, and those whose transaction had not
+ * come.
+ */
 const CANDIDATES = `
   SELECT card_id, transaction_id, argMax(verdict, order) AS is_fraud, max(order) AS version, max(since) AS inserted_at
   FROM (
     SELECT card_id, transaction_id, is_fraud AS verdict, version AS order, inserted_at AS since
     FROM labels
-    WHERE inserted_at >= fromUnixTimestamp64Milli({from: Int64}, 'UTC') AND inserted_at < fromUnixTimestamp64Milli({to: Int64}, 'UTC')
+    WHERE inserted_at >= fromUnixTimestamp64Milli({from: Int64}, 'UTC') AND inserted_at < fromUnixTimestamp64Milli({to:
+      Int64}, 'UTC')
     UNION ALL
     SELECT card_id, transaction_id, is_fraud AS verdict, version AS order, inserted_at AS since
     FROM labels_without_event
-    WHERE placement = {last: UUID} AND ({keepDays: UInt32} = 0 OR inserted_at > now64(3) - toIntervalDay({keepDays: UInt32}))
+    WHERE placement = {last: UUID} AND ({keepDays: UInt32} = 0 OR inserted_at > now64(3) - toIntervalDay({keepDays:
+      UInt32}))
   )
   GROUP BY card_id, transaction_id`;
 
@@ -92,7 +104,9 @@ SELECT DISTINCT p.event_time, c.card_id, c.transaction_id, c.is_fraud, c.version
 FROM predictions AS p
 INNER JOIN (${CANDIDATES}) AS c ON c.card_id = p.card_id AND c.transaction_id = p.transaction_id`;
 
-const FINISH = "INSERT INTO label_placements (placement, cut, labels) SELECT {id: UUID}, fromUnixTimestamp64Milli({to: Int64}, 'UTC'), {labels: UInt64}";
+const FINISH =
+  "INSERT INTO label_placements (placement, cut, labels) SELECT {id: UUID}, fromUnixTimestamp64Milli({to: " +
+  "Int64}, 'UTC'), {labels: UInt64}";
 
 const WITHOUT_EVENT = "SELECT count() AS labels FROM labels_without_event WHERE placement = {last: UUID}";
 
@@ -106,24 +120,38 @@ WHERE database = currentDatabase() AND table = 'labels_without_event' AND active
 /** How far labels have been placed. */
 export async function lastPlacement(clickhouse: ClickHouseReader): Promise<Placement> {
   const [last = NO_PLACEMENT] = await clickhouse.query<Omit<Placement, "waiting" | "settled">>(LAST);
-  const [counts] = await clickhouse.query<{ waiting: number; settled: number }>(WAITING, { cut: last.cut, settle: SETTLE_MS });
+  const [counts] = await clickhouse.query<{ waiting: number; settled: number }>(WAITING, {
+    cut: last.cut,
+    settle: SETTLE_MS,
+  });
   return { ...last, ...counts };
 }
 
 /**
- * Places what has come since the last placement, and what then had no prediction yet. Nothing that is read changes until
- * its last statement, so it may fail anywhere, and several may run at once: each finished one is whole by itself.
+ * Places what has come since the last placement, and what then had no prediction yet. Nothing that is read changes
+ * until its last statement, so it may fail anywhere, and several may run at once: each finished one is whole by itself.
  *
  * @returns false when there was nothing to look at
  */
-export async function placeLabels(clickhouse: ClickHouseReader & ClickHouseWriter, last: Placement, options: PlaceOptions = {}): Promise<boolean> {
+export async function placeLabels(
+  clickhouse: ClickHouseReader & ClickHouseWriter,
+  last: Placement,
+  options: PlaceOptions = {},
+): Promise<boolean> {
   const { settleMs = SETTLE_MS, mostLabels = 1_000_000, keepDays = 730 } = options;
-  const [next] = await clickhouse.query<{ cut: number; moments: number }>(NEXT_CUT, { cut: last.cut, settle: settleMs, most: mostLabels });
+  const [next] = await clickhouse.query<{ cut: number; moments: number }>(NEXT_CUT, {
+    cut: last.cut,
+    settle: settleMs,
+    most: mostLabels,
+  });
   const to = next.moments === 0 ? last.cut : next.cut;
   const id = randomUUID();
   const params = { id, last: last.id, from: last.cut, to, keepDays };
   const [before] = await clickhouse.query<{ labels: number }>(WITHOUT_EVENT, params);
-  const [{ labels }] = await clickhouse.query<{ labels: number }>(`SELECT count() AS labels FROM (${CANDIDATES})`, params);
+  const [{ labels }] = await clickhouse.query<{ labels: number }>(
+    `SELECT count() AS labels FROM (${CANDIDATES})`,
+    params,
+  );
   if (labels === 0 && (last.cut === 0 || Date.now() - last.finishedAt < RENEW_MS)) return false;
   await clickhouse.command(KEEP_WITHOUT_EVENT, params);
   await clickhouse.command(PLACE, params);
@@ -132,7 +160,8 @@ export async function placeLabels(clickhouse: ClickHouseReader & ClickHouseWrite
   if (after.labels !== before.labels) return true;
   await clickhouse.command(FINISH, { ...params, labels });
   for (const part of await clickhouse.query<{ id: string }>(OUTDATED, params)) {
-    if (/^[0-9a-f-]{36}$/.test(part.id)) await clickhouse.command(`ALTER TABLE labels_without_event DROP PARTITION '${part.id}'`);
+    if (/^[0-9a-f-]{36}$/.test(part.id))
+      await clickhouse.command(`ALTER TABLE labels_without_event DROP PARTITION '${part.id}'`);
   }
   return true;
 }

@@ -34,12 +34,25 @@ export interface MigrateOptions {
 
 /** The numbered migrations of a folder, in order. */
 export function readMigrations(folder = join(packageRoot(), "infra/clickhouse/migrations")): Migration[] {
-  const files = readdirSync(folder).filter((name) => name.endsWith(".sql")).sort();
+  const files = readdirSync(folder)
+    .filter((name) => name.endsWith(".sql"))
+    .sort();
   return files.map((name, index) => {
     const version = Number(/^(\d{4})-[a-z0-9-]+\.sql$/.exec(name)?.[1] ?? NaN);
-    if (version !== index + 1) throw new FraudstreamError("bad_migration", `${join(folder, name)}: expected a name that begins with ${String(index + 1).padStart(4, "0")}-`);
+    if (version !== index + 1)
+      throw new FraudstreamError(
+        "bad_migration",
+        `${join(folder, name)}: expected a name that begins with ${String(index + 1).padStart(4, "0")}-`,
+      );
     const statements = splitStatements(readFileSync(join(folder, name), "utf8"));
-    return { version, name, statements, sha256: createHash("sha256").update(JSON.stringify(statements.map((text) => text.replace(/\s+/g, " ")))).digest("hex") };
+    return {
+      version,
+      name,
+      statements,
+      sha256: createHash("sha256")
+        .update(JSON.stringify(statements.map((text) => text.replace(/\s+/g, " "))))
+        .digest("hex"),
+    };
   });
 }
 
@@ -49,7 +62,8 @@ export function readMigrations(folder = join(packageRoot(), "infra/clickhouse/mi
  * process that died half-way, or lost its lock by being stopped for long, does no harm.
  *
  * @throws FraudstreamError `migration_changed` when a migration that was applied has other statements by now
- * @throws UsageError `clickhouse_database` when the database has another owner, `clickhouse_refused` when the server does not take the user
+ * @throws UsageError `clickhouse_database` when the database has another owner, `clickhouse_refused` when the server
+ *   does not take the user
  */
 export async function migrate(config: ClickHouseConfig, log: Logger, options: MigrateOptions = {}): Promise<string[]> {
   const migrations = options.migrations ?? readMigrations();
@@ -57,7 +71,8 @@ export async function migrate(config: ClickHouseConfig, log: Logger, options: Mi
   const clickhouse = createClickHouse(config);
   try {
     await clickhouse.command(
-      "CREATE TABLE IF NOT EXISTS schema_migrations (version UInt32, name String, sha256 String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = ReplacingMergeTree ORDER BY version",
+      "CREATE TABLE IF NOT EXISTS schema_migrations (version UInt32, name String, sha256 String, applied_at " +
+        "DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = ReplacingMergeTree ORDER BY version",
     );
     const { owner, takeOver = null } = options;
     if ((await pending(clickhouse, migrations)).length === 0) {
@@ -68,7 +83,11 @@ export async function migrate(config: ClickHouseConfig, log: Logger, options: Mi
       for (const migration of todo) {
         await run(clickhouse, migration, log, options.signal);
         const { version, name, sha256 } = migration;
-        await clickhouse.command("INSERT INTO schema_migrations (version, name, sha256) SELECT {version: UInt32}, {name: String}, {sha256: String}", { version, name, sha256 });
+        await clickhouse.command(
+          "INSERT INTO schema_migrations (version, name, sha256) SELECT {version: UInt32}, {name: String}, " +
+            "{sha256: String}",
+          { version, name, sha256 },
+        );
         log.info({ migration: name, database: config.database }, "migrated");
       }
       if (owner !== undefined) await claimDatabase(clickhouse, owner, takeOver, log);
@@ -79,8 +98,16 @@ export async function migrate(config: ClickHouseConfig, log: Logger, options: Mi
   }
 }
 
-/** Runs a migration's statements. What a running insert writes to a table that changes its name is there when the next statement reads it. */
-async function run(clickhouse: ClickHouse, { statements }: Migration, log: Logger, signal?: AbortSignal): Promise<void> {
+/**
+ * Runs a migration's statements. What a running insert writes to a table that changes its name is there when the next
+ * statement reads it.
+ */
+async function run(
+  clickhouse: ClickHouse,
+  { statements }: Migration,
+  log: Logger,
+  signal?: AbortSignal,
+): Promise<void> {
   const renames = (statement: string): boolean => /^RENAME\s/i.test(statement);
   // The process before may have died just behind its RENAME.
   if (statements.some(renames)) await waitForRunningInserts(clickhouse, log, signal);
@@ -91,7 +118,15 @@ async function run(clickhouse: ClickHouse, { statements }: Migration, log: Logge
 }
 
 /** Waits until some process has brought the database to the newest migration; for roles that only read. */
-export async function waitForMigrations(clickhouse: ClickHouse, log: Logger, { migrations = readMigrations(), signal, pollMs = 500 }: { migrations?: Migration[]; signal?: AbortSignal; pollMs?: number } = {}): Promise<void> {
+export async function waitForMigrations(
+  clickhouse: ClickHouse,
+  log: Logger,
+  {
+    migrations = readMigrations(),
+    signal,
+    pollMs = 500,
+  }: { migrations?: Migration[]; signal?: AbortSignal; pollMs?: number } = {},
+): Promise<void> {
   for (let told = false; ; told = true) {
     if (await isMigrated(clickhouse, migrations)) return;
     if (!told) log.info({ database: clickhouse.database }, "waiting for the sink to migrate ClickHouse");
@@ -110,11 +145,17 @@ async function isMigrated(clickhouse: ClickHouse, migrations: Migration[]): Prom
 }
 
 async function pending(clickhouse: ClickHouse, migrations: Migration[]): Promise<Migration[]> {
-  const rows = await clickhouse.query<{ version: number; sha256: string }>("SELECT version, sha256 FROM schema_migrations FINAL");
+  const rows = await clickhouse.query<{ version: number; sha256: string }>(
+    "SELECT version, sha256 FROM schema_migrations FINAL",
+  );
   const applied = new Map(rows.map((row) => [row.version, row.sha256]));
   for (const { version, name, sha256 } of migrations) {
     if ((applied.get(version) ?? sha256) === sha256) continue;
-    throw new FraudstreamError("migration_changed", `${name} was applied to the database ${clickhouse.database} with other statements: add a new migration instead of changing one`);
+    throw new FraudstreamError(
+      "migration_changed",
+      `${name} was applied to the database ${clickhouse.database} with other statements: add a new migration ` +
+        "instead of changing one",
+    );
   }
   return migrations.filter(({ version }) => !applied.has(version));
 }
@@ -128,7 +169,11 @@ async function createDatabase(config: ClickHouseConfig): Promise<void> {
     await server.command(`CREATE DATABASE IF NOT EXISTS ${quoteName(config.database)}`);
   } catch (error) {
     if (!USER_REFUSED.has(clickHouseErrorType(error) ?? "")) throw error;
-    throw new UsageError("clickhouse_refused", `CLICKHOUSE_USER, CLICKHOUSE_PASSWORD: ClickHouse does not take this user: ${messageOf(error)}`, { cause: error });
+    throw new UsageError(
+      "clickhouse_refused",
+      `CLICKHOUSE_USER, CLICKHOUSE_PASSWORD: ClickHouse does not take this user: ${messageOf(error)}`,
+      { cause: error },
+    );
   } finally {
     await server.close();
   }
@@ -140,14 +185,21 @@ const LOCK = "schema_migrations_lock";
  * The lock is a table, since creating one either succeeds or finds it there. The holder renews its comment;
  * a waiter that has seen the same one for too long takes the holder for dead and removes the table.
  */
-async function withLock<T>(clickhouse: ClickHouse, log: Logger, { signal, lockPatienceMs = 20_000 }: MigrateOptions, work: () => Promise<T>): Promise<T> {
+async function withLock<T>(
+  clickhouse: ClickHouse,
+  log: Logger,
+  { signal, lockPatienceMs = 20_000 }: MigrateOptions,
+  work: () => Promise<T>,
+): Promise<T> {
   const me = randomUUID();
   await acquire(clickhouse, me, log, lockPatienceMs, signal);
   let beats = 0;
   const beat = setInterval(() => {
     beats += 1;
     // A beat that fails costs the lock at worst, and migrations bear that.
-    clickhouse.command(`ALTER TABLE ${LOCK} MODIFY COMMENT '${me} ${beats}'`).catch((error: unknown) => log.debug({ err: error }, "could not renew the migration lock"));
+    clickhouse
+      .command(`ALTER TABLE ${LOCK} MODIFY COMMENT '${me} ${beats}'`)
+      .catch((error: unknown) => log.debug({ err: error }, "could not renew the migration lock"));
   }, lockPatienceMs / 5);
   try {
     return await work();
@@ -157,15 +209,25 @@ async function withLock<T>(clickhouse: ClickHouse, log: Logger, { signal, lockPa
   }
 }
 
-async function acquire(clickhouse: ClickHouse, me: string, log: Logger, patienceMs: number, signal?: AbortSignal): Promise<void> {
+async function acquire(
+  clickhouse: ClickHouse,
+  me: string,
+  log: Logger,
+  patienceMs: number,
+  signal?: AbortSignal,
+): Promise<void> {
   let seen = { comment: "", since: Date.now() };
   for (;;) {
     try {
-      return await clickhouse.command(`CREATE TABLE ${LOCK} (holder String) ENGINE = MergeTree ORDER BY holder COMMENT '${me} 0'`);
+      return await clickhouse.command(
+        `CREATE TABLE ${LOCK} (holder String) ENGINE = MergeTree ORDER BY holder COMMENT '${me} 0'`,
+      );
     } catch (error) {
       if (clickHouseErrorType(error) !== "TABLE_ALREADY_EXISTS") throw error;
     }
-    const [row] = await clickhouse.query<{ comment: string }>(`SELECT comment FROM system.tables WHERE database = currentDatabase() AND name = '${LOCK}'`);
+    const [row] = await clickhouse.query<{ comment: string }>(
+      `SELECT comment FROM system.tables WHERE database = currentDatabase() AND name = '${LOCK}'`,
+    );
     if (row !== undefined && row.comment !== seen.comment) seen = { comment: row.comment, since: Date.now() };
     else if (Date.now() - seen.since > patienceMs) {
       log.warn({ lock: seen.comment }, "the holder of the migration lock has stopped renewing it: removing the lock");

@@ -12,7 +12,8 @@ export class RowBinaryReader {
 
   /** Adds bytes; those before `position` are forgotten. */
   append(bytes: Buffer): void {
-    this.#bytes = this.position === this.#bytes.length ? bytes : Buffer.concat([this.#bytes.subarray(this.position), bytes]);
+    this.#bytes =
+      this.position === this.#bytes.length ? bytes : Buffer.concat([this.#bytes.subarray(this.position), bytes]);
     this.position = 0;
   }
 

@@ -55,7 +55,7 @@ export class RowBinaryWriter {
   /** Int64, UInt64 or DateTime64 from a whole number of at most 53 bits. */
   int64(value: number): void {
     this.reserve(8);
-    this.#view.setInt32(this.length, value % 4294967296 | 0, true);
+    this.#view.setInt32(this.length, (value % 4294967296) | 0, true);
     this.#view.setInt32(this.length + 4, Math.floor(value / 4294967296), true);
     this.length += 8;
   }
@@ -87,7 +87,7 @@ export class RowBinaryWriter {
     this.reserve(size);
     const { bytes } = this;
     let to = this.length;
-    if (size <= SHORT_TEXT) for (const end = at + size; at < end; ) bytes[to++] = source[at++];
+    if (size <= SHORT_TEXT) for (const end = at + size; at < end;) bytes[to++] = source[at++];
     else source.copy(bytes, to, at, at + size);
     this.length += size;
   }

@@ -11,15 +11,20 @@ const RUNNING = `
   WHERE query_kind = 'Insert' AND (current_database = currentDatabase() OR position(query, currentDatabase()) > 0)`;
 
 /**
- * Waits until every insert into the database that is running now has ended. A running insert keeps the table that it began
- * with, whatever that is called by now, so its rows may appear in a table that was renamed meanwhile. Inserts that begin
- * later are not waited for.
+ * Waits until every insert into the database that is running now has ended. A running insert keeps the table that it
+ * began with, whatever that is called by now, so its rows may appear in a table that was renamed meanwhile. Inserts
+ * that begin later are not waited for.
  */
-export async function waitForRunningInserts(clickhouse: ClickHouseReader, log: Logger, signal?: AbortSignal): Promise<void> {
+export async function waitForRunningInserts(
+  clickhouse: ClickHouseReader,
+  log: Logger,
+  signal?: AbortSignal,
+): Promise<void> {
   const running = async (): Promise<string[]> => (await clickhouse.query<{ id: string }>(RUNNING)).map(({ id }) => id);
   try {
     const before = new Set(await running());
-    if (before.size > 0) log.info({ inserts: before.size }, "waiting for inserts that were running when tables were renamed");
+    if (before.size > 0)
+      log.info({ inserts: before.size }, "waiting for inserts that were running when tables were renamed");
     while (before.size > 0) {
       await sleep(LOOK_EVERY_MS, undefined, signal && { signal });
       const now = new Set(await running());
@@ -27,6 +32,9 @@ export async function waitForRunningInserts(clickhouse: ClickHouseReader, log: L
     }
   } catch (error) {
     if (clickHouseErrorType(error) !== "ACCESS_DENIED") throw error;
-    log.warn(`cannot see whether inserts are still running (system.processes): stop the sinks of earlier versions first: ${messageOf(error)}`);
+    log.warn(
+      "cannot see whether inserts are still running (system.processes): stop the sinks of earlier versions " +
+        `first: ${messageOf(error)}`,
+    );
   }
 }

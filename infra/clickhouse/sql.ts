@@ -17,7 +17,8 @@ export function splitStatements(text: string): string[] {
 }
 
 /** Comments, here-documents, quoted texts and names (with \x and doubled quotes), then any other single character. */
-const PIECE = /--[^\n]*|#[ !][^\n]*|\/\*[\s\S]*?\*\/|(\$\w*\$)[\s\S]*?\1|'(?:\\[\s\S]|''|[^'\\])*'|"(?:\\[\s\S]|""|[^"\\])*"|`(?:\\[\s\S]|``|[^`\\])*`|[\s\S]/g;
+const PIECE =
+  /--[^\n]*|#[ !][^\n]*|\/\*[\s\S]*?\*\/|(\$\w*\$)[\s\S]*?\1|'(?:\\[\s\S]|''|[^'\\])*'|"(?:\\[\s\S]|""|[^"\\])*"|`(?:\\[\s\S]|``|[^`\\])*`|[\s\S]/g;
 
 function isComment(piece: string): boolean {
   return piece.length > 1 && /^(--|#|\/\*)/.test(piece);

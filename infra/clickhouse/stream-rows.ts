@@ -11,7 +11,9 @@ export interface RowStreamOptions {
   requestTimeoutMs?: number;
 }
 
-/** The server sends nothing until it has the whole result, so that an error is a response and not bytes after the rows. */
+/**
+ * The server sends nothing until it has the whole result, so that an error is a response and not bytes after the rows.
+ */
 const SETTINGS = { wait_end_of_query: 1 } as const;
 
 /**
@@ -23,14 +25,27 @@ const SETTINGS = { wait_end_of_query: 1 } as const;
  * @returns the number of rows
  * @throws FraudstreamError `clickhouse_refused`, `clickhouse_unreachable`
  */
-export async function streamRows(config: ClickHouseConfig, sql: string, onRow: (reader: RowBinaryReader) => void, { params, signal, requestTimeoutMs = 300_000 }: RowStreamOptions = {}): Promise<number> {
+export async function streamRows(
+  config: ClickHouseConfig,
+  sql: string,
+  onRow: (reader: RowBinaryReader) => void,
+  { params, signal, requestTimeoutMs = 300_000 }: RowStreamOptions = {},
+): Promise<number> {
   const client = createClient({
-    ...connectionTo(config), request_timeout: requestTimeoutMs, max_open_connections: 1,
-    compression: { request: false, response: false }, log: { level: ClickHouseLogLevel.OFF },
+    ...connectionTo(config),
+    request_timeout: requestTimeoutMs,
+    max_open_connections: 1,
+    compression: { request: false, response: false },
+    log: { level: ClickHouseLogLevel.OFF },
   });
   let rows = 0;
   try {
-    const { stream } = await client.exec({ query: `${sql} FORMAT RowBinary`, clickhouse_settings: SETTINGS, ...(params && { query_params: params }), ...(signal && { abort_signal: signal }) });
+    const { stream } = await client.exec({
+      query: `${sql} FORMAT RowBinary`,
+      clickhouse_settings: SETTINGS,
+      ...(params && { query_params: params }),
+      ...(signal && { abort_signal: signal }),
+    });
     const reader = new RowBinaryReader();
     for await (const chunk of stream) {
       reader.append(chunk as Buffer);

@@ -3,19 +3,50 @@ import { controlEventSchema, labelSchema, predictionSchema } from "../../schemas
 /** Coordinates of the record that a row was made from; they begin every row. */
 const COORDINATES = ["topic", "partition", "offset"] as const;
 
-const fieldsOf = (schema: { fields: readonly { name: string }[] }): string[] => schema.fields.map((field) => field.name);
+const fieldsOf = (schema: { fields: readonly { name: string }[] }): string[] =>
+  schema.fields.map((field) => field.name);
 
 /**
  * What the sink writes of each table, in the order of its rows; `inserted_at` is the server's. Columns that are an Avro
  * field have its name and its place in the schema, so a field that is added there needs a migration, too.
  */
 export const SINK_COLUMNS = {
-  transactions: [...COORDINATES, "transaction_id", "event_time", "card_id", "merchant_id", "amount", "currency", "numbers", "texts", "flags"],
+  transactions: [
+    ...COORDINATES,
+    "transaction_id",
+    "event_time",
+    "card_id",
+    "merchant_id",
+    "amount",
+    "currency",
+    "numbers",
+    "texts",
+    "flags",
+  ],
   predictions: [...COORDINATES, ...fieldsOf(predictionSchema), "reply_to"],
   shadow_predictions: [...COORDINATES, ...fieldsOf(predictionSchema), "reply_to"],
   labels: [...COORDINATES, ...fieldsOf(labelSchema), "version"],
-  dead_letters: [...COORDINATES, "at", "key", "value", "code", "reason", "step", "source_topic", "source_partition", "source_offset", "attempt", "reply_to", "headers"],
-  control_events: [...COORDINATES, ...fieldsOf(controlEventSchema).filter((name) => name !== "event"), "kind", "payload"],
+  dead_letters: [
+    ...COORDINATES,
+    "at",
+    "key",
+    "value",
+    "code",
+    "reason",
+    "step",
+    "source_topic",
+    "source_partition",
+    "source_offset",
+    "attempt",
+    "reply_to",
+    "headers",
+  ],
+  control_events: [
+    ...COORDINATES,
+    ...fieldsOf(controlEventSchema).filter((name) => name !== "event"),
+    "kind",
+    "payload",
+  ],
 } as const satisfies Record<string, readonly string[]>;
 
 export type SinkTable = keyof typeof SINK_COLUMNS;
@@ -28,7 +59,9 @@ export const REQUEST_LOG_COLUMNS = {
 
 export type RequestLogTable = keyof typeof REQUEST_LOG_COLUMNS;
 
-/** The earliest and latest time that a DateTime64(3) column keeps and a month partition can name, epoch milliseconds. */
+/**
+ * The earliest and latest time that a DateTime64(3) column keeps and a month partition can name, epoch milliseconds.
+ */
 export const TIME_RANGE = { least: Date.UTC(1970, 0, 1), most: Date.UTC(2299, 11, 31) } as const;
 
 /** Days that rows are kept, counted from their insertion; 0 keeps them forever. */

@@ -23,7 +23,8 @@ export function secret(env: Env, name: string): string | undefined {
 export function url(env: Env, name: string): string | null {
   const value = text(env, name);
   if (value === undefined) return null;
-  if (!URL.canParse(value) || !/^https?:$/.test(new URL(value).protocol)) throw bad(name, value, "an http or https URL");
+  if (!URL.canParse(value) || !/^https?:$/.test(new URL(value).protocol))
+    throw bad(name, value, "an http or https URL");
   return value.replace(/\/+$/, "");
 }
 
@@ -31,14 +32,16 @@ export function integer(env: Env, name: string, fallback: number, least: number,
   const value = text(env, name);
   if (value === undefined) return fallback;
   const number = Number(value);
-  if (!/^\d+$/.test(value) || number < least || number > most) throw bad(name, value, `a whole number from ${least} to ${most}`);
+  if (!/^\d+$/.test(value) || number < least || number > most)
+    throw bad(name, value, `a whole number from ${least} to ${most}`);
   return number;
 }
 
 /** Milliseconds of an ISO 8601 duration of at most a day. */
 export function duration(env: Env, name: string, fallback: string): number {
   const value = text(env, name) ?? fallback;
-  const [, hours = "0", minutes = "0", seconds = "0"] = /^PT(?=.)(?:(\d{1,2})H)?(?:(\d{1,4})M)?(?:(\d{1,5})S)?$/.exec(value) ?? [];
+  const [, hours = "0", minutes = "0", seconds = "0"] =
+    /^PT(?=.)(?:(\d{1,2})H)?(?:(\d{1,4})M)?(?:(\d{1,5})S)?$/.exec(value) ?? [];
   const ms = (Number(hours) * 3_600 + Number(minutes) * 60 + Number(seconds)) * 1_000;
   if (ms === 0 || ms > 86_400_000) throw bad(name, value, "an ISO 8601 duration from PT1S to PT24H, such as PT5M");
   return ms;
@@ -61,18 +64,26 @@ export function oneOf<const T extends string>(env: Env, name: string, fallback: 
 /** PEM text, as a secret is given. @param kind what its first line must say */
 export function pem(env: Env, name: string, kind: "CERTIFICATE" | "PRIVATE KEY"): string | undefined {
   const value = secret(env, name);
-  if (value !== undefined && !new RegExp(`-----BEGIN [A-Z ]*${kind}-----`).test(value)) throw new UsageError("bad_setting", `${name} holds no PEM text with a ${kind}`);
+  if (value !== undefined && !new RegExp(`-----BEGIN [A-Z ]*${kind}-----`).test(value))
+    throw new UsageError("bad_setting", `${name} holds no PEM text with a ${kind}`);
   return value;
 }
 
 /** A key of at least `leastBytes` bytes, as a secret is given. */
 export function key(env: Env, name: string, leastBytes: number): string | null {
   const value = secret(env, name) ?? null;
-  if (value !== null && Buffer.byteLength(value) < leastBytes) throw new UsageError("bad_setting", `${name} has ${Buffer.byteLength(value)} bytes; it must have at least ${leastBytes}`);
+  if (value !== null && Buffer.byteLength(value) < leastBytes)
+    throw new UsageError(
+      "bad_setting",
+      `${name} has ${Buffer.byteLength(value)} bytes; it must have at least ${leastBytes}`,
+    );
   return value;
 }
 
 /** Whatever stands before an @ may be a password. */
 export function bad(name: string, value: string, meaning: string): UsageError {
-  return new UsageError("bad_setting", `${name} is ${JSON.stringify(value.replace(/^.*@/s, "…@"))}; it must be ${meaning}`);
+  return new UsageError(
+    "bad_setting",
+    `${name} is ${JSON.stringify(value.replace(/^.*@/s, "…@"))}; it must be ${meaning}`,
+  );
 }

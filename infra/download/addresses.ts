@@ -7,15 +7,20 @@ export type AddressPolicy = (address: string, port: number) => boolean;
 
 const GLOBAL_UNICAST_V6 = ipaddr.parseCIDR("2000::/3");
 /**
- * Addresses that look public and lead into the operator's internal network: what clouds serve to their own machines alone,
- * and what ipaddr.js has no range for.
+ * Addresses that look public and lead into the operator's internal network: what clouds serve to their own machines
+ * alone, and what ipaddr.js has no range for.
  */
 const INTERNAL = [
   "168.63.129.16/32", // Azure: its agent, which has certificates and settings of the machine, and DNS
-  "161.26.0.0/16", "166.8.0.0/14", // IBM Cloud: internal services
-  "199.36.153.4/30", "199.36.153.8/30", "2600:2d00:2:1000::/64", "2600:2d00:2:2000::/64", // Google Cloud: APIs for machines inside
+  "161.26.0.0/16",
+  "166.8.0.0/14", // IBM Cloud: internal services
+  "199.36.153.4/30",
+  "199.36.153.8/30",
+  "2600:2d00:2:1000::/64",
+  "2600:2d00:2:2000::/64", // Google Cloud: APIs for machines inside
   "192.80.8.124/32", // Equinix Metal: metadata
-  "2001::/23", "3fff::/20", // IETF protocol assignments; documentation (RFC 9637)
+  "2001::/23",
+  "3fff::/20", // IETF protocol assignments; documentation (RFC 9637)
 ].map((network) => ipaddr.parseCIDR(network));
 
 /**
@@ -53,12 +58,16 @@ function exceptionOf(text: string): ((address: Address, port: number) => boolean
 }
 
 /**
- * Not private, loopback, link-local, multicast, unique-local, reserved or otherwise special (RFC 6890), and no address that
- * holds another one (IPv4-mapped, 6to4, NAT64, Teredo, ISATAP). ipaddr.js takes what it has no range for, such as `::7f00:1`, for
- * unicast; IPv6 that is routed lies in 2000::/3.
+ * Not private, loopback, link-local, multicast, unique-local, reserved or otherwise special (RFC 6890), and no address
+ * that holds another one (IPv4-mapped, 6to4, NAT64, Teredo, ISATAP). ipaddr.js takes what it has no range for, such as
+ * `::7f00:1`, for unicast; IPv6 that is routed lies in 2000::/3.
  */
 function isPublic(address: Address): boolean {
-  if (address.range() !== "unicast" || INTERNAL.some(([network, bits]) => network.kind() === address.kind() && address.match(network, bits))) return false;
+  if (
+    address.range() !== "unicast" ||
+    INTERNAL.some(([network, bits]) => network.kind() === address.kind() && address.match(network, bits))
+  )
+    return false;
   return address.kind() === "ipv4" || (address.match(...GLOBAL_UNICAST_V6) && !isIsatap(address as ipaddr.IPv6));
 }
 

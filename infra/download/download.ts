@@ -26,11 +26,12 @@ export interface DownloadOptions {
 const MOST_REDIRECTS = 5;
 
 /**
- * Fetches a CSV file (plain or gzipped, stored as it comes) from an http or https link to a new file, streamed. Redirects
- * are followed here, each checked like the link itself. Where it fails, no file is left.
+ * Fetches a CSV file (plain or gzipped, stored as it comes) from an http or https link to a new file, streamed.
+ * Redirects are followed here, each checked like the link itself. Where it fails, no file is left.
  *
  * @returns bytes that were stored
- * @throws FraudstreamError `download_bad_url`, `download_private_address`, `download_unreachable`, `download_redirects`,
+ * @throws FraudstreamError `download_bad_url`, `download_private_address`, `download_unreachable`,
+ *   `download_redirects`,
  *   `download_status`, `download_encoding`, `download_not_csv`, `download_too_large`, `download_stalled`,
  *   `download_too_slow`, `download_broken`, `download_disk`; the signal's reason when it aborts
  */
@@ -69,7 +70,8 @@ async function follow(link: string, options: DownloadOptions, clock: Clock): Pro
       }
     }
     response.destroy();
-    if (redirects === MOST_REDIRECTS) throw new FraudstreamError("download_redirects", `the link redirects more than ${MOST_REDIRECTS} times`);
+    if (redirects === MOST_REDIRECTS)
+      throw new FraudstreamError("download_redirects", `the link redirects more than ${MOST_REDIRECTS} times`);
     url = checkedUrl(headers.location as string, url);
   }
 }
@@ -77,10 +79,17 @@ async function follow(link: string, options: DownloadOptions, clock: Clock): Pro
 /** What the head of a response says is said before a byte of it is stored. */
 function checkedResponse(response: IncomingMessage, maxBytes: number): IncomingMessage {
   const { statusCode = 0, headers } = response;
-  if (statusCode !== 200) throw new FraudstreamError("download_status", `the server answered with status ${statusCode}, not 200`, { retriable: statusCode >= 500 || statusCode === 429 });
+  if (statusCode !== 200)
+    throw new FraudstreamError("download_status", `the server answered with status ${statusCode}, not 200`, {
+      retriable: statusCode >= 500 || statusCode === 429,
+    });
   const encoding = headers["content-encoding"] ?? "identity";
   // A gzipped body is stored as it is: its reader recognises gzip.
-  if (!/^(identity|gzip|x-gzip)$/i.test(encoding)) throw new FraudstreamError("download_encoding", `the server sent content encoding ${encoding}; gzip or none were asked for`);
+  if (!/^(identity|gzip|x-gzip)$/i.test(encoding))
+    throw new FraudstreamError(
+      "download_encoding",
+      `the server sent content encoding ${encoding}; gzip or none were asked for`,
+    );
   const reason = whyNotCsvType(headers["content-type"] ?? "");
   if (reason !== null) throw notCsv(reason);
   if (Number(headers["content-length"] ?? 0) > maxBytes) throw tooLarge(maxBytes);
@@ -117,8 +126,13 @@ async function store(response: IncomingMessage, file: string, options: DownloadO
   } catch (error) {
     if (error instanceof FraudstreamError) throw error;
     const code = error instanceof Error && "code" in error ? String(error.code) : "";
-    if (/^(ENOSPC|EDQUOT|EIO|EACCES|EROFS|ENOENT|EEXIST)$/.test(code)) throw new FraudstreamError("download_disk", `the file could not be written: ${code}`, { cause: error });
-    throw new FraudstreamError("download_broken", `the connection broke after ${bytes} bytes${total === null ? "" : ` of ${total}`}: ${messageOf(error)}`, { cause: error });
+    if (/^(ENOSPC|EDQUOT|EIO|EACCES|EROFS|ENOENT|EEXIST)$/.test(code))
+      throw new FraudstreamError("download_disk", `the file could not be written: ${code}`, { cause: error });
+    throw new FraudstreamError(
+      "download_broken",
+      `the connection broke after ${bytes} bytes${total === null ? "" : ` of ${total}`}: ${messageOf(error)}`,
+      { cause: error },
+    );
   }
   return bytes;
 }
@@ -137,8 +151,14 @@ class Clock {
     this.#stallMs = stallMs;
     this.#signal = signal;
     signal?.addEventListener("abort", this.#onAbort, { once: true });
-    this.#deadline = setTimeout(() => this.#end("download_too_slow", `the download took longer than ${deadlineMs / 1000} s`), deadlineMs);
-    this.#stall = setTimeout(() => this.#end("download_stalled", `nothing came for ${this.#stallMs / 1000} s`), stallMs);
+    this.#deadline = setTimeout(
+      () => this.#end("download_too_slow", `the download took longer than ${deadlineMs / 1000} s`),
+      deadlineMs,
+    );
+    this.#stall = setTimeout(
+      () => this.#end("download_stalled", `nothing came for ${this.#stallMs / 1000} s`),
+      stallMs,
+    );
   }
 
   get signal(): AbortSignal {
@@ -162,7 +182,10 @@ class Clock {
 }
 
 function tooLarge(maxBytes: number): FraudstreamError {
-  return new FraudstreamError("download_too_large", `the file is larger than ${maxBytes} bytes, the most that is taken`);
+  return new FraudstreamError(
+    "download_too_large",
+    `the file is larger than ${maxBytes} bytes, the most that is taken`,
+  );
 }
 
 function notCsv(reason: string): FraudstreamError {

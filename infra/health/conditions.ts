@@ -15,8 +15,8 @@ export interface Condition {
 
 /**
  * The conditions of one role that hold now. A condition is identified by its code and a subject (a partition, a model):
- * raising it again updates its message and logs nothing. Each is logged once when it is raised and once when it is cleared,
- * counted in `fraudstream_condition{code,blocking}`, and named by `/health/ready`.
+ * raising it again updates its message and logs nothing. Each is logged once when it is raised and once when it is
+ * cleared, counted in `fraudstream_condition{code,blocking}`, and named by `/health/ready`.
  */
 export class Conditions {
   readonly #log: Logger;

@@ -8,7 +8,11 @@ import { produce } from "./produce.js";
 import { initProducerIdV4 } from "./wire.js";
 
 /** A record to publish. `headers` as `encodeHeaders` gives them. */
-export interface OutgoingRecord { key: Buffer | null; value: Buffer | null; headers?: Buffer | null }
+export interface OutgoingRecord {
+  key: Buffer | null;
+  value: Buffer | null;
+  headers?: Buffer | null;
+}
 
 export interface BatchProducerOptions {
   /** How long trouble is waited out before `publish` fails, milliseconds. */
@@ -19,9 +23,9 @@ export interface BatchProducerOptions {
 const CLOSE_WITHIN_MS = 3_000;
 
 /**
- * An idempotent producer of whole batches, outside of transactions: what is acknowledged is stored once and in the order
- * of the calls, also when requests had to be repeated. After an error it must be discarded, since what became of the
- * batch under way is unknown: calls that wait behind it fail, too.
+ * An idempotent producer of whole batches, outside of transactions: what is acknowledged is stored once and in the
+ * order of the calls, also when requests had to be repeated. After an error it must be discarded, since what became of
+ * the batch under way is unknown: calls that wait behind it fail, too.
  */
 export class BatchProducer {
   readonly #cluster: KafkaCluster;
@@ -36,7 +40,13 @@ export class BatchProducer {
   /** The error of a batch that may have been stored or not: another batch under its sequence could be taken for it. */
   #failure: KafkaError | null = null;
 
-  private constructor(cluster: KafkaCluster, connections: ConnectionsByBroker, patienceMs: number, producerId: bigint, producerEpoch: number) {
+  private constructor(
+    cluster: KafkaCluster,
+    connections: ConnectionsByBroker,
+    patienceMs: number,
+    producerId: bigint,
+    producerEpoch: number,
+  ) {
     this.#cluster = cluster;
     this.#connections = connections;
     this.#patienceMs = patienceMs;
@@ -50,7 +60,12 @@ export class BatchProducer {
       async () => {
         const connections = new ConnectionsByBroker(cluster);
         try {
-          const opened = await call(await connections.to(await cluster.anyBroker()), initProducerIdV4.api, [null, 0, -1n, -1], "asking for a producer id");
+          const opened = await call(
+            await connections.to(await cluster.anyBroker()),
+            initProducerIdV4.api,
+            [null, 0, -1n, -1],
+            "asking for a producer id",
+          );
           return new BatchProducer(cluster, connections, patienceMs, opened.producerId, opened.producerEpoch);
         } catch (error) {
           await connections.close();
@@ -84,7 +99,10 @@ export class BatchProducer {
     });
   }
 
-  /** Publishes records to one partition. @param timestamp of the records, epoch milliseconds @returns the offset of the first */
+  /**
+   * Publishes records to one partition. @param timestamp of the records, epoch milliseconds @returns the offset of the
+   * first
+   */
   publishTo(topic: string, partition: number, records: readonly OutgoingRecord[], timestamp?: number): Promise<number> {
     return this.#inTurn(async () => {
       const output = new PartitionOutput(topic, partition);
@@ -93,7 +111,9 @@ export class BatchProducer {
     });
   }
 
-  /** Waits for what is under way, for a few seconds, and closes the connections: what is not acknowledged by then fails. */
+  /**
+   * Waits for what is under way, for a few seconds, and closes the connections: what is not acknowledged by then fails.
+   */
   async close(): Promise<void> {
     await Promise.race([this.#turn.catch(() => {}), sleep(CLOSE_WITHIN_MS, undefined, { ref: false })]);
     this.#closing.abort();
@@ -103,7 +123,11 @@ export class BatchProducer {
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const done = this.#turn.then(() => {
-      if (this.#failure !== null) throw new KafkaError("PRODUCER_FAILED", "an earlier batch of this producer failed; it must be opened anew", { retriable: true, cause: this.#failure });
+      if (this.#failure !== null)
+        throw new KafkaError("PRODUCER_FAILED", "an earlier batch of this producer failed; it must be opened anew", {
+          retriable: true,
+          cause: this.#failure,
+        });
       return work();
     });
     this.#turn = done.catch(() => {});
@@ -113,7 +137,10 @@ export class BatchProducer {
   async #partitionsOf(topic: string): Promise<number> {
     let count = this.#partitionCounts.get(topic);
     if (count === undefined) {
-      count = await retrying(() => this.#cluster.partitionsOf(topic), { deadlineMs: this.#patienceMs, signal: this.#closing.signal });
+      count = await retrying(() => this.#cluster.partitionsOf(topic), {
+        deadlineMs: this.#patienceMs,
+        signal: this.#closing.signal,
+      });
       this.#partitionCounts.set(topic, count);
     }
     return count;
@@ -125,7 +152,12 @@ export class BatchProducer {
     let first = -1;
     for (const builder of output.batches) {
       const firstSequence = this.#sequences.get(key) ?? 0;
-      const batch = builder.finish(timestamp, { producerId: this.#producerId, producerEpoch: this.#producerEpoch, firstSequence, transactional: false });
+      const batch = builder.finish(timestamp, {
+        producerId: this.#producerId,
+        producerEpoch: this.#producerEpoch,
+        firstSequence,
+        transactional: false,
+      });
       const offset = await this.#sendBatch(topic, partition, batch);
       this.#sequences.set(key, (firstSequence + builder.count) & 0x7fffffff);
       if (first < 0) first = offset;

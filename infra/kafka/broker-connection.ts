@@ -9,8 +9,9 @@ const LATE_MS = 1_000;
 export const REPLICATED_WITHIN_MS = 10_000;
 
 /**
- * A connection to one broker whose questions don't wait for a broker that is silent: frozen, cut off, or behind a network that
- * swallows packets. What counts is silence, not the length of an answer: a large one over a slow link may take its time.
+ * A connection to one broker whose questions don't wait for a broker that is silent: frozen, cut off, or behind a
+ * network that swallows packets. What counts is silence, not the length of an answer: a large one over a slow link may
+ * take its time.
  */
 export class BrokerConnection extends Connection {
   readonly #heard: (answered: boolean) => void;
@@ -48,17 +49,26 @@ export class BrokerConnection extends Connection {
         }
         this.#heard(false);
         void this.close();
-        reject(new KafkaError("NETWORK", `${doing}: ${this.host ?? "the broker"}:${this.port ?? ""} did not answer within ${silentMs} ms`, { retriable: true }));
+        reject(
+          new KafkaError(
+            "NETWORK",
+            `${doing}: ${this.host ?? "the broker"}:${this.port ?? ""} did not answer within ${silentMs} ms`,
+            { retriable: true },
+          ),
+        );
       };
       let timer = setTimeout(look, silentMs);
-      answer.then((value) => {
-        clearTimeout(timer);
-        this.#heard(true);
-        resolve(value);
-      }, (error: Error) => {
-        clearTimeout(timer);
-        reject(error);
-      });
+      answer.then(
+        (value) => {
+          clearTimeout(timer);
+          this.#heard(true);
+          resolve(value);
+        },
+        (error: Error) => {
+          clearTimeout(timer);
+          reject(error);
+        },
+      );
     });
   }
 

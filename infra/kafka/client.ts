@@ -19,7 +19,10 @@ export function createKafka(config: KafkaConfig, clientId: string, log: Logger):
     clientId,
     // Those that were silent are tried last, also by a client that is made later.
     brokers: () => silent.sort(config.brokers, (broker) => broker),
-    socketFactory: watchedSockets((broker, answered) => silent.note(broker, answered), (broker) => silent.has(broker)),
+    socketFactory: watchedSockets(
+      (broker, answered) => silent.note(broker, answered),
+      (broker) => silent.has(broker),
+    ),
     ssl: config.ssl,
     // A copy: kafkajs writes into what it is given.
     ...(config.sasl ? { sasl: { ...config.sasl } as NonNullable<KafkaJsConfig["sasl"]> } : {}),
@@ -29,7 +32,10 @@ export function createKafka(config: KafkaConfig, clientId: string, log: Logger):
     logLevel: logLevel.WARN,
     // Only the message: kafkajs adds payload details that may hold keys.
     logCreator: () => (entry: LogEntry) => {
-      log[entry.level <= logLevel.ERROR ? "warn" : "debug"]({ component: `kafkajs/${entry.namespace}` }, entry.log.message);
+      log[entry.level <= logLevel.ERROR ? "warn" : "debug"](
+        { component: `kafkajs/${entry.namespace}` },
+        entry.log.message,
+      );
     },
   });
 }
@@ -44,10 +50,15 @@ export interface EnsureTopicsOptions {
 /**
  * Creates the topics that are missing. A cluster that goes away meanwhile is asked again for a minute.
  *
- * @throws UsageError `unreachable` when it stays away, `partition_count` when one has fewer partitions than configured (more are reported by LogWatch), `kafka_refused` when the brokers don't
- * take this client or don't let it see or create a topic
+ * @throws UsageError `unreachable` when it stays away, `partition_count` when one has fewer partitions than configured
+ *   (more are reported by LogWatch), `kafka_refused` when the brokers don't take this client or don't let it see or
+ *   create a topic
  */
-export async function ensureTopics(kafka: Kafka, topics: readonly TopicSpec[], options: EnsureTopicsOptions = {}): Promise<void> {
+export async function ensureTopics(
+  kafka: Kafka,
+  topics: readonly TopicSpec[],
+  options: EnsureTopicsOptions = {},
+): Promise<void> {
   const admin = kafka.admin();
   try {
     await onceReached(kafka, async () => {
@@ -63,10 +74,19 @@ export async function ensureTopics(kafka: Kafka, topics: readonly TopicSpec[], o
 
 /** The addresses in KAFKA_BROKERS answered once: those that brokers name themselves may be other ones. */
 function staysAway(error: unknown): UsageError {
-  return new UsageError("unreachable", `KAFKA_BROKERS: the cluster went away, or the addresses that its brokers advertise (advertised.listeners) can't be reached from here: ${messageOf(error)}`, { cause: error });
+  return new UsageError(
+    "unreachable",
+    "KAFKA_BROKERS: the cluster went away, or the addresses that its brokers advertise " +
+      `(advertised.listeners) can't be reached from here: ${messageOf(error)}`,
+    { cause: error },
+  );
 }
 
-async function createMissing(admin: Admin, topics: readonly TopicSpec[], { replication = { factor: null, minInsync: null }, log }: EnsureTopicsOptions): Promise<void> {
+async function createMissing(
+  admin: Admin,
+  topics: readonly TopicSpec[],
+  { replication = { factor: null, minInsync: null }, log }: EnsureTopicsOptions,
+): Promise<void> {
   const brokers = (await admin.describeCluster()).brokers.length;
   const copies = replicationFor(brokers, replication);
   const existing = new Set(await admin.listTopics());
@@ -80,12 +100,23 @@ async function createMissing(admin: Admin, topics: readonly TopicSpec[], { repli
         topic: name,
         numPartitions: partitions,
         replicationFactor: copies.factor,
-        configEntries: Object.entries({ ...copies.settings, ...settings }).map(([key, value]) => ({ name: key, value })),
+        configEntries: Object.entries({ ...copies.settings, ...settings }).map(([key, value]) => ({
+          name: key,
+          value,
+        })),
       })),
     });
   }
   await onceKnown(() => checkPartitions(admin, topics));
-  if (log !== undefined) await onceKnown(() => warnOfRisk(admin, topics.map(({ name }) => name), brokers, log));
+  if (log !== undefined)
+    await onceKnown(() =>
+      warnOfRisk(
+        admin,
+        topics.map(({ name }) => name),
+        brokers,
+        log,
+      ),
+    );
 }
 
 const KNOWN_WITHIN_MS = 30_000;
@@ -93,7 +124,7 @@ const NOT_YET = new Set<unknown>(["UNKNOWN_TOPIC_OR_PARTITION", "LEADER_NOT_AVAI
 
 /** Repeats what fails since a topic that was just made isn't known to every broker yet. */
 async function onceKnown(ask: () => Promise<void>): Promise<void> {
-  for (const deadline = Date.now() + KNOWN_WITHIN_MS; ; ) {
+  for (const deadline = Date.now() + KNOWN_WITHIN_MS; ;) {
     try {
       return await ask();
     } catch (error) {
@@ -108,7 +139,12 @@ async function checkPartitions(admin: Admin, topics: readonly TopicSpec[]): Prom
   for (const spec of topics) {
     const partitions = found.find((topic) => topic.name === spec.name)?.partitions.length ?? 0;
     if (partitions < spec.partitions) {
-      throw new UsageError("partition_count", `topic ${spec.name} has ${partitions} partitions, not ${spec.partitions}: set TOPIC_PARTITIONS to what the topics were created with, or, where this one was created again with fewer, add partitions to it (kafka-topics.sh --alter --topic ${spec.name} --partitions ${spec.partitions})`);
+      throw new UsageError(
+        "partition_count",
+        `topic ${spec.name} has ${partitions} partitions, not ${spec.partitions}: set TOPIC_PARTITIONS to ` +
+          "what the topics were created with, or, where this one was created again with fewer, add partitions " +
+          `to it (kafka-topics.sh --alter --topic ${spec.name} --partitions ${spec.partitions})`,
+      );
     }
   }
 }

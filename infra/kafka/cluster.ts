@@ -8,16 +8,34 @@ import { LogIncidents } from "./log-incidents.js";
 import type { OpenReader } from "./open-readers.js";
 import type { FetchedRecords } from "./records.js";
 import { SilentBrokers } from "./silent-brokers.js";
-import { findCoordinatorV4, metadataV12, type API, type Connection, type ConnectionOptions, type Reader, type Writer } from "./wire.js";
+import {
+  findCoordinatorV4,
+  metadataV12,
+  type API,
+  type Connection,
+  type ConnectionOptions,
+  type Reader,
+  type Writer,
+} from "./wire.js";
 
-export interface BrokerAddress { host: string; port: number }
+export interface BrokerAddress {
+  host: string;
+  port: number;
+}
 export type CoordinatorOf = "group" | "transaction";
 const COORDINATOR_KEY_TYPE = { group: 0, transaction: 1 } as const;
 
-interface TopicMetadata { leaders: (number | null)[]; identity: TopicIdentity; /** By `performance.now()`. */ readAt: number }
+interface TopicMetadata {
+  leaders: (number | null)[];
+  identity: TopicIdentity;
+  /** By `performance.now()`. */ readAt: number;
+}
 
 /** Which topic of which cluster a name means: one that was deleted and made again is another. */
-export interface TopicIdentity { cluster: string; topicId: string }
+export interface TopicIdentity {
+  cluster: string;
+  topicId: string;
+}
 
 export interface KafkaClusterOptions {
   /** Where it tells of batches that can't be read. @default nowhere */
@@ -26,7 +44,10 @@ export interface KafkaClusterOptions {
   stopping?: AbortSignal;
 }
 
-/** What is under way when a process is told to stop gets this long; what is open then is settled by whoever takes it over. */
+/**
+ * What is under way when a process is told to stop gets this long; what is open then is settled by whoever takes it
+ * over.
+ */
 const STOP_WITHIN_MS = 5_000;
 
 /** How long a question goes round among brokers of which some are silent, before it is the caller's to try again. */
@@ -81,18 +102,31 @@ export class KafkaCluster {
       maxInflights: 5,
       ...(config.ssl === false ? {} : { tls: config.ssl === true ? {} : config.ssl }),
       ...(config.sasl
-        ? { sasl: { mechanism: config.sasl.mechanism.toUpperCase() as "PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512", username: config.sasl.username, password: config.sasl.password } }
+        ? {
+            sasl: {
+              mechanism: config.sasl.mechanism.toUpperCase() as "PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512",
+              username: config.sasl.username,
+              password: config.sasl.password,
+            },
+          }
         : {}),
     };
   }
 
-  /** Opens a connection of the caller's own; the caller closes it. A broker that was silent must answer a question first. */
+  /**
+   * Opens a connection of the caller's own; the caller closes it. A broker that was silent must answer a question
+   * first.
+   */
   async open(address: BrokerAddress): Promise<Connection> {
     if (this.#givenUp) throw closedError();
     const name = addressOf(address);
     const wasSilent = this.#silent.has(name);
     // TLS has names of servers, no addresses (RFC 6066); a certificate is checked against either.
-    const options = { ...this.#options, tlsServerName: isIP(address.host) === 0, ...(wasSilent ? { connectTimeout: PROBE_MS } : {}) };
+    const options = {
+      ...this.#options,
+      tlsServerName: isIP(address.host) === 0,
+      ...(wasSilent ? { connectTimeout: PROBE_MS } : {}),
+    };
     const connection = new BrokerConnection(this.#clientId, options, (answered) => this.#heard(name, answered));
     // Requests in flight are answered with an error of their own; an event without a listener would end the process.
     connection.on("error", () => {});
@@ -102,7 +136,8 @@ export class KafkaCluster {
       await connection.connect(address.host, address.port);
       // One that is closed while it connects never says so.
       if (this.#givenUp) throw closedError();
-      if (wasSilent) await call(connection, metadataV12.api, [[], false, false], "looking whether it answers again", PROBE_MS);
+      if (wasSilent)
+        await call(connection, metadataV12.api, [[], false, false], "looking whether it answers again", PROBE_MS);
       return connection;
     } catch (error) {
       if (error instanceof Error && error.message.endsWith("timed out.")) this.#heard(name, false);
@@ -119,23 +154,31 @@ export class KafkaCluster {
   }
 
   #heard(broker: string, answered: boolean): void {
-    if (!answered && !this.#silent.has(broker)) this.#log?.warn({ broker }, "a Kafka broker does not answer; others are asked first until it does");
+    if (!answered && !this.#silent.has(broker))
+      this.#log?.warn({ broker }, "a Kafka broker does not answer; others are asked first until it does");
     this.#silent.note(broker, answered);
   }
 
-  /** The broker that leads a partition. Asks the cluster when it isn't known, or when `fresh` says that it has changed. */
+  /**
+   * The broker that leads a partition. Asks the cluster when it isn't known, or when `fresh` says that it has changed.
+   */
   async leaderOf(topic: string, partition: number, fresh = false): Promise<BrokerAddress> {
     return (await this.leaderAndTopic(topic, partition, fresh)).address;
   }
 
   /** The same, and the id of the topic that the name means. */
-  async leaderAndTopic(topic: string, partition: number, fresh = false): Promise<{ address: BrokerAddress; topicId: string }> {
+  async leaderAndTopic(
+    topic: string,
+    partition: number,
+    fresh = false,
+  ): Promise<{ address: BrokerAddress; topicId: string }> {
     let metadata = fresh ? undefined : this.#topics.get(topic);
     metadata ??= await this.#refresh(topic);
     // A partition that isn't known may have been added since.
     if (metadata.leaders[partition] === undefined && !fresh) metadata = await this.#refresh(topic);
     const leader = metadata.leaders[partition];
-    if (leader === undefined) throw protocolError("UNKNOWN_TOPIC_OR_PARTITION", `finding the leader of ${topic}[${partition}]`);
+    if (leader === undefined)
+      throw protocolError("UNKNOWN_TOPIC_OR_PARTITION", `finding the leader of ${topic}[${partition}]`);
     const address = leader === null ? undefined : this.#brokers.get(leader);
     if (address === undefined) {
       this.#topics.delete(topic);
@@ -164,15 +207,18 @@ export class KafkaCluster {
   }
 
   /**
-   * Which cluster this is. Of topics nothing is asked: one that was just made isn't known to every broker yet. Each role asks for it as it
-   * starts: a cluster that goes away meanwhile is waited for.
+   * Which cluster this is. Of topics nothing is asked: one that was just made isn't known to every broker yet. Each
+   * role asks for it as it starts: a cluster that goes away meanwhile is waited for.
    */
   async clusterId(): Promise<string> {
-    const ask = async (): Promise<string> => (await this.#ask(metadataV12.api, [[], false, false], "asking for the cluster's id")).clusterId ?? "";
+    const ask = async (): Promise<string> =>
+      (await this.#ask(metadataV12.api, [[], false, false], "asking for the cluster's id")).clusterId ?? "";
     return retrying(ask, { deadlineMs: START_PATIENCE_MS });
   }
 
-  /** How many partitions topics have, by name; 0: the topic doesn't exist. Those that have no leader now are left out. */
+  /**
+   * How many partitions topics have, by name; 0: the topic doesn't exist. Those that have no leader now are left out.
+   */
   async partitionCounts(topics: readonly string[]): Promise<Map<string, number>> {
     const counts = new Map<string, number>();
     for (const topic of topics) {
@@ -206,7 +252,10 @@ export class KafkaCluster {
       const coordinates = `${topic}[${partition}] at offset ${offset[index]}`;
       if (this.#reported.has(coordinates) || this.#reported.size >= MOST_REPORTED) continue;
       this.#reported.add(coordinates);
-      this.#log?.error({ code, topic, partition, offset: offset[index], lastOffset, length }, `${coordinates}: a ${code === "too_large" ? "record" : "batch"} was not read: ${reason}`);
+      this.#log?.error(
+        { code, topic, partition, offset: offset[index], lastOffset, length },
+        `${coordinates}: a ${code === "too_large" ? "record" : "batch"} was not read: ${reason}`,
+      );
     }
   }
 
@@ -220,12 +269,19 @@ export class KafkaCluster {
 
   async #refresh(topic: string): Promise<TopicMetadata> {
     const response = await this.#ask(metadataV12.api, [[topic], false, false], `reading metadata of ${topic}`);
-    this.#brokers = new Map(response.brokers.map((broker) => [broker.nodeId, { host: broker.host, port: broker.port }]));
+    this.#brokers = new Map(
+      response.brokers.map((broker) => [broker.nodeId, { host: broker.host, port: broker.port }]),
+    );
     const found = response.topics[0];
     if (found === undefined) throw protocolError("UNKNOWN_TOPIC_OR_PARTITION", `reading metadata of ${topic}`);
     const leaders: (number | null)[] = [];
-    for (const partition of found.partitions) leaders[partition.partitionIndex] = partition.leaderId < 0 ? null : partition.leaderId;
-    const metadata = { leaders, identity: { cluster: response.clusterId ?? "", topicId: found.topicId }, readAt: performance.now() };
+    for (const partition of found.partitions)
+      leaders[partition.partitionIndex] = partition.leaderId < 0 ? null : partition.leaderId;
+    const metadata = {
+      leaders,
+      identity: { cluster: response.clusterId ?? "", topicId: found.topicId },
+      readAt: performance.now(),
+    };
     this.#topics.set(topic, metadata);
     return metadata;
   }
@@ -254,7 +310,9 @@ export class KafkaCluster {
 
   /** Every broker that is known, those that were silent last. */
   #addresses(): BrokerAddress[] {
-    const known = new Map([...this.#bootstrap, ...this.#brokers.values()].map((address) => [addressOf(address), address]));
+    const known = new Map(
+      [...this.#bootstrap, ...this.#brokers.values()].map((address) => [addressOf(address), address]),
+    );
     return this.#silent.sort([...known.values()], addressOf);
   }
 
@@ -293,7 +351,13 @@ function addressOf({ host, port }: BrokerAddress): string {
 }
 
 /** Calls one API of the protocol. @throws KafkaError `kafka_network` when the broker is silent for `silentMs` */
-export async function call<A extends unknown[], R>(connection: Connection, api: API<A, R>, args: A, doing: string, silentMs = SILENT_AFTER_MS): Promise<R> {
+export async function call<A extends unknown[], R>(
+  connection: Connection,
+  api: API<A, R>,
+  args: A,
+  doing: string,
+  silentMs = SILENT_AFTER_MS,
+): Promise<R> {
   try {
     return await answered(connection, api.async(connection, ...args), silentMs, doing);
   } catch (error) {
@@ -317,12 +381,25 @@ function answered<T>(connection: Connection, answer: Promise<T>, silentMs: numbe
 }
 
 /** Sends such a request. @throws KafkaError `kafka_network` when the broker is silent for `silentMs` */
-export function send<T>(connection: Connection, { key, version, taggedResponse = true, write, read }: OwnRequest<T>, doing: string, silentMs = SILENT_AFTER_MS): Promise<T> {
+export function send<T>(
+  connection: Connection,
+  { key, version, taggedResponse = true, write, read }: OwnRequest<T>,
+  doing: string,
+  silentMs = SILENT_AFTER_MS,
+): Promise<T> {
   const answer = new Promise<T>((resolve, reject) => {
-    connection.send(key, version, write, (_correlationId, _key, _version, reader) => read(reader), true, taggedResponse, (error, value) => {
-      if (error) reject(toKafkaError(error, doing));
-      else resolve(value as T);
-    });
+    connection.send(
+      key,
+      version,
+      write,
+      (_correlationId, _key, _version, reader) => read(reader),
+      true,
+      taggedResponse,
+      (error, value) => {
+        if (error) reject(toKafkaError(error, doing));
+        else resolve(value as T);
+      },
+    );
   });
   return answered(connection, answer, silentMs, doing);
 }
@@ -350,7 +427,11 @@ export async function retrying<T>(work: () => Promise<T>, options: RetryOptions)
     try {
       return await work();
     } catch (error) {
-      const again = error instanceof KafkaError && retry(error) && Date.now() + pause < deadline && options.signal?.aborted !== true;
+      const again =
+        error instanceof KafkaError &&
+        retry(error) &&
+        Date.now() + pause < deadline &&
+        options.signal?.aborted !== true;
       if (!again) throw error;
       await sleep(pause, undefined, options.signal ? { signal: options.signal } : {});
     }

@@ -6,9 +6,16 @@ import { compressionsAlgorithms } from "./wire.js";
 import { inspectZstd } from "./zstd-frames.js";
 
 /** The attribute bits of a batch that name its codec. */
-const NONE = 0, GZIP = 1, SNAPPY = 2, LZ4 = 3, ZSTD = 4;
+const NONE = 0,
+  GZIP = 1,
+  SNAPPY = 2,
+  LZ4 = 3,
+  ZSTD = 4;
 
-/** How snappy-java (Kafka's Java clients) frames blocks: this, a version and a compatible version, then length and block. */
+/**
+ * How snappy-java (Kafka's Java clients) frames blocks: this, a version and a compatible version, then length and
+ * block.
+ */
 const XERIAL_MAGIC = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0x00]);
 const XERIAL_HEADER_BYTES = 16;
 /** A copy of 64 bytes takes three bytes, so what claims to unpack to more is not snappy. */
@@ -62,7 +69,11 @@ export async function* unpackInPieces(codec: number, packed: Buffer): AsyncGener
       yield* gunzipPieces(packed);
       return;
     }
-    for (const piece of codec === SNAPPY ? snappyPieces(packed) : codec === LZ4 ? lz4Pieces(packed) : zstdPieces(packed)) {
+    for (const piece of codec === SNAPPY
+      ? snappyPieces(packed)
+      : codec === LZ4
+        ? lz4Pieces(packed)
+        : zstdPieces(packed)) {
       yield piece;
       await yieldToEvents();
     }
@@ -73,7 +84,11 @@ export async function* unpackInPieces(codec: number, packed: Buffer): AsyncGener
 
 function corrupt(codec: number, cause: unknown): FraudstreamError {
   if (cause instanceof FraudstreamError) return cause;
-  return new FraudstreamError("batch_corrupt", `a compressed batch (codec ${codec}) can't be unpacked: ${messageOf(cause)}`, { cause });
+  return new FraudstreamError(
+    "batch_corrupt",
+    `a compressed batch (codec ${codec}) can't be unpacked: ${messageOf(cause)}`,
+    { cause },
+  );
 }
 
 function gunzipWithin(packed: Buffer, most: number): Buffer | null {
@@ -95,7 +110,7 @@ async function* gunzipPieces(packed: Buffer): AsyncGenerator<Buffer> {
 function snappyBlocks(packed: Buffer): { block: Buffer; length: number }[] {
   const blocks: Buffer[] = [];
   if (packed.subarray(0, XERIAL_MAGIC.length).equals(XERIAL_MAGIC)) {
-    for (let at = XERIAL_HEADER_BYTES; at < packed.length; ) {
+    for (let at = XERIAL_HEADER_BYTES; at < packed.length;) {
       const length = packed.readInt32BE(at);
       if (length < 0 || at + 4 + length > packed.length) throw new Error("a block is cut off");
       blocks.push(packed.subarray(at + 4, at + 4 + length));
@@ -130,8 +145,8 @@ function readUnsignedVarint(bytes: Buffer): number {
   return value;
 }
 
-// LZ4 frame format 1.6: magic, flags, block descriptor, optional size and dictionary, header checksum; then blocks up to
-// an empty one, each behind its length.
+// LZ4 frame format 1.6: magic, flags, block descriptor, optional size and dictionary, header checksum; then blocks up
+// to an empty one, each behind its length.
 const LZ4_FLAGS = 4;
 const LZ4_BLOCK_DESCRIPTOR = 5;
 const LZ4_DESCRIPTOR_END = 7;
@@ -147,7 +162,10 @@ function lz4Blocks(packed: Buffer): { blocks: Buffer[]; blockBytes: number; inde
   const blockBytes = 1 << (8 + 2 * ((packed[LZ4_BLOCK_DESCRIPTOR] >> 4) & 0b111));
   const checksumBytes = (flags & 0b1_0000) === 0 ? 0 : 4;
   const blocks: Buffer[] = [];
-  for (let at = LZ4_DESCRIPTOR_END + ((flags & 0b1000) === 0 ? 0 : 8) + ((flags & 1) === 0 ? 0 : 4); at + 4 <= packed.length; ) {
+  for (
+    let at = LZ4_DESCRIPTOR_END + ((flags & 0b1000) === 0 ? 0 : 8) + ((flags & 1) === 0 ? 0 : 4);
+    at + 4 <= packed.length;
+  ) {
     // The highest bit says that the block is not compressed.
     const length = packed.readUInt32LE(at) & 0x7fffffff;
     if (length === 0) break;

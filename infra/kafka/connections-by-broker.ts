@@ -13,12 +13,16 @@ export class ConnectionsByBroker {
   }
 
   to(address: BrokerAddress): Promise<Connection> {
-    // What was under way when its owner closed must not open a connection that nobody closes: it would keep the process alive.
+    // What was under way when its owner closed must not open a connection that nobody closes: it would keep the process
+    // alive.
     if (this.#closed) return Promise.reject(new KafkaError("CLOSED", "the producer is closed", { retriable: false }));
     const key = addressKey(address);
     const entry = this.#open.get(key);
     if (entry !== undefined && (entry.opened === null || entry.opened.isConnected())) return entry.opening;
-    const fresh: { opening: Promise<Connection>; opened: Connection | null } = { opening: this.#cluster.open(address), opened: null };
+    const fresh: { opening: Promise<Connection>; opened: Connection | null } = {
+      opening: this.#cluster.open(address),
+      opened: null,
+    };
     this.#open.set(key, fresh);
     fresh.opening.then(
       (connection) => (fresh.opened = connection),
@@ -43,9 +47,14 @@ export class ConnectionsByBroker {
 }
 
 /** One that is still being opened is closed when it is open: a broker that is silent holds nobody up. */
-async function closeEntry(entry: { opening: Promise<Connection>; opened: Connection | null } | undefined): Promise<void> {
+async function closeEntry(
+  entry: { opening: Promise<Connection>; opened: Connection | null } | undefined,
+): Promise<void> {
   if (entry === undefined) return;
-  const closed = entry.opening.then((connection) => connection.close(), () => {});
+  const closed = entry.opening.then(
+    (connection) => connection.close(),
+    () => {},
+  );
   if (entry.opened !== null) await closed;
 }
 

@@ -2,16 +2,24 @@ import type { KafkaCode } from "../../schemas/error-codes.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import { connectionRefusal } from "./refusals.js";
 
-/** An error of Kafka or of the way to it. `code` is `kafka_` and the protocol's own name in lower case, or `kafka_network`. */
+/**
+ * An error of Kafka or of the way to it. `code` is `kafka_` and the protocol's own name in lower case, or
+ * `kafka_network`.
+ */
 export class KafkaError extends FraudstreamError {
   declare readonly code: KafkaCode;
   /** Another producer has taken this one's transactional id over: it must not be used again. */
   readonly fenced: boolean;
   /** The partition's leader or the coordinator is another broker now. */
   readonly moved: boolean;
-  /** The topic's name means another topic by now: it was deleted and created again, and offsets of the former one mean nothing. */
+  /**
+   * The topic's name means another topic by now: it was deleted and created again, and offsets of the former one mean
+   * nothing.
+   */
   readonly recreated: boolean;
-  /** What was read of the log is no longer in it: the topic was recreated, or the log ends before the reader's position. */
+  /**
+   * What was read of the log is no longer in it: the topic was recreated, or the log ends before the reader's position.
+   */
   readonly replaced: boolean;
   /** The brokers don't take this client, or don't allow it this: nothing that passes by itself. */
   readonly refused: boolean;
@@ -23,7 +31,10 @@ export class KafkaError extends FraudstreamError {
     this.moved = MOVED.has(name);
     this.recreated = name === TOPIC_RECREATED;
     this.replaced = this.recreated || name === LOG_CUT_OFF;
-    this.refused = name.endsWith("_AUTHORIZATION_FAILED") || name === "SASL_AUTHENTICATION_FAILED" || name === "UNTRUSTED_CERTIFICATE";
+    this.refused =
+      name.endsWith("_AUTHORIZATION_FAILED") ||
+      name === "SASL_AUTHENTICATION_FAILED" ||
+      name === "UNTRUSTED_CERTIFICATE";
   }
 }
 
@@ -33,15 +44,42 @@ export const TOPIC_RECREATED = "TOPIC_RECREATED";
 export const LOG_CUT_OFF = "LOG_CUT_OFF";
 
 const FENCED = new Set(["PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH"]);
-const MOVED = new Set(["NOT_LEADER_OR_FOLLOWER", "LEADER_NOT_AVAILABLE", "FENCED_LEADER_EPOCH", "UNKNOWN_LEADER_EPOCH", "UNKNOWN_TOPIC_OR_PARTITION", "NOT_COORDINATOR", "COORDINATOR_NOT_AVAILABLE", "NETWORK", "REPLICA_NOT_AVAILABLE", "KAFKA_STORAGE_ERROR", "UNKNOWN_TOPIC_ID", "INCONSISTENT_TOPIC_ID"]);
+const MOVED = new Set([
+  "NOT_LEADER_OR_FOLLOWER",
+  "LEADER_NOT_AVAILABLE",
+  "FENCED_LEADER_EPOCH",
+  "UNKNOWN_LEADER_EPOCH",
+  "UNKNOWN_TOPIC_OR_PARTITION",
+  "NOT_COORDINATOR",
+  "COORDINATOR_NOT_AVAILABLE",
+  "NETWORK",
+  "REPLICA_NOT_AVAILABLE",
+  "KAFKA_STORAGE_ERROR",
+  "UNKNOWN_TOPIC_ID",
+  "INCONSISTENT_TOPIC_ID",
+]);
 const RETRIABLE = new Set([
-  ...MOVED, TOPIC_RECREATED, "CONCURRENT_TRANSACTIONS", "COORDINATOR_LOAD_IN_PROGRESS", "REQUEST_TIMED_OUT", "NOT_ENOUGH_REPLICAS", "NOT_ENOUGH_REPLICAS_AFTER_APPEND",
-  "UNSTABLE_OFFSET_COMMIT", "THROTTLING_QUOTA_EXCEEDED", "OFFSET_NOT_AVAILABLE",
+  ...MOVED,
+  TOPIC_RECREATED,
+  "CONCURRENT_TRANSACTIONS",
+  "COORDINATOR_LOAD_IN_PROGRESS",
+  "REQUEST_TIMED_OUT",
+  "NOT_ENOUGH_REPLICAS",
+  "NOT_ENOUGH_REPLICAS_AFTER_APPEND",
+  "UNSTABLE_OFFSET_COMMIT",
+  "THROTTLING_QUOTA_EXCEEDED",
+  "OFFSET_NOT_AVAILABLE",
 ]);
 
-interface ProtocolFailure { apiId?: string; message?: string; serverErrorMessage?: string | null }
+interface ProtocolFailure {
+  apiId?: string;
+  message?: string;
+  serverErrorMessage?: string | null;
+}
 /** How kafkajs carries what a broker said, often as the cause of an error of its own. */
-interface KafkaJsFailure { type?: unknown }
+interface KafkaJsFailure {
+  type?: unknown;
+}
 
 /** The error of a named protocol error code. */
 export function protocolError(name: string, doing: string, detail?: string | null): KafkaError {
@@ -59,6 +97,7 @@ export function toKafkaError(error: unknown, doing: string): KafkaError {
     if (typeof type === "string") return protocolError(type, doing);
   }
   const refusal = connectionRefusal(error);
-  if (refusal !== null) return new KafkaError(refusal.name, `${doing}: ${refusal.detail}`, { retriable: false, cause: error });
+  if (refusal !== null)
+    return new KafkaError(refusal.name, `${doing}: ${refusal.detail}`, { retriable: false, cause: error });
   return new KafkaError("NETWORK", `${doing}: ${messageOf(error)}`, { retriable: true, cause: error });
 }

@@ -8,7 +8,10 @@ import { kafkajs, mayComeBack, onceReached } from "./kafkajs.js";
 import { stickyAssigner, type Claim } from "./sticky-assigner.js";
 import { offsetFetchV8 } from "./wire.js";
 
-export interface TopicPartition { topic: string; partition: number }
+export interface TopicPartition {
+  topic: string;
+  partition: number;
+}
 
 export interface MembershipOptions {
   kafka: Kafka;
@@ -62,7 +65,9 @@ export class GroupMembership {
       maxWaitTimeInMs: HEARTBEAT_MS / 2,
       metadataMaxAge: METADATA_AGE_MS,
       retry: {
-        initialRetryTime: 100, maxRetryTime: 2_000, retries: Number.MAX_SAFE_INTEGER,
+        initialRetryTime: 100,
+        maxRetryTime: 2_000,
+        retries: Number.MAX_SAFE_INTEGER,
         // A crash while it leaves would bring kafkajs back after it has left: a member whose partitions nobody serves.
         restartOnFailure: () => Promise.resolve(!this.#stopping),
       },
@@ -74,18 +79,23 @@ export class GroupMembership {
     const { GROUP_JOIN, CRASH } = this.#consumer.events;
     this.#consumer.on(GROUP_JOIN, ({ payload }) => {
       this.#consumer.pause(topics.map((topic) => ({ topic })));
-      const assigned = Object.entries(payload.memberAssignment).flatMap(([topic, partitions]) => partitions.map((partition) => ({ topic, partition })));
+      const assigned = Object.entries(payload.memberAssignment).flatMap(([topic, partitions]) =>
+        partitions.map((partition) => ({ topic, partition })),
+      );
       this.#assigned = new Set(assigned.map(partitionKey));
       this.#claim = { at: Date.now(), partitions: payload.memberAssignment };
       onAssigned(assigned);
     });
     this.#consumer.on(CRASH, ({ payload }) => {
       this.#assigned.clear();
-      // kafkajs starts itself again after what it takes for passing trouble. A cluster that is away is no more than that, too.
+      // kafkajs starts itself again after what it takes for passing trouble. A cluster that is away is no more than
+      // that, too.
       if (payload.restart || this.#stopping) return;
       if (!mayComeBack(payload.error)) return void onFailure(payload.error);
       this.#crashed = true;
-      this.#comingBack ??= this.#comeBack().catch(onFailure).finally(() => (this.#comingBack = null));
+      this.#comingBack ??= this.#comeBack()
+        .catch(onFailure)
+        .finally(() => (this.#comingBack = null));
     });
     try {
       await onceReached(this.#options.kafka, async () => {
@@ -127,12 +137,20 @@ export class GroupMembership {
   /**
    * Commits offsets as this member.
    *
-   * @throws KafkaError when the group has moved on without this member, `kafka_not_assigned` when a partition is another's
+   * @throws KafkaError when the group has moved on without this member, `kafka_not_assigned` when a partition is
+   *   another's
    */
   async commit(offsets: readonly (TopicPartition & { offset: number; metadata?: string })[]): Promise<void> {
     this.#checkAssigned(offsets);
     try {
-      await this.#consumer.commitOffsets(offsets.map(({ topic, partition, offset, metadata = "" }) => ({ topic, partition, offset: String(offset), metadata })));
+      await this.#consumer.commitOffsets(
+        offsets.map(({ topic, partition, offset, metadata = "" }) => ({
+          topic,
+          partition,
+          offset: String(offset),
+          metadata,
+        })),
+      );
     } catch (error) {
       throw toKafkaError(error, `committing offsets of ${this.#options.group}`);
     }
@@ -143,7 +161,12 @@ export class GroupMembership {
   /** A broker knows the members of a group, not whose a partition is: it would let any member set any offset back. */
   #checkAssigned(offsets: readonly TopicPartition[]): void {
     const other = offsets.find((offset) => !this.#assigned.has(partitionKey(offset)));
-    if (other !== undefined) throw new KafkaError("NOT_ASSIGNED", `committing offsets of ${this.#options.group}: ${partitionKey(other)} is not this member's`, { retriable: false });
+    if (other !== undefined)
+      throw new KafkaError(
+        "NOT_ASSIGNED",
+        `committing offsets of ${this.#options.group}: ${partitionKey(other)} is not this member's`,
+        { retriable: false },
+      );
   }
 
   /** Leaves the group. */
@@ -180,18 +203,33 @@ function partitionKey({ topic, partition }: TopicPartition): string {
  *
  * @throws KafkaError `kafka_unstable_offset_commit` when they are still open after `patienceMs`
  */
-export async function committedOffset(cluster: KafkaCluster, group: string, partition: TopicPartition, patienceMs = 60_000): Promise<number | null> {
+export async function committedOffset(
+  cluster: KafkaCluster,
+  group: string,
+  partition: TopicPartition,
+  patienceMs = 60_000,
+): Promise<number | null> {
   return (await committedPosition(cluster, group, partition, patienceMs))?.offset ?? null;
 }
 
 /** The same, with the metadata that was committed beside it. */
-export async function committedPosition(cluster: KafkaCluster, group: string, { topic, partition }: TopicPartition, patienceMs = 60_000): Promise<{ offset: number; metadata: string | null } | null> {
+export async function committedPosition(
+  cluster: KafkaCluster,
+  group: string,
+  { topic, partition }: TopicPartition,
+  patienceMs = 60_000,
+): Promise<{ offset: number; metadata: string | null } | null> {
   return retrying(
     async () => {
       const connection = await cluster.open(await cluster.coordinatorOf("group", group));
       try {
         const groups = [{ groupId: group, memberEpoch: -1, topics: [{ name: topic, partitionIndexes: [partition] }] }];
-        const response = await call(connection, offsetFetchV8.api, [groups, true], `fetching the committed offset of ${group} in ${topic}[${partition}]`);
+        const response = await call(
+          connection,
+          offsetFetchV8.api,
+          [groups, true],
+          `fetching the committed offset of ${group} in ${topic}[${partition}]`,
+        );
         const { committedOffset: offset, metadata } = response.groups[0].topics[0].partitions[0];
         return offset < 0n ? null : { offset: Number(offset), metadata: metadata ?? null };
       } finally {

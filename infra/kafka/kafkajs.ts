@@ -37,9 +37,10 @@ function loadKafkajs(): typeof KafkaJs {
 }
 
 /**
- * In 2.2.4 a member asks the broker that coordinated its group when it joined, again and again, also when that one is frozen or gone:
- * it sends no heartbeat and commits nothing until that broker is back, while the group goes on at another one without it. Here it
- * looks for the coordinator whenever it can't reach the one that it knows. It stays the member that it was: nothing is given out anew.
+ * In 2.2.4 a member asks the broker that coordinated its group when it joined, again and again, also when that one is
+ * frozen or gone: it sends no heartbeat and commits nothing until that broker is back, while the group goes on at
+ * another one without it. Here it looks for the coordinator whenever it can't reach the one that it knows. It stays the
+ * member that it was: nothing is given out anew.
  */
 export function followCoordinator({ prototype }: { prototype: GroupMember }): void {
   const { heartbeat, commitOffsets } = prototype;
@@ -72,24 +73,39 @@ async function lookForCoordinator(member: GroupMember): Promise<void> {
 }
 
 /**
- * In 2.2.4 each connection looks for pending requests after a negative time, again and
- * again: a timer every millisecond for as long as the connection lives, and a TimeoutNegativeWarning in each role's log from
- * Node 24 on. Here a check is scheduled only when a request is pending, which is also when it can matter. An idle process with an
- * admin, a producer and a consumer takes 0.5% of a core instead of 5.5% (Node 20.20 and 24.21, 2026-11-30).
+ * In 2.2.4 each connection looks for pending requests after a negative time, again and again: a timer every millisecond
+ * for as long as the connection lives, and a TimeoutNegativeWarning in each role's log from Node 24 on. Here a check is
+ * scheduled only when a request is pending, which is also when it can matter. An idle process with an admin, a producer
+ * and a consumer takes 0.5% of a core instead of 5.5% (Node 20.20 and 24.21, 2026-11-30).
  */
 function checkOnlyPendingRequests({ prototype }: { prototype: RequestQueue }): void {
   prototype.scheduleCheckPendingRequests = function (this: RequestQueue): void {
     if (this.throttleCheckTimeoutId !== null || this.pending.length === 0) return;
     const throttledMs = this.throttledUntil - Date.now();
-    this.throttleCheckTimeoutId = setTimeout(() => {
-      this.throttleCheckTimeoutId = null;
-      this.checkPendingRequests();
-    }, throttledMs > 0 ? throttledMs : CHECK_AGAIN_MS);
+    this.throttleCheckTimeoutId = setTimeout(
+      () => {
+        this.throttleCheckTimeoutId = null;
+        this.checkPendingRequests();
+      },
+      throttledMs > 0 ? throttledMs : CHECK_AGAIN_MS,
+    );
   };
 }
 
-/** kafkajs' names for a cluster that can't be reached now. Those that it tries again by itself come back as others of these. */
-const AWAY = new Set(["KafkaJSGroupCoordinatorNotFound", "KafkaJSConnectionError", "KafkaJSConnectionClosedError", "KafkaJSBrokerNotFound", "KafkaJSRequestTimeoutError", "KafkaJSNumberOfRetriesExceeded", "KafkaJSMetadataNotLoaded", "KafkaJSLockTimeout"]);
+/**
+ * kafkajs' names for a cluster that can't be reached now. Those that it tries again by itself come back as others of
+ * these.
+ */
+const AWAY = new Set([
+  "KafkaJSGroupCoordinatorNotFound",
+  "KafkaJSConnectionError",
+  "KafkaJSConnectionClosedError",
+  "KafkaJSBrokerNotFound",
+  "KafkaJSRequestTimeoutError",
+  "KafkaJSNumberOfRetriesExceeded",
+  "KafkaJSMetadataNotLoaded",
+  "KafkaJSLockTimeout",
+]);
 
 /** A plain Error, with which kafkajs refuses to ask a broker whose connection was lost a moment ago. */
 const NOT_CONNECTED = "Broker not connected";
@@ -99,9 +115,15 @@ export function isAway(error: unknown): boolean {
   return isOrIsCausedBy(error, ({ name, message }) => AWAY.has(name) || message === NOT_CONNECTED);
 }
 
-/** Whether what an error of kafkajs, or what caused it, says may pass by itself: the cluster is away, or a topic, which may be created again. */
+/**
+ * Whether what an error of kafkajs, or what caused it, says may pass by itself: the cluster is away, or a topic, which
+ * may be created again.
+ */
 export function mayComeBack(error: unknown): boolean {
-  return isAway(error) || isOrIsCausedBy(error, (failure) => "type" in failure && failure.type === "UNKNOWN_TOPIC_OR_PARTITION");
+  return (
+    isAway(error) ||
+    isOrIsCausedBy(error, (failure) => "type" in failure && failure.type === "UNKNOWN_TOPIC_OR_PARTITION")
+  );
 }
 
 function isOrIsCausedBy(error: unknown, is: (failure: Error) => boolean): boolean {
@@ -112,7 +134,10 @@ function isOrIsCausedBy(error: unknown, is: (failure: Error) => boolean): boolea
 const TRIED_FOR_MS = 60_000;
 const AGAIN_MS = 500;
 
-/** Repeats what a client of kafkajs does when a role starts, for a minute beside kafkajs' own patience, when the cluster or a topic goes away under it. */
+/**
+ * Repeats what a client of kafkajs does when a role starts, for a minute beside kafkajs' own patience, when the cluster
+ * or a topic goes away under it.
+ */
 export async function onceReached<T>(kafka: Pick<KafkaJs.Kafka, "logger">, work: () => Promise<T>): Promise<T> {
   const deadline = Date.now() + TRIED_FOR_MS;
   for (let told = false; ; told = true) {

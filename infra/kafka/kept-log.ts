@@ -4,8 +4,8 @@ import type { PartitionReader } from "./partition-reader.js";
 import type { FetchedRecords } from "./records.js";
 
 /**
- * A partition whose fold is kept in memory and must not change by an accident: when the topic is created again, or its log has lost its
- * end, what was read of it stays. Reported as an incident.
+ * A partition whose fold is kept in memory and must not change by an accident: when the topic is created again, or its
+ * log has lost its end, what was read of it stays. Reported as an incident.
  */
 export class KeptLog {
   readonly #cluster: KafkaCluster;
@@ -21,7 +21,10 @@ export class KeptLog {
     this.#consequence = consequence;
   }
 
-  /** Why the topic no longer holds what was read of it (recreated, or its end is lost); null: it does, as of the last fetch. */
+  /**
+   * Why the topic no longer holds what was read of it (recreated, or its end is lost); null: it does, as of the last
+   * fetch.
+   */
   get replaced(): string | null {
     return this.#replaced;
   }
@@ -30,7 +33,9 @@ export class KeptLog {
     return this.#reader.endOffset();
   }
 
-  /** @throws KafkaError `replaced` and retriable, so that the role goes on with what it knows; or what the reader throws */
+  /**
+   * @throws KafkaError `replaced` and retriable, so that the role goes on with what it knows; or what the reader throws
+   */
   async fetch(offset: number): Promise<FetchedRecords> {
     try {
       const records = await this.#reader.fetch(offset);
@@ -63,7 +68,9 @@ export class KeptLog {
       return new KafkaError(TOPIC_RECREATED, message, { retriable: true, cause: error });
     }
     if (error.code !== "kafka_offset_out_of_range") return error;
-    const message = `${topic}[${partition}]: the log ends at offset ${await this.#reader.writtenEnd()}, before what has been read of it: records were lost. ${this.#consequence}`;
+    const message =
+      `${topic}[${partition}]: the log ends at offset ${await this.#reader.writtenEnd()}, before what has been ` +
+      `read of it: records were lost. ${this.#consequence}`;
     this.#cluster.incidents.report({ kind: "cut_off", topic, partition, lost: 0, message });
     return new KafkaError(LOG_CUT_OFF, message, { retriable: true, cause: error });
   }

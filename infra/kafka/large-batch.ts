@@ -93,7 +93,8 @@ class Sieve {
       const length = readVarint(body, cursor);
       if (length > 0) cursor.at += length;
     }
-    if (cursor.at >= body.length || !headersFit(body, cursor.at, body.length)) throw corrupt("a record's fields do not fit its length");
+    if (cursor.at >= body.length || !headersFit(body, cursor.at, body.length))
+      throw corrupt("a record's fields do not fit its length");
     if (this.#wants(offset)) this.#keep(body);
   }
 
@@ -115,15 +116,27 @@ class Sieve {
     if (headers === null) await feed.skip(left);
     else if (!headersFit(headers, 0, headers.length)) throw corrupt("a record's headers do not fit its length");
     if (!wanted) return;
-    const reason = valueLength > MAX_TRANSACTION_BYTES
-      ? `the value has ${valueLength} bytes; ${MAX_TRANSACTION_BYTES} are taken`
-      : `the record has ${length} bytes; ${LARGEST_RECORD} are taken`;
-    this.#unread.set(this.#count, { code: "too_large", reason, lastOffset: offset, length: Math.max(valueLength, 0), sha256: hash.digest("hex") });
+    const reason =
+      valueLength > MAX_TRANSACTION_BYTES
+        ? `the value has ${valueLength} bytes; ${MAX_TRANSACTION_BYTES} are taken`
+        : `the record has ${length} bytes; ${LARGEST_RECORD} are taken`;
+    this.#unread.set(this.#count, {
+      code: "too_large",
+      reason,
+      lastOffset: offset,
+      length: Math.max(valueLength, 0),
+      sha256: hash.digest("hex"),
+    });
     this.#keep(withoutValue(head.bytes, key, headers));
   }
 
   result(): SiftedBatch {
-    return { records: this.#kept.subarray(0, this.#length), count: this.#count, unread: this.#unread, next: this.#next };
+    return {
+      records: this.#kept.subarray(0, this.#length),
+      count: this.#count,
+      unread: this.#unread,
+      next: this.#next,
+    };
   }
 
   /** Attributes and the two deltas, as they stand there, and the length of the key. */
@@ -141,7 +154,8 @@ class Sieve {
 
   #offsetOf(delta: number): number {
     const offset = this.#batch.baseOffset + delta;
-    if (offset <= this.#previous || offset > this.#batch.lastOffset) throw corrupt("a record's offset does not fit its batch");
+    if (offset <= this.#previous || offset > this.#batch.lastOffset)
+      throw corrupt("a record's offset does not fit its batch");
     this.#previous = offset;
     return offset;
   }
@@ -172,7 +186,13 @@ function withoutValue(head: Buffer, key: Buffer | null, headers: Buffer | null):
   const keyLength = Buffer.allocUnsafe(5);
   const keyLengthEnd = writeVarint(keyLength, 0, key?.length ?? -1);
   const noValue = Buffer.from([1]);
-  return Buffer.concat([head, keyLength.subarray(0, keyLengthEnd), ...(key === null ? [] : [key]), noValue, headers ?? Buffer.from([0])]);
+  return Buffer.concat([
+    head,
+    keyLength.subarray(0, keyLengthEnd),
+    ...(key === null ? [] : [key]),
+    noValue,
+    headers ?? Buffer.from([0]),
+  ]);
 }
 
 /** Bytes that come in pieces, read in order. */
@@ -240,7 +260,7 @@ class Feed {
   }
 
   async skip(count: number, hash: Hash | null = null): Promise<void> {
-    for (let left = count; left > 0; ) {
+    for (let left = count; left > 0;) {
       if (this.available === 0) await this.fill(1);
       const piece = this.bytes(Math.min(left, this.available));
       hash?.update(piece);

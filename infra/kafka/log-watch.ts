@@ -28,8 +28,9 @@ const OPEN_FOR_MS = 5_000;
 const REPORTED_FOR_MS = 3_600_000;
 
 /**
- * Tells an operator of what is wrong with the logs that a role reads: transactions that hold its readers up, topics that don't have
- * the partitions that are configured, and what its readers have met (LogIncidents). As conditions, and on /metrics.
+ * Tells an operator of what is wrong with the logs that a role reads: transactions that hold its readers up, topics
+ * that don't have the partitions that are configured, and what its readers have met (LogIncidents). As conditions, and
+ * on /metrics.
  */
 export class LogWatch {
   readonly #options: LogWatchOptions;
@@ -43,18 +44,47 @@ export class LogWatch {
   constructor(options: LogWatchOptions) {
     this.#options = options;
     const { cluster, registry } = options;
-    const incidents = new Counter({ name: "fraudstream_log_incidents_total", help: "Where a reader's position and the log did not fit together, by kind: recreated, cut_off, deleted, forgotten.", labelNames: ["kind", "topic"], registers: [registry] });
-    const lost = new Counter({ name: "fraudstream_log_lost_total", help: "Offsets that were lost before they were read: deleted by retention, or cut off the end of a log.", labelNames: ["kind", "topic"], registers: [registry] });
+    const incidents = new Counter({
+      name: "fraudstream_log_incidents_total",
+      help:
+        "Where a reader's position and the log did not fit together, by kind: recreated, cut_off, " +
+        "deleted, forgotten.",
+      labelNames: ["kind", "topic"],
+      registers: [registry],
+    });
+    const lost = new Counter({
+      name: "fraudstream_log_lost_total",
+      help: "Offsets that were lost before they were read: deleted by retention, or cut off the end of a log.",
+      labelNames: ["kind", "topic"],
+      registers: [registry],
+    });
     const labelNames = ["topic", "partition"];
-    const waits = (value: (wait: OpenTransactionWait) => number) => () => [...waitsByPartition(cluster.readers)].map(([, { reader, wait }]) => ({ labels: { topic: reader.topic, partition: String(reader.partition) }, value: value(wait) }));
-    gauge(registry, { name: "fraudstream_open_transaction_seconds", help: "How long a reader has stood behind a transaction that is still open.", labelNames, read: waits(({ since }) => (Date.now() - since) / 1_000) });
-    gauge(registry, { name: "fraudstream_open_transaction_waiting", help: "Offsets that wait behind that transaction.", labelNames, read: waits(({ lastStableOffset, highWatermark }) => highWatermark - lastStableOffset) });
+    const waits = (value: (wait: OpenTransactionWait) => number) => () =>
+      [...waitsByPartition(cluster.readers)].map(([, { reader, wait }]) => ({
+        labels: { topic: reader.topic, partition: String(reader.partition) },
+        value: value(wait),
+      }));
+    gauge(registry, {
+      name: "fraudstream_open_transaction_seconds",
+      help: "How long a reader has stood behind a transaction that is still open.",
+      labelNames,
+      read: waits(({ since }) => (Date.now() - since) / 1_000),
+    });
+    gauge(registry, {
+      name: "fraudstream_open_transaction_waiting",
+      help: "Offsets that wait behind that transaction.",
+      labelNames,
+      read: waits(({ lastStableOffset, highWatermark }) => highWatermark - lastStableOffset),
+    });
     cluster.incidents.listen((incident) => {
       incidents.inc({ kind: incident.kind, topic: incident.topic });
       lost.inc({ kind: incident.kind, topic: incident.topic }, incident.lost);
       this.#raise(incident);
     });
-    this.#timer = setInterval(() => void (this.#looking ??= this.#look().finally(() => (this.#looking = null))), LOOK_EVERY_MS);
+    this.#timer = setInterval(
+      () => void (this.#looking ??= this.#look().finally(() => (this.#looking = null))),
+      LOOK_EVERY_MS,
+    );
   }
 
   async stop(): Promise<void> {
@@ -101,19 +131,37 @@ export class LogWatch {
     this.#held = held;
   }
 
-  async #describe({ topic, partition }: OpenReader, { since, lastStableOffset, highWatermark }: OpenTransactionWait): Promise<string> {
+  async #describe(
+    { topic, partition }: OpenReader,
+    { since, lastStableOffset, highWatermark }: OpenTransactionWait,
+  ): Promise<string> {
     const producer = await this.#producerOf(topic, partition, lastStableOffset).catch(() => null);
     const whose = producer === null ? "" : `of producer id ${producer.producerId} (epoch ${producer.producerEpoch}) `;
     const tool = `kafka-transactions.sh --bootstrap-server ${this.#options.brokers[0]}`;
-    return `${topic}[${partition}]: ${highWatermark - lastStableOffset} offsets wait since ${new Date(since).toISOString()} behind a transaction ${whose}that begins at offset ${lastStableOffset} and is neither committed nor aborted. `
-      + `Kafka aborts it after its transaction.timeout.ms. To end it now: ${tool} abort --topic ${topic} --partition ${partition} --start-offset ${lastStableOffset}; ${tool} find-hanging --topic ${topic} lists such transactions`;
+    return (
+      `${topic}[${partition}]: ${highWatermark - lastStableOffset} offsets wait since ` +
+      `${new Date(since).toISOString()} behind a transaction ${whose}that begins at offset ` +
+      `${lastStableOffset} and is neither committed nor aborted. ` +
+      (`Kafka aborts it after its transaction.timeout.ms. To end it now: ${tool} abort --topic ${topic} ` +
+        `--partition ${partition} --start-offset ${lastStableOffset}; ${tool} find-hanging --topic ${topic} ` +
+        "lists such transactions")
+    );
   }
 
-  async #producerOf(topic: string, partition: number, startOffset: number): Promise<{ producerId: bigint; producerEpoch: number } | null> {
+  async #producerOf(
+    topic: string,
+    partition: number,
+    startOffset: number,
+  ): Promise<{ producerId: bigint; producerEpoch: number } | null> {
     const { cluster } = this.#options;
     const connection = await cluster.open(await cluster.leaderOf(topic, partition));
     try {
-      const response = await call(connection, describeProducersV0.api, [[{ name: topic, partitionIndexes: [partition] }]], `asking for the producers of ${topic}[${partition}]`);
+      const response = await call(
+        connection,
+        describeProducersV0.api,
+        [[{ name: topic, partitionIndexes: [partition] }]],
+        `asking for the producers of ${topic}[${partition}]`,
+      );
       const { activeProducers } = response.topics[0].partitions[0];
       return activeProducers.find(({ currentTxnStartOffset }) => Number(currentTxnStartOffset) === startOffset) ?? null;
     } finally {
@@ -127,16 +175,37 @@ export class LogWatch {
     for (const { name, partitions } of topics) {
       const count = counts.get(name);
       if (count === undefined) continue;
-      conditions.set(count === 0, "topic_missing", name, () => `${name} does not exist any more: restore it, or restart a role, which creates it empty`, { blocking: true });
-      conditions.set(count > 0 && count < partitions, "partitions_missing", name, () => `${name} has ${partitionText(count)}, and TOPIC_PARTITIONS asks for ${partitions}: add partitions until there are so many (kafka-topics.sh --alter --topic ${name} --partitions ${partitions})`, { blocking: true });
-      conditions.set(count > partitions, "partitions_added", name, () => addedPartitionsText(name, count, partitions), { blocking: false });
+      conditions.set(
+        count === 0,
+        "topic_missing",
+        name,
+        () => `${name} does not exist any more: restore it, or restart a role, which creates it empty`,
+        { blocking: true },
+      );
+      conditions.set(
+        count > 0 && count < partitions,
+        "partitions_missing",
+        name,
+        () =>
+          `${name} has ${partitionText(count)}, and TOPIC_PARTITIONS asks for ${partitions}: add partitions ` +
+          `until there are so many (kafka-topics.sh --alter --topic ${name} --partitions ${partitions})`,
+        { blocking: true },
+      );
+      conditions.set(count > partitions, "partitions_added", name, () => addedPartitionsText(name, count, partitions), {
+        blocking: false,
+      });
     }
   }
 }
 
 /** What more partitions than configured mean, for a role that starts, too. */
 export function addedPartitionsText(topic: string, count: number, configured: number): string {
-  return `${topic} has ${partitionText(count)}, ${configured} are configured: leave TOPIC_PARTITIONS as it is, cards keep their partitions. Transactions and labels that arrive in the additional ones are sent on to the partition of their card, so nothing is lost; they arrive later and cost more than in the right one. Have producers write to the first ${configured} again, or move to a new TOPIC_PREFIX with more partitions`;
+  return (
+    `${topic} has ${partitionText(count)}, ${configured} are configured: leave TOPIC_PARTITIONS as it is, ` +
+    "cards keep their partitions. Transactions and labels that arrive in the additional ones are sent on to " +
+    "the partition of their card, so nothing is lost; they arrive later and cost more than in the right one. " +
+    `Have producers write to the first ${configured} again, or move to a new TOPIC_PREFIX with more partitions`
+  );
 }
 
 function partitionText(count: number): string {
@@ -144,7 +213,9 @@ function partitionText(count: number): string {
 }
 
 /** The longest wait of each partition's readers, by `topic[partition]`. */
-function waitsByPartition(readers: Iterable<OpenReader>): Map<string, { reader: OpenReader; wait: OpenTransactionWait }> {
+function waitsByPartition(
+  readers: Iterable<OpenReader>,
+): Map<string, { reader: OpenReader; wait: OpenTransactionWait }> {
   const waits = new Map<string, { reader: OpenReader; wait: OpenTransactionWait }>();
   for (const reader of readers) {
     const { topic, partition, waiting: wait } = reader;

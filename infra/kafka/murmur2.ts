@@ -2,7 +2,10 @@ const SEED = 0x9747b28c;
 const M = 0x5bd1e995;
 const R = 24;
 
-/** Kafka's murmur2 (org.apache.kafka.common.utils.Utils) of a part of a buffer, without an allocation; a signed 32-bit number. */
+/**
+ * Kafka's murmur2 (org.apache.kafka.common.utils.Utils) of a part of a buffer, without an allocation; a signed 32-bit
+ * number.
+ */
 export function murmur2(bytes: Uint8Array, at = 0, length = bytes.length): number {
   let hash = SEED ^ length;
   const end = at + (length & ~3);

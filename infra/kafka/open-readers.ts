@@ -1,4 +1,7 @@
-/** A reader that has come to a transaction that is still open: nothing behind its first record can be read before it ends. */
+/**
+ * A reader that has come to a transaction that is still open: nothing behind its first record can be read before it
+ * ends.
+ */
 export interface OpenTransactionWait {
   /** When it was met first, and when it was last seen to be there still; epoch milliseconds. */
   since: number;
@@ -15,11 +18,22 @@ export interface OpenReader {
   readonly waiting: OpenTransactionWait | null;
 }
 
-/** A reader that reads on looks again within this time; another one may have come to the transaction by chance, and be read no further. */
+/**
+ * A reader that reads on looks again within this time; another one may have come to the transaction by chance, and be
+ * read no further.
+ */
 const SEEN_WITHIN_MS = 15_000;
 
 /** What a fetch says of such a wait. @param before what the fetch before said */
-export function waitAfter(before: OpenTransactionWait | null, { nextOffset, lastStableOffset, highWatermark }: { nextOffset: number; lastStableOffset: number; highWatermark: number }, now: number): OpenTransactionWait | null {
+export function waitAfter(
+  before: OpenTransactionWait | null,
+  {
+    nextOffset,
+    lastStableOffset,
+    highWatermark,
+  }: { nextOffset: number; lastStableOffset: number; highWatermark: number },
+  now: number,
+): OpenTransactionWait | null {
   if (nextOffset < lastStableOffset || lastStableOffset >= highWatermark) return null;
   const since = before?.lastStableOffset === lastStableOffset ? before.since : now;
   return { since, seen: now, lastStableOffset, highWatermark };

@@ -14,7 +14,10 @@ export interface PartitionReaderOptions {
   minBytes?: number;
   /** About how many bytes a fetch brings at most; a single larger batch still comes whole. */
   maxBytes?: number;
-  /** The topic that is read, where a name may have come to mean another one since. @default the one that the name means at the first request */
+  /**
+   * The topic that is read, where a name may have come to mean another one since. @default the one that the name means
+   * at the first request
+   */
   topicId?: string;
   /** How long trouble with the cluster is waited out before it becomes the caller's. */
   patienceMs?: number;
@@ -24,7 +27,10 @@ export interface PartitionReaderOptions {
 const READ_UNCOMMITTED = 0;
 const READ_COMMITTED = 1;
 const FETCH_API = 1;
-/** Names topics by their ids: what is asked of a topic is never answered by another one that has its name now. Brokers from 3.1 on know it. */
+/**
+ * Names topics by their ids: what is asked of a topic is never answered by another one that has its name now. Brokers
+ * from 3.1 on know it.
+ */
 const FETCH_VERSION = 13;
 /** The newest version that names topics by name, for a cluster whose topics have no ids. */
 const FETCH_VERSION_BY_NAME = 12;
@@ -33,7 +39,13 @@ const IDENTITY_AGE_MS = 1_000;
 const LATEST = -1n;
 const EARLIEST = -2n;
 
-interface FetchResponse { error: number; highWatermark: number; lastStableOffset: number; aborted: AbortedTransaction[]; bytes: Buffer }
+interface FetchResponse {
+  error: number;
+  highWatermark: number;
+  lastStableOffset: number;
+  aborted: AbortedTransaction[];
+  bytes: Buffer;
+}
 
 /**
  * Reads one partition, read_committed, from offsets that its user names: no group, no position of its own. Follows the
@@ -97,11 +109,25 @@ export class PartitionReader implements OpenReader {
    */
   async fetch(offset: number): Promise<FetchedRecords> {
     const { topic, partition } = this;
-    const response = await this.#asking(`fetching ${topic}[${partition}]`, (connection, doing) => this.#fetchOnce(connection, offset, doing));
+    const response = await this.#asking(`fetching ${topic}[${partition}]`, (connection, doing) =>
+      this.#fetchOnce(connection, offset, doing),
+    );
     const { bytes, aborted, lastStableOffset, highWatermark } = response;
-    const records = await readFetched({ topic, partition, from: offset, bytes, aborted, lastStableOffset, highWatermark });
+    const records = await readFetched({
+      topic,
+      partition,
+      from: offset,
+      bytes,
+      aborted,
+      lastStableOffset,
+      highWatermark,
+    });
     if (records.unread !== undefined) this.#cluster.reportUnread(records);
-    this.#waiting = waitAfter(this.#waiting, { nextOffset: records.nextOffset, lastStableOffset, highWatermark }, Date.now());
+    this.#waiting = waitAfter(
+      this.#waiting,
+      { nextOffset: records.nextOffset, lastStableOffset, highWatermark },
+      Date.now(),
+    );
     return records;
   }
 
@@ -169,7 +195,11 @@ export class PartitionReader implements OpenReader {
   #checkTopic(topicId: string, doing: string): void {
     this.#topicId ??= topicId;
     if (topicId === this.#topicId || topicId === NO_TOPIC_ID || this.#topicId === NO_TOPIC_ID) return;
-    throw new KafkaError(TOPIC_RECREATED, `${doing}: the topic was deleted and created again (its id was ${this.#topicId}, now it is ${topicId})`, { retriable: true });
+    throw new KafkaError(
+      TOPIC_RECREATED,
+      `${doing}: the topic was deleted and created again (its id was ${this.#topicId}, now it is ${topicId})`,
+      { retriable: true },
+    );
   }
 
   async #leader(doing: string): Promise<Connection> {
@@ -201,9 +231,15 @@ export class PartitionReader implements OpenReader {
   async #fetchOnce(connection: Connection, offset: number, doing: string): Promise<FetchResponse> {
     const byId = this.#topicId !== null && this.#topicId !== NO_TOPIC_ID;
     const version = byId ? FETCH_VERSION : FETCH_VERSION_BY_NAME;
-    const request = { key: FETCH_API, version, write: () => this.#request(offset, byId), read: (reader: Reader) => parseFetch(reader, byId) };
+    const request = {
+      key: FETCH_API,
+      version,
+      write: () => this.#request(offset, byId),
+      read: (reader: Reader) => parseFetch(reader, byId),
+    };
     const response = await send(connection, request, doing, this.#maxWaitMs + SILENT_AFTER_MS);
-    if (response.error !== 0) throw protocolError(protocolErrorsCodesById[response.error as 0] ?? `CODE_${response.error}`, doing);
+    if (response.error !== 0)
+      throw protocolError(protocolErrorsCodesById[response.error as 0] ?? `CODE_${response.error}`, doing);
     return response;
   }
 
@@ -220,7 +256,13 @@ export class PartitionReader implements OpenReader {
         if (byId) w.appendUUID(this.#topicId);
         else w.appendString(topic);
         w.appendArray([this.partition], (inner, partition) => {
-          inner.appendInt32(partition).appendInt32(-1).appendInt64(BigInt(offset)).appendInt32(-1).appendInt64(-1n).appendInt32(this.#maxBytes);
+          inner
+            .appendInt32(partition)
+            .appendInt32(-1)
+            .appendInt64(BigInt(offset))
+            .appendInt32(-1)
+            .appendInt64(-1n)
+            .appendInt32(this.#maxBytes);
         });
       })
       .appendArray([], () => {})
@@ -232,7 +274,13 @@ export class PartitionReader implements OpenReader {
 /** A fetch response with its record batches as bytes, not as objects. */
 function parseFetch(reader: Reader, byId: boolean): FetchResponse {
   reader.readInt32(); // throttle time
-  const result: FetchResponse = { error: reader.readInt16(), highWatermark: -1, lastStableOffset: -1, aborted: [], bytes: Buffer.alloc(0) };
+  const result: FetchResponse = {
+    error: reader.readInt16(),
+    highWatermark: -1,
+    lastStableOffset: -1,
+    aborted: [],
+    bytes: Buffer.alloc(0),
+  };
   reader.readInt32(); // session
   reader.readArray((topics) => {
     if (byId) topics.readUUID();
@@ -243,7 +291,9 @@ function parseFetch(reader: Reader, byId: boolean): FetchResponse {
       result.highWatermark = Number(r.readInt64());
       result.lastStableOffset = Number(r.readInt64());
       r.readInt64(); // log start
-      result.aborted = r.readNullableArray((entry) => ({ producerId: entry.readInt64(), firstOffset: Number(entry.readInt64()) })) ?? [];
+      result.aborted =
+        r.readNullableArray((entry) => ({ producerId: entry.readInt64(), firstOffset: Number(entry.readInt64()) })) ??
+        [];
       r.readInt32(); // preferred replica
       const length = r.readUnsignedVarInt() - 1;
       if (length > 0) {

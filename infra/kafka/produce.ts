@@ -4,13 +4,20 @@ import { readTags } from "./transaction-protocol.js";
 import { ResponseError, Writer, type Connection, type Reader } from "./wire.js";
 
 /** A finished record batch and where it goes. */
-export interface PartitionBatch { topic: string; partition: number; batch: Buffer }
+export interface PartitionBatch {
+  topic: string;
+  partition: number;
+  batch: Buffer;
+}
 
 /** By `topic[partition]`: the offset of what was stored. */
 type ProduceResponse = Map<string, number>;
 
 const PRODUCE_API = 0;
-/** Brokers from 2.4 on take the first; with the second, partitions join a transaction with the first write to them (KIP-890). */
+/**
+ * Brokers from 2.4 on take the first; with the second, partitions join a transaction with the first write to them
+ * (KIP-890).
+ */
 const PRODUCE_VERSION = 9;
 const PRODUCE_VERSION_2 = 12;
 const ALL_REPLICAS = -1;
@@ -18,13 +25,21 @@ const ALL_REPLICAS = -1;
 const BROKER_TIMEOUT_MS = REPLICATED_WITHIN_MS - 1_500;
 
 /**
- * Sends finished batches, at most one a partition, to the broker that leads all of them; returns when every in-sync replica has them.
+ * Sends finished batches, at most one a partition, to the broker that leads all of them; returns when every in-sync
+ * replica has them.
  *
- * @param joins partitions join the transaction with the write (transaction-protocol.ts); without, they are in it already
- * @returns the offset of each batch's first record, in the order of `batches`; -1 where the broker had the batch already
+ * @param joins partitions join the transaction with the write (transaction-protocol.ts); without, they are in it
+ *   already
+ * @returns the offset of each batch's first record, in the order of `batches`; -1 where the broker had the batch
+ *   already
  * @throws KafkaError
  */
-export async function produce(connection: Connection, transactionalId: string | null, batches: readonly PartitionBatch[], joins = false): Promise<number[]> {
+export async function produce(
+  connection: Connection,
+  transactionalId: string | null,
+  batches: readonly PartitionBatch[],
+  joins = false,
+): Promise<number[]> {
   const topics = new Map<string, PartitionBatch[]>();
   for (const batch of batches) {
     const of = topics.get(batch.topic);
@@ -38,13 +53,21 @@ export async function produce(connection: Connection, transactionalId: string | 
       .appendInt32(BROKER_TIMEOUT_MS)
       .appendArray([...topics], (w, [topic, parts]) => {
         w.appendString(topic).appendArray(parts, (inner, { partition, batch }) => {
-          inner.appendInt32(partition).appendUnsignedVarInt(batch.length + 1).append(batch);
+          inner
+            .appendInt32(partition)
+            .appendUnsignedVarInt(batch.length + 1)
+            .append(batch);
         });
       })
       .appendTaggedFields();
   const doing = `producing to ${[...topics.keys()].join(", ")}`;
   const version = joins ? PRODUCE_VERSION_2 : PRODUCE_VERSION;
-  const response = await send(connection, { key: PRODUCE_API, version, write, read: (reader) => parse(reader, version) }, doing, REPLICATED_WITHIN_MS);
+  const response = await send(
+    connection,
+    { key: PRODUCE_API, version, write, read: (reader) => parse(reader, version) },
+    doing,
+    REPLICATED_WITHIN_MS,
+  );
   return batches.map(({ topic, partition }) => response.get(`${topic}[${partition}]`) ?? -1);
 }
 

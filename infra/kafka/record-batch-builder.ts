@@ -4,9 +4,17 @@ const RECORDS = 61;
 const INITIAL_BYTES = 64 * 1024;
 const TRANSACTIONAL_BIT = 1 << 4;
 
-export interface BatchProducer { producerId: bigint; producerEpoch: number; firstSequence: number; transactional: boolean }
+export interface BatchProducer {
+  producerId: bigint;
+  producerEpoch: number;
+  firstSequence: number;
+  transactional: boolean;
+}
 
-/** Builds one record batch (format 2) in one growing buffer: a record is copied straight into it, with no object of its own. */
+/**
+ * Builds one record batch (format 2) in one growing buffer: a record is copied straight into it, with no object of its
+ * own.
+ */
 export class RecordBatchBuilder {
   #bytes = Buffer.allocUnsafe(INITIAL_BYTES);
   #end = RECORDS;
@@ -38,7 +46,13 @@ export class RecordBatchBuilder {
     const headersLength = headers === null ? 1 : headers.length;
     const offsetDelta = this.#count;
     const bodyLength =
-      2 + varintLength(offsetDelta) + varintLength(keyLength) + Math.max(keyLength, 0) + varintLength(valueLength) + Math.max(valueLength, 0) + headersLength;
+      2 +
+      varintLength(offsetDelta) +
+      varintLength(keyLength) +
+      Math.max(keyLength, 0) +
+      varintLength(valueLength) +
+      Math.max(valueLength, 0) +
+      headersLength;
     this.#reserve(bodyLength + 5);
     const bytes = this.#bytes;
     let at = writeVarint(bytes, this.#end, bodyLength);
@@ -98,7 +112,9 @@ export class RecordBatchBuilder {
 
 /** Encodes record headers once, for `append`. */
 export function encodeHeaders(headers: readonly (readonly [name: string, value: Uint8Array | string])[]): Buffer {
-  const pairs = headers.map(([name, value]) => [Buffer.from(name), typeof value === "string" ? Buffer.from(value) : value] as const);
+  const pairs = headers.map(
+    ([name, value]) => [Buffer.from(name), typeof value === "string" ? Buffer.from(value) : value] as const,
+  );
   let length = 5;
   for (const [name, value] of pairs) length += 10 + name.length + value.length;
   const bytes = Buffer.allocUnsafe(length);

@@ -6,7 +6,10 @@ import { siftBatch, type SiftedBatch } from "./large-batch.js";
 import { headersFit, type FetchedRecords, type Unread } from "./records.js";
 
 /** A transaction that the broker says was aborted: records of the producer from this offset up to its marker. */
-export interface AbortedTransaction { producerId: bigint; firstOffset: number }
+export interface AbortedTransaction {
+  producerId: bigint;
+  firstOffset: number;
+}
 
 export interface FetchedBytes {
   topic: string;
@@ -47,26 +50,45 @@ const TRANSACTIONAL_BIT = 1 << 4;
 const CONTROL_BIT = 1 << 5;
 
 /**
- * Reads the record batches of a fetch response, read_committed: markers and aborted records are left out, and so is what
- * lies before the offset asked for. A batch that can't be read has one record in its place (`unread`), and reading goes on
- * behind it. A batch that is cut off at the end is left for the next fetch, and so is what would unpack to too much.
+ * Reads the record batches of a fetch response, read_committed: markers and aborted records are left out, and so is
+ * what lies before the offset asked for. A batch that can't be read has one record in its place (`unread`), and reading
+ * goes on behind it. A batch that is cut off at the end is left for the next fetch, and so is what would unpack to too
+ * much.
  *
  * @throws FraudstreamError `batch_too_large` when the first batch alone unpacks to too much: see `readFetched`
  */
 export function readRecords(fetched: FetchedBytes): FetchedRecords {
   const { bytes, batches, large } = prepare(fetched);
-  if (large !== null) throw new FraudstreamError("batch_too_large", `${fetched.topic}[${fetched.partition}] at offset ${fetched.from}: the batch unpacks to more than ${MOST_UNPACKED_BYTES} bytes`);
+  if (large !== null)
+    throw new FraudstreamError(
+      "batch_too_large",
+      `${fetched.topic}[${fetched.partition}] at offset ${fetched.from}: the batch unpacks to more than ` +
+        `${MOST_UNPACKED_BYTES} bytes`,
+    );
   return collect(fetched, bytes, batches);
 }
 
-/** As `readRecords`; a first batch that unpacks to too much comes in pieces, fetch by fetch, its larger values left out. */
+/**
+ * As `readRecords`; a first batch that unpacks to too much comes in pieces, fetch by fetch, its larger values left out.
+ */
 export async function readFetched(fetched: FetchedBytes): Promise<FetchedRecords> {
   const { bytes, batches, large } = prepare(fetched);
   if (large === null) return collect(fetched, bytes, batches);
   const packed = fetched.bytes.subarray(large.recordsAt, large.recordsEnd);
   try {
-    const sifted = await siftBatch({ ...large, packed, from: fetched.from, most: { records: MOST_RECORDS, bytes: MOST_UNPACKED_BYTES } });
-    const batch = { ...large, recordsAt: 0, recordsEnd: sifted.records.length, count: sifted.count, lastOffset: sifted.next - 1 };
+    const sifted = await siftBatch({
+      ...large,
+      packed,
+      from: fetched.from,
+      most: { records: MOST_RECORDS, bytes: MOST_UNPACKED_BYTES },
+    });
+    const batch = {
+      ...large,
+      recordsAt: 0,
+      recordsEnd: sifted.records.length,
+      count: sifted.count,
+      lastOffset: sifted.next - 1,
+    };
     return collect(fetched, sifted.records, [batch], sifted);
   } catch (error) {
     if (!(error instanceof FraudstreamError) || error.code !== "batch_corrupt") throw error;
@@ -94,8 +116,14 @@ interface Batch {
   broken: string | null;
 }
 
-/** The batches that are read now, and where their records stand; `large`: the first one, when that alone is too large. */
-interface Prepared { bytes: Buffer; batches: Batch[]; large: Batch | null }
+/**
+ * The batches that are read now, and where their records stand; `large`: the first one, when that alone is too large.
+ */
+interface Prepared {
+  bytes: Buffer;
+  batches: Batch[];
+  large: Batch | null;
+}
 
 function prepare(fetched: FetchedBytes): Prepared {
   const { bytes } = fetched;
@@ -129,15 +157,23 @@ function unpackPart(batch: Batch, records: Buffer, length: number, count: number
   try {
     const part = batch.codec === 0 ? records : unpack(batch.codec, records, MOST_UNPACKED_BYTES - length);
     if (part === null) return null;
-    if (batch.count >= 0 && batch.count <= part.length / SMALLEST_RECORD) return count + batch.count > MOST_RECORDS ? null : part;
-    batch.broken = `it claims ${batch.count} records, and its ${part.length} bytes hold ${Math.floor(part.length / SMALLEST_RECORD)} at most`;
+    if (batch.count >= 0 && batch.count <= part.length / SMALLEST_RECORD)
+      return count + batch.count > MOST_RECORDS ? null : part;
+    batch.broken =
+      `it claims ${batch.count} records, and its ${part.length} bytes hold ` +
+      `${Math.floor(part.length / SMALLEST_RECORD)} at most`;
   } catch (error) {
     batch.broken = messageOf(error);
   }
   return "broken";
 }
 
-function collect(fetched: FetchedBytes, whole: Buffer, batches: Batch[], sifted: SiftedBatch | null = null): FetchedRecords {
+function collect(
+  fetched: FetchedBytes,
+  whole: Buffer,
+  batches: Batch[],
+  sifted: SiftedBatch | null = null,
+): FetchedRecords {
   const { topic, partition, from, lastStableOffset, highWatermark = lastStableOffset } = fetched;
   let capacity = 0;
   for (const batch of batches) capacity += batch.skip ? 0 : batch.broken === null ? Math.max(batch.count, 1) : 1;
@@ -155,7 +191,13 @@ function collect(fetched: FetchedBytes, whole: Buffer, batches: Batch[], sifted:
         // Rotten bytes may tell of offsets that stood before: those were reported.
         if (lastOffset < nextOffset) continue;
         const first = batch.baseOffset > nextOffset && batch.baseOffset <= lastOffset ? batch.baseOffset : nextOffset;
-        unread.set(count, { code: "batch_unreadable", reason: batch.broken, lastOffset, length: batch.raw.length, sha256: sha256(batch.raw) });
+        unread.set(count, {
+          code: "batch_unreadable",
+          reason: batch.broken,
+          lastOffset,
+          length: batch.raw.length,
+          sha256: sha256(batch.raw),
+        });
         putUnread(columns, count++, first, batch.maxTimestamp, whole.length);
         nextOffset = lastOffset + 1;
         continue;
@@ -165,10 +207,23 @@ function collect(fetched: FetchedBytes, whole: Buffer, batches: Batch[], sifted:
   }
   // The records of a batch that was sifted are all that there are here.
   if (unread.size === 0) for (const [index, value] of sifted?.unread ?? []) unread.set(index, value);
-  return { topic, partition, count, bytes: whole, ...columns, nextOffset, lastStableOffset, highWatermark, ...(unread.size > 0 ? { unread } : {}) };
+  return {
+    topic,
+    partition,
+    count,
+    bytes: whole,
+    ...columns,
+    nextOffset,
+    lastStableOffset,
+    highWatermark,
+    ...(unread.size > 0 ? { unread } : {}),
+  };
 }
 
-type Columns = Pick<FetchedRecords, "offset" | "timestamp" | "keyAt" | "keyLength" | "valueAt" | "valueLength" | "headersAt">;
+type Columns = Pick<
+  FetchedRecords,
+  "offset" | "timestamp" | "keyAt" | "keyLength" | "valueAt" | "valueLength" | "headersAt"
+>;
 
 function newColumns(capacity: number): Columns {
   const positions = new Int32Array(capacity * 5);
@@ -195,7 +250,12 @@ function putUnread(columns: Columns, index: number, offset: number, timestamp: n
  * The last offset that a batch covers which can't be read: what it says, as far as that can be. Kafka finds batches by
  * the same numbers, so going on behind them finds the next one.
  */
-function lastOffsetOf(batch: Batch, following: Batch | undefined, nextOffset: number, lastStableOffset: number): number {
+function lastOffsetOf(
+  batch: Batch,
+  following: Batch | undefined,
+  nextOffset: number,
+  lastStableOffset: number,
+): number {
   if (batch.checked) return batch.lastOffset;
   if (following !== undefined) return following.baseOffset - 1;
   const plausible = Math.min(batch.lastOffset, lastStableOffset > nextOffset ? lastStableOffset - 1 : batch.lastOffset);
@@ -251,7 +311,13 @@ function readBatch(whole: Buffer, batch: Batch, from: number, columns: Columns, 
     const valueStart = at;
     if (valueBytes > 0) at += valueBytes;
     // Almost every record has no headers: their count is the last byte.
-    if (at >= end || recordOffset <= previous || recordOffset > lastOffset || ((whole[at] !== 0 || at + 1 !== end) && !headersFit(whole, at, end))) return -1;
+    if (
+      at >= end ||
+      recordOffset <= previous ||
+      recordOffset > lastOffset ||
+      ((whole[at] !== 0 || at + 1 !== end) && !headersFit(whole, at, end))
+    )
+      return -1;
     previous = recordOffset;
     if (recordOffset >= from) {
       offset[count] = recordOffset;
@@ -272,8 +338,9 @@ function findBatches(bytes: Buffer, fetched: FetchedBytes): Batch[] {
   const batches: Batch[] = [];
   const pending = [...fetched.aborted].sort((a, b) => a.firstOffset - b.firstOffset);
   const aborting = new Set<bigint>();
-  for (let at = 0; at + RECORDS <= bytes.length || (at === 0 && bytes.length > 0); ) {
-    const end = at + LENGTH_COUNTS_FROM + (bytes.length >= RECORDS ? bytes.readInt32BE(at + BATCH_LENGTH) : bytes.length);
+  for (let at = 0; at + RECORDS <= bytes.length || (at === 0 && bytes.length > 0);) {
+    const end =
+      at + LENGTH_COUNTS_FROM + (bytes.length >= RECORDS ? bytes.readInt32BE(at + BATCH_LENGTH) : bytes.length);
     // The first batch always comes whole; a later one that doesn't is the next fetch's.
     if (end > bytes.length && at > 0) break;
     const broken = whyBroken(bytes, at, end);
@@ -295,7 +362,8 @@ function findBatches(bytes: Buffer, fetched: FetchedBytes): Batch[] {
     }
     const control = (attributes & CONTROL_BIT) !== 0;
     const skip = control || ((attributes & TRANSACTIONAL_BIT) !== 0 && aborting.has(producerId));
-    // A marker ends its producer's transaction; a later one of the same producer is on the list by itself if it was aborted.
+    // A marker ends its producer's transaction; a later one of the same producer is on the list by itself if it was
+    // aborted.
     if (control) aborting.delete(producerId);
     batches.push({
       baseOffset,
@@ -321,7 +389,9 @@ function whyBroken(bytes: Buffer, at: number, end: number): string | null {
   if (end > bytes.length || bytes.length - at < RECORDS) return "it is cut off";
   if (bytes[at + MAGIC] !== 2) return `its format is ${bytes[at + MAGIC]}, not 2`;
   if (end < at + RECORDS) return "its length is not valid";
-  return crc32c(bytes.subarray(at + ATTRIBUTES, end)) === bytes.readUInt32BE(at + CRC) ? null : "its checksum does not match";
+  return crc32c(bytes.subarray(at + ATTRIBUTES, end)) === bytes.readUInt32BE(at + CRC)
+    ? null
+    : "its checksum does not match";
 }
 
 /** What can be said of a batch whose head can't be relied on. */
@@ -333,7 +403,18 @@ function brokenBatch(bytes: Buffer, at: number, end: number, broken: string): Ba
   const delta = headed && raw[MAGIC] === 2 ? raw.readInt32BE(LAST_OFFSET_DELTA) : 0;
   const maxTimestamp = Date.now();
   return {
-    baseOffset, lastOffset: baseOffset + delta, codec: 0, logAppendTime: false, firstTimestamp: maxTimestamp, maxTimestamp, count: 1,
-    recordsAt: at, recordsEnd: end, skip: false, raw, checked: false, broken,
+    baseOffset,
+    lastOffset: baseOffset + delta,
+    codec: 0,
+    logAppendTime: false,
+    firstTimestamp: maxTimestamp,
+    maxTimestamp,
+    count: 1,
+    recordsAt: at,
+    recordsEnd: end,
+    skip: false,
+    raw,
+    checked: false,
+    broken,
   };
 }

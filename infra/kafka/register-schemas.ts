@@ -8,9 +8,9 @@ const MOST_VERSIONS = 20;
 const REFUSALS = new Set([401, 403, 405, 409, 422]);
 
 /**
- * The id under which the registry has a schema of ours: registered where it isn't there, without touching any policy. Where
- * the registry doesn't take it, a version of the same encoding serves, and then a subject of our own: producers may have
- * their schema under the topic's.
+ * The id under which the registry has a schema of ours: registered where it isn't there, without touching any policy.
+ * Where the registry doesn't take it, a version of the same encoding serves, and then a subject of our own: producers
+ * may have their schema under the topic's.
  *
  * @throws UsageError `schema_registry`
  */
@@ -24,14 +24,29 @@ export async function registeredId(registry: RegistryClient, topic: string, sche
       if (typeof outcome === "number") return outcome;
       refusal ??= outcome;
     }
-    throw new UsageError("schema_registry", `SCHEMA_REGISTRY_URL: the registry did not take the schema of ${topic} (${refusal?.message}), and has none of the same fields under ${subjects.join(" or ")}: let this user register, or register it by hand (schemas/avro)`, { cause: refusal });
+    throw new UsageError(
+      "schema_registry",
+      `SCHEMA_REGISTRY_URL: the registry did not take the schema of ${topic} (${refusal?.message}), and has ` +
+        `none of the same fields under ${subjects.join(" or ")}: let this user register, or register it by ` +
+        "hand (schemas/avro)",
+      { cause: refusal },
+    );
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
-    throw new UsageError("schema_registry", `SCHEMA_REGISTRY_URL: the registry did not take the schema of ${topic}: ${messageOf(cause)}`, { cause });
+    throw new UsageError(
+      "schema_registry",
+      `SCHEMA_REGISTRY_URL: the registry did not take the schema of ${topic}: ${messageOf(cause)}`,
+      { cause },
+    );
   }
 }
 
-async function registerUnder(registry: RegistryClient, subject: string, schema: AvroSchema, text: string): Promise<number | RegistryRefusal> {
+async function registerUnder(
+  registry: RegistryClient,
+  subject: string,
+  schema: AvroSchema,
+  text: string,
+): Promise<number | RegistryRefusal> {
   try {
     return await registry.register(subject, text);
   } catch (error) {
@@ -41,7 +56,12 @@ async function registerUnder(registry: RegistryClient, subject: string, schema: 
 }
 
 /** The id of a subject's version that our records can carry; null: there is none. */
-async function findId(registry: RegistryClient, subject: string, schema: AvroSchema, text: string): Promise<number | null> {
+async function findId(
+  registry: RegistryClient,
+  subject: string,
+  schema: AvroSchema,
+  text: string,
+): Promise<number | null> {
   const known = await registry.lookup(subject, text).catch((error: unknown) => {
     if (error instanceof RegistryRefusal) return null;
     throw error;
@@ -70,9 +90,13 @@ function encodingOf(schema: AvroSchema): unknown {
   if (typeof schema === "string") return schema;
   const { type, logicalType, fields, symbols, items, values, size } = schema;
   return {
-    type: encodingOf(type), logicalType, symbols, size,
+    type: encodingOf(type),
+    logicalType,
+    symbols,
+    size,
     fields: fields?.map((field) => [field.name, encodingOf(field.type)]),
-    items: items === undefined ? undefined : encodingOf(items), values: values === undefined ? undefined : encodingOf(values),
+    items: items === undefined ? undefined : encodingOf(items),
+    values: values === undefined ? undefined : encodingOf(values),
   };
 }
 

@@ -11,7 +11,10 @@ export interface RegistrySchema {
   schemaType?: string;
   references?: { name: string; subject: string; version: number }[];
 }
-interface Version extends RegistrySchema { id: number; version: number }
+interface Version extends RegistrySchema {
+  id: number;
+  version: number;
+}
 
 export interface RegistryClientOptions {
   url: string;
@@ -32,20 +35,32 @@ export class RegistryRefusal extends Error {
   }
 }
 
-/** The requests of the registry's client, which its own methods wrap with more than is wanted here: types of avsc, changes of policy. */
+/**
+ * The requests of the registry's client, which its own methods wrap with more than is wanted here: types of avsc,
+ * changes of policy.
+ */
 interface Api {
   Schema: { find(request: object): Promise<Answer> };
-  Subject: { all(request: object): Promise<Answer>; register(request: object): Promise<Answer>; registered(request: object): Promise<Answer>; latestVersion(request: object): Promise<Answer>; version(request: object): Promise<Answer> };
+  Subject: {
+    all(request: object): Promise<Answer>;
+    register(request: object): Promise<Answer>;
+    registered(request: object): Promise<Answer>;
+    latestVersion(request: object): Promise<Answer>;
+    version(request: object): Promise<Answer>;
+  };
 }
-interface Answer { data<T>(): T }
+interface Answer {
+  data<T>(): T;
+}
 
 const ANSWER_WITHIN_MS = 5_000;
 /** Requests under way at a time. */
 const MOST_AT_ONCE = 8;
 
 /**
- * Answers of 4xx that say nothing of the thing that was asked for: who asks, how often, how slowly. 400 is among them, since the
- * client gives it to requests that got no answer. All others (404, 410, 422, …) mean that there is no such thing.
+ * Answers of 4xx that say nothing of the thing that was asked for: who asks, how often, how slowly. 400 is among them,
+ * since the client gives it to requests that got no answer. All others (404, 410, 422, …) mean that there is no such
+ * thing.
  */
 const TELLS_NOTHING = new Set([400, 401, 403, 407, 408, 425, 429]);
 
@@ -60,7 +75,12 @@ export class RegistryClient {
   constructor({ url, auth, tlsCa, answerWithinMs = ANSWER_WITHIN_MS }: RegistryClientOptions) {
     this.#answerWithinMs = answerWithinMs;
     this.#agent = tlsCa === null ? undefined : new HttpsAgent({ ca: tlsCa });
-    const registry = new SchemaRegistry({ host: url, retry: { retries: 2 }, ...(auth === null ? {} : { auth }), ...(this.#agent === undefined ? {} : { agent: this.#agent }) });
+    const registry = new SchemaRegistry({
+      host: url,
+      retry: { retries: 2 },
+      ...(auth === null ? {} : { auth }),
+      ...(this.#agent === undefined ? {} : { agent: this.#agent }),
+    });
     this.#api = (registry as unknown as { api: Api }).api;
   }
 
@@ -71,12 +91,18 @@ export class RegistryClient {
    */
   async schema(key: SchemaKey): Promise<RegistrySchema | null> {
     const request = typeof key === "number" ? { id: key } : { path: `/schemas/guids/${encodeURIComponent(key)}` };
-    const found = await this.#unlessUnknown<RegistrySchema>(`schema ${key}`, () => this.#api.Schema.find(this.#limited(request)));
-    if (found !== null && typeof (found as Partial<RegistrySchema>).schema !== "string") throw notGiven(`schema ${key}`, new Error("its answer has no schema"));
+    const found = await this.#unlessUnknown<RegistrySchema>(`schema ${key}`, () =>
+      this.#api.Schema.find(this.#limited(request)),
+    );
+    if (found !== null && typeof (found as Partial<RegistrySchema>).schema !== "string")
+      throw notGiven(`schema ${key}`, new Error("its answer has no schema"));
     return found;
   }
 
-  /** Asks for something, to see whether the registry answers at all. @param known an id that it has given; null: none yet */
+  /**
+   * Asks for something, to see whether the registry answers at all. @param known an id that it has given; null: none
+   * yet
+   */
   async probe(known: SchemaKey | null): Promise<void> {
     if (known !== null) await this.schema(known);
     else await this.#unlessUnknown("its subjects", () => this.#api.Subject.all(this.#limited({})));
@@ -84,13 +110,17 @@ export class RegistryClient {
 
   /** A version of a subject; null: there is none. @throws FraudstreamError `schema_registry_unreachable` (retriable) */
   async version(subject: string, version: number | "latest"): Promise<Version | null> {
-    return this.#unlessUnknown(`${subject} version ${version}`, () => this.#api.Subject.version(this.#limited({ subject, version })));
+    return this.#unlessUnknown(`${subject} version ${version}`, () =>
+      this.#api.Subject.version(this.#limited({ subject, version })),
+    );
   }
 
   /** The id under which a subject has a schema; null: it has it not. @throws RegistryRefusal */
   async lookup(subject: string, schema: string): Promise<number | null> {
     try {
-      return (await this.#ask(() => this.#api.Subject.registered(this.#limited({ subject, body: { schema } })))).data<{ id: number }>().id;
+      return (await this.#ask(() => this.#api.Subject.registered(this.#limited({ subject, body: { schema } })))).data<{
+        id: number;
+      }>().id;
     } catch (error) {
       if (error instanceof RegistryRefusal && error.status === 404) return null;
       throw error;
@@ -99,7 +129,9 @@ export class RegistryClient {
 
   /** Registers a schema and leaves the registry's policy as it is. @throws RegistryRefusal */
   async register(subject: string, schema: string): Promise<number> {
-    return (await this.#ask(() => this.#api.Subject.register(this.#limited({ subject, body: { schema } })))).data<{ id: number }>().id;
+    return (await this.#ask(() => this.#api.Subject.register(this.#limited({ subject, body: { schema } })))).data<{
+      id: number;
+    }>().id;
   }
 
   async #unlessUnknown<T>(what: string, request: () => Promise<Answer>): Promise<T | null> {
@@ -122,7 +154,11 @@ export class RegistryClient {
     while (this.#free === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     this.#free -= 1;
     try {
-      return await within(this.#answerWithinMs, request(), () => new Error(`it did not answer within ${this.#answerWithinMs} ms`));
+      return await within(
+        this.#answerWithinMs,
+        request(),
+        () => new Error(`it did not answer within ${this.#answerWithinMs} ms`),
+      );
     } catch (error) {
       const { status } = error as { status?: number };
       if (typeof status === "number" && status >= 400) throw new RegistryRefusal(status, messageOf(error));
@@ -136,6 +172,12 @@ export class RegistryClient {
 
 function notGiven(what: string, cause: unknown): FraudstreamError {
   const denied = cause instanceof RegistryRefusal && (cause.status === 401 || cause.status === 403);
-  const advice = denied ? "; SCHEMA_REGISTRY_USERNAME and SCHEMA_REGISTRY_PASSWORD must name a user who may read schemas" : "";
-  return new FraudstreamError("schema_registry_unreachable", `the schema registry did not give ${what}: ${messageOf(cause)}${advice}`, { cause });
+  const advice = denied
+    ? "; SCHEMA_REGISTRY_USERNAME and SCHEMA_REGISTRY_PASSWORD must name a user who may read schemas"
+    : "";
+  return new FraudstreamError(
+    "schema_registry_unreachable",
+    `the schema registry did not give ${what}: ${messageOf(cause)}${advice}`,
+    { cause },
+  );
 }

@@ -8,7 +8,10 @@ const CODE = "schema_registry";
 const TRUSTED_FOR_MS = 1_000;
 const ASK_EVERY_MS = 5_000;
 
-/** Tells a registry that is away, or refuses this role, from one that only has trouble with one schema. Says so while it lasts. */
+/**
+ * Tells a registry that is away, or refuses this role, from one that only has trouble with one schema. Says so while it
+ * lasts.
+ */
 export class RegistryHealth {
   readonly #registry: Pick<RegistryClient, "probe">;
   readonly #conditions: Conditions | undefined;
@@ -41,7 +44,9 @@ export class RegistryHealth {
       this.#conditions?.clear(CODE, "");
       return true;
     } catch (error) {
-      const message = `${messageOf(error)}; records of schemas that aren't known yet wait until the registry of SCHEMA_REGISTRY_URL answers`;
+      const message =
+        `${messageOf(error)}; records of schemas that aren't known yet wait until the registry of ` +
+        "SCHEMA_REGISTRY_URL answers";
       this.#conditions?.raise(CODE, "", message, { blocking: false });
       this.#askAgain();
       return false;

@@ -6,7 +6,8 @@ import { namespaceIn, qualified, type AvroObject, type AvroSchema } from "../../
  */
 export function withReferences(schema: AvroSchema, referenced: readonly AvroSchema[]): AvroSchema {
   const missing = new Map<string, AvroObject>();
-  for (const other of referenced) if (isObject(other) && other.name !== undefined) missing.set(qualified(other.name, other.namespace ?? ""), other);
+  for (const other of referenced)
+    if (isObject(other) && other.name !== undefined) missing.set(qualified(other.name, other.namespace ?? ""), other);
   return missing.size === 0 ? schema : filled(schema, "", missing);
 }
 
@@ -23,7 +24,9 @@ function filled(schema: AvroSchema, namespace: string, missing: Map<string, Avro
   return {
     ...schema,
     ...(typeof schema.type === "string" ? {} : { type: filled(schema.type, namespace, missing) }),
-    ...(schema.fields === undefined ? {} : { fields: schema.fields.map((field) => ({ ...field, type: filled(field.type, inside, missing) })) }),
+    ...(schema.fields === undefined
+      ? {}
+      : { fields: schema.fields.map((field) => ({ ...field, type: filled(field.type, inside, missing) })) }),
     ...(schema.items === undefined ? {} : { items: filled(schema.items, namespace, missing) }),
     ...(schema.values === undefined ? {} : { values: filled(schema.values, namespace, missing) }),
   };

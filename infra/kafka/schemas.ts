@@ -7,8 +7,22 @@ import type { AvroSchema } from "../../schemas/avro-cursor.js";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
 import { parseProto } from "../../schemas/proto-file.js";
 import { PLAIN_SHAPE, type RecordShape } from "../../schemas/record-shape.js";
-import { FIXED_SCHEMAS, WIRE_HEAD_BYTES, schemaIdOf, writeWireHead, type SchemaKey, type SubjectName } from "../../schemas/wire-format.js";
-import { JsonSchemaWriter, ProtobufWriter, UnavailableWriter, UnreadableWriter, isAvro, type WriterSchema } from "../../schemas/writer-schema.js";
+import {
+  FIXED_SCHEMAS,
+  WIRE_HEAD_BYTES,
+  schemaIdOf,
+  writeWireHead,
+  type SchemaKey,
+  type SubjectName,
+} from "../../schemas/wire-format.js";
+import {
+  JsonSchemaWriter,
+  ProtobufWriter,
+  UnavailableWriter,
+  UnreadableWriter,
+  isAvro,
+  type WriterSchema,
+} from "../../schemas/writer-schema.js";
 import type { Config } from "../config/config.js";
 import type { Conditions } from "../health/conditions.js";
 import { registeredId } from "./register-schemas.js";
@@ -20,10 +34,14 @@ import { UnknownSchemas } from "./unknown-schemas.js";
 // avsc is CommonJS whose exports Node can't name.
 const avro = createRequire(import.meta.url)("avsc") as { Type: { forSchema(schema: AvroSchema): Type } };
 
-type SchemasConfig = Pick<Config, "schemaRegistryUrl" | "schemasDir"> & Partial<Pick<Config, "schemaRegistryAuth" | "schemaRegistryTlsCa" | "recordShapes">>;
+type SchemasConfig = Pick<Config, "schemaRegistryUrl" | "schemasDir"> &
+  Partial<Pick<Config, "schemaRegistryAuth" | "schemaRegistryTlsCa" | "recordShapes">>;
 
 export interface SchemasOptions {
-  /** How long a schema that the registry doesn't know may take to be there, milliseconds: its replicas hear of it later. @default 5_000 */
+  /**
+   * How long a schema that the registry doesn't know may take to be there, milliseconds: its replicas hear of it later.
+   * @default 5_000
+   */
   patienceMs?: number;
   /** How long an answer of the registry may take, milliseconds. @default 5_000 */
   answerWithinMs?: number;
@@ -38,8 +56,8 @@ const MOST_UNAVAILABLE = 1_000;
 const LARGEST_ID = 2 ** 31 - 1;
 
 /**
- * Writer schemas by id: the fixed ones, those in SCHEMAS_DIR (`<id>.avsc`, `.json` or `.proto`), and the registry's. Without a
- * registry our own records carry the fixed ids, with one the ids that the registry gave.
+ * Writer schemas by id: the fixed ones, those in SCHEMAS_DIR (`<id>.avsc`, `.json` or `.proto`), and the registry's.
+ * Without a registry our own records carry the fixed ids, with one the ids that the registry gave.
  */
 export class Schemas {
   /** How producers' records hold our fields. */
@@ -59,7 +77,10 @@ export class Schemas {
     const { schemaRegistryUrl: url, schemaRegistryAuth: auth = null, schemaRegistryTlsCa: tlsCa = null } = config;
     this.shapes = config.recordShapes ?? { transactions: PLAIN_SHAPE, labels: PLAIN_SHAPE };
     this.#schemasDir = config.schemasDir;
-    this.#registry = url === null ? null : new RegistryClient({ url, auth, tlsCa, ...(answerWithinMs !== undefined && { answerWithinMs }) });
+    this.#registry =
+      url === null
+        ? null
+        : new RegistryClient({ url, auth, tlsCa, ...(answerWithinMs !== undefined && { answerWithinMs }) });
     this.#health = this.#registry && new RegistryHealth(this.#registry, conditions);
     this.#unknown = new UnknownSchemas(this.#registry === null ? 0 : patienceMs);
   }
@@ -90,10 +111,12 @@ export class Schemas {
   }
 
   /**
-   * The schema of an id, or null when nobody knows it. One that the registry doesn't know yet, or fails to give while it answers
-   * otherwise, is asked for again for a short time, and then not for a while: no single schema holds its records up for good.
+   * The schema of an id, or null when nobody knows it. One that the registry doesn't know yet, or fails to give while
+   * it answers otherwise, is asked for again for a short time, and then not for a while: no single schema holds its
+   * records up for good.
    *
-   * @throws FraudstreamError `schema_registry_unreachable` (retriable): the registry answers nothing, so that nobody can tell
+   * @throws FraudstreamError `schema_registry_unreachable` (retriable): the registry answers nothing, so that nobody
+   *   can tell
    */
   async load(key: SchemaKey): Promise<WriterSchema | null> {
     const known = this.#known.get(key);
@@ -131,7 +154,13 @@ export class Schemas {
     try {
       return await this.#fromRegistry(key);
     } catch (error) {
-      if (!(error instanceof FraudstreamError) || !error.retriable || this.#health === null || !(await this.#health.answers())) throw error;
+      if (
+        !(error instanceof FraudstreamError) ||
+        !error.retriable ||
+        this.#health === null ||
+        !(await this.#health.answers())
+      )
+        throw error;
       // What is no id for it, or no id any more.
       if (error.cause instanceof RegistryRefusal && error.cause.status === 400) return null;
       return new UnavailableWriter(`${messageOf(error)}, while it answers otherwise`);
@@ -157,7 +186,10 @@ export class Schemas {
    */
   encodeFirst(subject: SubjectName, value: unknown): Buffer | null {
     if (this.#registry !== null) return null;
-    const [id, { schema }] = [...FIXED_SCHEMAS].find(([, fixed]) => fixed.subject === subject) as [number, { schema: AvroSchema }];
+    const [id, { schema }] = [...FIXED_SCHEMAS].find(([, fixed]) => fixed.subject === subject) as [
+      number,
+      { schema: AvroSchema },
+    ];
     return framed(id, this.#codec(`${subject}/${id}`, schema).toBuffer(value));
   }
 
@@ -169,14 +201,17 @@ export class Schemas {
   async decode(subject: SubjectName, bytes: Buffer): Promise<unknown> {
     const id = schemaIdOf(bytes, 0, bytes.length);
     const writer = id === null ? null : await this.load(id);
-    if (id === null || writer === null || !isAvro(writer)) throw new FraudstreamError("undecodable", `a value of ${subject} has no known schema`);
+    if (id === null || writer === null || !isAvro(writer))
+      throw new FraudstreamError("undecodable", `a value of ${subject} has no known schema`);
     try {
       const ours = this.#codec(subject, this.#known.get(this.idOf(subject)) as AvroSchema);
       if (id === this.idOf(subject)) return ours.fromBuffer(bytes.subarray(WIRE_HEAD_BYTES));
       const theirs = this.#codec(`${subject}/${id}`, writer);
       return ours.fromBuffer(bytes.subarray(WIRE_HEAD_BYTES), ours.createResolver(theirs));
     } catch (cause) {
-      throw new FraudstreamError("undecodable", `a value of ${subject} does not fit its schema: ${messageOf(cause)}`, { cause });
+      throw new FraudstreamError("undecodable", `a value of ${subject} does not fit its schema: ${messageOf(cause)}`, {
+        cause,
+      });
     }
   }
 
@@ -211,13 +246,21 @@ export class Schemas {
     const texts: Referred[] = [];
     const seen = new Set<string>();
     const open = [...references];
-    for (let reference = open.shift(); reference !== undefined && seen.size < MOST_REFERENCES; reference = open.shift()) {
+    for (
+      let reference = open.shift();
+      reference !== undefined && seen.size < MOST_REFERENCES;
+      reference = open.shift()
+    ) {
       const name = `${reference.subject} ${reference.version}`;
       if (seen.has(name)) continue;
       seen.add(name);
       const found = await registry.version(reference.subject, reference.version);
-      if (found === null) throw new FraudstreamError("schema_registry_unreachable",
-        `the schema registry doesn't have ${reference.subject} version ${reference.version}, to which the schema refers`);
+      if (found === null)
+        throw new FraudstreamError(
+          "schema_registry_unreachable",
+          `the schema registry doesn't have ${reference.subject} version ${reference.version}, to which the ` +
+            "schema refers",
+        );
       texts.push({ name: reference.name, text: found.schema });
       open.push(...(found.references ?? []));
     }
@@ -226,14 +269,31 @@ export class Schemas {
 }
 
 /** A schema that another one refers to, by the name that it uses. */
-interface Referred { name: string; text: string }
+interface Referred {
+  name: string;
+  text: string;
+}
 
 /** What a registry's schema is to our readers; one that can't be used says why. */
 function toWriter({ schema, schemaType = "AVRO" }: RegistrySchema, referenced: readonly Referred[]): WriterSchema {
   try {
-    if (schemaType === "AVRO") return withReferences(JSON.parse(schema) as AvroSchema, referenced.map(({ text }) => JSON.parse(text) as AvroSchema));
-    if (schemaType === "JSON") return new JsonSchemaWriter(JSON.parse(schema), new Map(referenced.map(({ name, text }) => [name, JSON.parse(text) as unknown])));
-    if (schemaType === "PROTOBUF") return new ProtobufWriter(parseProto(schema, referenced.map(({ text }) => text)));
+    if (schemaType === "AVRO")
+      return withReferences(
+        JSON.parse(schema) as AvroSchema,
+        referenced.map(({ text }) => JSON.parse(text) as AvroSchema),
+      );
+    if (schemaType === "JSON")
+      return new JsonSchemaWriter(
+        JSON.parse(schema),
+        new Map(referenced.map(({ name, text }) => [name, JSON.parse(text) as unknown])),
+      );
+    if (schemaType === "PROTOBUF")
+      return new ProtobufWriter(
+        parseProto(
+          schema,
+          referenced.map(({ text }) => text),
+        ),
+      );
     return new UnreadableWriter(`it is of the type ${schemaType}; AVRO, JSON and PROTOBUF are read`);
   } catch (error) {
     return new UnreadableWriter(`it is of the type ${schemaType} and can't be read as such: ${messageOf(error)}`);
@@ -245,7 +305,10 @@ async function readIfThere(file: string): Promise<string | null> {
     return await readFile(file, "utf8");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
-    throw new FraudstreamError("schema_file", `${file} can't be read: ${messageOf(error)}`, { retriable: true, cause: error });
+    throw new FraudstreamError("schema_file", `${file} can't be read: ${messageOf(error)}`, {
+      retriable: true,
+      cause: error,
+    });
   }
 }
 

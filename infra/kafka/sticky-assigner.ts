@@ -1,24 +1,36 @@
 import type { Assigner, PartitionAssigner } from "kafkajs";
 import { kafkajs } from "./kafkajs.js";
 
-const { AssignerProtocol: { MemberAssignment, MemberMetadata } } = kafkajs;
+const {
+  AssignerProtocol: { MemberAssignment, MemberMetadata },
+} = kafkajs;
 /** Part of the protocol between members: another meaning needs another name. */
 const NAME = "fraudstream-sticky";
 const VERSION = 0;
 
 /** What a member had when it last was given partitions. */
-export interface Claim { at: number; partitions: Readonly<Record<string, readonly number[]>> }
+export interface Claim {
+  at: number;
+  partitions: Readonly<Record<string, readonly number[]>>;
+}
 
-export interface StickyMember { id: string; topics: readonly string[]; claim: Claim | null }
+export interface StickyMember {
+  id: string;
+  topics: readonly string[];
+  claim: Claim | null;
+}
 
 /** Partitions by topic, by member. */
 export type Assignment = Map<string, Map<string, number[]>>;
 
 /**
- * Spreads each topic's partitions over the members that want it, as evenly as they go, and leaves a partition with the member
- * that has it wherever that is even enough: whoever joins or leaves moves what must move, and nothing else.
+ * Spreads each topic's partitions over the members that want it, as evenly as they go, and leaves a partition with the
+ * member that has it wherever that is even enough: whoever joins or leaves moves what must move, and nothing else.
  */
-export function assignSticky(members: readonly StickyMember[], partitionsOf: ReadonlyMap<string, readonly number[]>): Assignment {
+export function assignSticky(
+  members: readonly StickyMember[],
+  partitionsOf: ReadonlyMap<string, readonly number[]>,
+): Assignment {
   const assignment: Assignment = new Map(members.map(({ id }) => [id, new Map<string, number[]>()]));
   const totals = new Map(members.map(({ id }) => [id, 0]));
   const give = (id: string, topic: string, partition: number): void => {
@@ -27,9 +39,16 @@ export function assignSticky(members: readonly StickyMember[], partitionsOf: Rea
     totals.set(id, (totals.get(id) ?? 0) + 1);
   };
   for (const [topic, partitions] of [...partitionsOf].sort(([a], [b]) => compare(a, b))) {
-    const wanting = members.filter(({ topics }) => topics.includes(topic)).map(({ id }) => id).sort(compare);
+    const wanting = members
+      .filter(({ topics }) => topics.includes(topic))
+      .map(({ id }) => id)
+      .sort(compare);
     if (wanting.length === 0) continue;
-    const held = claimed(members.filter(({ id }) => wanting.includes(id)), topic, new Set(partitions));
+    const held = claimed(
+      members.filter(({ id }) => wanting.includes(id)),
+      topic,
+      new Set(partitions),
+    );
     const heldBy = (id: string): number[] => held.get(id) ?? [];
     const least = Math.floor(partitions.length / wanting.length);
     let extra = partitions.length % wanting.length;
@@ -47,7 +66,10 @@ export function assignSticky(members: readonly StickyMember[], partitionsOf: Rea
     }
     for (const partition of partitions) {
       if (taken.has(partition)) continue;
-      const [next] = [...wanting].sort((a, b) => (kept.get(a) ?? 0) - (kept.get(b) ?? 0) || (totals.get(a) ?? 0) - (totals.get(b) ?? 0) || compare(a, b));
+      const [next] = [...wanting].sort(
+        (a, b) =>
+          (kept.get(a) ?? 0) - (kept.get(b) ?? 0) || (totals.get(a) ?? 0) - (totals.get(b) ?? 0) || compare(a, b),
+      );
       give(next, topic, partition);
       kept.set(next, (kept.get(next) ?? 0) + 1);
     }
@@ -56,12 +78,18 @@ export function assignSticky(members: readonly StickyMember[], partitionsOf: Rea
 }
 
 /** Who has which partitions of a topic; of two that say so, the one that was given them later. */
-function claimed(members: readonly StickyMember[], topic: string, existing: ReadonlySet<number>): Map<string, number[]> {
+function claimed(
+  members: readonly StickyMember[],
+  topic: string,
+  existing: ReadonlySet<number>,
+): Map<string, number[]> {
   const held = new Map<string, number[]>();
   const taken = new Set<number>();
   const latest = [...members].sort((a, b) => (b.claim?.at ?? 0) - (a.claim?.at ?? 0) || compare(a.id, b.id));
   for (const { id, claim } of latest) {
-    const partitions = [...(claim?.partitions[topic] ?? [])].filter((partition) => existing.has(partition) && !taken.has(partition)).sort((a, b) => a - b);
+    const partitions = [...(claim?.partitions[topic] ?? [])]
+      .filter((partition) => existing.has(partition) && !taken.has(partition))
+      .sort((a, b) => a - b);
     for (const partition of partitions) taken.add(partition);
     held.set(id, partitions);
   }
@@ -78,12 +106,23 @@ export function stickyAssigner(claim: () => Claim | null): PartitionAssigner {
     name: NAME,
     version: VERSION,
     assign({ members, topics }) {
-      const partitionsOf = new Map(topics.map((topic) => [topic, cluster.findTopicPartitionMetadata(topic).map(({ partitionId }) => partitionId)]));
-      const assignment = assignSticky(members.map(({ memberId, memberMetadata }) => memberOf(memberId, memberMetadata)), partitionsOf);
-      return Promise.resolve([...assignment].map(([memberId, given]) => ({
-        memberId,
-        memberAssignment: MemberAssignment.encode({ version: VERSION, assignment: Object.fromEntries(given), userData: Buffer.alloc(0) }),
-      })));
+      const partitionsOf = new Map(
+        topics.map((topic) => [topic, cluster.findTopicPartitionMetadata(topic).map(({ partitionId }) => partitionId)]),
+      );
+      const assignment = assignSticky(
+        members.map(({ memberId, memberMetadata }) => memberOf(memberId, memberMetadata)),
+        partitionsOf,
+      );
+      return Promise.resolve(
+        [...assignment].map(([memberId, given]) => ({
+          memberId,
+          memberAssignment: MemberAssignment.encode({
+            version: VERSION,
+            assignment: Object.fromEntries(given),
+            userData: Buffer.alloc(0),
+          }),
+        })),
+      );
     },
     protocol: ({ topics }) => ({
       name: NAME,
@@ -103,7 +142,9 @@ function readClaim(userData: Buffer): Claim | null {
   try {
     const { at, partitions } = JSON.parse(userData.toString()) as { at?: unknown; partitions?: unknown };
     if (typeof at !== "number" || typeof partitions !== "object" || partitions === null) return null;
-    const lists = Object.entries(partitions).filter((entry): entry is [string, number[]] => Array.isArray(entry[1]) && entry[1].every(Number.isInteger));
+    const lists = Object.entries(partitions).filter(
+      (entry): entry is [string, number[]] => Array.isArray(entry[1]) && entry[1].every(Number.isInteger),
+    );
     return { at, partitions: Object.fromEntries(lists) };
   } catch {
     return null;

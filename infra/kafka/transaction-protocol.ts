@@ -3,9 +3,10 @@ import { send } from "./cluster.js";
 import { ResponseError, Writer, type Connection, type Reader } from "./wire.js";
 
 /**
- * The second version of Kafka's transactions (KIP-890; brokers from 4.0 on, where the feature `transaction.version` is 2): a
- * partition joins a transaction with the first write to it, with no request of its own, and each transaction has an epoch of its own,
- * so that what was delayed can't get into the next one. `@platformatic/kafka` doesn't speak these versions yet.
+ * The second version of Kafka's transactions (KIP-890; brokers from 4.0 on, where the feature `transaction.version` is
+ * 2): a partition joins a transaction with the first write to it, with no request of its own, and each transaction has
+ * an epoch of its own, so that what was delayed can't get into the next one. `@platformatic/kafka` doesn't speak these
+ * versions yet.
  */
 const API_VERSIONS = { key: 18, version: 3, taggedResponse: false } as const;
 const TXN_OFFSET_COMMIT = { key: 28, version: 5 } as const;
@@ -14,7 +15,10 @@ const FEATURE = "transaction.version";
 /** Tag of the finalized features in an ApiVersions response. */
 const FINALIZED_FEATURES = 2;
 
-export interface ProducerIdentity { producerId: bigint; producerEpoch: number }
+export interface ProducerIdentity {
+  producerId: bigint;
+  producerEpoch: number;
+}
 
 /** Whether the cluster of a broker speaks the second version. */
 export async function hasTransactionVersion2(connection: Connection): Promise<boolean> {
@@ -43,10 +47,27 @@ export async function hasTransactionVersion2(connection: Connection): Promise<bo
   return send(connection, { ...API_VERSIONS, write, read }, "asking for the features of the cluster");
 }
 
-/** Adds a group's offset of one partition to the transaction, which begins with it if it hasn't. No generation and no member: see TransactionalProducer. */
-export function txnOffsetCommitV5(connection: Connection, transactionalId: string, group: string, producer: ProducerIdentity, consumed: { topic: string; partition: number; offset: number; metadata: string }, doing: string): Promise<void> {
+/**
+ * Adds a group's offset of one partition to the transaction, which begins with it if it hasn't. No generation and no
+ * member: see TransactionalProducer.
+ */
+export function txnOffsetCommitV5(
+  connection: Connection,
+  transactionalId: string,
+  group: string,
+  producer: ProducerIdentity,
+  consumed: { topic: string; partition: number; offset: number; metadata: string },
+  doing: string,
+): Promise<void> {
   const write = (): Writer =>
-    Writer.create().appendString(transactionalId).appendString(group).appendInt64(producer.producerId).appendInt16(producer.producerEpoch).appendInt32(-1).appendString("").appendString(null)
+    Writer.create()
+      .appendString(transactionalId)
+      .appendString(group)
+      .appendInt64(producer.producerId)
+      .appendInt16(producer.producerEpoch)
+      .appendInt32(-1)
+      .appendString("")
+      .appendString(null)
       .appendArray([consumed], (w, { topic, partition, offset, metadata }) => {
         w.appendString(topic).appendArray([offset], (inner) => {
           inner.appendInt32(partition).appendInt64(BigInt(offset)).appendInt32(-1).appendString(metadata);
@@ -69,9 +90,20 @@ export function txnOffsetCommitV5(connection: Connection, transactionalId: strin
 }
 
 /** Ends a transaction. @returns the identity for the next one */
-export function endTxnV5(connection: Connection, transactionalId: string, producer: ProducerIdentity, commit: boolean, doing: string): Promise<ProducerIdentity> {
+export function endTxnV5(
+  connection: Connection,
+  transactionalId: string,
+  producer: ProducerIdentity,
+  commit: boolean,
+  doing: string,
+): Promise<ProducerIdentity> {
   const write = (): Writer =>
-    Writer.create().appendString(transactionalId).appendInt64(producer.producerId).appendInt16(producer.producerEpoch).appendBoolean(commit).appendTaggedFields();
+    Writer.create()
+      .appendString(transactionalId)
+      .appendInt64(producer.producerId)
+      .appendInt16(producer.producerEpoch)
+      .appendBoolean(commit)
+      .appendTaggedFields();
   const read = (reader: Reader): ProducerIdentity => {
     reader.readInt32(); // throttle time
     check(END_TXN, reader.readInt16());

@@ -8,7 +8,13 @@ import { endTxnV5, hasTransactionVersion2, txnOffsetCommitV5, type ProducerIdent
 import { addOffsetsToTxnV3, addPartitionsToTxnV3, endTxnV3, initProducerIdV4, txnOffsetCommitV3 } from "./wire.js";
 
 /** The offset up to which a group has consumed a partition. */
-export interface ConsumedOffset { group: string; topic: string; partition: number; offset: number; /** Kept beside it. */ metadata?: string }
+export interface ConsumedOffset {
+  group: string;
+  topic: string;
+  partition: number;
+  offset: number;
+  /** Kept beside it. */ metadata?: string;
+}
 
 export interface TransactionalProducerOptions {
   /** The broker aborts a transaction that is open for longer, milliseconds. */
@@ -19,9 +25,8 @@ export interface TransactionalProducerOptions {
 
 /**
  * The producer of one transactional id: output and consumed offsets in one Kafka transaction, or none of it.
- *
- * Opening it fences whoever held the id before. After any error of `begin`, `commit` or `abort` it must be discarded: the
- * outcome may be unknown, and only opening the id anew settles it. One transaction at a time.
+ * Opening it fences whoever held the id before. After any error of `begin`, `commit` or `abort` it must be discarded:
+ * the outcome may be unknown, and only opening the id anew settles it. One transaction at a time.
  */
 export class TransactionalProducer {
   readonly transactionalId: string;
@@ -37,11 +42,22 @@ export class TransactionalProducer {
   /** Partitions that the transaction under way includes; null: none is under way. */
   #partitions: Set<string> | null = null;
   #prepared: Promise<void> | null = null;
-  /** Whether the broker may know of the transaction under way: in the second version nothing that is written begins none. */
+  /**
+   * Whether the broker may know of the transaction under way: in the second version nothing that is written begins
+   * none.
+   */
   #begun = false;
   #groupCoordinatorAddress: BrokerAddress | null = null;
 
-  private constructor(cluster: KafkaCluster, transactionalId: string, patienceMs: number, coordinator: BrokerAddress, connections: ConnectionsByBroker, identity: ProducerIdentity, version2: boolean) {
+  private constructor(
+    cluster: KafkaCluster,
+    transactionalId: string,
+    patienceMs: number,
+    coordinator: BrokerAddress,
+    connections: ConnectionsByBroker,
+    identity: ProducerIdentity,
+    version2: boolean,
+  ) {
     this.#cluster = cluster;
     this.transactionalId = transactionalId;
     this.#patienceMs = patienceMs;
@@ -52,7 +68,11 @@ export class TransactionalProducer {
   }
 
   /** Takes the transactional id over: fences its former holder, and aborts or completes what that one left open. */
-  static async open(cluster: KafkaCluster, transactionalId: string, options: TransactionalProducerOptions = {}): Promise<TransactionalProducer> {
+  static async open(
+    cluster: KafkaCluster,
+    transactionalId: string,
+    options: TransactionalProducerOptions = {},
+  ): Promise<TransactionalProducer> {
     const { transactionTimeoutMs = 60_000, patienceMs = 30_000 } = options;
     return retrying(
       async () => {
@@ -60,8 +80,22 @@ export class TransactionalProducer {
         const connections = new ConnectionsByBroker(cluster);
         try {
           const connection = await connections.to(coordinator);
-          const { producerId, producerEpoch } = await call(connection, initProducerIdV4.api, [transactionalId, transactionTimeoutMs, -1n, -1], `taking over ${transactionalId}`, REPLICATED_WITHIN_MS);
-          return new TransactionalProducer(cluster, transactionalId, patienceMs, coordinator, connections, { producerId, producerEpoch }, await hasTransactionVersion2(connection));
+          const { producerId, producerEpoch } = await call(
+            connection,
+            initProducerIdV4.api,
+            [transactionalId, transactionTimeoutMs, -1n, -1],
+            `taking over ${transactionalId}`,
+            REPLICATED_WITHIN_MS,
+          );
+          return new TransactionalProducer(
+            cluster,
+            transactionalId,
+            patienceMs,
+            coordinator,
+            connections,
+            { producerId, producerEpoch },
+            await hasTransactionVersion2(connection),
+          );
         } catch (error) {
           await connections.close();
           throw error;
@@ -72,11 +106,15 @@ export class TransactionalProducer {
   }
 
   /**
-   * Starts a transaction: announces the partitions that it will write to and the offset that it commits, if any. Returns
-   * at once, so that this goes on while the output is being made; `commit` waits for it and throws what went wrong.
+   * Starts a transaction: announces the partitions that it will write to and the offset that it commits, if any.
+   * Returns at once, so that this goes on while the output is being made; `commit` waits for it and throws what went
+   * wrong.
    */
   begin(partitions: readonly { topic: string; partition: number }[], offset: ConsumedOffset | null): void {
-    if (this.#partitions !== null) throw new KafkaError("TRANSACTION_OPEN", `${this.transactionalId}: a transaction is already open`, { retriable: false });
+    if (this.#partitions !== null)
+      throw new KafkaError("TRANSACTION_OPEN", `${this.transactionalId}: a transaction is already open`, {
+        retriable: false,
+      });
     this.#partitions = new Set(partitions.map(partitionKey));
     this.#begun = !this.#version2 || offset !== null;
     this.#prepared = this.#prepare(partitions, offset);
@@ -87,7 +125,8 @@ export class TransactionalProducer {
   /** Writes the output and commits the transaction, offsets included. */
   async commit(outputs: readonly PartitionOutput[], timestamp: number): Promise<void> {
     const announced = this.#partitions;
-    if (announced === null) throw new KafkaError("NO_TRANSACTION", `${this.transactionalId}: no transaction is open`, { retriable: false });
+    if (announced === null)
+      throw new KafkaError("NO_TRANSACTION", `${this.transactionalId}: no transaction is open`, { retriable: false });
     await this.#prepared;
     const further = outputs.filter((output) => !announced.has(partitionKey(output)));
     if (further.length > 0 && !this.#version2) await this.#addPartitions(further);
@@ -109,19 +148,33 @@ export class TransactionalProducer {
   }
 
   /** Both requests go out at once: a broker answers the requests of one connection in their order. */
-  async #prepare(partitions: readonly { topic: string; partition: number }[], offset: ConsumedOffset | null): Promise<void> {
-    await Promise.all([...(this.#version2 ? [] : [this.#addPartitions(partitions)]), ...(offset === null ? [] : [this.#addOffsets(offset)])]);
+  async #prepare(
+    partitions: readonly { topic: string; partition: number }[],
+    offset: ConsumedOffset | null,
+  ): Promise<void> {
+    await Promise.all([
+      ...(this.#version2 ? [] : [this.#addPartitions(partitions)]),
+      ...(offset === null ? [] : [this.#addOffsets(offset)]),
+    ]);
   }
 
   #addPartitions(partitions: readonly { topic: string; partition: number }[]): Promise<void> {
     const topics = new Map<string, number[]>();
     for (const { topic, partition } of partitions) topics.set(topic, [...(topics.get(topic) ?? []), partition]);
     const transaction = {
-      transactionalId: this.transactionalId, ...this.#identity, verifyOnly: false,
+      transactionalId: this.transactionalId,
+      ...this.#identity,
+      verifyOnly: false,
       topics: [...topics].map(([name, numbers]) => ({ name, partitions: numbers })),
     };
     return this.#patiently(async () => {
-      await call(await this.#connections.to(this.#coordinator), addPartitionsToTxnV3.api, [[transaction]], `adding partitions to a transaction of ${this.transactionalId}`, REPLICATED_WITHIN_MS);
+      await call(
+        await this.#connections.to(this.#coordinator),
+        addPartitionsToTxnV3.api,
+        [[transaction]],
+        `adding partitions to a transaction of ${this.transactionalId}`,
+        REPLICATED_WITHIN_MS,
+      );
     });
   }
 
@@ -130,18 +183,49 @@ export class TransactionalProducer {
     const { producerId, producerEpoch } = this.#identity;
     if (this.#version2) {
       await this.#patiently(async () => {
-        await txnOffsetCommitV5(await this.#connections.to(await this.#groupCoordinator(group)), this.transactionalId, group, this.#identity, { topic, partition, offset, metadata }, doing);
+        await txnOffsetCommitV5(
+          await this.#connections.to(await this.#groupCoordinator(group)),
+          this.transactionalId,
+          group,
+          this.#identity,
+          { topic, partition, offset, metadata },
+          doing,
+        );
       });
       return;
     }
     await this.#patiently(async () => {
-      await call(await this.#connections.to(this.#coordinator), addOffsetsToTxnV3.api, [this.transactionalId, producerId, producerEpoch, group], doing, REPLICATED_WITHIN_MS);
+      await call(
+        await this.#connections.to(this.#coordinator),
+        addOffsetsToTxnV3.api,
+        [this.transactionalId, producerId, producerEpoch, group],
+        doing,
+        REPLICATED_WITHIN_MS,
+      );
     });
-    const topics = [{ name: topic, partitions: [{ partitionIndex: partition, committedOffset: BigInt(offset), committedLeaderEpoch: -1, committedMetadata: metadata }] }];
+    const topics = [
+      {
+        name: topic,
+        partitions: [
+          {
+            partitionIndex: partition,
+            committedOffset: BigInt(offset),
+            committedLeaderEpoch: -1,
+            committedMetadata: metadata,
+          },
+        ],
+      },
+    ];
     await this.#patiently(async () => {
       const coordinator = await this.#groupCoordinator(group);
       // No generation and no member: whoever holds the transactional id of the partition owns it.
-      await call(await this.#connections.to(coordinator), txnOffsetCommitV3.api, [this.transactionalId, group, producerId, producerEpoch, -1, "", null, topics], doing, REPLICATED_WITHIN_MS);
+      await call(
+        await this.#connections.to(coordinator),
+        txnOffsetCommitV3.api,
+        [this.transactionalId, group, producerId, producerEpoch, -1, "", null, topics],
+        doing,
+        REPLICATED_WITHIN_MS,
+      );
     });
   }
 
@@ -151,7 +235,8 @@ export class TransactionalProducer {
   }
 
   async #produce(outputs: readonly PartitionOutput[], timestamp: number): Promise<void> {
-    // A request holds one batch a partition; what is left goes out behind it on the same connection, which keeps the order.
+    // A request holds one batch a partition; what is left goes out behind it on the same connection, which keeps the
+    // order.
     const rounds = Math.max(...outputs.map((output) => output.batches.length));
     const sent: Promise<unknown>[] = [];
     for (let round = 0; round < rounds; round++) {
@@ -167,7 +252,8 @@ export class TransactionalProducer {
       }
       for (const { address, batches } of byLeader.values()) {
         const sending = this.#send(address, batches);
-        // It is looked at below; should finding the next round's leader fail first, its own failure must not end the process.
+        // It is looked at below; should finding the next round's leader fail first, its own failure must not end the
+        // process.
         sending.catch(() => {});
         sent.push(sending);
       }
@@ -175,7 +261,10 @@ export class TransactionalProducer {
     await Promise.all(sent);
   }
 
-  #stamp(output: { topic: string; partition: number }, count: number): { producerId: bigint; producerEpoch: number; firstSequence: number; transactional: true } {
+  #stamp(
+    output: { topic: string; partition: number },
+    count: number,
+  ): { producerId: bigint; producerEpoch: number; firstSequence: number; transactional: true } {
     const key = partitionKey(output);
     const firstSequence = this.#sequences.get(key) ?? 0;
     this.#sequences.set(key, (firstSequence + count) & 0x7fffffff);
@@ -184,24 +273,38 @@ export class TransactionalProducer {
 
   async #send(address: BrokerAddress, batches: PartitionBatch[]): Promise<void> {
     try {
-      // The one before may still be completing where this is a transaction's first write: then nothing of it is stored yet.
-      await this.#patiently(async () => void (await produce(await this.#connections.to(address), this.transactionalId, batches, this.#version2)));
+      // The one before may still be completing where this is a transaction's first write: then nothing of it is stored
+      // yet.
+      await this.#patiently(
+        async () =>
+          void (await produce(await this.#connections.to(address), this.transactionalId, batches, this.#version2)),
+      );
     } catch (error) {
       // The next tenure must look the leaders up anew.
-      if (error instanceof KafkaError && error.moved) for (const { topic, partition } of batches) await this.#cluster.leaderOf(topic, partition, true).catch(() => {});
+      if (error instanceof KafkaError && error.moved)
+        for (const { topic, partition } of batches)
+          await this.#cluster.leaderOf(topic, partition, true).catch(() => {});
       throw error;
     }
   }
 
   async #end(commit: boolean): Promise<void> {
     const doing = `${commit ? "committing" : "aborting"} a transaction of ${this.transactionalId}`;
-    if (this.#begun) await this.#patiently(async () => {
-      const connection = await this.#connections.to(this.#coordinator);
-      if (!this.#version2) return void (await call(connection, endTxnV3.api, [this.transactionalId, this.#identity.producerId, this.#identity.producerEpoch, commit], doing, REPLICATED_WITHIN_MS));
-      this.#identity = await endTxnV5(connection, this.transactionalId, this.#identity, commit, doing);
-      // Each epoch counts its batches from zero.
-      this.#sequences.clear();
-    });
+    if (this.#begun)
+      await this.#patiently(async () => {
+        const connection = await this.#connections.to(this.#coordinator);
+        if (!this.#version2)
+          return void (await call(
+            connection,
+            endTxnV3.api,
+            [this.transactionalId, this.#identity.producerId, this.#identity.producerEpoch, commit],
+            doing,
+            REPLICATED_WITHIN_MS,
+          ));
+        this.#identity = await endTxnV5(connection, this.transactionalId, this.#identity, commit, doing);
+        // Each epoch counts its batches from zero.
+        this.#sequences.clear();
+      });
     this.#partitions = null;
     this.#prepared = null;
   }
@@ -212,7 +315,9 @@ export class TransactionalProducer {
   }
 }
 
-const WAIT_FOR = new Set(["CONCURRENT_TRANSACTIONS", "COORDINATOR_LOAD_IN_PROGRESS"].map((name) => protocolError(name, "").code));
+const WAIT_FOR = new Set(
+  ["CONCURRENT_TRANSACTIONS", "COORDINATOR_LOAD_IN_PROGRESS"].map((name) => protocolError(name, "").code),
+);
 
 function partitionKey({ topic, partition }: { topic: string; partition: number }): string {
   return `${topic}[${partition}]`;

@@ -28,7 +28,9 @@ export class UnknownSchemas {
     return Date.now() - (this.#since.get(key) ?? 0) < UNKNOWN_FOR_MS;
   }
 
-  /** Until when an id may be asked for again and again, epoch milliseconds. @param underWay ids that are being asked for */
+  /**
+   * Until when an id may be asked for again and again, epoch milliseconds. @param underWay ids that are being asked for
+   */
   deadline(key: SchemaKey, underWay: number): number {
     const now = Date.now();
     // What was waited for once is somebody's mistake by now.

@@ -2,11 +2,17 @@ import { connect, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { ISocketFactory } from "kafkajs";
 
-/** Questions that a broker answers at once, by the protocol's number: those about itself and the cluster, and heartbeats. */
+/**
+ * Questions that a broker answers at once, by the protocol's number: those about itself and the cluster, and
+ * heartbeats.
+ */
 const AT_ONCE = new Set([3, 10, 12, 18]);
 /** A broker that lives answers them, and the first question on a connection, within this. */
 const AT_ONCE_MS = 4_000;
-/** One that was silent before gets this long on a new connection: kafkajs comes by it again and again while it looks for another. */
+/**
+ * One that was silent before gets this long on a new connection: kafkajs comes by it again and again while it looks for
+ * another.
+ */
 const SILENT_BEFORE_MS = 2_000;
 /** Others may wait for replicas, or for a group to gather. */
 const ANSWER_MS = 10_000;
@@ -15,10 +21,13 @@ const KEEP_ALIVE_MS = 60_000;
 const LENGTH_BYTES = 4;
 
 /**
- * Makes kafkajs' sockets, each of which ends when its broker is silent: kafkajs would ask the same one again, twenty times,
- * since a question without an answer is no broken connection to it. With one it goes to the next broker.
+ * Makes kafkajs' sockets, each of which ends when its broker is silent: kafkajs would ask the same one again, twenty
+ * times, since a question without an answer is no broken connection to it. With one it goes to the next broker.
  */
-export function watchedSockets(heard: (broker: string, answered: boolean) => void, wasSilent: (broker: string) => boolean): ISocketFactory {
+export function watchedSockets(
+  heard: (broker: string, answered: boolean) => void,
+  wasSilent: (broker: string) => boolean,
+): ISocketFactory {
   return ({ host, port, ssl, onConnect }) => {
     const options = { host, port };
     const socket = ssl
@@ -68,7 +77,9 @@ export function watch(socket: Socket, heard: (answered: boolean) => void, firstM
 
 /** kafkajs writes each request as one piece. */
 function isAnsweredAtOnce(request: unknown): boolean {
-  return Buffer.isBuffer(request) && request.length > LENGTH_BYTES + 1 && AT_ONCE.has(request.readInt16BE(LENGTH_BYTES));
+  return (
+    Buffer.isBuffer(request) && request.length > LENGTH_BYTES + 1 && AT_ONCE.has(request.readInt16BE(LENGTH_BYTES))
+  );
 }
 
 /** Counts the whole responses in a stream of bytes. */
@@ -83,7 +94,7 @@ class Frames {
   }
 
   take(bytes: Buffer): void {
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       if (this.#left === 0) {
         const head = bytes.subarray(at, at + LENGTH_BYTES - this.#head.length);
         this.#head = Buffer.concat([this.#head, head]);

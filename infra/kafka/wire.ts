@@ -1,7 +1,8 @@
 /**
- * Kafka's requests as `@platformatic/kafka` encodes them, without that package's clients: those compile their JSON schemas when they
- * are imported, which took 0.4 s of processor time and 0.25 s of every role's start. The package exports all or nothing, so its parts are
- * found beside its entry; one that is moved by a later version is missed at the first import.
+ * Kafka's requests as `@platformatic/kafka` encodes them, without that package's clients: those compile their JSON
+ * schemas when they are imported, which took 0.4 s of processor time and 0.25 s of every role's start. The package
+ * exports all or nothing, so its parts are found beside its entry; one that is moved by a later version is missed at
+ * the first import.
  */
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
@@ -14,9 +15,22 @@ export type ResponseError = Kafka.ResponseError;
 
 const entry = pathToFileURL(createRequire(import.meta.url).resolve("@platformatic/kafka"));
 const part = (path: string): Promise<typeof Kafka> => import(new URL(path, entry).href) as Promise<typeof Kafka>;
-const [errors, network, protocol, apis] = await Promise.all(["errors.js", "network/index.js", "protocol/index.js", "apis/index.js"].map(part));
+const [errors, network, protocol, apis] = await Promise.all(
+  ["errors.js", "network/index.js", "protocol/index.js", "apis/index.js"].map(part),
+);
 
 export const { ResponseError } = errors;
 export const { Connection } = network;
 export const { Writer, compressionsAlgorithms, protocolErrorsCodesById } = protocol;
-export const { addOffsetsToTxnV3, addPartitionsToTxnV3, describeProducersV0, endTxnV3, findCoordinatorV4, initProducerIdV4, listOffsetsV7, metadataV12, offsetFetchV8, txnOffsetCommitV3 } = apis;
+export const {
+  addOffsetsToTxnV3,
+  addPartitionsToTxnV3,
+  describeProducersV0,
+  endTxnV3,
+  findCoordinatorV4,
+  initProducerIdV4,
+  listOffsetsV7,
+  metadataV12,
+  offsetFetchV8,
+  txnOffsetCommitV3,
+} = apis;

@@ -8,7 +8,8 @@ const MOST_INDEXES = 16;
 
 /** What a record's header names as its value's schema; null: it has no such header, and the value tells. */
 export function headerSchemaOf(records: FetchedRecords, index: number): SchemaKey | null {
-  // Almost every record has no headers: their count is its own first byte. What couldn't be read has none either, behind all bytes.
+  // Almost every record has no headers: their count is its own first byte. What couldn't be read has none either,
+  // behind all bytes.
   if (!(records.bytes[records.headersAt[index]] > 0)) return null;
   const value = headerValue(records, index);
   if (value === null || value.length < 1) return null;
@@ -23,7 +24,9 @@ export function headerSchemaOf(records: FetchedRecords, index: number): SchemaKe
 
 /** What names the schema of a record's value: a header, or the value itself; null: neither. */
 export function schemaKeyOf(records: FetchedRecords, index: number): SchemaKey | null {
-  return headerSchemaOf(records, index) ?? schemaIdOf(records.bytes, records.valueAt[index], records.valueLength[index]);
+  return (
+    headerSchemaOf(records, index) ?? schemaIdOf(records.bytes, records.valueAt[index], records.valueLength[index])
+  );
 }
 
 /** Message indexes: their count and each of them, zigzag varints; a single 0 is the first message. */

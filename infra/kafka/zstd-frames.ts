@@ -6,7 +6,9 @@ const LARGEST_BLOCK = 128 * 1024;
 const LARGEST_WINDOW = 128 * 1024 * 1024;
 const SINGLE_SEGMENT_BIT = 0b10_0000;
 const CHECKSUM_BIT = 0b100;
-const RAW = 0, RLE = 1, COMPRESSED = 2;
+const RAW = 0,
+  RLE = 1,
+  COMPRESSED = 2;
 
 export interface ZstdFrames {
   /** The frames, with windows that are no larger than what they unpack to. */
@@ -30,7 +32,7 @@ export function inspectZstd(packed: Buffer): ZstdFrames {
   const blockEnds: number[] = [];
   let bound = 0;
   let moved = 0;
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const magic = bytes.readUInt32LE(at);
     if (magic >>> 4 === SKIPPABLE) {
       at += 8 + bytes.readUInt32LE(at + 4);
@@ -49,7 +51,10 @@ export function inspectZstd(packed: Buffer): ZstdFrames {
   return { bytes, bound, moved, blockEnds };
 }
 
-function readFrameHead(bytes: Buffer, at: number): { blocksAt: number; window: number; singleSegment: boolean; checksum: boolean } {
+function readFrameHead(
+  bytes: Buffer,
+  at: number,
+): { blocksAt: number; window: number; singleSegment: boolean; checksum: boolean } {
   const flags = bytes.readUInt8(at + 4);
   const singleSegment = (flags & SINGLE_SEGMENT_BIT) !== 0;
   const sizeAt = at + (singleSegment ? 5 : 6) + [0, 1, 2, 4][flags & 0b11];
@@ -81,7 +86,7 @@ function shrinkWindow(bytes: Buffer, at: number, window: number, most: number): 
 function readBlocks(bytes: Buffer, blocksAt: number, largest: number): { end: number; most: number; ends: number[] } {
   const ends: number[] = [];
   let most = 0;
-  for (let at = blocksAt, last = false; !last; ) {
+  for (let at = blocksAt, last = false; !last;) {
     const head = bytes.readUIntLE(at, 3);
     last = (head & 1) !== 0;
     const type = (head >> 1) & 0b11;

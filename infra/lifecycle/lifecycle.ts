@@ -24,13 +24,18 @@ export class Lifecycle {
     return this.#failure;
   }
 
-  /** To be called right after a part has started. One that came up while the process was being stopped is stopped, too. */
+  /**
+   * To be called right after a part has started. One that came up while the process was being stopped is stopped, too.
+   */
   add(name: string, stop: () => Promise<void> | void): void {
     this.#parts.push({ name, stop });
     if (this.#stopping !== null) this.#stopping = this.#stopping.then(() => this.#stopAll());
   }
 
-  /** A part can't go on: the process stops, and ends with exit code 1. One that can't because everything stops is no failure. */
+  /**
+   * A part can't go on: the process stops, and ends with exit code 1. One that can't because everything stops is no
+   * failure.
+   */
   fail(error: unknown): void {
     if (this.#stopping === null) this.#failure ??= error;
     else this.#log.debug({ err: error }, "failed while it was being stopped");
@@ -55,7 +60,10 @@ export class Lifecycle {
   }
 }
 
-/** Runs a role until SIGINT, SIGTERM or a failure: `start` wires its parts and returns once they run. Asked to stop, it ends with code 0. */
+/**
+ * Runs a role until SIGINT, SIGTERM or a failure: `start` wires its parts and returns once they run. Asked to stop, it
+ * ends with code 0.
+ */
 export function runRole(log: Logger, start: (lifecycle: Lifecycle) => Promise<void>): Promise<void> {
   return run(log, { codeWhenStopped: 0, leftOpenMs: ROLE_LEFT_OPEN_MS }, async (lifecycle) => {
     await start(lifecycle);
@@ -76,14 +84,19 @@ const ROLE_LEFT_OPEN_MS = 2_000;
 const COMMAND_LEFT_OPEN_MS = 10_000;
 
 /** A second signal ends the process at once. A user's mistake is one line, without a stack. */
-async function run(log: Logger, { codeWhenStopped, leftOpenMs }: { codeWhenStopped: number; leftOpenMs: number }, body: (lifecycle: Lifecycle) => Promise<void>): Promise<void> {
+async function run(
+  log: Logger,
+  { codeWhenStopped, leftOpenMs }: { codeWhenStopped: number; leftOpenMs: number },
+  body: (lifecycle: Lifecycle) => Promise<void>,
+): Promise<void> {
   const lifecycle = new Lifecycle(log);
   let signals = 0;
   const onSignal = (): void => {
     signals += 1;
     if (signals > 1) process.exit(130);
     void lifecycle.stop().then(() => {
-      // A start that hangs, or what it left open when it was broken off, must not keep a process that was asked to stop.
+      // A start that hangs, or what it left open when it was broken off, must not keep a process that was asked to
+      // stop.
       setTimeout(() => {
         log.warn({ open: process.getActiveResourcesInfo() }, "stopped, with something left open");
         process.exit(process.exitCode ?? codeWhenStopped);

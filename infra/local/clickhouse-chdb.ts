@@ -7,7 +7,9 @@ import { EngineProcess } from "./engine-process.js";
 const START_MS = 60_000;
 const STOP_MS = 20_000;
 
-/** Whether the optional package `chdb` was installed with the library for this system (it is left out of containers). */
+/**
+ * Whether the optional package `chdb` was installed with the library for this system (it is left out of containers).
+ */
 export function canRunChdb(): boolean {
   const library = `@chdb/lib-${process.platform}-${process.arch}${process.platform === "linux" ? "-gnu" : ""}`;
   try {
@@ -18,7 +20,10 @@ export function canRunChdb(): boolean {
   }
 }
 
-/** ClickHouse as a process of its own over the `chdb` package, data in `DATA_DIR/clickhouse`, on the first free port from 8123 on. */
+/**
+ * ClickHouse as a process of its own over the `chdb` package, data in `DATA_DIR/clickhouse`, on the first free port
+ * from 8123 on.
+ */
 export async function startChdb(start: EngineStart): Promise<RunningEngine> {
   const path = join(start.dataDir, "clickhouse");
   start.progress("Starting ClickHouse (chdb)");

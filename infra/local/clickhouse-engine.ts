@@ -35,8 +35,17 @@ export class ClickHouseException extends FraudstreamError {
 
 /** Formats without head, foot or separators: their pieces may follow each other. */
 const STREAMABLE = new Set([
-  "JSONEachRow", "JSONCompactEachRow", "JSONStringsEachRow", "JSONCompactStringsEachRow",
-  "TabSeparated", "TSV", "TabSeparatedRaw", "TSVRaw", "CSV", "RowBinary", "Native",
+  "JSONEachRow",
+  "JSONCompactEachRow",
+  "JSONStringsEachRow",
+  "JSONCompactStringsEachRow",
+  "TabSeparated",
+  "TSV",
+  "TabSeparatedRaw",
+  "TSVRaw",
+  "CSV",
+  "RowBinary",
+  "Native",
 ]);
 
 /**
@@ -52,7 +61,8 @@ export class ClickHouseEngine {
   #running = 0;
 
   /**
-   * @param maxRunning queries at a time; each holds one of libuv's threads (UV_THREADPOOL_SIZE), and file access needs some
+   * @param maxRunning queries at a time; each holds one of libuv's threads (UV_THREADPOOL_SIZE), and file access needs
+   *   some
    * @throws if another process has the path open
    */
   constructor(path: string, maxRunning: number) {
@@ -67,7 +77,12 @@ export class ClickHouseEngine {
     const settings: EngineRequest["settings"] = [["max_result_bytes", String(maxResultBytes)], ...request.settings];
     return this.#with({ ...request, settings }, async (session) => {
       const result = await session.queryAsync(request.sql, { format: request.format });
-      return { bytes: result.bytes(), rowsRead: result.rowsRead, bytesRead: result.bytesRead, elapsed: Math.round(result.elapsed * 1e9) };
+      return {
+        bytes: result.bytes(),
+        rowsRead: result.rowsRead,
+        bytesRead: result.bytesRead,
+        elapsed: Math.round(result.elapsed * 1e9),
+      };
     });
   }
 
@@ -76,10 +91,13 @@ export class ClickHouseEngine {
     return (verb === "SELECT" || verb === "WITH") && STREAMABLE.has(format);
   }
 
-  /** Runs a query and hands its result on piece by piece; `onPiece` is awaited, so a slow reader holds the engine back. */
+  /**
+   * Runs a query and hands its result on piece by piece; `onPiece` is awaited, so a slow reader holds the engine back.
+   */
   async stream(request: EngineRequest, onPiece: (piece: Uint8Array) => Promise<void>): Promise<void> {
     await this.#with(request, async (session) => {
-      for await (const piece of session.queryStream(request.sql, { format: request.format })) await onPiece(piece.raw());
+      for await (const piece of session.queryStream(request.sql, { format: request.format }))
+        await onPiece(piece.raw());
     });
   }
 
@@ -164,15 +182,25 @@ function quoteName(name: string): string {
 }
 
 function settingName(name: string): string {
-  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw new ClickHouseException(115, "UNKNOWN_SETTING", `Setting ${JSON.stringify(name)} is neither a builtin setting nor a parameter.`);
+  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
+    throw new ClickHouseException(
+      115,
+      "UNKNOWN_SETTING",
+      `Setting ${JSON.stringify(name)} is neither a builtin setting nor a parameter.`,
+    );
   return name;
 }
 
 function asException(error: unknown): ClickHouseException {
   if (error instanceof ClickHouseException) return error;
-  const text = messageOf(error).replace(/\n?: \(in file\/uri [^)]*\)/, "").trim();
-  // What was read from the spool is reported with its path, and twice over: "Code: 33. DB::Exception: Code: 33. DB::Exception: …".
-  const match = /^(?:Code: (\d+)\. DB::Exception: )+([\s\S]*?)(?: \(version [^)]*\)\.)?(?: ?\(([A-Z0-9_]{3,})\))$/.exec(text);
+  const text = messageOf(error)
+    .replace(/\n?: \(in file\/uri [^)]*\)/, "")
+    .trim();
+  // What was read from the spool is reported with its path, and twice over: "Code: 33. DB::Exception: Code: 33.
+  // DB::Exception: …".
+  const match = /^(?:Code: (\d+)\. DB::Exception: )+([\s\S]*?)(?: \(version [^)]*\)\.)?(?: ?\(([A-Z0-9_]{3,})\))$/.exec(
+    text,
+  );
   return match === null
     ? new ClickHouseException(1001, "STD_EXCEPTION", text)
     : new ClickHouseException(Number(match[1]), match[3] ?? "UNKNOWN_EXCEPTION", (match[2] ?? "").trim());

@@ -23,13 +23,30 @@ export interface ClickHouseHttpOptions {
 
 /** URL parameters that are no settings of the engine. */
 const HTTP_PARAMETERS = new Set([
-  "query", "query_id", "database", "default_format", "session_id", "session_timeout", "session_check", "close_session", "user", "password",
-  "quota_key", "role", "compress", "decompress", "wait_end_of_query", "buffer_size", "stacktrace", "client_protocol_version",
+  "query",
+  "query_id",
+  "database",
+  "default_format",
+  "session_id",
+  "session_timeout",
+  "session_check",
+  "close_session",
+  "user",
+  "password",
+  "quota_key",
+  "role",
+  "compress",
+  "decompress",
+  "wait_end_of_query",
+  "buffer_size",
+  "stacktrace",
+  "client_protocol_version",
 ]);
 
 /**
- * The part of ClickHouse's HTTP interface that `@clickhouse/client` uses: /ping, statements in the body or in `query`, an
- * insert's rows in the body, parameters, settings, gzip and brotli, summaries, exceptions. Without users, sessions, roles.
+ * The part of ClickHouse's HTTP interface that `@clickhouse/client` uses: /ping, statements in the body or in `query`,
+ * an insert's rows in the body, parameters, settings, gzip and brotli, summaries, exceptions. Without users, sessions,
+ * roles.
  */
 export function createClickHouseHttp(options: ClickHouseHttpOptions): Server {
   return createServer({ keepAliveTimeout: 30_000, requestTimeout: 0 }, (request, response) => {
@@ -62,16 +79,22 @@ class Exchange {
   async answer(): Promise<void> {
     const { pathname, searchParams } = this.#url;
     if (!this.#isLocal()) return this.#plain(403, "Requests of web pages are not answered.\n");
-    if (pathname === "/ping" || (pathname === "/" && this.#request.method === "GET" && !searchParams.has("query"))) return this.#plain(200, "Ok.\n");
+    if (pathname === "/ping" || (pathname === "/" && this.#request.method === "GET" && !searchParams.has("query")))
+      return this.#plain(200, "Ok.\n");
     if (pathname !== "/") return this.#plain(404, `There is no handle ${pathname}\n`);
     try {
       await this.#run();
     } catch (error) {
-      this.#fail(error instanceof ClickHouseException ? error : new ClickHouseException(1001, "STD_EXCEPTION", messageOf(error)));
+      this.#fail(
+        error instanceof ClickHouseException ? error : new ClickHouseException(1001, "STD_EXCEPTION", messageOf(error)),
+      );
     }
   }
 
-  /** The engine reads and writes this user's files, so no web page may reach it: not from another site, nor by a rebound name. */
+  /**
+   * The engine reads and writes this user's files, so no web page may reach it: not from another site, nor by a rebound
+   * name.
+   */
   #isLocal(): boolean {
     const { origin, host } = this.#request.headers;
     return origin === undefined && /^(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/.test(host ?? "localhost");
@@ -79,7 +102,8 @@ class Exchange {
 
   async #run(): Promise<void> {
     for (const name of ["session_id", "role"]) {
-      if (this.#url.searchParams.has(name)) throw new ClickHouseException(48, "NOT_IMPLEMENTED", `The local server has no ${name}.`);
+      if (this.#url.searchParams.has(name))
+        throw new ClickHouseException(48, "NOT_IMPLEMENTED", `The local server has no ${name}.`);
     }
     const contentType = this.#request.headers["content-type"] ?? "";
     const query = this.#url.searchParams.get("query") ?? "";
@@ -102,9 +126,20 @@ class Exchange {
     try {
       spool.rows.write(insert.inlineData);
       await pipeline(this.#decoded(), spool.rows);
-      const sql = `${insert.into} FROM INFILE ${quoteText(spool.path)} COMPRESSION 'none' ${insert.settings} FORMAT ${insert.format}`;
-      const { rowsRead, bytesRead, elapsed } = await this.#options.engine.run(this.#engineRequest(sql, "TabSeparated"), this.#options.maxResultBytes);
-      this.#begin(null, { read_rows: rowsRead, read_bytes: bytesRead, written_rows: rowsRead, written_bytes: bytesRead, elapsed_ns: elapsed }).end();
+      const sql =
+        `${insert.into} FROM INFILE ${quoteText(spool.path)} COMPRESSION 'none' ${insert.settings} FORMAT ` +
+        `${insert.format}`;
+      const { rowsRead, bytesRead, elapsed } = await this.#options.engine.run(
+        this.#engineRequest(sql, "TabSeparated"),
+        this.#options.maxResultBytes,
+      );
+      this.#begin(null, {
+        read_rows: rowsRead,
+        read_bytes: bytesRead,
+        written_rows: rowsRead,
+        written_bytes: bytesRead,
+        elapsed_ns: elapsed,
+      }).end();
     } finally {
       await spool.remove();
     }
@@ -114,14 +149,24 @@ class Exchange {
     if (sql.trim() === "") throw new ClickHouseException(62, "SYNTAX_ERROR", "Empty query.");
     const shape = shapeOf(sql);
     if (shape.multiple) throw new ClickHouseException(62, "SYNTAX_ERROR", "Multi-statements are not allowed.");
-    if (shape.writesFile) throw new ClickHouseException(48, "NOT_IMPLEMENTED", "INTO OUTFILE is not allowed over HTTP.");
+    if (shape.writesFile)
+      throw new ClickHouseException(48, "NOT_IMPLEMENTED", "INTO OUTFILE is not allowed over HTTP.");
     const format = shape.format ?? this.#url.searchParams.get("default_format") ?? "TabSeparated";
     const request = this.#engineRequest(sql, format);
     // A statement that changes something is finished even if its caller is gone.
     if (shape.verb === "SELECT" || shape.verb === "WITH") request.signal = this.#gone();
     if (this.#options.engine.canStream(shape.verb, format) && (await this.#stream(request, format))) return;
-    const { bytes, rowsRead, bytesRead, elapsed } = await this.#options.engine.run(request, this.#options.maxResultBytes);
-    this.#begin(format, { read_rows: rowsRead, read_bytes: bytesRead, result_rows: rowsRead, result_bytes: bytes.length, elapsed_ns: elapsed }).end(bytes);
+    const { bytes, rowsRead, bytesRead, elapsed } = await this.#options.engine.run(
+      request,
+      this.#options.maxResultBytes,
+    );
+    this.#begin(format, {
+      read_rows: rowsRead,
+      read_bytes: bytesRead,
+      result_rows: rowsRead,
+      result_bytes: bytes.length,
+      elapsed_ns: elapsed,
+    }).end(bytes);
   }
 
   /** False: nothing was run or sent, for the engine has no stream for this statement (a WITH before an INSERT). */
@@ -161,7 +206,8 @@ class Exchange {
     const encoding = this.#request.headers["content-encoding"] ?? "identity";
     if (encoding === "identity") return this.#request;
     const decoder = encoding === "gzip" ? createGunzip() : encoding === "br" ? createBrotliDecompress() : null;
-    if (decoder === null) throw new ClickHouseException(48, "NOT_IMPLEMENTED", `The local server has no compression method ${encoding}.`);
+    if (decoder === null)
+      throw new ClickHouseException(48, "NOT_IMPLEMENTED", `The local server has no compression method ${encoding}.`);
     this.#request.on("error", (error) => decoder.destroy(error));
     return this.#request.pipe(decoder);
   }
@@ -172,7 +218,12 @@ class Exchange {
     for await (const piece of this.#decoded() as AsyncIterable<Buffer>) {
       length += piece.length;
       if (length > this.#options.maxStatementBytes) {
-        throw new ClickHouseException(307, "TOO_MANY_BYTES", `A statement may have ${this.#options.maxStatementBytes} bytes here; the rows of an INSERT belong in the body, the statement in ?query=.`);
+        throw new ClickHouseException(
+          307,
+          "TOO_MANY_BYTES",
+          `A statement may have ${this.#options.maxStatementBytes} bytes here; the rows of an INSERT belong ` +
+            "in the body, the statement in ?query=.",
+        );
       }
       pieces.push(piece);
     }
@@ -182,8 +233,20 @@ class Exchange {
   /** Sends the head of a good answer. What is written to the stream it returns becomes the body. */
   #begin(format: string | null, counts: Record<string, number>): Transform {
     const wantsCompression = this.#url.searchParams.get("enable_http_compression") === "1";
-    const encoding = wantsCompression ? /\b(gzip|br)\b/.exec(this.#request.headers["accept-encoding"]?.toString() ?? "")?.[1] : undefined;
-    const summary = { read_rows: 0, read_bytes: 0, written_rows: 0, written_bytes: 0, total_rows_to_read: 0, result_rows: 0, result_bytes: 0, elapsed_ns: 0, ...counts };
+    const encoding = wantsCompression
+      ? /\b(gzip|br)\b/.exec(this.#request.headers["accept-encoding"]?.toString() ?? "")?.[1]
+      : undefined;
+    const summary = {
+      read_rows: 0,
+      read_bytes: 0,
+      written_rows: 0,
+      written_bytes: 0,
+      total_rows_to_read: 0,
+      result_rows: 0,
+      result_bytes: 0,
+      elapsed_ns: 0,
+      ...counts,
+    };
     this.#response.writeHead(200, {
       "Content-Type": format === null ? "text/plain; charset=UTF-8" : contentTypeOf(format),
       ...(encoding === undefined ? {} : { "Content-Encoding": encoding }),
@@ -191,9 +254,16 @@ class Exchange {
       "X-ClickHouse-Query-Id": this.#queryId,
       "X-ClickHouse-Timezone": this.#options.timezone,
       "X-ClickHouse-Exception-Tag": this.#exceptionTag,
-      "X-ClickHouse-Summary": JSON.stringify(Object.fromEntries(Object.entries(summary).map(([name, count]) => [name, String(count)]))),
+      "X-ClickHouse-Summary": JSON.stringify(
+        Object.fromEntries(Object.entries(summary).map(([name, count]) => [name, String(count)])),
+      ),
     });
-    const body = encoding === "gzip" ? createGzip({ level: 3 }) : encoding === "br" ? createBrotliCompress({ params: { [constants.BROTLI_PARAM_QUALITY]: 3 } }) : new PassThrough();
+    const body =
+      encoding === "gzip"
+        ? createGzip({ level: 3 })
+        : encoding === "br"
+          ? createBrotliCompress({ params: { [constants.BROTLI_PARAM_QUALITY]: 3 } })
+          : new PassThrough();
     body.pipe(this.#response, { end: false });
     // Without the last chunk a client knows that the result is not whole.
     body.on("end", () => (this.#failed ? this.#response.socket?.destroySoon() : this.#response.end()));
@@ -227,11 +297,14 @@ class Exchange {
 }
 
 function contentTypeOf(format: string): string {
-  if (/^JSON(Strings|Columns|Compact|CompactStrings|CompactColumns)?$/.test(format)) return "application/json; charset=UTF-8";
+  if (/^JSON(Strings|Columns|Compact|CompactStrings|CompactColumns)?$/.test(format))
+    return "application/json; charset=UTF-8";
   if (/^JSON.*EachRow/.test(format)) return "application/x-ndjson; charset=UTF-8";
   if (format.startsWith("CSV")) return "text/csv; charset=UTF-8; header=absent";
   if (/^(TSV|TabSeparated)/.test(format)) return "text/tab-separated-values; charset=UTF-8";
-  return /^(RowBinary|Native|Parquet|Arrow|Avro|ORC|Protobuf)/.test(format) ? "application/octet-stream" : "text/plain; charset=UTF-8";
+  return /^(RowBinary|Native|Parquet|Arrow|Avro|ORC|Protobuf)/.test(format)
+    ? "application/octet-stream"
+    : "text/plain; charset=UTF-8";
 }
 
 /** As ClickHouse's own mapping of its exceptions. */

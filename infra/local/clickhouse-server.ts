@@ -1,6 +1,7 @@
 /**
- * The local ClickHouse server, a process of its own: `node clickhouse-server.js DATA-PATH PORT`, started by clickhouse-chdb.ts.
- * It takes the first free port from PORT on, tells its parent `{port}`, and ends on SIGTERM or when its parent is gone.
+ * The local ClickHouse server, a process of its own: `node clickhouse-server.js DATA-PATH PORT`, started by
+ * clickhouse-chdb.ts. It takes the first free port from PORT on, tells its parent `{port}`, and ends on SIGTERM or when
+ * its parent is gone.
  */
 import { once } from "node:events";
 import { mkdirSync, rmSync } from "node:fs";
@@ -30,8 +31,19 @@ async function main(path: string, firstPort: number): Promise<void> {
   // The path's lock is ours now, so what is in the folder comes from a server that was killed.
   rmSync(spoolFolder, { recursive: true, force: true });
   mkdirSync(spoolFolder, { mode: 0o700 });
-  const timezone = Buffer.from((await engine.run({ sql: "SELECT timezone()", format: "TabSeparatedRaw", database: null, settings: [] }, 1 << 20)).bytes).toString().trim();
-  const server = createClickHouseHttp({ engine, timezone, spoolFolders: ["/dev/shm", spoolFolder], maxStatementBytes: 16 << 20, maxResultBytes: 256 << 20 });
+  const timezone = Buffer.from(
+    (await engine.run({ sql: "SELECT timezone()", format: "TabSeparatedRaw", database: null, settings: [] }, 1 << 20))
+      .bytes,
+  )
+    .toString()
+    .trim();
+  const server = createClickHouseHttp({
+    engine,
+    timezone,
+    spoolFolders: ["/dev/shm", spoolFolder],
+    maxStatementBytes: 16 << 20,
+    maxResultBytes: 256 << 20,
+  });
   const port = await listen(server, firstPort);
 
   end = () => {

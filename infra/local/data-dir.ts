@@ -20,8 +20,19 @@ export function checkDataDir(dataDir: string): void {
     rmSync(probe);
   } catch (cause) {
     const { code = "" } = cause as NodeJS.ErrnoException;
-    const why = code === "EEXIST" || code === "ENOTDIR" ? "it is a file, or lies in one" : code === "EROFS" ? "the file system is read-only" : code === "EACCES" || code === "EPERM" ? "this user may not write there" : code;
-    throw new UsageError("data_dir", `DATA_DIR is ${dataDir}, which can't be written (${why}): set DATA_DIR to another folder`, { cause });
+    const why =
+      code === "EEXIST" || code === "ENOTDIR"
+        ? "it is a file, or lies in one"
+        : code === "EROFS"
+          ? "the file system is read-only"
+          : code === "EACCES" || code === "EPERM"
+            ? "this user may not write there"
+            : code;
+    throw new UsageError(
+      "data_dir",
+      `DATA_DIR is ${dataDir}, which can't be written (${why}): set DATA_DIR to another folder`,
+      { cause },
+    );
   }
 }
 
@@ -57,7 +68,8 @@ export class DataDirLock {
       // Two may take over at once: the later one's lock counts.
       await new Promise((resolve) => setTimeout(resolve, 100));
       const now = readLock(file);
-      if (now === null || now.owner.pid !== owner.pid || now.owner.started !== owner.started) throw inUse(dataDir, now?.owner.pid ?? 0);
+      if (now === null || now.owner.pid !== owner.pid || now.owner.started !== owner.started)
+        throw inUse(dataDir, now?.owner.pid ?? 0);
       await Promise.all((before?.engines ?? []).filter(isAlive).map((engine) => endProcess(engine, LEFTOVER_GRACE_MS)));
     } finally {
       rmSync(own, { force: true });
@@ -105,7 +117,7 @@ export function rememberPort(dataDir: string, engine: "kafka" | "clickhouse", po
 }
 
 function readPorts(dataDir: string): Partial<Record<"kafka" | "clickhouse", number>> {
-  return (readJson(join(dataDir, "ports.json")) ?? {});
+  return readJson(join(dataDir, "ports.json")) ?? {};
 }
 
 function readLock(file: string): LockContent | null {
@@ -128,5 +140,8 @@ function writeAtomically(file: string, text: string): void {
 }
 
 function inUse(dataDir: string, pid: number): UsageError {
-  return new UsageError("stack_running", `${dataDir} is in use by process ${pid}. Stop it, or start with another DATA_DIR.`);
+  return new UsageError(
+    "stack_running",
+    `${dataDir} is in use by process ${pid}. Stop it, or start with another DATA_DIR.`,
+  );
 }

@@ -24,7 +24,10 @@ const STOP_MS = 30_000;
 
 /** Whether a Docker daemon with Linux containers answers within five seconds. */
 export async function dockerAnswers(): Promise<boolean> {
-  return run("docker", ["info", "--format", "{{.OSType}}"], { timeout: 5_000 }).then(({ stdout }) => stdout.trim() === "linux", () => false);
+  return run("docker", ["info", "--format", "{{.OSType}}"], { timeout: 5_000 }).then(
+    ({ stdout }) => stdout.trim() === "linux",
+    () => false,
+  );
 }
 
 /** Kafka in a container, with the same settings and the same data in `DATA_DIR/kafka` as the Java process. */
@@ -38,8 +41,8 @@ export async function startDockerKafka(start: EngineStart): Promise<RunningEngin
     "set -e",
     "if [ ! -f /data/cluster-id ]; then",
     "  rm -rf /data/data",
-    "  /opt/kafka/bin/kafka-storage.sh format -t \"$0\" -c /data/server.properties",
-    "  printf %s \"$0\" > /data/cluster-id.tmp",
+    '  /opt/kafka/bin/kafka-storage.sh format -t "$0" -c /data/server.properties',
+    '  printf %s "$0" > /data/cluster-id.tmp',
     "  mv /data/cluster-id.tmp /data/cluster-id",
     "fi",
     "exec /opt/kafka/bin/kafka-server-start.sh /data/server.properties",
@@ -51,10 +54,28 @@ export async function startDockerKafka(start: EngineStart): Promise<RunningEngin
     preferredPort: 9092,
     containerPort: 9092,
     folder,
-    options: ["--volume", `${folder}:/data`, "--env", "LOG_DIR=/data/logs", "--env", "KAFKA_HEAP_OPTS=-Xms512m -Xmx512m", "--entrypoint", "/bin/sh"],
+    options: [
+      "--volume",
+      `${folder}:/data`,
+      "--env",
+      "LOG_DIR=/data/logs",
+      "--env",
+      "KAFKA_HEAP_OPTS=-Xms512m -Xmx512m",
+      "--entrypoint",
+      "/bin/sh",
+    ],
     command: ["-c", script, clusterId],
     prepare: (address) =>
-      writeFile(join(folder, "server.properties"), brokerProperties({ bind: "0.0.0.0", port: 9092, controllerPort: 9093, advertised: address, logDir: "/data/data" })),
+      writeFile(
+        join(folder, "server.properties"),
+        brokerProperties({
+          bind: "0.0.0.0",
+          port: 9092,
+          controllerPort: 9093,
+          advertised: address,
+          logDir: "/data/data",
+        }),
+      ),
     address: (address) => address,
     answers: (address, signal) => kafkaAnswers(address, clusterId, signal),
   });
@@ -72,11 +93,15 @@ export async function startDockerClickHouse(start: EngineStart): Promise<Running
     containerPort: 8123,
     folder,
     options: [
-      "--volume", `${join(folder, "data")}:/var/lib/clickhouse`,
-      "--volume", `${join(folder, "logs")}:/var/log/clickhouse-server`,
-      "--ulimit", "nofile=262144:262144",
+      "--volume",
+      `${join(folder, "data")}:/var/lib/clickhouse`,
+      "--volume",
+      `${join(folder, "logs")}:/var/log/clickhouse-server`,
+      "--ulimit",
+      "nofile=262144:262144",
       // The default user without a password, as chdb has it; the port is published on loopback only.
-      "--env", "CLICKHOUSE_SKIP_USER_SETUP=1",
+      "--env",
+      "CLICKHOUSE_SKIP_USER_SETUP=1",
     ],
     command: [],
     prepare: () => Promise.resolve(),
@@ -112,8 +137,25 @@ async function startContainer(start: EngineStart, container: Container): Promise
     // The lock on DATA_DIR is ours, so a container of this name is a leftover.
     await removeContainer(name);
     start.progress(`Starting ${container.name} (${container.image}) on ${address}`);
-    const docker = ["run", "--rm", "--init", "--name", name, "--publish", `127.0.0.1:${port}:${container.containerPort}`, ...user, ...container.options, container.image, ...container.command];
-    const client = await EngineProcess.start({ name: container.name, module: "infra/local/guard", args: [name, "docker", ...docker], logFile: join(start.dataDir, `logs/${container.engine}.log`) });
+    const docker = [
+      "run",
+      "--rm",
+      "--init",
+      "--name",
+      name,
+      "--publish",
+      `127.0.0.1:${port}:${container.containerPort}`,
+      ...user,
+      ...container.options,
+      container.image,
+      ...container.command,
+    ];
+    const client = await EngineProcess.start({
+      name: container.name,
+      module: "infra/local/guard",
+      args: [name, "docker", ...docker],
+      logFile: join(start.dataDir, `logs/${container.engine}.log`),
+    });
     const stop = async (): Promise<void> => {
       await client.stop(STOP_MS);
       await removeContainer(name);
@@ -125,29 +167,52 @@ async function startContainer(start: EngineStart, container: Container): Promise
     } catch (error) {
       await stop();
       // Someone took the port between the look and the start.
-      if (/port is already allocated|address already in use/i.test(client.logTail()) && start.signal?.aborted !== true) continue;
+      if (/port is already allocated|address already in use/i.test(client.logTail()) && start.signal?.aborted !== true)
+        continue;
       throw error;
     } finally {
       done.abort();
     }
     rememberPort(start.dataDir, container.engine, port);
-    return { address, how: `${container.name} (${container.image} in Docker) on ${address}, data in ${container.folder}`, ended: client.ended, failure: (what) => client.failure(what), stop };
+    return {
+      address,
+      how: `${container.name} (${container.image} in Docker) on ${address}, data in ${container.folder}`,
+      ended: client.ended,
+      failure: (what) => client.failure(what),
+      stop,
+    };
   }
 }
 
 /** Fetches an image that is not there yet; it has no time limit, but says that it is at work. */
 async function pull(image: string, start: EngineStart): Promise<void> {
-  if (await run("docker", ["image", "inspect", image]).then(() => true, () => false)) return;
+  if (
+    await run("docker", ["image", "inspect", image]).then(
+      () => true,
+      () => false,
+    )
+  )
+    return;
   const startedAt = Date.now();
-  const tell = (): void => start.progress(`Fetching ${image} (this once): ${Math.round((Date.now() - startedAt) / 1000)} s`);
+  const tell = (): void =>
+    start.progress(`Fetching ${image} (this once): ${Math.round((Date.now() - startedAt) / 1000)} s`);
   tell();
   const timer = setInterval(tell, 5_000);
   try {
-    const docker = spawn("docker", ["pull", "--quiet", image], { stdio: ["ignore", "ignore", "pipe"], detached: true, ...(start.signal === undefined ? {} : { signal: start.signal }) });
+    const docker = spawn("docker", ["pull", "--quiet", image], {
+      stdio: ["ignore", "ignore", "pipe"],
+      detached: true,
+      ...(start.signal === undefined ? {} : { signal: start.signal }),
+    });
     let words = "";
     docker.stderr.on("data", (piece: Buffer) => (words = (words + piece.toString()).slice(-2_000)));
-    const code = await new Promise<number | null>((resolve, reject) => docker.once("error", reject).once("close", resolve));
-    if (code !== 0) throw new FraudstreamError("engine_failed", `Docker could not fetch ${image}:\n${words.trim()}`, { retriable: true });
+    const code = await new Promise<number | null>((resolve, reject) =>
+      docker.once("error", reject).once("close", resolve),
+    );
+    if (code !== 0)
+      throw new FraudstreamError("engine_failed", `Docker could not fetch ${image}:\n${words.trim()}`, {
+        retriable: true,
+      });
   } finally {
     clearInterval(timer);
   }
@@ -156,8 +221,11 @@ async function pull(image: string, start: EngineStart): Promise<void> {
 /** What the container writes to DATA_DIR belongs to this user. A rootless daemon maps its root to this user already. */
 async function userOptions(): Promise<string[]> {
   const { stdout } = await run("docker", ["info", "--format", "{{json .SecurityOptions}}"], { timeout: 5_000 });
-  if (stdout.includes("name=rootless")) return ["--user", "0:0", "--env", "CLICKHOUSE_UID=0", "--env", "CLICKHOUSE_GID=0"];
-  return process.getuid === undefined || process.getgid === undefined ? [] : ["--user", `${process.getuid()}:${process.getgid()}`];
+  if (stdout.includes("name=rootless"))
+    return ["--user", "0:0", "--env", "CLICKHOUSE_UID=0", "--env", "CLICKHOUSE_GID=0"];
+  return process.getuid === undefined || process.getgid === undefined
+    ? []
+    : ["--user", `${process.getuid()}:${process.getgid()}`];
 }
 
 async function removeContainer(name: string): Promise<void> {

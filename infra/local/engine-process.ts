@@ -9,8 +9,8 @@ import { signalTo } from "./processes.js";
 const MAX_LOG_BYTES = 16 << 20;
 
 /**
- * A Node process that is an engine or guards one. It has a process group of its own, so Ctrl-C in a terminal doesn't reach
- * it before the roles have stopped, and a channel to this process, whose end tells it that this process is gone.
+ * A Node process that is an engine or guards one. It has a process group of its own, so Ctrl-C in a terminal doesn't
+ * reach it before the roles have stopped, and a channel to this process, whose end tells it that this process is gone.
  */
 export class EngineProcess {
   readonly name: string;
@@ -41,10 +41,19 @@ export class EngineProcess {
     child.channel?.unref();
   }
 
-  /** Starts a compiled module. @param module as `compiledModule` takes it @param env beside this process's environment */
-  static async start(options: { name: string; module: string; args: string[]; logFile: string; env?: Record<string, string> }): Promise<EngineProcess> {
+  /**
+   * Starts a compiled module. @param module as `compiledModule` takes it @param env beside this process's environment
+   */
+  static async start(options: {
+    name: string;
+    module: string;
+    args: string[];
+    logFile: string;
+    env?: Record<string, string>;
+  }): Promise<EngineProcess> {
     mkdirSync(dirname(options.logFile), { recursive: true });
-    if ((statSync(options.logFile, { throwIfNoEntry: false })?.size ?? 0) > MAX_LOG_BYTES) renameSync(options.logFile, `${options.logFile}.old`);
+    if ((statSync(options.logFile, { throwIfNoEntry: false })?.size ?? 0) > MAX_LOG_BYTES)
+      renameSync(options.logFile, `${options.logFile}.old`);
     const log = openSync(options.logFile, "a", 0o600);
     try {
       const logStart = fstatSync(log).size;
@@ -61,7 +70,9 @@ export class EngineProcess {
     }
   }
 
-  /** The first message of the process that has this field. @throws FraudstreamError `engine_failed` if it ends instead */
+  /**
+   * The first message of the process that has this field. @throws FraudstreamError `engine_failed` if it ends instead
+   */
   async message(field: string, deadlineMs: number, signal?: AbortSignal): Promise<unknown> {
     const received = new Promise<unknown>((resolve) =>
       this.#child.on("message", (message: object) => {
@@ -94,7 +105,10 @@ export class EngineProcess {
 
   /** An error about this engine, with the end of its log. */
   failure(what: string): FraudstreamError {
-    return new FraudstreamError("engine_failed", `${this.name} ${what}. The end of ${this.#logFile}:\n${this.logTail()}`);
+    return new FraudstreamError(
+      "engine_failed",
+      `${this.name} ${what}. The end of ${this.#logFile}:\n${this.logTail()}`,
+    );
   }
 
   /** The last 3,000 bytes that this process has logged. */

@@ -1,7 +1,8 @@
 /**
- * The guard of an engine that is not a Node program: `node guard.js CONTAINER COMMAND ARG…`. It starts the command, tells its
- * parent `{enginePid}`, passes SIGTERM on, and ends the command when the parent is gone, however the parent ended. A
- * CONTAINER other than `-` is what the command (`docker run`) has started: killing the command alone would leave it behind.
+ * The guard of an engine that is not a Node program: `node guard.js CONTAINER COMMAND ARG…`. It starts the command,
+ * tells its parent `{enginePid}`, passes SIGTERM on, and ends the command when the parent is gone, however the parent
+ * ended. A CONTAINER other than `-` is what the command (`docker run`) has started: killing the command alone would
+ * leave it behind.
  */
 import { spawn, spawnSync } from "node:child_process";
 

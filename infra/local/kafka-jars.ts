@@ -14,12 +14,17 @@ export function kafkaJars(cacheDir: string): string {
 }
 
 /**
- * The broker's jars in the cache, fetched with Maven if they are not there yet (43 MB). They are fetched beside the cache
- * folder and moved into it at once, so an interrupted fetch leaves nothing half done, and two at a time don't meet.
+ * The broker's jars in the cache, fetched with Maven if they are not there yet (43 MB). They are fetched beside the
+ * cache folder and moved into it at once, so an interrupted fetch leaves nothing half done, and two at a time don't
+ * meet.
  *
  * @throws FraudstreamError `kafka_download` with Maven's last words
  */
-export async function fetchKafkaJars(cacheDir: string, progress: (line: string) => void, signal?: AbortSignal): Promise<string> {
+export async function fetchKafkaJars(
+  cacheDir: string,
+  progress: (line: string) => void,
+  signal?: AbortSignal,
+): Promise<string> {
   const folder = kafkaJars(cacheDir);
   if (existsSync(folder)) return folder;
   await mkdir(dirname(folder), { recursive: true });
@@ -28,7 +33,10 @@ export async function fetchKafkaJars(cacheDir: string, progress: (line: string) 
   const startedAt = Date.now();
   const tell = async (): Promise<void> => {
     const jars = (await readdir(fresh).catch(() => [])).length;
-    progress(`Fetching Apache Kafka ${KAFKA_VERSION} (43 MB, this once): ${Math.round((Date.now() - startedAt) / 1000)} s, ${jars === 0 ? "resolving" : `${jars} jars`}`);
+    progress(
+      `Fetching Apache Kafka ${KAFKA_VERSION} (43 MB, this once): ` +
+        `${Math.round((Date.now() - startedAt) / 1000)} s, ${jars === 0 ? "resolving" : `${jars} jars`}`,
+    );
   };
   const timer = setInterval(() => void tell(), 3_000);
   try {
@@ -57,11 +65,30 @@ async function removeAbandoned(folder: string): Promise<void> {
 
 async function copyDependencies(into: string, signal?: AbortSignal): Promise<void> {
   const pom = join(packageRoot(), "infra/local/kafka-pom.xml");
-  const args = ["-B", "-q", "-f", pom, "dependency:copy-dependencies", "-DincludeScope=runtime", `-DoutputDirectory=${into}`];
+  const args = [
+    "-B",
+    "-q",
+    "-f",
+    pom,
+    "dependency:copy-dependencies",
+    "-DincludeScope=runtime",
+    `-DoutputDirectory=${into}`,
+  ];
   // Detached: Ctrl-C in a terminal ends it through `signal`, in our order.
-  const maven = spawn("mvn", args, { stdio: ["ignore", "pipe", "pipe"], detached: true, ...(signal === undefined ? {} : { signal }) });
+  const maven = spawn("mvn", args, {
+    stdio: ["ignore", "pipe", "pipe"],
+    detached: true,
+    ...(signal === undefined ? {} : { signal }),
+  });
   let words = "";
-  for (const stream of [maven.stdout, maven.stderr]) stream.on("data", (piece: Buffer) => (words = (words + piece.toString()).slice(-2_000)));
-  const code = await new Promise<number | null>((resolve, reject) => maven.once("error", reject).once("close", resolve));
-  if (code !== 0) throw new FraudstreamError("kafka_download", `Maven could not fetch Apache Kafka (exit code ${code}):\n${words.trim()}`);
+  for (const stream of [maven.stdout, maven.stderr])
+    stream.on("data", (piece: Buffer) => (words = (words + piece.toString()).slice(-2_000)));
+  const code = await new Promise<number | null>((resolve, reject) =>
+    maven.once("error", reject).once("close", resolve),
+  );
+  if (code !== 0)
+    throw new FraudstreamError(
+      "kafka_download",
+      `Maven could not fetch Apache Kafka (exit code ${code}):\n${words.trim()}`,
+    );
 }

@@ -20,9 +20,18 @@ const STOP_MS = 20_000;
 
 /** Whether this machine can run Kafka without Docker: Java 17 or later, and the jars or Maven to fetch them. */
 export async function canRunJava(cacheDir: string): Promise<boolean> {
-  const version = await run("java", ["-version"], { timeout: 15_000 }).then((out) => /version "(\d+)/.exec(out.stderr + out.stdout)?.[1], () => undefined);
+  const version = await run("java", ["-version"], { timeout: 15_000 }).then(
+    (out) => /version "(\d+)/.exec(out.stderr + out.stdout)?.[1],
+    () => undefined,
+  );
   if (Number(version ?? 0) < 17) return false;
-  return existsSync(kafkaJars(cacheDir)) || run("mvn", ["-v"], { timeout: 30_000 }).then(() => true, () => false);
+  return (
+    existsSync(kafkaJars(cacheDir)) ||
+    run("mvn", ["-v"], { timeout: 30_000 }).then(
+      () => true,
+      () => false,
+    )
+  );
 }
 
 /** Apache Kafka as a Java process, its data in `DATA_DIR/kafka`, on the first free pair of ports from 9092 on. */
@@ -35,11 +44,35 @@ export async function startJavaKafka(start: EngineStart): Promise<RunningEngine>
   for (let first = rememberedPort(start.dataDir, "kafka", 9092); ; first += 2) {
     const port = await freePorts(first, 2);
     const address = `127.0.0.1:${port}`;
-    await writeFile(properties, brokerProperties({ bind: "127.0.0.1", port, controllerPort: port + 1, advertised: address, logDir: join(folder, "data") }));
+    await writeFile(
+      properties,
+      brokerProperties({
+        bind: "127.0.0.1",
+        port,
+        controllerPort: port + 1,
+        advertised: address,
+        logDir: join(folder, "data"),
+      }),
+    );
     clusterId ??= await format(folder, properties, jars, start);
     start.progress(`Starting Apache Kafka ${KAFKA_VERSION} on ${address}`);
-    const java = ["-Xms512m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", ...logging("warn"), "-cp", join(jars, "*"), "kafka.Kafka", properties];
-    const broker = await EngineProcess.start({ name: "Apache Kafka", module: "infra/local/guard", args: ["-", "java", ...java], logFile: join(start.dataDir, "logs/kafka.log") });
+    const java = [
+      "-Xms512m",
+      "-Xmx512m",
+      "-XX:+UseSerialGC",
+      "-XX:+ExitOnOutOfMemoryError",
+      ...logging("warn"),
+      "-cp",
+      join(jars, "*"),
+      "kafka.Kafka",
+      properties,
+    ];
+    const broker = await EngineProcess.start({
+      name: "Apache Kafka",
+      module: "infra/local/guard",
+      args: ["-", "java", ...java],
+      logFile: join(start.dataDir, "logs/kafka.log"),
+    });
     const done = new AbortController();
     try {
       start.lock.addEngine(broker.pid);
@@ -74,10 +107,29 @@ async function format(folder: string, properties: string, jars: string, start: E
   start.progress("Preparing Kafka's storage");
   await rm(join(folder, "data"), { recursive: true, force: true });
   const clusterId = newClusterId();
-  const args = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", ...logging("error"), "-cp", join(jars, "*"), "kafka.tools.StorageTool", "format", "-t", clusterId, "-c", properties];
-  await run("java", args, { timeout: 60_000, ...(start.signal === undefined ? {} : { signal: start.signal }) }).catch((cause: Error & { stderr?: string }) => {
-    throw new FraudstreamError("engine_failed", `Kafka's storage in ${folder} could not be formatted: ${cause.stderr ?? cause.message}`, { cause });
-  });
+  const args = [
+    "-Xmx256m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    ...logging("error"),
+    "-cp",
+    join(jars, "*"),
+    "kafka.tools.StorageTool",
+    "format",
+    "-t",
+    clusterId,
+    "-c",
+    properties,
+  ];
+  await run("java", args, { timeout: 60_000, ...(start.signal === undefined ? {} : { signal: start.signal }) }).catch(
+    (cause: Error & { stderr?: string }) => {
+      throw new FraudstreamError(
+        "engine_failed",
+        `Kafka's storage in ${folder} could not be formatted: ${cause.stderr ?? cause.message}`,
+        { cause },
+      );
+    },
+  );
   await writeFile(`${idFile}.tmp`, clusterId);
   await rename(`${idFile}.tmp`, idFile);
   return clusterId;
@@ -92,5 +144,9 @@ export function newClusterId(): string {
 }
 
 function logging(level: string): string[] {
-  return [`-Dorg.slf4j.simpleLogger.defaultLogLevel=${level}`, "-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX"];
+  return [
+    `-Dorg.slf4j.simpleLogger.defaultLogLevel=${level}`,
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
+  ];
 }

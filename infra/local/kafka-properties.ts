@@ -11,8 +11,8 @@ export interface BrokerPlace {
 }
 
 /**
- * The settings of the local broker: KRaft, one node that is broker and controller, every replicated topic with one copy.
- * Messages up to 8 MB: transactions have 4 MB, their dead letters 64 KB more, and a batch its own head.
+ * The settings of the local broker: KRaft, one node that is broker and controller, every replicated topic with one
+ * copy. Messages up to 8 MB: transactions have 4 MB, their dead letters 64 KB more, and a batch its own head.
  */
 export function brokerProperties(place: BrokerPlace): string {
   const maxBytes = 8 * 2 ** 20;

@@ -4,7 +4,12 @@ import { kafkajs } from "../kafka/kafkajs.js";
 /** Waits until a broker answers for its cluster; the caller sets the deadline by aborting. */
 export async function kafkaAnswers(broker: string, clusterId: string, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    const admin = new kafkajs.Kafka({ brokers: [broker], logLevel: kafkajs.logLevel.NOTHING, connectionTimeout: 1_000, retry: { retries: 0 } }).admin();
+    const admin = new kafkajs.Kafka({
+      brokers: [broker],
+      logLevel: kafkajs.logLevel.NOTHING,
+      connectionTimeout: 1_000,
+      retry: { retries: 0 },
+    }).admin();
     try {
       await admin.connect();
       const cluster = await admin.describeCluster();
@@ -22,7 +27,10 @@ export async function kafkaAnswers(broker: string, clusterId: string, signal: Ab
 /** Waits until a ClickHouse server answers; the caller sets the deadline by aborting. */
 export async function clickhouseAnswers(url: string, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    const ok = await fetch(`${url}/ping`, { signal: anySignal(signal, AbortSignal.timeout(1_000)) }).then((response) => response.ok, () => false);
+    const ok = await fetch(`${url}/ping`, { signal: anySignal(signal, AbortSignal.timeout(1_000)) }).then(
+      (response) => response.ok,
+      () => false,
+    );
     if (ok) return;
     await new Promise((resolve) => setTimeout(resolve, 200));
   }

@@ -4,7 +4,10 @@ import { join } from "node:path";
 import { UsageError } from "../../schemas/errors.js";
 
 /** Files that hold what `npm start` made up, for JWT_SECRET_FILE and ADMIN_PASSWORD_FILE of the API. */
-export interface SecretFiles { jwtSecretFile: string; adminPasswordFile: string }
+export interface SecretFiles {
+  jwtSecretFile: string;
+  adminPasswordFile: string;
+}
 
 const BYTES = 32;
 /** A password is typed by people: 144 bits, without characters that a shell would take for its own. */
@@ -19,7 +22,10 @@ export function ensureSecrets(dataDir: string): SecretFiles {
   const folder = join(dataDir, "secrets");
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    return { jwtSecretFile: ensureSecret(join(folder, "jwt-secret"), BYTES), adminPasswordFile: ensureSecret(join(folder, "admin-password"), PASSWORD_BYTES) };
+    return {
+      jwtSecretFile: ensureSecret(join(folder, "jwt-secret"), BYTES),
+      adminPasswordFile: ensureSecret(join(folder, "admin-password"), PASSWORD_BYTES),
+    };
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
     throw new UsageError("secrets", `the secrets in ${folder} can't be written or read`, { cause });
@@ -34,6 +40,7 @@ function ensureSecret(file: string, bytes: number): string {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   }
   chmodSync(file, 0o600);
-  if (readFileSync(file, "utf8").trim() === "") throw new UsageError("secrets", `${file} is empty: remove it, and another is made`);
+  if (readFileSync(file, "utf8").trim() === "")
+    throw new UsageError("secrets", `${file} is empty: remove it, and another is made`);
   return file;
 }

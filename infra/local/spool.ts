@@ -36,7 +36,8 @@ export function openSpool(folders: string[], expectedBytes: number): Spool {
     const unnamed = `/proc/self/fd/${fd}`;
     const hasProc = existsSync(unnamed);
     if (hasProc) rmSync(file);
-    // The stream owns the descriptor: it closes it when it is destroyed, after a write that is under way, and not before.
+    // The stream owns the descriptor: it closes it when it is destroyed, after a write that is under way, and not
+    // before.
     const rows = createWriteStream(file, { fd, autoClose: false });
     return {
       path: hasProc ? unnamed : file,

@@ -21,21 +21,34 @@ export interface LocalStack {
 
 /**
  * Kafka and ClickHouse for one machine. Each is what the configuration names; or else a container where Docker answers;
- * or else Apache Kafka on Java 17+ (fetched with Maven) and `chdb`. Their data is in DATA_DIR, which one process at a time
- * may use. The engines end with this process, however it ends.
+ * or else Apache Kafka on Java 17+ (fetched with Maven) and `chdb`. Their data is in DATA_DIR, which one process at a
+ * time may use. The engines end with this process, however it ends.
  *
  * @throws UsageError `no_engines` when there is none of the three ways, `stack_running` when DATA_DIR is in use
  * @throws FraudstreamError `engine_failed`, `kafka_download`, `aborted`
  */
-export async function startLocalStack(options: { config: Config; log: Logger; progress: (line: string) => void; signal?: AbortSignal }): Promise<LocalStack> {
+export async function startLocalStack(options: {
+  config: Config;
+  log: Logger;
+  progress: (line: string) => void;
+  signal?: AbortSignal;
+}): Promise<LocalStack> {
   const { config, log, progress, signal } = options;
   if (config.kafka !== null && config.clickhouse !== null) return configured(config.kafka, config.clickhouse);
   const starters = await findStarters(config);
   const lock = await DataDirLock.take(config.dataDir);
-  const start: EngineStart = { dataDir: config.dataDir, cacheDir: config.cacheDir, lock, progress, ...(signal === undefined ? {} : { signal }) };
+  const start: EngineStart = {
+    dataDir: config.dataDir,
+    cacheDir: config.cacheDir,
+    lock,
+    progress,
+    ...(signal === undefined ? {} : { signal }),
+  };
   // Both are waited for, so that a failure of one leaves nothing of the other behind.
   const [kafka, clickhouse] = await Promise.allSettled([starters.kafka?.(start), starters.clickhouse?.(start)]);
-  const running = [kafka, clickhouse].flatMap((result) => (result.status === "fulfilled" && result.value !== undefined ? [result.value] : []));
+  const running = [kafka, clickhouse].flatMap((result) =>
+    result.status === "fulfilled" && result.value !== undefined ? [result.value] : [],
+  );
   let stopping = false;
   const stop = async (): Promise<void> => {
     if (stopping) return;
@@ -55,9 +68,17 @@ export async function startLocalStack(options: { config: Config; log: Logger; pr
   return {
     ...configured(
       config.kafka ?? { brokers: [kafka.value?.address ?? ""], ssl: false, sasl: null },
-      config.clickhouse ?? { url: clickhouse.value?.address ?? "", username: "default", password: "", database: config.clickhouseDatabase },
+      config.clickhouse ?? {
+        url: clickhouse.value?.address ?? "",
+        username: "default",
+        password: "",
+        database: config.clickhouseDatabase,
+      },
     ),
-    how: { kafka: kafka.value?.how ?? kafkaName(config.kafka), clickhouse: clickhouse.value?.how ?? clickhouseName(config.clickhouse) },
+    how: {
+      kafka: kafka.value?.how ?? kafkaName(config.kafka),
+      clickhouse: clickhouse.value?.how ?? clickhouseName(config.clickhouse),
+    },
     stop,
   };
 }
@@ -67,7 +88,10 @@ type Starter = (start: EngineStart) => Promise<RunningEngine>;
 /** How the engines that the configuration doesn't name are to be started. */
 async function findStarters(config: Config): Promise<{ kafka: Starter | null; clickhouse: Starter | null }> {
   if (await dockerAnswers()) {
-    return { kafka: config.kafka === null ? startDockerKafka : null, clickhouse: config.clickhouse === null ? startDockerClickHouse : null };
+    return {
+      kafka: config.kafka === null ? startDockerKafka : null,
+      clickhouse: config.clickhouse === null ? startDockerClickHouse : null,
+    };
   }
   const missing: string[] = [];
   if (config.kafka === null && !(await canRunJava(config.cacheDir))) missing.push("Kafka");
@@ -79,15 +103,24 @@ async function findStarters(config: Config): Promise<{ kafka: Starter | null; cl
         `There is no ${missing.join(" and no ")} to use. Three ways to mend that:`,
         "  1. Set KAFKA_BROKERS (host:port,…) and CLICKHOUSE_URL to servers that run already.",
         "  2. Start Docker: both then run in containers.",
-        "  3. Install Java 17 or later and Maven for Kafka; ClickHouse comes with npm ci as the optional package chdb (Linux with glibc, macOS).",
+        "  3. Install Java 17 or later and Maven for Kafka; ClickHouse comes with npm ci as the optional " +
+          "package chdb (Linux with glibc, macOS).",
       ].join("\n"),
     );
   }
-  return { kafka: config.kafka === null ? startJavaKafka : null, clickhouse: config.clickhouse === null ? startChdb : null };
+  return {
+    kafka: config.kafka === null ? startJavaKafka : null,
+    clickhouse: config.clickhouse === null ? startChdb : null,
+  };
 }
 
 function configured(kafka: KafkaConfig, clickhouse: ClickHouseConfig): LocalStack {
-  return { kafka, clickhouse, how: { kafka: kafkaName(kafka), clickhouse: clickhouseName(clickhouse) }, stop: () => Promise.resolve() };
+  return {
+    kafka,
+    clickhouse,
+    how: { kafka: kafkaName(kafka), clickhouse: clickhouseName(clickhouse) },
+    stop: () => Promise.resolve(),
+  };
 }
 
 function kafkaName(kafka: KafkaConfig | null): string {

@@ -21,9 +21,13 @@ export interface ProbesOptions {
  *
  * @throws UsageError `port_taken`, `bad_address`
  */
-export async function serveProbes(lifecycle: Pick<Lifecycle, "add">, { config: { host, metricsPort }, registry, ready, conditions, log }: ProbesOptions): Promise<void> {
+export async function serveProbes(
+  lifecycle: Pick<Lifecycle, "add">,
+  { config: { host, metricsPort }, registry, ready, conditions, log }: ProbesOptions,
+): Promise<void> {
   if (metricsPort === null) return;
-  const json = (response: ServerResponse, status: number, body: object): void => void response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+  const json = (response: ServerResponse, status: number, body: object): void =>
+    void response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
   const text = metricsText(registry);
   const server = createServer({ requestTimeout: 10_000 }, (request, response) => {
     const { method, url = "" } = request;
@@ -52,8 +56,19 @@ export async function serveProbes(lifecycle: Pick<Lifecycle, "add">, { config: {
     await new Promise<void>((resolve, reject) => server.once("error", reject).listen(metricsPort, host, resolve));
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === "EADDRINUSE") throw new UsageError("port_taken", `METRICS_PORT ${metricsPort} on ${host} is taken by another process: stop it, or set METRICS_PORT to a free one`, { cause: error });
-    if (code === "EADDRNOTAVAIL" || code === "ENOTFOUND" || code === "EACCES") throw new UsageError("bad_address", `HOST ${host} with METRICS_PORT ${metricsPort} can't be listened on (${code})`, { cause: error });
+    if (code === "EADDRINUSE")
+      throw new UsageError(
+        "port_taken",
+        `METRICS_PORT ${metricsPort} on ${host} is taken by another process: stop it, or set METRICS_PORT ` +
+          "to a free one",
+        { cause: error },
+      );
+    if (code === "EADDRNOTAVAIL" || code === "ENOTFOUND" || code === "EACCES")
+      throw new UsageError(
+        "bad_address",
+        `HOST ${host} with METRICS_PORT ${metricsPort} can't be listened on (${code})`,
+        { cause: error },
+      );
     throw error;
   }
   lifecycle.add("metrics", () => {

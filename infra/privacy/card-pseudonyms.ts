@@ -4,7 +4,10 @@ import type { CardIds } from "../../schemas/transaction-reader.js";
 import type { Config } from "../config/config.js";
 import { partitionOfKey } from "../kafka/murmur2.js";
 
-/** Header of a dead letter whose value is sealed, since it may hold a card id: the source's key, sealed as well; empty: it had none. */
+/**
+ * Header of a dead letter whose value is sealed, since it may hold a card id: the source's key, sealed as well; empty:
+ * it had none.
+ */
 export const SEALED_KEY = "sealed-key";
 
 /** What every pseudonym begins with, so that one is never hashed again. */
@@ -22,15 +25,18 @@ const IV_BYTES = 12;
 const TAG_BYTES = 16;
 
 /** The pseudonyms of a configuration; null: card ids stand for themselves. */
-export function cardPseudonyms({ cardIdKey, topicPartitions }: Pick<Config, "cardIdKey" | "topicPartitions">): CardPseudonyms | null {
+export function cardPseudonyms({
+  cardIdKey,
+  topicPartitions,
+}: Pick<Config, "cardIdKey" | "topicPartitions">): CardPseudonyms | null {
   return cardIdKey === null ? null : new CardPseudonyms(cardIdKey, topicPartitions);
 }
 
 /**
- * The pseudonym that replaces a card id wherever one is stored (infra/decisions/0009-pseudonyms.md): `pc1.`, 24 characters of the card
- * id's HMAC-SHA-256 (RFC 2104, cut to 144 bits, in base64url), and 4 characters chosen so that Kafka's partitioner puts
- * the pseudonym where it puts the card id. So a reader that has only pseudonyms finds the partition of a card, and a record
- * that carries one is keyed like any other. A pseudonym stands for itself.
+ * The pseudonym that replaces a card id wherever one is stored (infra/decisions/0009-pseudonyms.md): `pc1.`, 24
+ * characters of the card id's HMAC-SHA-256 (RFC 2104, cut to 144 bits, in base64url), and 4 characters chosen so that
+ * Kafka's partitioner puts the pseudonym where it puts the card id. So a reader that has only pseudonyms finds the
+ * partition of a card, and a record that carries one is keyed like any other. A pseudonym stands for itself.
  */
 export class CardPseudonyms implements CardIds {
   /** Says whether two processes create the same pseudonyms, without revealing the key. */
@@ -44,7 +50,9 @@ export class CardPseudonyms implements CardIds {
     this.#key = Buffer.from(key);
     this.#partitions = partitions;
     this.#sealKey = Buffer.from(hkdfSync("sha256", this.#key, "", "fraudstream dead letters", 32));
-    this.fingerprint = Buffer.from(hkdfSync("sha256", this.#key, "", `fraudstream fingerprint ${partitions}`, 9)).toString("base64url");
+    this.fingerprint = Buffer.from(
+      hkdfSync("sha256", this.#key, "", `fraudstream fingerprint ${partitions}`, 9),
+    ).toString("base64url");
   }
 
   /** The pseudonym of the card id in `length` bytes from `at` on; bytes of its own, 32 of them. */
@@ -53,7 +61,12 @@ export class CardPseudonyms implements CardIds {
     if (isPseudonym(id)) return Buffer.from(id);
     const pseudonym = Buffer.allocUnsafe(LENGTH);
     pseudonym.set(PREFIX);
-    pseudonym.write(createHmac("sha256", this.#key).update(id).digest("base64url"), PREFIX.length, (HASH_BYTES * 4) / 3, "latin1");
+    pseudonym.write(
+      createHmac("sha256", this.#key).update(id).digest("base64url"),
+      PREFIX.length,
+      (HASH_BYTES * 4) / 3,
+      "latin1",
+    );
     const partition = partitionOfKey(bytes, at, length, this.#partitions);
     // Each try hits with a chance of one in as many as there are partitions; there are 16 million.
     for (let tried = 0; ; tried++) {

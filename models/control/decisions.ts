@@ -5,15 +5,26 @@ import { DEPLOYMENT_KEY, deployed, modelRegistered } from "./events.js";
 import type { ControlLog } from "./log.js";
 
 /** Who decides, and the producer that writes it down. */
-export interface Author { who: string; producer: BatchProducer }
+export interface Author {
+  who: string;
+  producer: BatchProducer;
+}
 
 /**
  * Registers a model whose artifact is in place.
  *
  * @throws FraudstreamError `conflict` when a model of that id is registered already
  */
-export async function registerModel(control: ControlLog, author: Author, model: { model: string; manifestSha256: string; job?: string | null }): Promise<void> {
-  await control.append(author.producer, { ...modelRegistered(model.model, model.manifestSha256, model.job ?? null), who: author.who, base: -1 });
+export async function registerModel(
+  control: ControlLog,
+  author: Author,
+  model: { model: string; manifestSha256: string; job?: string | null },
+): Promise<void> {
+  await control.append(author.producer, {
+    ...modelRegistered(model.model, model.manifestSha256, model.job ?? null),
+    who: author.who,
+    base: -1,
+  });
 }
 
 /**
@@ -23,14 +34,24 @@ export async function registerModel(control: ControlLog, author: Author, model: 
  * @returns the epoch of the new deployment
  * @throws FraudstreamError `unknown_model`, or `conflict` when another decision came first
  */
-export async function deploy(control: ControlLog, author: Author, deployment: { champion: DeployedModel | null; shadows: DeployedModel[] }, base?: number): Promise<number> {
+export async function deploy(
+  control: ControlLog,
+  author: Author,
+  deployment: { champion: DeployedModel | null; shadows: DeployedModel[] },
+  base?: number,
+): Promise<number> {
   const { champion, shadows } = deployment;
   for (const { model } of [...(champion === null ? [] : [champion]), ...shadows]) {
-    if (!control.state.models.has(model)) throw new FraudstreamError("unknown_model", `no model ${model} is registered`);
+    if (!control.state.models.has(model))
+      throw new FraudstreamError("unknown_model", `no model ${model} is registered`);
   }
   if (base !== undefined && base !== (control.state.deployment?.epoch ?? -1)) {
     throw new FraudstreamError("conflict", "the deployment was changed in the meantime; look at it again and repeat");
   }
-  const offset = await control.append(author.producer, { ...deployed(champion, shadows), who: author.who, base: control.state.baseOf(DEPLOYMENT_KEY) });
+  const offset = await control.append(author.producer, {
+    ...deployed(champion, shadows),
+    who: author.who,
+    base: control.state.baseOf(DEPLOYMENT_KEY),
+  });
   return control.state.history.findLast((entry) => entry.offset === offset)?.sequence ?? offset;
 }

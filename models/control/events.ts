@@ -1,18 +1,31 @@
-import type { ControlEvent, DeadLetterReplayed, Deployed, DeployedModel, ModelRegistered } from "../../schemas/generated.js";
+import type {
+  ControlEvent,
+  DeadLetterReplayed,
+  Deployed,
+  DeployedModel,
+  ModelRegistered,
+} from "../../schemas/generated.js";
 
 /** The name under which an event of each kind travels, and what it says. */
 export type EventBody = ControlEvent["event"];
 
 /** An event about one entity, before anybody has published it. */
-export interface EntityEvent { key: string; event: EventBody }
+export interface EntityEvent {
+  key: string;
+  event: EventBody;
+}
 
 export const DEPLOYMENT_KEY = "deployment";
 export const modelKey = (model: string): string => `model:${model}`;
 export const jobKey = (id: string): string => `job:${id}`;
-export const deadLetterKey = (topic: string, partition: number, offset: number): string => `dead-letter:${topic}/${partition}/${offset}`;
+export const deadLetterKey = (topic: string, partition: number, offset: number): string =>
+  `dead-letter:${topic}/${partition}/${offset}`;
 
 export function modelRegistered(model: string, manifestSha256: string, job: string | null): EntityEvent {
-  return { key: modelKey(model), event: { "fraudstream.ModelRegistered": { model, manifest_sha256: manifestSha256, job } } };
+  return {
+    key: modelKey(model),
+    event: { "fraudstream.ModelRegistered": { model, manifest_sha256: manifestSha256, job } },
+  };
 }
 
 export function deployed(champion: DeployedModel | null, shadows: DeployedModel[]): EntityEvent {
@@ -29,12 +42,26 @@ export function jobClaimed(id: string, attempt: number, worker: string): EntityE
 }
 
 /** @param metrics JSON */
-export function jobProcessed(id: string, attempt: number, { model, metrics }: { model: string; metrics: string }): EntityEvent {
-  return { key: jobKey(id), event: { "fraudstream.JobFinished": { attempt, model, code: null, reason: null, metrics } } };
+export function jobProcessed(
+  id: string,
+  attempt: number,
+  { model, metrics }: { model: string; metrics: string },
+): EntityEvent {
+  return {
+    key: jobKey(id),
+    event: { "fraudstream.JobFinished": { attempt, model, code: null, reason: null, metrics } },
+  };
 }
 
-export function jobFailed(id: string, attempt: number, { code, reason }: { code: string; reason: string }): EntityEvent {
-  return { key: jobKey(id), event: { "fraudstream.JobFinished": { attempt, model: null, code, reason, metrics: null } } };
+export function jobFailed(
+  id: string,
+  attempt: number,
+  { code, reason }: { code: string; reason: string },
+): EntityEvent {
+  return {
+    key: jobKey(id),
+    event: { "fraudstream.JobFinished": { attempt, model: null, code, reason, metrics: null } },
+  };
 }
 
 export function jobCancelled(id: string): EntityEvent {
@@ -42,7 +69,10 @@ export function jobCancelled(id: string): EntityEvent {
 }
 
 export function deadLetterReplayed({ topic, partition, offset }: DeadLetterReplayed): EntityEvent {
-  return { key: deadLetterKey(topic, partition, offset), event: { "fraudstream.DeadLetterReplayed": { topic, partition, offset } } };
+  return {
+    key: deadLetterKey(topic, partition, offset),
+    event: { "fraudstream.DeadLetterReplayed": { topic, partition, offset } },
+  };
 }
 
 /** The registration that an event says; null: it says something else. */

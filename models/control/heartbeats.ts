@@ -6,8 +6,8 @@ import { FraudstreamError } from "../../schemas/errors.js";
 import type { WorkerHeartbeat } from "../../schemas/generated.js";
 
 /**
- * Header of a heartbeat without a registry: all that it says, under the newest id. The value is then in the schema that every
- * version knows: a version that doesn't know the newest id would take the worker for dead.
+ * Header of a heartbeat without a registry: all that it says, under the newest id. The value is then in the schema that
+ * every version knows: a version that doesn't know the newest id would take the worker for dead.
  */
 const NEWEST = "fraudstream-heartbeat";
 
@@ -24,7 +24,11 @@ export function heartbeatRecord(schemas: Schemas, beat: WorkerHeartbeat): Outgoi
  *
  * @throws FraudstreamError `undecodable`; a retriable one when the registry can't be asked
  */
-export async function readHeartbeat(schemas: Schemas, records: FetchedRecords, index: number): Promise<WorkerHeartbeat> {
+export async function readHeartbeat(
+  schemas: Schemas,
+  records: FetchedRecords,
+  index: number,
+): Promise<WorkerHeartbeat> {
   const at = records.valueAt[index];
   const value = records.bytes.subarray(at, at + Math.max(0, records.valueLength[index]));
   const newest = value.length === 0 ? null : readHeaders(records, index).find(([name]) => name === NEWEST)?.[1];

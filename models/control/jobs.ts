@@ -13,7 +13,11 @@ import { checkTrainingRequest, type JobMetrics, type TrainingRequest } from "./t
  * @returns its id
  * @throws RequestError as `checkTrainingRequest`
  */
-export async function requestJob(control: ControlLog, { who, producer }: Author, request: TrainingRequest): Promise<string> {
+export async function requestJob(
+  control: ControlLog,
+  { who, producer }: Author,
+  request: TrainingRequest,
+): Promise<string> {
   checkTrainingRequest(request);
   const id = randomUUID();
   await control.append(producer, { ...jobRequested(id, JSON.stringify(request)), who, base: -1 });
@@ -24,8 +28,15 @@ export async function requestJob(control: ControlLog, { who, producer }: Author,
 const REGISTERED_WITHIN_MS = 30_000;
 
 /** A job's status as the API shows it: a job whose model is not registered yet is still processing. */
-export function toldStatus({ models }: Pick<ControlState, "models">, { status, model, finishedAt }: TrainingJob): TrainingJob["status"] {
-  const settling = status === "processed" && model !== null && !models.has(model) && Date.now() - (finishedAt ?? 0) < REGISTERED_WITHIN_MS;
+export function toldStatus(
+  { models }: Pick<ControlState, "models">,
+  { status, model, finishedAt }: TrainingJob,
+): TrainingJob["status"] {
+  const settling =
+    status === "processed" &&
+    model !== null &&
+    !models.has(model) &&
+    Date.now() - (finishedAt ?? 0) < REGISTERED_WITHIN_MS;
   return settling ? "processing" : status;
 }
 
@@ -42,7 +53,8 @@ export async function cancelJob(control: ControlLog, { who, producer }: Author, 
     await control.readToEnd();
     const job = control.state.jobs.get(id);
     if (job === undefined) throw new FraudstreamError("unknown_job", `there is no training job ${id}`);
-    if (job.status !== "pending" && job.status !== "processing") throw new FraudstreamError("conflict", `training job ${id} has ended already: ${job.status}`);
+    if (job.status !== "pending" && job.status !== "processing")
+      throw new FraudstreamError("conflict", `training job ${id} has ended already: ${job.status}`);
     try {
       await control.append(producer, { ...jobCancelled(id), who });
       return job;
@@ -54,7 +66,11 @@ export async function cancelJob(control: ControlLog, { who, producer }: Author, 
 }
 
 /** An attempt at a job; `base` is the one that its author knows: once it is claimed, the offset of its JobClaimed. */
-export interface Attempt { job: TrainingJob; attempt: number; base: number }
+export interface Attempt {
+  job: TrainingJob;
+  attempt: number;
+  base: number;
+}
 
 /** How an attempt ends: with a model, or an error. */
 export type JobOutcome = { model: string; metrics: JobMetrics } | { code: ErrorCode; reason: string };
@@ -72,9 +88,18 @@ export function lastAttempt({ state }: ControlLog, job: TrainingJob): Attempt {
  * @param last as the trainer knew it when it made up its mind
  * @throws FraudstreamError `conflict` when another trainer was faster, or the job has ended
  */
-export async function claimJob(control: ControlLog, { who, producer }: Author, { job, attempt, base }: Attempt, worker: string): Promise<Attempt> {
+export async function claimJob(
+  control: ControlLog,
+  { who, producer }: Author,
+  { job, attempt, base }: Attempt,
+  worker: string,
+): Promise<Attempt> {
   const next = attempt + 1;
-  return { job, attempt: next, base: await control.append(producer, { ...jobClaimed(job.id, next, worker), who, base }) };
+  return {
+    job,
+    attempt: next,
+    base: await control.append(producer, { ...jobClaimed(job.id, next, worker), who, base }),
+  };
 }
 
 /**
@@ -82,10 +107,16 @@ export async function claimJob(control: ControlLog, { who, producer }: Author, {
  *
  * @throws FraudstreamError `conflict` when another attempt was claimed, or the job has ended
  */
-export async function finishJob(control: ControlLog, { who, producer }: Author, { job, attempt, base }: Attempt, outcome: JobOutcome): Promise<void> {
-  const finished = "model" in outcome
-    ? jobProcessed(job.id, attempt, { model: outcome.model, metrics: JSON.stringify(outcome.metrics) })
-    : jobFailed(job.id, attempt, { code: outcome.code, reason: outcome.reason.slice(0, LONGEST_REASON) });
+export async function finishJob(
+  control: ControlLog,
+  { who, producer }: Author,
+  { job, attempt, base }: Attempt,
+  outcome: JobOutcome,
+): Promise<void> {
+  const finished =
+    "model" in outcome
+      ? jobProcessed(job.id, attempt, { model: outcome.model, metrics: JSON.stringify(outcome.metrics) })
+      : jobFailed(job.id, attempt, { code: outcome.code, reason: outcome.reason.slice(0, LONGEST_REASON) });
   await control.append(producer, { ...finished, who, base });
 }
 

@@ -8,7 +8,9 @@ export interface Heartbeats {
 }
 
 /** A deployment that a worker doesn't score with. */
-export interface Refusal extends RefusedDeployment { worker: string }
+export interface Refusal extends RefusedDeployment {
+  worker: string;
+}
 
 export interface Liveness {
   live: boolean;
@@ -27,14 +29,20 @@ export function refusalsOf(board: Heartbeats): Refusal[] {
 
 /**
  * Whether a deployment is live at this moment: every input partition is reported by a scoring worker at its epoch or a
- * later one (ARCHITECTURE.md#guarantee-7). A report comes after its tenure's fence, so no other worker can write for that partition.
+ * later one (ARCHITECTURE.md#guarantee-7). A report comes after its tenure's fence, so no other worker can write for
+ * that partition.
  */
 export function livenessOf(board: Heartbeats, epoch: number, partitions: number): Liveness {
   const beats = board.alive("scoring");
-  const reported = new Set(beats.flatMap((beat) => beat.partitions.filter((owned) => owned.epoch >= epoch).map(({ partition }) => partition)));
-  const missing = Array.from({ length: partitions }, (_, partition) => partition).filter((partition) => !reported.has(partition));
+  const reported = new Set(
+    beats.flatMap((beat) => beat.partitions.filter((owned) => owned.epoch >= epoch).map(({ partition }) => partition)),
+  );
+  const missing = Array.from({ length: partitions }, (_, partition) => partition).filter(
+    (partition) => !reported.has(partition),
+  );
   return {
-    live: missing.length === 0, missing,
+    live: missing.length === 0,
+    missing,
     refused: refusalsOf(board).filter((refusal) => refusal.epoch === epoch),
     problems: beats.flatMap(({ worker, problems }) => problems.map((problem) => ({ worker, problem }))),
   };
@@ -46,8 +54,15 @@ function isRefused(board: Heartbeats, { refused }: Liveness): boolean {
   return workers.length > 0 && workers.every((worker) => refused.some((refusal) => refusal.worker === worker));
 }
 
-/** Waits until a deployment is live, every worker refuses it, the time is over, or the signal aborts. @returns how it stands then */
-export async function waitUntilLive(board: Heartbeats, epoch: number, options: { partitions: number; timeoutMs: number; signal?: AbortSignal | undefined }): Promise<Liveness> {
+/**
+ * Waits until a deployment is live, every worker refuses it, the time is over, or the signal aborts. @returns how it
+ * stands then
+ */
+export async function waitUntilLive(
+  board: Heartbeats,
+  epoch: number,
+  options: { partitions: number; timeoutMs: number; signal?: AbortSignal | undefined },
+): Promise<Liveness> {
   const { partitions, timeoutMs, signal } = options;
   const timeUp = new AbortController();
   const timer = setTimeout(() => timeUp.abort(), timeoutMs);

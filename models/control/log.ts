@@ -23,15 +23,20 @@ export interface ControlLogOptions {
 }
 
 /** What an author wants to have decided. */
-export interface NewEvent extends EntityEvent { who: string; /** The base that the author knew; what the fold has now when it isn't given. */ base?: number }
+export interface NewEvent extends EntityEvent {
+  who: string;
+  /** The base that the author knew; what the fold has now when it isn't given. */ base?: number;
+}
 
 const PARTITION = 0;
 /**
- * Header of an event: its sequence number, which grows with the events of its key and doesn't depend on where the event stands.
- * A header, since the schema has a fixed id: versions that don't know it read the event as before.
+ * Header of an event: its sequence number, which grows with the events of its key and doesn't depend on where the event
+ * stands. A header, since the schema has a fixed id: versions that don't know it read the event as before.
  */
 const SEQUENCE = "fraudstream-sequence";
-const REPLACED = "What was decided before stays in force here until this process is started again, and nothing can be decided until then: restore the topic, or restart every role and decide again";
+const REPLACED =
+  "What was decided before stays in force here until this process is started again, and nothing can be " +
+  "decided until then: restore the topic, or restart every role and decide again";
 
 /** The control topic and its fold, kept in memory by each role that needs it. */
 export class ControlLog {
@@ -50,7 +55,11 @@ export class ControlLog {
     this.#topic = topic;
     this.#schemas = schemas;
     this.#log = log;
-    this.#kept = new KeptLog(cluster, new PartitionReader(cluster, topic, PARTITION, { maxWaitMs: 200, patienceMs }), REPLACED);
+    this.#kept = new KeptLog(
+      cluster,
+      new PartitionReader(cluster, topic, PARTITION, { maxWaitMs: 200, patienceMs }),
+      REPLACED,
+    );
   }
 
   /** Offset of the next event to be read. */
@@ -58,7 +67,10 @@ export class ControlLog {
     return this.#next;
   }
 
-  /** Why nothing can be decided: the topic no longer holds what was read of it (recreated, or its end is lost). Null: it does. */
+  /**
+   * Why nothing can be decided: the topic no longer holds what was read of it (recreated, or its end is lost). Null: it
+   * does.
+   */
   get replaced(): string | null {
     return this.#kept.replaced;
   }
@@ -81,9 +93,15 @@ export class ControlLog {
     await this.readToEnd();
     const refused = this.state.unexplainedRefusal;
     if (refused === null) return;
-    throw new UsageError("control_inconsistent", `${this.#topic}: the deployment that ${refused.who} decided at ${new Date(refused.at).toISOString()} (offset ${refused.offset}) `
-      + "can't be applied: the topic lacks the events before it, or events of two clusters are mixed in it. Starting would put an older model in force. "
-      + "Delete the topic and copy it whole from its source before any role starts, or delete it and register and deploy the models again");
+    throw new UsageError(
+      "control_inconsistent",
+      `${this.#topic}: the deployment that ${refused.who} decided at ${new Date(refused.at).toISOString()} ` +
+        `(offset ${refused.offset}) ` +
+        ("can't be applied: the topic lacks the events before it, or events of two clusters are mixed in it. " +
+          "Starting would put an older model in force. ") +
+        ("Delete the topic and copy it whole from its source before any role starts, or delete it and " +
+          "register and deploy the models again"),
+    );
   }
 
   /** Folds until the event at an offset has been folded; it may stand behind a transaction that is still open. */
@@ -91,12 +109,16 @@ export class ControlLog {
     while (this.#next <= offset) await this.#kept.inTurn(() => this.#fold());
   }
 
-  /** Keeps folding what comes, through trouble that may pass; `onChange` is called after each event. Ends with `close`. */
+  /**
+   * Keeps folding what comes, through trouble that may pass; `onChange` is called after each event. Ends with `close`.
+   */
   follow(onChange: (state: ControlState) => void, onFailure: (error: unknown) => void): void {
     this.#following ??= (async () => {
       while (!this.#closing.signal.aborted) {
         const before = this.#next;
-        await this.#kept.inTurn(() => this.#fold()).catch((error: unknown) => waitOut(error, this.#log, this.#closing.signal));
+        await this.#kept
+          .inTurn(() => this.#fold())
+          .catch((error: unknown) => waitOut(error, this.#log, this.#closing.signal));
         if (this.#next > before) onChange(this.state);
       }
     })().catch((error: unknown) => {
@@ -112,11 +134,14 @@ export class ControlLog {
    */
   async append(producer: BatchProducer, { key, who, event, base }: NewEvent): Promise<number> {
     const value: ControlEvent = { key, base: base ?? this.state.baseOf(key), at: Date.now(), who, event };
-    // Not into a log that isn't the one which was folded: it would be read by others, and its author would get an error.
+    // Not into a log that isn't the one which was folded: it would be read by others, and its author would get an
+    // error.
     await this.readToEnd();
     const sequence = this.state.nextSequence(key, this.#next);
     const headers = encodeHeaders([[SEQUENCE, String(sequence)]]);
-    const offset = await producer.publishTo(this.#topic, PARTITION, [{ key: Buffer.from(key), value: this.#schemas.encode("control", value), headers }]);
+    const offset = await producer.publishTo(this.#topic, PARTITION, [
+      { key: Buffer.from(key), value: this.#schemas.encode("control", value), headers },
+    ]);
     await this.readPast(offset);
     if (!this.#accepted.has(offset)) {
       throw new FraudstreamError("conflict", `${key} was changed in the meantime; look at it again and repeat`);
@@ -131,7 +156,10 @@ export class ControlLog {
 
   /** Appends an event to an `output`. It is in force once the transaction has committed and the event was folded. */
   appendTo(output: PartitionOutput, { key, who, event, base, at }: Required<NewEvent> & { at: number }): void {
-    output.append(Buffer.from(key), this.#schemas.encode("control", { key, base, at, who, event } satisfies ControlEvent));
+    output.append(
+      Buffer.from(key),
+      this.#schemas.encode("control", { key, base, at, who, event } satisfies ControlEvent),
+    );
   }
 
   async close(): Promise<void> {
@@ -149,7 +177,11 @@ export class ControlLog {
       try {
         const event = (await this.#schemas.decode("control", value)) as ControlEvent;
         if (this.state.apply(event, offset, sequenceOf(records, i))) this.#accepted.add(offset);
-        else this.#log.warn({ offset, key: event.key }, "a control event was refused: its base is not the key's last event");
+        else
+          this.#log.warn(
+            { offset, key: event.key },
+            "a control event was refused: its base is not the key's last event",
+          );
       } catch (error) {
         if (error instanceof FraudstreamError && error.retriable) throw error;
         this.#log.error({ offset }, `a control event was left out: ${messageOf(error)}`);
@@ -163,6 +195,9 @@ export class ControlLog {
 
 /** The sequence number of a record; null: it has none. */
 function sequenceOf(records: FetchedRecords, index: number): number | null {
-  const value = readHeaders(records, index).find(([name]) => name === SEQUENCE)?.[1]?.toString() ?? "";
+  const value =
+    readHeaders(records, index)
+      .find(([name]) => name === SEQUENCE)?.[1]
+      ?.toString() ?? "";
   return /^\d{1,15}$/.test(value) ? Number(value) : null;
 }

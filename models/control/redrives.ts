@@ -9,6 +9,11 @@ import type { LetterCoordinates } from "./state.js";
  *
  * @param at when, epoch milliseconds
  */
-export function appendReplayed(control: ControlLog, output: PartitionOutput, { who, at }: { who: string; at: number }, letter: LetterCoordinates): void {
+export function appendReplayed(
+  control: ControlLog,
+  output: PartitionOutput,
+  { who, at }: { who: string; at: number },
+  letter: LetterCoordinates,
+): void {
   control.appendTo(output, { ...deadLetterReplayed(letter), who, base: -1, at });
 }

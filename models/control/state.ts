@@ -2,8 +2,8 @@ import type { ControlEvent, Deployed, DeployedModel, ModelRegistered } from "../
 import { DEPLOYMENT_KEY, deadLetterKey, deploymentIn, jobKey, registrationIn, type EventBody } from "./events.js";
 
 /**
- * The models in force, decided together. The epoch is the sequence number of its event: it grows with each deployment, and
- * stays what it is in a copy of the topic.
+ * The models in force, decided together. The epoch is the sequence number of its event: it grows with each deployment,
+ * and stays what it is in a copy of the topic.
  */
 export interface Deployment {
   epoch: number;
@@ -45,31 +45,53 @@ export interface TrainingJob {
 }
 
 /** A dead letter, by where it stands. */
-export interface LetterCoordinates { topic: string; partition: number; offset: number }
+export interface LetterCoordinates {
+  topic: string;
+  partition: number;
+  offset: number;
+}
 
 /** One accepted event, for histories. */
-export interface HistoryEntry { offset: number; sequence: number; at: number; who: string; key: string; event: EventBody }
+export interface HistoryEntry {
+  offset: number;
+  sequence: number;
+  at: number;
+  who: string;
+  key: string;
+  event: EventBody;
+}
 
 /** One accepted event about models: a registration, or a deployment. */
-export interface ModelEvent extends Pick<HistoryEntry, "sequence" | "at" | "who"> { registration: ModelRegistered | null; deployment: Deployed | null }
+export interface ModelEvent extends Pick<HistoryEntry, "sequence" | "at" | "who"> {
+  registration: ModelRegistered | null;
+  deployment: Deployed | null;
+}
 
 /** The last accepted event of a key. */
-interface Last { base: number; sequence: number; nextBase: number }
+interface Last {
+  base: number;
+  sequence: number;
+  nextBase: number;
+}
 
 /** An event of the deployments that was refused though no accepted one explains it. */
-export interface UnexplainedRefusal { offset: number; at: number; who: string }
+export interface UnexplainedRefusal {
+  offset: number;
+  at: number;
+  who: string;
+}
 
 /** Of two events that name the same base within this time, the second lost a race, and its author was told so. */
 const RACE_MS = 10 * 60_000;
 
 /**
- * What the control topic says: a deterministic fold of its events, in the order of the log. Offsets are not compared: in a
- * copy of the topic (a mirror, a restore) the events have other offsets, while the bases that they name are the old ones.
- *
- * An event is accepted when its base is greater than the base of the last accepted event of its key. Whoever knew that event
- * names a base that was assigned after it; whoever knew only an earlier one names a base that is at most equal. In the log
- * where the events were written this accepts exactly those whose base is the offset of the last accepted event
- * (infra/decisions/0014-order.md).
+ * What the control topic says: a deterministic fold of its events, in the order of the log. Offsets are not compared:
+ * in a copy of the topic (a mirror, a restore) the events have other offsets, while the bases that they name are the
+ * old ones.
+ * An event is accepted when its base is greater than the base of the last accepted event of its key. Whoever knew that
+ * event names a base that was assigned after it; whoever knew only an earlier one names a base that is at most equal.
+ * In the log where the events were written this accepts exactly those whose base is the offset of the last accepted
+ * event (infra/decisions/0014-order.md).
  */
 export class ControlState {
   /** Every deployment so far, oldest first: a worker that can't load the newest takes the newest that it can. */
@@ -114,8 +136,8 @@ export class ControlState {
   }
 
   /**
-   * A refused deployment event behind the newest accepted one that is neither a repeat nor the loser of a race: the log lacks
-   * its beginning, or events of two logs are mixed in it. Leaving it out may put an older model in force.
+   * A refused deployment event behind the newest accepted one that is neither a repeat nor the loser of a race: the log
+   * lacks its beginning, or events of two logs are mixed in it. Leaving it out may put an older model in force.
    */
   get unexplainedRefusal(): UnexplainedRefusal | null {
     return this.#unexplained;
@@ -130,7 +152,8 @@ export class ControlState {
   apply(event: ControlEvent, offset: number, sequence: number | null = null): boolean {
     const last = this.#last.get(event.key);
     if (last === undefined ? event.base !== -1 : event.base <= last.base) {
-      if (event.key === DEPLOYMENT_KEY && !this.#isExplained(event)) this.#unexplained = { offset, at: event.at, who: event.who };
+      if (event.key === DEPLOYMENT_KEY && !this.#isExplained(event))
+        this.#unexplained = { offset, at: event.at, who: event.who };
       return false;
     }
     // An event without a number has that of its offset, as it always had; in a copy at least one that grows.
@@ -146,7 +169,13 @@ export class ControlState {
     const deployment = deploymentIn(body);
     if (registration !== null) {
       const { model, manifest_sha256, job } = registration;
-      this.models.set(model, { model, manifestSha256: manifest_sha256, registeredAt: event.at, registeredBy: event.who, job });
+      this.models.set(model, {
+        model,
+        manifestSha256: manifest_sha256,
+        registeredAt: event.at,
+        registeredBy: event.who,
+        job,
+      });
     } else if (deployment !== null) {
       const { champion, shadows } = deployment;
       this.deployments.push({ epoch: number, champion, shadows });
@@ -162,7 +191,10 @@ export class ControlState {
   #isExplained(event: ControlEvent): boolean {
     const winner = this.#decided.get(event.base);
     if (winner === undefined) return false;
-    return Math.abs(winner.at - event.at) <= RACE_MS || (winner.who === event.who && JSON.stringify(winner.event) === JSON.stringify(event.event));
+    return (
+      Math.abs(winner.at - event.at) <= RACE_MS ||
+      (winner.who === event.who && JSON.stringify(winner.event) === JSON.stringify(event.event))
+    );
   }
 
   #applyJob(event: ControlEvent, body: EventBody): void {
@@ -170,8 +202,19 @@ export class ControlState {
     if ("fraudstream.JobRequested" in body) {
       const { request } = body["fraudstream.JobRequested"];
       this.jobs.set(id, {
-        id, request, status: "pending", requestedAt: event.at, requestedBy: event.who, attempt: 0, worker: null,
-        claimedAt: null, finishedAt: null, model: null, code: null, reason: null, metrics: null,
+        id,
+        request,
+        status: "pending",
+        requestedAt: event.at,
+        requestedBy: event.who,
+        attempt: 0,
+        worker: null,
+        claimedAt: null,
+        finishedAt: null,
+        model: null,
+        code: null,
+        reason: null,
+        metrics: null,
       });
       return;
     }
@@ -182,7 +225,14 @@ export class ControlState {
       Object.assign(job, { status: "processing", attempt, worker, claimedAt: event.at } satisfies Partial<TrainingJob>);
     } else if ("fraudstream.JobFinished" in body) {
       const { model, code, reason, metrics } = body["fraudstream.JobFinished"];
-      Object.assign(job, { status: code === null ? "processed" : "error", finishedAt: event.at, model, code, reason, metrics } satisfies Partial<TrainingJob>);
+      Object.assign(job, {
+        status: code === null ? "processed" : "error",
+        finishedAt: event.at,
+        model,
+        code,
+        reason,
+        metrics,
+      } satisfies Partial<TrainingJob>);
     } else if ("fraudstream.JobCancelled" in body) {
       Object.assign(job, { status: "cancelled", finishedAt: event.at } satisfies Partial<TrainingJob>);
     }

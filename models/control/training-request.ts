@@ -9,33 +9,121 @@ import { resolveLogisticParams, resolveTreeParams } from "../training/params.js"
 
 const closed = { additionalProperties: false } as const;
 /** ISO 8601 with a zone. */
-const Time = Type.String({ pattern: "^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d(:\\d\\d(\\.\\d{1,9})?)?(Z|[+-]\\d\\d:\\d\\d)$", description: "ISO 8601 with a zone" });
-const TimeRange = Type.Object({ from: Time, to: Time }, { ...closed, description: "Event times: from `from` up to, not including, `to`" });
+const Time = Type.String({
+  pattern: "^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d(:\\d\\d(\\.\\d{1,9})?)?(Z|[+-]\\d\\d:\\d\\d)$",
+  description: "ISO 8601 with a zone",
+});
+const TimeRange = Type.Object(
+  { from: Time, to: Time },
+  { ...closed, description: "Event times: from `from` up to, not including, `to`" },
+);
 
 export const TrainingRequest = Type.Object(
   {
-    dataset: Type.Union([
-      Type.String({ pattern: "^https?://", maxLength: 2_000, description: "A public http or https link to a CSV file, plain or gzipped" }),
-      TimeRange,
-    ], { description: "A link to a CSV file, or the event times of stored transactions" }),
-    columns: Type.Optional(Type.Object(
-      Object.fromEntries(ROLES.map((role) => [role, Type.Optional(Type.Union([Type.String({ minLength: 1, maxLength: 200 }), Type.Null()]))])),
-      { ...closed, description: "Which column of the file has which role, where its name does not say; null: the file has none" },
-    )),
+    dataset: Type.Union(
+      [
+        Type.String({
+          pattern: "^https?://",
+          maxLength: 2_000,
+          description: "A public http or https link to a CSV file, plain or gzipped",
+        }),
+        TimeRange,
+      ],
+      { description: "A link to a CSV file, or the event times of stored transactions" },
+    ),
+    columns: Type.Optional(
+      Type.Object(
+        Object.fromEntries(
+          ROLES.map((role) => [
+            role,
+            Type.Optional(Type.Union([Type.String({ minLength: 1, maxLength: 200 }), Type.Null()])),
+          ]),
+        ),
+        {
+          ...closed,
+          description: "Which column of the file has which role, where its name does not say; null: the file has none",
+        },
+      ),
+    ),
     algorithm: Type.Union([Type.Literal("gradient-boosted-trees"), Type.Literal("logistic-regression")]),
-    params: Type.Optional(Type.Record(Type.String({ maxLength: 100 }), Type.Union([Type.Number(), Type.String({ maxLength: 100 }), Type.Boolean()]), { description: "Parameters of the training, with LightGBM's names", maxProperties: 50 })),
-    features: Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 200 }), { minItems: 1, maxItems: 2_000, uniqueItems: true, description: "Names of the features to use; a text attribute's name stands for all of its values. Windowed features have names such as card_count_7d, card_mean_30d, card_seconds_since_last, merchant_count_1d, merchant_fraud_share_30d (models/features/README.md). Default: what the data set offers" })),
-    before: Type.Optional(Type.String({ ...Time, description: "Rows from this event time on are left out; ISO 8601 with a zone" })),
-    train: Type.Optional(Type.Object(TimeRange.properties, { ...closed, description: "Event times of the rows to train on; other rows that are not tested on only serve as history. Default: all" })),
-    test: Type.Optional(Type.Union([TimeRange, Type.Null()], { description: "Event times of the rows to test on, which are not trained on. Default: the latest 30 %; null: none" })),
-    review_capacity: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1, default: DEFAULT_REVIEW_CAPACITY, description: "Share of all transactions that people can review: the review threshold is chosen for it" })),
-    decline_precision: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1, default: DEFAULT_DECLINE_PRECISION, description: "Least share of frauds among the transactions to decline: the decline threshold is chosen for it" })),
+    params: Type.Optional(
+      Type.Record(
+        Type.String({ maxLength: 100 }),
+        Type.Union([Type.Number(), Type.String({ maxLength: 100 }), Type.Boolean()]),
+        { description: "Parameters of the training, with LightGBM's names", maxProperties: 50 },
+      ),
+    ),
+    features: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 200 }), {
+        minItems: 1,
+        maxItems: 2_000,
+        uniqueItems: true,
+        description:
+          "Names of the features to use; a text attribute's name stands for all of its values. Windowed " +
+          "features have names such as card_count_7d, card_mean_30d, card_seconds_since_last, " +
+          "merchant_count_1d, merchant_fraud_share_30d (models/features/README.md). Default: what the " +
+          "data set offers",
+      }),
+    ),
+    before: Type.Optional(
+      Type.String({ ...Time, description: "Rows from this event time on are left out; ISO 8601 with a zone" }),
+    ),
+    train: Type.Optional(
+      Type.Object(TimeRange.properties, {
+        ...closed,
+        description:
+          "Event times of the rows to train on; other rows that are not tested on only serve as history. Default: all",
+      }),
+    ),
+    test: Type.Optional(
+      Type.Union([TimeRange, Type.Null()], {
+        description:
+          "Event times of the rows to test on, which are not trained on. Default: the latest 30 %; null: none",
+      }),
+    ),
+    review_capacity: Type.Optional(
+      Type.Number({
+        exclusiveMinimum: 0,
+        maximum: 1,
+        default: DEFAULT_REVIEW_CAPACITY,
+        description: "Share of all transactions that people can review: the review threshold is chosen for it",
+      }),
+    ),
+    decline_precision: Type.Optional(
+      Type.Number({
+        exclusiveMinimum: 0,
+        maximum: 1,
+        default: DEFAULT_DECLINE_PRECISION,
+        description: "Least share of frauds among the transactions to decline: the decline threshold is chosen for it",
+      }),
+    ),
     seed: Type.Optional(Type.Integer({ minimum: 0, maximum: 4_294_967_295 })),
-    name: Type.Optional(Type.String({ pattern: "^[a-z0-9][a-z0-9-]{0,62}$", description: "The model's name; its id is name@version. Default: derived from the file's name" })),
-    enable: Type.Optional(literals(["never", "if_better"], { default: "never", description: "if_better: make it the champion if it does better on rows later than both models' training data" })),
-    metric: Type.Optional(literals(["average_precision", "f1"], { default: "average_precision", description: "The metric that decides what is better" })),
+    name: Type.Optional(
+      Type.String({
+        pattern: "^[a-z0-9][a-z0-9-]{0,62}$",
+        description: "The model's name; its id is name@version. Default: derived from the file's name",
+      }),
+    ),
+    enable: Type.Optional(
+      literals(["never", "if_better"], {
+        default: "never",
+        description: "if_better: make it the champion if it does better on rows later than both models' training data",
+      }),
+    ),
+    metric: Type.Optional(
+      literals(["average_precision", "f1"], {
+        default: "average_precision",
+        description: "The metric that decides what is better",
+      }),
+    ),
   },
-  { ...closed, title: "TrainingRequest", examples: [{ dataset: "https://example.com/transactions.csv.gz", algorithm: "gradient-boosted-trees", name: "cards" }] },
+  {
+    ...closed,
+    title: "TrainingRequest",
+    examples: [
+      { dataset: "https://example.com/transactions.csv.gz", algorithm: "gradient-boosted-trees", name: "cards" },
+    ],
+  },
 );
 export type TrainingRequest = Static<typeof TrainingRequest>;
 
@@ -43,8 +131,15 @@ export type TrainingRequest = Static<typeof TrainingRequest>;
 export const DEFAULT_ALGORITHM = "gradient-boosted-trees";
 /** As it is asked for over HTTP: everything but the data set has a default. */
 export const TrainingRequestBody = Type.Object(
-  { ...TrainingRequest.properties, algorithm: Type.Optional({ ...TrainingRequest.properties.algorithm, default: DEFAULT_ALGORITHM }) },
-  { ...closed, title: "TrainingRequest", examples: [{ dataset: "https://example.com/transactions.csv.gz" }, ...TrainingRequest.examples as object[]] },
+  {
+    ...TrainingRequest.properties,
+    algorithm: Type.Optional({ ...TrainingRequest.properties.algorithm, default: DEFAULT_ALGORITHM }),
+  },
+  {
+    ...closed,
+    title: "TrainingRequest",
+    examples: [{ dataset: "https://example.com/transactions.csv.gz" }, ...(TrainingRequest.examples as object[])],
+  },
 );
 export type TrainingRequestBody = Static<typeof TrainingRequestBody>;
 
@@ -61,7 +156,10 @@ export const Comparison = Type.Object(
     frauds: Type.Integer(),
     candidate_value: Type.Union([Type.Number(), Type.Null()]),
     champion_value: Type.Union([Type.Number(), Type.Null()]),
-    /** Of both on the rows that they were judged on, each at its own review threshold; null: not judged. Absent in jobs of older versions. */
+    /**
+     * Of both on the rows that they were judged on, each at its own review threshold; null: not judged. Absent in jobs
+     * of older versions.
+     */
     candidate_metrics: Type.Optional(Type.Union([OfflineMetrics, Type.Null()])),
     champion_metrics: Type.Optional(Type.Union([OfflineMetrics, Type.Null()])),
     better: Type.Boolean(),
@@ -81,7 +179,9 @@ export const JobMetrics = Type.Object(
     thresholds: Type.Object({ review: Type.Number(), decline: Type.Number() }, closed),
     /** What the thresholds were chosen for; absent in jobs of older versions. */
     review_capacity: Type.Optional(Type.Number({ description: "Share of all transactions that people can review" })),
-    decline_precision: Type.Optional(Type.Number({ description: "Least share of frauds among the transactions to decline" })),
+    decline_precision: Type.Optional(
+      Type.Number({ description: "Least share of frauds among the transactions to decline" }),
+    ),
     validation: Type.Union([OfflineMetrics, Type.Null()]),
     test: Type.Union([OfflineMetrics, Type.Null()]),
     manifest_sha256: Type.String(),
@@ -93,12 +193,16 @@ export const JobMetrics = Type.Object(
 export type JobMetrics = Static<typeof JobMetrics>;
 
 /** Epoch milliseconds of a range of event times. */
-export interface EventTimes { from: number; to: number }
+export interface EventTimes {
+  from: number;
+  to: number;
+}
 
 /** @throws RequestError `bad_training_request` for invalid times or an empty range */
 export function eventTimes(range: Static<typeof TimeRange>, what: string): EventTimes {
   const [from, to] = [range.from, range.to].map(parseTime);
-  if (Number.isNaN(from) || Number.isNaN(to)) throw new RequestError("bad_training_request", `${what}: ${Number.isNaN(from) ? "from" : "to"} is no date`);
+  if (Number.isNaN(from) || Number.isNaN(to))
+    throw new RequestError("bad_training_request", `${what}: ${Number.isNaN(from) ? "from" : "to"} is no date`);
   if (from >= to) throw new RequestError("bad_training_request", `${what}: from must be before to`);
   return { from, to };
 }
@@ -108,17 +212,33 @@ export function eventTimes(range: Static<typeof TimeRange>, what: string): Event
  *
  * @throws RequestError `bad_training_request`, `training_params`
  */
-export function checkTrainingRequest({ algorithm, params = {}, dataset, columns, before, train, test, enable }: TrainingRequest): void {
+export function checkTrainingRequest({
+  algorithm,
+  params = {},
+  dataset,
+  columns,
+  before,
+  train,
+  test,
+  enable,
+}: TrainingRequest): void {
   (algorithm === "logistic-regression" ? resolveLogisticParams : resolveTreeParams)(params);
-  if (before !== undefined && Number.isNaN(parseTime(before))) throw new RequestError("bad_training_request", "before: it is not a date");
-  if (test === null && enable === "if_better") throw new RequestError("bad_training_request", "test: without a test part it cannot be decided whether the model is better");
+  if (before !== undefined && Number.isNaN(parseTime(before)))
+    throw new RequestError("bad_training_request", "before: it is not a date");
+  if (test === null && enable === "if_better")
+    throw new RequestError(
+      "bad_training_request",
+      "test: without a test part it cannot be decided whether the model is better",
+    );
   if (train !== undefined) eventTimes(train, "train");
   if (test !== undefined && test !== null) eventTimes(test, "test");
   if (typeof dataset !== "string") {
     eventTimes(dataset, "dataset");
-    if (columns !== undefined) throw new RequestError("bad_training_request", "columns: stored transactions have no columns to name");
+    if (columns !== undefined)
+      throw new RequestError("bad_training_request", "columns: stored transactions have no columns to name");
   } else if (!URL.canParse(dataset)) throw new RequestError("bad_training_request", "dataset: it is not a URL");
-  else if (new URL(dataset).username !== "" || new URL(dataset).password !== "") throw new RequestError("bad_training_request", "dataset: a link must not hold a user name or password");
+  else if (new URL(dataset).username !== "" || new URL(dataset).password !== "")
+    throw new RequestError("bad_training_request", "dataset: a link must not hold a user name or password");
 }
 
 /**
@@ -134,7 +254,11 @@ export function parseTrainingRequest(json: string): TrainingRequest {
     throw new FraudstreamError("bad_training_request", `the request is not JSON: ${messageOf(cause)}`, { cause });
   }
   const wrong = Value.Errors(TrainingRequest, value).First();
-  if (wrong !== undefined) throw new FraudstreamError("bad_training_request", `the request is wrong at ${wrong.path || "/"}: ${wrong.message}`);
+  if (wrong !== undefined)
+    throw new FraudstreamError(
+      "bad_training_request",
+      `the request is wrong at ${wrong.path || "/"}: ${wrong.message}`,
+    );
   return value as TrainingRequest;
 }
 
@@ -149,6 +273,12 @@ export function parseJobMetrics(json: string | null): JobMetrics | null {
   }
 }
 
-function literals<const T extends string>(values: readonly T[], options: { default?: T; description?: string } = {}): ReturnType<typeof Type.Union<TLiteral<T>[]>> {
-  return Type.Union(values.map((value) => Type.Literal(value)), options);
+function literals<const T extends string>(
+  values: readonly T[],
+  options: { default?: T; description?: string } = {},
+): ReturnType<typeof Type.Union<TLiteral<T>[]>> {
+  return Type.Union(
+    values.map((value) => Type.Literal(value)),
+    options,
+  );
 }

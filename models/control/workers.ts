@@ -26,7 +26,10 @@ const LOOK_BACK_MS = 60_000;
 const FORGET_MS = 10 * 60_000;
 const PAUSE_MS = 500;
 
-interface Seen { beat: WorkerHeartbeat; /** When, by this process's clock: the clocks of two machines differ. */ at: number }
+interface Seen {
+  beat: WorkerHeartbeat;
+  /** When, by this process's clock: the clocks of two machines differ. */ at: number;
+}
 
 /** The latest heartbeat of every process that has sent one lately, read from fraud.workers as they come. */
 export class WorkerBoard {
@@ -64,7 +67,8 @@ export class WorkerBoard {
   /** Reads what has been said lately, then follows until `close`. Trouble with Kafka after that is waited out. */
   async start(): Promise<void> {
     const end = await this.#reader.endOffset();
-    this.#next = this.#lookBackMs === 0 ? end : Math.min(end, await this.#reader.offsetAt(Date.now() - this.#lookBackMs));
+    this.#next =
+      this.#lookBackMs === 0 ? end : Math.min(end, await this.#reader.offsetAt(Date.now() - this.#lookBackMs));
     while (this.#next < end) await this.#read((timestamp) => Math.min(timestamp, Date.now()));
     this.#following = this.#follow();
   }
@@ -103,7 +107,10 @@ export class WorkerBoard {
       } catch (error) {
         if (this.#closed) return;
         this.#log.warn(`heartbeats can't be read at the moment: ${messageOf(error)}`);
-        this.#next = (await reposition({ cluster: this.#cluster, reader: this.#reader, next: this.#next, error }).catch(() => null)) ?? this.#next;
+        this.#next =
+          (await reposition({ cluster: this.#cluster, reader: this.#reader, next: this.#next, error }).catch(
+            () => null,
+          )) ?? this.#next;
         await sleep(PAUSE_MS);
       }
     }

@@ -40,7 +40,8 @@ export class Growing<T extends Float64Array | Int8Array | Uint8Array> {
 /**
  * Finds a column's type while it is read, in one pass and without keeping its text. It is read as numbers and, until it
  * shows more than 20 different texts, as one-byte codes of a dictionary; whichever can't hold a cell is given up. So a
- * column of codes that turns out to hold text at its last line still has its texts, and no column is held twice for long.
+ * column of codes that turns out to hold text at its last line still has its texts, and no column is held twice for
+ * long.
  */
 export class AttributeBuilder {
   readonly name: string;
@@ -68,7 +69,8 @@ export class AttributeBuilder {
     }
     if (this.#codes === null) return;
     let code = text === "" ? -1 : this.#dictionary.get(text);
-    if (code === undefined && this.#dictionary.size < MOST_CATEGORIES) this.#dictionary.set(text, (code = this.#dictionary.size));
+    if (code === undefined && this.#dictionary.size < MOST_CATEGORIES)
+      this.#dictionary.set(text, (code = this.#dictionary.size));
     if (code === undefined) this.#codes = null;
     else this.#codes.push(code);
   }
@@ -84,7 +86,8 @@ export class AttributeBuilder {
     const values = texts.filter((text) => !isMissingMarker(text));
     if (values.length === 0) return "empty on every line";
     const codes = this.#codes.take(order);
-    if (!values.every((text) => /^(true|false)$/i.test(text))) return { type: "text", codes: Int32Array.from(codes), categories: texts };
+    if (!values.every((text) => /^(true|false)$/i.test(text)))
+      return { type: "text", codes: Int32Array.from(codes), categories: texts };
     const meaning = texts.map((text) => (isMissingMarker(text) ? Number.NaN : Number(text.toLowerCase() === "true")));
     return { type: "boolean", values: Float64Array.from(codes, (code) => (code < 0 ? Number.NaN : meaning[code])) };
   }

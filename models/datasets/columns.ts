@@ -21,7 +21,18 @@ export interface ColumnPlan {
  */
 const ALIASES: Record<Role, readonly string[]> = {
   transaction_id: ["transactionid", "txid", "transnum"],
-  event_time: ["eventtime", "txdatetime", "datetime", "timestamp", "transactiontime", "transdatetranstime", "transactiondt", "time", "step", "unixtime"],
+  event_time: [
+    "eventtime",
+    "txdatetime",
+    "datetime",
+    "timestamp",
+    "transactiontime",
+    "transdatetranstime",
+    "transactiondt",
+    "time",
+    "step",
+    "unixtime",
+  ],
   card_id: ["cardid", "customerid", "nameorig", "ccnum", "cardnumber"],
   merchant_id: ["merchantid", "terminalid", "namedest", "merchant"],
   amount: ["amount", "txamount", "transactionamount", "transactionamt", "amt"],
@@ -29,9 +40,15 @@ const ALIASES: Record<Role, readonly string[]> = {
   label: ["label", "isfraud", "txfraud", "class", "fraud"],
 };
 
-/** Names that tell of the label, such as PaySim's isFlaggedFraud and the Handbook's TX_FRAUD_SCENARIO; known only after the fact. */
+/**
+ * Names that tell of the label, such as PaySim's isFlaggedFraud and the Handbook's TX_FRAUD_SCENARIO; known only after
+ * the fact.
+ */
 const LEAK = /fraud|chargeback|^label/;
-/** The Handbook's TX_TIME_SECONDS and TX_TIME_DAYS say again what TX_DATETIME says, and only grow: no model may look at them. */
+/**
+ * The Handbook's TX_TIME_SECONDS and TX_TIME_DAYS say again what TX_DATETIME says, and only grow: no model may look at
+ * them.
+ */
 const DERIVED_TIME = /^txtime(seconds|days)$/;
 /** A row number, as pandas writes it. */
 const ROW_NUMBER = /^(unnamed:\d+|)$/;
@@ -47,7 +64,10 @@ export function parseColumnOverrides(texts: readonly string[]): ColumnOverrides 
     const equals = part.indexOf("=");
     const role = ROLES.find((candidate) => candidate === part.slice(0, equals).trim());
     if (equals < 1 || role === undefined) {
-      throw new RequestError("bad_columns", `--columns ${JSON.stringify(part)}: it must be role=column, where role is one of ${ROLES.join(", ")}`);
+      throw new RequestError(
+        "bad_columns",
+        `--columns ${JSON.stringify(part)}: it must be role=column, where role is one of ${ROLES.join(", ")}`,
+      );
     }
     if (role in overrides) throw new RequestError("bad_columns", `--columns names ${role} twice`);
     overrides[role] = part.slice(equals + 1).trim() || null;
@@ -69,10 +89,19 @@ export function planColumns(file: string, header: readonly string[], overrides: 
   const notes: string[] = [];
   for (const role of ROLES) {
     const named = overrides[role];
-    const index = named === undefined ? recognise(file, header, names, role) : named === null ? -1 : find(file, header, named, role);
+    const index =
+      named === undefined
+        ? recognise(file, header, names, role)
+        : named === null
+          ? -1
+          : find(file, header, named, role);
     if (index < 0) continue;
     const other = taken.get(index);
-    if (other !== undefined) throw new RequestError("bad_columns", `${file}: column ${JSON.stringify(header[index])} can't be both ${other} and ${role}`);
+    if (other !== undefined)
+      throw new RequestError(
+        "bad_columns",
+        `${file}: column ${JSON.stringify(header[index])} can't be both ${other} and ${role}`,
+      );
     taken.set(index, role);
     roles[role] = index;
   }
@@ -105,7 +134,11 @@ function recognise(file: string, header: readonly string[], names: readonly stri
     if (index < 0) continue;
     const second = names.indexOf(alias, index + 1);
     if (second < 0) return index;
-    throw new RequestError("csv_duplicate_column", `${file} line 1: columns ${JSON.stringify(header[index])} and ${JSON.stringify(header[second])} could both be the ${role}: choose with --columns ${role}=NAME`);
+    throw new RequestError(
+      "csv_duplicate_column",
+      `${file} line 1: columns ${JSON.stringify(header[index])} and ${JSON.stringify(header[second])} could ` +
+        `both be the ${role}: choose with --columns ${role}=NAME`,
+    );
   }
   return -1;
 }
@@ -113,7 +146,11 @@ function recognise(file: string, header: readonly string[], names: readonly stri
 function find(file: string, header: readonly string[], name: string, role: Role): number {
   const exact = header.indexOf(name);
   const index = exact >= 0 ? exact : header.findIndex((candidate) => plain(candidate) === plain(name));
-  if (index < 0) throw new RequestError("csv_missing_column", `${file} line 1: no column ${JSON.stringify(name)} for ${role}; the columns are ${header.join(", ")}`);
+  if (index < 0)
+    throw new RequestError(
+      "csv_missing_column",
+      `${file} line 1: no column ${JSON.stringify(name)} for ${role}; the columns are ${header.join(", ")}`,
+    );
   return index;
 }
 
@@ -121,7 +158,11 @@ function refuseDuplicates(file: string, header: readonly string[]): void {
   const first = new Map<string, number>();
   header.forEach((name, index) => {
     const before = first.get(name);
-    if (before !== undefined) throw new RequestError("csv_duplicate_column", `${file} line 1: columns ${before + 1} and ${index + 1} are both named ${JSON.stringify(name)}`);
+    if (before !== undefined)
+      throw new RequestError(
+        "csv_duplicate_column",
+        `${file} line 1: columns ${before + 1} and ${index + 1} are both named ${JSON.stringify(name)}`,
+      );
     first.set(name, index);
   });
 }

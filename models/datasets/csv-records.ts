@@ -10,13 +10,18 @@ import { quoted } from "./values.js";
 /** A longer record means that a quote was never closed, or that the file is not CSV. */
 const MAX_RECORD_BYTES = 1_000_000;
 
-/** A gzip file that unpacks to more than this many times its size, beyond what tables of zeros do, was made to do harm. */
+/**
+ * A gzip file that unpacks to more than this many times its size, beyond what tables of zeros do, was made to do harm.
+ */
 const MOST_UNPACKED = { ratio: 200, from: 64 * 1024 * 1024 };
 /** Of files that are limited: each column costs memory before it has a value. */
 const MOST_COLUMNS = 2_000;
 
 /** Limits for a file from an untrusted source. */
-export interface CsvLimits { /** Unpacked. */ bytes: number; rows: number }
+export interface CsvLimits {
+  /** Unpacked. */ bytes: number;
+  rows: number;
+}
 
 export interface ReadOptions {
   /** 0 to 100, by bytes of the file, and the records so far. */
@@ -36,29 +41,43 @@ export interface RecordSink {
  * @param start gets the trimmed names of line 1 and returns what takes the records: their cells, as many as the header
  * has, and the line they end on. What either throws ends the reading
  * @returns what `start` returned
- * @throws RequestError `file_not_found`, `file_unreadable`, `csv_empty`, `not_csv`, `csv_ragged_line`, `csv_bad_quote`, `csv_truncated`,
- * and by `limits` `csv_too_large`, `csv_bomb`, `csv_too_many_rows`, `csv_too_many_columns`; each names the file
+ * @throws RequestError `file_not_found`, `file_unreadable`, `csv_empty`, `not_csv`, `csv_ragged_line`, `csv_bad_quote`,
+ *   `csv_truncated`, and by `limits` `csv_too_large`, `csv_bomb`, `csv_too_many_rows`, `csv_too_many_columns`; each
+ *   names the file
  */
-export async function readRecords<T extends RecordSink>(file: string, start: (header: string[]) => T, options: ReadOptions = {}): Promise<T> {
+export async function readRecords<T extends RecordSink>(
+  file: string,
+  start: (header: string[]) => T,
+  options: ReadOptions = {},
+): Promise<T> {
   const { limits } = options;
   const { size, gzip } = await inspect(file);
   const read: { header: string[] | null; sink: T | null; records: number } = { header: null, sink: null, records: 0 };
   const parser = new RecordParser((cells, line) => {
     if (read.sink === null) {
       read.header = checkedHeader(file, cells);
-      if (limits !== undefined && cells.length > MOST_COLUMNS) throw new RequestError("csv_too_many_columns", `${file} line 1: ${cells.length} columns; ${MOST_COLUMNS} are the most`);
+      if (limits !== undefined && cells.length > MOST_COLUMNS)
+        throw new RequestError(
+          "csv_too_many_columns",
+          `${file} line 1: ${cells.length} columns; ${MOST_COLUMNS} are the most`,
+        );
       read.sink = start(read.header);
       return;
     }
     read.records += 1;
-    if (limits !== undefined && read.records > limits.rows) throw new RequestError("csv_too_many_rows", `${file} line ${line}: more than ${limits.rows} rows, the most that are taken`);
+    if (limits !== undefined && read.records > limits.rows)
+      throw new RequestError(
+        "csv_too_many_rows",
+        `${file} line ${line}: more than ${limits.rows} rows, the most that are taken`,
+      );
     read.sink.add(cells, line);
   });
   const source = createReadStream(file, { highWaterMark: 256 * 1024 });
-  const checked = (chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer> => refuseBinary(file, chunks, (unpacked) => {
-    if (limits !== undefined) refuseBomb(file, unpacked, source.bytesRead, limits);
-    options.onProgress?.((100 * source.bytesRead) / size, read.records);
-  });
+  const checked = (chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer> =>
+    refuseBinary(file, chunks, (unpacked) => {
+      if (limits !== undefined) refuseBomb(file, unpacked, source.bytesRead, limits);
+      options.onProgress?.((100 * source.bytesRead) / size, read.records);
+    });
   const nowhere = new Writable({ objectMode: true, write: (_chunk, _encoding, done) => done() });
   const signal = options.signal === undefined ? {} : { signal: options.signal };
   try {
@@ -67,7 +86,8 @@ export async function readRecords<T extends RecordSink>(file: string, start: (he
   } catch (error) {
     throw explained(file, error, read.header, parser);
   }
-  if (read.sink === null) throw new RequestError("csv_empty", `${file} line 1: the file is empty; it needs a header and transactions`);
+  if (read.sink === null)
+    throw new RequestError("csv_empty", `${file} line 1: the file is empty; it needs a header and transactions`);
   if (read.records === 0) throw new RequestError("csv_empty", `${file} line 2: nothing follows the header`);
   return read.sink;
 }
@@ -98,7 +118,8 @@ class RecordParser extends Parser {
   override push(record: string[] | null): boolean {
     if (record === null) return super.push(null);
     if (this.#failed) return true;
-    if (this.currentLine - this.lastLine > 1) this.#surplus += record.reduce((count, cell) => count + cell.split("\r\n").length - 1, 0);
+    if (this.currentLine - this.lastLine > 1)
+      this.#surplus += record.reduce((count, cell) => count + cell.split("\r\n").length - 1, 0);
     this.lastLine = this.currentLine;
     try {
       this.#onRecord(record, this.lastLine);
@@ -129,7 +150,11 @@ async function inspect(file: string): Promise<{ size: number; gzip: boolean }> {
 }
 
 /** Text has no zero bytes, unless it is UTF-16, which then begins with a mark. */
-async function* refuseBinary(file: string, chunks: AsyncIterable<Buffer>, onChunk: (bytes: number) => void): AsyncGenerator<Buffer> {
+async function* refuseBinary(
+  file: string,
+  chunks: AsyncIterable<Buffer>,
+  onChunk: (bytes: number) => void,
+): AsyncGenerator<Buffer> {
   let first = true;
   let bytes = 0;
   for await (const chunk of chunks) {
@@ -142,9 +167,14 @@ async function* refuseBinary(file: string, chunks: AsyncIterable<Buffer>, onChun
 }
 
 function refuseBomb(file: string, unpacked: number, packed: number, { bytes }: CsvLimits): void {
-  if (unpacked > bytes) throw new RequestError("csv_too_large", `${file} holds more than ${bytes} bytes unpacked, the most that are taken`);
+  if (unpacked > bytes)
+    throw new RequestError("csv_too_large", `${file} holds more than ${bytes} bytes unpacked, the most that are taken`);
   const { ratio, from } = MOST_UNPACKED;
-  if (unpacked > from && unpacked > ratio * packed) throw new RequestError("csv_bomb", `${file} unpacks to more than ${ratio} times its size: it is taken for a compression bomb`);
+  if (unpacked > from && unpacked > ratio * packed)
+    throw new RequestError(
+      "csv_bomb",
+      `${file} unpacks to more than ${ratio} times its size: it is taken for a compression bomb`,
+    );
 }
 
 function checkedHeader(file: string, cells: string[]): string[] {
@@ -152,7 +182,11 @@ function checkedHeader(file: string, cells: string[]): string[] {
   // U+FFFD is what bytes that are no UTF-8 become.
   if (header.some((name) => /[\p{Cc}\uFFFD]/u.test(name))) throw notCsv(file);
   const other = [";", "\t", "|"].find((separator) => header.length === 1 && header[0].includes(separator));
-  if (other !== undefined) throw new RequestError("not_csv", `${file} line 1: the columns are separated by ${JSON.stringify(other)}; they must be separated by ","`);
+  if (other !== undefined)
+    throw new RequestError(
+      "not_csv",
+      `${file} line 1: the columns are separated by ${JSON.stringify(other)}; they must be separated by ","`,
+    );
   return header;
 }
 
@@ -160,9 +194,20 @@ function explained(file: string, error: unknown, header: string[] | null, parser
   if (error instanceof CsvError) return explainedCsv(file, error, header, parser);
   const { lastLine } = parser;
   const code = codeOf(error);
-  if (code === "Z_BUF_ERROR") return new RequestError("csv_truncated", `${file}: the gzip data ends too early, after line ${lastLine}: the file was cut off`, { cause: error });
-  if (code?.startsWith("Z_")) return new RequestError("csv_truncated", `${file}: the gzip data is damaged after line ${lastLine} (${messageOf(error)})`, { cause: error });
-  if (code === "EIO" || code === "EACCES") return new RequestError("file_unreadable", `${file} can't be read: ${messageOf(error)}`, { cause: error });
+  if (code === "Z_BUF_ERROR")
+    return new RequestError(
+      "csv_truncated",
+      `${file}: the gzip data ends too early, after line ${lastLine}: the file was cut off`,
+      { cause: error },
+    );
+  if (code?.startsWith("Z_"))
+    return new RequestError(
+      "csv_truncated",
+      `${file}: the gzip data is damaged after line ${lastLine} (${messageOf(error)})`,
+      { cause: error },
+    );
+  if (code === "EIO" || code === "EACCES")
+    return new RequestError("file_unreadable", `${file} can't be read: ${messageOf(error)}`, { cause: error });
   return error;
 }
 
@@ -178,18 +223,32 @@ function explainedCsv(file: string, error: CsvError, header: string[] | null, pa
   if (header === null) return notCsv(file);
   if (error.code === "CSV_RECORD_INCONSISTENT_FIELDS_LENGTH" && Array.isArray(error.record)) {
     const found = error.record.length;
-    const where = found < header.length ? `nothing for column ${JSON.stringify(header[found])}` : `${quoted(String(error.record[header.length]))} is beyond column ${JSON.stringify(header.at(-1))}`;
-    return new RequestError("csv_ragged_line", `${file} line ${parser.currentLine} has ${found} columns, the header ${header.length}: ${where}`, { cause: error });
+    const where =
+      found < header.length
+        ? `nothing for column ${JSON.stringify(header[found])}`
+        : `${quoted(String(error.record[header.length]))} is beyond column ${JSON.stringify(header.at(-1))}`;
+    return new RequestError(
+      "csv_ragged_line",
+      `${file} line ${parser.currentLine} has ${found} columns, the header ${header.length}: ${where}`,
+      { cause: error },
+    );
   }
   // An open quote is at the record's first line, wherever it was noticed.
   const open = error.code === "CSV_MAX_RECORD_SIZE" || error.code === "CSV_QUOTE_NOT_CLOSED";
   const line = open ? parser.lastLine + 1 : parser.currentLine;
   const column = typeof error.column === "number" ? `, column ${JSON.stringify(header[error.column] ?? "")}` : "";
-  return new RequestError("csv_bad_quote", `${file} line ${line}${column}: ${BAD_QUOTES[error.code] ?? error.message}`, { cause: error });
+  return new RequestError(
+    "csv_bad_quote",
+    `${file} line ${line}${column}: ${BAD_QUOTES[error.code] ?? error.message}`,
+    { cause: error },
+  );
 }
 
 function notCsv(file: string): RequestError {
-  return new RequestError("not_csv", `${file} line 1: this is not a CSV file (comma-separated UTF-8 text with a header, plain or gzipped)`);
+  return new RequestError(
+    "not_csv",
+    `${file} line 1: this is not a CSV file (comma-separated UTF-8 text with a header, plain or gzipped)`,
+  );
 }
 
 function codeOf(error: unknown): string | undefined {

@@ -18,7 +18,10 @@ export interface Dataset {
   currency: string[];
   /** 1: fraud. */
   label: Uint8Array;
-  /** When a label became known, epoch milliseconds; NaN: there is none. Null: LABEL_DELAY_MS after each event, as the replay has it. */
+  /**
+   * When a label became known, epoch milliseconds; NaN: there is none. Null: LABEL_DELAY_MS after each event, as the
+   * replay has it.
+   */
   labelTime: Float64Array | null;
   /** So many of the first rows are only history of the others: nothing is trained or tested on them. */
   historyRows: number;

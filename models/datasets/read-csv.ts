@@ -17,16 +17,25 @@ export interface CsvOptions extends ReadOptions {
 }
 
 /**
- * Reads labelled transactions from a CSV file, plain or gzipped, in one pass into typed arrays (see AttributeBuilder for
- * how types are found). Columns are recognised by name (columns.ts); `notes` say what was recognised, made up or left out.
+ * Reads labelled transactions from a CSV file, plain or gzipped, in one pass into typed arrays (see AttributeBuilder
+ * for how types are found). Columns are recognised by name (columns.ts); `notes` say what was recognised, made up or
+ * left out.
  *
  * @throws RequestError one line that names file, line and column; those of `readRecords` and `planColumns`, and
  * `csv_bad_value`, `csv_one_class`, `bad_currency`
  */
 export async function readCsv(file: string, options: CsvOptions = {}): Promise<Dataset> {
   const currency = options.currency ?? DEFAULT_CURRENCY;
-  if (!/^[A-Z]{3}$/.test(currency)) throw new RequestError("bad_currency", `the currency is ${quoted(currency)}; it must be three capital letters (ISO 4217)`);
-  const builder = await readRecords(file, (header) => new DatasetBuilder(file, header, planColumns(file, header, options.columns ?? {}), currency), options);
+  if (!/^[A-Z]{3}$/.test(currency))
+    throw new RequestError(
+      "bad_currency",
+      `the currency is ${quoted(currency)}; it must be three capital letters (ISO 4217)`,
+    );
+  const builder = await readRecords(
+    file,
+    (header) => new DatasetBuilder(file, header, planColumns(file, header, options.columns ?? {}), currency),
+    options,
+  );
   return builder.finish();
 }
 
@@ -37,7 +46,12 @@ class DatasetBuilder implements RecordSink {
   readonly #plan: ColumnPlan;
   readonly #defaultCurrency: string;
   readonly #time: TimeBuilder | null;
-  readonly #texts: { role: "transaction_id" | "card_id" | "merchant_id" | "currency"; index: number; values: string[]; interned: Map<string, string> | null }[];
+  readonly #texts: {
+    role: "transaction_id" | "card_id" | "merchant_id" | "currency";
+    index: number;
+    values: string[];
+    interned: Map<string, string> | null;
+  }[];
   readonly #amount = new Growing(Float64Array);
   readonly #label = new Growing(Uint8Array);
   readonly #attributes: { index: number; builder: AttributeBuilder }[];
@@ -51,7 +65,9 @@ class DatasetBuilder implements RecordSink {
     this.#time = plan.roles.event_time === undefined ? null : new TimeBuilder(header[plan.roles.event_time]);
     this.#texts = (["transaction_id", "card_id", "merchant_id", "currency"] as const).flatMap((role) => {
       const index = plan.roles[role];
-      return index === undefined ? [] : [{ role, index, values: [], interned: role === "transaction_id" ? null : new Map<string, string>() }];
+      return index === undefined
+        ? []
+        : [{ role, index, values: [], interned: role === "transaction_id" ? null : new Map<string, string>() }];
     });
     this.#attributes = plan.attributes.map(({ index, name }) => ({ index, builder: new AttributeBuilder(name) }));
   }
@@ -67,7 +83,8 @@ class DatasetBuilder implements RecordSink {
     if (Number.isNaN(amountValue)) throw this.#bad(line, amount, `${quoted(amountText)} is not a finite number`);
     this.#amount.push(amountValue);
     const labelValue = parseLabel(cells[label].trim());
-    if (labelValue === undefined) throw this.#bad(line, label, `${quoted(cells[label])} is not a label (0 or 1, true or false)`);
+    if (labelValue === undefined)
+      throw this.#bad(line, label, `${quoted(cells[label])} is not a label (0 or 1, true or false)`);
     this.#label.push(labelValue);
     for (const { role, index, values, interned } of this.#texts) {
       let text = cells[index].trim();
@@ -136,10 +153,18 @@ class DatasetBuilder implements RecordSink {
     return times;
   }
 
-  #strings(role: "transaction_id" | "card_id" | "merchant_id" | "currency", order: Uint32Array | null, made: (row: number) => string): string[] {
+  #strings(
+    role: "transaction_id" | "card_id" | "merchant_id" | "currency",
+    order: Uint32Array | null,
+    made: (row: number) => string,
+  ): string[] {
     const given = this.#texts.find((text) => text.role === role);
     if (given === undefined) {
-      this.#notes.push(role === "currency" ? `currency: no column; ${this.#defaultCurrency} everywhere` : `${role}: no column; made up in the file's order, one a row`);
+      this.#notes.push(
+        role === "currency"
+          ? `currency: no column; ${this.#defaultCurrency} everywhere`
+          : `${role}: no column; made up in the file's order, one a row`,
+      );
       return Array.from({ length: this.#label.length }, (_, row) => made(order === null ? row : order[row]));
     }
     this.#recognised(role);
@@ -148,12 +173,14 @@ class DatasetBuilder implements RecordSink {
 
   #recognised(role: Role, how?: string): void {
     const index = this.#plan.roles[role];
-    if (index !== undefined) this.#notes.push(`${role}: column ${JSON.stringify(this.#header[index])}${how === undefined ? "" : `, ${how}`}`);
+    if (index !== undefined)
+      this.#notes.push(`${role}: column ${JSON.stringify(this.#header[index])}${how === undefined ? "" : `, ${how}`}`);
   }
 
   #currency(text: string, line: number, index: number): string {
     const code = text === "" ? this.#defaultCurrency : text.toUpperCase();
-    if (!/^[A-Z]{3}$/.test(code)) throw this.#bad(line, index, `${quoted(text)} is not a currency (three letters, ISO 4217)`);
+    if (!/^[A-Z]{3}$/.test(code))
+      throw this.#bad(line, index, `${quoted(text)} is not a currency (three letters, ISO 4217)`);
     return code;
   }
 
@@ -162,11 +189,18 @@ class DatasetBuilder implements RecordSink {
     if (frauds > 0 && frauds < label.length) return;
     const column = JSON.stringify(this.#header[this.#plan.roles.label ?? 0]);
     const only = frauds === 0 ? "genuine transactions, no fraud" : "frauds, no genuine transaction";
-    throw new RequestError("csv_one_class", `${this.#file} lines 2 to the end, column ${column}: the ${label.length} rows hold only ${only}; a model needs both`);
+    throw new RequestError(
+      "csv_one_class",
+      `${this.#file} lines 2 to the end, column ${column}: the ${label.length} rows hold only ${only}; a ` +
+        "model needs both",
+    );
   }
 
   #bad(line: number, index: number, problem: string): RequestError {
-    return new RequestError("csv_bad_value", `${this.#file} line ${line}, column ${JSON.stringify(this.#header[index])}: ${problem}`);
+    return new RequestError(
+      "csv_bad_value",
+      `${this.#file} line ${line}, column ${JSON.stringify(this.#header[index])}: ${problem}`,
+    );
   }
 }
 
@@ -180,7 +214,8 @@ function orderOf(times: Float64Array): Uint32Array | null {
 
 function noteRepeats(ids: readonly string[], notes: string[]): void {
   const repeats = ids.length - new Set(ids).size;
-  if (repeats > 0) notes.push(`${repeats} rows repeat a transaction_id; the stream refuses a repeat for the same card within a day`);
+  if (repeats > 0)
+    notes.push(`${repeats} rows repeat a transaction_id; the stream refuses a repeat for the same card within a day`);
 }
 
 function describeAttributes(attributes: ReadonlyMap<string, AttributeColumn>): string[] {

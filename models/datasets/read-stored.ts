@@ -36,13 +36,17 @@ WHERE event_time >= fromUnixTimestamp64Milli({from: Int64}) AND event_time < fro
 GROUP BY bucket
 ORDER BY bucket`;
 
-/** No label joins as false: genuine. Labels are looked up by their key, since a range of event time is no range of theirs. */
+/**
+ * No label joins as false: genuine. Labels are looked up by their key, since a range of event time is no range of
+ * theirs.
+ */
 const ROWS = `
 WITH
   fromUnixTimestamp64Milli({from: Int64}) AS since,
   fromUnixTimestamp64Milli({to: Int64}) AS until
 SELECT
-  t.transaction_id, toUnixTimestamp64Milli(t.event_time), t.card_id, t.merchant_id, t.amount, t.currency, t.numbers, t.texts, t.flags,
+  t.transaction_id, toUnixTimestamp64Milli(t.event_time), t.card_id, t.merchant_id, t.amount, t.currency, t.numbers,
+    t.texts, t.flags,
   l.is_fraud, toUnixTimestamp64Milli(l.label_time)
 FROM (
   SELECT *
@@ -57,13 +61,15 @@ FROM (
 LEFT JOIN (
   SELECT card_id, transaction_id, is_fraud, label_time
   FROM labels FINAL
-  WHERE (card_id, transaction_id) IN (SELECT card_id, transaction_id FROM transactions WHERE event_time >= since AND event_time < until)
+  WHERE (card_id, transaction_id) IN (SELECT card_id, transaction_id FROM transactions WHERE event_time >= since AND
+    event_time < until)
 ) AS l ON l.card_id = t.card_id AND l.transaction_id = t.transaction_id
 ORDER BY t.event_time, t.topic, t.partition, t.offset`;
 
 /**
- * Stored transactions with their labels, in the order of event time, after those that are their history. Only those that are old enough for their label to be
- * known are taken, labelled or not: among younger ones the frauds are known first. Dead-lettered ones are left out.
+ * Stored transactions with their labels, in the order of event time, after those that are their history. Only those
+ * that are old enough for their label to be known are taken, labelled or not: among younger ones the frauds are known
+ * first. Dead-lettered ones are left out.
  *
  * @throws RequestError `dataset_empty`, `dataset_too_many_rows`
  * @throws FraudstreamError those of `streamRows`
@@ -76,33 +82,56 @@ export async function readStored(config: ClickHouseConfig, options: StoredOption
   const title = `stored transactions, ${iso(options.from)} to ${iso(options.to)}`;
   const slices = from < to ? await slicesOf(config, historyFrom, to, options.signal) : [];
   const expected = slices.reduce((sum, { rows }) => sum + rows, 0);
-  if (expected > options.maxRows) throw new RequestError("dataset_too_many_rows", `${title}: about ${expected} rows; ${options.maxRows} are the most that are taken`);
+  if (expected > options.maxRows)
+    throw new RequestError(
+      "dataset_too_many_rows",
+      `${title}: about ${expected} rows; ${options.maxRows} are the most that are taken`,
+    );
   const columns = new StoredColumns();
   for (const { from: since, to: until } of slices) {
     const params = { from: since, to: until };
-    await streamRows(config, ROWS, (reader) => readRow(reader, columns), { params, ...(options.signal && { signal: options.signal }) });
+    await streamRows(config, ROWS, (reader) => readRow(reader, columns), {
+      params,
+      ...(options.signal && { signal: options.signal }),
+    });
     options.onProgress?.(Math.min(100, (100 * columns.length) / expected), columns.length);
   }
-  const young = options.to > matured ? [`transactions from ${iso(matured)} on are left out: their labels may still come`] : [];
+  const young =
+    options.to > matured ? [`transactions from ${iso(matured)} on are left out: their labels may still come`] : [];
   const dataset = columns.finish(title, from, young);
-  if (dataset.historyRows === dataset.length) throw new RequestError("dataset_empty", `${title}: there are none${young.length === 0 ? "" : ` that are ${Math.round(options.maturityMs / 86_400_000)} days old`}`);
+  if (dataset.historyRows === dataset.length)
+    throw new RequestError(
+      "dataset_empty",
+      `${title}: there are none${young.length === 0 ? "" : ` that are ${Math.round(options.maturityMs / 86_400_000)} days old`}`,
+    );
   const { historyRows } = dataset;
-  return historyRows === 0 ? dataset : { ...dataset, notes: [`${historyRows} earlier transactions are taken as history only`, ...dataset.notes] };
+  return historyRows === 0
+    ? dataset
+    : { ...dataset, notes: [`${historyRows} earlier transactions are taken as history only`, ...dataset.notes] };
 }
 
-interface Slice { from: number; to: number; rows: number }
+interface Slice {
+  from: number;
+  to: number;
+  rows: number;
+}
 
 /** Ranges of about as many rows each, in order. Rows that are stored twice until they are merged count twice here. */
 async function slicesOf(config: ClickHouseConfig, from: number, to: number, signal?: AbortSignal): Promise<Slice[]> {
   const bucket = Math.max(1_000, Math.ceil((to - from) / BUCKETS));
   const clickhouse = createClickHouse(config);
   try {
-    const counts = await clickhouse.query<{ bucket: number; rows: number }>(COUNTS, { from, to, bucket }, { ...(signal && { signal }) });
+    const counts = await clickhouse.query<{ bucket: number; rows: number }>(
+      COUNTS,
+      { from, to, bucket },
+      { ...(signal && { signal }) },
+    );
     const slices: Slice[] = [];
     for (const { bucket: index, rows } of counts) {
       const end = Math.min(to, from + (index + 1) * bucket);
       const last = slices.at(-1);
-      if (last !== undefined && last.rows + rows <= SLICE_ROWS) Object.assign(last, { to: end, rows: last.rows + rows });
+      if (last !== undefined && last.rows + rows <= SLICE_ROWS)
+        Object.assign(last, { to: end, rows: last.rows + rows });
       else slices.push({ from: from + index * bucket, to: end, rows });
     }
     return slices;
@@ -124,7 +153,19 @@ function readRow(reader: RowBinaryReader, columns: StoredColumns): void {
   const flags = entries(reader, () => reader.byte());
   const label = reader.byte();
   const labelTime = reader.int64();
-  columns.add({ transactionId, eventTime, cardId, merchantId, amount, currency, numbers, texts, flags, label, labelTime: labelTime === 0 ? Number.NaN : labelTime });
+  columns.add({
+    transactionId,
+    eventTime,
+    cardId,
+    merchantId,
+    amount,
+    currency,
+    numbers,
+    texts,
+    flags,
+    label,
+    labelTime: labelTime === 0 ? Number.NaN : labelTime,
+  });
 }
 
 function entries<T>(reader: RowBinaryReader, value: () => T): [string, T][] {

@@ -58,7 +58,8 @@ export class StoredColumns {
     this.#amount.push(row.amount);
     this.#label.push(row.label);
     this.#labelTime.push(row.labelTime);
-    for (const [name, value] of row.numbers) this.#put(this.#numbers, name, at, Number.isFinite(Math.fround(value)) ? value : Number.NaN);
+    for (const [name, value] of row.numbers)
+      this.#put(this.#numbers, name, at, Number.isFinite(Math.fround(value)) ? value : Number.NaN);
     for (const [name, value] of row.flags) this.#put(this.#flags, name, at, value);
     for (const [name, value] of row.texts) {
       let column = this.#texts.get(name);
@@ -77,22 +78,35 @@ export class StoredColumns {
     const names = [...new Set([...this.#numbers.keys(), ...this.#flags.keys(), ...this.#texts.keys()])].sort();
     for (const name of names) {
       const [number, flag, text] = [this.#numbers.get(name), this.#flags.get(name), this.#texts.get(name)];
-      if ([number, flag, text].filter((column) => column !== undefined).length > 1) left.push(`left out: attribute ${JSON.stringify(name)}, of different types in different transactions`);
+      if ([number, flag, text].filter((column) => column !== undefined).length > 1)
+        left.push(`left out: attribute ${JSON.stringify(name)}, of different types in different transactions`);
       else if (number !== undefined) attributes.set(name, { type: "number", values: filled(number, length) });
       else if (flag !== undefined) attributes.set(name, { type: "boolean", values: filled(flag, length) });
       else {
         const column = text?.finish(length) ?? null;
-        if (column === null) left.push(`left out: attribute ${JSON.stringify(name)}, more than ${MOST_CATEGORIES} different texts`);
+        if (column === null)
+          left.push(`left out: attribute ${JSON.stringify(name)}, more than ${MOST_CATEGORIES} different texts`);
         else attributes.set(name, column);
       }
     }
-    if (this.#surplus.size > 0) left.push(`left out: ${this.#surplus.size} attributes beyond the first ${MOST_ATTRIBUTES}`);
+    if (this.#surplus.size > 0)
+      left.push(`left out: ${this.#surplus.size} attributes beyond the first ${MOST_ATTRIBUTES}`);
     if (this.#unusable > 0) left.push(`left out: ${this.#unusable} transactions whose amount no model can be given`);
     return {
-      source, length, attributes,
-      transactionId: this.#transactionId, cardId: this.#cardId, merchantId: this.#merchantId, currency: this.#currency,
-      eventTime, amount: this.#amount.take(null), label: this.#label.take(null), labelTime: this.#labelTime.take(null),
-      historyRows: first < 0 ? length : first, hasCards: true, hasMerchants: true,
+      source,
+      length,
+      attributes,
+      transactionId: this.#transactionId,
+      cardId: this.#cardId,
+      merchantId: this.#merchantId,
+      currency: this.#currency,
+      eventTime,
+      amount: this.#amount.take(null),
+      label: this.#label.take(null),
+      labelTime: this.#labelTime.take(null),
+      historyRows: first < 0 ? length : first,
+      hasCards: true,
+      hasMerchants: true,
       notes: [...notes, ...left],
     };
   }

@@ -1,4 +1,7 @@
-/** Where relative times (ULB's `Time`, PaySim's `step`) and made-up ones are counted from: ULB was recorded in September 2013. */
+/**
+ * Where relative times (ULB's `Time`, PaySim's `step`) and made-up ones are counted from: ULB was recorded in September
+ * 2013.
+ */
 export const RELATIVE_TIME_BASE = Date.UTC(2013, 8, 1);
 /** The stream takes no event time before 2000; nor does a data set. */
 export const EARLIEST_TIME = Date.UTC(2000, 0, 1);
@@ -7,9 +10,12 @@ export const LATEST_TIME = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
 /** What a number in a time column counts. */
 export type TimeUnit = "epoch seconds" | "epoch milliseconds" | "relative seconds" | "relative hours";
 
-const DATE_TIME = /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)?(?: ?(Z|UTC|[+-]\d\d(?::?\d\d)?))?$/i;
+const DATE_TIME =
+  /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)?(?: ?(Z|UTC|[+-]\d\d(?::?\d\d)?))?$/i;
 
-/** A decimal number that is finite in float32, as models see it; NaN for any other text (empty, hexadecimal, `1,234`). */
+/**
+ * A decimal number that is finite in float32, as models see it; NaN for any other text (empty, hexadecimal, `1,234`).
+ */
 export function parseNumber(text: string): number {
   const number = Number(text);
   if (text === "" || !Number.isFinite(Math.fround(number))) return Number.NaN;
@@ -18,7 +24,10 @@ export function parseNumber(text: string): number {
   return number;
 }
 
-/** Epoch milliseconds of `YYYY-MM-DD[ HH:MM[:SS[.fff]]]` or ISO 8601, in UTC where it has no zone; NaN for any other text. */
+/**
+ * Epoch milliseconds of `YYYY-MM-DD[ HH:MM[:SS[.fff]]]` or ISO 8601, in UTC where it has no zone; NaN for any other
+ * text.
+ */
 export function parseDateTime(text: string): number {
   const match = DATE_TIME.exec(text);
   if (match === null) return Number.NaN;
@@ -65,8 +74,18 @@ export function timeOf(number: number, unit: TimeUnit): number {
 }
 
 const LABELS = new Map([
-  ["1", 1], ["1.0", 1], ["true", 1], ["t", 1], ["yes", 1], ["y", 1],
-  ["0", 0], ["0.0", 0], ["false", 0], ["f", 0], ["no", 0], ["n", 0],
+  ["1", 1],
+  ["1.0", 1],
+  ["true", 1],
+  ["t", 1],
+  ["yes", 1],
+  ["y", 1],
+  ["0", 0],
+  ["0.0", 0],
+  ["false", 0],
+  ["f", 0],
+  ["no", 0],
+  ["n", 0],
 ]);
 
 /** 1 for fraud, 0 for genuine, undefined for any other text. */

@@ -1,5 +1,14 @@
 import type { ClickHouseReader } from "../../infra/clickhouse/client.js";
-import { DAY_MS, HAS_VERDICT, labelledRows, labelParams, type Labels, type Scope, scopeParams, SETTINGS } from "./stored-rows.js";
+import {
+  DAY_MS,
+  HAS_VERDICT,
+  labelledRows,
+  labelParams,
+  type Labels,
+  type Scope,
+  scopeParams,
+  SETTINGS,
+} from "./stored-rows.js";
 
 /** Of one day. */
 export interface CardPrecisionDay {
@@ -13,17 +22,25 @@ export interface CardPrecisionDay {
   precision: number;
 }
 
-interface TopCard { card_id: string; fraud: number }
+interface TopCard {
+  card_id: string;
+  fraud: number;
+}
 
 /**
  * Card precision@k as the Fraud Detection Handbook defines it: each day (UTC), cards are ranked by the highest score of
  * their transactions, and the first k are looked at; the share of k with a fraud that day. A card that was caught isn't
- * looked at again on later days. Ties are broken by card_id. Only transactions with a verdict count, and days that have any.
- *
- * A query reads one day, so memory doesn't grow with the window; since every day depends on those before, they are asked
- * for in turn, each for as many cards more as were caught.
+ * looked at again on later days. Ties are broken by card_id. Only transactions with a verdict count, and days that have
+ * any.
+ * A query reads one day, so memory doesn't grow with the window; since every day depends on those before, they are
+ * asked for in turn, each for as many cards more as were caught.
  */
-export async function cardPrecision(clickhouse: ClickHouseReader, scope: Scope, k: number, labels: Labels): Promise<CardPrecisionDay[]> {
+export async function cardPrecision(
+  clickhouse: ClickHouseReader,
+  scope: Scope,
+  k: number,
+  labels: Labels,
+): Promise<CardPrecisionDay[]> {
   const days: CardPrecisionDay[] = [];
   const caught = new Set<string>();
   const first = Math.floor(scope.from / DAY_MS) * DAY_MS;
@@ -48,5 +65,9 @@ WHERE ${HAS_VERDICT}
 GROUP BY card_id
 ORDER BY max(score) DESC, card_id
 LIMIT {most: UInt64}`;
-  return clickhouse.query<TopCard>(sql, { ...scopeParams(scope), ...labelParams(labels), most }, { settings: SETTINGS });
+  return clickhouse.query<TopCard>(
+    sql,
+    { ...scopeParams(scope), ...labelParams(labels), most },
+    { settings: SETTINGS },
+  );
 }

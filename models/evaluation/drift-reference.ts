@@ -2,13 +2,19 @@ import { Type, type Static } from "@sinclair/typebox";
 import type { Matrix } from "../training/matrix.js";
 
 /**
- * How values were spread over bins: bin i holds what is above `edges[i - 1]` and at most `edges[i]`, open at both ends; the
- * last of the counts is of missing values (NaN). So there are two more counts than edges.
+ * How values were spread over bins: bin i holds what is above `edges[i - 1]` and at most `edges[i]`, open at both ends;
+ * the last of the counts is of missing values (NaN). So there are two more counts than edges.
  */
-export const Bins = Type.Object({ edges: Type.Array(Type.Number()), counts: Type.Array(Type.Integer({ minimum: 0 }), { minItems: 2 }) });
+export const Bins = Type.Object({
+  edges: Type.Array(Type.Number()),
+  counts: Type.Array(Type.Integer({ minimum: 0 }), { minItems: 2 }),
+});
 export type Bins = Static<typeof Bins>;
 
-/** What the training rows were like since their windows were full, for the stream to be compared with: each feature in the manifest's order, and the model's scores. */
+/**
+ * What the training rows were like since their windows were full, for the stream to be compared with: each feature in
+ * the manifest's order, and the model's scores.
+ */
 export const DriftReference = Type.Object({ rows: Type.Integer(), features: Type.Array(Bins), score: Bins });
 export type DriftReference = Static<typeof DriftReference>;
 
@@ -24,7 +30,11 @@ const ROWS_FOR_EDGES = 200_000;
  * @param scores the model's, one a row
  * @param taken the rows that count; @default all
  */
-export function driftReference(matrix: Matrix, scores: Float32Array, taken: Uint32Array = Uint32Array.from({ length: matrix.rows }, (_, row) => row)): DriftReference {
+export function driftReference(
+  matrix: Matrix,
+  scores: Float32Array,
+  taken: Uint32Array = Uint32Array.from({ length: matrix.rows }, (_, row) => row),
+): DriftReference {
   const { features, values } = matrix;
   const bins = Array.from({ length: features }, (_, feature) => binsOf(values, feature, features, taken));
   return { rows: taken.length, features: bins, score: binsOf(scores, 0, 1, taken) };
@@ -32,7 +42,10 @@ export function driftReference(matrix: Matrix, scores: Float32Array, taken: Uint
 
 function binsOf(values: Float32Array, first: number, stride: number, rows: Uint32Array): Bins {
   const step = Math.max(1, Math.ceil(rows.length / ROWS_FOR_EDGES));
-  const sample = Float32Array.from({ length: Math.ceil(rows.length / step) }, (_, i) => values[first + stride * rows[i * step]]);
+  const sample = Float32Array.from(
+    { length: Math.ceil(rows.length / step) },
+    (_, i) => values[first + stride * rows[i * step]],
+  );
   const edges = binEdges(sample);
   const counts = new Array<number>(edges.length + 2).fill(0);
   for (const row of rows) counts[binOf(edges, values[first + stride * row])] += 1;
@@ -48,9 +61,9 @@ export function binOf(edges: readonly number[], value: number): number {
 }
 
 /**
- * Edges of at most ten bins with about as many values each. Equal values share a bin, so one that is frequent (the zeros of
- * many a feature) is nearly a bin of its own, and the others divide what is left. Up to ten different values (booleans, too)
- * have a bin each; a constant has one between the values below it and those above.
+ * Edges of at most ten bins with about as many values each. Equal values share a bin, so one that is frequent (the
+ * zeros of many a feature) is nearly a bin of its own, and the others divide what is left. Up to ten different values
+ * (booleans, too) have a bin each; a constant has one between the values below it and those above.
  *
  * @param sample is sorted in place; NaN counts for nothing
  */

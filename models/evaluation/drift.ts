@@ -24,9 +24,8 @@ const ONE_IN_A_HUNDRED = 2.326;
 /**
  * Compares counts by bin. A bin that is empty on one side counts as half a row there, one that is empty on both is left
  * out; otherwise the shares are as they are.
- *
- * There is no verdict where chance alone would pass the lower threshold more than once in a hundred windows: under no drift,
- * PSI / (1/n + 1/m) has about a χ² distribution with bins − 1 degrees of freedom (Yurdakul 2018, and his normal
+ * There is no verdict where chance alone would pass the lower threshold more than once in a hundred windows: under no
+ * drift, PSI / (1/n + 1/m) has about a χ² distribution with bins − 1 degrees of freedom (Yurdakul 2018, and his normal
  * approximation of it), if the rows are independent of each other.
  */
 export function driftOf(reference: readonly number[], live: readonly number[]): Drift {

@@ -19,9 +19,17 @@ export interface OutcomeSum {
 }
 
 /** Frauds by value in one currency; the amounts of alerts and of the others, refunds counting nothing. */
-export interface CurrencyValue { currency: string; detected: number; missed: number; recall: number | null }
+export interface CurrencyValue {
+  currency: string;
+  detected: number;
+  missed: number;
+  recall: number | null;
+}
 
-/** How predictions did against what became known; null: can't be computed. An alert (review or decline) is the positive class. */
+/**
+ * How predictions did against what became known; null: can't be computed. An alert (review or decline) is the positive
+ * class.
+ */
 export interface OutcomeMetrics {
   /** Predictions with a verdict: those that are labelled, and those that count as genuine without a label. */
   evaluated: number;
@@ -46,16 +54,16 @@ const [FRAUD, LABELLED, ALERT, DECLINED] = [1, 2, 4, 8];
 
 /**
  * Metrics as scikit-learn defines them, ties included.
- *
- * With P frauds and N genuine ones, A the pairs where the fraud scores at least as much and B those where the genuine one
- * does, A + B = P·N + ties, so the area under the ROC curve, (A - ties / 2) / (P·N), is (A - B + P·N) / (2·P·N).
+ * With P frauds and N genuine ones, A the pairs where the fraud scores at least as much and B those where the genuine
+ * one does, A + B = P·N + ties, so the area under the ROC curve, (A - ties / 2) / (P·N), is (A - B + P·N) / (2·P·N).
  * Average precision is the mean over frauds of the precision at the fraud's score.
  *
  * @param sums of one slice
  * @param currencies the list that they were asked with
  */
 export function outcomeMetrics(sums: readonly OutcomeSum[], currencies: readonly string[]): OutcomeMetrics {
-  const rowsWhere = (mask: number, bits: number): number => total(sums, ({ cell, rows }) => ((cell & mask) === bits ? rows : 0));
+  const rowsWhere = (mask: number, bits: number): number =>
+    total(sums, ({ cell, rows }) => ((cell & mask) === bits ? rows : 0));
   const pairsWhere = (bits: number): number => total(sums, ({ cell, pairs }) => ((cell & FRAUD) === bits ? pairs : 0));
   const tp = rowsWhere(FRAUD | ALERT, FRAUD | ALERT);
   const fp = rowsWhere(FRAUD | ALERT, ALERT);
@@ -71,13 +79,19 @@ export function outcomeMetrics(sums: readonly OutcomeSum[], currencies: readonly
     accuracy: share(tp + tn, evaluated),
     f1: share(2 * tp, 2 * tp + fp + fn),
     roc_auc: frauds === 0 || genuine === 0 ? null : 0.5 + (pairsWhere(0) - pairsWhere(FRAUD)) / (2 * frauds * genuine),
-    average_precision: share(total(sums, ({ cell, precision_sum }) => (cell & FRAUD) * precision_sum), frauds),
+    average_precision: share(
+      total(sums, ({ cell, precision_sum }) => (cell & FRAUD) * precision_sum),
+      frauds,
+    ),
     baseline_accuracy: share(genuine, evaluated),
     confusion: { true_positives: tp, false_positives: fp, false_negatives: fn, true_negatives: tn },
     false_positives_per_fraud_caught: share(fp, tp),
     recall_by_value: value.length === 1 ? value[0].recall : null,
     value,
-    declined: { labelled: rowsWhere(DECLINED | LABELLED, DECLINED | LABELLED), frauds: rowsWhere(DECLINED | FRAUD, DECLINED | FRAUD) },
+    declined: {
+      labelled: rowsWhere(DECLINED | LABELLED, DECLINED | LABELLED),
+      frauds: rowsWhere(DECLINED | FRAUD, DECLINED | FRAUD),
+    },
   };
 }
 
@@ -86,7 +100,8 @@ function fraudValues(sums: readonly OutcomeSum[], currencies: readonly string[])
   const ofFrauds = sums.filter(({ cell }) => (cell & FRAUD) === FRAUD);
   const found = [...new Set(ofFrauds.map(({ currency }) => currency))].sort((a, b) => a - b);
   return found.map((index) => {
-    const valueWhere = (bits: number): number => total(ofFrauds, ({ currency, cell, value }) => (currency === index && (cell & ALERT) === bits ? value : 0));
+    const valueWhere = (bits: number): number =>
+      total(ofFrauds, ({ currency, cell, value }) => (currency === index && (cell & ALERT) === bits ? value : 0));
     const [detected, missed] = [valueWhere(ALERT), valueWhere(0)];
     return { currency: currencies[index - 1] ?? "", detected, missed, recall: share(detected, detected + missed) };
   });

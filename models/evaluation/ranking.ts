@@ -16,7 +16,13 @@ export interface Ranking {
  */
 export function rank(labels: Uint8Array, scores: Float32Array): Ranking {
   const order = Uint32Array.from(scores.keys()).sort((a, b) => scores[b] - scores[a]);
-  const ranking: Ranking = { rows: scores.length, frauds: 0, scores: new Float32Array(scores.length), alerts: new Uint32Array(scores.length), caught: new Uint32Array(scores.length) };
+  const ranking: Ranking = {
+    rows: scores.length,
+    frauds: 0,
+    scores: new Float32Array(scores.length),
+    alerts: new Uint32Array(scores.length),
+    caught: new Uint32Array(scores.length),
+  };
   let groups = 0;
   for (let i = 0; i < order.length; i++) {
     ranking.frauds += labels[order[i]];
@@ -26,7 +32,12 @@ export function rank(labels: Uint8Array, scores: Float32Array): Ranking {
     ranking.caught[groups] = ranking.frauds;
     groups += 1;
   }
-  return { ...ranking, scores: ranking.scores.slice(0, groups), alerts: ranking.alerts.slice(0, groups), caught: ranking.caught.slice(0, groups) };
+  return {
+    ...ranking,
+    scores: ranking.scores.slice(0, groups),
+    alerts: ranking.alerts.slice(0, groups),
+    caught: ranking.caught.slice(0, groups),
+  };
 }
 
 /** Area under the ROC curve, ties counting half (midranks: Hanley and McNeil, 1982); null without both classes. */

@@ -1,7 +1,20 @@
 import type { ClickHouseReader } from "../../infra/clickhouse/client.js";
 import type { Placement } from "../../infra/clickhouse/label-placement.js";
 import type { OutcomeSum } from "./outcome-metrics.js";
-import { conditionOf, DAY_MS, DECISIONS, HAS_VERDICT, HOUR_MS, labelledRows, labelParams, type Labels, type Scope, scopeParams, SETTINGS, type TopicWindow } from "./stored-rows.js";
+import {
+  conditionOf,
+  DAY_MS,
+  DECISIONS,
+  HAS_VERDICT,
+  HOUR_MS,
+  labelledRows,
+  labelParams,
+  type Labels,
+  type Scope,
+  scopeParams,
+  SETTINGS,
+  type TopicWindow,
+} from "./stored-rows.js";
 
 /** What predictions are grouped by; each combination that occurs is one slice. */
 export interface Slices {
@@ -9,8 +22,14 @@ export interface Slices {
   group?: "currency" | "decision" | undefined;
 }
 
-/** A slice: the number of its hour or day since 1970, and the number (from 1) of its currency or decision; 0: not told apart. */
-export interface SliceKey { at: number; grp: number }
+/**
+ * A slice: the number of its hour or day since 1970, and the number (from 1) of its currency or decision; 0: not told
+ * apart.
+ */
+export interface SliceKey {
+  at: number;
+  grp: number;
+}
 
 /** What is known of the predictions of a slice without their labels; times in milliseconds, of scoring. */
 export interface ScoringSum extends SliceKey {
@@ -44,14 +63,26 @@ const AT = {
 
 /** A currency's place among {currencies}, a decision's among `DECISIONS`, from 1. */
 export const CURRENCY = "toUInt16(indexOf({currencies: Array(String)}, toString(currency)))";
-export const placeOfDecision = (column: string): string => `toUInt16(indexOf([${DECISIONS.map((decision) => `'${decision}'`).join(", ")}], toString(${column})))`;
+export const placeOfDecision = (column: string): string =>
+  `toUInt16(indexOf([${DECISIONS.map((decision) => `'${decision}'`).join(", ")}], toString(${column})))`;
 const GROUP = { none: "toUInt16(0)", currency: CURRENCY, decision: placeOfDecision("decision") } as const;
 
 /** Clearing the last bits of a float's mantissa keeps the order, and bins as finely near 0 as near 1. */
-const SCORE = { exact: "score", binned: "reinterpretAsFloat32(bitAnd(reinterpretAsUInt32(score), toUInt32(4294967040)))" } as const;
+const SCORE = {
+  exact: "score",
+  binned: "reinterpretAsFloat32(bitAnd(reinterpretAsUInt32(score), toUInt32(4294967040)))",
+} as const;
 
-/** Rows, alerts and times of a scope by slice; currencies are only known from a call without `group`. Empty slices are absent. */
-export async function scoringSums(clickhouse: ClickHouseReader, scope: Scope, { by, group }: Slices = {}, currencies: readonly string[] = []): Promise<ScoringSum[]> {
+/**
+ * Rows, alerts and times of a scope by slice; currencies are only known from a call without `group`. Empty slices are
+ * absent.
+ */
+export async function scoringSums(
+  clickhouse: ClickHouseReader,
+  scope: Scope,
+  { by, group }: Slices = {},
+  currencies: readonly string[] = [],
+): Promise<ScoringSum[]> {
   const sql = `
 SELECT
   ${AT[by ?? "none"]} AS at,
@@ -74,23 +105,35 @@ ORDER BY at, grp`;
 }
 
 /**
- * Predictions of a scope joined with the last label of each, counted by slice, currency and outcome, with what areas under
- * curves are made of. Repeated rows count once, whether they were merged yet or not.
+ * Predictions of a scope joined with the last label of each, counted by slice, currency and outcome, with what areas
+ * under curves are made of. Repeated rows count once, whether they were merged yet or not.
  */
-export async function outcomeSums(clickhouse: ClickHouseReader, placement: Placement, scope: Scope, { by, group }: Slices, options: OutcomeOptions): Promise<OutcomeSum[]> {
-  const rows = `SELECT *, ${AT[by ?? "none"]} AS at, ${GROUP[group ?? "none"]} AS grp FROM (${labelledRows(scope, ["score", "decision", "amount", "currency"], { placement, ...options })})`;
+export async function outcomeSums(
+  clickhouse: ClickHouseReader,
+  placement: Placement,
+  scope: Scope,
+  { by, group }: Slices,
+  options: OutcomeOptions,
+): Promise<OutcomeSum[]> {
+  const rows =
+    `SELECT *, ${AT[by ?? "none"]} AS at, ${GROUP[group ?? "none"]} AS grp FROM ` +
+    `(${labelledRows(scope, ["score", "decision", "amount", "currency"], { placement, ...options })})`;
   return sumOutcomes(clickhouse, placement, { rows, params: scopeParams(scope) }, options);
 }
 
 /**
  * Outcomes of any rows, ranked within each slice.
- *
- * They are grouped by score, and a window over falling scores counts the frauds and the genuine transactions that score at
- * least as much; rows of one score are peers of its frame, which is what makes ties count as in scikit-learn.
+ * They are grouped by score, and a window over falling scores counts the frauds and the genuine transactions that score
+ * at least as much; rows of one score are peers of its frame, which is what makes ties count as in scikit-learn.
  *
  * @param source a query for at, grp, score, decision, amount, currency, event_time and the `code` of `withLabels`
  */
-export async function sumOutcomes(clickhouse: ClickHouseReader, placement: Placement, source: { rows: string; params: Record<string, unknown> }, options: OutcomeOptions): Promise<OutcomeSum[]> {
+export async function sumOutcomes(
+  clickhouse: ClickHouseReader,
+  placement: Placement,
+  source: { rows: string; params: Record<string, unknown> },
+  options: OutcomeOptions,
+): Promise<OutcomeSum[]> {
   const { currencies, binned = false } = options;
   const sql = `
 SELECT
@@ -100,7 +143,8 @@ SELECT
   sum(n * if(bitTest(cell, 0), genuine_above, frauds_above)) AS pairs,
   sum(n * (frauds_above / (frauds_above + genuine_above))) AS precision_sum
 FROM (
-  SELECT at, grp, coin, cell, n, amount, sumIf(n, bitTest(cell, 0)) OVER falling AS frauds_above, sumIf(n, NOT bitTest(cell, 0)) OVER falling AS genuine_above
+  SELECT at, grp, coin, cell, n, amount, sumIf(n, bitTest(cell, 0)) OVER falling AS frauds_above, sumIf(n, NOT
+    bitTest(cell, 0)) OVER falling AS genuine_above
   FROM (
     SELECT at, grp, coin, points, cell, count() AS n, sum(stake) AS amount
     FROM (
@@ -119,5 +163,9 @@ FROM (
 )
 GROUP BY at, grp, coin, cell
 ORDER BY at, grp, coin, cell`;
-  return clickhouse.query<OutcomeSum>(sql, { ...source.params, ...labelParams({ placement, ...options }), currencies }, { settings: SETTINGS });
+  return clickhouse.query<OutcomeSum>(
+    sql,
+    { ...source.params, ...labelParams({ placement, ...options }), currencies },
+    { settings: SETTINGS },
+  );
 }

@@ -14,32 +14,52 @@ export const DEFAULT_REVIEW_CAPACITY = 0.005;
 export const DEFAULT_DECLINE_PRECISION = 0.9;
 
 export interface ThresholdOptions {
-  /** Share of the transactions that people can look at: the alerts to review, beside what is declined. @default 0.005 */
+  /**
+   * Share of the transactions that people can look at: the alerts to review, beside what is declined. @default 0.005
+   */
   reviewCapacity?: number;
   /** Least share of frauds among the transactions to be declined. @default 0.9 */
   declinePrecision?: number;
 }
 
 /** @throws RequestError `bad_threshold` for a share that is none */
-export function checkThresholdOptions({ reviewCapacity = DEFAULT_REVIEW_CAPACITY, declinePrecision = DEFAULT_DECLINE_PRECISION }: ThresholdOptions): Required<ThresholdOptions> {
-  if (!(reviewCapacity > 0 && reviewCapacity <= 1)) throw new RequestError("bad_threshold", `the review capacity is ${reviewCapacity}; it must be a share of the transactions, over 0 and up to 1`);
-  if (!(declinePrecision > 0 && declinePrecision <= 1)) throw new RequestError("bad_threshold", `the decline precision is ${declinePrecision}; it must be over 0 and up to 1`);
+export function checkThresholdOptions({
+  reviewCapacity = DEFAULT_REVIEW_CAPACITY,
+  declinePrecision = DEFAULT_DECLINE_PRECISION,
+}: ThresholdOptions): Required<ThresholdOptions> {
+  if (!(reviewCapacity > 0 && reviewCapacity <= 1))
+    throw new RequestError(
+      "bad_threshold",
+      `the review capacity is ${reviewCapacity}; it must be a share of the transactions, over 0 and up to 1`,
+    );
+  if (!(declinePrecision > 0 && declinePrecision <= 1))
+    throw new RequestError(
+      "bad_threshold",
+      `the decline precision is ${declinePrecision}; it must be over 0 and up to 1`,
+    );
   return { reviewCapacity, declinePrecision };
 }
 
 /** How the note begins that says what thresholds were chosen for. */
 export const THRESHOLDS_NOTE = "thresholds:";
 
-export interface ChosenThresholds { review: number; decline: number }
+export interface ChosenThresholds {
+  review: number;
+  decline: number;
+}
 
 /**
- * Chooses thresholds on rows that the model was not trained on. `decline`: the lowest score of a fraud whose alerts have the
- * precision; `NEVER` where none has. `review`, below it: the lowest score that keeps what is to be looked at beside what is declined
- * within the capacity; without a decline threshold the highest score where even that one alone exceeds it.
+ * Chooses thresholds on rows that the model was not trained on. `decline`: the lowest score of a fraud whose alerts
+ * have the precision; `NEVER` where none has. `review`, below it: the lowest score that keeps what is to be looked at
+ * beside what is declined within the capacity; without a decline threshold the highest score where even that one alone
+ * exceeds it.
  *
  * @returns `note`: how they came about, for people; why there is nothing to review, where that is so
  */
-export function chooseThresholds(ranking: Ranking, options: ThresholdOptions = {}): ChosenThresholds & { note: string } {
+export function chooseThresholds(
+  ranking: Ranking,
+  options: ThresholdOptions = {},
+): ChosenThresholds & { note: string } {
   const { reviewCapacity, declinePrecision } = checkThresholdOptions(options);
   const capacity = Math.max(1, Math.floor(reviewCapacity * ranking.rows));
   const declined = lowestDeclined(ranking, declinePrecision);
@@ -47,10 +67,18 @@ export function chooseThresholds(ranking: Ranking, options: ThresholdOptions = {
   const declines = declined < 0 ? 0 : ranking.alerts[declined];
   let review = Math.max(declined, 0);
   while (review + 1 < ranking.alerts.length && ranking.alerts[review + 1] - declines <= capacity) review += 1;
-  const how = `${THRESHOLDS_NOTE} declined is what at least ${percent(declinePrecision)} of is fraud (${declines.toLocaleString("en-US")} of ${ranking.rows.toLocaleString("en-US")} rows), reviewed is what comes next, up to an alert capacity of ${percent(reviewCapacity)} of all transactions (${capacity.toLocaleString("en-US")} rows); change these by review_capacity and decline_precision (--review-capacity, --decline-precision)`;
+  const how =
+    `${THRESHOLDS_NOTE} declined is what at least ${percent(declinePrecision)} of is fraud ` +
+    `(${declines.toLocaleString("en-US")} of ${ranking.rows.toLocaleString("en-US")} rows), reviewed is what ` +
+    `comes next, up to an alert capacity of ${percent(reviewCapacity)} of all transactions ` +
+    `(${capacity.toLocaleString("en-US")} rows); change these by review_capacity and decline_precision ` +
+    "(--review-capacity, --decline-precision)";
   if (review > declined) return { review: below(ranking, review), decline, note: how };
   const next = ranking.alerts.at(review + 1);
-  const why = next === undefined ? "every row is declined" : `the next ${(next - declines).toLocaleString("en-US")} rows have the same score, more than the capacity`;
+  const why =
+    next === undefined
+      ? "every row is declined"
+      : `the next ${(next - declines).toLocaleString("en-US")} rows have the same score, more than the capacity`;
   return { review: decline, decline, note: `${how}. Nothing is reviewed: ${why}` };
 }
 

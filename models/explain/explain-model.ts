@@ -32,10 +32,15 @@ export function* explainingModel(onnx: Uint8Array, { input, output, features }: 
   const signatures = graph.nodes.map(({ signature }) => signature);
   const [first] = graph.nodes;
   const between = /^TreeEnsembleRegressor\(.*\) > (.*)$/.exec(signatures[0] ?? "")?.[1];
-  if (same(signatures, [`TreeEnsembleRegressor(${input}) > ${between}`, `Sigmoid(${between}) > ${output}`])) return yield* TreeShap.of(yield* readTrees(first, features));
+  if (same(signatures, [`TreeEnsembleRegressor(${input}) > ${between}`, `Sigmoid(${between}) > ${output}`]))
+    return yield* TreeShap.of(yield* readTrees(first, features));
   const linear = linearParts(graph, { input, output, features });
   if (linear !== null) return new LinearShap(linear);
-  throw new FraudstreamError("not_explainable", "it is neither one tree ensemble with a sigmoid (TreeEnsembleRegressor, Sigmoid), nor a logistic regression that was trained here");
+  throw new FraudstreamError(
+    "not_explainable",
+    "it is neither one tree ensemble with a sigmoid (TreeEnsembleRegressor, Sigmoid), nor a logistic " +
+      "regression that was trained here",
+  );
 }
 
 function same(a: readonly string[], b: readonly string[]): boolean {

@@ -16,7 +16,7 @@ export function atOnce<T>(pieces: Pieces<T>): T {
 
 /** Does the work in slices, between which the event loop turns. */
 export async function inSlices<T>(pieces: Pieces<T>): Promise<T> {
-  for (let from = performance.now(); ; ) {
+  for (let from = performance.now(); ;) {
     const { done, value } = pieces.next();
     if (done) return value;
     if (performance.now() - from < SLICE_MS) continue;

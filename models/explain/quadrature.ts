@@ -1,5 +1,8 @@
 /** Points and weights of a quadrature over [0, 1]. */
-export interface Quadrature { points: Float64Array; weights: Float64Array }
+export interface Quadrature {
+  points: Float64Array;
+  weights: Float64Array;
+}
 
 /**
  * Gauss–Legendre quadrature with n points: exact for polynomials up to degree 2n − 1. The points are the roots of the
@@ -14,7 +17,8 @@ export function gaussLegendre(n: number): Quadrature {
     let slope = 0;
     for (let round = 0, step = 1; round < 100 && Math.abs(step) > 1e-16; round++) {
       let [former, value] = [1, x];
-      for (let degree = 2; degree <= n; degree++) [former, value] = [value, ((2 * degree - 1) * x * value - (degree - 1) * former) / degree];
+      for (let degree = 2; degree <= n; degree++)
+        [former, value] = [value, ((2 * degree - 1) * x * value - (degree - 1) * former) / degree];
       slope = (n * (x * value - former)) / (x * x - 1);
       step = value / slope;
       x -= step;

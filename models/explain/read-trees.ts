@@ -6,18 +6,40 @@ import type { CoveredTree } from "./splits.js";
 
 const KNOWN = new Set(REGRESSOR_ATTRIBUTES);
 
-interface NodesOfTree { at: Map<number, number>; nodes: number[] }
+interface NodesOfTree {
+  at: Map<number, number>;
+  nodes: number[];
+}
 
 /**
  * The trees of a TreeEnsembleRegressor (ai.onnx.ml 3), read piece by piece.
  *
  * @param features how many there are
- * @throws FraudstreamError `not_explainable` where it has no covers, splits otherwise than ours, or doesn't add its trees up
+ * @throws FraudstreamError `not_explainable` where it has no covers, splits otherwise than ours, or doesn't add its
+ *   trees up
  */
-export function* readTrees(node: GraphNode, features: number): Pieces<{ baseScore: number; trees: CoveredTree[]; features: number }> {
-  const sums = node.text("aggregate_function", "SUM") === "SUM" && node.text("post_transform", "NONE") === "NONE" && node.int("n_targets", 1) === 1;
+export function* readTrees(
+  node: GraphNode,
+  features: number,
+): Pieces<{ baseScore: number; trees: CoveredTree[]; features: number }> {
+  const sums =
+    node.text("aggregate_function", "SUM") === "SUM" &&
+    node.text("post_transform", "NONE") === "NONE" &&
+    node.int("n_targets", 1) === 1;
   if (!sums || node.attributeNames.some((name) => !KNOWN.has(name))) throw refused("its trees are not simply added up");
-  const { count, treeIds, nodeIds, features: feature, whenTrue, whenFalse, missing, modes, thresholds, splitsByLeq, whole } = yield* treeNodes(node);
+  const {
+    count,
+    treeIds,
+    nodeIds,
+    features: feature,
+    whenTrue,
+    whenFalse,
+    missing,
+    modes,
+    thresholds,
+    splitsByLeq,
+    whole,
+  } = yield* treeNodes(node);
   const covers = node.floats("nodes_hitrates");
   yield;
   if (covers.length !== count) throw refused("its trees have no node covers (nodes_hitrates)");
@@ -36,7 +58,8 @@ export function* readTrees(node: GraphNode, features: number): Pieces<{ baseScor
   const trees: CoveredTree[] = [];
   for (const { at, nodes } of byTree.values()) {
     yield;
-    const child = (ids: readonly number[]) => Int32Array.from(nodes, (i) => (modes[i] === "LEAF" ? -1 : (at.get(ids[i]) ?? nodes.length)));
+    const child = (ids: readonly number[]) =>
+      Int32Array.from(nodes, (i) => (modes[i] === "LEAF" ? -1 : (at.get(ids[i]) ?? nodes.length)));
     const tree = {
       feature: Int32Array.from(nodes, (i) => feature[i]),
       threshold: Float32Array.from(nodes, (i) => thresholds[i]),
@@ -59,7 +82,8 @@ function leafValues(node: GraphNode, byTree: ReadonlyMap<number, NodesOfTree>, c
   weights.forEach((weight, i) => {
     const tree = byTree.get(treeIds[i]);
     const at = tree?.at.get(nodeIds[i]);
-    if (tree === undefined || at === undefined || targets[i] !== 0) throw refused("its leaves are not those of its trees");
+    if (tree === undefined || at === undefined || targets[i] !== 0)
+      throw refused("its leaves are not those of its trees");
     values[tree.nodes[at]] += weight;
   });
   return values;
@@ -71,7 +95,8 @@ function checkShape({ left, right, feature }: CoveredTree, features: number): vo
   for (const children of [left, right]) {
     children.forEach((child, node) => {
       if (child === -1) return;
-      if (child >= left.length || ++parents[child] > 1 || !(feature[node] >= 0 && feature[node] < features)) throw refused("its trees are not trees");
+      if (child >= left.length || ++parents[child] > 1 || !(feature[node] >= 0 && feature[node] < features))
+        throw refused("its trees are not trees");
     });
   }
   if (parents.indexOf(0) !== 0 || parents.indexOf(0, 1) !== -1) throw refused("its trees are not trees");

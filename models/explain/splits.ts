@@ -1,7 +1,10 @@
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { Tree } from "../training/trees.js";
 
-/** A tree with the cover of each node: its training rows, or any weight of which a node has what its children have together. */
+/**
+ * A tree with the cover of each node: its training rows, or any weight of which a node has what its children have
+ * together.
+ */
 export type CoveredTree = Omit<Tree, "cover"> & { cover: ArrayLike<number> };
 
 /** A split of a tree, and all that explaining it takes but the row. */
@@ -54,7 +57,9 @@ export function splitsOf(tree: CoveredTree): { splits: Split[]; expected: number
   const leaves: Child[] = [];
   let expected = 0;
   let mostFeatures = 0;
-  const open: Open[] = [{ node: 0, child: { slot: 0, share: 1, value: 1 }, parent: -1, side: 0, reach: 1, features: 0 }];
+  const open: Open[] = [
+    { node: 0, child: { slot: 0, share: 1, value: 1 }, parent: -1, side: 0, reach: 1, features: 0 },
+  ];
   for (const { node, child, parent, side, reach, features } of open) {
     if (left[node] === -1) {
       child.value = value[node];
@@ -65,16 +70,34 @@ export function splitsOf(tree: CoveredTree): { splits: Split[]; expected: number
     }
     const whole = cover[node];
     const parts = [left[node], right[node]].map((each) => cover[each]);
-    if (!(whole > 0 && parts[0] >= 0 && parts[1] >= 0 && Math.abs(parts[0] + parts[1] - whole) <= COVER_TOLERANCE * whole)) {
-      throw new FraudstreamError("not_explainable", "its trees have no node covers (nodes_hitrates: a node's must be its children's together)");
+    if (!(
+      whole > 0 &&
+      parts[0] >= 0 &&
+      parts[1] >= 0 &&
+      Math.abs(parts[0] + parts[1] - whole) <= COVER_TOLERANCE * whole
+    )) {
+      throw new FraudstreamError(
+        "not_explainable",
+        "its trees have no node covers (nodes_hitrates: a node's must be its children's together)",
+      );
     }
     child.slot = splits.length;
     let [above, aboveState] = [parent, side];
-    while (above !== -1 && splits[above].feature !== feature[node]) ({ parent: above, side: aboveState } = parents[above]);
+    while (above !== -1 && splits[above].feature !== feature[node])
+      ({ parent: above, side: aboveState } = parents[above]);
     const before = above === -1 ? 1 : [splits[above].left, splits[above].right][aboveState].share;
     const [a, b] = parts.map((part): Child => ({ slot: 0, share: (before * part) / whole, value: 1 }));
     const below = { parent: splits.length, features: features + (above === -1 ? 1 : 0) };
-    splits.push({ feature: feature[node], threshold: threshold[node], missingLeft: missingLeft[node], left: a, right: b, above, aboveState, before });
+    splits.push({
+      feature: feature[node],
+      threshold: threshold[node],
+      missingLeft: missingLeft[node],
+      left: a,
+      right: b,
+      above,
+      aboveState,
+      before,
+    });
     parents.push({ parent, side });
     open.push({ node: left[node], child: a, side: 0, reach: (reach * parts[0]) / whole, ...below });
     open.push({ node: right[node], child: b, side: 1, reach: (reach * parts[1]) / whole, ...below });

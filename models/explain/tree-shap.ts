@@ -4,9 +4,13 @@ import type { Pieces } from "./pieces.js";
 import { gaussLegendre } from "./quadrature.js";
 import { splitsOf, type CoveredTree, type Split } from "./splits.js";
 
-/** Quadrature points of one walk through a tree: enough for six features on a path. Written out in the loops, for speed. */
+/**
+ * Quadrature points of one walk through a tree: enough for six features on a path. Written out in the loops, for speed.
+ */
 const LANES = 3;
-/** States of a split: the row goes left, it goes right, or it has left this path at a split on the same feature above. */
+/**
+ * States of a split: the row goes left, it goes right, or it has left this path at a split on the same feature above.
+ */
 const STATES = 3;
 const OFF_PATH = 2;
 /** Numbers of a split in a state at a point: factor of the left child, of the right one, then the share of each. */
@@ -17,18 +21,18 @@ const MOST_VISITS = 300_000;
 
 /**
  * Exact path-dependent SHAP values of a tree ensemble: what Algorithm 2 of Lundberg, Erion, Lee 2018 ("Consistent
- * Individualized Feature Attribution for Tree Ensembles") computes, in log-odds. Rows go as in models/training/trees.ts.
- *
- * For a leaf of value v, let z_j be the product of the cover ratios at its path's splits on feature j, and o_j 1 where the
- * row passes all of them, else 0. The leaf is a game: a coalition is worth v times the product of o_j of its members and
- * z_j of the others. Its Shapley value is an integral over the diagonal of the multilinear extension (Owen 1972):
+ * Individualized Feature Attribution for Tree Ensembles") computes, in log-odds. Rows go as in
+ * models/training/trees.ts.
+ * For a leaf of value v, let z_j be the product of the cover ratios at its path's splits on feature j, and o_j 1 where
+ * the row passes all of them, else 0. The leaf is a game: a coalition is worth v times the product of o_j of its
+ * members and z_j of the others. Its Shapley value is an integral over the diagonal of the multilinear extension (Owen
+ * 1972):
  *
  *     φ_i = v (o_i − z_i) ∫₀¹ ∏_{j≠i} (t o_j + (1 − t) z_j) dt
- *
- * With m features on the path, that is a polynomial of degree m − 1 in t, so quadrature at ⌈m/2⌉ points is exact; its terms
- * are all positive, so nothing cancels, however deep the tree. As in Linear TreeShap (Yu et al. 2022), products go down
- * from the root, the leaves' sums come back up, and each edge pays its feature, less what the feature's edge above was
- * to get. Whatever doesn't depend on the row is worked out ahead, so that a row costs O(leaves × depth / 2).
+ * With m features on the path, that is a polynomial of degree m − 1 in t, so quadrature at ⌈m/2⌉ points is exact; its
+ * terms are all positive, so nothing cancels, however deep the tree. As in Linear TreeShap (Yu et al. 2022), products
+ * go down from the root, the leaves' sums come back up, and each edge pays its feature, less what the feature's edge
+ * above was to get. Whatever doesn't depend on the row is worked out ahead, so that a row costs O(leaves × depth / 2).
  */
 export class TreeShap implements Explainer {
   readonly expected: number;
@@ -44,7 +48,15 @@ export class TreeShap implements Explainer {
   }
 
   /** @throws FraudstreamError `not_explainable` where covers are missing or don't add up, or the trees are too many */
-  static *of({ baseScore, trees, features }: { baseScore: number; trees: readonly CoveredTree[]; features: number }): Pieces<TreeShap> {
+  static *of({
+    baseScore,
+    trees,
+    features,
+  }: {
+    baseScore: number;
+    trees: readonly CoveredTree[];
+    features: number;
+  }): Pieces<TreeShap> {
     let visits = 0;
     const read: ReturnType<typeof splitsOf>[] = [];
     for (const tree of trees) {
@@ -58,10 +70,16 @@ export class TreeShap implements Explainer {
     for (const { splits, mostFeatures } of read) {
       yield;
       const { points, weights } = gaussLegendre(Math.ceil(mostFeatures / 2));
-      for (let at = 0; at < points.length; at += LANES) walks.push(new Walk(splits, points.subarray(at, at + LANES), weights.subarray(at, at + LANES)));
+      for (let at = 0; at < points.length; at += LANES)
+        walks.push(new Walk(splits, points.subarray(at, at + LANES), weights.subarray(at, at + LANES)));
     }
     const longest = Math.max(0, ...read.map(({ splits }) => splits.length));
-    return new TreeShap(features, read.reduce((sum, { expected }) => sum + expected, baseScore), walks, longest);
+    return new TreeShap(
+      features,
+      read.reduce((sum, { expected }) => sum + expected, baseScore),
+      walks,
+      longest,
+    );
   }
 
   contributions(values: Float32Array, at: number, out: Float64Array): void {
@@ -107,9 +125,14 @@ class Walk {
           for (let side = 0; side < 2; side++) {
             const { share, value } = side === 0 ? left : right;
             const cell = at + point * NUMBERS + side;
-            table[cell] = value * (state === OFF_PATH ? share / before : factor(state === side, share, before, points[point]));
+            table[cell] =
+              value * (state === OFF_PATH ? share / before : factor(state === side, share, before, points[point]));
             // Off the path, the edge above has charged the feature already.
-            table[cell + 2] = state === OFF_PATH ? 0 : weights[point] * (payment(state === side, share, points[point]) - payment(true, before, points[point]));
+            table[cell + 2] =
+              state === OFF_PATH
+                ? 0
+                : weights[point] *
+                  (payment(state === side, share, points[point]) - payment(true, before, points[point]));
           }
         }
       }
@@ -130,7 +153,12 @@ class Walk {
     for (let split = 0; split < splits; split++) {
       const x = values[at + feature[split]];
       const from = above[split];
-      const here = from !== -1 && state[from] !== aboveState[split] ? OFF_PATH : x <= threshold[split] || (x !== x && missingLeft[split] === 1) ? 0 : 1;
+      const here =
+        from !== -1 && state[from] !== aboveState[split]
+          ? OFF_PATH
+          : x <= threshold[split] || (x !== x && missingLeft[split] === 1)
+            ? 0
+            : 1;
       state[split] = here;
       const entry = (split * STATES + here) * ENTRY;
       const node = split * LANES;

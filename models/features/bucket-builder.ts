@@ -30,8 +30,8 @@ const SWEEP_FROM = 4_096;
 const NONE = -1;
 
 /**
- * The unsealed buckets of one source partition: its transactions and their labels joined (infra/decisions/0006). 53 bytes a
- * transaction of the unsealed week, beside the ids of its merchants and of the cards with frauds, each once.
+ * The unsealed buckets of one source partition: its transactions and their labels joined (infra/decisions/0006). 53
+ * bytes a transaction of the unsealed week, beside the ids of its merchants and of the cards with frauds, each once.
  */
 export class BucketBuilder {
   readonly counts: BuilderCounts = { transactions: 0, lateTransactions: 0, repeats: 0, labels: 0, lateLabels: 0 };
@@ -78,8 +78,17 @@ export class BucketBuilder {
 
   /** Memory of the columns. */
   get bytes(): number {
-    return this.#known.bytes + this.#early.bytes + this.#merchants.bytes + this.#cards.bytes
-      + this.#time.byteLength * 2 + this.#merchant.byteLength * 3 + this.#earlyTime.byteLength * 3 + this.#earlyCard.byteLength + this.#count.byteLength * 2;
+    return (
+      this.#known.bytes +
+      this.#early.bytes +
+      this.#merchants.bytes +
+      this.#cards.bytes +
+      this.#time.byteLength * 2 +
+      this.#merchant.byteLength * 3 +
+      this.#earlyTime.byteLength * 3 +
+      this.#earlyCard.byteLength +
+      this.#count.byteLength * 2
+    );
   }
 
   /** The index below which an accepted transaction of this event time lets buckets be sealed. */
@@ -91,12 +100,22 @@ export class BucketBuilder {
   isRepeat(rows: BucketRows, row: number): boolean {
     const known = this.#known;
     const time = rows.eventTime[row];
-    known.point(rows.bytes[row], rows.cardIdAt[row], rows.cardIdLength[row], rows.transactionIdAt[row], rows.transactionIdLength[row]);
-    for (let same = known.find(); same >= 0; same = known.older(same)) if (Math.abs(this.#time[same] - time) <= REPEAT_HORIZON_MS) return true;
+    known.point(
+      rows.bytes[row],
+      rows.cardIdAt[row],
+      rows.cardIdLength[row],
+      rows.transactionIdAt[row],
+      rows.transactionIdLength[row],
+    );
+    for (let same = known.find(); same >= 0; same = known.older(same))
+      if (Math.abs(this.#time[same] - time) <= REPEAT_HORIZON_MS) return true;
     return false;
   }
 
-  /** Adds an accepted transaction after sealing what it lets be sealed, as far as it is believed (PartitionClock). A repeat seals nothing. */
+  /**
+   * Adds an accepted transaction after sealing what it lets be sealed, as far as it is believed (PartitionClock). A
+   * repeat seals nothing.
+   */
   sealAndAdd(rows: BucketRows, row: number, emit: EmitBucket): void {
     if (this.isRepeat(rows, row)) {
       this.counts.repeats++;
@@ -107,7 +126,13 @@ export class BucketBuilder {
     if (upTo > this.#sealed) {
       this.#seal(upTo, emit);
       // Sealing has looked at other fingerprints.
-      this.#known.point(rows.bytes[row], rows.cardIdAt[row], rows.cardIdLength[row], rows.transactionIdAt[row], rows.transactionIdLength[row]);
+      this.#known.point(
+        rows.bytes[row],
+        rows.cardIdAt[row],
+        rows.cardIdLength[row],
+        rows.transactionIdAt[row],
+        rows.transactionIdLength[row],
+      );
     }
     this.#addTransaction(rows, row);
   }
@@ -129,18 +154,31 @@ export class BucketBuilder {
     else counts.transactions++;
     // A late one still makes what follows a repeat.
     if (bucket < this.#sealed - REPEAT_BUCKETS) return;
-    const added = this.#add(time, late ? NONE : this.#merchants.take(bytes, rows.merchantIdAt[row], rows.merchantIdLength[row]), NONE);
+    const added = this.#add(
+      time,
+      late ? NONE : this.#merchants.take(bytes, rows.merchantIdAt[row], rows.merchantIdLength[row]),
+      NONE,
+    );
     if (this.#early.size > 0) this.#takeEarly(added, bucket, late);
   }
 
   /**
-   * Applies a label to its transaction, or holds it until that comes. The one with the greatest order stands, of equal ones the
-   * last that was read, among those that became known in time for the transaction's bucket.
+   * Applies a label to its transaction, or holds it until that comes. The one with the greatest order stands, of equal
+   * ones the last that was read, among those that became known in time for the transaction's bucket.
    *
    * @param labelTime epoch milliseconds
    * @param order when it was published, epoch milliseconds
    */
-  label(bytes: Buffer, cardAt: number, cardLength: number, transactionAt: number, transactionLength: number, isFraud: boolean, labelTime: number, order = 0): void {
+  label(
+    bytes: Buffer,
+    cardAt: number,
+    cardLength: number,
+    transactionAt: number,
+    transactionLength: number,
+    isFraud: boolean,
+    labelTime: number,
+    order = 0,
+  ): void {
     const { counts } = this;
     const known = this.#known;
     counts.labels++;
@@ -227,7 +265,9 @@ export class BucketBuilder {
     builder.#clock = PartitionClock.restore(sections, "buckets/clock", builder.#sealed * BUCKET_MS + LABEL_DELAY_MS);
     builder.#merchants = CountedEntities.restore("merchants", sections);
     builder.#cards = CountedEntities.restore("cards", sections);
-    const words = int32Of(sections, "buckets/words"), merchants = int32Of(sections, "buckets/merchant"), cards = int32Of(sections, "buckets/card");
+    const words = int32Of(sections, "buckets/words"),
+      merchants = int32Of(sections, "buckets/merchant"),
+      cards = int32Of(sections, "buckets/card");
     // A snapshot of an earlier version has no orders: its labels give way to any later one, as they did.
     const orders = sections.has("buckets/order") ? float64Of(sections, "buckets/order") : [];
     const earlyOrders = sections.has("early/order") ? float64Of(sections, "early/order") : [];
@@ -237,7 +277,9 @@ export class BucketBuilder {
       if (merchants[i] >= 0) builder.#merchants.hold(merchants[i]);
       if (cards[i] >= 0) builder.#cards.hold(cards[i]);
     });
-    const earlyWords = int32Of(sections, "early/words"), earlyCards = int32Of(sections, "early/card"), since = float64Of(sections, "early/since");
+    const earlyWords = int32Of(sections, "early/words"),
+      earlyCards = int32Of(sections, "early/card"),
+      since = float64Of(sections, "early/since");
     float64Of(sections, "early/time").forEach((time, i) => {
       builder.#early.pointTo(earlyWords, i * FINGERPRINT_WORDS);
       builder.#addEarly(time, earlyCards[i], since[i], earlyOrders[i] ?? 0);
@@ -279,7 +321,8 @@ export class BucketBuilder {
     const merchants: number[] = [];
     const cards: number[] = [];
     this.#reserveCounts(Math.max(this.#merchants.extent, this.#cards.extent));
-    const count = this.#count, frauds = this.#frauds;
+    const count = this.#count,
+      frauds = this.#frauds;
     for (let row = last; row >= 0; row = this.#next[row]) {
       const merchant = this.#merchant[row];
       if (merchant < 0) continue;
@@ -312,7 +355,10 @@ export class BucketBuilder {
     for (let row = last; row >= 0; row = this.#next[row]) this.#known.remove(row);
   }
 
-  /** The labels that came before their transaction: among those that were in time for it, the one with the greatest order counts. */
+  /**
+   * The labels that came before their transaction: among those that were in time for it, the one with the greatest
+   * order counts.
+   */
   #takeEarly(added: number, bucket: number, late: boolean): void {
     const early = this.#early;
     early.pointAs(this.#known);
@@ -321,7 +367,8 @@ export class BucketBuilder {
     if (!late) {
       let best = NONE;
       for (let row = newest; row >= 0; row = early.older(row)) {
-        if (this.#earlyTime[row] <= deadline(bucket) && (best < 0 || this.#earlyOrder[row] > this.#earlyOrder[best])) best = row;
+        if (this.#earlyTime[row] <= deadline(bucket) && (best < 0 || this.#earlyOrder[row] > this.#earlyOrder[best]))
+          best = row;
       }
       if (best >= 0) {
         this.#order[added] = this.#earlyOrder[best];
@@ -359,7 +406,11 @@ export class BucketBuilder {
     for (const newest of early.newestRows()) {
       const since = this.#earlySince[newest];
       if (since === Number.NEGATIVE_INFINITY) this.#earlySince[newest] = this.#sealed;
-      if (this.#earlyTime[newest] < this.#sealed * BUCKET_MS || this.#sealed - this.#earlySince[newest] > RETENTION_BUCKETS) this.#drop(newest);
+      if (
+        this.#earlyTime[newest] < this.#sealed * BUCKET_MS ||
+        this.#sealed - this.#earlySince[newest] > RETENTION_BUCKETS
+      )
+        this.#drop(newest);
     }
     this.#sweepAt = Math.max(SWEEP_FROM, early.size * 2);
   }

@@ -1,16 +1,25 @@
 import { grown } from "./columns.js";
 
 const NONE = -1;
-/** Numbers of an entry, and where each stands. BACK and JUMP are how many entries lie between it and the one it points to; 0: none. */
+/**
+ * Numbers of an entry, and where each stands. BACK and JUMP are how many entries lie between it and the one it points
+ * to; 0: none.
+ */
 const COLUMNS = 8;
-const ENTITY = 0, BUCKET = 1, BACK = 2, JUMP = 3, DEPTH = 4, COUNT = 5, FRAUDS = 6;
+const ENTITY = 0,
+  BUCKET = 1,
+  BACK = 2,
+  JUMP = 3,
+  DEPTH = 4,
+  COUNT = 5,
+  FRAUDS = 6;
 const FIRST_CAPACITY = 64;
 
 /**
  * What entities counted in time buckets, added in the order of buckets: 32 bytes for each bucket in which an entity has
- * something. An entry knows what its entity counted before it (modulo 2^32), so the sum of any window is a difference of two; it
- * points to its entity's entry before and to one further back (E. W. Myers, "An applicative random-access stack", 1983), so
- * that any is found in O(log n) steps. Entries stand in a ring: the oldest are forgotten at its end.
+ * something. An entry knows what its entity counted before it (modulo 2^32), so the sum of any window is a difference
+ * of two; it points to its entity's entry before and to one further back (E. W. Myers, "An applicative random-access
+ * stack", 1983), so that any is found in O(log n) steps. Entries stand in a ring: the oldest are forgotten at its end.
  */
 export class BucketRing {
   /** The entries from #oldest up to #next, each at its number modulo the capacity, a power of two. */
@@ -122,7 +131,11 @@ export class BucketRing {
     const between = this.#at(middle);
     const far = middle - entries[between + JUMP];
     if (far === middle || far < this.#oldest) return;
-    if (entries[before + DEPTH] - entries[between + DEPTH] === entries[between + DEPTH] - entries[this.#at(far) + DEPTH]) entries[at + JUMP] = entry - far;
+    if (
+      entries[before + DEPTH] - entries[between + DEPTH] ===
+      entries[between + DEPTH] - entries[this.#at(far) + DEPTH]
+    )
+      entries[at + JUMP] = entry - far;
   }
 
   #grow(): void {

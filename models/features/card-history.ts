@@ -1,10 +1,33 @@
 import type { Section } from "../../infra/snapshots.js";
 import { bytesOf, float64Of, grown, grownCapacity, int32Of } from "./columns.js";
 import { EntityTable, hashOf } from "./entity-table.js";
-import { AMOUNT, EventPages, ID_HIGH, ID_LOW, MERCHANT, NONE, NUMBERS, OFFSET, OLDER, PAGE_BITS, PAGE_MASK, TIME, WORDS } from "./event-pages.js";
+import {
+  AMOUNT,
+  EventPages,
+  ID_HIGH,
+  ID_LOW,
+  MERCHANT,
+  NONE,
+  NUMBERS,
+  OFFSET,
+  OLDER,
+  PAGE_BITS,
+  PAGE_MASK,
+  TIME,
+  WORDS,
+} from "./event-pages.js";
 import type { HistoryPlan } from "./history-plan.js";
 import type { HistoryRows } from "./history-rows.js";
-import { BUCKET_MS, CARD_AGGREGATES, LABEL_DELAY_MS, LATENESS_MS, LONGEST_WINDOW_MS, MAX_CARD_EVENTS, REPEAT_HORIZON_MS, RETENTION_MS } from "./history-terms.js";
+import {
+  BUCKET_MS,
+  CARD_AGGREGATES,
+  LABEL_DELAY_MS,
+  LATENESS_MS,
+  LONGEST_WINDOW_MS,
+  MAX_CARD_EVENTS,
+  REPEAT_HORIZON_MS,
+  RETENTION_MS,
+} from "./history-terms.js";
 import { PartitionClock } from "./partition-clock.js";
 import { RepeatIndex } from "./repeat-index.js";
 
@@ -17,7 +40,10 @@ export interface CardFrauds {
 /** What `fold` did with a row. From 0 on: it is a repeat, of the transaction at that offset. */
 export const ACCEPTED = -1;
 export const TOO_LATE = -2;
-/** Accepted, but the card has more events than are walked through: the windows that reach beyond them have no value (NaN). */
+/**
+ * Accepted, but the card has more events than are walked through: the windows that reach beyond them have no value
+ * (NaN).
+ */
 export const BEYOND_REACH = -3;
 
 /** Rows that `warm` takes at once: what it reads is still in the cache when the last of them is folded. */
@@ -25,16 +51,20 @@ export const WARMED_ROWS = 128;
 
 /** Cards that a commit looks at for having been idle too long, beside one for each event of the batch. */
 const SWEPT_CARDS = 16;
-/** A card's list is trimmed at every fourth of its events: that costs a quarter of a walk each, and keeps at most three events too many. */
+/**
+ * A card's list is trimmed at every fourth of its events: that costs a quarter of a walk each, and keeps at most three
+ * events too many.
+ */
 const TRIM_EVERY = 4;
 
 const [COUNT, SUM, MEAN, MAX, STD, , OVER_MEAN] = CARD_AGGREGATES.map((_, i) => i);
 
 /**
- * The cards of one partition: a fold of its transactions. Each card's events are a list by (event time, arrival), newest
- * first, from which every window is computed anew. What `fold` did since the last `commit` can be taken back with `undo`.
- * Which events count is a matter of event time and rank alone (RETENTION_MS, MAX_CARD_EVENTS): freeing memory changes nothing. A window
- * that holds more than MAX_CARD_EVENTS has no value; repeats are found all the same (RepeatIndex).
+ * The cards of one partition: a fold of its transactions. Each card's events are a list by (event time, arrival),
+ * newest first, from which every window is computed anew. What `fold` did since the last `commit` can be taken back
+ * with `undo`. Which events count is a matter of event time and rank alone (RETENTION_MS, MAX_CARD_EVENTS): freeing
+ * memory changes nothing. A window that holds more than MAX_CARD_EVENTS has no value; repeats are found all the same
+ * (RepeatIndex).
  */
 export class CardHistory {
   #clock = new PartitionClock();
@@ -81,7 +111,14 @@ export class CardHistory {
 
   /** Memory of the columns. */
   get bytes(): number {
-    return this.#events.bytes + this.#cards.bytes + this.#merchants.bytes + 13 * this.#head.length + 8 * this.#uses.length + this.#repeats.bytes;
+    return (
+      this.#events.bytes +
+      this.#cards.bytes +
+      this.#merchants.bytes +
+      13 * this.#head.length +
+      8 * this.#uses.length +
+      this.#repeats.bytes
+    );
   }
 
   /**
@@ -92,7 +129,15 @@ export class CardHistory {
    * @param frauds null: the plan has no card's fraud share, or it is missing (NaN)
    * @returns ACCEPTED, TOO_LATE, BEYOND_REACH, or the offset of the first
    */
-  fold(rows: HistoryRows, row: number, offset: number, plan: HistoryPlan, frauds: CardFrauds | null, out: Float64Array, at: number): number {
+  fold(
+    rows: HistoryRows,
+    row: number,
+    offset: number,
+    plan: HistoryPlan,
+    frauds: CardFrauds | null,
+    out: Float64Array,
+    at: number,
+  ): number {
     const time = rows.eventTime[row];
     const amount = rows.amount[row];
     const bytes = rows.bytes[row];
@@ -110,7 +155,14 @@ export class CardHistory {
     const { numbers, words } = this.#events;
     const busy = card >= 0 && this.#busy[card] === 1;
     if (busy) {
-      const first = this.#repeats.find(cardHash | 0, idLow, idHigh, time - REPEAT_HORIZON_MS, time + REPEAT_HORIZON_MS, floor);
+      const first = this.#repeats.find(
+        cardHash | 0,
+        idLow,
+        idHigh,
+        time - REPEAT_HORIZON_MS,
+        time + REPEAT_HORIZON_MS,
+        floor,
+      );
       if (first >= 0) return first;
     }
 
@@ -126,7 +178,8 @@ export class CardHistory {
       if (!(ahead > 0)) break;
       const word = words[event >> PAGE_BITS];
       const w = (event & PAGE_MASK) * WORDS;
-      if (ahead <= REPEAT_HORIZON_MS && then > floor && word[w + ID_LOW] === idLow && word[w + ID_HIGH] === idHigh) return number[n + OFFSET];
+      if (ahead <= REPEAT_HORIZON_MS && then > floor && word[w + ID_LOW] === idLow && word[w + ID_HIGH] === idHigh)
+        return number[n + OFFSET];
       newer = event;
       rank += 1;
       event = word[w + OLDER];
@@ -163,7 +216,8 @@ export class CardHistory {
       const age = time - then;
       const word = words[event >> PAGE_BITS];
       const w = (event & PAGE_MASK) * WORDS;
-      if (age <= REPEAT_HORIZON_MS && word[w + ID_LOW] === idLow && word[w + ID_HIGH] === idHigh) return number[n + OFFSET];
+      if (age <= REPEAT_HORIZON_MS && word[w + ID_LOW] === idLow && word[w + ID_HIGH] === idHigh)
+        return number[n + OFFSET];
       if (event === older && age <= LONGEST_WINDOW_MS) last = age / 1000;
       while (age >= windowMs) {
         writeWindow(plan, window, amount, count, sum, max, squares, distinct, out, at);
@@ -202,14 +256,24 @@ export class CardHistory {
     for (let i = 0; i < shares; i++) {
       const { buckets, slot } = plan.cardShares[i];
       const own = this.#shareCounts[i];
-      const known = frauds === null ? Number.NaN : frauds.cardFrauds(bytes, cardAt, cardLength, lastBucket - buckets, lastBucket);
+      const known =
+        frauds === null ? Number.NaN : frauds.cardFrauds(bytes, cardAt, cardLength, lastBucket - buckets, lastBucket);
       out[at + slot] = beyondReach ? Number.NaN : own === 0 && frauds !== null ? 0 : Math.min(1, known / own);
     }
 
     const late = time < this.#clock.time - LATENESS_MS;
     this.#clock.advance(time);
     if (kept) {
-      const event = this.#insert(rows, row, offset, card >= 0 ? card : this.#newCard(bytes, cardAt, cardLength, cardHash), older, newer, idLow, idHigh);
+      const event = this.#insert(
+        rows,
+        row,
+        offset,
+        card >= 0 ? card : this.#newCard(bytes, cardAt, cardLength, cardHash),
+        older,
+        newer,
+        idLow,
+        idHigh,
+      );
       this.#noteForRepeats(event, card, cardHash | 0, busy);
     } else if (busy && time > floor) {
       this.#repeats.add(cardHash | 0, idLow, idHigh, time, offset, this.#committedClock.time - RETENTION_MS);
@@ -219,14 +283,16 @@ export class CardHistory {
   }
 
   /**
-   * Reads what folding these rows will need, one kind of thing after the other: reads that don't wait for each other overlap, while
-   * `fold` must wait for memory at each step from a card to its events. Changes nothing. At most WARMED_ROWS rows.
+   * Reads what folding these rows will need, one kind of thing after the other: reads that don't wait for each other
+   * overlap, while `fold` must wait for memory at each step from a card to its events. Changes nothing. At most
+   * WARMED_ROWS rows.
    */
   warm(rows: HistoryRows, from: number, to: number): void {
     const near = this.#near;
     const { numbers } = this.#events;
     let touched = 0;
-    for (let row = from; row < to; row++) near[row - from] = hashOf(rows.bytes[row], rows.cardIdAt[row], rows.cardIdLength[row]) | 0;
+    for (let row = from; row < to; row++)
+      near[row - from] = hashOf(rows.bytes[row], rows.cardIdAt[row], rows.cardIdLength[row]) | 0;
     for (let i = 0; i < to - from; i++) near[i] = this.#cards.near(near[i]);
     for (let i = 0; i < to - from; i++) {
       const card = near[i];
@@ -239,12 +305,15 @@ export class CardHistory {
       if (event < 0) continue;
       const page = numbers[event >> PAGE_BITS];
       const n = (event & PAGE_MASK) * NUMBERS;
-      // The newest event, and the one before it in its run of neighbours, which mostly lies in another line of the cache.
+      // The newest event, and the one before it in its run of neighbours, which mostly lies in another line of the
+      // cache.
       touched += page[n] + page[n >= NUMBERS ? n - NUMBERS : n];
     }
-    for (let row = from; row < to; row++) near[row - from] = hashOf(rows.bytes[row], rows.merchantIdAt[row], rows.merchantIdLength[row]) | 0;
+    for (let row = from; row < to; row++)
+      near[row - from] = hashOf(rows.bytes[row], rows.merchantIdAt[row], rows.merchantIdLength[row]) | 0;
     for (let i = 0; i < to - from; i++) near[i] = this.#merchants.near(near[i]);
-    for (let i = 0; i < to - from; i++) if (near[i] >= 0) touched += this.#merchants.touch(near[i]) + this.#uses[near[i]];
+    for (let i = 0; i < to - from; i++)
+      if (near[i] >= 0) touched += this.#merchants.touch(near[i]) + this.#uses[near[i]];
     // What is read must be of some use, or a compiler leaves the reading out.
     near[0] = touched;
   }
@@ -276,12 +345,16 @@ export class CardHistory {
       if (this.#count[card] === 0) this.#cards.remove(card);
     }
     const unlisted = this.#unlisted;
-    for (let i = 0; i < unlisted.length; i += 4) this.#repeats.takeBack(unlisted[i], unlisted[i + 1], unlisted[i + 2], unlisted[i + 3]);
+    for (let i = 0; i < unlisted.length; i += 4)
+      this.#repeats.takeBack(unlisted[i], unlisted[i + 1], unlisted[i + 2], unlisted[i + 3]);
     this.#clock.copyFrom(this.#committedClock);
     this.#forgetJournal();
   }
 
-  /** Views of the state as of the last commit, after which nothing was folded: to be written, or copied, before the next fold. */
+  /**
+   * Views of the state as of the last commit, after which nothing was folded: to be written, or copied, before the next
+   * fold.
+   */
   sections(): Section[] {
     if (this.#journal.length > 0) throw new Error("cannot take a snapshot in the middle of a batch");
     return [
@@ -312,7 +385,9 @@ export class CardHistory {
     history.#head = int32Of(byName, "card/head");
     history.#count = int32Of(byName, "card/count");
     history.#last = int32Of(byName, "card/last");
-    history.#busy = byName.has("card/busy") ? bytesOf(byName, "card/busy").slice() : new Uint8Array(history.#head.length);
+    history.#busy = byName.has("card/busy")
+      ? bytesOf(byName, "card/busy").slice()
+      : new Uint8Array(history.#head.length);
     history.#repeats = RepeatIndex.restore(byName, "repeats");
     history.#uses = int32Of(byName, "merchant/uses");
     history.#met = new Int32Array(history.#uses.length);
@@ -325,7 +400,8 @@ export class CardHistory {
     if (busy) this.#indexRepeat(event, cardHash, floor);
     else if (found >= 0 && this.#count[found] >= MAX_CARD_EVENTS) {
       this.#busy[found] = 1;
-      for (let each = this.#head[found]; each !== NONE; each = this.#events.older(each)) this.#indexRepeat(each, cardHash, floor);
+      for (let each = this.#head[found]; each !== NONE; each = this.#events.older(each))
+        this.#indexRepeat(each, cardHash, floor);
     }
   }
 
@@ -340,7 +416,12 @@ export class CardHistory {
   #takeBackRepeat(event: number, card: number): void {
     const word = this.#events.words[event >> PAGE_BITS];
     const w = (event & PAGE_MASK) * WORDS;
-    this.#repeats.takeBack(this.#cards.hashOf(card) | 0, word[w + ID_LOW], word[w + ID_HIGH], this.#events.numbers[event >> PAGE_BITS][(event & PAGE_MASK) * NUMBERS + OFFSET]);
+    this.#repeats.takeBack(
+      this.#cards.hashOf(card) | 0,
+      word[w + ID_LOW],
+      word[w + ID_HIGH],
+      this.#events.numbers[event >> PAGE_BITS][(event & PAGE_MASK) * NUMBERS + OFFSET],
+    );
   }
 
   #newCard(bytes: Buffer, at: number, length: number, hash: number): number {
@@ -373,7 +454,16 @@ export class CardHistory {
   }
 
   /** Puts a row into its card's list, between two neighbours. */
-  #insert(rows: HistoryRows, row: number, offset: number, card: number, older: number, newer: number, idLow: number, idHigh: number): number {
+  #insert(
+    rows: HistoryRows,
+    row: number,
+    offset: number,
+    card: number,
+    older: number,
+    newer: number,
+    idLow: number,
+    idHigh: number,
+  ): number {
     const events = this.#events;
     const event = events.allocate(this.#last[card], this.#count[card]);
     this.#last[card] = event;
@@ -459,7 +549,18 @@ function leaveOut(plan: HistoryPlan, window: number, out: Float64Array, at: numb
 }
 
 /** @param squares sum of squared distances from the mean */
-function writeWindow(plan: HistoryPlan, window: number, amount: number, count: number, sum: number, max: number, squares: number, distinct: number, out: Float64Array, at: number): void {
+function writeWindow(
+  plan: HistoryPlan,
+  window: number,
+  amount: number,
+  count: number,
+  sum: number,
+  max: number,
+  squares: number,
+  distinct: number,
+  out: Float64Array,
+  at: number,
+): void {
   const { aggregates, slots } = plan.cardWindows[window];
   for (let i = 0; i < aggregates.length; i++) {
     const aggregate = aggregates[i];
@@ -477,7 +578,8 @@ function writeWindow(plan: HistoryPlan, window: number, amount: number, count: n
 /** The other 32 bits of a transaction id's hash: another start and another multiplier than `hashOf`'s. */
 function secondHash(bytes: Buffer, at: number, length: number): number {
   let hash = 0x9747b28c;
-  for (let i = at, end = at + length; i < end; i++) hash = Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64 ^ Math.imul(bytes[i] + 1, 0x5bd1e995);
+  for (let i = at, end = at + length; i < end; i++)
+    hash = (Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64) ^ Math.imul(bytes[i] + 1, 0x5bd1e995);
   hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
   hash = Math.imul(hash ^ (hash >>> 12), 0x297a2d39);
   return hash ^ (hash >>> 15);

@@ -28,7 +28,8 @@ export class CountedEntities {
   }
 
   hold(index: number): void {
-    if (index >= this.#holders.length) this.#holders = grown(this.#holders, Math.max(64, Math.ceil(this.#table.extent * 1.5)));
+    if (index >= this.#holders.length)
+      this.#holders = grown(this.#holders, Math.max(64, Math.ceil(this.#table.extent * 1.5)));
     this.#holders[index]++;
   }
 
@@ -45,7 +46,10 @@ export class CountedEntities {
     return this.#table.sections(prefix);
   }
 
-  /** Nothing is held yet: whoever restores it holds each entity as often as before. @throws FraudstreamError `snapshot_unusable` */
+  /**
+   * Nothing is held yet: whoever restores it holds each entity as often as before. @throws FraudstreamError
+   * `snapshot_unusable`
+   */
   static restore(prefix: string, sections: ReadonlyMap<string, ArrayBufferView>): CountedEntities {
     const entities = new CountedEntities();
     entities.#table = EntityTable.restore(prefix, sections);

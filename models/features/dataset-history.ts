@@ -10,8 +10,8 @@ import { MerchantWindows } from "./merchant-windows.js";
 const KEPT_BUCKETS = (LONGEST_WINDOW_MS + LATENESS_MS) / BUCKET_MS;
 
 /**
- * Folds a data set in its order, as the stream folds one partition: cards in CardHistory, merchants through the buckets that
- * BucketBuilder seals and MerchantWindows adds up.
+ * Folds a data set in its order, as the stream folds one partition: cards in CardHistory, merchants through the buckets
+ * that BucketBuilder seals and MerchantWindows adds up.
  */
 export class DatasetHistory {
   readonly #dataset: Dataset;
@@ -47,7 +47,8 @@ export class DatasetHistory {
       if (!plan.needsMerchants) continue;
       this.#merchants.lookup(rows, i, plan, out, at);
       this.#builder.transaction(rows, i);
-      if (this.#dataset.label[from + i] === 1) this.#label(rows, i, this.#dataset.labelTime?.[from + i] ?? rows.eventTime[i] + LABEL_DELAY_MS);
+      if (this.#dataset.label[from + i] === 1)
+        this.#label(rows, i, this.#dataset.labelTime?.[from + i] ?? rows.eventTime[i] + LABEL_DELAY_MS);
     }
     this.#cards.commit();
   }
@@ -55,13 +56,28 @@ export class DatasetHistory {
   #seal(eventTime: number): void {
     const upTo = this.#builder.sealable(eventTime);
     if (!(upTo > this.#builder.sealed)) return;
-    this.#builder.seal(upTo, (kind, id, bucket, count, frauds) => this.#merchants.add(kind, id, 0, id.length, 0, bucket, count, frauds));
+    this.#builder.seal(upTo, (kind, id, bucket, count, frauds) =>
+      this.#merchants.add(kind, id, 0, id.length, 0, bucket, count, frauds),
+    );
     this.#merchants.watermark(0, upTo);
     this.#merchants.evict(upTo - KEPT_BUCKETS - 2);
   }
 
-  #label({ bytes, cardIdAt, cardIdLength, transactionIdAt, transactionIdLength }: DatasetRows, i: number, time: number): void {
-    if (!Number.isNaN(time)) this.#builder.label(bytes[i], cardIdAt[i], cardIdLength[i], transactionIdAt[i], transactionIdLength[i], true, time);
+  #label(
+    { bytes, cardIdAt, cardIdLength, transactionIdAt, transactionIdLength }: DatasetRows,
+    i: number,
+    time: number,
+  ): void {
+    if (!Number.isNaN(time))
+      this.#builder.label(
+        bytes[i],
+        cardIdAt[i],
+        cardIdLength[i],
+        transactionIdAt[i],
+        transactionIdLength[i],
+        true,
+        time,
+      );
   }
 }
 
@@ -98,7 +114,8 @@ class DatasetRows implements HistoryRows {
 
   #reserve(dataset: Dataset, from: number, to: number): void {
     let units = 0;
-    for (let row = from; row < to; row++) units += dataset.cardId[row].length + dataset.merchantId[row].length + dataset.transactionId[row].length;
+    for (let row = from; row < to; row++)
+      units += dataset.cardId[row].length + dataset.merchantId[row].length + dataset.transactionId[row].length;
     this.#used = 0;
     // A unit of UTF-16 takes three bytes of UTF-8 at most.
     if (3 * units > this.#text.length) this.#text = Buffer.alloc(4 * units);
@@ -106,7 +123,15 @@ class DatasetRows implements HistoryRows {
     if (rows > this.eventTime.length) {
       this.eventTime = new Float64Array(rows);
       this.amount = new Float64Array(rows);
-      for (const column of ["cardIdAt", "cardIdLength", "merchantIdAt", "merchantIdLength", "transactionIdAt", "transactionIdLength"] as const) this[column] = new Int32Array(rows);
+      for (const column of [
+        "cardIdAt",
+        "cardIdLength",
+        "merchantIdAt",
+        "merchantIdLength",
+        "transactionIdAt",
+        "transactionIdLength",
+      ] as const)
+        this[column] = new Int32Array(rows);
     }
     this.bytes = new Array<Buffer>(this.eventTime.length).fill(this.#text);
   }

@@ -18,7 +18,9 @@ export function hashOf(bytes: Buffer, at: number, length: number): number {
   return (hash ^ (hash >>> 16)) >>> 0;
 }
 
-/** Ids, compared byte by byte, as dense indexes from 0. The index of one that was removed is given to the next new one. */
+/**
+ * Ids, compared byte by byte, as dense indexes from 0. The index of one that was removed is given to the next new one.
+ */
 export class EntityTable {
   /** Open addressing: index + 1; 0: free. As many as a power of two. */
   #slots = new Uint32Array(64);
@@ -130,14 +132,19 @@ export class EntityTable {
     table.#hash = uint32Of(sections, `${prefix}/hash`);
     table.#extent = table.#start.length;
     const pages: Uint8Array[] = [];
-    while (sections.has(`${prefix}/ids/${pages.length}`)) pages.push(bytesOf(sections, `${prefix}/ids/${pages.length}`));
+    while (sections.has(`${prefix}/ids/${pages.length}`))
+      pages.push(bytesOf(sections, `${prefix}/ids/${pages.length}`));
     // Ids are compacted, without the gaps of removed ones.
     for (let index = 0; index < table.#extent; index++) {
       const start = table.#start[index];
       const page = pages[start >>> (PAGE_BITS - UNIT_BITS)] ?? new Uint8Array(0);
       if (table.#length[index] < 0) table.#freeIndexes.push(index);
       else {
-        table.#start[index] = table.#store(Buffer.from(page.buffer, page.byteOffset, page.byteLength), (start & (PAGE_UNITS - 1)) << UNIT_BITS, table.#length[index]);
+        table.#start[index] = table.#store(
+          Buffer.from(page.buffer, page.byteOffset, page.byteLength),
+          (start & (PAGE_UNITS - 1)) << UNIT_BITS,
+          table.#length[index],
+        );
         table.#size += 1;
       }
     }
@@ -173,7 +180,12 @@ export class EntityTable {
     const units = unitsOf(length);
     if (units === 0) return 0;
     const start = this.#freeUnits.get(units)?.pop() ?? this.#newUnits(units);
-    bytes.copy(this.#pages[start >>> (PAGE_BITS - UNIT_BITS)], (start & (PAGE_UNITS - 1)) << UNIT_BITS, at, at + length);
+    bytes.copy(
+      this.#pages[start >>> (PAGE_BITS - UNIT_BITS)],
+      (start & (PAGE_UNITS - 1)) << UNIT_BITS,
+      at,
+      at + length,
+    );
     return start;
   }
 

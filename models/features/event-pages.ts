@@ -20,12 +20,19 @@ export const ID_HIGH = 7;
 export const MERCHANT = 8;
 export const OLDER = 9;
 
-/** Events that lie side by side, by how many a card has: walking a list whose events lie apart waits for memory at each. */
-const RUNS = [{ size: 4, least: 0 }, { size: 8, least: 24 }, { size: 16, least: 64 }, { size: 64, least: 256 }] as const;
+/**
+ * Events that lie side by side, by how many a card has: walking a list whose events lie apart waits for memory at each.
+ */
+const RUNS = [
+  { size: 4, least: 0 },
+  { size: 8, least: 24 },
+  { size: 16, least: 64 },
+  { size: 64, least: 256 },
+] as const;
 
 /**
- * Events by index, in lists that the events themselves link. A list takes them in runs of neighbours, each list its own;
- * a run whose events are all freed is there for any other. All runs of a page are of one size. What is hot reads
+ * Events by index, in lists that the events themselves link. A list takes them in runs of neighbours, each list its
+ * own; a run whose events are all freed is there for any other. All runs of a page are of one size. What is hot reads
  * `numbers` and `words` itself: two views of the same pages.
  */
 export class EventPages {
@@ -45,23 +52,29 @@ export class EventPages {
   }
 
   get bytes(): number {
-    return this.numbers.reduce((sum, page) => sum + page.byteLength, 0) + this.#lives.reduce((sum, page) => sum + page.byteLength, 0);
+    return (
+      this.numbers.reduce((sum, page) => sum + page.byteLength, 0) +
+      this.#lives.reduce((sum, page) => sum + page.byteLength, 0)
+    );
   }
 
-  /** @param last the event that the list took last, NONE or one of a run that isn't free; @param count events of the list */
+  /**
+   * @param last the event that the list took last, NONE or one of a run that isn't free; @param count events of the
+   *   list
+   */
   allocate(last: number, count: number): number {
     this.#live += 1;
     if (last !== NONE) {
       const size = this.#sizes[last >> PAGE_BITS];
       if (((last + 1) & (size - 1)) !== 0) {
-        this.#lives[last >> PAGE_BITS][(last & PAGE_MASK) / size | 0] += 1;
+        this.#lives[last >> PAGE_BITS][((last & PAGE_MASK) / size) | 0] += 1;
         return last + 1;
       }
     }
     let sort = 0;
     while (sort + 1 < RUNS.length && count >= RUNS[sort + 1].least) sort++;
     const event = this.#takeRun(sort);
-    this.#lives[event >> PAGE_BITS][(event & PAGE_MASK) / RUNS[sort].size | 0] = 1;
+    this.#lives[event >> PAGE_BITS][((event & PAGE_MASK) / RUNS[sort].size) | 0] = 1;
     return event;
   }
 
@@ -71,7 +84,7 @@ export class EventPages {
     const page = event >> PAGE_BITS;
     const size = this.#sizes[page];
     const lives = this.#lives[page];
-    const run = (event & PAGE_MASK) / size | 0;
+    const run = ((event & PAGE_MASK) / size) | 0;
     lives[run] -= 1;
     if (lives[run] > 0) return false;
     const sort = RUNS.findIndex((other) => other.size === size);

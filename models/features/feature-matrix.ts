@@ -8,8 +8,8 @@ import { FeaturePlan, slotsOf, type AttributeSlot, type FeatureSpec } from "./pl
 const BLOCK = 4096;
 
 /**
- * The feature vectors of some rows, in shared memory, through the same plan and the same fold that the stream uses: with
- * windowed features, all rows up to the last one are folded.
+ * The feature vectors of some rows, in shared memory, through the same plan and the same fold that the stream uses:
+ * with windowed features, all rows up to the last one are folded.
  *
  * @param rows indexes into the data set, in any order
  */
@@ -18,7 +18,11 @@ export function featureMatrix(dataset: Dataset, specs: readonly FeatureSpec[], r
 }
 
 /** The same of several sets of rows, with one fold. */
-export function featureMatrices(dataset: Dataset, specs: readonly FeatureSpec[], sets: readonly Uint32Array[]): Matrix[] {
+export function featureMatrices(
+  dataset: Dataset,
+  specs: readonly FeatureSpec[],
+  sets: readonly Uint32Array[],
+): Matrix[] {
   const slots = slotsOf([specs]);
   const historySlots = historySlotsOf([specs]);
   const plan = new FeaturePlan(specs, slots, historySlots);
@@ -35,9 +39,22 @@ export function featureMatrices(dataset: Dataset, specs: readonly FeatureSpec[],
       eventTime[i] = dataset.eventTime[rows[i]];
       amount[i] = dataset.amount[rows[i]];
     }
-    slots.forEach((slot, index) => fillSlot(dataset.attributes.get(slot.attribute), slot, rows, values, index, slots.length));
+    slots.forEach((slot, index) =>
+      fillSlot(dataset.attributes.get(slot.attribute), slot, rows, values, index, slots.length),
+    );
     history?.read(rows, historyValues);
-    plan.compute({ length: rows.length, eventTime, amount, slots: values, slotCount: slots.length, history: historyValues, historyCount: historyPlan.size }, vectors);
+    plan.compute(
+      {
+        length: rows.length,
+        eventTime,
+        amount,
+        slots: values,
+        slotCount: slots.length,
+        history: historyValues,
+        historyCount: historyPlan.size,
+      },
+      vectors,
+    );
     for (let i = 0; i < rows.length; i++) {
       const [set, place] = placeOf(sets, places[i]);
       matrices[set].values.set(vectors.subarray(i * plan.size, (i + 1) * plan.size), place * plan.size);
@@ -53,7 +70,8 @@ export function repeatedRows(dataset: Dataset): Uint32Array {
   const repeats: number[] = [];
   const history = new DatasetHistory(dataset, new HistoryPlan([]));
   const none = new Float64Array(0);
-  for (let from = 0; from < dataset.length; from += BLOCK) history.fold(from, Math.min(from + BLOCK, dataset.length), none, (row) => repeats.push(row));
+  for (let from = 0; from < dataset.length; from += BLOCK)
+    history.fold(from, Math.min(from + BLOCK, dataset.length), none, (row) => repeats.push(row));
   return Uint32Array.from(repeats);
 }
 
@@ -116,7 +134,14 @@ function placeOf(sets: readonly Uint32Array[], place: number): [set: number, pla
 }
 
 /** What decoding a transaction puts into a slot: NaN where the attribute is absent or, here, where its column is. */
-function fillSlot(column: AttributeColumn | undefined, slot: AttributeSlot, rows: Uint32Array, out: Float32Array, index: number, stride: number): void {
+function fillSlot(
+  column: AttributeColumn | undefined,
+  slot: AttributeSlot,
+  rows: Uint32Array,
+  out: Float32Array,
+  index: number,
+  stride: number,
+): void {
   if (column?.type === "text") {
     const wanted = slot.equals === undefined ? -2 : column.categories.indexOf(slot.equals);
     for (let i = 0, at = index; i < rows.length; i++, at += stride) {
@@ -125,5 +150,6 @@ function fillSlot(column: AttributeColumn | undefined, slot: AttributeSlot, rows
     }
     return;
   }
-  for (let i = 0, at = index; i < rows.length; i++, at += stride) out[at] = column === undefined ? Number.NaN : column.values[rows[i]];
+  for (let i = 0, at = index; i < rows.length; i++, at += stride)
+    out[at] = column === undefined ? Number.NaN : column.values[rows[i]];
 }

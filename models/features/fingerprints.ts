@@ -6,13 +6,16 @@ const WORDS = FINGERPRINT_WORDS;
 const EMPTY = 0;
 
 /** One multiplier a lane, as in MurmurHash3 x86_128 (A. Appleby, 2011). */
-const C0 = 0x239b961b, C1 = 0xab0e9789, C2 = 0x38b34ae5, C3 = 0xa1e38b93;
+const C0 = 0x239b961b,
+  C1 = 0xab0e9789,
+  C2 = 0x38b34ae5,
+  C3 = 0xa1e38b93;
 
 /**
  * Rows by the 128-bit fingerprint of (card, transaction id): 16 bytes each instead of the ids, so that a week of
- * transactions fits. Two of a billion transactions share one with a probability of 1e-21. Several rows may have the same
- * fingerprint: `find` gives the newest, `older` leads from there to the others. Whoever uses it keeps columns of its own beside
- * it, by row; the rows of removed entries are used again.
+ * transactions fits. Two of a billion transactions share one with a probability of 1e-21. Several rows may have the
+ * same fingerprint: `find` gives the newest, `older` leads from there to the others. Whoever uses it keeps columns of
+ * its own beside it, by row; the rows of removed entries are used again.
  */
 export class Fingerprints {
   #words = new Int32Array(0);
@@ -50,7 +53,10 @@ export class Fingerprints {
     this.#a = this.#b = this.#c = this.#d = cardLength ^ (idLength << 16);
     this.#mix(bytes, cardAt, cardLength);
     this.#mix(bytes, idAt, idLength);
-    let a = this.#a, b = this.#b, c = this.#c, d = this.#d;
+    let a = this.#a,
+      b = this.#b,
+      c = this.#c,
+      d = this.#d;
     a = (a + b + c + d) | 0;
     b = (b + a) | 0;
     c = (c + a) | 0;
@@ -148,7 +154,10 @@ export class Fingerprints {
   }
 
   #mix(bytes: Uint8Array, at: number, length: number): void {
-    let a = this.#a, b = this.#b, c = this.#c, d = this.#d;
+    let a = this.#a,
+      b = this.#b,
+      c = this.#c,
+      d = this.#d;
     const end = at + length;
     while (at < end) {
       let word = bytes[at++];
@@ -177,12 +186,14 @@ export class Fingerprints {
 
   /** Where the fingerprint in hand stands, or the empty slot where it would. */
   #slotOf(): number {
-    const slots = this.#slots, words = this.#words;
+    const slots = this.#slots,
+      words = this.#words;
     const mask = slots.length - 1;
     for (let slot = this.#a & mask; ; slot = (slot + 1) & mask) {
       if (slots[slot] === EMPTY) return slot;
       const at = (slots[slot] - 1) * WORDS;
-      if (words[at] === this.#a && words[at + 1] === this.#b && words[at + 2] === this.#c && words[at + 3] === this.#d) return slot;
+      if (words[at] === this.#a && words[at + 1] === this.#b && words[at + 2] === this.#c && words[at + 3] === this.#d)
+        return slot;
     }
   }
 

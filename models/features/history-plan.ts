@@ -1,4 +1,16 @@
-import { BUCKET_MS, CARD_AGGREGATES, LABEL_DELAY_MS, LONGEST_WINDOW_MS, REPEAT_HORIZON_MS, historyTerm, type CardAggregate, type CardSource, type HistoryTerm, type MerchantAggregate, type MerchantSource } from "./history-terms.js";
+import {
+  BUCKET_MS,
+  CARD_AGGREGATES,
+  LABEL_DELAY_MS,
+  LONGEST_WINDOW_MS,
+  REPEAT_HORIZON_MS,
+  historyTerm,
+  type CardAggregate,
+  type CardSource,
+  type HistoryTerm,
+  type MerchantAggregate,
+  type MerchantSource,
+} from "./history-terms.js";
 
 /** One value that history gives a transaction. */
 export type HistorySlot = CardSource | MerchantSource;
@@ -13,7 +25,10 @@ export function historyKey(slot: HistorySlot): string {
   return `${kind} ${aggregate} ${windowMs}`;
 }
 
-/** How long after the first transaction of all a feature may still be growing, since its window isn't full; milliseconds, 0 for one without a history. */
+/**
+ * How long after the first transaction of all a feature may still be growing, since its window isn't full;
+ * milliseconds, 0 for one without a history.
+ */
 export function fillingMs(source: { kind: string }): number {
   if (!isHistorySlot(source)) return 0;
   const { windowMs } = historyTerm(source);
@@ -83,14 +98,25 @@ export class HistoryPlan {
     this.size = slots.length;
     const terms = slots.map((slot, at) => ({ ...historyTerm(slot), at }));
     const exact = terms.filter(isExact);
-    this.cardWindows = [...new Set(exact.map(({ windowMs }) => windowMs))].sort((a, b) => a - b).map((windowMs) => {
-      const mine = exact.filter((term) => term.windowMs === windowMs);
-      return { windowMs, aggregates: Uint8Array.from(mine, ({ aggregate }) => CARD_AGGREGATES.indexOf(aggregate)), slots: Uint16Array.from(mine, ({ at }) => at) };
-    });
+    this.cardWindows = [...new Set(exact.map(({ windowMs }) => windowMs))]
+      .sort((a, b) => a - b)
+      .map((windowMs) => {
+        const mine = exact.filter((term) => term.windowMs === windowMs);
+        return {
+          windowMs,
+          aggregates: Uint8Array.from(mine, ({ aggregate }) => CARD_AGGREGATES.indexOf(aggregate)),
+          slots: Uint16Array.from(mine, ({ at }) => at),
+        };
+      });
     this.lastSlot = terms.findIndex(({ aggregate }) => aggregate === "seconds_since_last");
-    this.cardShares = terms.flatMap(({ kind, aggregate, windowMs, at }) => (kind === "card" && aggregate === "fraud_share" ? [{ aggregate, buckets: windowMs / BUCKET_MS, slot: at }] : []));
+    this.cardShares = terms.flatMap(({ kind, aggregate, windowMs, at }) =>
+      kind === "card" && aggregate === "fraud_share" ? [{ aggregate, buckets: windowMs / BUCKET_MS, slot: at }] : [],
+    );
     this.merchantWindows = terms.flatMap(({ kind, aggregate, windowMs, at }) =>
-      kind === "merchant" && (aggregate === "count" || aggregate === "fraud_share") ? [{ aggregate, buckets: windowMs / BUCKET_MS, slot: at }] : []);
+      kind === "merchant" && (aggregate === "count" || aggregate === "fraud_share")
+        ? [{ aggregate, buckets: windowMs / BUCKET_MS, slot: at }]
+        : [],
+    );
     this.needsMerchants = this.cardShares.length + this.merchantWindows.length > 0;
     this.longestShareBuckets = Math.max(0, ...this.cardShares.map(({ buckets }) => buckets));
     this.longestMerchantBuckets = Math.max(0, ...this.merchantWindows.map(({ buckets }) => buckets));
@@ -110,7 +136,11 @@ export class HistoryPlan {
   looksBackTo(time: number, eventTime: number, values: Float64Array, at: number): boolean {
     const longest = this.cardWindows.at(-1)?.windowMs ?? 0;
     if (time > eventTime - longest) return true;
-    if (this.cardShares.length > 0 && time >= (Math.floor((eventTime - LABEL_DELAY_MS) / BUCKET_MS) - 1 - this.longestShareBuckets) * BUCKET_MS) return true;
+    if (
+      this.cardShares.length > 0 &&
+      time >= (Math.floor((eventTime - LABEL_DELAY_MS) / BUCKET_MS) - 1 - this.longestShareBuckets) * BUCKET_MS
+    )
+      return true;
     if (this.lastSlot < 0 || time <= eventTime - LONGEST_WINDOW_MS) return false;
     const last = values[at + this.lastSlot];
     return Number.isNaN(last) || time >= eventTime - last * 1_000;

@@ -23,20 +23,47 @@ export const RETENTION_MS = LONGEST_WINDOW_MS + LABEL_DELAY_MS + 2 * BUCKET_MS +
 /** Events of one card that count: its newest. */
 export const MAX_CARD_EVENTS = 4_096;
 
-/** Part of every feature's formula, hence of its hash and of a snapshot's: what was computed with others is of no use. */
-export const HISTORY_TERMS: readonly number[] = [LONGEST_WINDOW_MS, LABEL_DELAY_MS, BUCKET_MS, LATENESS_MS, LEAP_MS, REPEAT_HORIZON_MS, RETENTION_MS, MAX_CARD_EVENTS];
+/**
+ * Part of every feature's formula, hence of its hash and of a snapshot's: what was computed with others is of no use.
+ */
+export const HISTORY_TERMS: readonly number[] = [
+  LONGEST_WINDOW_MS,
+  LABEL_DELAY_MS,
+  BUCKET_MS,
+  LATENESS_MS,
+  LEAP_MS,
+  REPEAT_HORIZON_MS,
+  RETENTION_MS,
+  MAX_CARD_EVENTS,
+];
 
 /** The only delay and bucket that there are, as manifests write them. */
 export const DELAY = "P7D";
 export const BUCKET = "PT1H";
 
-export const CARD_AGGREGATES = ["count", "sum", "mean", "max", "std", "distinct_merchants", "amount_over_mean"] as const;
+export const CARD_AGGREGATES = [
+  "count",
+  "sum",
+  "mean",
+  "max",
+  "std",
+  "distinct_merchants",
+  "amount_over_mean",
+] as const;
 export type CardAggregate = (typeof CARD_AGGREGATES)[number];
 export const MERCHANT_AGGREGATES = ["count", "fraud_share"] as const;
 export type MerchantAggregate = (typeof MERCHANT_AGGREGATES)[number];
 
 const closed = { additionalProperties: false } as const;
-const CardAggregates = Type.Union([Type.Literal("count"), Type.Literal("sum"), Type.Literal("mean"), Type.Literal("max"), Type.Literal("std"), Type.Literal("distinct_merchants"), Type.Literal("amount_over_mean")]);
+const CardAggregates = Type.Union([
+  Type.Literal("count"),
+  Type.Literal("sum"),
+  Type.Literal("mean"),
+  Type.Literal("max"),
+  Type.Literal("std"),
+  Type.Literal("distinct_merchants"),
+  Type.Literal("amount_over_mean"),
+]);
 const Window = Type.String({ minLength: 3, maxLength: 20, description: "ISO 8601, from PT1M to P30D" });
 const delayed = {
   window: Type.String({ minLength: 3, maxLength: 20, description: "ISO 8601, whole hours from PT1H to P30D" }),
@@ -53,7 +80,14 @@ export const CardSource = Type.Union([
 export type CardSource = Static<typeof CardSource>;
 
 /** What is known of a merchant, a week late. */
-export const MerchantSource = Type.Object({ kind: Type.Literal("merchant"), aggregate: Type.Union([Type.Literal("count"), Type.Literal("fraud_share")]), ...delayed }, closed);
+export const MerchantSource = Type.Object(
+  {
+    kind: Type.Literal("merchant"),
+    aggregate: Type.Union([Type.Literal("count"), Type.Literal("fraud_share")]),
+    ...delayed,
+  },
+  closed,
+);
 export type MerchantSource = Static<typeof MerchantSource>;
 
 const DURATION = /^P(?=.)(?:(\d{1,4})D)?(?:T(?=.)(?:(\d{1,5})H)?(?:(\d{1,6})M)?(?:(\d{1,8})S)?)?$/;
@@ -82,12 +116,17 @@ export function historyTerm(source: CardSource | MerchantSource): HistoryTerm {
   const { kind, aggregate } = source;
   if (!("window" in source)) return { kind, aggregate, windowMs: 0 };
   const windowMs = durationMs(source.window);
-  const refuse = (what: string): FraudstreamError => new FraudstreamError("unknown_feature", `a ${kind}'s ${aggregate}: ${what}`);
-  if (!(windowMs >= SHORTEST_WINDOW_MS && windowMs <= LONGEST_WINDOW_MS)) throw refuse(`the window is ${JSON.stringify(source.window)}; it must be an ISO 8601 duration from PT1M to P30D`);
+  const refuse = (what: string): FraudstreamError =>
+    new FraudstreamError("unknown_feature", `a ${kind}'s ${aggregate}: ${what}`);
+  if (!(windowMs >= SHORTEST_WINDOW_MS && windowMs <= LONGEST_WINDOW_MS))
+    throw refuse(`the window is ${JSON.stringify(source.window)}; it must be an ISO 8601 duration from PT1M to P30D`);
   if ("delay" in source) {
-    if (windowMs % BUCKET_MS !== 0) throw refuse(`the window is ${JSON.stringify(source.window)}; it must be whole hours, from PT1H to P30D`);
-    if (durationMs(source.delay) !== LABEL_DELAY_MS) throw refuse(`the delay is ${JSON.stringify(source.delay)}; only ${DELAY} is computed`);
-    if (durationMs(source.bucket) !== BUCKET_MS) throw refuse(`the bucket is ${JSON.stringify(source.bucket)}; only ${BUCKET} is computed`);
+    if (windowMs % BUCKET_MS !== 0)
+      throw refuse(`the window is ${JSON.stringify(source.window)}; it must be whole hours, from PT1H to P30D`);
+    if (durationMs(source.delay) !== LABEL_DELAY_MS)
+      throw refuse(`the delay is ${JSON.stringify(source.delay)}; only ${DELAY} is computed`);
+    if (durationMs(source.bucket) !== BUCKET_MS)
+      throw refuse(`the bucket is ${JSON.stringify(source.bucket)}; only ${BUCKET} is computed`);
   }
   return { kind, aggregate, windowMs };
 }

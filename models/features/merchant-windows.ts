@@ -8,9 +8,9 @@ import { BUCKET_MS, LABEL_DELAY_MS } from "./history-terms.js";
 type Kind = "merchant" | "card";
 
 /**
- * Sealed buckets of all source partitions, added up once every partition's watermark has passed them (infra/decisions/0006).
- * Buckets are indexes: event time divided by BUCKET_MS, rounded down. What it answers depends only on which buckets are complete,
- * not on the order in which partitions gave them.
+ * Sealed buckets of all source partitions, added up once every partition's watermark has passed them
+ * (infra/decisions/0006). Buckets are indexes: event time divided by BUCKET_MS, rounded down. What it answers depends
+ * only on which buckets are complete, not on the order in which partitions gave them.
  */
 export class MerchantWindows {
   readonly #watermarks: Float64Array;
@@ -43,8 +43,20 @@ export class MerchantWindows {
     return Math.floor((eventTime - LABEL_DELAY_MS) / BUCKET_MS) - 1;
   }
 
-  /** A sealed bucket of a source partition. The first one of an entity, bucket and partition stands; none counts below the partition's watermark. */
-  add(kind: Kind, bytes: Buffer, at: number, length: number, partition: number, bucket: number, count: number, frauds: number): void {
+  /**
+   * A sealed bucket of a source partition. The first one of an entity, bucket and partition stands; none counts below
+   * the partition's watermark.
+   */
+  add(
+    kind: Kind,
+    bytes: Buffer,
+    at: number,
+    length: number,
+    partition: number,
+    bucket: number,
+    count: number,
+    frauds: number,
+  ): void {
     if (bucket < this.#watermarks[partition] || bucket < this.#oldest) return;
     this.#kinds[kind].add(bytes, at, length, partition, bucket, count, frauds);
   }
@@ -53,15 +65,27 @@ export class MerchantWindows {
   watermark(partition: number, bucket: number): void {
     if (!(bucket > this.#watermarks[partition])) return;
     this.#watermarks[partition] = bucket;
-    const complete = this.#watermarks.reduce((least, watermark) => Math.min(least, watermark), Number.POSITIVE_INFINITY);
+    const complete = this.#watermarks.reduce(
+      (least, watermark) => Math.min(least, watermark),
+      Number.POSITIVE_INFINITY,
+    );
     if (!(complete > this.#complete)) return;
     this.#complete = complete;
     this.#kinds.merchant.settle(complete);
     this.#kinds.card.settle(complete);
   }
 
-  /** Writes the merchant slots of `plan` for one row to out[at…]: over the complete buckets E − w ≤ b < E. 0 where there was none. */
-  lookup(rows: MerchantRows, row: number, plan: Pick<HistoryPlan, "merchantWindows">, out: Float64Array | Float32Array, at: number): void {
+  /**
+   * Writes the merchant slots of `plan` for one row to out[at…]: over the complete buckets E − w ≤ b < E. 0 where there
+   * was none.
+   */
+  lookup(
+    rows: MerchantRows,
+    row: number,
+    plan: Pick<HistoryPlan, "merchantWindows">,
+    out: Float64Array | Float32Array,
+    at: number,
+  ): void {
     const windows = plan.merchantWindows;
     if (windows.length === 0) return;
     const { table, ring } = this.#kinds.merchant;
@@ -139,7 +163,15 @@ class KindBuckets {
     return this.table.bytes + this.ring.bytes + 3 * this.#named.byteLength + waiting;
   }
 
-  add(bytes: Buffer, at: number, length: number, partition: number, bucket: number, count: number, frauds: number): void {
+  add(
+    bytes: Buffer,
+    at: number,
+    length: number,
+    partition: number,
+    bucket: number,
+    count: number,
+    frauds: number,
+  ): void {
     let lists = this.#waiting.get(bucket);
     if (lists === undefined) {
       lists = new Array<Waiting | undefined>(this.#partitions);
@@ -164,7 +196,8 @@ class KindBuckets {
     this.ring.evict(before, (entity) => this.#named[entity] === 0 && this.table.remove(entity));
     for (const bucket of [...this.#waiting.keys()]) {
       if (bucket >= before) continue;
-      for (const list of this.#waiting.get(bucket) ?? []) for (let i = 0; i < (list?.length ?? 0); i++) this.#unname(list?.entity[i] ?? 0);
+      for (const list of this.#waiting.get(bucket) ?? [])
+        for (let i = 0; i < (list?.length ?? 0); i++) this.#unname(list?.entity[i] ?? 0);
       this.#waiting.delete(bucket);
     }
   }

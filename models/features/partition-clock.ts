@@ -10,12 +10,14 @@ const BUSY_MS = LEAP_MS / 2;
 const HEAD = 6;
 
 /**
- * How far the event time of a partition has come: a fold of its accepted transactions, in the order of the log. It is the
- * greatest event time that was believed, so a few transactions that are far ahead of the others must not be:
+ * How far the event time of a partition has come: a fold of its accepted transactions, in the order of the log. It is
+ * the greatest event time that was believed, so a few transactions that are far ahead of the others must not be:
  *
  * - In a busy partition, nothing is believed that lies more than LEAP_MS ahead of the median of the last block of 256
- *   transactions. Payments at the present among a stream that lies weeks behind don't move it, unless they are the majority.
- * - In a quiet one, where gaps of a day are usual, a leap of more than LEAP_MS is believed once two transactions in a row made it.
+ *   transactions. Payments at the present among a stream that lies weeks behind don't move it, unless they are the
+ *   majority.
+ * - In a quiet one, where gaps of a day are usual, a leap of more than LEAP_MS is believed once two transactions in a
+ *   row made it.
  */
 export class PartitionClock {
   /** Epoch milliseconds; -Infinity at first. */

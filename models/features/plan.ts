@@ -10,7 +10,10 @@ export const FeatureSource = Type.Union([
   Type.Object({ kind: Type.Literal("hour") }, { additionalProperties: false }),
   Type.Object({ kind: Type.Literal("weekend") }, { additionalProperties: false }),
   Type.Object({ kind: Type.Literal("night") }, { additionalProperties: false }),
-  Type.Object({ kind: Type.Literal("attribute"), attribute: Type.String({ minLength: 1 }), equals: Type.Optional(Type.String()) }, { additionalProperties: false }),
+  Type.Object(
+    { kind: Type.Literal("attribute"), attribute: Type.String({ minLength: 1 }), equals: Type.Optional(Type.String()) },
+    { additionalProperties: false },
+  ),
   ...CardSource.anyOf,
   MerchantSource,
 ]);
@@ -46,7 +49,9 @@ export interface TransactionColumns {
   /** Attribute values, row by row: `slots[row * slotCount + slot]`; NaN where the attribute is absent. */
   readonly slots: Float32Array;
   readonly slotCount: number;
-  /** What history says, row by row, as a HistoryPlan has written it: `history[row * historyCount + slot]`; NaN: nothing. */
+  /**
+   * What history says, row by row, as a HistoryPlan has written it: `history[row * historyCount + slot]`; NaN: nothing.
+   */
   readonly history: Float64Array;
   readonly historyCount: number;
 }
@@ -76,7 +81,11 @@ export function slotsOf(models: readonly (readonly FeatureSpec[])[]): AttributeS
   for (const specs of models) {
     for (const { source, type } of specs) {
       if (source.kind !== "attribute") continue;
-      const slot: AttributeSlot = { attribute: source.attribute, type, ...(source.equals === undefined ? {} : { equals: source.equals }) };
+      const slot: AttributeSlot = {
+        attribute: source.attribute,
+        type,
+        ...(source.equals === undefined ? {} : { equals: source.equals }),
+      };
       slots.set(slotKey(slot), slot);
     }
   }
@@ -87,7 +96,8 @@ function slotKey(slot: AttributeSlot): string {
   return JSON.stringify([slot.attribute, slot.type, slot.equals ?? null]);
 }
 
-type Column = { from: "amount" | "hour" | "weekend" | "night" } | { from: "slot" | "history"; slot: number; missing: number };
+type Column =
+  { from: "amount" | "hour" | "weekend" | "night" } | { from: "slot" | "history"; slot: number; missing: number };
 
 /** Computes one model's feature vectors: the single definition of features, for training and for the stream. */
 export class FeaturePlan {
@@ -108,12 +118,26 @@ export class FeaturePlan {
     this.#columns = specs.map(({ name, type, source, default: missing }) => {
       if (source.kind === "card" || source.kind === "merchant") {
         const slot = historyIndex.get(historyKey(source));
-        if (slot === undefined) throw new FraudstreamError("unknown_feature", `feature ${name} reads the history of the ${source.kind}, which has no slot`);
+        if (slot === undefined)
+          throw new FraudstreamError(
+            "unknown_feature",
+            `feature ${name} reads the history of the ${source.kind}, which has no slot`,
+          );
         return { from: "history", slot, missing: missing ?? Number.NaN };
       }
       if (source.kind !== "attribute") return { from: source.kind };
-      const slot = index.get(slotKey({ attribute: source.attribute, type, ...(source.equals === undefined ? {} : { equals: source.equals }) }));
-      if (slot === undefined) throw new FraudstreamError("unknown_feature", `feature ${name} reads attribute ${source.attribute}, which has no slot`);
+      const slot = index.get(
+        slotKey({
+          attribute: source.attribute,
+          type,
+          ...(source.equals === undefined ? {} : { equals: source.equals }),
+        }),
+      );
+      if (slot === undefined)
+        throw new FraudstreamError(
+          "unknown_feature",
+          `feature ${name} reads attribute ${source.attribute}, which has no slot`,
+        );
       return { from: "slot", slot, missing: missing ?? Number.NaN };
     });
   }
@@ -147,7 +171,13 @@ const LAST_NIGHT_HOUR = 6;
 /** 1970-01-01 was a Thursday; 0 is Sunday. */
 const EPOCH_WEEKDAY = 4;
 
-function computeBase(from: "amount" | "hour" | "weekend" | "night", columns: TransactionColumns, out: Float32Array, feature: number, size: number): void {
+function computeBase(
+  from: "amount" | "hour" | "weekend" | "night",
+  columns: TransactionColumns,
+  out: Float32Array,
+  feature: number,
+  size: number,
+): void {
   const { length, amount, eventTime } = columns;
   for (let row = 0, at = feature; row < length; row++, at += size) {
     if (from === "amount") {

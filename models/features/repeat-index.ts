@@ -8,8 +8,9 @@ const WORDS = 3;
 const NUMBERS = 2;
 
 /**
- * The transaction ids of cards that have more events than a walk looks at: found by hash instead, so that the horizon of
- * repeats holds for them as for any card. A row is 44 bytes; what is no newer than a floor is dropped when the rows are full.
+ * The transaction ids of cards that have more events than a walk looks at: found by hash instead, so that the horizon
+ * of repeats holds for them as for any card. A row is 44 bytes; what is no newer than a floor is dropped when the rows
+ * are full.
  */
 export class RepeatIndex {
   /** Of each row: hash of the card, hashes of the id, event time and offset; offset NONE: taken back. */
@@ -43,7 +44,10 @@ export class RepeatIndex {
     this.#place(row);
   }
 
-  /** The offset of the newest transaction of this id whose event time is in from ≤ time ≤ to and newer than `floor`; NONE (-1): there is none. */
+  /**
+   * The offset of the newest transaction of this id whose event time is in from ≤ time ≤ to and newer than `floor`;
+   * NONE (-1): there is none.
+   */
   find(card: number, low: number, high: number, from: number, to: number, floor: number): number {
     const slots = this.#slots;
     if (slots.length === 0) return NONE;
@@ -52,7 +56,8 @@ export class RepeatIndex {
     const mask = slots.length - 1;
     for (let slot = slotOf(card, low, high) & mask; slots[slot] !== 0; slot = (slot + 1) & mask) {
       const row = slots[slot] - 1;
-      if (this.#low[row] !== low || this.#high[row] !== high || this.#card[row] !== card || this.#offset[row] === NONE) continue;
+      if (this.#low[row] !== low || this.#high[row] !== high || this.#card[row] !== card || this.#offset[row] === NONE)
+        continue;
       const time = this.#time[row];
       if (time >= from && time <= to && time > newest) {
         newest = time;
@@ -67,7 +72,13 @@ export class RepeatIndex {
     const mask = this.#slots.length - 1;
     for (let slot = slotOf(card, low, high) & mask; this.#slots[slot] !== 0; slot = (slot + 1) & mask) {
       const row = this.#slots[slot] - 1;
-      if (this.#offset[row] === offset && this.#low[row] === low && this.#high[row] === high && this.#card[row] === card) this.#offset[row] = NONE;
+      if (
+        this.#offset[row] === offset &&
+        this.#low[row] === low &&
+        this.#high[row] === high &&
+        this.#card[row] === card
+      )
+        this.#offset[row] = NONE;
     }
   }
 

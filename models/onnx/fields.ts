@@ -66,7 +66,8 @@ function next(reader: BinaryReader, message: Uint8Array): Field {
   const start = reader.pos;
   const [no, type] = reader.tag();
   const valueAt = reader.pos;
-  if (type === WireType.LengthDelimited) return new Field(no, type, reader.bytes(), message, start, valueAt, reader.pos);
+  if (type === WireType.LengthDelimited)
+    return new Field(no, type, reader.bytes(), message, start, valueAt, reader.pos);
   reader.skip(type, no);
   return new Field(no, type, NO_BYTES, message, start, valueAt, reader.pos);
 }
@@ -76,6 +77,8 @@ export function reading<T>(read: () => T): T {
   try {
     return read();
   } catch (error) {
-    throw new FraudstreamError("onnx_malformed", `the model is not an ONNX file: ${messageOf(error)}`, { cause: error });
+    throw new FraudstreamError("onnx_malformed", `the model is not an ONNX file: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
 }

@@ -1,7 +1,13 @@
 /** The messages between a scoring worker and the process of a model: a kind, a length, and so many bytes. */
-export interface Frame { kind: number; content: Buffer }
+export interface Frame {
+  kind: number;
+  content: Buffer;
+}
 
-/** Kinds of a request: to load a model, or else the number of rows to score. Kinds of an answer: scored (or loaded), failed. */
+/**
+ * Kinds of a request: to load a model, or else the number of rows to score. Kinds of an answer: scored (or loaded),
+ * failed.
+ */
 export const LOAD = 0xffff_ffff;
 export const SCORED = 0;
 export const FAILED = 1;
@@ -12,7 +18,10 @@ const HEAD_BYTES = 8;
 export function frameOf(kind: number, ...content: Uint8Array[]): Uint8Array[] {
   const head = Buffer.allocUnsafe(HEAD_BYTES);
   head.writeUInt32LE(kind, 0);
-  head.writeUInt32LE(content.reduce((sum, { byteLength }) => sum + byteLength, 0), 4);
+  head.writeUInt32LE(
+    content.reduce((sum, { byteLength }) => sum + byteLength, 0),
+    4,
+  );
   return [head, ...content];
 }
 

@@ -23,8 +23,10 @@ function message(write: (writer: BinaryWriter) => void): Message {
 
 /** AttributeProto, its type told by what is given. */
 export const attribute = {
-  int: (name: string, value: number): Message => attributeOf(name, 2, (writer) => writer.tag(3, WireType.Varint).int64(value)),
-  string: (name: string, value: string): Message => attributeOf(name, 3, (writer) => writer.tag(4, WireType.LengthDelimited).string(value)),
+  int: (name: string, value: number): Message =>
+    attributeOf(name, 2, (writer) => writer.tag(3, WireType.Varint).int64(value)),
+  string: (name: string, value: string): Message =>
+    attributeOf(name, 3, (writer) => writer.tag(4, WireType.LengthDelimited).string(value)),
   floats: (name: string, values: Iterable<number>): Message =>
     attributeOf(name, 6, (writer) => {
       writer.tag(7, WireType.LengthDelimited).fork();
@@ -52,7 +54,13 @@ function attributeOf(name: string, type: number, value: (writer: BinaryWriter) =
 }
 
 /** NodeProto. */
-export function node(opType: string, inputs: readonly string[], output: string, attributes: readonly Message[] = [], domain = ""): Message {
+export function node(
+  opType: string,
+  inputs: readonly string[],
+  output: string,
+  attributes: readonly Message[] = [],
+  domain = "",
+): Message {
   return message((writer) => {
     for (const input of inputs) writer.tag(1, WireType.LengthDelimited).string(input);
     writer.tag(2, WireType.LengthDelimited).string(output);
@@ -77,13 +85,20 @@ export function doubles(name: string, dims: readonly number[], values: Iterable<
 
 /** ValueInfoProto of a float32 tensor with one row a transaction. */
 export function rowsOf(name: string, columns: number): Message {
-  const dims = [message((writer) => writer.tag(2, WireType.LengthDelimited).string("N")), message((writer) => writer.tag(1, WireType.Varint).int64(columns))];
+  const dims = [
+    message((writer) => writer.tag(2, WireType.LengthDelimited).string("N")),
+    message((writer) => writer.tag(1, WireType.Varint).int64(columns)),
+  ];
   const shape = message((writer) => {
     for (const dim of dims) writer.tag(1, WireType.LengthDelimited).bytes(dim);
   });
-  const tensor = message((writer) => writer.tag(1, WireType.Varint).int32(FLOAT).tag(2, WireType.LengthDelimited).bytes(shape));
+  const tensor = message((writer) =>
+    writer.tag(1, WireType.Varint).int32(FLOAT).tag(2, WireType.LengthDelimited).bytes(shape),
+  );
   const type = message((writer) => writer.tag(1, WireType.LengthDelimited).bytes(tensor));
-  return message((writer) => writer.tag(1, WireType.LengthDelimited).string(name).tag(2, WireType.LengthDelimited).bytes(type));
+  return message((writer) =>
+    writer.tag(1, WireType.LengthDelimited).string(name).tag(2, WireType.LengthDelimited).bytes(type),
+  );
 }
 
 /** ModelProto with one float input [N, features] and one float output [N, 1]. */
@@ -107,10 +122,22 @@ export function model(graph: {
     writer.tag(2, WireType.LengthDelimited).string("fraudstream");
     writer.tag(7, WireType.LengthDelimited).bytes(graphProto);
     for (const { domain, version } of OPSETS) {
-      writer.tag(8, WireType.LengthDelimited).bytes(message((opset) => opset.tag(1, WireType.LengthDelimited).string(domain).tag(2, WireType.Varint).int64(version)));
+      writer
+        .tag(8, WireType.LengthDelimited)
+        .bytes(
+          message((opset) =>
+            opset.tag(1, WireType.LengthDelimited).string(domain).tag(2, WireType.Varint).int64(version),
+          ),
+        );
     }
     for (const [key, value] of Object.entries(graph.metadata)) {
-      writer.tag(14, WireType.LengthDelimited).bytes(message((entry) => entry.tag(1, WireType.LengthDelimited).string(key).tag(2, WireType.LengthDelimited).string(value)));
+      writer
+        .tag(14, WireType.LengthDelimited)
+        .bytes(
+          message((entry) =>
+            entry.tag(1, WireType.LengthDelimited).string(key).tag(2, WireType.LengthDelimited).string(value),
+          ),
+        );
     }
   });
 }

@@ -29,11 +29,17 @@ const HEAP_MB = 256;
 const LIMITED = 'ulimit -d "$1"; ulimit -c 0; shift 1; exec "$@"';
 const STDERR_CHARACTERS = 300;
 
-interface Request { kind: number; content: Uint8Array[]; timeoutMs: number; resolve: (content: Buffer) => void; reject: (error: unknown) => void }
+interface Request {
+  kind: number;
+  content: Uint8Array[];
+  timeoutMs: number;
+  resolve: (content: Buffer) => void;
+  reject: (error: unknown) => void;
+}
 
 /**
- * An ONNX model that runs in a process of its own, bounded in time and memory. onnxruntime blocks its thread while it runs and can't be
- * interrupted, so that only the end of a process stops a model that hangs.
+ * An ONNX model that runs in a process of its own, bounded in time and memory. onnxruntime blocks its thread while it
+ * runs and can't be interrupted, so that only the end of a process stops a model that hangs.
  */
 export class GuardedSession {
   readonly #onnx: Uint8Array;
@@ -45,7 +51,11 @@ export class GuardedSession {
   readonly #requests: Request[] = [];
   #released = false;
 
-  private constructor(onnx: Uint8Array, io: ModelIo, { timeoutMs = TIMEOUT_MS, memoryBytes = MEMORY_BYTES }: SessionLimits) {
+  private constructor(
+    onnx: Uint8Array,
+    io: ModelIo,
+    { timeoutMs = TIMEOUT_MS, memoryBytes = MEMORY_BYTES }: SessionLimits,
+  ) {
     this.#onnx = onnx;
     this.#io = io;
     this.#timeoutMs = timeoutMs;
@@ -67,15 +77,21 @@ export class GuardedSession {
 
   /**
    * @param features row by row; not to be changed before the answer
-   * @throws FraudstreamError as `ModelSession.run`; `model_hung` and `model_died`, after which the next run has a new process
+   * @throws FraudstreamError as `ModelSession.run`; `model_hung` and `model_died`, after which the next run has a new
+   *   process
    */
   async run(features: Float32Array, rows: number): Promise<Float32Array> {
     const width = this.#io.features;
     if (rows === 0) return new Float32Array();
-    if (features.length < rows * width) throw new FraudstreamError("model_shape", `${features.length} values are not ${rows} rows of ${width} features`);
+    if (features.length < rows * width)
+      throw new FraudstreamError("model_shape", `${features.length} values are not ${rows} rows of ${width} features`);
     if (this.#released) throw new FraudstreamError("model_failed", "the model was released");
     if (this.#child === null) await this.#start();
-    const answer = await this.#ask(rows, [new Uint8Array(features.buffer, features.byteOffset, 4 * rows * width)], this.#timeoutMs);
+    const answer = await this.#ask(
+      rows,
+      [new Uint8Array(features.buffer, features.byteOffset, 4 * rows * width)],
+      this.#timeoutMs,
+    );
     const scores = new Float32Array(rows);
     new Uint8Array(scores.buffer).set(answer.subarray(0, 4 * rows));
     return scores;
@@ -103,8 +119,17 @@ export class GuardedSession {
   }
 
   #spawn(): void {
-    const node = [process.execPath, `--max-old-space-size=${HEAP_MB}`, compiledModule("models/onnx/session-process"), String(process.pid)];
-    const child = spawn("/bin/sh", ["-c", LIMITED, "sh", String(Math.floor(this.#memoryBytes / 1024)), ...node], { stdio: ["pipe", "pipe", "pipe"], env: {}, cwd: tmpdir() });
+    const node = [
+      process.execPath,
+      `--max-old-space-size=${HEAP_MB}`,
+      compiledModule("models/onnx/session-process"),
+      String(process.pid),
+    ];
+    const child = spawn("/bin/sh", ["-c", LIMITED, "sh", String(Math.floor(this.#memoryBytes / 1024)), ...node], {
+      stdio: ["pipe", "pipe", "pipe"],
+      env: {},
+      cwd: tmpdir(),
+    });
     this.#child = child;
     const frames = new Frames();
     let stderr = "";
@@ -114,10 +139,22 @@ export class GuardedSession {
     });
     // A write to a process that has died fails; "close" reports it.
     child.stdin.on("error", () => undefined);
-    child.on("error", (cause) => this.#child === child && this.#end(new FraudstreamError(DIED, `the model's process could not be started: ${cause.message}`, { cause })));
+    child.on(
+      "error",
+      (cause) =>
+        this.#child === child &&
+        this.#end(new FraudstreamError(DIED, `the model's process could not be started: ${cause.message}`, { cause })),
+    );
     child.on("close", (code, signal) => {
       if (this.#child !== child) return;
-      this.#end(new FraudstreamError(DIED, `the process of the model ended (${signal ?? `exit code ${code}`}), with ${Math.floor(this.#memoryBytes / 1024 ** 2)} MiB of memory`, { cause: new Error(stderr) }));
+      this.#end(
+        new FraudstreamError(
+          DIED,
+          `the process of the model ended (${signal ?? `exit code ${code}`}), with ` +
+            `${Math.floor(this.#memoryBytes / 1024 ** 2)} MiB of memory`,
+          { cause: new Error(stderr) },
+        ),
+      );
     });
   }
 
@@ -143,11 +180,14 @@ export class GuardedSession {
 
   #watch(request: Request, leftMs: number): void {
     const from = performance.now();
-    this.#timer = setTimeout(() => {
-      const left = leftMs - Math.min(performance.now() - from, LONGEST_STEP_MS);
-      if (left > 0) this.#watch(request, left);
-      else this.#end(new FraudstreamError(HUNG, `the model gave no answer within ${request.timeoutMs / 1_000} s`));
-    }, Math.min(STEP_MS, leftMs));
+    this.#timer = setTimeout(
+      () => {
+        const left = leftMs - Math.min(performance.now() - from, LONGEST_STEP_MS);
+        if (left > 0) this.#watch(request, left);
+        else this.#end(new FraudstreamError(HUNG, `the model gave no answer within ${request.timeoutMs / 1_000} s`));
+      },
+      Math.min(STEP_MS, leftMs),
+    );
   }
 
   #answered({ kind, content }: Frame): void {
@@ -170,7 +210,11 @@ export class GuardedSession {
     (first as Request | undefined)?.reject(error);
     if (others.length === 0) return;
     if (this.#released || first.kind === LOAD) for (const { reject } of others) reject(error);
-    else this.#start().then(() => this.#requestAgain(others), (failure: unknown) => others.forEach(({ reject }) => reject(failure)));
+    else
+      this.#start().then(
+        () => this.#requestAgain(others),
+        (failure: unknown) => others.forEach(({ reject }) => reject(failure)),
+      );
   }
 
   #requestAgain(requests: readonly Request[]): void {

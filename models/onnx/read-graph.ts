@@ -25,7 +25,11 @@ export class GraphNode {
 
   constructor(message: Uint8Array) {
     const fields = [...fieldsOf(message)];
-    const texts = (no: number): string => fields.filter((field) => field.holds(no)).map(({ text }) => text).join();
+    const texts = (no: number): string =>
+      fields
+        .filter((field) => field.holds(no))
+        .map(({ text }) => text)
+        .join();
     this.opType = texts(NODE.opType);
     this.signature = `${this.opType}(${texts(NODE.input)}) > ${texts(NODE.output)}`;
     for (const field of fields) {
@@ -79,7 +83,9 @@ export function readGraph(onnx: Uint8Array): Graph {
   return graph;
 }
 
-/** The float64 numbers of a constant that is stored as raw bytes, as models/onnx/graph.ts does; empty if there is none. */
+/**
+ * The float64 numbers of a constant that is stored as raw bytes, as models/onnx/graph.ts does; empty if there is none.
+ */
 export function doublesOf({ constants }: Graph, name: string): Float64Array {
   const raw = constants.get(name)?.find((field) => field.holds(TENSOR.raw))?.bytes ?? new Uint8Array();
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
@@ -87,7 +93,12 @@ export function doublesOf({ constants }: Graph, name: string): Float64Array {
 }
 
 /** The numbers of a repeated field, packed or not; with no object a number: a large model has a hundred thousand. */
-function numbersOf(message: Uint8Array | undefined, no: number, type: WireType, read: (reader: BinaryReader, message: Uint8Array) => number): number[] {
+function numbersOf(
+  message: Uint8Array | undefined,
+  no: number,
+  type: WireType,
+  read: (reader: BinaryReader, message: Uint8Array) => number,
+): number[] {
   const values: number[] = [];
   if (message === undefined) return values;
   const reader = new BinaryReader(message);
@@ -96,7 +107,7 @@ function numbersOf(message: Uint8Array | undefined, no: number, type: WireType, 
       const [field, wire] = reader.tag();
       if (field !== no || (wire !== type && wire !== WireType.LengthDelimited)) reader.skip(wire, field);
       else if (wire === type) values.push(read(reader, message));
-      else for (const end = reader.uint32() + reader.pos; reader.pos < end; ) values.push(read(reader, message));
+      else for (const end = reader.uint32() + reader.pos; reader.pos < end;) values.push(read(reader, message));
     }
     return values;
   });

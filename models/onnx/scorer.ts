@@ -25,16 +25,20 @@ export interface Scorer {
 /** The greatest difference from onnxruntime's scores with which what is computed here is taken. */
 const TOLERANCE = 5e-7;
 const COMPARED_ROWS = 512;
-/** Of a tree ensemble's graph, its conversions included: their cost follows from their inputs' sizes, so that onnxruntime may run them here. */
+/**
+ * Of a tree ensemble's graph, its conversions included: their cost follows from their inputs' sizes, so that
+ * onnxruntime may run them here.
+ */
 const HARMLESS = new Set(["TreeEnsembleRegressor", "TreeEnsembleClassifier", "Sigmoid", "Identity", "Mul", "Cast"]);
 const MOST_NODES = 16;
 
 type Log = { warn(details: object, message: string): void };
 
 /**
- * Loads a model for the stream. Tree ensembles and our own logistic regressions are computed here, where that gives onnxruntime's scores
- * on rows at and beside the thresholds of all trees; such a model can't hang. Every other one is run by onnxruntime in a process of its own
- * under limits, since nothing else stops a model that hangs or takes all memory.
+ * Loads a model for the stream. Tree ensembles and our own logistic regressions are computed here, where that gives
+ * onnxruntime's scores on rows at and beside the thresholds of all trees; such a model can't hang. Every other one is
+ * run by onnxruntime in a process of its own under limits, since nothing else stops a model that hangs or takes all
+ * memory.
  *
  * @throws FraudstreamError as `GuardedSession.load`
  */
@@ -42,7 +46,11 @@ export async function loadScorer(onnx: Uint8Array, io: ModelIo, log: Log, limits
   const computed = await computedHere(onnx, io, log);
   if (computed !== null) return computed;
   const session = await GuardedSession.load(onnx, io, limits);
-  return { kind: "onnxruntime", run: (features, rows) => session.run(features, rows), release: () => session.release() };
+  return {
+    kind: "onnxruntime",
+    run: (features, rows) => session.run(features, rows),
+    release: () => session.release(),
+  };
 }
 
 /** @returns null where onnxruntime must run the model */
@@ -52,31 +60,60 @@ async function computedHere(onnx: Uint8Array, io: ModelIo, log: Log): Promise<Sc
     found = await computationOf(onnx, io);
   } catch (error) {
     // What is wrong with a file is for onnxruntime to say.
-    if (!(error instanceof FraudstreamError)) log.warn({}, `the model is run by onnxruntime, since it can't be compiled: ${messageOf(error)}`);
+    if (!(error instanceof FraudstreamError))
+      log.warn({}, `the model is run by onnxruntime, since it can't be compiled: ${messageOf(error)}`);
     return null;
   }
   return found === null ? null : agreeing(found.computation, found.rows, onnx, io, log);
 }
 
-/** How a model's scores come about, and rows to try it on; null: it is neither a tree ensemble nor a logistic regression of ours. */
-async function computationOf(onnx: Uint8Array, io: ModelIo): Promise<{ computation: Computation; rows: Float32Array } | null> {
+/**
+ * How a model's scores come about, and rows to try it on; null: it is neither a tree ensemble nor a logistic regression
+ * of ours.
+ */
+async function computationOf(
+  onnx: Uint8Array,
+  io: ModelIo,
+): Promise<{ computation: Computation; rows: Float32Array } | null> {
   const graph = readGraph(onnx);
   const linear = linearParts(graph, io);
-  if (linear !== null) return { computation: { kind: "linear", score: (features, rows) => scoreLinear(linear, features, rows) }, rows: rowsAbout(linear.mean, io.features) };
+  if (linear !== null)
+    return {
+      computation: { kind: "linear", score: (features, rows) => scoreLinear(linear, features, rows) },
+      rows: rowsAbout(linear.mean, io.features),
+    };
   if (graph.nodes.length > MOST_NODES || graph.nodes.some(({ opType }) => !HARMLESS.has(opType))) return null;
   const trees = await inSlices(flatTrees(onnx, io));
   const kernel = trees === null ? null : TreeKernel.of(trees, io.features);
   if (trees === null || kernel === null) return null;
-  return { computation: { kind: "trees", score: (features, rows) => kernel.score(features, rows) }, rows: rowsAtThresholds(trees, io.features) };
+  return {
+    computation: { kind: "trees", score: (features, rows) => kernel.score(features, rows) },
+    rows: rowsAtThresholds(trees, io.features),
+  };
 }
 
-interface Computation { kind: "trees" | "linear"; score: (features: Float32Array, rows: number) => Float32Array }
+interface Computation {
+  kind: "trees" | "linear";
+  score: (features: Float32Array, rows: number) => Float32Array;
+}
 
-/** What is computed here, if it gives onnxruntime's scores. onnxruntime also decides whether the model is one that can be called. */
-async function agreeing({ kind, score }: Computation, rows: Float32Array, onnx: Uint8Array, io: ModelIo, log: Log): Promise<Scorer | null> {
+/**
+ * What is computed here, if it gives onnxruntime's scores. onnxruntime also decides whether the model is one that can
+ * be called.
+ */
+async function agreeing(
+  { kind, score }: Computation,
+  rows: Float32Array,
+  onnx: Uint8Array,
+  io: ModelIo,
+  log: Log,
+): Promise<Scorer | null> {
   const session = await ModelSession.load(onnx, io);
   const expected = await session.run(rows, COMPARED_ROWS).finally(() => session.release());
-  const difference = score(rows, COMPARED_ROWS).reduce((greatest, each, row) => Math.max(greatest, Math.abs(each - expected[row])), 0);
+  const difference = score(rows, COMPARED_ROWS).reduce(
+    (greatest, each, row) => Math.max(greatest, Math.abs(each - expected[row])),
+    0,
+  );
   if (difference <= TOLERANCE) return new ComputedHere(kind, score);
   log.warn({ difference }, `the compiled ${kind} don't give onnxruntime's scores: the model is run by onnxruntime`);
   return null;
@@ -105,7 +142,9 @@ class ComputedHere implements Scorer {
 /** Rows around the means, some values missing. */
 function rowsAbout(mean: Float64Array, features: number): Float32Array {
   const random = seededRandom(1);
-  return Float32Array.from({ length: COMPARED_ROWS * features }, (_, i) => (random() < 0.1 ? Number.NaN : mean[i % features] * 4 * random() + random() - 0.5));
+  return Float32Array.from({ length: COMPARED_ROWS * features }, (_, i) =>
+    random() < 0.1 ? Number.NaN : mean[i % features] * 4 * random() + random() - 0.5,
+  );
 }
 
 /** Rows of values that the trees compare with: exactly these, some a little above or below, some missing. */
@@ -117,6 +156,10 @@ function rowsAtThresholds({ feature, threshold, left }: FlatTrees, features: num
     const of = values[i % features];
     const value = of[Math.floor(random() * of.length)];
     const kind = random();
-    return kind < 0.1 ? Number.NaN : kind < 0.4 ? value : value + (random() - 0.5) * Math.max(1e-3, Math.abs(value)) * (kind < 0.7 ? 1e-6 : 0.5);
+    return kind < 0.1
+      ? Number.NaN
+      : kind < 0.4
+        ? value
+        : value + (random() - 0.5) * Math.max(1e-3, Math.abs(value)) * (kind < 0.7 ? 1e-6 : 0.5);
   });
 }

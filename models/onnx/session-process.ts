@@ -1,6 +1,7 @@
 /**
- * The process in which one model of another author runs for a scoring worker (`GuardedSession` starts it): it may hang, use its
- * memory up or die, and nothing else lives in it. Requests come on standard input, answers go to standard output.
+ * The process in which one model of another author runs for a scoring worker (`GuardedSession` starts it): it may hang,
+ * use its memory up or die, and nothing else lives in it. Requests come on standard input, answers go to standard
+ * output.
  */
 import { Worker } from "node:worker_threads";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
@@ -41,7 +42,11 @@ async function answer(kind: number, content: Buffer): Promise<Uint8Array[]> {
 // Ctrl-C reaches every process of a terminal; the worker ends this one when it needs it no more.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => undefined);
 // Told by the parent itself: it may be gone before the watcher looks.
-new Worker(WATCHER, { eval: true, workerData: Number(process.argv[2]), resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 4 } });
+new Worker(WATCHER, {
+  eval: true,
+  workerData: Number(process.argv[2]),
+  resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 4 },
+});
 const frames = new Frames();
 let turn = Promise.resolve();
 process.stdin.on("data", (chunk: Buffer) => {

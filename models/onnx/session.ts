@@ -43,7 +43,9 @@ export class ModelSession {
     try {
       session = await InferenceSession.create(onnx, OPTIONS);
     } catch (error) {
-      throw new FraudstreamError("model_invalid", `not a model that onnxruntime can run: ${messageOf(error)}`, { cause: error });
+      throw new FraudstreamError("model_invalid", `not a model that onnxruntime can run: ${messageOf(error)}`, {
+        cause: error,
+      });
     }
     const loaded = new ModelSession(session, io);
     try {
@@ -65,9 +67,13 @@ export class ModelSession {
   async run(features: Float32Array, rows: number): Promise<Float32Array> {
     const { input, output, features: width } = this.#io;
     if (rows === 0) return new Float32Array();
-    if (features.length < rows * width) throw new FraudstreamError("model_shape", `${features.length} values are not ${rows} rows of ${width} features`);
+    if (features.length < rows * width)
+      throw new FraudstreamError("model_shape", `${features.length} values are not ${rows} rows of ${width} features`);
     // onnxruntime reads the array in place, but not from shared memory.
-    const values = features.buffer instanceof SharedArrayBuffer ? features.slice(0, rows * width) : features.subarray(0, rows * width);
+    const values =
+      features.buffer instanceof SharedArrayBuffer
+        ? features.slice(0, rows * width)
+        : features.subarray(0, rows * width);
     let result: Tensor;
     try {
       result = (await this.#session.run({ [input]: new Tensor("float32", values, [rows, width]) }, [output]))[output];
@@ -76,7 +82,10 @@ export class ModelSession {
     }
     const { data, dims } = result;
     if (!(data instanceof Float32Array) || dims[0] !== rows || (data.length !== rows && data.length !== 2 * rows)) {
-      throw new FraudstreamError("model_shape", `output ${output} is ${result.type} [${dims.join(", ")}] for ${rows} rows`);
+      throw new FraudstreamError(
+        "model_shape",
+        `output ${output} is ${result.type} [${dims.join(", ")}] for ${rows} rows`,
+      );
     }
     if (data.length === rows) return data;
     const probabilities = new Float32Array(rows);
@@ -98,7 +107,12 @@ function checkInput(inputs: Metadata, { input, features }: ModelIo): void {
   const [rows, width] = only.isTensor ? only.shape : [];
   // An unknown size is a name, or not above zero.
   const isFixed = (size: number | string): boolean => typeof size === "number" && size > 0;
-  const fits = only.isTensor && only.type === "float32" && only.shape.length === 2 && !isFixed(rows) && (!isFixed(width) || width === features);
+  const fits =
+    only.isTensor &&
+    only.type === "float32" &&
+    only.shape.length === 2 &&
+    !isFixed(rows) &&
+    (!isFixed(width) || width === features);
   if (!fits) refuse("inputs", inputs, `float32 [N, ${features}] ${input}`);
 }
 
@@ -106,10 +120,13 @@ function checkOutput(outputs: Metadata, { output }: ModelIo): void {
   const found = outputs.find(({ name }) => name === output);
   if (found === undefined) refuse("outputs", outputs, output);
   const width = found.isTensor && found.shape.length === 2 ? found.shape[1] : 1;
-  if (!found.isTensor || found.type !== "float32" || found.shape.length > 2 || (typeof width === "number" && width > 2)) refuse("outputs", outputs, `float32 [N], [N, 1] or [N, 2] ${output}`);
+  if (!found.isTensor || found.type !== "float32" || found.shape.length > 2 || (typeof width === "number" && width > 2))
+    refuse("outputs", outputs, `float32 [N], [N, 1] or [N, 2] ${output}`);
 }
 
 function refuse(what: "inputs" | "outputs", found: Metadata, expected: string): never {
-  const names = found.map((each) => (each.isTensor ? `${each.type} [${each.shape.join(", ")}] ${each.name}` : `${each.name}, not a tensor`));
+  const names = found.map((each) =>
+    each.isTensor ? `${each.type} [${each.shape.join(", ")}] ${each.name}` : `${each.name}, not a tensor`,
+  );
   throw new FraudstreamError("model_shape", `the model's ${what} are ${names.join("; ")}; expected ${expected}`);
 }

@@ -13,7 +13,9 @@ export interface FlatTrees {
   /** First node of each tree. */
   roots: number[];
   feature: Int32Array;
-  /** A row goes to `left` when its value is not above it, and on missing values where `missingLeft`; else to `right`. */
+  /**
+   * A row goes to `left` when its value is not above it, and on missing values where `missingLeft`; else to `right`.
+   */
   threshold: Float32Array;
   left: Int32Array;
   right: Int32Array;
@@ -21,11 +23,18 @@ export interface FlatTrees {
   value: Float32Array;
 }
 
-const KNOWN = new Set([...REGRESSOR_ATTRIBUTES, "class_treeids", "class_nodeids", "class_ids", "class_weights", "classlabels_int64s"]);
+const KNOWN = new Set([
+  ...REGRESSOR_ATTRIBUTES,
+  "class_treeids",
+  "class_nodeids",
+  "class_ids",
+  "class_weights",
+  "classlabels_int64s",
+]);
 
 /**
- * The trees of a graph that is one tree ensemble and its sigmoid: what models/onnx/write.ts writes, and LightGBM's and XGBoost's
- * binary classifiers. Null for every other graph.
+ * The trees of a graph that is one tree ensemble and its sigmoid: what models/onnx/write.ts writes, and LightGBM's and
+ * XGBoost's binary classifiers. Null for every other graph.
  *
  * @throws FraudstreamError `onnx_malformed`
  */
@@ -34,34 +43,55 @@ export function* flatTrees(onnx: Uint8Array, io: ModelIo): Pieces<FlatTrees | nu
   const link = linkOf(graph, io);
   if (link === null) return null;
   const [node] = graph.nodes;
-  if (node.text("aggregate_function", "SUM") !== "SUM" || node.attributeNames.some((name) => !KNOWN.has(name))) return null;
-  const { count, treeIds, nodeIds, features, whenTrue, whenFalse, missing, modes, thresholds, splitsByLeq, whole } = yield* treeNodes(node);
+  if (node.text("aggregate_function", "SUM") !== "SUM" || node.attributeNames.some((name) => !KNOWN.has(name)))
+    return null;
+  const { count, treeIds, nodeIds, features, whenTrue, whenFalse, missing, modes, thresholds, splitsByLeq, whole } =
+    yield* treeNodes(node);
   if (!whole || !splitsByLeq) return null;
   yield;
   const nodes = new NodeIndex(treeIds, nodeIds);
   yield;
   const isLeaf = (i: number): boolean => modes[i] === "LEAF";
-  const child = (ids: number[]): Int32Array => Int32Array.from(ids, (id, i) => (isLeaf(i) ? i : nodes.of(treeIds[i], id)));
+  const child = (ids: number[]): Int32Array =>
+    Int32Array.from(ids, (id, i) => (isLeaf(i) ? i : nodes.of(treeIds[i], id)));
   const value = leafValues(node, link, nodes, count);
   yield;
   const flat: FlatTrees = {
-    base: node.floats("base_values")[0] ?? 0, link, roots: nodes.roots,
-    feature: Int32Array.from(features, (feature, i) => (isLeaf(i) ? 0 : feature)), threshold: Float32Array.from(thresholds), left: child(whenTrue), right: child(whenFalse),
-    missingLeft: Uint8Array.from(treeIds, (_, i) => missing[i] ?? 0), value: value ?? new Float32Array(0),
+    base: node.floats("base_values")[0] ?? 0,
+    link,
+    roots: nodes.roots,
+    feature: Int32Array.from(features, (feature, i) => (isLeaf(i) ? 0 : feature)),
+    threshold: Float32Array.from(thresholds),
+    left: child(whenTrue),
+    right: child(whenFalse),
+    missingLeft: Uint8Array.from(treeIds, (_, i) => missing[i] ?? 0),
+    value: value ?? new Float32Array(0),
   };
-  return value !== null && nodes.size === count && node.floats("base_values").length <= 1 && areTrees(flat, io.features) ? flat : null;
+  return value !== null && nodes.size === count && node.floats("base_values").length <= 1 && areTrees(flat, io.features)
+    ? flat
+    : null;
 }
 
 /** The one ensemble must come first and feed the output; what only computes the label is of no matter. */
 function linkOf({ nodes, constants }: Graph, { input, output }: ModelIo): Link | null {
   const signatures = nodes.map(({ signature }) => signature);
   const between = /^TreeEnsembleRegressor\(.*\) > (.*)$/.exec(signatures[0] ?? "")?.[1];
-  if (signatures.length === 2 && signatures[0] === `TreeEnsembleRegressor(${input}) > ${between}` && signatures[1] === `Sigmoid(${between}) > ${output}`) {
+  if (
+    signatures.length === 2 &&
+    signatures[0] === `TreeEnsembleRegressor(${input}) > ${between}` &&
+    signatures[1] === `Sigmoid(${between}) > ${output}`
+  ) {
     const [node] = nodes;
     return node.text("post_transform", "NONE") === "NONE" && node.int("n_targets", 1) === 1 ? "sigmoid" : null;
   }
   const of = /^TreeEnsembleClassifier\((.*)\) > ([^,]*),([^,]*)$/.exec(signatures[0] ?? "");
-  if (of === null || of[1] !== input || nodes[0].text("post_transform", "NONE") !== "LOGISTIC" || nodes[0].ints("classlabels_int64s").join() !== "0,1") return null;
+  if (
+    of === null ||
+    of[1] !== input ||
+    nodes[0].text("post_transform", "NONE") !== "LOGISTIC" ||
+    nodes[0].ints("classlabels_int64s").join() !== "0,1"
+  )
+    return null;
   // LightGBM's converter passes the probabilities through Identity and Mul by one.
   let name = of[3];
   for (const signature of signatures.slice(1)) {
@@ -119,7 +149,8 @@ function areTrees({ roots, left, right, feature }: FlatTrees, features: number):
   for (let node = 0; node < left.length; node++) {
     if (feature[node] < 0 || feature[node] >= features) return false;
     if (left[node] === node) continue;
-    for (const child of [left[node], right[node]]) if (child <= node || child >= left.length || ++parents[child] > 1) return false;
+    for (const child of [left[node], right[node]])
+      if (child <= node || child >= left.length || ++parents[child] > 1) return false;
   }
   return !parents.includes(0);
 }

@@ -11,7 +11,10 @@ declare const WebAssembly: {
 /** Addresses are bytes. Adds the leaves that rows reach to `out[…]`, tree by tree. */
 type AddTrees = (trees: number, treesEnd: number, rows: number, stride: number, out: number, outEnd: number) => void;
 
-/** A node: threshold (float32), address of the left child (the right one is its neighbour), offset of the feature in a row, whether missing goes left, value. */
+/**
+ * A node: threshold (float32), address of the left child (the right one is its neighbour), offset of the feature in a
+ * row, whether missing goes left, value.
+ */
 const NODE = { bytes: 16, child: 4, feature: 8, missingLeft: 10, value: 12 } as const;
 /** Of a tree: the address of its root, its depth. */
 const TREE_BYTES = 8;
@@ -27,28 +30,82 @@ function addTrees(): FunctionBuilder {
   const [node, left, row, to] = Array.from({ length: 4 }, () => kernel.local("i32"));
   const x = kernel.local("f32");
   const isLeft = [
-    ...row.get, ...node.get, ...op.load16(NODE.feature), ...op.add, ...op.loadF32(), ...x.tee, ...node.get, ...op.loadF32(), ...op.atMostF32,
-    ...x.get, ...x.get, ...op.differF32, ...node.get, ...op.load8(NODE.missingLeft), ...op.and, ...op.or,
+    ...row.get,
+    ...node.get,
+    ...op.load16(NODE.feature),
+    ...op.add,
+    ...op.loadF32(),
+    ...x.tee,
+    ...node.get,
+    ...op.loadF32(),
+    ...op.atMostF32,
+    ...x.get,
+    ...x.get,
+    ...op.differF32,
+    ...node.get,
+    ...op.load8(NODE.missingLeft),
+    ...op.and,
+    ...op.or,
   ];
-  const step = [...node.get, ...op.load32(NODE.child), ...isLeft, ...op.isZero, ...op.i32(4), ...op.shiftLeft, ...op.add, ...node.set];
+  const step = [
+    ...node.get,
+    ...op.load32(NODE.child),
+    ...isLeft,
+    ...op.isZero,
+    ...op.i32(4),
+    ...op.shiftLeft,
+    ...op.add,
+    ...node.set,
+  ];
   const descend = op.loop(step, left.get, op.i32(1), op.sub, left.tee, op.branchIf(0));
   const eachRow = op.loop(
-    tree.get, op.load32(), node.set, tree.get, op.load32(4), left.set,
+    tree.get,
+    op.load32(),
+    node.set,
+    tree.get,
+    op.load32(4),
+    left.set,
     descend,
-    to.get, to.get, op.loadF32(), node.get, op.loadF32(NODE.value), op.addF32, op.storeF32(),
-    row.get, stride.get, op.add, row.set,
-    to.get, op.i32(4), op.add, to.tee, outEnd.get, op.below, op.branchIf(0),
+    to.get,
+    to.get,
+    op.loadF32(),
+    node.get,
+    op.loadF32(NODE.value),
+    op.addF32,
+    op.storeF32(),
+    row.get,
+    stride.get,
+    op.add,
+    row.set,
+    to.get,
+    op.i32(4),
+    op.add,
+    to.tee,
+    outEnd.get,
+    op.below,
+    op.branchIf(0),
   );
-  return kernel.body(op.loop(
-    rows.get, row.set, out.get, to.set,
-    eachRow,
-    tree.get, op.i32(TREE_BYTES), op.add, tree.tee, treesEnd.get, op.below, op.branchIf(0),
-  ));
+  return kernel.body(
+    op.loop(
+      rows.get,
+      row.set,
+      out.get,
+      to.set,
+      eachRow,
+      tree.get,
+      op.i32(TREE_BYTES),
+      op.add,
+      tree.tee,
+      treesEnd.get,
+      op.below,
+      op.branchIf(0),
+    ),
+  );
 }
 
 /**
- * Trees in WebAssembly, five to ten times as fast as onnxruntime's (tests/bench/README.md). It adds float32 leaves up in the order of the
- * trees, as onnxruntime does.
+ * Trees in WebAssembly, five to ten times as fast as onnxruntime's (tests/bench/README.md). It adds float32 leaves up
+ * in the order of the trees, as onnxruntime does.
  */
 export class TreeKernel {
   readonly #features: number;
@@ -102,7 +159,9 @@ export class TreeKernel {
     this.#trees = trees;
     this.#input = new Float32Array(memory.buffer, inputAt, ROWS_AT_ONCE * features);
     this.#sums = new Float32Array(memory.buffer, sumsAt, ROWS_AT_ONCE);
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(assemble({ addTrees: addTrees() }, "own")), { env: { memory } });
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(assemble({ addTrees: addTrees() }, "own")), {
+      env: { memory },
+    });
     this.#add = (instance.exports as { addTrees: AddTrees }).addTrees;
   }
 

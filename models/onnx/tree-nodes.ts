@@ -2,12 +2,29 @@ import type { Pieces } from "../explain/pieces.js";
 import type { GraphNode } from "./read-graph.js";
 
 /** The attributes of a tree ensemble (ai.onnx.ml 3) that hold a number of each node. */
-const OF_NODES = ["nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_truenodeids", "nodes_falsenodeids", "nodes_missing_value_tracks_true"] as const;
+const OF_NODES = [
+  "nodes_treeids",
+  "nodes_nodeids",
+  "nodes_featureids",
+  "nodes_truenodeids",
+  "nodes_falsenodeids",
+  "nodes_missing_value_tracks_true",
+] as const;
 
 /** All attributes of a TreeEnsembleRegressor that are looked at. */
 export const REGRESSOR_ATTRIBUTES: readonly string[] = [
-  ...OF_NODES, "nodes_modes", "nodes_values", "nodes_hitrates", "target_treeids", "target_nodeids", "target_ids", "target_weights",
-  "aggregate_function", "base_values", "n_targets", "post_transform",
+  ...OF_NODES,
+  "nodes_modes",
+  "nodes_values",
+  "nodes_hitrates",
+  "target_treeids",
+  "target_nodeids",
+  "target_ids",
+  "target_weights",
+  "aggregate_function",
+  "base_values",
+  "n_targets",
+  "post_transform",
 ];
 
 /** The nodes of all trees, column by column. */
@@ -41,8 +58,18 @@ export function* treeNodes(node: GraphNode): Pieces<TreeNodes> {
   const thresholds = node.floats("nodes_values");
   const count = treeIds.length;
   return {
-    count, treeIds, nodeIds, features, whenTrue, whenFalse, missing, modes, thresholds,
+    count,
+    treeIds,
+    nodeIds,
+    features,
+    whenTrue,
+    whenFalse,
+    missing,
+    modes,
+    thresholds,
     splitsByLeq: modes.every((mode) => mode === "BRANCH_LEQ" || mode === "LEAF"),
-    whole: [nodeIds, features, whenTrue, whenFalse, modes, thresholds].every(({ length }) => length === count) && (missing.length === count || missing.length === 0),
+    whole:
+      [nodeIds, features, whenTrue, whenFalse, modes, thresholds].every(({ length }) => length === count) &&
+      (missing.length === count || missing.length === 0),
   };
 }

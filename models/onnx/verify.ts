@@ -11,7 +11,8 @@ const ROWS_AT_ONCE = 10_000;
 /**
  * Scores rows with a file of `writeOnnx` and with the model that it was written from.
  *
- * @returns the greatest absolute difference (NaN if a score is); callers refuse a difference that is not below `TOLERANCE`
+ * @returns the greatest absolute difference (NaN if a score is); callers refuse a difference that is not below
+ *   `TOLERANCE`
  */
 export async function verifyOnnx(onnx: Uint8Array, model: TrainedModel, matrix: Matrix): Promise<number> {
   const { rows, features, values } = matrix;

@@ -20,7 +20,8 @@ interface Graph {
  * @throws FraudstreamError `model_shape` when there isn't a name for each feature
  */
 export function writeOnnx(model: TrainedModel, featureNames: readonly string[]): Uint8Array {
-  if (featureNames.length !== model.features) throw new FraudstreamError("model_shape", `the model takes ${model.features} features, not ${featureNames.length}`);
+  if (featureNames.length !== model.features)
+    throw new FraudstreamError("model_shape", `the model takes ${model.features} features, not ${featureNames.length}`);
   const graph = model.algorithm === "gradient-boosted-trees" ? treeGraph(model.trees) : linearGraph(model.linear);
   return onnxModel({
     ...graph,
@@ -36,7 +37,10 @@ export function writeOnnx(model: TrainedModel, featureNames: readonly string[]):
  * needs it.
  */
 function treeGraph({ trees, baseScore }: TreeEnsemble): Graph {
-  const all = <T>(value: (tree: Tree, node: number, id: number) => T, include = (_tree: Tree, _node: number) => true): T[] =>
+  const all = <T>(
+    value: (tree: Tree, node: number, id: number) => T,
+    include = (_tree: Tree, _node: number) => true,
+  ): T[] =>
     trees.flatMap((tree, id) => {
       const values: T[] = [];
       for (let i = 0; i < tree.left.length; i++) if (include(tree, i)) values.push(value(tree, i, id));
@@ -48,22 +52,64 @@ function treeGraph({ trees, baseScore }: TreeEnsemble): Graph {
     attribute.floats("base_values", [baseScore]),
     attribute.int("n_targets", 1),
     attribute.string("post_transform", "NONE"),
-    attribute.ints("nodes_treeids", all((_, __, id) => id)),
-    attribute.ints("nodes_nodeids", all((_, i) => i)),
-    attribute.strings("nodes_modes", all((tree, i) => (isLeaf(tree, i) ? "LEAF" : "BRANCH_LEQ"))),
-    attribute.ints("nodes_featureids", all((tree, i) => tree.feature[i])),
-    attribute.floats("nodes_values", all((tree, i) => tree.threshold[i])),
-    attribute.ints("nodes_truenodeids", all((tree, i) => Math.max(0, tree.left[i]))),
-    attribute.ints("nodes_falsenodeids", all((tree, i) => Math.max(0, tree.right[i]))),
-    attribute.ints("nodes_missing_value_tracks_true", all((tree, i) => tree.missingLeft[i])),
-    attribute.floats("nodes_hitrates", all((tree, i) => tree.cover[i])),
-    attribute.ints("target_treeids", all((_, __, id) => id, isLeaf)),
-    attribute.ints("target_nodeids", all((_, i) => i, isLeaf)),
-    attribute.ints("target_ids", all(() => 0, isLeaf)),
-    attribute.floats("target_weights", all((tree, i) => tree.value[i], isLeaf)),
+    attribute.ints(
+      "nodes_treeids",
+      all((_, __, id) => id),
+    ),
+    attribute.ints(
+      "nodes_nodeids",
+      all((_, i) => i),
+    ),
+    attribute.strings(
+      "nodes_modes",
+      all((tree, i) => (isLeaf(tree, i) ? "LEAF" : "BRANCH_LEQ")),
+    ),
+    attribute.ints(
+      "nodes_featureids",
+      all((tree, i) => tree.feature[i]),
+    ),
+    attribute.floats(
+      "nodes_values",
+      all((tree, i) => tree.threshold[i]),
+    ),
+    attribute.ints(
+      "nodes_truenodeids",
+      all((tree, i) => Math.max(0, tree.left[i])),
+    ),
+    attribute.ints(
+      "nodes_falsenodeids",
+      all((tree, i) => Math.max(0, tree.right[i])),
+    ),
+    attribute.ints(
+      "nodes_missing_value_tracks_true",
+      all((tree, i) => tree.missingLeft[i]),
+    ),
+    attribute.floats(
+      "nodes_hitrates",
+      all((tree, i) => tree.cover[i]),
+    ),
+    attribute.ints(
+      "target_treeids",
+      all((_, __, id) => id, isLeaf),
+    ),
+    attribute.ints(
+      "target_nodeids",
+      all((_, i) => i, isLeaf),
+    ),
+    attribute.ints(
+      "target_ids",
+      all(() => 0, isLeaf),
+    ),
+    attribute.floats(
+      "target_weights",
+      all((tree, i) => tree.value[i], isLeaf),
+    ),
   ];
   return {
-    nodes: [node("TreeEnsembleRegressor", [INPUT], "log_odds", attributes, "ai.onnx.ml"), node("Sigmoid", ["log_odds"], OUTPUT)],
+    nodes: [
+      node("TreeEnsembleRegressor", [INPUT], "log_odds", attributes, "ai.onnx.ml"),
+      node("Sigmoid", ["log_odds"], OUTPUT),
+    ],
     constants: [],
   };
 }
@@ -84,7 +130,11 @@ function linearGraph({ weights, mean, scale, intercept }: LinearModel): Graph {
     ],
     constants: [
       doubles("mean", [size], mean),
-      doubles("coefficients", [size, 1], weights.map((weight, i) => weight / scale[i])),
+      doubles(
+        "coefficients",
+        [size, 1],
+        weights.map((weight, i) => weight / scale[i]),
+      ),
       doubles("intercept", [1], [intercept]),
     ],
   };

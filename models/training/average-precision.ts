@@ -18,7 +18,7 @@ export function averagePrecision(scores: Float64Array, labels: Uint8Array): numb
     const score = scores[row];
     if (labels[row] === 1 || score < lowest) continue;
     let low = 0;
-    for (let high = frauds; low < high; ) {
+    for (let high = frauds; low < high;) {
       const middle = (low + high) >>> 1;
       if (sorted[middle] <= score) low = middle + 1;
       else high = middle;
@@ -28,7 +28,7 @@ export function averagePrecision(scores: Float64Array, labels: Uint8Array): numb
   let sum = 0;
   let genuine = 0;
   let caught = 0;
-  for (let i = frauds - 1; i >= 0; ) {
+  for (let i = frauds - 1; i >= 0;) {
     const score = sorted[i];
     const before = caught;
     genuine += above[i + 1];

@@ -37,9 +37,10 @@ export function binCount(bins: BinnedMatrix, feature: number): number {
 
 /**
  * The frauds' share of the weight that bins divide evenly. By rows alone, a range that holds most frauds but one row in
- * a thousand (large amounts) gets no cut of its own; this way 256 bins come close to exact splits.
- * Chosen on three earlier weeks of the shared file and three simulated towns, never on the published test week (mean
- * average precision with 256 bins, 0.02 / 0.1 / 0.25 / 0.5): .643 / .649 / .655 / .654, and .621 / .628 / .622 / .622. With 1,024 it hardly matters.
+ * a thousand (large amounts) gets no cut of its own; this way 256 bins come close to exact splits. Chosen on three
+ * earlier weeks of the shared file and three simulated towns, never on the published test week (mean average precision
+ * with 256 bins, 0.02 / 0.1 / 0.25 / 0.5): .643 / .649 / .655 / .654, and .621 / .628 / .622 / .622. With 1,024 it
+ * hardly matters.
  */
 const FRAUD_SHARE = 0.25;
 
@@ -51,7 +52,13 @@ const FRAUD_SHARE = 0.25;
  * @param arena where the columns are kept
  * @param onFeature called after each feature, with the share that is done
  */
-export function binMatrix(matrix: Matrix, labels: Uint8Array, maxBins: number, arena: Arena, onFeature: (done: number) => void): BinnedMatrix {
+export function binMatrix(
+  matrix: Matrix,
+  labels: Uint8Array,
+  maxBins: number,
+  arena: Arena,
+  onFeature: (done: number) => void,
+): BinnedMatrix {
   const { rows, features } = matrix;
   let frauds = 0;
   for (const label of labels) frauds += label;
@@ -148,7 +155,13 @@ function unsortable(key: number): number {
 }
 
 /** @param sorted ascending, `order` their rows; `fraudWeight` is what a fraud's row counts, a genuine one's counts 1 */
-function cutsOf(sorted: Float32Array, order: Uint32Array, labels: Uint8Array, fraudWeight: number, maxBins: number): Float32Array {
+function cutsOf(
+  sorted: Float32Array,
+  order: Uint32Array,
+  labels: Uint8Array,
+  fraudWeight: number,
+  maxBins: number,
+): Float32Array {
   let distinct = sorted.length === 0 ? 0 : 1;
   let left = 0;
   for (let i = 0; i < sorted.length; i++) {

@@ -20,8 +20,8 @@ export type Report = (phase: "binning" | "boosting" | "fitting", percent: number
 const BINNING_PERCENT = 10;
 
 /**
- * Gradient boosting of the logistic loss (Friedman 2001) with second-order gains (Chen and Guestrin 2016) on histograms.
- * Deterministic: the same input, parameters and seed give the same trees.
+ * Gradient boosting of the logistic loss (Friedman 2001) with second-order gains (Chen and Guestrin 2016) on
+ * histograms. Deterministic: the same input, parameters and seed give the same trees.
  *
  * @param validation what early stopping looks at
  */
@@ -38,7 +38,10 @@ export function boost(train: Labelled, validation: Labelled | null, params: Tree
   const raw = new Float64Array(rows).fill(baseScore);
   const gradients = arena.float64(2 * rows);
   const all = arena.int32(rows);
-  const stopping = validation === null || params.early_stopping_rounds === 0 ? null : new EarlyStopping(validation, baseScore, params.early_stopping_rounds);
+  const stopping =
+    validation === null || params.early_stopping_rounds === 0
+      ? null
+      : new EarlyStopping(validation, baseScore, params.early_stopping_rounds);
   const trees: Tree[] = [];
   for (let done = 1; done <= params.num_iterations; done++) {
     unit.logisticGradients(raw, labels, params.scale_pos_weight, gradients);

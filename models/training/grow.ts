@@ -69,7 +69,15 @@ export class TreeGrower {
     this.#gradients = gradients;
     this.#features = features;
     this.#tree.clear();
-    const root: Node = { id: this.#tree.add(rows.length), depth: 0, from: 0, to: rows.length, ...this.#sums(0, rows.length), histogram: null, split: null };
+    const root: Node = {
+      id: this.#tree.add(rows.length),
+      depth: 0,
+      from: 0,
+      to: rows.length,
+      ...this.#sums(0, rows.length),
+      histogram: null,
+      split: null,
+    };
     this.#leaves = [root];
     const open: Node[] = [];
     if (this.#maySplit(root) && features.length > 0) {
@@ -138,11 +146,34 @@ export class TreeGrower {
     // Values that are missing for the first time when scoring go where most rows went.
     const missingLeft = split.missingLeft ?? middle - from >= to - middle;
     const threshold = thresholdOf(this.#bins, split.feature, split.bin);
-    const [leftId, rightId] = this.#tree.split(id, split.feature, threshold, split.bin, missingLeft, middle - from, to - middle);
-    const left: Node = { id: leftId, depth: depth + 1, from, to: middle, gradient: split.leftGradient, hessian: split.leftHessian, histogram: null, split: null };
+    const [leftId, rightId] = this.#tree.split(
+      id,
+      split.feature,
+      threshold,
+      split.bin,
+      missingLeft,
+      middle - from,
+      to - middle,
+    );
+    const left: Node = {
+      id: leftId,
+      depth: depth + 1,
+      from,
+      to: middle,
+      gradient: split.leftGradient,
+      hessian: split.leftHessian,
+      histogram: null,
+      split: null,
+    };
     const right: Node = {
-      id: rightId, depth: depth + 1, from: middle, to,
-      gradient: parent.gradient - split.leftGradient, hessian: parent.hessian - split.leftHessian, histogram: null, split: null,
+      id: rightId,
+      depth: depth + 1,
+      from: middle,
+      to,
+      gradient: parent.gradient - split.leftGradient,
+      hessian: parent.hessian - split.leftHessian,
+      histogram: null,
+      split: null,
     };
     this.#leaves.push(left, right);
     if (!last) this.#evaluateChildren(parent, left, right, open);
@@ -179,7 +210,8 @@ export class TreeGrower {
     node.histogram = histogram;
     node.split = this.#splits.best(histogram, this.#features, node.gradient, node.hessian);
     const childrenMaySplit = this.#rules.max_depth <= 0 || node.depth + 1 < this.#rules.max_depth;
-    if (node.split === null || !childrenMaySplit || this.#inUse * this.#layout.size * 8 > HISTOGRAM_BYTES) this.#release(node);
+    if (node.split === null || !childrenMaySplit || this.#inUse * this.#layout.size * 8 > HISTOGRAM_BYTES)
+      this.#release(node);
     if (node.split !== null) open.push(node);
   }
 
@@ -222,7 +254,14 @@ export class TreeGrower {
     const column = this.#bins.columns[feature].byteOffset;
     // The bin of missing values comes last: they go right unless it is named.
     const alsoLeft = missingLeft === true ? this.#bins.cuts[feature].length + 1 : -1;
-    const end = this.#kernels.partition(rows.byteOffset + 4 * from, rows.byteOffset + 4 * to, this.#spill.byteOffset, column, bin, alsoLeft);
+    const end = this.#kernels.partition(
+      rows.byteOffset + 4 * from,
+      rows.byteOffset + 4 * to,
+      this.#spill.byteOffset,
+      column,
+      bin,
+      alsoLeft,
+    );
     const middle = ((end >>> 0) - rows.byteOffset) / 4;
     rows.set(this.#spill.subarray(0, to - middle), middle);
     return middle;
@@ -242,7 +281,17 @@ class GrowingTree {
   lastLeftBin: number[] = [];
 
   clear(): void {
-    for (const column of [this.#feature, this.#threshold, this.#left, this.#right, this.#missingLeft, this.#value, this.#cover, this.lastLeftBin]) column.length = 0;
+    for (const column of [
+      this.#feature,
+      this.#threshold,
+      this.#left,
+      this.#right,
+      this.#missingLeft,
+      this.#value,
+      this.#cover,
+      this.lastLeftBin,
+    ])
+      column.length = 0;
   }
 
   /** Adds a leaf. @returns its id */
@@ -257,7 +306,15 @@ class GrowingTree {
     return this.#cover.push(cover) - 1;
   }
 
-  split(id: number, feature: number, threshold: number, bin: number, missingLeft: boolean, leftCover: number, rightCover: number): [left: number, right: number] {
+  split(
+    id: number,
+    feature: number,
+    threshold: number,
+    bin: number,
+    missingLeft: boolean,
+    leftCover: number,
+    rightCover: number,
+  ): [left: number, right: number] {
     this.#feature[id] = feature;
     this.#threshold[id] = threshold;
     this.#missingLeft[id] = missingLeft ? 1 : 0;

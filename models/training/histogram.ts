@@ -37,18 +37,37 @@ export class HistogramLayout {
    * Adds the rows `rows[from..to)` to the given features' parts, or takes them away. All arrays are of the arena.
    * Features are independent of each other: a second thread can take some of them.
    */
-  add(histogram: Float64Array, features: Int32Array, rows: Int32Array, from: number, to: number, gradients: Float64Array): void {
+  add(
+    histogram: Float64Array,
+    features: Int32Array,
+    rows: Int32Array,
+    from: number,
+    to: number,
+    gradients: Float64Array,
+  ): void {
     this.#eachThree("add", histogram, features, rows, from, to, gradients);
   }
 
   /** The reverse of `add`. */
-  remove(histogram: Float64Array, features: Int32Array, rows: Int32Array, from: number, to: number, gradients: Float64Array): void {
+  remove(
+    histogram: Float64Array,
+    features: Int32Array,
+    rows: Int32Array,
+    from: number,
+    to: number,
+    gradients: Float64Array,
+  ): void {
     this.#eachThree("subtract", histogram, features, rows, from, to, gradients);
   }
 
   #eachThree(
     kernel: "add" | "subtract",
-    histogram: Float64Array, features: Int32Array, rows: Int32Array, from: number, to: number, gradients: Float64Array,
+    histogram: Float64Array,
+    features: Int32Array,
+    rows: Int32Array,
+    from: number,
+    to: number,
+    gradients: Float64Array,
   ): void {
     if (from === to) return;
     const { columns } = this.bins;
@@ -58,7 +77,17 @@ export class HistogramLayout {
     const part = (i: number): number => this.#address(histogram, features[i]);
     let i = 0;
     for (; i + 3 <= features.length; i += 3) {
-      kernels[`${kernel}Three`](start, end, gradients.byteOffset, column(i), column(i + 1), column(i + 2), part(i), part(i + 1), part(i + 2));
+      kernels[`${kernel}Three`](
+        start,
+        end,
+        gradients.byteOffset,
+        column(i),
+        column(i + 1),
+        column(i + 2),
+        part(i),
+        part(i + 1),
+        part(i + 2),
+      );
     }
     for (; i < features.length; i++) kernels[`${kernel}One`](start, end, gradients.byteOffset, column(i), part(i));
   }

@@ -10,9 +10,29 @@ export interface Kernels {
   /** Adds the gradient pairs of the rows listed from `rows` to `end` to one feature's histogram. */
   addOne(rows: number, end: number, gradients: number, column: number, histogram: number): void;
   /** The same for three features: each pair is loaded once, and additions to one don't wait for another's. */
-  addThree(rows: number, end: number, gradients: number, c0: number, c1: number, c2: number, h0: number, h1: number, h2: number): void;
+  addThree(
+    rows: number,
+    end: number,
+    gradients: number,
+    c0: number,
+    c1: number,
+    c2: number,
+    h0: number,
+    h1: number,
+    h2: number,
+  ): void;
   subtractOne(rows: number, end: number, gradients: number, column: number, histogram: number): void;
-  subtractThree(rows: number, end: number, gradients: number, c0: number, c1: number, c2: number, h0: number, h1: number, h2: number): void;
+  subtractThree(
+    rows: number,
+    end: number,
+    gradients: number,
+    c0: number,
+    c1: number,
+    c2: number,
+    h0: number,
+    h1: number,
+    h2: number,
+  ): void;
   /** Takes the pairs at `other` from those between `from` and `end`. */
   subtractPairs(from: number, end: number, other: number): void;
   /**
@@ -22,7 +42,18 @@ export interface Kernels {
    * @param out written when one exceeds it: score, the left side's gradient and hessian
    * @returns the address of the best bin, 0 when there is none
    */
-  scan(from: number, end: number, leftGradient: number, leftHessian: number, gradient: number, hessian: number, lambda: number, least: number, best: number, out: number): number;
+  scan(
+    from: number,
+    end: number,
+    leftGradient: number,
+    leftHessian: number,
+    gradient: number,
+    hessian: number,
+    lambda: number,
+    least: number,
+    best: number,
+    out: number,
+  ): number;
   /**
    * Moves the rows in bins up to `lastLeft`, and in `alsoLeft`, to the front, the others to `spill`, both in order.
    *
@@ -33,7 +64,10 @@ export interface Kernels {
 
 /** What is used here of the global of that name, which Node's types leave out. */
 declare const WebAssembly: {
-  Memory: new (limits: { initial: number; maximum: number; shared: true }) => { readonly buffer: SharedArrayBuffer; grow(pages: number): number };
+  Memory: new (limits: { initial: number; maximum: number; shared: true }) => {
+    readonly buffer: SharedArrayBuffer;
+    grow(pages: number): number;
+  };
   Module: new (bytes: Uint8Array<ArrayBuffer>) => object;
   Instance: new (module: object, imports: { env: { memory: object } }) => { exports: unknown };
 };
@@ -98,15 +132,41 @@ function histogramKernel(features: number, wide: boolean, combine: Code): Functi
   const histograms = Array.from({ length: features }, () => fn.param("i32"));
   const [row, cell, pair] = [fn.local("i32"), fn.local("i32"), fn.local("v128")];
   const one = (feature: number): Code[] => [
-    row.get, columns[feature].get, op.add, loadBin(wide), op.i32(4), op.shiftLeft, histograms[feature].get, op.add, cell.tee,
-    cell.get, op.loadV128(), pair.get, combine, op.storeV128(),
+    row.get,
+    columns[feature].get,
+    op.add,
+    loadBin(wide),
+    op.i32(4),
+    op.shiftLeft,
+    histograms[feature].get,
+    op.add,
+    cell.tee,
+    cell.get,
+    op.loadV128(),
+    pair.get,
+    combine,
+    op.storeV128(),
   ];
   return fn.body(
     op.loop(
-      rows.get, op.load32(), wide ? [...op.i32(1), ...op.shiftLeft] : [], row.tee,
-      op.i32(wide ? 3 : 4), op.shiftLeft, gradients.get, op.add, op.loadV128(), pair.set,
+      rows.get,
+      op.load32(),
+      wide ? [...op.i32(1), ...op.shiftLeft] : [],
+      row.tee,
+      op.i32(wide ? 3 : 4),
+      op.shiftLeft,
+      gradients.get,
+      op.add,
+      op.loadV128(),
+      pair.set,
       ...columns.flatMap((_, feature) => one(feature)),
-      rows.get, op.i32(4), op.add, rows.tee, end.get, op.below, op.branchIf(0),
+      rows.get,
+      op.i32(4),
+      op.add,
+      rows.tee,
+      end.get,
+      op.below,
+      op.branchIf(0),
     ),
   );
 }
@@ -116,9 +176,24 @@ function subtractKernel(): FunctionBuilder {
   const [from, end, other] = [fn.param("i32"), fn.param("i32"), fn.param("i32")];
   return fn.body(
     op.loop(
-      from.get, from.get, op.loadV128(), other.get, op.loadV128(), op.subF64x2, op.storeV128(),
-      other.get, op.i32(16), op.add, other.set,
-      from.get, op.i32(16), op.add, from.tee, end.get, op.below, op.branchIf(0),
+      from.get,
+      from.get,
+      op.loadV128(),
+      other.get,
+      op.loadV128(),
+      op.subF64x2,
+      op.storeV128(),
+      other.get,
+      op.i32(16),
+      op.add,
+      other.set,
+      from.get,
+      op.i32(16),
+      op.add,
+      from.tee,
+      end.get,
+      op.below,
+      op.branchIf(0),
     ),
   );
 }
@@ -128,7 +203,14 @@ function scanKernel(): FunctionBuilder {
   const [at, end] = [fn.param("i32"), fn.param("i32")];
   const [g, h, gradient, hessian, lambda, least, best] = Array.from({ length: 7 }, () => fn.param("f64"));
   const out = fn.param("i32");
-  const [bestAt, here, rest, right, score, weight] = [fn.local("i32"), fn.local("f64"), fn.local("f64"), fn.local("f64"), fn.local("f64"), fn.local("f64")];
+  const [bestAt, here, rest, right, score, weight] = [
+    fn.local("i32"),
+    fn.local("f64"),
+    fn.local("f64"),
+    fn.local("f64"),
+    fn.local("f64"),
+    fn.local("f64"),
+  ];
   const leftWeight: Code[] = [h.get, lambda.get, op.addF64];
   const rightWeight: Code[] = [right.get, lambda.get, op.addF64];
   return fn.body(
@@ -136,22 +218,81 @@ function scanKernel(): FunctionBuilder {
       op.loop(
         op.block(
           // An empty bin splits the rows as the one before it does.
-          at.get, op.loadF64(8), here.tee, [0x44, ...new Uint8Array(8)], op.equalF64, op.branchIf(0),
-          g.get, at.get, op.loadF64(), op.addF64, g.set,
-          h.get, here.get, op.addF64, h.tee, least.get, op.belowF64, op.branchIf(0),
+          at.get,
+          op.loadF64(8),
+          here.tee,
+          [0x44, ...new Uint8Array(8)],
+          op.equalF64,
+          op.branchIf(0),
+          g.get,
+          at.get,
+          op.loadF64(),
+          op.addF64,
+          g.set,
+          h.get,
+          here.get,
+          op.addF64,
+          h.tee,
+          least.get,
+          op.belowF64,
+          op.branchIf(0),
           // No later bin leaves more on the right.
-          hessian.get, h.get, op.subF64, right.tee, least.get, op.belowF64, op.branchIf(2),
-          gradient.get, g.get, op.subF64, rest.set,
+          hessian.get,
+          h.get,
+          op.subF64,
+          right.tee,
+          least.get,
+          op.belowF64,
+          op.branchIf(2),
+          gradient.get,
+          g.get,
+          op.subF64,
+          rest.set,
           // g² / leftWeight + rest² / rightWeight > best, without a division unless it is.
-          g.get, g.get, op.mulF64, ...rightWeight, op.mulF64, rest.get, rest.get, op.mulF64, ...leftWeight, op.mulF64, op.addF64, score.tee,
-          ...leftWeight, ...rightWeight, op.mulF64, weight.tee, best.get, op.mulF64, op.aboveF64,
+          g.get,
+          g.get,
+          op.mulF64,
+          ...rightWeight,
+          op.mulF64,
+          rest.get,
+          rest.get,
+          op.mulF64,
+          ...leftWeight,
+          op.mulF64,
+          op.addF64,
+          score.tee,
+          ...leftWeight,
+          ...rightWeight,
+          op.mulF64,
+          weight.tee,
+          best.get,
+          op.mulF64,
+          op.aboveF64,
           op.if(
-            score.get, weight.get, op.divF64, best.set,
-            at.get, bestAt.set,
-            out.get, best.get, op.storeF64(), out.get, g.get, op.storeF64(8), out.get, h.get, op.storeF64(16),
+            score.get,
+            weight.get,
+            op.divF64,
+            best.set,
+            at.get,
+            bestAt.set,
+            out.get,
+            best.get,
+            op.storeF64(),
+            out.get,
+            g.get,
+            op.storeF64(8),
+            out.get,
+            h.get,
+            op.storeF64(16),
           ),
         ),
-        at.get, op.i32(16), op.add, at.tee, end.get, op.below, op.branchIf(0),
+        at.get,
+        op.i32(16),
+        op.add,
+        at.tee,
+        end.get,
+        op.below,
+        op.branchIf(0),
       ),
     ),
     bestAt.get,
@@ -163,15 +304,50 @@ function partitionKernel(wide: boolean): FunctionBuilder {
   const [rows, end, spill, column, lastLeft, alsoLeft] = Array.from({ length: 6 }, () => fn.param("i32"));
   const [front, row, bin, left] = Array.from({ length: 4 }, () => fn.local("i32"));
   return fn.body(
-    rows.get, front.set,
+    rows.get,
+    front.set,
     op.loop(
-      rows.get, op.load32(), row.tee, wide ? [...op.i32(1), ...op.shiftLeft] : [], column.get, op.add, loadBin(wide), bin.tee,
-      lastLeft.get, op.atMost, bin.get, alsoLeft.get, op.equal, op.or, op.i32(2), op.shiftLeft, left.set,
+      rows.get,
+      op.load32(),
+      row.tee,
+      wide ? [...op.i32(1), ...op.shiftLeft] : [],
+      column.get,
+      op.add,
+      loadBin(wide),
+      bin.tee,
+      lastLeft.get,
+      op.atMost,
+      bin.get,
+      alsoLeft.get,
+      op.equal,
+      op.or,
+      op.i32(2),
+      op.shiftLeft,
+      left.set,
       // The row is written to both places and counted in one: no branch to mispredict. The front never passes `rows`.
-      front.get, row.get, op.store32(), spill.get, row.get, op.store32(),
-      front.get, left.get, op.add, front.set,
-      spill.get, op.i32(4), op.add, left.get, op.sub, spill.set,
-      rows.get, op.i32(4), op.add, rows.tee, end.get, op.below, op.branchIf(0),
+      front.get,
+      row.get,
+      op.store32(),
+      spill.get,
+      row.get,
+      op.store32(),
+      front.get,
+      left.get,
+      op.add,
+      front.set,
+      spill.get,
+      op.i32(4),
+      op.add,
+      left.get,
+      op.sub,
+      spill.set,
+      rows.get,
+      op.i32(4),
+      op.add,
+      rows.tee,
+      end.get,
+      op.below,
+      op.branchIf(0),
     ),
     front.get,
   );

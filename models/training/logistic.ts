@@ -23,7 +23,11 @@ const CONVERGED = 1e-9;
  *
  * @throws FraudstreamError `training_diverged` where the weights have no optimum (separable classes without a penalty)
  */
-export function fitLogistic(train: Labelled, params: LogisticParams, report: Report): { model: LinearModel; iterations: number } {
+export function fitLogistic(
+  train: Labelled,
+  params: LogisticParams,
+  report: Report,
+): { model: LinearModel; iterations: number } {
   const { matrix, labels } = train;
   const { mean, scale } = standardise(matrix);
   const size = matrix.features + 1;
@@ -48,7 +52,8 @@ export function fitLogistic(train: Labelled, params: LogisticParams, report: Rep
     report("fitting", 5 + 95 * (1 - 0.7 ** iterations));
     if (Math.max(...step.map(Math.abs)) * length < CONVERGED) break;
   }
-  if (weights.some((weight) => !Number.isFinite(weight))) throw new FraudstreamError("training_diverged", "the logistic regression has no finite weights: raise lambda_l2");
+  if (weights.some((weight) => !Number.isFinite(weight)))
+    throw new FraudstreamError("training_diverged", "the logistic regression has no finite weights: raise lambda_l2");
   report("fitting", 100);
   return { model: { intercept: weights[size - 1], weights: weights.slice(0, size - 1), mean, scale }, iterations };
 }
@@ -103,7 +108,14 @@ interface Derivatives {
 }
 
 /** Of the penalised log loss, summed over the rows; the intercept is the last weight. */
-function derivatives({ rows, features, values }: Matrix, labels: Uint8Array, mean: Float64Array, scale: Float64Array, weights: Float64Array, lambda: number): Derivatives {
+function derivatives(
+  { rows, features, values }: Matrix,
+  labels: Uint8Array,
+  mean: Float64Array,
+  scale: Float64Array,
+  weights: Float64Array,
+  lambda: number,
+): Derivatives {
   const size = features + 1;
   const gradient = new Float64Array(size);
   const hessian = new Float64Array(size * size);

@@ -9,7 +9,11 @@ export interface Matrix {
 
 /** A matrix in shared memory: the training thread reads it without a copy. */
 export function sharedMatrix(rows: number, features: number): Matrix {
-  return { rows, features, values: new Float32Array(new SharedArrayBuffer(rows * features * Float32Array.BYTES_PER_ELEMENT)) };
+  return {
+    rows,
+    features,
+    values: new Float32Array(new SharedArrayBuffer(rows * features * Float32Array.BYTES_PER_ELEMENT)),
+  };
 }
 
 /** The array itself when it is in shared memory, else a copy that is. */
@@ -30,21 +34,33 @@ export function toShared<T extends Float32Array | Uint8Array>(array: T): T {
 export function checkLabelled(part: string, matrix: Matrix, labels: Uint8Array): void {
   const { rows, features, values } = matrix;
   if (values.length !== rows * features || labels.length !== rows) {
-    throw new FraudstreamError("training_shape", `the ${part} part has ${values.length} values and ${labels.length} labels for ${rows} rows of ${features} features`);
+    throw new FraudstreamError(
+      "training_shape",
+      `the ${part} part has ${values.length} values and ${labels.length} labels for ${rows} rows of ` +
+        `${features} features`,
+    );
   }
-  if (rows === 0 || features === 0) throw new FraudstreamError("training_empty", `the ${part} part has no ${rows === 0 ? "rows" : "features"}`);
+  if (rows === 0 || features === 0)
+    throw new FraudstreamError("training_empty", `the ${part} part has no ${rows === 0 ? "rows" : "features"}`);
   let frauds = 0;
   for (const label of labels) {
-    if (label > 1) throw new FraudstreamError("training_shape", `a label of the ${part} part is ${label}, neither 0 nor 1`);
+    if (label > 1)
+      throw new FraudstreamError("training_shape", `a label of the ${part} part is ${label}, neither 0 nor 1`);
     frauds += label;
   }
   if (frauds === 0 || frauds === rows) {
-    throw new FraudstreamError("training_one_class", `every row of the ${part} part is ${frauds === 0 ? "genuine" : "a fraud"}: both classes are needed`);
+    throw new FraudstreamError(
+      "training_one_class",
+      `every row of the ${part} part is ${frauds === 0 ? "genuine" : "a fraud"}: both classes are needed`,
+    );
   }
   for (let i = 0; i < values.length; i++) {
     const value = values[i];
     if (value === Infinity || value === -Infinity) {
-      throw new FraudstreamError("training_infinite", `row ${Math.floor(i / features)}, feature ${i % features} of the ${part} part is infinite`);
+      throw new FraudstreamError(
+        "training_infinite",
+        `row ${Math.floor(i / features)}, feature ${i % features} of the ${part} part is infinite`,
+      );
     }
   }
 }

@@ -13,9 +13,14 @@ export const TreeParams = Type.Object(
     learning_rate: Type.Number({ exclusiveMinimum: 0, maximum: 1, default: 0.1 }),
     /** Splits from root to leaf at most; -1: no limit but `num_leaves`. @default 5 */
     max_depth: Type.Integer({ minimum: -1, maximum: 64, default: 5 }),
-    /** Leaves of a tree at most; 0: 31 when growing leaf-wise, as many as `max_depth` allows when depth-wise. @default 0 */
+    /**
+     * Leaves of a tree at most; 0: 31 when growing leaf-wise, as many as `max_depth` allows when depth-wise. @default 0
+     */
     num_leaves: Type.Integer({ minimum: 0, maximum: 65_536, default: 0 }),
-    /** Bins of a feature at most, the one for missing values included. More cost time and, beyond 256, memory. @default 1024 */
+    /**
+     * Bins of a feature at most, the one for missing values included. More cost time and, beyond 256, memory. @default
+     * 1024
+     */
     max_bin: Type.Integer({ minimum: 3, maximum: 4096, default: 1024 }),
     /** Least sum of hessians in a leaf (XGBoost's min_child_weight). @default 1 */
     min_sum_hessian_in_leaf: Type.Number({ minimum: 0, default: 1 }),
@@ -82,7 +87,11 @@ const ALIASES: Readonly<Record<string, string>> = {
 };
 
 /** XGBoost's words for the ways to grow. */
-const GROW_POLICIES: Readonly<Record<string, string>> = { lossguide: "leafwise", leaf_wise: "leafwise", depth_wise: "depthwise" };
+const GROW_POLICIES: Readonly<Record<string, string>> = {
+  lossguide: "leafwise",
+  leaf_wise: "leafwise",
+  depth_wise: "depthwise",
+};
 
 /** @throws RequestError `training_params` for a name that is unknown or given twice, or a value out of range */
 export function resolveTreeParams(given: Readonly<Record<string, unknown>>): TreeParams {
@@ -90,7 +99,8 @@ export function resolveTreeParams(given: Readonly<Record<string, unknown>>): Tre
   if (params.max_depth <= 0 && params.grow_policy === "depthwise" && params.num_leaves === 0) {
     throw new RequestError("training_params", "depth-wise trees need a max_depth or a num_leaves");
   }
-  if (params.num_leaves === 1) throw new RequestError("training_params", "num_leaves: a tree needs two leaves at least");
+  if (params.num_leaves === 1)
+    throw new RequestError("training_params", "num_leaves: a tree needs two leaves at least");
   return params;
 }
 
@@ -108,6 +118,7 @@ function resolve<T extends TObject>(schema: T, given: Readonly<Record<string, un
   }
   const complete = Value.Default(schema, params);
   const wrong = Value.Errors(schema, complete).First();
-  if (wrong !== undefined) throw new RequestError("training_params", `${wrong.path.slice(1)}: ${wrong.message.toLowerCase()}`);
+  if (wrong !== undefined)
+    throw new RequestError("training_params", `${wrong.path.slice(1)}: ${wrong.message.toLowerCase()}`);
   return complete as Static<T>;
 }

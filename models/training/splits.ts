@@ -43,7 +43,8 @@ export class SplitFinder {
   }
 
   /**
-   * The best split, or null. Of equally good ones, the first feature and bin win; missing values are tried on both sides.
+   * The best split, or null. Of equally good ones, the first feature and bin win; missing values are tried on both
+   * sides.
    *
    * @param gradient the node's sum, and `hessian` too
    */
@@ -60,7 +61,18 @@ export class SplitFinder {
     let missingLeft: boolean | null = null;
     const scan = (candidate: number, numbers: number, leftGradient: number, leftHessian: number): boolean => {
       const from = histogram.byteOffset + 8 * offsets[candidate];
-      const at = this.#kernels.scan(from, from + 16 * numbers, leftGradient, leftHessian, gradient, hessian, lambda, least, found[0], found.byteOffset);
+      const at = this.#kernels.scan(
+        from,
+        from + 16 * numbers,
+        leftGradient,
+        leftHessian,
+        gradient,
+        hessian,
+        lambda,
+        least,
+        found[0],
+        found.byteOffset,
+      );
       if (at === 0) return false;
       feature = candidate;
       bestBin = ((at >>> 0) - from) / 16;

@@ -75,8 +75,12 @@ export async function trainModel(request: TrainRequest, options: TrainOptions): 
     return await new Promise<TrainedModel>((resolve, reject) => {
       onAbort = () => reject(aborted());
       signal?.addEventListener("abort", onAbort, { once: true });
-      worker.once("error", (error) => reject(new FraudstreamError("training_failed", `training failed: ${error.message}`, { cause: error })));
-      worker.once("exit", (code) => reject(new FraudstreamError("training_failed", `the training thread ended with code ${code}`)));
+      worker.once("error", (error) =>
+        reject(new FraudstreamError("training_failed", `training failed: ${error.message}`, { cause: error })),
+      );
+      worker.once("exit", (code) =>
+        reject(new FraudstreamError("training_failed", `the training thread ended with code ${code}`)),
+      );
       worker.on("message", (message: FromWorker) => {
         if (message.kind === "progress") options.onProgress({ phase: message.phase, percent: message.percent });
         else if (message.kind === "trained") resolve(message.model);
@@ -99,13 +103,15 @@ function checkRequest({ algorithm, params, train, labels, validation }: TrainReq
   else if (resolveTreeParams(params).early_stopping_rounds > 0) {
     if (validation === null) throw new RequestError("training_params", "early_stopping_rounds needs a validation part");
     checkLabelled("validation", validation.matrix, validation.labels);
-    if (validation.matrix.features !== train.features) throw new FraudstreamError("training_shape", "the validation part has other features than the training part");
+    if (validation.matrix.features !== train.features)
+      throw new FraudstreamError("training_shape", "the validation part has other features than the training part");
   }
 }
 
 /** The model's probabilities of fraud, one a row, in float32 as it is served. */
 export function score(model: TrainedModel, matrix: Matrix): Float32Array {
-  if (matrix.features !== model.features) throw new FraudstreamError("model_shape", `the model takes ${model.features} features, not ${matrix.features}`);
+  if (matrix.features !== model.features)
+    throw new FraudstreamError("model_shape", `the model takes ${model.features} features, not ${matrix.features}`);
   const raw = new Float64Array(matrix.rows);
   if (model.algorithm === "gradient-boosted-trees") predictRaw(model.trees, matrix, raw);
   else predictLinear(model.linear, matrix, raw);

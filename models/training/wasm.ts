@@ -1,6 +1,6 @@
 /**
- * A small assembler for WebAssembly: just what kernels.ts and models/onnx/tree-kernel.ts need. Numbers are the opcodes of the WebAssembly
- * specification (core 2.0, with fixed-width SIMD).
+ * A small assembler for WebAssembly: just what kernels.ts and models/onnx/tree-kernel.ts need. Numbers are the opcodes
+ * of the WebAssembly specification (core 2.0, with fixed-width SIMD).
  */
 export type Code = number[];
 export type ValueType = "i32" | "f32" | "f64" | "v128";
@@ -117,7 +117,10 @@ export class FunctionBuilder {
 const MEMORIES = { shared: [3, ...unsigned(1), ...unsigned(65_536)], own: [0, ...unsigned(1)] } as const;
 
 /** A module that exports the functions and imports a memory as `env.memory`. */
-export function assemble(functions: Readonly<Record<string, FunctionBuilder>>, memory: keyof typeof MEMORIES = "shared"): Uint8Array<ArrayBuffer> {
+export function assemble(
+  functions: Readonly<Record<string, FunctionBuilder>>,
+  memory: keyof typeof MEMORIES = "shared",
+): Uint8Array<ArrayBuffer> {
   const section = (id: number, items: Code[]): Code => {
     const content = [...unsigned(items.length), ...items.flat()];
     return [id, ...unsigned(content.length), ...content];
@@ -126,10 +129,22 @@ export function assemble(functions: Readonly<Record<string, FunctionBuilder>>, m
   const builders = Object.entries(functions);
   return Uint8Array.from([
     ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
-    ...section(1, builders.map(([, builder]) => builder.signature())),
+    ...section(
+      1,
+      builders.map(([, builder]) => builder.signature()),
+    ),
     ...section(2, [[...text("env"), ...text("memory"), 2, ...MEMORIES[memory]]]),
-    ...section(3, builders.map((_, i) => unsigned(i))),
-    ...section(7, builders.map(([name], i) => [...text(name), 0, ...unsigned(i)])),
-    ...section(10, builders.map(([, builder]) => builder.code())),
+    ...section(
+      3,
+      builders.map((_, i) => unsigned(i)),
+    ),
+    ...section(
+      7,
+      builders.map(([name], i) => [...text(name), 0, ...unsigned(i)]),
+    ),
+    ...section(
+      10,
+      builders.map(([, builder]) => builder.code()),
+    ),
   ]);
 }

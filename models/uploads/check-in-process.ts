@@ -24,18 +24,30 @@ const LIMITED = 'ulimit -d "$1"; ulimit -S -t "$2"; ulimit -c 0; shift 2; exec "
 const STDERR_CHARACTERS = 300;
 
 /**
- * Runs `checkModel` in a process that may die: bounded in memory and time, with an empty environment, so that it knows no
- * address and no secret.
+ * Runs `checkModel` in a process that may die: bounded in memory and time, with an empty environment, so that it knows
+ * no address and no secret.
  *
- * @throws FraudstreamError what `checkModel` throws; `model_too_slow` when the time is over, `model_died` when the process
+ * @throws FraudstreamError what `checkModel` throws; `model_too_slow` when the time is over, `model_died` when the
+ *   process
  *   ended without an answer, as it does when the memory is used up; the signal's reason when it aborts
  */
-export async function checkInProcess(request: CheckRequest, { timeoutMs = TIMEOUT_MS, memoryBytes = MEMORY_BYTES }: CheckLimits = {}, signal?: AbortSignal): Promise<CheckedModel> {
+export async function checkInProcess(
+  request: CheckRequest,
+  { timeoutMs = TIMEOUT_MS, memoryBytes = MEMORY_BYTES }: CheckLimits = {},
+  signal?: AbortSignal,
+): Promise<CheckedModel> {
   signal?.throwIfAborted();
   const node = [process.execPath, `--max-old-space-size=${HEAP_MB}`, compiledModule("models/uploads/check-process")];
-  const child = spawn("/bin/sh", ["-c", LIMITED, "sh", String(Math.floor(memoryBytes / 1024)), String(Math.ceil(timeoutMs / 1000)), ...node], {
-    stdio: ["ignore", "ignore", "pipe", "ipc"], serialization: "advanced", env: {}, cwd: tmpdir(),
-  });
+  const child = spawn(
+    "/bin/sh",
+    ["-c", LIMITED, "sh", String(Math.floor(memoryBytes / 1024)), String(Math.ceil(timeoutMs / 1000)), ...node],
+    {
+      stdio: ["ignore", "ignore", "pipe", "ipc"],
+      serialization: "advanced",
+      env: {},
+      cwd: tmpdir(),
+    },
+  );
   let stderr = "";
   child.stderr?.setEncoding("utf8").on("data", (text: string) => (stderr = (stderr + text).slice(-STDERR_CHARACTERS)));
   let timedOut = false;
@@ -48,10 +60,16 @@ export async function checkInProcess(request: CheckRequest, { timeoutMs = TIMEOU
   try {
     const answer = await answerOf(child, request);
     signal?.throwIfAborted();
-    if (timedOut || answer === "SIGXCPU") throw new FraudstreamError("model_too_slow", `checking the model took more than ${timeoutMs / 1000} s`);
+    if (timedOut || answer === "SIGXCPU")
+      throw new FraudstreamError("model_too_slow", `checking the model took more than ${timeoutMs / 1000} s`);
     if (typeof answer === "string") {
       // What it wrote at last names our files: for the log only.
-      throw new FraudstreamError("model_died", `the process that loaded the model died of it (${answer}), with ${Math.floor(memoryBytes / 1024 ** 2)} MiB of memory`, { cause: new Error(stderr) });
+      throw new FraudstreamError(
+        "model_died",
+        `the process that loaded the model died of it (${answer}), with ` +
+          `${Math.floor(memoryBytes / 1024 ** 2)} MiB of memory`,
+        { cause: new Error(stderr) },
+      );
     }
     if ("refused" in answer) throw new FraudstreamError(answer.refused.code, answer.refused.message);
     return answer.checked;

@@ -15,6 +15,9 @@ process.on("disconnect", () => process.exit(0));
 process.once("message", (request: CheckRequest) => {
   checkModel(request).then(
     (checked) => answer({ checked }),
-    (error: unknown) => answer({ refused: { code: error instanceof FraudstreamError ? error.code : "model_failed", message: messageOf(error) } }),
+    (error: unknown) =>
+      answer({
+        refused: { code: error instanceof FraudstreamError ? error.code : "model_failed", message: messageOf(error) },
+      }),
   );
 });

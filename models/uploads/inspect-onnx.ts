@@ -19,7 +19,14 @@ const TENSOR = { dims: 1, externalData: 13, dataLocation: 14 } as const;
 /** Protobuf readers stop at 100; no model that scores transactions nests graphs this deep. */
 const DEEPEST = 24;
 /** Scores must be repeatable. */
-const RANDOM = new Set(["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"]);
+const RANDOM = new Set([
+  "RandomNormal",
+  "RandomNormalLike",
+  "RandomUniform",
+  "RandomUniformLike",
+  "Multinomial",
+  "Bernoulli",
+]);
 
 /**
  * Looks through a whole ONNX file before onnxruntime sees it.
@@ -32,14 +39,17 @@ export function inspectOnnx(onnx: Uint8Array): void {
 }
 
 function inspect(message: Uint8Array, kind: Kind, depth: number): void {
-  if (depth > DEEPEST) throw new FraudstreamError("onnx_too_deep", `the model's graphs are nested more than ${DEEPEST} messages deep`);
+  if (depth > DEEPEST)
+    throw new FraudstreamError("onnx_too_deep", `the model's graphs are nested more than ${DEEPEST} messages deep`);
   if (kind === "tensor") {
     inspectTensor(message);
     return;
   }
   for (const field of fieldsOf(message)) {
-    if (kind === "model" && field.holds(MODEL_TRAINING_INFO)) throw new FraudstreamError("onnx_training", "the model has training information; export it for inference");
-    if (kind === "node" && field.holds(NODE_OP_TYPE) && RANDOM.has(field.text)) throw new FraudstreamError("onnx_random", `the model has a ${field.text} operator: its scores can't be repeated`);
+    if (kind === "model" && field.holds(MODEL_TRAINING_INFO))
+      throw new FraudstreamError("onnx_training", "the model has training information; export it for inference");
+    if (kind === "node" && field.holds(NODE_OP_TYPE) && RANDOM.has(field.text))
+      throw new FraudstreamError("onnx_random", `the model has a ${field.text} operator: its scores can't be repeated`);
     const part = field.holds(field.no) ? PARTS[kind][field.no] : undefined;
     if (part !== undefined) inspect(field.bytes, part, depth + 1);
   }
@@ -48,7 +58,11 @@ function inspect(message: Uint8Array, kind: Kind, depth: number): void {
 function inspectTensor(message: Uint8Array): void {
   let values = 1;
   for (const field of fieldsOf(message)) {
-    if (isExternal(field)) throw new FraudstreamError("onnx_external_data", "the model keeps tensors in another file; export it as a single file");
+    if (isExternal(field))
+      throw new FraudstreamError(
+        "onnx_external_data",
+        "the model keeps tensors in another file; export it as a single file",
+      );
     if (field.no !== TENSOR.dims) continue;
     for (const size of field.integers) {
       if (size < 0) throw new FraudstreamError("onnx_malformed", `a tensor of the model has a dimension of ${size}`);
@@ -56,9 +70,13 @@ function inspectTensor(message: Uint8Array): void {
     }
   }
   // The most compact encoding puts two 4-bit values into a byte.
-  if (values > 2 * message.length) throw new FraudstreamError("onnx_size", `a tensor of the model claims ${values} values in ${message.length} bytes`);
+  if (values > 2 * message.length)
+    throw new FraudstreamError("onnx_size", `a tensor of the model claims ${values} values in ${message.length} bytes`);
 }
 
 function isExternal(field: Field): boolean {
-  return field.holds(TENSOR.externalData) || (field.no === TENSOR.dataLocation && field.integers.some((location) => location !== 0));
+  return (
+    field.holds(TENSOR.externalData) ||
+    (field.no === TENSOR.dataLocation && field.integers.some((location) => location !== 0))
+  );
 }

@@ -21,7 +21,11 @@ interface Node {
 }
 
 /** A graph's input or output. */
-interface Value { name: string; isFloatTensor: boolean; bytes: Uint8Array }
+interface Value {
+  name: string;
+  isFloatTensor: boolean;
+  bytes: Uint8Array;
+}
 
 export interface NormalisedOnnx {
   onnx: Uint8Array;
@@ -37,10 +41,14 @@ export interface NormalisedOnnx {
  * @param wanted names as the model's author knows them; missing ones are derived from the graph
  * @throws FraudstreamError `onnx_malformed`, `onnx_inputs`, `onnx_outputs`
  */
-export function normaliseOnnx(onnx: Uint8Array, wanted: { input?: string | undefined; output?: string | undefined }): NormalisedOnnx {
+export function normaliseOnnx(
+  onnx: Uint8Array,
+  wanted: { input?: string | undefined; output?: string | undefined },
+): NormalisedOnnx {
   const model = [...fieldsOf(onnx)];
   const graphs = model.filter((field) => field.holds(MODEL_GRAPH));
-  if (graphs.length !== 1) throw new FraudstreamError("onnx_malformed", `not an ONNX file: it has ${graphs.length} graphs`);
+  if (graphs.length !== 1)
+    throw new FraudstreamError("onnx_malformed", `not an ONNX file: it has ${graphs.length} graphs`);
   const graph = [...fieldsOf(graphs[0].bytes)];
   const nodes = new Map<Field, Node>();
   for (const field of graph) if (field.holds(GRAPH.node)) nodes.set(field, nodeOf(field.bytes));
@@ -65,10 +73,24 @@ export function normaliseOnnx(onnx: Uint8Array, wanted: { input?: string | undef
 
 function chooseInput(graph: readonly Field[], wanted: string | undefined): string {
   // Old exporters list the constants among the inputs.
-  const constants = new Set(graph.filter((field) => field.holds(GRAPH.initializer)).map((field) => textIn(field.bytes, TENSOR_NAME)));
-  const inputs = graph.filter((field) => field.holds(GRAPH.input)).map((field) => textIn(field.bytes, VALUE_INFO.name)).filter((name) => !constants.has(name));
-  if (inputs.length !== 1) throw new FraudstreamError("onnx_inputs", `the model has ${inputs.length} inputs (${listed(inputs)}); export it with a single one, a float tensor [None, features]`);
-  if (wanted !== undefined && wanted !== inputs[0]) throw new FraudstreamError("onnx_inputs", `the model's input is ${JSON.stringify(inputs[0])}, the manifest says ${JSON.stringify(wanted)}`);
+  const constants = new Set(
+    graph.filter((field) => field.holds(GRAPH.initializer)).map((field) => textIn(field.bytes, TENSOR_NAME)),
+  );
+  const inputs = graph
+    .filter((field) => field.holds(GRAPH.input))
+    .map((field) => textIn(field.bytes, VALUE_INFO.name))
+    .filter((name) => !constants.has(name));
+  if (inputs.length !== 1)
+    throw new FraudstreamError(
+      "onnx_inputs",
+      `the model has ${inputs.length} inputs (${listed(inputs)}); export it with a single one, a float ` +
+        "tensor [None, features]",
+    );
+  if (wanted !== undefined && wanted !== inputs[0])
+    throw new FraudstreamError(
+      "onnx_inputs",
+      `the model's input is ${JSON.stringify(inputs[0])}, the manifest says ${JSON.stringify(wanted)}`,
+    );
   return inputs[0];
 }
 
@@ -76,7 +98,11 @@ function chooseOutput(graph: readonly Field[], nodes: readonly Node[], wanted: s
   const outputs = graph.filter((field) => field.holds(GRAPH.output)).map((field) => valueOf(field.bytes));
   const producer = new Map(nodes.flatMap((node) => node.outputs.map((name) => [name, node] as const)));
   const zipMapOf = (name: string): Node | undefined => {
-    for (let node = producer.get(name), steps = 0; node !== undefined && steps <= nodes.length; node = producer.get(node.inputs[0] ?? ""), steps++) {
+    for (
+      let node = producer.get(name), steps = 0;
+      node !== undefined && steps <= nodes.length;
+      node = producer.get(node.inputs[0] ?? ""), steps++
+    ) {
       if (node.opType === "ZipMap") return node;
       if (node.opType !== "Identity") return undefined;
     }
@@ -85,24 +111,41 @@ function chooseOutput(graph: readonly Field[], nodes: readonly Node[], wanted: s
   const names = listed(outputs.map(({ name }) => name));
   const fitting = outputs.filter(({ name, isFloatTensor }) => isFloatTensor || zipMapOf(name) !== undefined);
   if (wanted === undefined && fitting.length !== 1) {
-    throw new FraudstreamError("onnx_outputs", `of the model's outputs (${names}) ${fitting.length} can be probabilities; the manifest must name one that is`);
+    throw new FraudstreamError(
+      "onnx_outputs",
+      `of the model's outputs (${names}) ${fitting.length} can be probabilities; the manifest must name one that is`,
+    );
   }
   const chosen = wanted === undefined ? fitting[0] : outputs.find(({ name }) => name === wanted);
-  if (chosen === undefined) throw new FraudstreamError("onnx_outputs", `the model has no output ${JSON.stringify(wanted)}; it has ${names}`);
+  if (chosen === undefined)
+    throw new FraudstreamError("onnx_outputs", `the model has no output ${JSON.stringify(wanted)}; it has ${names}`);
   const zipMap = zipMapOf(chosen.name);
   if (zipMap === undefined) {
-    if (!chosen.isFloatTensor) throw new FraudstreamError("onnx_outputs", `the model's output ${JSON.stringify(chosen.name)} is neither a float tensor nor made by a ZipMap; it has ${names}`);
+    if (!chosen.isFloatTensor)
+      throw new FraudstreamError(
+        "onnx_outputs",
+        `the model's output ${JSON.stringify(chosen.name)} is neither a float tensor nor made by a ZipMap; ` +
+          `it has ${names}`,
+      );
     return chosen;
   }
   const classes = classesOf(zipMap);
-  if (classes !== 2) throw new FraudstreamError("onnx_outputs", `the model has ${classes} classes; it must have two, the second one being fraud`);
+  if (classes !== 2)
+    throw new FraudstreamError(
+      "onnx_outputs",
+      `the model has ${classes} classes; it must have two, the second one being fraud`,
+    );
   const [name] = zipMap.inputs;
   return { name, isFloatTensor: true, bytes: rowsOf(name, classes) };
 }
 
 /** The nodes that an output needs. */
 function liveNodes(nodes: ReadonlyMap<Field, Node>, output: string): Set<Field> {
-  const producers = new Map([...nodes].flatMap(([field, node]) => node.outputs.filter((name) => name !== "").map((name) => [name, { field, node }] as const)));
+  const producers = new Map(
+    [...nodes].flatMap(([field, node]) =>
+      node.outputs.filter((name) => name !== "").map((name) => [name, { field, node }] as const),
+    ),
+  );
   const live = new Set<Field>();
   const open = [output];
   for (let name = open.pop(); name !== undefined; name = open.pop()) {
@@ -159,7 +202,10 @@ function valueOf(message: Uint8Array): Value {
   for (const field of fieldsOf(message)) {
     if (!field.holds(VALUE_INFO.type)) continue;
     for (const type of fieldsOf(field.bytes)) {
-      if (type.holds(TYPE_TENSOR)) isFloatTensor = [...fieldsOf(type.bytes)].some((element) => element.no === TENSOR_ELEMENT && element.integers[0] === FLOAT);
+      if (type.holds(TYPE_TENSOR))
+        isFloatTensor = [...fieldsOf(type.bytes)].some(
+          (element) => element.no === TENSOR_ELEMENT && element.integers[0] === FLOAT,
+        );
     }
   }
   return { name: textIn(message, VALUE_INFO.name), isFloatTensor, bytes: message };

@@ -3,11 +3,11 @@ import { fieldsOf } from "../onnx/fields.js";
 import { GraphNode } from "../onnx/read-graph.js";
 
 /**
- * The operators that a model may have: those that scikit-learn's, LightGBM's, XGBoost's, CatBoost's and PyTorch's exporters write
- * for tabular models, as far as the cost of each follows from the shapes of its inputs alone. A graph of only these costs the same
- * whatever the values of a payment are, so that what the upload check measures holds in the stream. Left out are control flow
- * (If, Loop, Scan), what has as many results as the values decide (NonZero, Compress, Unique, NonMaxSuppression), and what isn't
- * a tensor (sequences, optionals, maps).
+ * The operators that a model may have: those that scikit-learn's, LightGBM's, XGBoost's, CatBoost's and PyTorch's
+ * exporters write for tabular models, as far as the cost of each follows from the shapes of its inputs alone. A graph
+ * of only these costs the same whatever the values of a payment are, so that what the upload check measures holds in
+ * the stream. Left out are control flow (If, Loop, Scan), what has as many results as the values decide (NonZero,
+ * Compress, Unique, NonMaxSuppression), and what isn't a tensor (sequences, optionals, maps).
  */
 const ALLOWED: Readonly<Record<string, ReadonlySet<string>>> = {
   "": words(`
@@ -20,13 +20,28 @@ const ALLOWED: Readonly<Record<string, ReadonlySet<string>>> = {
     ScatterElements ScatterND Selu Shape Shrink Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign Split Sqrt Squeeze Sub Sum Swish
     Tan Tanh ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Where Xor`),
   "ai.onnx.ml": words(`
-    ArrayFeatureExtractor Binarizer CategoryMapper FeatureVectorizer Imputer LabelEncoder LinearClassifier LinearRegressor Normalizer
+    ArrayFeatureExtractor Binarizer CategoryMapper FeatureVectorizer Imputer LabelEncoder LinearClassifier
+      LinearRegressor Normalizer
     OneHotEncoder SVMClassifier SVMRegressor Scaler TreeEnsemble TreeEnsembleClassifier TreeEnsembleRegressor ZipMap`),
 };
 
-/** The inputs that say how large a result is, by their index; of "Reduce…" the axes. They must not come from a payment's values. */
+/**
+ * The inputs that say how large a result is, by their index; of "Reduce…" the axes. They must not come from a payment's
+ * values.
+ */
 const SIZES: Readonly<Record<string, readonly number[]>> = {
-  ConstantOfShape: [0], Expand: [1], OneHot: [1], Pad: [1], Range: [0, 1, 2], Reshape: [1], Slice: [1, 2, 3, 4], Split: [1], Squeeze: [1], Tile: [1], TopK: [1], Unsqueeze: [1],
+  ConstantOfShape: [0],
+  Expand: [1],
+  OneHot: [1],
+  Pad: [1],
+  Range: [0, 1, 2],
+  Reshape: [1],
+  Slice: [1, 2, 3, 4],
+  Split: [1],
+  Squeeze: [1],
+  Tile: [1],
+  TopK: [1],
+  Unsqueeze: [1],
 };
 const REDUCTION_SIZES = [1];
 /** What these say of a tensor is not its values. */
@@ -40,7 +55,14 @@ const ATTRIBUTE = { graph: 6, graphs: 11 } as const;
 /** Of messages: names are its author's. */
 const LONGEST_NAME = 80;
 
-interface Node { opType: string; domain: string; name: string; inputs: string[]; outputs: string[]; message: Uint8Array }
+interface Node {
+  opType: string;
+  domain: string;
+  name: string;
+  inputs: string[];
+  outputs: string[];
+  message: Uint8Array;
+}
 
 /**
  * Refuses a model whose cost could depend on the values that it is given.
@@ -51,7 +73,11 @@ interface Node { opType: string; domain: string; name: string; inputs: string[];
 export function checkOperators(onnx: Uint8Array, input: string): void {
   const model = [...fieldsOf(onnx)];
   if (model.some((field) => field.no === MODEL.functions)) {
-    throw new FraudstreamError("onnx_operator", "the model brings functions of its own, which aren't taken: export it with functions inlined (onnx.inliner.inline_local_functions)");
+    throw new FraudstreamError(
+      "onnx_operator",
+      "the model brings functions of its own, which aren't taken: export it with functions inlined " +
+        "(onnx.inliner.inline_local_functions)",
+    );
   }
   const nodes: Node[] = [];
   for (const graph of model) {
@@ -65,10 +91,20 @@ export function checkOperators(onnx: Uint8Array, input: string): void {
 
 function checkAllowed(node: Node): void {
   const { opType, domain } = node;
-  if (CONTROL_FLOW.has(opType) || holdsGraph(node.message)) throw refused(node, "is control flow: how long it runs may depend on the payment");
+  if (CONTROL_FLOW.has(opType) || holdsGraph(node.message))
+    throw refused(node, "is control flow: how long it runs may depend on the payment");
   const allowed = Object.hasOwn(ALLOWED, domain) ? ALLOWED[domain] : undefined;
-  if (allowed === undefined) throw refused(node, `is of the domain ${quoted(domain)}; only ONNX's own operators (ai.onnx and ai.onnx.ml) are taken`);
-  if (!allowed.has(opType)) throw refused(node, "is not one of the operators that models for the stream may have (those that exporters of tabular models write, and whose cost doesn't depend on the payment)");
+  if (allowed === undefined)
+    throw refused(
+      node,
+      `is of the domain ${quoted(domain)}; only ONNX's own operators (ai.onnx and ai.onnx.ml) are taken`,
+    );
+  if (!allowed.has(opType))
+    throw refused(
+      node,
+      "is not one of the operators that models for the stream may have (those that exporters of tabular " +
+        "models write, and whose cost doesn't depend on the payment)",
+    );
 }
 
 function holdsGraph(node: Uint8Array): boolean {
@@ -91,18 +127,28 @@ function checkSizes(nodes: readonly Node[], input: string): void {
   }
   const values = new Set([input]);
   for (const name of values) {
-    for (const { opType, outputs } of readers.get(name) ?? []) if (!SHAPE_ONLY.has(opType)) for (const output of outputs) values.add(output);
+    for (const { opType, outputs } of readers.get(name) ?? [])
+      if (!SHAPE_ONLY.has(opType)) for (const output of outputs) values.add(output);
   }
   for (const node of nodes) {
     const sizes = SIZES[node.opType] ?? (node.opType.startsWith("Reduce") ? REDUCTION_SIZES : []);
-    if (sizes.some((at) => values.has(node.inputs[at] ?? ""))) throw refused(node, "takes a size from the payment's values: how long it runs, and its memory, depend on the payment");
+    if (sizes.some((at) => values.has(node.inputs[at] ?? "")))
+      throw refused(
+        node,
+        "takes a size from the payment's values: how long it runs, and its memory, depend on the payment",
+      );
   }
 }
 
 /** A walk down a tree must come to an end: a node that leads back to one above it would loop for ever. */
 function checkTrees(node: Node): void {
   const graphNode = new GraphNode(node.message);
-  const [treeIds, nodeIds, whenTrue, whenFalse] = ["nodes_treeids", "nodes_nodeids", "nodes_truenodeids", "nodes_falsenodeids"].map((name) => graphNode.ints(name));
+  const [treeIds, nodeIds, whenTrue, whenFalse] = [
+    "nodes_treeids",
+    "nodes_nodeids",
+    "nodes_truenodeids",
+    "nodes_falsenodeids",
+  ].map((name) => graphNode.ints(name));
   // From ai.onnx.ml 5 on, nodes are named by their position, and a child may be a leaf instead.
   const byPosition = node.opType === "TreeEnsemble";
   const [trueLeafs, falseLeafs] = ["nodes_trueleafs", "nodes_falseleafs"].map((name) => graphNode.ints(name));
@@ -155,7 +201,10 @@ function nodeOf(message: Uint8Array): Node {
 }
 
 function refused({ opType, name, outputs }: Node, why: string): FraudstreamError {
-  return new FraudstreamError("onnx_operator", `the model's operator ${quoted(opType)} (node ${quoted(name || (outputs[0] ?? ""))}) ${why}`);
+  return new FraudstreamError(
+    "onnx_operator",
+    `the model's operator ${quoted(opType)} (node ${quoted(name || (outputs[0] ?? ""))}) ${why}`,
+  );
 }
 
 function quoted(text: string): string {

@@ -2,8 +2,9 @@ import { FraudstreamError } from "../../schemas/errors.js";
 import type { FeatureSpec } from "../features/plan.js";
 
 /**
- * The largest value, positive or negative, that a model must have a score for. What is beyond is no amount and no count: that a
- * model gives no score there is said, but its upload isn't refused for it, and it isn't put out of force for it (score-models.ts).
+ * The largest value, positive or negative, that a model must have a score for. What is beyond is no amount and no
+ * count: that a model gives no score there is said, but its upload isn't refused for it, and it isn't put out of force
+ * for it (score-models.ts).
  */
 export const LARGEST_CHECKED = 1e12;
 const FLOAT32_MAX = 3.4028234663852886e38;
@@ -20,7 +21,9 @@ export interface Probe {
   hint: string;
 }
 
-const IMPUTE = "let the model fill missing values in (in scikit-learn a SimpleImputer before the scaler), or give these features a default in the manifest";
+const IMPUTE =
+  "let the model fill missing values in (in scikit-learn a SimpleImputer before the scaler), or give these " +
+  "features a default in the manifest";
 const BOUND = "let the model bound its input or its output (an ONNX Clip node), and give probabilities from 0 to 1";
 
 /**
@@ -34,20 +37,45 @@ export function probesOf(features: readonly FeatureSpec[], typical: Float32Array
   const optional = [...features.keys()].filter((at) => isOptional(features[at]));
   if (optional.length > 0) {
     const absent = typical.map((value, at) => (isOptional(features[at]) ? missing(features[at]) : value));
-    probes.push({ what: `a payment without ${listed(features, optional)}`, values: absent, required: true, hint: IMPUTE });
+    probes.push({
+      what: `a payment without ${listed(features, optional)}`,
+      values: absent,
+      required: true,
+      hint: IMPUTE,
+    });
   }
-  for (const at of optional) probes.push({ what: `a payment without ${listed(features, [at])}`, values: withOne(at, missing(features[at])), required: true, hint: IMPUTE });
-  for (const value of [0, -1, 1e6, LARGEST_CHECKED, -LARGEST_CHECKED]) probes.push({ what: `a row of ${value} everywhere`, values: whole(value), required: true, hint: BOUND });
+  for (const at of optional)
+    probes.push({
+      what: `a payment without ${listed(features, [at])}`,
+      values: withOne(at, missing(features[at])),
+      required: true,
+      hint: IMPUTE,
+    });
+  for (const value of [0, -1, 1e6, LARGEST_CHECKED, -LARGEST_CHECKED])
+    probes.push({ what: `a row of ${value} everywhere`, values: whole(value), required: true, hint: BOUND });
   features.forEach((feature, at) => {
-    for (const value of [0, -100, 1e9, LARGEST_CHECKED, -LARGEST_CHECKED]) probes.push({ what: `a payment whose ${nameOf(feature)} is ${value}`, values: withOne(at, value), required: true, hint: BOUND });
-    for (const value of [FLOAT32_MAX, -FLOAT32_MAX]) probes.push({ what: `a payment whose ${nameOf(feature)} is ${value.toPrecision(2)}`, values: withOne(at, value), required: false, hint: BOUND });
+    for (const value of [0, -100, 1e9, LARGEST_CHECKED, -LARGEST_CHECKED])
+      probes.push({
+        what: `a payment whose ${nameOf(feature)} is ${value}`,
+        values: withOne(at, value),
+        required: true,
+        hint: BOUND,
+      });
+    for (const value of [FLOAT32_MAX, -FLOAT32_MAX])
+      probes.push({
+        what: `a payment whose ${nameOf(feature)} is ${value.toPrecision(2)}`,
+        values: withOne(at, value),
+        required: false,
+        hint: BOUND,
+      });
   });
   return probes;
 }
 
 /** The message for a model without a score for a probe. */
 export function noScore({ what, hint }: Probe, score: number | string): FraudstreamError {
-  const outcome = typeof score === "number" ? `the model gives ${score} instead of a score from 0 to 1` : "the model fails";
+  const outcome =
+    typeof score === "number" ? `the model gives ${score} instead of a score from 0 to 1` : "the model fails";
   const cause = typeof score === "number" ? "" : ` (${score})`;
   return new FraudstreamError("model_no_score", `${outcome} for ${what}, as the stream may bring it: ${hint}${cause}`);
 }

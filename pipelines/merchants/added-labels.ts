@@ -7,19 +7,24 @@ import { LabelFeed, type LabelFeedOptions, type MisplacedLabels } from "./label-
 const LOOK_EVERY_MS = 1_000;
 
 /**
- * The offset before which a group has sent on all labels that stood in a partition of other partitions' cards; null: none were. What was
- * committed in a topic that had this name before says nothing of this one.
+ * The offset before which a group has sent on all labels that stood in a partition of other partitions' cards; null:
+ * none were. What was committed in a topic that had this name before says nothing of this one.
  */
-export async function forwardedBefore({ cluster, topic, partition }: Pick<LabelFeedOptions, "cluster" | "topic" | "partition">, group: string): Promise<number | null> {
+export async function forwardedBefore(
+  { cluster, topic, partition }: Pick<LabelFeedOptions, "cluster" | "topic" | "partition">,
+  group: string,
+): Promise<number | null> {
   const committed = await committedPosition(cluster, group, { topic, partition });
   if (committed === null) return null;
   const { topicId, cluster: clusterId } = await cluster.identityOf(topic);
-  return formerTopicOf(decodeMark(committed.metadata), { topicId, cluster: clusterId, gaps: [] }) === null ? committed.offset : 0;
+  return formerTopicOf(decodeMark(committed.metadata), { topicId, cluster: clusterId, gaps: [] }) === null
+    ? committed.offset
+    : 0;
 }
 
 /**
- * Labels in partitions that were added to their topic: no card is at home there, so all of them are sent on to the partition of their card.
- * Partition n looks after the added ones that are n modulo the configured count.
+ * Labels in partitions that were added to their topic: no card is at home there, so all of them are sent on to the
+ * partition of their card. Partition n looks after the added ones that are n modulo the configured count.
  */
 export class AddedLabels {
   readonly #options: LabelFeedOptions;

@@ -9,8 +9,8 @@ const MOST_BYTES = 512;
 const NO_ID = Buffer.alloc(0);
 
 /**
- * Writes what one source partition has sealed in Avro (schemas/avro/merchant-bucket.avsc, field by field) into its output.
- * Keys are texts: `merchant/<hour>/<partition>/<id>`, `card/<hour>/<partition>/<id>`, `watermark/<partition>`.
+ * Writes what one source partition has sealed in Avro (schemas/avro/merchant-bucket.avsc, field by field) into its
+ * output. Keys are texts: `merchant/<hour>/<partition>/<id>`, `card/<hour>/<partition>/<id>`, `watermark/<partition>`.
  */
 export class BucketEncoder {
   readonly #partition: number;
@@ -27,9 +27,17 @@ export class BucketEncoder {
     this.#watermarkKey = Buffer.from(`watermark/${partition}`);
   }
 
-  bucket(kind: "merchant" | "card", id: Buffer, bucket: number, count: number, frauds: number, output: PartitionOutput): void {
+  bucket(
+    kind: "merchant" | "card",
+    id: Buffer,
+    bucket: number,
+    count: number,
+    frauds: number,
+    output: PartitionOutput,
+  ): void {
     const head = this.#head;
-    if (head.bucket !== bucket || head.kind !== kind) this.#head = { kind, bucket, length: this.#key.write(`${kind}/${bucket}/${this.#partition}/`, 0) };
+    if (head.bucket !== bucket || head.kind !== kind)
+      this.#head = { kind, bucket, length: this.#key.write(`${kind}/${bucket}/${this.#partition}/`, 0) };
     const at = this.#head.length;
     id.copy(this.#key, at);
     output.append(this.#key.subarray(0, at + id.length), this.#value(BUCKET_ENTITY[kind], id, bucket, count, frauds));

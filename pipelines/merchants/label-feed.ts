@@ -26,10 +26,18 @@ export interface LabelFeedOptions {
 }
 
 /** Where a feed goes on, and of which topic: one that was made anew counts from 0 again. */
-export interface LabelPosition { topicId: string; next: number }
+export interface LabelPosition {
+  topicId: string;
+  next: number;
+}
 
 /** Labels of other partitions, to be sent there, and the offset in this partition before which all have been. */
-export interface MisplacedLabels { outputs: readonly PartitionOutput[]; partition: number; topicId: string; next: number }
+export interface MisplacedLabels {
+  outputs: readonly PartitionOutput[];
+  partition: number;
+  topicId: string;
+  next: number;
+}
 
 const FETCH_BYTES = 4 * 1024 * 1024;
 /** A label that doesn't fit into a batch by itself with its headers. */
@@ -68,7 +76,11 @@ export class LabelFeed {
    * @param position where to go on, unless the topic is another one by now; null: at the log's beginning
    * @param forwardedTo labels of other partitions before this offset have been sent on; null: as far as they were read
    */
-  static async open(options: LabelFeedOptions, position: LabelPosition | null, forwardedTo: number | null): Promise<LabelFeed> {
+  static async open(
+    options: LabelFeedOptions,
+    position: LabelPosition | null,
+    forwardedTo: number | null,
+  ): Promise<LabelFeed> {
     const { cluster, topic, partition, log } = options;
     const { topicId } = await cluster.identityOf(topic);
     const isOther = position !== null && position.topicId !== "" && position.topicId !== topicId;
@@ -94,8 +106,14 @@ export class LabelFeed {
     const first = await this.#reader.firstOffset();
     let next = this.#next ?? first;
     if (next < first || next > end) {
-      if (next < first) log.error({ topic, partition, next, first }, "the topic's retention has deleted labels that were not read");
-      else log.error({ topic, partition, next, end }, "the log of labels ends before what was read of it, as if it had been made anew: it is read from its beginning");
+      if (next < first)
+        log.error({ topic, partition, next, first }, "the topic's retention has deleted labels that were not read");
+      else
+        log.error(
+          { topic, partition, next, end },
+          "the log of labels ends before what was read of it, as if it had been made anew: it is read from " +
+            "its beginning",
+        );
       next = first;
     }
     if (this.#forwardedTo > end) this.#forwardedTo = first;
@@ -144,16 +162,39 @@ export class LabelFeed {
       const order = labelOrder(records, i);
       if (isTooFarAhead(order)) this.ahead++;
       else {
-        const partition = forwardTo(records, i, this.#options.partitions, labels.bytes, labels.cardAt, labels.cardLength);
+        const partition = forwardTo(
+          records,
+          i,
+          this.#options.partitions,
+          labels.bytes,
+          labels.cardAt,
+          labels.cardLength,
+        );
         if (partition >= 0) this.#forward(records, i, order, partition, outputs);
-        else builder.label(labels.bytes, labels.cardAt, labels.cardLength, labels.transactionAt, labels.transactionLength, labels.isFraud === true, labels.labelTime, order);
+        else
+          builder.label(
+            labels.bytes,
+            labels.cardAt,
+            labels.cardLength,
+            labels.transactionAt,
+            labels.transactionLength,
+            labels.isFraud === true,
+            labels.labelTime,
+            order,
+          );
       }
     }
     return [...outputs.values()];
   }
 
   /** The label's own bytes under its card as the key, with the time at which it was published. */
-  #forward(records: FetchedRecords, index: number, order: number, partition: number, outputs: Map<number, PartitionOutput>): void {
+  #forward(
+    records: FetchedRecords,
+    index: number,
+    order: number,
+    partition: number,
+    outputs: Map<number, PartitionOutput>,
+  ): void {
     const { bytes, valueAt, valueLength, offset } = records;
     if (offset[index] < this.#forwardedTo) return;
     const card = this.#labels.bytes.subarray(this.#labels.cardAt, this.#labels.cardAt + this.#labels.cardLength);

@@ -29,10 +29,17 @@ const REPORT_EVERY_MS = 10_000;
 const config = configOrExit();
 const log = createLogger(config, "merchants");
 await runRole(log, async (lifecycle) => {
-  if (config.kafka === null) throw new UsageError("no_kafka", "KAFKA_BROKERS is not set: the merchants role needs a Kafka cluster (npm start brings one of its own)");
+  if (config.kafka === null)
+    throw new UsageError(
+      "no_kafka",
+      "KAFKA_BROKERS is not set: the merchants role needs a Kafka cluster (npm start brings one of its own)",
+    );
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
   const group = `${config.topicPrefix}merchants`;
-  await waitUntilReachable({ kafka: config.kafka, clickhouse: null }, { log, signal: lifecycle.signal, without: config });
+  await waitUntilReachable(
+    { kafka: config.kafka, clickhouse: null },
+    { log, signal: lifecycle.signal, without: config },
+  );
   const kafka = createKafka(config.kafka, group, log);
   await ensureTopics(kafka, allTopics(topics), { replication: config.kafka.replication, log });
   const registry = createRegistry();
@@ -45,27 +52,61 @@ await runRole(log, async (lifecycle) => {
   if (config.clickhouse !== null) {
     const clickhouse = createClickHouse(config.clickhouse);
     lifecycle.add("clickhouse", () => clickhouse.close());
-    await guardDatabase(lifecycle, clickhouse, { clusterId: await cluster.clusterId(), topicPrefix: config.topicPrefix }, log);
+    await guardDatabase(
+      lifecycle,
+      clickhouse,
+      { clusterId: await cluster.clusterId(), topicPrefix: config.topicPrefix },
+      log,
+    );
   }
   const tenures = new Map<number, MerchantsTenure>();
   const states = () => [...tenures.values()].map(({ state }) => state);
   let consuming = false;
   merchantsMetrics(registry, states);
   await serveProbes(lifecycle, { config, registry, log, conditions, ready: () => consuming });
-  const watch = new LogWatch({ cluster, conditions, registry, log, topics: allTopics(topics), brokers: config.kafka.brokers, standstillBlocks: true });
+  const watch = new LogWatch({
+    cluster,
+    conditions,
+    registry,
+    log,
+    topics: allTopics(topics),
+    brokers: config.kafka.brokers,
+    standstillBlocks: true,
+  });
   lifecycle.add("log watch", () => watch.stop());
 
   const { name, partitions } = topics.merchantBuckets;
-  const watermarks = new Watermarks(cluster, name, partitions, new BucketRecordReader(schemas.idOf("merchantBuckets"), log));
+  const watermarks = new Watermarks(
+    cluster,
+    name,
+    partitions,
+    new BucketRecordReader(schemas.idOf("merchantBuckets"), log),
+  );
   lifecycle.add("watermarks", () => watermarks.close());
   const snapshots = new SnapshotStore(join(config.dataDir, "state"), log);
-  const deps = { cluster, topics, group, schemas, watermarks, snapshots, clickhouse: config.clickhouse, snapshotEveryMs: config.history.snapshotEveryMs, cards: cardPseudonyms(config), log };
+  const deps = {
+    cluster,
+    topics,
+    group,
+    schemas,
+    watermarks,
+    snapshots,
+    clickhouse: config.clickhouse,
+    snapshotEveryMs: config.history.snapshotEveryMs,
+    cards: cardPseudonyms(config),
+    log,
+  };
   const consumer: PartitionConsumer = new PartitionConsumer({
-    cluster, kafka, log, group, conditions,
+    cluster,
+    kafka,
+    log,
+    group,
+    conditions,
     topics: [topics.transactions.name],
     onFailure: (error) => lifecycle.fail(error),
     open: async (tenure) => {
-      if (tenure.partition >= topics.transactions.partitions) return passOver(tenure, (offset) => consumer.commit([offset]));
+      if (tenure.partition >= topics.transactions.partitions)
+        return passOver(tenure, (offset) => consumer.commit([offset]));
       const { handler, start } = await MerchantsTenure.open(deps, tenure);
       tenures.set(tenure.partition, handler);
       const close = async (): Promise<void> => {

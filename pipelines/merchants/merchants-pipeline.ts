@@ -2,15 +2,17 @@
  * Kafka → Kafka. The path of a batch of transactions of one source partition:
  *
  *  1. decode   records become columns, checked as scoring checks them; what scoring refuses or sends on is left out
- *  2. labels   where a transaction of the batch seals a bucket: this partition's labels, up to the end asked for now; those of
- *              other partitions' cards are sent there, with the offset behind them in one Kafka transaction; so are those in
+ *  2. labels where a transaction of the batch seals a bucket: this partition's labels, up to the end asked for now;
+ *     those of
+ *              other partitions' cards are sent there, with the offset behind them in one Kafka transaction; so are
+ *              those in
  *              partitions that were added to the topic (added-labels.ts)
  *  3. fold     in the records' order: each transaction seals what its event time lets it, then is added itself
  *  4. encode   the sealed buckets, and behind them the partition's watermark (encode-buckets.ts)
  *  5. commit   buckets, watermark and offset in one Kafka transaction. Without a bucket, only the offset now and then
- *
- * Any error ends the tenure; the next one folds the log again up to the committed offset (open-builder.ts), without output. Since
- * buckets and offset are one transaction, and a watermark is never taken back, each bucket is published once.
+ * Any error ends the tenure; the next one folds the log again up to the committed offset (open-builder.ts), without
+ * output. Since buckets and offset are one transaction, and a watermark is never taken back, each bucket is published
+ * once.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { encodeMark } from "../../infra/kafka/offset-mark.js";
@@ -26,7 +28,15 @@ import type { AddedLabels } from "./added-labels.js";
 import type { LabelFeed, MisplacedLabels } from "./label-feed.js";
 import type { MerchantsState } from "./meter.js";
 import { snapshotOf } from "../runtime/snapshot-of.js";
-import { FOLD, deadLettersOf, deadLettersSection, openBuilder, snapshotSections, type MerchantsDeps, type OpenedBuilder } from "./open-builder.js";
+import {
+  FOLD,
+  deadLettersOf,
+  deadLettersSection,
+  openBuilder,
+  snapshotSections,
+  type MerchantsDeps,
+  type OpenedBuilder,
+} from "./open-builder.js";
 import { TransactionFold } from "./transaction-fold.js";
 
 /** The transactional id of a source partition: whoever holds it owns the partition. */
@@ -76,7 +86,13 @@ export class MerchantsTenure implements PartitionHandler {
   #failed = false;
   #closed = false;
 
-  private constructor(deps: MerchantsDeps, tenure: LiveTenure, producer: TransactionalProducer, { builder, labels, addedLabels, deadLettersFrom }: OpenedBuilder, committed: number | null) {
+  private constructor(
+    deps: MerchantsDeps,
+    tenure: LiveTenure,
+    producer: TransactionalProducer,
+    { builder, labels, addedLabels, deadLettersFrom }: OpenedBuilder,
+    committed: number | null,
+  ) {
     const { topics, schemas, cluster } = deps;
     const { topic, partition, signal } = tenure;
     this.#deps = deps;
@@ -95,10 +111,17 @@ export class MerchantsTenure implements PartitionHandler {
   }
 
   /** Begins a tenure: fences the former owner, asks where it stood, and brings the fold to there. */
-  static async open(deps: MerchantsDeps, tenure: LiveTenure): Promise<{ handler: MerchantsTenure; start: number | null }> {
-    const producer = await TransactionalProducer.open(deps.cluster, merchantsTransactionalId(deps.group, tenure.partition));
+  static async open(
+    deps: MerchantsDeps,
+    tenure: LiveTenure,
+  ): Promise<{ handler: MerchantsTenure; start: number | null }> {
+    const producer = await TransactionalProducer.open(
+      deps.cluster,
+      merchantsTransactionalId(deps.group, tenure.partition),
+    );
     try {
-      // Null, whatever the reason: all of the log is folded, and what was published is not published again (its watermark is sealed).
+      // Null, whatever the reason: all of the log is folded, and what was published is not published again (its
+      // watermark is sealed).
       const { offset: committed } = await tenure.committed();
       const opened = await openBuilder(deps, tenure, committed);
       return { handler: new MerchantsTenure(deps, tenure, producer, opened, committed), start: committed };
@@ -110,9 +133,28 @@ export class MerchantsTenure implements PartitionHandler {
 
   get state(): MerchantsState {
     const { counts, sealed, held, bytes } = this.#builder;
-    const labels = (of: "unreadable" | "forwarded" | "misplaced" | "ahead"): number => this.#labels[of] + this.#addedLabels.count(of);
-    const [unreadableLabels, forwardedLabels, misplacedLabels, aheadLabels] = [labels("unreadable"), labels("forwarded"), labels("misplaced"), labels("ahead")];
-    return { partition: this.#tenure.partition, sealed, buckets: this.#published, ...counts, unreadableLabels, forwardedLabels, misplacedLabels, aheadLabels, rejected: this.#fold.rejected, misplaced: this.#fold.misplaced, heldLabels: held, bytes };
+    const labels = (of: "unreadable" | "forwarded" | "misplaced" | "ahead"): number =>
+      this.#labels[of] + this.#addedLabels.count(of);
+    const [unreadableLabels, forwardedLabels, misplacedLabels, aheadLabels] = [
+      labels("unreadable"),
+      labels("forwarded"),
+      labels("misplaced"),
+      labels("ahead"),
+    ];
+    return {
+      partition: this.#tenure.partition,
+      sealed,
+      buckets: this.#published,
+      ...counts,
+      unreadableLabels,
+      forwardedLabels,
+      misplacedLabels,
+      aheadLabels,
+      rejected: this.#fold.rejected,
+      misplaced: this.#fold.misplaced,
+      heldLabels: held,
+      bytes,
+    };
   }
 
   process(records: FetchedRecords): Promise<void> {
@@ -120,7 +162,8 @@ export class MerchantsTenure implements PartitionHandler {
       this.#active = Number.POSITIVE_INFINITY;
       const newest = await this.#fold.decode(records);
       await this.#addedLabels.forward(this.#builder, this.#forwardLabels);
-      if (this.#builder.sealable(newest) > this.#builder.sealed) await this.#labels.readToEnd(this.#builder, this.#forwardLabels);
+      if (this.#builder.sealable(newest) > this.#builder.sealed)
+        await this.#labels.readToEnd(this.#builder, this.#forwardLabels);
       const before = this.#builder.sealed;
       this.#fold.apply(this.#emit);
       this.#position = records.nextOffset;
@@ -136,8 +179,15 @@ export class MerchantsTenure implements PartitionHandler {
       this.#closed = true;
       // After an error the transaction's outcome is open, and the fold may be ahead of what was published.
       if (!this.#failed) await Promise.race([this.#leave(), sleep(CLOSE_WITHIN_MS, undefined, { ref: false })]);
-    }).catch((error: unknown) => this.#deps.log.debug({ partition: this.#tenure.partition }, `leaving a partition: ${messageOf(error)}`));
-    await Promise.all([this.#saving?.catch(() => {}), this.#labels.close(), this.#addedLabels.close(), this.#reader.close()]);
+    }).catch((error: unknown) =>
+      this.#deps.log.debug({ partition: this.#tenure.partition }, `leaving a partition: ${messageOf(error)}`),
+    );
+    await Promise.all([
+      this.#saving?.catch(() => {}),
+      this.#labels.close(),
+      this.#addedLabels.close(),
+      this.#reader.close(),
+    ]);
     await this.#producer.close();
   }
 
@@ -146,7 +196,10 @@ export class MerchantsTenure implements PartitionHandler {
     this.#published++;
   };
 
-  /** Labels of other partitions' cards, once each: until they were sent, the group's offset in the labels stands before them. */
+  /**
+   * Labels of other partitions' cards, once each: until they were sent, the group's offset in the labels stands before
+   * them.
+   */
   readonly #forwardLabels = async ({ outputs, partition, topicId, next }: MisplacedLabels): Promise<void> => {
     const { group, topics } = this.#deps;
     const metadata = encodeMark({ topicId, cluster: this.#tenure.mark.cluster, gaps: [] });
@@ -175,11 +228,22 @@ export class MerchantsTenure implements PartitionHandler {
     const { group } = this.#deps;
     const { topic, partition, mark } = this.#tenure;
     const position = this.#position;
-    this.#producer.begin(outputs, position === this.#committed || position === null ? null : { group, topic, partition, offset: position, metadata: encodeMark(mark) });
+    this.#producer.begin(
+      outputs,
+      position === this.#committed || position === null
+        ? null
+        : { group, topic, partition, offset: position, metadata: encodeMark(mark) },
+    );
     await this.#producer.commit(outputs, Date.now());
     this.#committed = position;
     this.#committedAt = Date.now();
-    if (position === null || this.#saving !== null || position === this.#snapshotOffset || Date.now() - this.#snapshotAt < this.#deps.snapshotEveryMs) return;
+    if (
+      position === null ||
+      this.#saving !== null ||
+      position === this.#snapshotOffset ||
+      Date.now() - this.#snapshotAt < this.#deps.snapshotEveryMs
+    )
+      return;
     this.#saving = this.#save(position).finally(() => (this.#saving = null));
   }
 
@@ -190,8 +254,12 @@ export class MerchantsTenure implements PartitionHandler {
     this.#snapshotAt = Date.now();
     try {
       const sections = snapshotSections(this.#builder, this.#labels.position, mark.gaps);
-      if (!signal.aborted) this.#deadLettersFrom = await deadLettersOf(this.#deps, this.#tenure, offset, this.#deadLettersFrom);
-      await snapshots.save(await snapshotOf(cluster, FOLD, topic, partition, cards), offset, [...sections, deadLettersSection(this.#deadLettersFrom)]);
+      if (!signal.aborted)
+        this.#deadLettersFrom = await deadLettersOf(this.#deps, this.#tenure, offset, this.#deadLettersFrom);
+      await snapshots.save(await snapshotOf(cluster, FOLD, topic, partition, cards), offset, [
+        ...sections,
+        deadLettersSection(this.#deadLettersFrom),
+      ]);
       this.#snapshotOffset = offset;
     } catch (error) {
       log.warn({ partition }, `no snapshot of the unsealed buckets could be written: ${messageOf(error)}`);
@@ -224,7 +292,7 @@ export class MerchantsTenure implements PartitionHandler {
   async #atEnd(): Promise<boolean> {
     if (this.#aheadOf !== null && this.#aheadOf === this.#position) return false;
     const end = await this.#reader.endOffset();
-    for (let next = this.#position ?? (await this.#reader.firstOffset()); next < end; ) {
+    for (let next = this.#position ?? (await this.#reader.firstOffset()); next < end;) {
       const records = await this.#reader.fetch(next);
       if (records.count > 0) {
         this.#aheadOf = this.#position;

@@ -50,10 +50,15 @@ const AHEAD = "event_time_ahead";
 const IN_SILENCE = (): void => {};
 
 /** A copy of a builder's state, with where its labels end and what its log has lost. */
-export function snapshotSections(builder: BucketBuilder, labels: LabelPosition | null, gaps: OffsetMark["gaps"]): Section[] {
+export function snapshotSections(
+  builder: BucketBuilder,
+  labels: LabelPosition | null,
+  gaps: OffsetMark["gaps"],
+): Section[] {
   return [
     ...copySections(builder.sections()),
-    { name: LABELS_NEXT, data: Float64Array.of(labels?.next ?? -1) }, { name: LABELS_TOPIC, data: Buffer.from(labels?.topicId ?? "") },
+    { name: LABELS_NEXT, data: Float64Array.of(labels?.next ?? -1) },
+    { name: LABELS_TOPIC, data: Buffer.from(labels?.topicId ?? "") },
     { name: GAPS, data: gapNumbers(gaps) },
   ];
 }
@@ -64,7 +69,10 @@ export function deadLettersSection(from: number): Section {
 }
 
 /** @throws FraudstreamError `snapshot_unusable` */
-function restored({ offset, sections: list }: Snapshot, mark: OffsetMark): { builder: BucketBuilder; labelsAt: LabelPosition | null; offset: number; deadLettersFrom: number } {
+function restored(
+  { offset, sections: list }: Snapshot,
+  mark: OffsetMark,
+): { builder: BucketBuilder; labelsAt: LabelPosition | null; offset: number; deadLettersFrom: number } {
   const sections = new Map<string, ArrayBufferView>(list.map(({ name, data }) => [name, data]));
   const [next] = float64Of(sections, LABELS_NEXT);
   // A snapshot of an earlier version doesn't say of which topic, nor the rest.
@@ -76,27 +84,47 @@ function restored({ offset, sections: list }: Snapshot, mark: OffsetMark): { bui
 }
 
 /** What a tenure begins with. */
-export interface OpenedBuilder { builder: BucketBuilder; labels: LabelFeed; addedLabels: AddedLabels; deadLettersFrom: number }
+export interface OpenedBuilder {
+  builder: BucketBuilder;
+  labels: LabelFeed;
+  addedLabels: AddedLabels;
+  deadLettersFrom: number;
+}
 
 /**
- * The unsealed buckets of a partition as of the committed offset: the newest snapshot that isn't ahead of it, and the log from
- * there, folded without output. What was published by the clock of other partitions is sealed as well.
+ * The unsealed buckets of a partition as of the committed offset: the newest snapshot that isn't ahead of it, and the
+ * log from there, folded without output. What was published by the clock of other partitions is sealed as well.
  *
  * @throws FraudstreamError `history_gap` where transactions of unsealed buckets are nowhere any more
  */
-export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed: number | null): Promise<OpenedBuilder> {
+export async function openBuilder(
+  deps: MerchantsDeps,
+  tenure: Tenure,
+  committed: number | null,
+): Promise<OpenedBuilder> {
   const { cluster, schemas, topics, group, snapshots, watermarks, cards, log } = deps;
   const { topic, partition, signal } = tenure;
   const startedAt = performance.now();
   const of = await snapshotOf(cluster, FOLD, topic, partition, cards);
-  const snapshot = committed === null ? null : await snapshots.load(of, committed, (loaded) => restored(loaded, tenure.mark));
+  const snapshot =
+    committed === null ? null : await snapshots.load(of, committed, (loaded) => restored(loaded, tenure.mark));
   const { builder, labelsAt, offset: from } = snapshot ?? { builder: new BucketBuilder(), labelsAt: null, offset: 0 };
   let deadLettersFrom = snapshot?.deadLettersFrom ?? 0;
-  const ofLabels = { cluster, schemas, log, topic: topics.labels.name, partition, partitions: topics.labels.partitions, cards, signal };
+  const ofLabels = {
+    cluster,
+    schemas,
+    log,
+    topic: topics.labels.name,
+    partition,
+    partitions: topics.labels.partitions,
+    cards,
+    signal,
+  };
   const labels = await LabelFeed.open(ofLabels, labelsAt, await forwardedBefore(ofLabels, group));
   try {
     const published = await watermarks.of(partition);
-    if (committed !== null && committed > from) deadLettersFrom = await foldAgain(deps, tenure, builder, { from, to: committed, published, deadLettersFrom });
+    if (committed !== null && committed > from)
+      deadLettersFrom = await foldAgain(deps, tenure, builder, { from, to: committed, published, deadLettersFrom });
     if (builder.sealed > published) reportLostBuckets(deps, partition, published);
     builder.seal(published, IN_SILENCE);
     builder.forgetCounts();
@@ -104,24 +132,55 @@ export async function openBuilder(deps: MerchantsDeps, tenure: Tenure, committed
     await labels.close();
     throw error;
   }
-  if (committed !== null) log.info({ partition, offset: committed, from: snapshot === null ? "log" : "snapshot", folded: committed - from, ms: Math.round(performance.now() - startedAt) }, "unsealed buckets at hand");
+  if (committed !== null)
+    log.info(
+      {
+        partition,
+        offset: committed,
+        from: snapshot === null ? "log" : "snapshot",
+        folded: committed - from,
+        ms: Math.round(performance.now() - startedAt),
+      },
+      "unsealed buckets at hand",
+    );
   return { builder, labels, addedLabels: new AddedLabels(ofLabels, group), deadLettersFrom };
 }
 
-/** A watermark is published with all that it seals: where the topic has a lower one than the fold, it has lost its end, or all. */
-function reportLostBuckets({ cluster, topics: { merchantBuckets } }: MerchantsDeps, partition: number, published: number): void {
-  const last = Number.isFinite(published) ? `its last watermark is ${new Date(published * BUCKET_MS).toISOString()}` : "it has no watermark";
-  const message = `${merchantBuckets.name}[${partition}] has lost buckets that were published: ${last}. Windows of merchants lack them in workers that start from now on, until they have moved past that`;
+/**
+ * A watermark is published with all that it seals: where the topic has a lower one than the fold, it has lost its end,
+ * or all.
+ */
+function reportLostBuckets(
+  { cluster, topics: { merchantBuckets } }: MerchantsDeps,
+  partition: number,
+  published: number,
+): void {
+  const last = Number.isFinite(published)
+    ? `its last watermark is ${new Date(published * BUCKET_MS).toISOString()}`
+    : "it has no watermark";
+  const message =
+    `${merchantBuckets.name}[${partition}] has lost buckets that were published: ${last}. Windows of merchants ` +
+    "lack them in workers that start from now on, until they have moved past that";
   cluster.incidents.report({ kind: "cut_off", topic: merchantBuckets.name, partition, lost: 0, message });
 }
 
 /** A partition whose refused transactions are asked for, and which topic that is. */
 type RefusalsOf = Pick<Tenure, "topic" | "partition" | "signal" | "mark">;
 
-interface FoldedAgain { from: number; to: number; published: number; deadLettersFrom: number }
+interface FoldedAgain {
+  from: number;
+  to: number;
+  published: number;
+  deadLettersFrom: number;
+}
 
 /** @returns where the dead letters of later transactions begin */
-async function foldAgain(deps: MerchantsDeps, { topic, partition, signal, mark }: Tenure, builder: BucketBuilder, { from, to, published, deadLettersFrom }: FoldedAgain): Promise<number> {
+async function foldAgain(
+  deps: MerchantsDeps,
+  { topic, partition, signal, mark }: Tenure,
+  builder: BucketBuilder,
+  { from, to, published, deadLettersFrom }: FoldedAgain,
+): Promise<number> {
   const { cluster, schemas, topics, clickhouse, cards } = deps;
   const source = { topic, partition };
   const reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: FETCH_BYTES });
@@ -133,17 +192,22 @@ async function foldAgain(deps: MerchantsDeps, { topic, partition, signal, mark }
     const neededFrom = (published - REPEAT_BUCKETS) * BUCKET_MS;
     if (first > from && (await deletedBefore(reader, first)) >= neededFrom) {
       for (const stretch of withoutGaps(from, Math.min(first, to), mark.gaps)) {
-        await rebuild({ clickhouse, source, partitions, cards, signal }, {
-          what: "the fold of unsealed buckets",
-          horizon: () => neededFrom - 1,
-          fold: (rows, row) => builder.sealAndAdd(rows, row, IN_SILENCE),
-          commit: () => {},
-        }, stretch.from, stretch.to);
+        await rebuild(
+          { clickhouse, source, partitions, cards, signal },
+          {
+            what: "the fold of unsealed buckets",
+            horizon: () => neededFrom - 1,
+            fold: (rows, row) => builder.sealAndAdd(rows, row, IN_SILENCE),
+            commit: () => {},
+          },
+          stretch.from,
+          stretch.to,
+        );
       }
     }
     const again = Math.max(from, first);
     const refused = await refusedAhead(deps, { ...source, signal, mark }, { from: again, to, deadLettersFrom });
-    for (let next = again; next < to; ) {
+    for (let next = again; next < to;) {
       signal.throwIfAborted();
       const records = await reader.fetch(next);
       await fold.decode(records, refused.offsets);
@@ -156,25 +220,56 @@ async function foldAgain(deps: MerchantsDeps, { topic, partition, signal, mark }
   }
 }
 
-/** What scoring refused since it lay ahead of the present, by dead letters, and where retention has deleted some of those by ClickHouse. */
-async function refusedAhead({ cluster, topics, clickhouse, log }: MerchantsDeps, { signal, mark, ...source }: RefusalsOf, { from, to, deadLettersFrom }: { from: number; to: number; deadLettersFrom: number }): Promise<{ offsets: Set<number>; next: number }> {
+/**
+ * What scoring refused since it lay ahead of the present, by dead letters, and where retention has deleted some of
+ * those by ClickHouse.
+ */
+async function refusedAhead(
+  { cluster, topics, clickhouse, log }: MerchantsDeps,
+  { signal, mark, ...source }: RefusalsOf,
+  { from, to, deadLettersFrom }: { from: number; to: number; deadLettersFrom: number },
+): Promise<{ offsets: Set<number>; next: number }> {
   const about = { from, to, code: AHEAD, mark };
-  const { offsets, complete, next } = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, deadLettersFrom, about);
-  if (!complete && clickhouse !== null) for (const offset of await storedRefusals({ clickhouse, source, signal }, about)) offsets.add(offset);
-  else if (!complete) log.warn({ partition: source.partition }, "dead letters were deleted, or can't be read, that may be about transactions which are folded again: set CLICKHOUSE_URL, where the sink has stored them");
+  const { offsets, complete, next } = await refusedOffsets(
+    { cluster, source, signal },
+    topics.deadLetters.name,
+    deadLettersFrom,
+    about,
+  );
+  if (!complete && clickhouse !== null)
+    for (const offset of await storedRefusals({ clickhouse, source, signal }, about)) offsets.add(offset);
+  else if (!complete)
+    log.warn(
+      { partition: source.partition },
+      "dead letters were deleted, or can't be read, that may be about transactions which are folded again: " +
+        "set CLICKHOUSE_URL, where the sink has stored them",
+    );
   return { offsets, next };
 }
 
 /**
- * Where the dead letters of transactions from an offset on begin, looked for from where they began before. What comes of it is kept in a
- * snapshot: the fold that goes on from there reads no others.
+ * Where the dead letters of transactions from an offset on begin, looked for from where they began before. What comes
+ * of it is kept in a snapshot: the fold that goes on from there reads no others.
  */
-export async function deadLettersOf({ cluster, topics }: MerchantsDeps, { topic, partition, signal, mark }: RefusalsOf, from: number, before: number): Promise<number> {
-  const { next } = await refusedOffsets({ cluster, source: { topic, partition }, signal }, topics.deadLetters.name, before, { from, to: from, mark });
+export async function deadLettersOf(
+  { cluster, topics }: MerchantsDeps,
+  { topic, partition, signal, mark }: RefusalsOf,
+  from: number,
+  before: number,
+): Promise<number> {
+  const { next } = await refusedOffsets(
+    { cluster, source: { topic, partition }, signal },
+    topics.deadLetters.name,
+    before,
+    { from, to: from, mark },
+  );
   return next;
 }
 
-/** Every transaction that retention has deleted happened before this: none lies further ahead of its record's time than the skew. */
+/**
+ * Every transaction that retention has deleted happened before this: none lies further ahead of its record's time than
+ * the skew.
+ */
 async function deletedBefore(reader: PartitionReader, first: number): Promise<number> {
   const records = await reader.fetch(first);
   return records.count === 0 ? Number.POSITIVE_INFINITY : records.timestamp[0] + CLOCK_SKEW_MS + STAMP_DISORDER_MS;

@@ -38,11 +38,15 @@ export class TransactionFold {
     const batch = this.#batch;
     await learnSchemas(records, this.#reader, this.#schemas);
     const without = new Set<number>();
-    if (refused.size > 0) for (let record = 0; record < records.count; record++) if (refused.has(records.offset[record])) without.add(record);
-    this.rejected += without.size + decodeTransactions(records, this.#reader, batch, { without, now: Date.now() }).length;
+    if (refused.size > 0)
+      for (let record = 0; record < records.count; record++)
+        if (refused.has(records.offset[record])) without.add(record);
+    this.rejected +=
+      without.size + decodeTransactions(records, this.#reader, batch, { without, now: Date.now() }).length;
     this.#records = records;
     let newest = Number.NEGATIVE_INFINITY;
-    for (let row = 0; row < batch.length; row++) if (batch.eventTime[row] > newest && this.#isHere(row)) newest = batch.eventTime[row];
+    for (let row = 0; row < batch.length; row++)
+      if (batch.eventTime[row] > newest && this.#isHere(row)) newest = batch.eventTime[row];
     return newest;
   }
 
@@ -64,6 +68,15 @@ export class TransactionFold {
 
   #isHere(row: number): boolean {
     const batch = this.#batch;
-    return forwardTo(this.#records as FetchedRecords, batch.record[row], this.#partitions, batch.bytes[row], batch.cardIdAt[row], batch.cardIdLength[row]) < 0;
+    return (
+      forwardTo(
+        this.#records as FetchedRecords,
+        batch.record[row],
+        this.#partitions,
+        batch.bytes[row],
+        batch.cardIdAt[row],
+        batch.cardIdLength[row],
+      ) < 0
+    );
   }
 }

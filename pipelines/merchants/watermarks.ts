@@ -17,7 +17,12 @@ export class Watermarks {
   constructor(cluster: KafkaCluster, topic: string, partitions: number, records: BucketRecordReader) {
     this.#cluster = cluster;
     this.#records = records;
-    this.#partitions = Array.from({ length: partitions }, (_, partition) => ({ reader: new PartitionReader(cluster, topic, partition), watermark: Number.NEGATIVE_INFINITY, end: 0, looking: null }));
+    this.#partitions = Array.from({ length: partitions }, (_, partition) => ({
+      reader: new PartitionReader(cluster, topic, partition),
+      watermark: Number.NEGATIVE_INFINITY,
+      end: 0,
+      looking: null,
+    }));
   }
 
   /** The last committed watermark of a source partition, as a bucket's index; -Infinity: none. */
@@ -31,9 +36,14 @@ export class Watermarks {
 
   /** The highest of the others' watermarks. */
   async highestBeside(partition: number): Promise<number> {
-    this.#looking ??= Promise.all(this.#partitions.map((_, other) => this.of(other))).finally(() => (this.#looking = null));
+    this.#looking ??= Promise.all(this.#partitions.map((_, other) => this.of(other))).finally(
+      () => (this.#looking = null),
+    );
     const watermarks = await this.#looking;
-    return watermarks.reduce((highest, watermark, other) => (other === partition ? highest : Math.max(highest, watermark)), Number.NEGATIVE_INFINITY);
+    return watermarks.reduce(
+      (highest, watermark, other) => (other === partition ? highest : Math.max(highest, watermark)),
+      Number.NEGATIVE_INFINITY,
+    );
   }
 
   async close(): Promise<void> {
@@ -59,7 +69,7 @@ export class Watermarks {
     for (let back = LAST_RECORDS, to = end; to > first; back *= 8) {
       const from = Math.max(first, end - back);
       let found = false;
-      for (let next = from; next < to; ) {
+      for (let next = from; next < to;) {
         const records = await reader.fetch(next);
         this.#records.read(records, (entity, _bytes, _at, _length, bucket) => {
           if (entity !== BUCKET_ENTITY.watermark) return;

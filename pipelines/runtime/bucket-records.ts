@@ -11,7 +11,16 @@ const FIXED_ID = 1_000_007;
 export const BUCKET_ENTITY = { merchant: 0, card: 1, watermark: 2 } as const;
 
 /** Takes one record of the buckets topic; the id stands at `at` in `bytes`, the bucket is an index. */
-export type OnBucket = (entity: number, bytes: Buffer, at: number, length: number, bucket: number, partition: number, count: number, frauds: number) => void;
+export type OnBucket = (
+  entity: number,
+  bytes: Buffer,
+  at: number,
+  length: number,
+  bucket: number,
+  partition: number,
+  count: number,
+  frauds: number,
+) => void;
 
 /** Reads records of `fraud.merchant-buckets` without an object a record. */
 export class BucketRecordReader {
@@ -28,13 +37,17 @@ export class BucketRecordReader {
     this.#log = log;
   }
 
-  /** Reads what a fetch brought. A record that is no bucket is logged and left out: it would stop every reader for good. */
+  /**
+   * Reads what a fetch brought. A record that is no bucket is logged and left out: it would stop every reader for good.
+   */
   read(records: FetchedRecords, onBucket: OnBucket): void {
     const { bytes, valueAt, valueLength } = records;
     for (let i = 0; i < records.count; i++) {
       const id = schemaIdOf(bytes, valueAt[i], valueLength[i]);
-      if (id !== this.#schemaId && id !== FIXED_ID) this.#leaveOut(records, i, records.unread?.get(i)?.reason ?? `its schema is ${id}`);
-      else if (!this.#readOne(bytes, valueAt[i] + WIRE_HEAD_BYTES, valueAt[i] + valueLength[i], onBucket)) this.#leaveOut(records, i, "it does not fit its schema");
+      if (id !== this.#schemaId && id !== FIXED_ID)
+        this.#leaveOut(records, i, records.unread?.get(i)?.reason ?? `its schema is ${id}`);
+      else if (!this.#readOne(bytes, valueAt[i] + WIRE_HEAD_BYTES, valueAt[i] + valueLength[i], onBucket))
+        this.#leaveOut(records, i, "it does not fit its schema");
     }
   }
 
@@ -62,6 +75,9 @@ export class BucketRecordReader {
 
   #leaveOut({ topic, partition, offset }: FetchedRecords, index: number, why: string): void {
     this.unreadable++;
-    this.#log?.error({ code: "bucket_unreadable", topic, partition, offset: offset[index] }, `a record of merchants' buckets was left out: ${why}; windows that need it are too low`);
+    this.#log?.error(
+      { code: "bucket_unreadable", topic, partition, offset: offset[index] },
+      `a record of merchants' buckets was left out: ${why}; windows that need it are too low`,
+    );
   }
 }

@@ -9,7 +9,11 @@ import type { RecordCode } from "../../schemas/error-codes.js";
 import { MAX_TRANSACTION_BYTES } from "../../schemas/topics.js";
 
 /** Why a record could not be used, and where on its way that came out. */
-export interface Cause { code: RecordCode; reason: string; step: string }
+export interface Cause {
+  code: RecordCode;
+  reason: string;
+  step: string;
+}
 
 export const REPLY_TO = "reply-to";
 /** A longer one is not ours and is not copied. */
@@ -19,7 +23,10 @@ const MAX_KEY_BYTES = 32 * 1024;
 const ATTEMPT = "attempt";
 /** On a dead letter that was sent again: where it stands among the dead letters, `<topic>/<partition>/<offset>`. */
 export const REDRIVE_OF = "fraudstream-redrive-of";
-/** On a dead letter of a transaction: of which topic its offset is, as with committed offsets (OffsetMark). A name may come to mean another one. */
+/**
+ * On a dead letter of a transaction: of which topic its offset is, as with committed offsets (OffsetMark). A name may
+ * come to mean another one.
+ */
 export const SOURCE_LOG = "source-log";
 const PLACE = /^.{1,300}\/\d{1,10}\/\d{1,16}$/;
 
@@ -34,26 +41,48 @@ export function replyToOf(records: FetchedRecords, record: number): Buffer | nul
 }
 
 /** Appends the dead letter of a record to an output. @param mark of the topic that the record stands in */
-export function appendDeadLetter(records: FetchedRecords, record: number, cause: Cause, output: PartitionOutput, cards: CardPseudonyms | null = null, mark: OffsetMark | null = null): void {
-  const { key, value, headers } = deadLetterOf(records, record, cause, cards, mark === null ? [] : [[SOURCE_LOG, encodeMark({ ...mark, gaps: [] })]]);
+export function appendDeadLetter(
+  records: FetchedRecords,
+  record: number,
+  cause: Cause,
+  output: PartitionOutput,
+  cards: CardPseudonyms | null = null,
+  mark: OffsetMark | null = null,
+): void {
+  const { key, value, headers } = deadLetterOf(
+    records,
+    record,
+    cause,
+    cards,
+    mark === null ? [] : [[SOURCE_LOG, encodeMark({ ...mark, gaps: [] })]],
+  );
   output.append(key, value, headers);
 }
 
-/** Whether the offset that a dead letter names is of a topic that had the source's name before. @param mark of the topic that is there */
+/**
+ * Whether the offset that a dead letter names is of a topic that had the source's name before. @param mark of the topic
+ * that is there
+ */
 export function isOfFormerTopic(sourceLog: string | undefined, mark: OffsetMark): boolean {
   // Those of earlier versions don't say.
   return sourceLog !== undefined && sourceLog !== "" && formerTopicOf(decodeMark(sourceLog), mark) !== null;
 }
 
 /**
- * A dead letter: the untouched key and bytes of the source, its coordinates and the cause in the headers. Of a value or a
- * key that is larger than dead letters may be, its length and sha256 instead; of a batch that could not be read, those of
- * the batch, and the last offset that it covers.
+ * A dead letter: the untouched key and bytes of the source, its coordinates and the cause in the headers. Of a value or
+ * a key that is larger than dead letters may be, its length and sha256 instead; of a batch that could not be read,
+ * those of the batch, and the last offset that it covers.
  *
  * @param cards where card ids have pseudonyms: the key is one, and what the source said is sealed
  * @param more headers
  */
-export function deadLetterOf(records: FetchedRecords, record: number, cause: Cause, cards: CardPseudonyms | null = null, more: readonly [string, string][] = []): { key: Buffer | null; value: Buffer | null; headers: Buffer } {
+export function deadLetterOf(
+  records: FetchedRecords,
+  record: number,
+  cause: Cause,
+  cards: CardPseudonyms | null = null,
+  more: readonly [string, string][] = [],
+): { key: Buffer | null; value: Buffer | null; headers: Buffer } {
   const { bytes, keyAt, keyLength, valueAt, valueLength } = records;
   const key = keyLength[record] < 0 ? null : bytes.subarray(keyAt[record], keyAt[record] + keyLength[record]);
   const value = valueLength[record] < 0 ? null : bytes.subarray(valueAt[record], valueAt[record] + valueLength[record]);
@@ -81,7 +110,11 @@ export function deadLetterOf(records: FetchedRecords, record: number, cause: Cau
   const kept = { key: keyTooLarge ? null : key, value: tooLarge ? null : value };
   if (cards === null) return { ...kept, headers: encodeHeaders(headers) };
   headers.push([SEALED_KEY, kept.key === null ? "" : cards.seal(kept.key)]);
-  return { key: kept.key && cards.of(kept.key, 0, kept.key.length), value: kept.value && cards.seal(kept.value), headers: encodeHeaders(headers) };
+  return {
+    key: kept.key && cards.of(kept.key, 0, kept.key.length),
+    value: kept.value && cards.seal(kept.value),
+    headers: encodeHeaders(headers),
+  };
 }
 
 function sha256(bytes: Uint8Array): string {
@@ -89,8 +122,8 @@ function sha256(bytes: Uint8Array): string {
 }
 
 /**
- * How often the record has been tried: once, unless it was sent again and says so. Producers have headers named `attempt`
- * of their own, which count nothing.
+ * How often the record has been tried: once, unless it was sent again and says so. Producers have headers named
+ * `attempt` of their own, which count nothing.
  */
 export function attemptOf(records: FetchedRecords, record: number): string {
   if (records.bytes[records.headersAt[record]] === 0) return "1";

@@ -11,12 +11,14 @@ const TELLING_ROWS = 256;
 const BELOW_STRAYS = 0.9;
 
 /**
- * Until when, in event time, the records of a partition's gaps can have happened: windows that begin before that may miss some. Two
- * bounds hold, and the lower one counts:
+ * Until when, in event time, the records of a partition's gaps can have happened: windows that begin before that may
+ * miss some. Two bounds hold, and the lower one counts:
  *
- * - No transaction lies further ahead of its record's time than the skew, and what was lost came before what is left. That holds at once, for a stream
+ * - No transaction lies further ahead of its record's time than the skew, and what was lost came before what is left.
+ *   That holds at once, for a stream
  *   of the present exactly. For one of old data it would hold until the end.
- * - Transactions more than LATENESS_MS older than those before them are late, and stale in any case. So what was lost isn't newer by more
+ * - Transactions more than LATENESS_MS older than those before them are late, and stale in any case. So what was lost
+ *   isn't newer by more
  *   than that than what follows it: known once a few hundred transactions have come, of which some may be strays.
  *
  * They are kept in the mark of the tenure, that is, committed with each offset.
@@ -32,7 +34,10 @@ export class GapBounds {
 
   /** No lost transaction is later, epoch milliseconds; -Infinity: none is known to be lost. */
   get until(): number {
-    return this.#mark.gaps.reduce((latest, { until }) => Math.max(latest, until ?? Number.POSITIVE_INFINITY), Number.NEGATIVE_INFINITY);
+    return this.#mark.gaps.reduce(
+      (latest, { until }) => Math.max(latest, until ?? Number.POSITIVE_INFINITY),
+      Number.NEGATIVE_INFINITY,
+    );
   }
 
   /** Before the next records are folded, and their offset is committed. @param clock the partition's, as of now */
@@ -49,14 +54,19 @@ export class GapBounds {
     for (let row = 0; row < length && this.#told < TELLING_ROWS; row++) {
       if (eventTime[row] < clock - LATENESS_MS) continue;
       this.#times[this.#told++] = eventTime[row];
-      if (this.#told === TELLING_ROWS) this.#lower(this.#times.sort()[Math.floor(TELLING_ROWS * BELOW_STRAYS)] + LATENESS_MS);
+      if (this.#told === TELLING_ROWS)
+        this.#lower(this.#times.sort()[Math.floor(TELLING_ROWS * BELOW_STRAYS)] + LATENESS_MS);
     }
     // No window reaches back so far.
     this.#mark.gaps = this.#mark.gaps.filter(({ until }) => until === null || until > clock - RETENTION_MS);
   }
 
   #lower(bound: number): void {
-    this.#mark.gaps = this.#mark.gaps.map(({ from, to, until }) => ({ from, to, until: Math.min(until ?? Infinity, bound) }));
+    this.#mark.gaps = this.#mark.gaps.map(({ from, to, until }) => ({
+      from,
+      to,
+      until: Math.min(until ?? Infinity, bound),
+    }));
   }
 }
 
@@ -67,7 +77,10 @@ export function gapNumbers(gaps: readonly Gap[]): Float64Array {
 
 /** Adds those of a snapshot to a mark: Kafka may have forgotten what was committed. */
 export function addGapNumbers(mark: OffsetMark, numbers: ArrayLike<number>): void {
-  for (let i = 0; i + 2 < numbers.length; i += 3) addGaps(mark, [{ from: numbers[i], to: numbers[i + 1], until: Number.isNaN(numbers[i + 2]) ? null : numbers[i + 2] }]);
+  for (let i = 0; i + 2 < numbers.length; i += 3)
+    addGaps(mark, [
+      { from: numbers[i], to: numbers[i + 1], until: Number.isNaN(numbers[i + 2]) ? null : numbers[i + 2] },
+    ]);
 }
 
 /** A stretch of offsets, without those that are known to be lost: nothing of them can be had any more. */

@@ -19,7 +19,9 @@ export interface HeartbeatOptions {
 
 const EVERY_MS = 1_000;
 
-/** Says what one process is doing, once a second and whenever `beat` is called. Trouble with it never stops the role. */
+/**
+ * Says what one process is doing, once a second and whenever `beat` is called. Trouble with it never stops the role.
+ */
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
   #producer: BatchProducer | null = null;

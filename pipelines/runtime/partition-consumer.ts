@@ -47,7 +47,9 @@ export interface PartitionConsumerOptions {
   log: Logger;
   group: string;
   topics: string[];
-  /** Begins a tenure: prepares the handler and says from which offset it wants records. Null: from the log's beginning. */
+  /**
+   * Begins a tenure: prepares the handler and says from which offset it wants records. Null: from the log's beginning.
+   */
   open: (tenure: LiveTenure) => Promise<{ handler: PartitionHandler; start: number | null }>;
   /** Something that no new try can mend. */
   onFailure: (error: unknown) => void;
@@ -56,7 +58,11 @@ export interface PartitionConsumerOptions {
   conditions?: Conditions;
 }
 
-interface Loop { abort: AbortController; done: Promise<void>; reading: Reading }
+interface Loop {
+  abort: AbortController;
+  done: Promise<void>;
+  reading: Reading;
+}
 
 /** Whether a partition is being read, for those who ask why nothing comes. */
 interface Reading {
@@ -74,8 +80,8 @@ const LOOK_EVERY_MS = 2_000;
 
 /**
  * Consumes the partitions that a group assigns to this process, each in a loop of its own: a tenure begins when the
- * partition is assigned, and begins anew after an error that may pass. Being fenced is different: then the worker leaves
- * the group and joins it again, so that two owners never fence each other in turn.
+ * partition is assigned, and begins anew after an error that may pass. Being fenced is different: then the worker
+ * leaves the group and joins it again, so that two owners never fence each other in turn.
  */
 export class PartitionConsumer {
   readonly #options: PartitionConsumerOptions;
@@ -95,12 +101,21 @@ export class PartitionConsumer {
   constructor(options: PartitionConsumerOptions) {
     this.#options = options;
     const { kafka, group, topics, log, onFailure } = options;
-    this.#membership = new GroupMembership({ kafka, group, topics, log, onAssigned: (assigned) => this.#assign(assigned), onFailure });
+    this.#membership = new GroupMembership({
+      kafka,
+      group,
+      topics,
+      log,
+      onAssigned: (assigned) => this.#assign(assigned),
+      onFailure,
+    });
   }
 
   /** The partitions that are ours now. */
   get assigned(): TopicPartition[] {
-    return [...this.#loops.keys()].map((key) => JSON.parse(key) as [string, number]).map(([topic, partition]) => ({ topic, partition }));
+    return [...this.#loops.keys()]
+      .map((key) => JSON.parse(key) as [string, number])
+      .map(([topic, partition]) => ({ topic, partition }));
   }
 
   start(): Promise<void> {
@@ -124,10 +139,12 @@ export class PartitionConsumer {
 
   /** Commits offsets as a member of the group; refused when the group has moved on. */
   commit(offsets: readonly (TopicPartition & { offset: number })[]): Promise<void> {
-    return this.#membership.commit(offsets.map((offset) => {
-      const mark = this.#marks.get(loopKey(offset));
-      return mark === undefined ? offset : { ...offset, metadata: encodeMark(mark) };
-    }));
+    return this.#membership.commit(
+      offsets.map((offset) => {
+        const mark = this.#marks.get(loopKey(offset));
+        return mark === undefined ? offset : { ...offset, metadata: encodeMark(mark) };
+      }),
+    );
   }
 
   #assign(assigned: TopicPartition[]): void {
@@ -139,7 +156,9 @@ export class PartitionConsumer {
       const abort = new AbortController();
       // A partition that comes back waits until its former tenure here has ended.
       const reading: Reading = { waitingSince: null, trouble: null };
-      const done = (this.#ending.get(key) ?? Promise.resolve()).then(() => this.#consume(partition, abort.signal, reading));
+      const done = (this.#ending.get(key) ?? Promise.resolve()).then(() =>
+        this.#consume(partition, abort.signal, reading),
+      );
       this.#loops.set(key, { abort, done, reading });
     }
   }
@@ -159,11 +178,15 @@ export class PartitionConsumer {
     const { conditions } = this.#options;
     const now = Date.now();
     const patienceMs = SILENT_MS + (this.#options.reader?.maxWaitMs ?? 0);
-    const silent = ({ reading: { waitingSince } }: Loop): boolean => waitingSince !== null && now - waitingSince > patienceMs;
+    const silent = ({ reading: { waitingSince } }: Loop): boolean =>
+      waitingSince !== null && now - waitingSince > patienceMs;
     const blocking = [...this.#loops.values()].every(silent);
     for (const [key, loop] of this.#loops) {
       const { waitingSince, trouble } = loop.reading;
-      const message = (): string => `nothing could be read from ${subjectOf(key)} for ${Math.round((now - (waitingSince ?? now)) / 1_000)} s: ${trouble ?? "its broker does not answer"}; check the Kafka brokers`;
+      const message = (): string =>
+        `nothing could be read from ${subjectOf(key)} for ` +
+        `${Math.round((now - (waitingSince ?? now)) / 1_000)} s: ${trouble ?? "its broker does not answer"}; ` +
+        "check the Kafka brokers";
       conditions?.set(silent(loop), "kafka_silent", subjectOf(key), message, { blocking });
     }
   }
@@ -182,7 +205,8 @@ export class PartitionConsumer {
           return;
         }
         // Whatever Kafka said, the outcome is settled by taking the partition over anew.
-        const mayPass = (error instanceof KafkaError && !error.refused) || (error instanceof FraudstreamError && error.retriable);
+        const mayPass =
+          (error instanceof KafkaError && !error.refused) || (error instanceof FraudstreamError && error.retriable);
         if (!mayPass) {
           this.#options.onFailure(error);
           return;
@@ -195,12 +219,21 @@ export class PartitionConsumer {
     }
   }
 
-  async #tenure(partition: TopicPartition, signal: AbortSignal, reading: Reading, onProgress: () => void): Promise<void> {
+  async #tenure(
+    partition: TopicPartition,
+    signal: AbortSignal,
+    reading: Reading,
+    onProgress: () => void,
+  ): Promise<void> {
     const { cluster, open } = this.#options;
     const { topicId, cluster: clusterId } = await cluster.identityOf(partition.topic);
     const seen = this.#topicIds.get(partition.topic) ?? new Set();
     this.#topicIds.set(partition.topic, seen.add(topicId));
-    const reader = new PartitionReader(cluster, partition.topic, partition.partition, { ...this.#options.reader, signal, topicId });
+    const reader = new PartitionReader(cluster, partition.topic, partition.partition, {
+      ...this.#options.reader,
+      signal,
+      topicId,
+    });
     const mark: OffsetMark = { topicId, cluster: clusterId, gaps: [] };
     this.#marks.set(loopKey(partition), mark);
     let failure: { error: unknown } | null = null as { error: unknown } | null;
@@ -208,7 +241,13 @@ export class PartitionConsumer {
       failure ??= { error };
       void reader.close();
     };
-    const opened = await open({ ...partition, signal, mark, committed: () => this.#standing(partition, reader, mark), fail }).catch(async (error: unknown) => {
+    const opened = await open({
+      ...partition,
+      signal,
+      mark,
+      committed: () => this.#standing(partition, reader, mark),
+      fail,
+    }).catch(async (error: unknown) => {
       await reader.close();
       throw error;
     });
@@ -247,10 +286,13 @@ export class PartitionConsumer {
     const where = `${partition.topic}[${partition.partition}]`;
     const committed = await committedPosition(cluster, group, partition);
     const kept = decodeMark(committed?.metadata ?? null);
-    const formerIds = [...this.#topicIds.get(partition.topic) ?? []].filter((id) => id !== mark.topicId);
+    const formerIds = [...(this.#topicIds.get(partition.topic) ?? [])].filter((id) => id !== mark.topicId);
     const formerId = committed === null ? formerIds.at(0) : formerTopicOf(kept, mark);
     if (formerId !== null && formerId !== undefined) {
-      const message = `${where}: the topic was deleted and created again (its id was ${formerId}, now it is ${mark.topicId}): ${group} reads it from its beginning. Records of the former one that had not been read are lost`;
+      const message =
+        `${where}: the topic was deleted and created again (its id was ${formerId}, now it is ` +
+        `${mark.topicId}): ${group} reads it from its beginning. Records of the former one that had not been ` +
+        "read are lost";
       // What the fold of the former one held isn't in this one's.
       addGaps(mark, [{ from: 0, to: 0, until: null }]);
       this.#report(`recreated ${where} ${mark.topicId}`, { kind: "recreated", ...partition, lost: 0, message });
@@ -262,8 +304,16 @@ export class PartitionConsumer {
     if (end === null) return { offset: committed.offset, why: "committed" };
     mark.gaps = kept.gaps.map(({ from, to, until }) => ({ from: Math.min(from, end), to: Math.min(to, end), until }));
     addGaps(mark, [{ from: end, to: end, until: null }]);
-    const message = `${where}: the log ends at offset ${end}, but ${group} has committed ${committed.offset}: records were lost (an unclean election, a lost copy), or the offset was set by hand. What comes now is read and counts as new`;
-    this.#report(`cut_off ${where} ${committed.offset} ${end}`, { kind: "cut_off", ...partition, lost: committed.offset - end, message });
+    const message =
+      `${where}: the log ends at offset ${end}, but ${group} has committed ${committed.offset}: records were ` +
+      "lost (an unclean election, a lost copy), or the offset was set by hand. What comes now is read and " +
+      "counts as new";
+    this.#report(`cut_off ${where} ${committed.offset} ${end}`, {
+      kind: "cut_off",
+      ...partition,
+      lost: committed.offset - end,
+      message,
+    });
     return { offset: null, why: "cut_off" };
   }
 
@@ -274,7 +324,9 @@ export class PartitionConsumer {
     if (start === null) return;
     const where = `${partition.topic}[${partition.partition}]`;
     const lost = first - from;
-    const message = `${where}: the topic's retention has deleted offsets ${from} to ${first - 1} (${lost}) before ${this.#options.group} had read them. Give the topic a longer retention.ms, or this role more processes`;
+    const message =
+      `${where}: the topic's retention has deleted offsets ${from} to ${first - 1} (${lost}) before ` +
+      `${this.#options.group} had read them. Give the topic a longer retention.ms, or this role more processes`;
     this.#report(`deleted ${where} ${first}`, { kind: "deleted", ...partition, lost, message });
   }
 
@@ -288,7 +340,10 @@ export class PartitionConsumer {
 const END_LOOKS = 5;
 const END_LOOK_EVERY_MS = 200;
 
-/** Where the log ends if that is before an offset, else null. Looked at several times: a new leader may not know its end at once. */
+/**
+ * Where the log ends if that is before an offset, else null. Looked at several times: a new leader may not know its end
+ * at once.
+ */
 async function endBefore(reader: PartitionReader, offset: number): Promise<number | null> {
   for (let look = 1; ; look++) {
     const end = await reader.writtenEnd();

@@ -9,8 +9,9 @@ const REMEMBERED_ROWS = 512;
 const INTERRUPTIONS_WITHIN_MS = 5 * 60_000;
 
 /**
- * How a champion does in one worker: it tells a model that doesn't work from payments that it has no score for. Rows that say nothing
- * of the model (dead letters that are sent again, values that no upload is checked with) aren't counted.
+ * How a champion does in one worker: it tells a model that doesn't work from payments that it has no score for. Rows
+ * that say nothing of the model (dead letters that are sent again, values that no upload is checked with) aren't
+ * counted.
  */
 export class ChampionHealth {
   #scored = 0;

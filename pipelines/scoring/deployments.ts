@@ -65,9 +65,9 @@ const NOTHING_SCORES = "no_deployment_works";
 
 /**
  * The deployments of fraud.control in the memory of one worker. `current` changes only when the models of another one
- * are loaded; whoever scores takes it once for each batch. That is the newest that can be loaded, and the one before where a
- * champion hangs, fails or gives no scores: such a deployment is out of force in this worker until it starts again, and a newer
- * deployment of the same model is tried anew.
+ * are loaded; whoever scores takes it once for each batch. That is the newest that can be loaded, and the one before
+ * where a champion hangs, fails or gives no scores: such a deployment is out of force in this worker until it starts
+ * again, and a newer deployment of the same model is tried anew.
  */
 export class Deployments {
   readonly #options: DeploymentsOptions;
@@ -121,10 +121,15 @@ export class Deployments {
   /** Later deployments than the one in force that this worker doesn't score with. */
   get refused(): RefusedDeployment[] {
     const epoch = this.#epoch ?? -1;
-    return [...this.#outOfForce.values(), ...this.#notLoaded].filter((refused) => refused.epoch > epoch).sort((a, b) => a.epoch - b.epoch);
+    return [...this.#outOfForce.values(), ...this.#notLoaded]
+      .filter((refused) => refused.epoch > epoch)
+      .sort((a, b) => a.epoch - b.epoch);
   }
 
-  /** Whether a champion is wanted, and this worker can score with none: its partitions are better off with another worker. */
+  /**
+   * Whether a champion is wanted, and this worker can score with none: its partitions are better off with another
+   * worker.
+   */
   get stuck(): boolean {
     return this.#current === null && (this.#state?.deployment?.champion ?? null) !== null;
   }
@@ -150,7 +155,11 @@ export class Deployments {
    * @param unconditionally also where none works: then nothing is scored until there is one
    * @returns whether another deployment is in force than the one that failed; false: none works, and it stays
    */
-  putOutOfForce(failed: LoadedDeployment, reason: string, { unconditionally }: { unconditionally: boolean }): Promise<boolean> {
+  putOutOfForce(
+    failed: LoadedDeployment,
+    reason: string,
+    { unconditionally }: { unconditionally: boolean },
+  ): Promise<boolean> {
     return this.#inTurn(async () => {
       // Several partitions may find it out at the same time.
       if (this.#current !== failed) return true;
@@ -159,16 +168,26 @@ export class Deployments {
       this.#outOfForce.set(failed.epoch, refusal);
       const problems: string[] = [];
       const incomplete = this.#incomplete;
-      const earlier = this.#state === null ? null : await this.#loadNewest(this.#state, this.#earlierThan(failed.epoch), problems);
+      const earlier =
+        this.#state === null ? null : await this.#loadNewest(this.#state, this.#earlierThan(failed.epoch), problems);
       if (earlier === null && !unconditionally) {
         // The deployment in force has its files: those of earlier ones are no reason to load it again.
         this.#incomplete = incomplete;
         if (known === undefined) this.#outOfForce.delete(failed.epoch);
         this.#failing.set(failed.epoch, Date.now());
-        this.#conditions.raise(CHAMPION_FAILS, String(failed.epoch), `the champion ${refusal.model} of epoch ${failed.epoch} fails (${reason}), and no earlier deployment works: payments without a score become dead letters; deploy a model that works, then send them again`, { blocking: false });
+        this.#conditions.raise(
+          CHAMPION_FAILS,
+          String(failed.epoch),
+          `the champion ${refusal.model} of epoch ${failed.epoch} fails (${reason}), and no earlier ` +
+            "deployment works: payments without a score become dead letters; deploy a model that works, then " +
+            "send them again",
+          { blocking: false },
+        );
         return false;
       }
-      const problem = `epoch ${failed.epoch} is out of force here: ${refusal.model} failed: ${reason}; ${earlier === null ? "no earlier deployment works" : `${earlier.champion.model} of epoch ${earlier.epoch} scores instead`}`;
+      const problem =
+        `epoch ${failed.epoch} is out of force here: ${refusal.model} failed: ${reason}; ` +
+        `${earlier === null ? "no earlier deployment works" : `${earlier.champion.model} of epoch ${earlier.epoch} scores instead`}`;
       this.#log.error({ epoch: failed.epoch, model: refusal.model }, problem);
       this.#options.onFallback?.(refusal.model);
       this.#replace(earlier, earlier?.epoch ?? null, [problem, ...problems]);
@@ -198,7 +217,8 @@ export class Deployments {
   release(deployment: LoadedDeployment): void {
     this.#users.set(deployment, (this.#users.get(deployment) ?? 1) - 1);
     this.#dropUnused();
-    // That was the last batch of an older epoch in its partition: said at once, but after the tenure has taken note of it.
+    // That was the last batch of an older epoch in its partition: said at once, but after the tenure has taken note of
+    // it.
     if (deployment !== this.#current) queueMicrotask(this.#options.onChange);
   }
 
@@ -235,10 +255,16 @@ export class Deployments {
       return;
     }
     const startedAt = performance.now();
-    const problems = again ? this.#problems.filter((problem) => [...this.#broken].some((epoch) => problem.startsWith(`epoch ${epoch} `))) : [];
+    const problems = again
+      ? this.#problems.filter((problem) => [...this.#broken].some((epoch) => problem.startsWith(`epoch ${epoch} `)))
+      : [];
     // At start the newest that can be loaded; later the one that is in force stays when the newest can't be.
     const candidates = this.#usable(this.#current === null ? [...state.deployments].reverse() : [newest], newest.epoch);
-    const loaded = await this.#loadNewest(state, again ? candidates.filter(({ epoch }) => !this.#broken.has(epoch)).slice(0, MOST_TRIED_AGAIN) : candidates, problems);
+    const loaded = await this.#loadNewest(
+      state,
+      again ? candidates.filter(({ epoch }) => !this.#broken.has(epoch)).slice(0, MOST_TRIED_AGAIN) : candidates,
+      problems,
+    );
     if (loaded !== null) {
       this.#replace(loaded, loaded.epoch, problems);
       this.#options.onSwap?.(performance.now() - startedAt);
@@ -256,20 +282,33 @@ export class Deployments {
     return this.#usable(deployments.filter((deployment) => deployment.epoch < epoch).reverse(), epoch);
   }
 
-  /** Without those that are out of force, and those before them of the same champion; nothing from before a withdrawal counts. */
+  /**
+   * Without those that are out of force, and those before them of the same champion; nothing from before a withdrawal
+   * counts.
+   */
   #usable(newestFirst: readonly Deployment[], newest: number): Deployment[] {
     const usable: Deployment[] = [];
     for (const deployment of newestFirst) {
       const { epoch, champion } = deployment;
       if (champion === null) break;
-      const failed = this.#outOfForce.has(epoch) || (epoch !== newest && [...this.#outOfForce.values()].some((refused) => refused.model === champion.model && refused.epoch > epoch));
+      const failed =
+        this.#outOfForce.has(epoch) ||
+        (epoch !== newest &&
+          [...this.#outOfForce.values()].some((refused) => refused.model === champion.model && refused.epoch > epoch));
       if (!failed) usable.push(deployment);
     }
     return usable;
   }
 
-  /** The first of these that can be loaded. While models are being loaded none is freed: the new deployment may take it over. */
-  async #loadNewest(state: ControlState, candidates: readonly Deployment[], problems: string[]): Promise<LoadedDeployment | null> {
+  /**
+   * The first of these that can be loaded. While models are being loaded none is freed: the new deployment may take it
+   * over.
+   */
+  async #loadNewest(
+    state: ControlState,
+    candidates: readonly Deployment[],
+    problems: string[],
+  ): Promise<LoadedDeployment | null> {
     this.#loading = true;
     try {
       for (const deployment of candidates) {
@@ -289,7 +328,10 @@ export class Deployments {
     this.#epoch = epoch;
     this.#problems = problems;
     if (former !== null) this.#users.set(former, this.#users.get(former) ?? 0);
-    this.#log.info({ epoch, champion: loaded?.champion.model ?? null, shadows: loaded?.shadows.map(({ model }) => model) ?? [] }, "deployment in force");
+    this.#log.info(
+      { epoch, champion: loaded?.champion.model ?? null, shadows: loaded?.shadows.map(({ model }) => model) ?? [] },
+      "deployment in force",
+    );
     if (loaded !== null) for (const wake of this.#waiting.splice(0)) wake();
     this.#dropUnused();
     this.#tellConditions();
@@ -301,16 +343,36 @@ export class Deployments {
     const conditions = this.#conditions;
     const refused = new Map(this.refused.map((each) => [each.epoch, each]));
     const codeOf = (epoch: number): string => (this.#outOfForce.has(epoch) ? OUT_OF_FORCE : NOT_LOADED);
-    for (const { code, epoch } of this.#told) if (!refused.has(epoch) || codeOf(epoch) !== code) conditions.clear(code, String(epoch));
+    for (const { code, epoch } of this.#told)
+      if (!refused.has(epoch) || codeOf(epoch) !== code) conditions.clear(code, String(epoch));
     this.#told = [...refused.keys()].map((epoch) => ({ code: codeOf(epoch), epoch }));
-    const instead = this.#current === null ? "nothing scores instead" : `${this.#current.champion.model} of epoch ${this.#current.epoch} scores instead`;
+    const instead =
+      this.#current === null
+        ? "nothing scores instead"
+        : `${this.#current.champion.model} of epoch ${this.#current.epoch} scores instead`;
     for (const { epoch, model, reason } of refused.values()) {
       const code = codeOf(epoch);
-      const advice = code === OUT_OF_FORCE ? "deploy another model, or this one again to try it anew" : "put its files in place (ARTIFACTS, ARTIFACTS_URL), or deploy another model";
-      conditions.raise(code, String(epoch), `epoch ${epoch} is not in force in this worker: ${model}: ${reason}; ${instead}; ${advice}`, { blocking: false });
+      const advice =
+        code === OUT_OF_FORCE
+          ? "deploy another model, or this one again to try it anew"
+          : "put its files in place (ARTIFACTS, ARTIFACTS_URL), or deploy another model";
+      conditions.raise(
+        code,
+        String(epoch),
+        `epoch ${epoch} is not in force in this worker: ${model}: ${reason}; ${instead}; ${advice}`,
+        { blocking: false },
+      );
     }
     for (const epoch of this.#failing.keys()) if (epoch !== this.#epoch) this.#failsNoMore(epoch);
-    conditions.set(this.stuck, NOTHING_SCORES, "", () => "this worker can score with no deployment: it leaves its partitions to others; deploy a model that works, or put the files of one in place", { blocking: true });
+    conditions.set(
+      this.stuck,
+      NOTHING_SCORES,
+      "",
+      () =>
+        "this worker can score with no deployment: it leaves its partitions to others; deploy a model that " +
+        "works, or put the files of one in place",
+      { blocking: true },
+    );
   }
 
   #failsNoMore(epoch: number): void {
@@ -318,30 +380,54 @@ export class Deployments {
     this.#conditions.clear(CHAMPION_FAILS, String(epoch));
   }
 
-  async #load(state: ControlState, deployment: Deployment, champion: DeployedModel, problems: string[]): Promise<LoadedDeployment | null> {
+  async #load(
+    state: ControlState,
+    deployment: Deployment,
+    champion: DeployedModel,
+    problems: string[],
+  ): Promise<LoadedDeployment | null> {
     const main = await this.#loadModel(state, champion).catch((error: unknown) => {
       this.#report(problems, `epoch ${deployment.epoch} can't be loaded: ${messageOf(error)}`);
       if (error instanceof FraudstreamError && MAY_COME.has(error.code)) this.#incomplete = true;
       else this.#broken.add(deployment.epoch);
-      this.#notLoaded = [...this.#notLoaded.filter(({ epoch }) => epoch !== deployment.epoch), { epoch: deployment.epoch, model: champion.model, reason: messageOf(error) }];
+      this.#notLoaded = [
+        ...this.#notLoaded.filter(({ epoch }) => epoch !== deployment.epoch),
+        { epoch: deployment.epoch, model: champion.model, reason: messageOf(error) },
+      ];
       return null;
     });
     if (main === null) return null;
     const shadows: LoadedModel[] = [];
     for (const shadow of deployment.shadows) {
-      if ([...this.#outOfForce.values()].some(({ model, epoch }) => model === shadow.model && epoch > deployment.epoch)) {
-        this.#report(problems, `shadow ${shadow.model} of epoch ${deployment.epoch} is left out: it failed as champion`);
+      if (
+        [...this.#outOfForce.values()].some(({ model, epoch }) => model === shadow.model && epoch > deployment.epoch)
+      ) {
+        this.#report(
+          problems,
+          `shadow ${shadow.model} of epoch ${deployment.epoch} is left out: it failed as champion`,
+        );
         continue;
       }
       try {
         shadows.push(await this.#loadModel(state, shadow));
       } catch (error) {
-        this.#report(problems, `shadow ${shadow.model} of epoch ${deployment.epoch} can't be loaded: ${messageOf(error)}`);
+        this.#report(
+          problems,
+          `shadow ${shadow.model} of epoch ${deployment.epoch} can't be loaded: ${messageOf(error)}`,
+        );
       }
     }
     const models = [main, ...shadows];
     const features = models.map(({ manifest }) => manifest.features);
-    return { epoch: deployment.epoch, champion: main, health: new ChampionHealth(), shadows, models, slots: slotsOf(features), history: new HistoryPlan(historySlotsOf(features)) };
+    return {
+      epoch: deployment.epoch,
+      champion: main,
+      health: new ChampionHealth(),
+      shadows,
+      models,
+      slots: slotsOf(features),
+      history: new HistoryPlan(historySlotsOf(features)),
+    };
   }
 
   /** A model that is in memory is used again. */
@@ -369,7 +455,10 @@ export class Deployments {
   /** In slices: meanwhile batches are scored with the model before. */
   async #reasonsOf(onnx: Uint8Array, io: ModelIo, { model, features }: Manifest): Promise<AlertReasons | null> {
     try {
-      return new AlertReasons(await inSlices(explainingModel(onnx, io)), features.map(({ name }) => name));
+      return new AlertReasons(
+        await inSlices(explainingModel(onnx, io)),
+        features.map(({ name }) => name),
+      );
     } catch (error) {
       this.#log.warn({ model }, `alerts of ${model} get no reasons: ${messageOf(error)}`);
       return null;

@@ -7,8 +7,8 @@ export interface Member {
 }
 
 /**
- * Whether a worker is a member of its group: only while it can work. Otherwise its share of the partitions would be kept from the
- * workers that can.
+ * Whether a worker is a member of its group: only while it can work. Otherwise its share of the partitions would be
+ * kept from the workers that can.
  */
 export class GroupPresence {
   readonly #log: Logger;

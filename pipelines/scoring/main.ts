@@ -38,18 +38,28 @@ const REPORT_EVERY_MS = 10_000;
 const RETRY_EVERY_MS = 3_000;
 /** With SCORING_LINGER_MS a batch of so many bytes isn't waited for any longer. */
 const FULL_BATCH_BYTES = 512 * 1024;
-/** A champion that hangs, with nothing to take its place, has a batch wait for so many runs before the rest of its payments is given up. */
+/**
+ * A champion that hangs, with nothing to take its place, has a batch wait for so many runs before the rest of its
+ * payments is given up.
+ */
 const MOST_HUNG_RUNS = 5;
 /** Waiting for merchants' buckets and for a writer's schema, and the rest of a batch. */
 const TRANSACTION_MS = 60_000;
 
 /** The scoring worker: `node dist/pipelines/scoring/main.js`. */
 async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise<void> {
-  if (config.kafka === null) throw new UsageError("no_kafka", "KAFKA_BROKERS is not set: a scoring worker needs a Kafka cluster (npm start brings one of its own)");
+  if (config.kafka === null)
+    throw new UsageError(
+      "no_kafka",
+      "KAFKA_BROKERS is not set: a scoring worker needs a Kafka cluster (npm start brings one of its own)",
+    );
   const worker = `scoring-${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`;
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
   const group = `${config.topicPrefix}scoring`;
-  await waitUntilReachable({ kafka: config.kafka, clickhouse: null }, { log, signal: lifecycle.signal, without: config });
+  await waitUntilReachable(
+    { kafka: config.kafka, clickhouse: null },
+    { log, signal: lifecycle.signal, without: config },
+  );
   const kafka = createKafka(config.kafka, worker, log);
   await ensureTopics(kafka, allTopics(topics), { replication: config.kafka.replication, log });
 
@@ -63,37 +73,70 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   if (config.clickhouse !== null) {
     const clickhouse = createClickHouse(config.clickhouse);
     lifecycle.add("clickhouse", () => clickhouse.close());
-    await guardDatabase(lifecycle, clickhouse, { clusterId: await cluster.clusterId(), topicPrefix: config.topicPrefix }, log);
+    await guardDatabase(
+      lifecycle,
+      clickhouse,
+      { clusterId: await cluster.clusterId(), topicPrefix: config.topicPrefix },
+      log,
+    );
   }
   const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });
   lifecycle.add("control", () => control.close());
   const unreadable = new UnreadableAttributes(conditions);
   const historyConditions = new HistoryConditions(conditions);
   lifecycle.add("history conditions", () => historyConditions.stop());
-  const watch = new LogWatch({ cluster, conditions, registry, log, topics: allTopics(topics), brokers: config.kafka.brokers, standstillBlocks: true });
+  const watch = new LogWatch({
+    cluster,
+    conditions,
+    registry,
+    log,
+    topics: allTopics(topics),
+    brokers: config.kafka.brokers,
+    standstillBlocks: true,
+  });
   lifecycle.add("log watch", () => watch.stop());
   const meter = new ScoringMeter(registry);
   const artifacts = artifactSource(config, log);
   const deployments = new Deployments({
-    loadArtifact: (model, manifestSha256) => artifacts.load(model, manifestSha256), log, conditions, limits: config.models,
+    loadArtifact: (model, manifestSha256) => artifacts.load(model, manifestSha256),
+    log,
+    conditions,
+    limits: config.models,
     onChange: () => {
       heartbeat.beat();
       presence.set(!deployments.stuck);
     },
-    onSwap: (ms) => meter.swapped(ms), onFallback: (model) => meter.fellBack(model),
+    onSwap: (ms) => meter.swapped(ms),
+    onFallback: (model) => meter.fellBack(model),
   });
   lifecycle.add("deployments", () => deployments.close());
 
   // A worker that can score with no deployment would leave its share of the partitions standing.
   const presence = new GroupPresence(log, (error) => lifecycle.fail(error));
   const tenures = new Map<number, ScoringTenure>();
-  gauge(registry, { name: "fraudstream_scoring_epoch", help: "Epoch of the deployment in force here; -1: none could be loaded yet.", read: () => [{ value: deployments.epoch ?? -1 }] });
-  gauge(registry, { name: "fraudstream_scoring_partitions", help: "Partitions that this worker has.", read: () => [{ value: tenures.size }] });
-  gauge(registry, { name: "fraudstream_scoring_problems", help: "Models that could not be loaded, and shadows that were dropped.", read: () => [{ value: deployments.problems.length }] });
+  gauge(registry, {
+    name: "fraudstream_scoring_epoch",
+    help: "Epoch of the deployment in force here; -1: none could be loaded yet.",
+    read: () => [{ value: deployments.epoch ?? -1 }],
+  });
+  gauge(registry, {
+    name: "fraudstream_scoring_partitions",
+    help: "Partitions that this worker has.",
+    read: () => [{ value: tenures.size }],
+  });
+  gauge(registry, {
+    name: "fraudstream_scoring_problems",
+    help: "Models that could not be loaded, and shadows that were dropped.",
+    read: () => [{ value: deployments.problems.length }],
+  });
   await serveProbes(lifecycle, { config, registry, log, conditions, ready: () => deployments.current !== null });
   const heartbeat = new Heartbeat({
     openProducer: () => BatchProducer.open(cluster),
-    topic: topics.workers.name, schemas, log, worker, role: "scoring",
+    topic: topics.workers.name,
+    schemas,
+    log,
+    worker,
+    role: "scoring",
     report: () => ({
       partitions: [...tenures].flatMap(([partition, { epoch }]) => (epoch === null ? [] : [{ partition, epoch }])),
       problems: [...deployments.problems, ...unreadable.problems, ...historyConditions.problems],
@@ -107,40 +150,80 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   await deployments.settle(control.state);
   const retry = setInterval(() => void deployments.retry(), RETRY_EVERY_MS);
   lifecycle.add("retry", () => clearInterval(retry));
-  control.follow((state) => void deployments.settle(state), (error) => lifecycle.fail(error));
+  control.follow(
+    (state) => void deployments.settle(state),
+    (error) => lifecycle.fail(error),
+  );
   if (deployments.current === null) log.warn("no model is deployed: nothing is consumed until one is");
 
   const { snapshotEveryMs, merchantWaitMs } = config.history;
   const snapshots = new SnapshotStore(join(config.dataDir, "state"), log);
   const cards = cardPseudonyms(config);
-  const histories = new PartitionHistories({ cluster, topics, schemas, snapshots, clickhouse: config.clickhouse, snapshotEveryMs, cards, log });
+  const histories = new PartitionHistories({
+    cluster,
+    topics,
+    schemas,
+    snapshots,
+    clickhouse: config.clickhouse,
+    snapshotEveryMs,
+    cards,
+    log,
+  });
   lifecycle.add("histories", () => histories.close());
   historyGauges(registry, histories);
 
-  const merchants = new MerchantBoard({ cluster, topics, schemas, log, clock: () => histories.clock, onFailure: (error) => lifecycle.fail(error) });
+  const merchants = new MerchantBoard({
+    cluster,
+    topics,
+    schemas,
+    log,
+    clock: () => histories.clock,
+    onFailure: (error) => lifecycle.fail(error),
+  });
   lifecycle.add("merchant board", () => merchants.stop());
   await merchants.start();
 
   const transactionTimeoutMs = TRANSACTION_MS + MOST_HUNG_RUNS * config.models.timeoutMs;
-  const deps = { cluster, topics, group, transactionTimeoutMs, schemas, control, deployments, histories, merchants, merchantWaitMs, meter, conditions: historyConditions, cards, unreadable, log };
-  const openConsumer = (): PartitionConsumer => new PartitionConsumer({
-    cluster, kafka, log, group, conditions,
-    topics: [topics.transactions.name],
-    reader: config.scoringLingerMs > 0 ? { maxWaitMs: config.scoringLingerMs, minBytes: FULL_BATCH_BYTES } : {},
-    onFailure: (error) => lifecycle.fail(error),
-    open: async (tenure) => {
-      const opened = await ScoringTenure.open(deps, tenure);
-      tenures.set(tenure.partition, opened.handler);
-      heartbeat.beat();
-      const close = async (): Promise<void> => {
-        if (tenures.get(tenure.partition) === opened.handler) tenures.delete(tenure.partition);
-        meter.forget(tenure.partition);
-        historyConditions.forget(tenure.topic, tenure.partition);
-        await opened.handler.close();
-      };
-      return { start: opened.start, handler: { process: (records) => opened.handler.process(records), close } };
-    },
-  });
+  const deps = {
+    cluster,
+    topics,
+    group,
+    transactionTimeoutMs,
+    schemas,
+    control,
+    deployments,
+    histories,
+    merchants,
+    merchantWaitMs,
+    meter,
+    conditions: historyConditions,
+    cards,
+    unreadable,
+    log,
+  };
+  const openConsumer = (): PartitionConsumer =>
+    new PartitionConsumer({
+      cluster,
+      kafka,
+      log,
+      group,
+      conditions,
+      topics: [topics.transactions.name],
+      reader: config.scoringLingerMs > 0 ? { maxWaitMs: config.scoringLingerMs, minBytes: FULL_BATCH_BYTES } : {},
+      onFailure: (error) => lifecycle.fail(error),
+      open: async (tenure) => {
+        const opened = await ScoringTenure.open(deps, tenure);
+        tenures.set(tenure.partition, opened.handler);
+        heartbeat.beat();
+        const close = async (): Promise<void> => {
+          if (tenures.get(tenure.partition) === opened.handler) tenures.delete(tenure.partition);
+          meter.forget(tenure.partition);
+          historyConditions.forget(tenure.topic, tenure.partition);
+          await opened.handler.close();
+        };
+        return { start: opened.start, handler: { process: (records) => opened.handler.process(records), close } };
+      },
+    });
   heartbeat.start();
   lifecycle.add("heartbeat", () => heartbeat.stop());
   lifecycle.add("consumer", () => presence.stop());

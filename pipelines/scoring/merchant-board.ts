@@ -15,7 +15,10 @@ export interface MerchantBoardOptions {
   topics: Pick<Topics, "merchantBuckets">;
   schemas: Schemas;
   log: Logger;
-  /** The least event time that this worker's partitions have come to; what windows at it and later look at is kept. @default none: nothing is forgotten */
+  /**
+   * The least event time that this worker's partitions have come to; what windows at it and later look at is kept.
+   * @default none: nothing is forgotten
+   */
   clock?: () => number | null;
   /** Reading has ended for good. */
   onFailure: (error: unknown) => void;
@@ -24,13 +27,22 @@ export interface MerchantBoardOptions {
 /** A fetch is answered as soon as there is something; this long when there is nothing. */
 const POLL_MS = 1_000;
 const FETCH_BYTES = 4 * 1024 * 1024;
-/** Buckets that are kept below what this worker's slowest partition needs: what a window looks at, and two weeks for a partition that lies behind. */
+/**
+ * Buckets that are kept below what this worker's slowest partition needs: what a window looks at, and two weeks for a
+ * partition that lies behind.
+ */
 const KEPT_BUCKETS = (RETENTION_MS + LABEL_DELAY_MS) / BUCKET_MS;
 const EVICT_EVERY_BUCKETS = 24;
 
-interface Waiter { bucket: number; wake: () => void }
+interface Waiter {
+  bucket: number;
+  wake: () => void;
+}
 
-/** What the merchants role publishes, as this worker knows it: all partitions of the buckets topic, followed from their beginning. */
+/**
+ * What the merchants role publishes, as this worker knows it: all partitions of the buckets topic, followed from their
+ * beginning.
+ */
 export class MerchantBoard {
   readonly #options: MerchantBoardOptions;
   readonly #records: BucketRecordReader;
@@ -47,11 +59,19 @@ export class MerchantBoard {
   readonly #stopping = new AbortController();
 
   constructor(options: MerchantBoardOptions) {
-    const { cluster, topics: { merchantBuckets }, schemas } = options;
+    const {
+      cluster,
+      topics: { merchantBuckets },
+      schemas,
+    } = options;
     this.#options = options;
     this.#windows = new MerchantWindows(merchantBuckets.partitions);
     this.#records = new BucketRecordReader(schemas.idOf("merchantBuckets"), this.#options.log);
-    this.#readers = Array.from({ length: merchantBuckets.partitions }, (_, partition) => new PartitionReader(cluster, merchantBuckets.name, partition, { maxWaitMs: POLL_MS, maxBytes: FETCH_BYTES }));
+    this.#readers = Array.from(
+      { length: merchantBuckets.partitions },
+      (_, partition) =>
+        new PartitionReader(cluster, merchantBuckets.name, partition, { maxWaitMs: POLL_MS, maxBytes: FETCH_BYTES }),
+    );
   }
 
   /** Not to be held across an await: `recall` puts others in their place. */
@@ -59,12 +79,16 @@ export class MerchantBoard {
     return this.#windows;
   }
 
-  /** Reads what there is, and follows the topic from then on. @throws KafkaError, FraudstreamError `bucket_unreadable` */
+  /**
+   * Reads what there is, and follows the topic from then on. @throws KafkaError, FraudstreamError `bucket_unreadable`
+   */
   async start(): Promise<void> {
     await this.#readAll("merchants' buckets read", this.#readers, Number.NEGATIVE_INFINITY);
-    this.#following = Promise.all(this.#readers.map((reader, partition) => this.#follow(reader, partition))).catch((error: unknown) => {
-      if (!this.#stopping.signal.aborted) this.#options.onFailure(error);
-    });
+    this.#following = Promise.all(this.#readers.map((reader, partition) => this.#follow(reader, partition))).catch(
+      (error: unknown) => {
+        if (!this.#stopping.signal.aborted) this.#options.onFailure(error);
+      },
+    );
   }
 
   async stop(): Promise<void> {
@@ -106,9 +130,9 @@ export class MerchantBoard {
   }
 
   /**
-   * Reads forgotten buckets from an index on again: for a partition that comes from a worker that lay far behind this one. What
-   * retention has deleted doesn't come back. What this puts into `windows` is there when the caller goes on, and may be forgotten
-   * after that.
+   * Reads forgotten buckets from an index on again: for a partition that comes from a worker that lay far behind this
+   * one. What retention has deleted doesn't come back. What this puts into `windows` is there when the caller goes on,
+   * and may be forgotten after that.
    *
    * @throws KafkaError, FraudstreamError `bucket_unreadable`; the signal's reason when it aborts
    */
@@ -123,17 +147,34 @@ export class MerchantBoard {
   }
 
   async #readAgain(bucket: number): Promise<void> {
-    const { cluster, topics: { merchantBuckets } } = this.#options;
-    const readers = this.#readers.map((_, partition) => new PartitionReader(cluster, merchantBuckets.name, partition, { maxWaitMs: POLL_MS, maxBytes: FETCH_BYTES, signal: this.#stopping.signal }));
+    const {
+      cluster,
+      topics: { merchantBuckets },
+    } = this.#options;
+    const readers = this.#readers.map(
+      (_, partition) =>
+        new PartitionReader(cluster, merchantBuckets.name, partition, {
+          maxWaitMs: POLL_MS,
+          maxBytes: FETCH_BYTES,
+          signal: this.#stopping.signal,
+        }),
+    );
     try {
-      await this.#readAll("merchants' buckets read again, for a partition that lies behind", readers, Math.min(bucket, this.#needed()));
+      await this.#readAll(
+        "merchants' buckets read again, for a partition that lies behind",
+        readers,
+        Math.min(bucket, this.#needed()),
+      );
     } finally {
       // Not waited for: more might be forgotten meanwhile.
       void Promise.all(readers.map((reader) => reader.close()));
     }
   }
 
-  /** Fills windows with what the topic has from a bucket on, at least up to where the ones in use have come, and puts them in their place. */
+  /**
+   * Fills windows with what the topic has from a bucket on, at least up to where the ones in use have come, and puts
+   * them in their place.
+   */
   async #readAll(msg: string, readers: readonly PartitionReader[], oldest: number): Promise<void> {
     const startedAt = performance.now();
     const windows = new MerchantWindows(this.#readers.length);
@@ -143,27 +184,30 @@ export class MerchantBoard {
     const ends = await Promise.all(readers.map((reader) => reader.endOffset()));
     const next = [...froms];
     let records = 0;
-    // Where retention has deleted something, a part of the first bucket that is met may be gone with it; they are published in order.
+    // Where retention has deleted something, a part of the first bucket that is met may be gone with it; they are
+    // published in order.
     let oldestInTopic = Number.NEGATIVE_INFINITY;
     const met = froms.map((from) => from === 0);
     const endOf = (partition: number): number => Math.max(ends[partition], this.#next[partition] ?? 0);
     while (next.some((offset, partition) => offset < endOf(partition))) {
-      await Promise.all(readers.map(async (reader, partition) => {
-        for (const end = endOf(partition); next[partition] < end; ) {
-          this.#stopping.signal.throwIfAborted();
-          const fetched = await reader.fetch(next[partition]);
-          this.#records.read(fetched, (entity, bytes, at, length, bucket, source, count, frauds) => {
-            if (!met[partition]) {
-              met[partition] = true;
-              oldestInTopic = Math.max(oldestInTopic, entity === BUCKET_ENTITY.watermark ? bucket : bucket + 1);
-              windows.evict(oldestInTopic);
-            }
-            take(entity, bytes, at, length, bucket, source, count, frauds);
-          });
-          next[partition] = fetched.nextOffset;
-          records += fetched.count;
-        }
-      }));
+      await Promise.all(
+        readers.map(async (reader, partition) => {
+          for (const end = endOf(partition); next[partition] < end;) {
+            this.#stopping.signal.throwIfAborted();
+            const fetched = await reader.fetch(next[partition]);
+            this.#records.read(fetched, (entity, bytes, at, length, bucket, source, count, frauds) => {
+              if (!met[partition]) {
+                met[partition] = true;
+                oldestInTopic = Math.max(oldestInTopic, entity === BUCKET_ENTITY.watermark ? bucket : bucket + 1);
+                windows.evict(oldestInTopic);
+              }
+              take(entity, bytes, at, length, bucket, source, count, frauds);
+            });
+            next[partition] = fetched.nextOffset;
+            records += fetched.count;
+          }
+        }),
+      );
     }
     this.#windows = windows;
     this.#next = next;
@@ -171,13 +215,23 @@ export class MerchantBoard {
     this.#evictAt = windows.complete + EVICT_EVERY_BUCKETS;
     this.#wake();
     const { complete, bytes } = windows;
-    this.#options.log.info({ records, completeTo: Number.isFinite(complete) ? new Date(complete * BUCKET_MS).toISOString() : null, megabytes: Math.round(bytes / 1e6), ms: Math.round(performance.now() - startedAt) }, msg);
+    this.#options.log.info(
+      {
+        records,
+        completeTo: Number.isFinite(complete) ? new Date(complete * BUCKET_MS).toISOString() : null,
+        megabytes: Math.round(bytes / 1e6),
+        ms: Math.round(performance.now() - startedAt),
+      },
+      msg,
+    );
   }
 
   async #follow(reader: PartitionReader, partition: number): Promise<void> {
     while (!this.#stopping.signal.aborted) {
       // However long the cluster is away, it is read from where this stood: a worker doesn't end for that.
-      const records = await reader.fetch(this.#next[partition]).catch((error: unknown) => this.#recover(reader, partition, error));
+      const records = await reader
+        .fetch(this.#next[partition])
+        .catch((error: unknown) => this.#recover(reader, partition, error));
       if (records === undefined) continue;
       if (records.count > 0) {
         // What is read twice, since it was recalled meanwhile, changes nothing.
@@ -191,7 +245,9 @@ export class MerchantBoard {
 
   /** Buckets that are known stay known, also when their topic was created again. */
   async #recover(reader: PartitionReader, partition: number, error: unknown): Promise<void> {
-    const next = await reposition({ cluster: this.#options.cluster, reader, next: this.#next[partition], error }).catch(() => null);
+    const next = await reposition({ cluster: this.#options.cluster, reader, next: this.#next[partition], error }).catch(
+      () => null,
+    );
     if (next === null) await waitOut(error, this.#options.log, this.#stopping.signal);
     else this.#next[partition] = next;
   }
@@ -210,7 +266,9 @@ export class MerchantBoard {
   /** Nobody looks at buckets below it; -Infinity: that isn't known. */
   #needed(): number {
     const clock = this.#options.clock?.() ?? null;
-    return clock === null ? Number.NEGATIVE_INFINITY : Math.min(this.#windows.complete, MerchantWindows.needed(clock)) - KEPT_BUCKETS;
+    return clock === null
+      ? Number.NEGATIVE_INFINITY
+      : Math.min(this.#windows.complete, MerchantWindows.needed(clock)) - KEPT_BUCKETS;
   }
 }
 
@@ -218,6 +276,16 @@ export class MerchantBoard {
 function takeInto(windows: MerchantWindows): OnBucket {
   return (entity, bytes, at, length, bucket, partition, count, frauds) => {
     if (entity === BUCKET_ENTITY.watermark) windows.watermark(partition, bucket);
-    else windows.add(entity === BUCKET_ENTITY.card ? "card" : "merchant", bytes, at, length, partition, bucket, count, frauds);
+    else
+      windows.add(
+        entity === BUCKET_ENTITY.card ? "card" : "merchant",
+        bytes,
+        at,
+        length,
+        partition,
+        bucket,
+        count,
+        frauds,
+      );
   };
 }

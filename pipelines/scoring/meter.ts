@@ -64,18 +64,74 @@ export class ScoringMeter {
 
   constructor(registry = new Registry()) {
     const registers = [registry];
-    this.#predictions = new Counter({ name: "fraudstream_scoring_transactions_total", help: "Transactions that got their prediction.", registers });
-    this.#deadLettersByCode = new Counter({ name: "fraudstream_scoring_dead_letters_total", help: "Records that became dead letters.", labelNames: ["code"], registers });
-    this.#forwardedTotal = new Counter({ name: "fraudstream_scoring_forwarded_total", help: "Transactions that were sent on to the partition of their card.", registers });
-    this.#lateTotal = new Counter({ name: "fraudstream_scoring_late_total", help: "Transactions older than the clock of their partition by more than a day.", registers });
-    this.#staleTotal = new Counter({ name: "fraudstream_scoring_stale_total", help: "Transactions that were scored without history that they should have had.", registers });
-    this.#beyondReachTotal = new Counter({ name: "fraudstream_scoring_beyond_reach_total", help: "Transactions of cards that have more transactions than are looked at: windows that hold more than those had no value.", registers });
-    this.#lackingTotal = new Counter({ name: "fraudstream_scoring_lacking_total", help: "Transactions with a window that may miss others, which the log lost before they were read.", registers });
-    this.#batchSize = new Histogram({ name: "fraudstream_scoring_batch_records", help: "Records of a batch.", buckets: [1, 4, 16, 64, 256, 1_024, 4_096, 16_384], registers });
-    this.#batchSeconds = new Histogram({ name: "fraudstream_scoring_batch_seconds", help: "From the start of a batch to its commit.", buckets: SECONDS, registers });
-    this.#latency = new Histogram({ name: "fraudstream_scoring_latency_seconds", help: "From the time stamp of a batch's first record, its longest waiting one, to the commit.", buckets: SECONDS, registers });
-    this.#fallbacks = new Counter({ name: "fraudstream_scoring_fallbacks_total", help: "Champions that were put out of force in this worker, since they hung, failed or gave no scores.", labelNames: ["model"], registers });
-    this.#swapSeconds = new Histogram({ name: "fraudstream_scoring_swap_seconds", help: "From the reading of a deployment to when its models, loaded and warm, score the next batch.", buckets: SECONDS, registers });
+    this.#predictions = new Counter({
+      name: "fraudstream_scoring_transactions_total",
+      help: "Transactions that got their prediction.",
+      registers,
+    });
+    this.#deadLettersByCode = new Counter({
+      name: "fraudstream_scoring_dead_letters_total",
+      help: "Records that became dead letters.",
+      labelNames: ["code"],
+      registers,
+    });
+    this.#forwardedTotal = new Counter({
+      name: "fraudstream_scoring_forwarded_total",
+      help: "Transactions that were sent on to the partition of their card.",
+      registers,
+    });
+    this.#lateTotal = new Counter({
+      name: "fraudstream_scoring_late_total",
+      help: "Transactions older than the clock of their partition by more than a day.",
+      registers,
+    });
+    this.#staleTotal = new Counter({
+      name: "fraudstream_scoring_stale_total",
+      help: "Transactions that were scored without history that they should have had.",
+      registers,
+    });
+    this.#beyondReachTotal = new Counter({
+      name: "fraudstream_scoring_beyond_reach_total",
+      help:
+        "Transactions of cards that have more transactions than are looked at: windows that hold more than " +
+        "those had no value.",
+      registers,
+    });
+    this.#lackingTotal = new Counter({
+      name: "fraudstream_scoring_lacking_total",
+      help: "Transactions with a window that may miss others, which the log lost before they were read.",
+      registers,
+    });
+    this.#batchSize = new Histogram({
+      name: "fraudstream_scoring_batch_records",
+      help: "Records of a batch.",
+      buckets: [1, 4, 16, 64, 256, 1_024, 4_096, 16_384],
+      registers,
+    });
+    this.#batchSeconds = new Histogram({
+      name: "fraudstream_scoring_batch_seconds",
+      help: "From the start of a batch to its commit.",
+      buckets: SECONDS,
+      registers,
+    });
+    this.#latency = new Histogram({
+      name: "fraudstream_scoring_latency_seconds",
+      help: "From the time stamp of a batch's first record, its longest waiting one, to the commit.",
+      buckets: SECONDS,
+      registers,
+    });
+    this.#fallbacks = new Counter({
+      name: "fraudstream_scoring_fallbacks_total",
+      help: "Champions that were put out of force in this worker, since they hung, failed or gave no scores.",
+      labelNames: ["model"],
+      registers,
+    });
+    this.#swapSeconds = new Histogram({
+      name: "fraudstream_scoring_swap_seconds",
+      help: "From the reading of a deployment to when its models, loaded and warm, score the next batch.",
+      buckets: SECONDS,
+      registers,
+    });
   }
 
   /** A champion was put out of force. */
@@ -123,26 +179,68 @@ export class ScoringMeter {
     let lag = 0;
     for (const behind of this.#lag.values()) lag += behind;
     const counts = {
-      transactions: this.#transactions, deadLetters: this.#deadLetters, repeats: this.#repeats, forwarded: this.#forwarded, late: this.#late, stale: this.#stale,
-      batches: this.#batches, slowestBatchMs: this.#slowestBatchMs, lag,
+      transactions: this.#transactions,
+      deadLetters: this.#deadLetters,
+      repeats: this.#repeats,
+      forwarded: this.#forwarded,
+      late: this.#late,
+      stale: this.#stale,
+      batches: this.#batches,
+      slowestBatchMs: this.#slowestBatchMs,
+      lag,
     };
-    this.#transactions = this.#deadLetters = this.#repeats = this.#forwarded = this.#late = this.#stale = this.#batches = this.#slowestBatchMs = 0;
+    this.#transactions =
+      this.#deadLetters =
+      this.#repeats =
+      this.#forwarded =
+      this.#late =
+      this.#stale =
+      this.#batches =
+      this.#slowestBatchMs =
+        0;
     return counts;
   }
 }
 
 /** What the card histories in memory hold. */
 export function historyGauges(registry: Registry, histories: PartitionHistories): void {
-  const sum = (of: (held: PartitionHistory) => number) => () => [{ value: histories.held.reduce((total, held) => total + of(held), 0) }];
+  const sum = (of: (held: PartitionHistory) => number) => () => [
+    { value: histories.held.reduce((total, held) => total + of(held), 0) },
+  ];
   gauge(registry, {
-    name: "fraudstream_scoring_clock_seconds", help: "The clock of a partition: the event time that it has come to, in seconds since 1970. Transactions a day older are late.", labelNames: ["partition"],
-    read: () => histories.held.filter(({ cards }) => Number.isFinite(cards.clock)).map(({ partition, cards }) => ({ labels: { partition: String(partition) }, value: cards.clock / 1_000 })),
+    name: "fraudstream_scoring_clock_seconds",
+    help:
+      "The clock of a partition: the event time that it has come to, in seconds since 1970. Transactions a day " +
+      "older are late.",
+    labelNames: ["partition"],
+    read: () =>
+      histories.held
+        .filter(({ cards }) => Number.isFinite(cards.clock))
+        .map(({ partition, cards }) => ({ labels: { partition: String(partition) }, value: cards.clock / 1_000 })),
   });
-  gauge(registry, { name: "fraudstream_scoring_cards", help: "Cards whose history is in memory.", read: sum(({ cards }) => cards.cards) });
-  gauge(registry, { name: "fraudstream_scoring_card_events", help: "Transactions in the history of those cards.", read: sum(({ cards }) => cards.events) });
-  gauge(registry, { name: "fraudstream_scoring_history_bytes", help: "Memory that the history of cards takes.", read: sum(({ cards }) => cards.bytes) });
   gauge(registry, {
-    name: "fraudstream_scoring_snapshot_age_seconds", help: "Since the newest snapshot of a partition's history, or else since the history was made.", labelNames: ["partition"],
-    read: () => histories.held.map(({ partition, saved }) => ({ labels: { partition: String(partition) }, value: (Date.now() - saved.at) / 1_000 })),
+    name: "fraudstream_scoring_cards",
+    help: "Cards whose history is in memory.",
+    read: sum(({ cards }) => cards.cards),
+  });
+  gauge(registry, {
+    name: "fraudstream_scoring_card_events",
+    help: "Transactions in the history of those cards.",
+    read: sum(({ cards }) => cards.events),
+  });
+  gauge(registry, {
+    name: "fraudstream_scoring_history_bytes",
+    help: "Memory that the history of cards takes.",
+    read: sum(({ cards }) => cards.bytes),
+  });
+  gauge(registry, {
+    name: "fraudstream_scoring_snapshot_age_seconds",
+    help: "Since the newest snapshot of a partition's history, or else since the history was made.",
+    labelNames: ["partition"],
+    read: () =>
+      histories.held.map(({ partition, saved }) => ({
+        labels: { partition: String(partition) },
+        value: (Date.now() - saved.at) / 1_000,
+      })),
   });
 }

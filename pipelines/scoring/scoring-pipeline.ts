@@ -8,10 +8,10 @@
  *  4. score    features and ONNX, the champion first, then the shadows (steps/score-models.ts)
  *  5. encode   decisions and predictions in Avro (steps/encode-predictions.ts), dead letters (runtime/dead-letters.ts)
  *  6. commit   output and offset together, or nothing; then what was folded is kept
- *
- * Only what is scored is history: where the champion gives no score, steps 2 to 4 are done again without that record. Where it is the
- * champion that fails, the batch is given up and done again with an earlier deployment (deployments.ts).
- * Any error ends the tenure; taking the transactional id over anew settles what became of the batch (ARCHITECTURE.md#guarantee-1).
+ * Only what is scored is history: where the champion gives no score, steps 2 to 4 are done again without that record.
+ * Where it is the champion that fails, the batch is given up and done again with an earlier deployment
+ * (deployments.ts). Any error ends the tenure; taking the transactional id over anew settles what became of the batch
+ * (ARCHITECTURE.md#guarantee-1).
  */
 import type { CardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
@@ -38,7 +38,14 @@ import { findProgress } from "./history/resume.js";
 import type { BatchCounts, ScoringMeter } from "./meter.js";
 import { MOST_UNKNOWN, decodeTransactions, learnSchemas, type Rejection } from "../transactions/decode-transactions.js";
 import { PredictionEncoder, type ScoredBatch } from "./steps/encode-predictions.js";
-import { MerchantWait, firstBucket, foldHistory, neededBucket, takeMisplaced, type Merchants } from "./steps/fold-history.js";
+import {
+  MerchantWait,
+  firstBucket,
+  foldHistory,
+  neededBucket,
+  takeMisplaced,
+  type Merchants,
+} from "./steps/fold-history.js";
 import { ModelScorer, scoreChampion, scoreShadow } from "./steps/score-models.js";
 import { TransactionBatch } from "../transactions/transaction-batch.js";
 import type { UnreadableAttributes } from "./unreadable-attributes.js";
@@ -109,16 +116,24 @@ export class ScoringTenure implements PartitionHandler {
     this.#gaps = new GapBounds(tenure.mark);
     this.#merchantWait = new MerchantWait(deps.merchants, deps.merchantWaitMs);
     this.#encoder = new PredictionEncoder(tenure, schemas.idOf("predictions"));
-    // A partition that was added to the transactions has none beside it; only dead letters come from there, the rest is sent on.
+    // A partition that was added to the transactions has none beside it; only dead letters come from there, the rest is
+    // sent on.
     const output = partition % topics.transactions.partitions;
     this.#predictions = new PartitionOutput(topics.predictions.name, output);
     this.#shadowPredictions = new PartitionOutput(topics.shadowPredictions.name, output);
     this.#deadLetters = new PartitionOutput(topics.deadLetters.name, output);
   }
 
-  /** Begins a tenure, in the order of ARCHITECTURE.md#guarantee-1: fence the former owner, then ask where it stood, then catch up with control and with history. */
+  /**
+   * Begins a tenure, in the order of ARCHITECTURE.md#guarantee-1: fence the former owner, then ask where it stood, then
+   * catch up with control and with history.
+   */
   static async open(deps: ScoringDeps, tenure: Tenure): Promise<{ handler: ScoringTenure; start: number | null }> {
-    const producer = await TransactionalProducer.open(deps.cluster, scoringTransactionalId(deps.group, tenure.partition), { transactionTimeoutMs: deps.transactionTimeoutMs });
+    const producer = await TransactionalProducer.open(
+      deps.cluster,
+      scoringTransactionalId(deps.group, tenure.partition),
+      { transactionTimeoutMs: deps.transactionTimeoutMs },
+    );
     try {
       const start = await findStart(deps, tenure, producer);
       await deps.control.readToEnd().catch(unlessReplaced);
@@ -131,7 +146,9 @@ export class ScoringTenure implements PartitionHandler {
     }
   }
 
-  /** Every later prediction of this partition carries this epoch or a later one; null: no deployment was ever in force. */
+  /**
+   * Every later prediction of this partition carries this epoch or a later one; null: no deployment was ever in force.
+   */
   get epoch(): number | null {
     return this.#scoringEpoch ?? this.#deps.deployments.epoch;
   }
@@ -164,7 +181,8 @@ export class ScoringTenure implements PartitionHandler {
     this.#begin(records, bench);
 
     await learnSchemas(records, bench.reader, schemas, {
-      onLearnt: (key, unreadable) => this.#deps.unreadable.learnt(deployment.epoch, key, unreadable), mostUnknown: MOST_UNKNOWN,
+      onLearnt: (key, unreadable) => this.#deps.unreadable.learnt(deployment.epoch, key, unreadable),
+      mostUnknown: MOST_UNKNOWN,
     });
     const { batch } = bench;
     const { champion, rejections, counts } = await this.#scoreChampion(records, bench, startedAt);
@@ -172,11 +190,15 @@ export class ScoringTenure implements PartitionHandler {
 
     const headersOf = replyHeaders(records, batch);
     this.#encoder.encode(batch, champion, records.offset, headersOf, this.#predictions);
-    for (const shadow of shadows) this.#encoder.encode(batch, shadow, records.offset, headersOf, this.#shadowPredictions);
+    for (const shadow of shadows)
+      this.#encoder.encode(batch, shadow, records.offset, headersOf, this.#shadowPredictions);
     this.#encodeDeadLetters(records, rejections);
 
     const all = [this.#predictions, this.#shadowPredictions, this.#deadLetters, ...this.#forwarded.values()];
-    await this.#producer.commit(all.filter(({ count }) => count > 0), Date.now());
+    await this.#producer.commit(
+      all.filter(({ count }) => count > 0),
+      Date.now(),
+    );
     this.#history.committed(records.nextOffset);
     histories.afterBatch(this.#history);
     const lostUntil = this.#gaps.until;
@@ -188,44 +210,77 @@ export class ScoringTenure implements PartitionHandler {
 
   #begin({ nextOffset }: FetchedRecords, { shadows }: Bench): void {
     const { topic, partition } = this.#tenure;
-    this.#producer.begin([this.#predictions, ...(shadows.length > 0 ? [this.#shadowPredictions] : [])], { group: this.#deps.group, topic, partition, offset: nextOffset, metadata: encodeMark(this.#tenure.mark) });
+    this.#producer.begin([this.#predictions, ...(shadows.length > 0 ? [this.#shadowPredictions] : [])], {
+      group: this.#deps.group,
+      topic,
+      partition,
+      offset: nextOffset,
+      metadata: encodeMark(this.#tenure.mark),
+    });
   }
 
   /** Steps 2 to 4, until every transaction that is left has a score. */
-  async #scoreChampion(records: FetchedRecords, bench: Bench, startedAt: number): Promise<{ champion: ScoredBatch; rejections: Rejection[]; counts: BatchCounts }> {
+  async #scoreChampion(
+    records: FetchedRecords,
+    bench: Bench,
+    startedAt: number,
+  ): Promise<{ champion: ScoredBatch; rejections: Rejection[]; counts: BatchCounts }> {
     const { batch, deployment } = bench;
     const failed = new Map<number, Rejection>();
     for (;;) {
-      const rejections = [...failed.values(), ...decodeTransactions(records, bench.reader, batch, { without: failed, now: Date.now() })];
+      const rejections = [
+        ...failed.values(),
+        ...decodeTransactions(records, bench.reader, batch, { without: failed, now: Date.now() }),
+      ];
       const forwarded = this.#forward(records, batch, rejections);
       if (deployment.history.needsMerchants && batch.length > 0) await this.#waitForMerchants(records, bench);
       this.#history.begin();
-      const { repeats, ...counts } = foldHistory(records, batch, this.#history.cards, deployment.history, this.#deps.merchants.windows, this.#gaps.until);
+      const { repeats, ...counts } = foldHistory(
+        records,
+        batch,
+        this.#history.cards,
+        deployment.history,
+        this.#deps.merchants.windows,
+        this.#gaps.until,
+      );
       rejections.push(...repeats);
-      const champion = await scoreChampion(bench.champion, batch, startedAt, { health: deployment.health, isRepeated: (record) => attemptOf(records, record) !== "1", isFirst: failed.size === 0, fallBack: (fault) => this.#fallBack(deployment, fault, false) });
+      const champion = await scoreChampion(bench.champion, batch, startedAt, {
+        health: deployment.health,
+        isRepeated: (record) => attemptOf(records, record) !== "1",
+        isFirst: failed.size === 0,
+        fallBack: (fault) => this.#fallBack(deployment, fault, false),
+      });
       if (champion.fault !== null) await this.#fallBack(deployment, champion.fault, champion.useless);
-      if (champion.rejections.length === 0) return { champion: champion.scored, rejections, counts: { transactions: batch.length, forwarded, ...counts } };
+      if (champion.rejections.length === 0)
+        return { champion: champion.scored, rejections, counts: { transactions: batch.length, forwarded, ...counts } };
       this.#history.undo();
       for (const rejection of champion.rejections) failed.set(rejection.record, rejection);
     }
   }
 
   /**
-   * The champion fails: where an earlier deployment works, it scores this batch, in a new tenure. Where none does, payments without a
-   * score become dead letters; but nothing is consumed for a champion that has a score for none.
+   * The champion fails: where an earlier deployment works, it scores this batch, in a new tenure. Where none does,
+   * payments without a score become dead letters; but nothing is consumed for a champion that has a score for none.
    *
    * @throws FraudstreamError `champion_out_of_force`, retriable
    */
   async #fallBack(deployment: LoadedDeployment, fault: string, useless: boolean): Promise<void> {
     const replaced = await this.#deps.deployments.putOutOfForce(deployment, fault, { unconditionally: useless });
-    if (replaced) throw new FraudstreamError("champion_out_of_force", `the batch is scored again: ${deployment.champion.model} of epoch ${deployment.epoch} is out of force`);
+    if (replaced)
+      throw new FraudstreamError(
+        "champion_out_of_force",
+        `the batch is scored again: ${deployment.champion.model} of epoch ${deployment.epoch} is out of force`,
+      );
   }
 
   /** A tenure that ends meanwhile leaves the batch to the next one, which can wait: nothing is stale for that. */
   async #waitForMerchants(records: FetchedRecords, bench: Bench): Promise<void> {
     const { merchants } = this.#deps;
     const { signal } = this.#tenure;
-    const { batch, deployment: { history } } = bench;
+    const {
+      batch,
+      deployment: { history },
+    } = bench;
     await this.#merchantWait.until(neededBucket(batch), signal);
     const first = firstBucket(batch, this.#history.cards.clock, history);
     const forgotten = merchants.hasForgotten(first);
@@ -244,10 +299,18 @@ export class ScoringTenure implements PartitionHandler {
     let sent = 0;
     for (const { record, partition, card } of takeMisplaced(records, batch, partitions)) {
       const headers = forwardedHeaders(records, record);
-      const value = records.bytes.subarray(records.valueAt[record], records.valueAt[record] + records.valueLength[record]);
+      const value = records.bytes.subarray(
+        records.valueAt[record],
+        records.valueAt[record] + records.valueLength[record],
+      );
       // A compressed batch can bring a record that doesn't fit by itself.
       if (card.length + value.length + headers.length > MAX_FORWARDED_BYTES) {
-        rejections.push({ record, step: "history", code: "misplaced_too_large", reason: `its card belongs to partition ${partition}, and it is too large to be sent there` });
+        rejections.push({
+          record,
+          step: "history",
+          code: "misplaced_too_large",
+          reason: `its card belongs to partition ${partition}, and it is too large to be sent there`,
+        });
         continue;
       }
       let output = this.#forwarded.get(partition);
@@ -262,14 +325,16 @@ export class ScoringTenure implements PartitionHandler {
     if (this.#bench?.deployment !== deployment) {
       const batch = new TransactionBatch(deployment.slots, deployment.history.size);
       this.#bench = {
-        deployment, batch,
+        deployment,
+        batch,
         reader: new TransactionReader(batch, this.#deps.cards, this.#deps.schemas.shapes.transactions),
         champion: new ModelScorer(deployment.champion, deployment),
         shadows: deployment.shadows.map((shadow) => new ModelScorer(shadow, deployment)),
       };
     }
     const bench = this.#bench;
-    if (bench.shadows.length !== deployment.shadows.length) bench.shadows = bench.shadows.filter(({ model }) => deployment.shadows.includes(model));
+    if (bench.shadows.length !== deployment.shadows.length)
+      bench.shadows = bench.shadows.filter(({ model }) => deployment.shadows.includes(model));
     return bench;
   }
 
@@ -288,16 +353,23 @@ export class ScoringTenure implements PartitionHandler {
 
   #encodeDeadLetters(records: FetchedRecords, rejections: Rejection[]): void {
     rejections.sort((a, b) => a.record - b.record);
-    for (const { record, ...cause } of rejections) appendDeadLetter(records, record, cause, this.#deadLetters, this.#deps.cards, this.#tenure.mark);
+    for (const { record, ...cause } of rejections)
+      appendDeadLetter(records, record, cause, this.#deadLetters, this.#deps.cards, this.#tenure.mark);
   }
 }
 
-/** Decisions that are known stay in force when fraud.control was deleted and created again, or has lost its end: the follower has said so. */
+/**
+ * Decisions that are known stay in force when fraud.control was deleted and created again, or has lost its end: the
+ * follower has said so.
+ */
 export function unlessReplaced(error: unknown): void {
   if (!(error instanceof KafkaError && error.replaced)) throw error;
 }
 
-/** Where a tenure begins: where the group stands, or else where its outputs say that it had come to. Null: at the log's beginning. */
+/**
+ * Where a tenure begins: where the group stands, or else where its outputs say that it had come to. Null: at the log's
+ * beginning.
+ */
 async function findStart(deps: ScoringDeps, tenure: Tenure, producer: TransactionalProducer): Promise<number | null> {
   const { offset: committed, why } = await tenure.committed();
   if (committed !== null || why === "recreated") return committed;
@@ -307,7 +379,10 @@ async function findStart(deps: ScoringDeps, tenure: Tenure, producer: Transactio
   if (partition >= deps.topics.transactions.partitions) return null;
   const offset = await findProgress(deps, tenure);
   if (offset === null) return null;
-  const message = `${topic}[${partition}]: ${why === "none" ? "Kafka has forgotten" : "Kafka's log does not reach"} where ${group} stood; by its own predictions and dead letters it has scored everything before offset ${offset}, and it goes on there`;
+  const message =
+    `${topic}[${partition}]: ${why === "none" ? "Kafka has forgotten" : "Kafka's log does not reach"} where ` +
+    `${group} stood; by its own predictions and dead letters it has scored everything before offset ${offset}, ` +
+    "and it goes on there";
   log.warn({ topic, partition, offset }, message);
   if (why === "none") cluster.incidents.report({ kind: "forgotten", topic, partition, lost: 0, message });
   // Nothing more may come for a long time, and outputs are deleted in time.

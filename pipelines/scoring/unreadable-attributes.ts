@@ -4,7 +4,9 @@ import type { SchemaKey } from "../../schemas/wire-format.js";
 
 const CODE = "attribute_unreadable";
 
-/** Says of which writer schemas the deployed models get no value though its records have one, for as long as it lasts. */
+/**
+ * Says of which writer schemas the deployed models get no value though its records have one, for as long as it lasts.
+ */
 export class UnreadableAttributes {
   readonly #conditions: Conditions;
   readonly #messages = new Map<SchemaKey, string>();
@@ -35,16 +37,25 @@ export class UnreadableAttributes {
 }
 
 function messageOf(schema: SchemaKey, unreadable: readonly Unreadable[]): string {
-  const listed = (of: readonly Unreadable[]): string => of.map(({ attribute, type }) => `${JSON.stringify(attribute)} (${type})`).join(", ");
-  const [attributes, fields] = [unreadable.filter(({ ofOurs }) => ofOurs !== true), unreadable.filter(({ ofOurs }) => ofOurs === true)];
+  const listed = (of: readonly Unreadable[]): string =>
+    of.map(({ attribute, type }) => `${JSON.stringify(attribute)} (${type})`).join(", ");
+  const [attributes, fields] = [
+    unreadable.filter(({ ofOurs }) => ofOurs !== true),
+    unreadable.filter(({ ofOurs }) => ofOurs === true),
+  ];
   const messages = [];
   if (attributes.length > 0) {
-    messages.push(`schema ${schema} has attributes that the deployed models ask for and that can't be read, so they count as absent: `
-      + `${listed(attributes)}; producers can write them as a number, string, boolean, enum or decimal`);
+    messages.push(
+      `schema ${schema} has attributes that the deployed models ask for and that can't be read, so they ` +
+        "count as absent: " +
+        `${listed(attributes)}; producers can write them as a number, string, boolean, enum or decimal`,
+    );
   }
   if (fields.length > 0) {
-    messages.push(`schema ${schema} lacks fields that TRANSACTIONS_FIELDS names, so what has our own name is read instead: `
-      + `${listed(fields)}; correct the setting`);
+    messages.push(
+      `schema ${schema} lacks fields that TRANSACTIONS_FIELDS names, so what has our own name is read instead: ` +
+        `${listed(fields)}; correct the setting`,
+    );
   }
   return messages.join("; ");
 }

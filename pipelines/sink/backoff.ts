@@ -12,7 +12,10 @@ export interface Backoff {
   onRetry?: (error: FraudstreamError, attempt: number) => void;
 }
 
-/** Runs `work` until it succeeds; an error that isn't retriable is thrown. Pauses grow exponentially, each a random part of it. */
+/**
+ * Runs `work` until it succeeds; an error that isn't retriable is thrown. Pauses grow exponentially, each a random part
+ * of it.
+ */
 export async function retried<T>(work: () => Promise<T>, { firstMs, mostMs, signal, onRetry }: Backoff): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();

@@ -20,8 +20,10 @@ import { prepareClickHouse, startSink } from "./sink.js";
 const config = configOrExit();
 const log = createLogger(config, "sink");
 await runRole(log, async (lifecycle) => {
-  if (config.kafka === null) throw new UsageError("no_kafka", "KAFKA_BROKERS is not set: the sink needs a Kafka cluster");
-  if (config.clickhouse === null) throw new UsageError("no_clickhouse", "CLICKHOUSE_URL is not set: the sink needs a ClickHouse server");
+  if (config.kafka === null)
+    throw new UsageError("no_kafka", "KAFKA_BROKERS is not set: the sink needs a Kafka cluster");
+  if (config.clickhouse === null)
+    throw new UsageError("no_clickhouse", "CLICKHOUSE_URL is not set: the sink needs a ClickHouse server");
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
 
   const registry = createRegistry();
@@ -38,13 +40,38 @@ await runRole(log, async (lifecycle) => {
   lifecycle.add("kafka", () => cluster.close());
   await ensureTopics(kafka, allTopics(topics), { replication: config.kafka.replication, log });
   const owner = { clusterId: await cluster.clusterId(), topicPrefix: config.topicPrefix };
-  await prepareClickHouse(config.clickhouse, clickhouse, { retention: config.retention, log, signal: lifecycle.signal, owner, takeOver: config.clickhouseTakeOver });
-  const watch = new LogWatch({ cluster, conditions, registry, log, topics: allTopics(topics), brokers: config.kafka.brokers, standstillBlocks: true });
+  await prepareClickHouse(config.clickhouse, clickhouse, {
+    retention: config.retention,
+    log,
+    signal: lifecycle.signal,
+    owner,
+    takeOver: config.clickhouseTakeOver,
+  });
+  const watch = new LogWatch({
+    cluster,
+    conditions,
+    registry,
+    log,
+    topics: allTopics(topics),
+    brokers: config.kafka.brokers,
+    standstillBlocks: true,
+  });
   lifecycle.add("log watch", () => watch.stop());
   const schemas = new Schemas(config, { conditions });
   await schemas.register(subjectTopics(topics));
 
-  await startSink(lifecycle, { kafka, cluster, clickhouse, schemas, topics, group: `${config.topicPrefix}sink`, log, cards: cardPseudonyms(config), registry, conditions });
+  await startSink(lifecycle, {
+    kafka,
+    cluster,
+    clickhouse,
+    schemas,
+    topics,
+    group: `${config.topicPrefix}sink`,
+    log,
+    cards: cardPseudonyms(config),
+    registry,
+    conditions,
+  });
   const patient = createClickHouse(config.clickhouse, { requestTimeoutMs: 600_000 });
   lifecycle.add("clickhouse of label placement", () => patient.close());
   startPlacingLabels(lifecycle, { clickhouse: patient, log, keepDays: config.retention.labels });

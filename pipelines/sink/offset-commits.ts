@@ -21,7 +21,10 @@ export class PartitionProgress {
   closed = false;
   readonly #onAdvance: (progress: PartitionProgress) => void;
 
-  constructor({ topic, partition, start }: { topic: string; partition: number; start: number }, onAdvance: (progress: PartitionProgress) => void) {
+  constructor(
+    { topic, partition, start }: { topic: string; partition: number; start: number },
+    onAdvance: (progress: PartitionProgress) => void,
+  ) {
     this.topic = topic;
     this.partition = partition;
     this.stored = start;
@@ -72,7 +75,9 @@ export class OffsetCommits {
   }
 
   async #commitDirty(): Promise<boolean> {
-    const batch = [...this.#dirty].filter((progress) => !progress.closed).map((progress) => ({ progress, offset: progress.stored }));
+    const batch = [...this.#dirty]
+      .filter((progress) => !progress.closed)
+      .map((progress) => ({ progress, offset: progress.stored }));
     this.#dirty.clear();
     if (batch.length === 0) return true;
     try {

@@ -5,7 +5,10 @@ import type { Lifecycle } from "../../infra/lifecycle/lifecycle.js";
 import type { Logger } from "../../infra/logging.js";
 
 const LOOK_EVERY_MS = 30_000;
-/** So many labels are placed as soon as they may be; fewer wait until the last placement is so old, since each searches all predictions. */
+/**
+ * So many labels are placed as soon as they may be; fewer wait until the last placement is so old, since each searches
+ * all predictions.
+ */
 const MANY = 200_000;
 const AT_LEAST_EVERY_MS = 600_000;
 
@@ -17,13 +20,16 @@ export interface LabelPlacingOptions extends PlaceOptions {
 }
 
 /**
- * Places labels at the event time of their transactions now and then, so that metrics of a window stay quick. Metrics are
- * the same without it, so what goes wrong here is logged and tried again.
+ * Places labels at the event time of their transactions now and then, so that metrics of a window stay quick. Metrics
+ * are the same without it, so what goes wrong here is logged and tried again.
  */
-export function startPlacingLabels(lifecycle: Pick<Lifecycle, "add">, { lookEveryMs = LOOK_EVERY_MS, ...options }: LabelPlacingOptions): void {
+export function startPlacingLabels(
+  lifecycle: Pick<Lifecycle, "add">,
+  { lookEveryMs = LOOK_EVERY_MS, ...options }: LabelPlacingOptions,
+): void {
   const abort = new AbortController();
   const done = (async () => {
-    for (let more = false; !abort.signal.aborted; ) {
+    for (let more = false; !abort.signal.aborted;) {
       // Copies of the sink that were started together don't look together.
       if (!more) await sleep(lookEveryMs * (0.75 + Math.random() / 2), undefined, { signal: abort.signal });
       more = await placeWhenDue(options, abort.signal);
@@ -37,7 +43,10 @@ export function startPlacingLabels(lifecycle: Pick<Lifecycle, "add">, { lookEver
 }
 
 /** True when there may be more to do at once. */
-async function placeWhenDue({ clickhouse, log, ...options }: Omit<LabelPlacingOptions, "lookEveryMs">, signal: AbortSignal): Promise<boolean> {
+async function placeWhenDue(
+  { clickhouse, log, ...options }: Omit<LabelPlacingOptions, "lookEveryMs">,
+  signal: AbortSignal,
+): Promise<boolean> {
   try {
     const last = await lastPlacement(clickhouse);
     const due = last.settled >= MANY || Date.now() - last.finishedAt >= AT_LEAST_EVERY_MS;
@@ -45,7 +54,10 @@ async function placeWhenDue({ clickhouse, log, ...options }: Omit<LabelPlacingOp
     const started = performance.now();
     if (!(await placeLabels(clickhouse, last, options))) return false;
     const now = await lastPlacement(clickhouse);
-    log.debug({ waiting: now.waiting, ms: Math.round(performance.now() - started) }, "labels placed at the event times of their transactions");
+    log.debug(
+      { waiting: now.waiting, ms: Math.round(performance.now() - started) },
+      "labels placed at the event times of their transactions",
+    );
     return now.cut > last.cut && now.settled >= MANY;
   } catch (error) {
     if (!signal.aborted) log.warn({ err: error }, "labels could not be placed, metrics read more of them meanwhile");

@@ -19,7 +19,13 @@ export class SinkDeadLetters {
   }
 
   /** Returns when Kafka has it. @param more headers @throws KafkaError */
-  async send(records: FetchedRecords, index: number, { code, reason }: Refusal, step: string, more: readonly [string, string][] = []): Promise<void> {
+  async send(
+    records: FetchedRecords,
+    index: number,
+    { code, reason }: Refusal,
+    step: string,
+    more: readonly [string, string][] = [],
+  ): Promise<void> {
     const letter = deadLetterOf(records, index, { code, reason, step }, this.#cards, more);
     this.#producer ??= BatchProducer.open(this.#cluster);
     try {

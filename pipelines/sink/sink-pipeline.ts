@@ -9,12 +9,11 @@
  *  4. insert   a block goes as one INSERT with a deduplication token made of its coordinates; while ClickHouse is away
  *              it is sent again and again, with growing pauses
  *  5. commit   once the block is stored, the offsets behind its records are committed (offset-commits.ts)
- *
- * Exactly once, as counted with FINAL: what was stored but not committed is read again and has the same keys.
- * A block that ClickHouse refuses for good (a missing table, a column that doesn't fit) stops the role with the server's
- * error and nothing committed: rows are made by our mappers, so it is never the fault of a single record, and to skip
- * it would lose its neighbours.
- * Memory: two blocks a table, so 12 × (8 MiB + one record) at most, besides the batches that the consumer holds.
+ * Exactly once, as counted with FINAL: what was stored but not committed is read again and has the same keys. A block
+ * that ClickHouse refuses for good (a missing table, a column that doesn't fit) stops the role with the server's error
+ * and nothing committed: rows are made by our mappers, so it is never the fault of a single record, and to skip it
+ * would lose its neighbours. Memory: two blocks a table, so 12 × (8 MiB + one record) at most, besides the batches that
+ * the consumer holds.
  */
 import { setImmediate as yieldToEvents } from "node:timers/promises";
 import type { ClickHouseWriter } from "../../infra/clickhouse/client.js";
@@ -32,7 +31,10 @@ import { type BlockLimits, DEFAULT_LIMITS, TableBlocks } from "./table-blocks.js
 export interface SinkRoute {
   table: SinkTable;
   rows: RowMapper;
-  /** Called, and awaited before the record counts as done, for a record that has no row. Without it the record is only counted. */
+  /**
+   * Called, and awaited before the record counts as done, for a record that has no row. Without it the record is only
+   * counted.
+   */
   onRefusal?: (records: FetchedRecords, index: number, refusal: Refusal) => Promise<void>;
   /** The same for what could not be read from the log at all: a batch, or a value too large to be held. */
   onUnread?: (records: FetchedRecords, index: number, refusal: Refusal) => Promise<void>;
@@ -53,7 +55,11 @@ export interface SinkDeps {
   pauses?: Pick<Backoff, "firstMs" | "mostMs">;
 }
 
-export interface StoredBlock { rows: number; bytes: number; ms: number }
+export interface StoredBlock {
+  rows: number;
+  bytes: number;
+  ms: number;
+}
 
 export interface SinkCounts {
   /** By table. */
@@ -100,19 +106,34 @@ export class SinkPipeline {
     const limits = { ...DEFAULT_LIMITS, ...deps.limits };
     for (const { table } of deps.routes.values()) {
       if (this.#tables.has(table)) continue;
-      this.#tables.set(table, new TableBlocks({ table, clickhouse: deps.clickhouse, backoff, limits, onStored: (of, block) => this.#stored(of, block), onFailure: (error) => this.#fail(error) }));
+      this.#tables.set(
+        table,
+        new TableBlocks({
+          table,
+          clickhouse: deps.clickhouse,
+          backoff,
+          limits,
+          onStored: (of, block) => this.#stored(of, block),
+          onFailure: (error) => this.#fail(error),
+        }),
+      );
     }
   }
 
   /** Begins a tenure of a partition at its committed offset. */
-  async open(tenure: Pick<Tenure, "topic" | "partition" | "signal" | "committed">): Promise<{ handler: PartitionHandler; start: number | null }> {
+  async open(
+    tenure: Pick<Tenure, "topic" | "partition" | "signal" | "committed">,
+  ): Promise<{ handler: PartitionHandler; start: number | null }> {
     const { topic, partition, signal } = tenure;
     const route = this.#deps.routes.get(topic);
     const blocks = route && this.#tables.get(route.table);
     if (!blocks) throw new TypeError(`the sink has no route for ${topic}`);
-    // Null, whatever the reason: rows are keyed by their coordinates, so those that are stored already are stored once all the same.
+    // Null, whatever the reason: rows are keyed by their coordinates, so those that are stored already are stored once
+    // all the same.
     const { offset: start } = await tenure.committed();
-    const progress = new PartitionProgress({ topic, partition, start: start ?? 0 }, (advanced) => this.#commits.note(advanced));
+    const progress = new PartitionProgress({ topic, partition, start: start ?? 0 }, (advanced) =>
+      this.#commits.note(advanced),
+    );
     const handler: PartitionHandler = {
       process: (records) => this.#process(records, { progress, route, blocks, signal }),
       close: () => this.#close(progress, blocks),
@@ -168,9 +189,16 @@ export class SinkPipeline {
   /** Tries to have the partition's rows stored and committed before it goes; what isn't is the next owner's to read. */
   async #close(progress: PartitionProgress, blocks: TableBlocks): Promise<void> {
     try {
-      await within(CLOSE_PATIENCE_MS, blocks.flush().then(() => this.#commits.settled()), () => new Error(`not done within ${CLOSE_PATIENCE_MS} ms`));
+      await within(
+        CLOSE_PATIENCE_MS,
+        blocks.flush().then(() => this.#commits.settled()),
+        () => new Error(`not done within ${CLOSE_PATIENCE_MS} ms`),
+      );
     } catch (error) {
-      this.#deps.log.debug({ err: error, topic: progress.topic, partition: progress.partition }, "left before its rows were stored");
+      this.#deps.log.debug(
+        { err: error, topic: progress.topic, partition: progress.partition },
+        "left before its rows were stored",
+      );
     }
     progress.closed = true;
   }
@@ -206,6 +234,10 @@ export class SinkPipeline {
     const kind = `${topic} ${code}`;
     const count = (this.counts.refused.get(kind) ?? 0) + 1;
     this.counts.refused.set(kind, count);
-    if (count === 1) this.#deps.log.warn({ topic, code, reason }, "a record can't be stored; further ones of this kind are only counted");
+    if (count === 1)
+      this.#deps.log.warn(
+        { topic, code, reason },
+        "a record can't be stored; further ones of this kind are only counted",
+      );
   }
 }

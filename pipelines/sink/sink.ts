@@ -55,19 +55,29 @@ export interface PrepareOptions {
 }
 
 /** Brings the tables up to date, waiting for ClickHouse as long as it is away. */
-export async function prepareClickHouse(config: ClickHouseConfig, clickhouse: ClickHouse, { retention, log, signal, owner, takeOver = null }: PrepareOptions): Promise<void> {
+export async function prepareClickHouse(
+  config: ClickHouseConfig,
+  clickhouse: ClickHouse,
+  { retention, log, signal, owner, takeOver = null }: PrepareOptions,
+): Promise<void> {
   let told = false;
   const onRetry = (error: Error): void => {
     if (!told) log.warn({ err: error }, "waiting for ClickHouse");
     told = true;
   };
-  await retried(async () => {
-    await migrate(config, log, { signal, ...(owner && { owner }), takeOver });
-    await applyRetention(clickhouse, log, retention);
-  }, { firstMs: 200, mostMs: 5_000, signal, onRetry });
+  await retried(
+    async () => {
+      await migrate(config, log, { signal, ...(owner && { owner }), takeOver });
+      await applyRetention(clickhouse, log, retention);
+    },
+    { firstMs: 200, mostMs: 5_000, signal, onRetry },
+  );
 }
 
-/** Starts a sink in this process: a member of the group, with the tables and topics there already. Stopped by `lifecycle`. */
+/**
+ * Starts a sink in this process: a member of the group, with the tables and topics there already. Stopped by
+ * `lifecycle`.
+ */
 export async function startSink(lifecycle: Lifecycle, options: SinkOptions): Promise<SinkPipeline> {
   const { kafka, cluster, clickhouse, schemas, topics, group, log, cards = null, registry = new Registry() } = options;
   const deadLetters = new SinkDeadLetters(cluster, topics.deadLetters.name, cards);
@@ -81,22 +91,49 @@ export async function startSink(lifecycle: Lifecycle, options: SinkOptions): Pro
   const backoff: Backoff = { firstMs: 200, mostMs: 10_000, signal: lifecycle.signal };
   const deps = { lookup: (key: SchemaKey) => schemas.load(key), backoff, log, cards };
   const routes = new Map<string, SinkRoute>([
-    [topics.transactions.name, { table: "transactions", rows: transactionRows({ ...deps, shape: schemas.shapes.transactions }) }],
+    [
+      topics.transactions.name,
+      { table: "transactions", rows: transactionRows({ ...deps, shape: schemas.shapes.transactions }) },
+    ],
     [topics.predictions.name, { table: "predictions", rows: predictionRows(deps) }],
     [topics.shadowPredictions.name, { table: "shadow_predictions", rows: predictionRows(deps) }],
-    [topics.labels.name, { table: "labels", rows: labelRows({ ...deps, shape: schemas.shapes.labels, partitions: topics.labels.partitions }), onRefusal: refuseLabel }],
+    [
+      topics.labels.name,
+      {
+        table: "labels",
+        rows: labelRows({ ...deps, shape: schemas.shapes.labels, partitions: topics.labels.partitions }),
+        onRefusal: refuseLabel,
+      },
+    ],
     [topics.deadLetters.name, { table: "dead_letters", rows: deadLetterRows() }],
     [topics.control.name, { table: "control_events", rows: controlEventRows(deps) }],
   ]);
   // Transactions that can't be read are scoring's to dead-letter, in the Kafka transaction of their neighbours.
   for (const [topic, route] of routes) {
-    if (topic !== topics.transactions.name) route.onUnread = (records, index, refusal) => deadLetters.send(records, index, refusal, "read");
+    if (topic !== topics.transactions.name)
+      route.onUnread = (records, index, refusal) => deadLetters.send(records, index, refusal, "read");
   }
   const fail = (error: unknown): void => lifecycle.fail(error);
   const onStored = sinkMetrics(registry, () => pipeline.counts);
-  const pipeline: SinkPipeline = new SinkPipeline({ clickhouse, routes, commit: (offsets) => consumer.commit(offsets), log, fail, onStored });
+  const pipeline: SinkPipeline = new SinkPipeline({
+    clickhouse,
+    routes,
+    commit: (offsets) => consumer.commit(offsets),
+    log,
+    fail,
+    onStored,
+  });
   lifecycle.add("sink", () => pipeline.stop());
-  const consumer = new PartitionConsumer({ cluster, kafka, log, group, topics: [...routes.keys()], open: (tenure) => pipeline.open(tenure), onFailure: fail, ...(options.conditions === undefined ? {} : { conditions: options.conditions }) });
+  const consumer = new PartitionConsumer({
+    cluster,
+    kafka,
+    log,
+    group,
+    topics: [...routes.keys()],
+    open: (tenure) => pipeline.open(tenure),
+    onFailure: fail,
+    ...(options.conditions === undefined ? {} : { conditions: options.conditions }),
+  });
   // Stopped first: each partition's rows are stored and committed while this process is still a member.
   lifecycle.add("consumer", () => consumer.stop());
   await consumer.start();

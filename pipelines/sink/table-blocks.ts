@@ -98,7 +98,10 @@ export class TableBlocks {
     range.end = Math.max(range.end, end);
   }
 
-  /** Returns once the open block has room for a row. Throws what made an earlier block fail for good, or the signal's reason. */
+  /**
+   * Returns once the open block has room for a row. Throws what made an earlier block fail for good, or the signal's
+   * reason.
+   */
   async room(signal: AbortSignal): Promise<void> {
     while (this.full) {
       this.#throwFailure();
@@ -191,6 +194,11 @@ function newBlock(rows: RowBinaryWriter): Block {
  * first timestamps keep a topic that was made anew, and counts from 0 again, apart from the one before.
  */
 function tokenOf(table: SinkTable, block: Block): string {
-  const parts = [...block.ranges].map(([{ topic, partition }, { first, end, rows, firstTimestamp }]) => `${topic} ${partition} ${first} ${end} ${rows} ${firstTimestamp}`);
-  return createHash("sha256").update(`${table}\n${parts.sort().join("\n")}`).digest("hex");
+  const parts = [...block.ranges].map(
+    ([{ topic, partition }, { first, end, rows, firstTimestamp }]) =>
+      `${topic} ${partition} ${first} ${end} ${rows} ${firstTimestamp}`,
+  );
+  return createHash("sha256")
+    .update(`${table}\n${parts.sort().join("\n")}`)
+    .digest("hex");
 }

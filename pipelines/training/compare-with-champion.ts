@@ -22,9 +22,21 @@ const RUN_MS = 30_000;
 export async function compareWithChampion(
   dataset: Dataset,
   { manifest, onnx, split }: BuiltModel,
-  { incumbent: { epoch, champion }, artifactsDir, metric }: { incumbent: Incumbent; artifactsDir: string; metric: Comparison["metric"] },
+  {
+    incumbent: { epoch, champion },
+    artifactsDir,
+    metric,
+  }: { incumbent: Incumbent; artifactsDir: string; metric: Comparison["metric"] },
 ): Promise<Comparison> {
-  const none = { metric, champion: champion?.model ?? null, epoch, rows: 0, frauds: 0, candidate_value: null, champion_value: null };
+  const none = {
+    metric,
+    champion: champion?.model ?? null,
+    epoch,
+    rows: 0,
+    frauds: 0,
+    candidate_value: null,
+    champion_value: null,
+  };
   if (champion === null) return { ...none, better: true, reason: "no champion is deployed" };
   let artifact: Artifact;
   try {
@@ -34,16 +46,34 @@ export async function compareWithChampion(
     return { ...none, better: false, reason: `the champion can't be loaded: ${error.code}` };
   }
   // An uploaded model's author need not state it; rows that the model may have memorised prove nothing.
-  if (artifact.manifest.training.to === 0) return { ...none, better: false, reason: "the champion's manifest doesn't say until when it was trained (training.to), so no rows are known to be new to it" };
+  if (artifact.manifest.training.to === 0)
+    return {
+      ...none,
+      better: false,
+      reason:
+        "the champion's manifest doesn't say until when it was trained (training.to), so no rows are known " +
+        "to be new to it",
+    };
   const missing = artifact.manifest.features.find(({ source }) => !has(dataset, source));
-  if (missing !== undefined) return { ...none, better: false, reason: `the champion can't be judged on this data set: it has nothing for its feature ${missing.name}` };
+  if (missing !== undefined)
+    return {
+      ...none,
+      better: false,
+      reason: `the champion can't be judged on this data set: it has nothing for its feature ${missing.name}`,
+    };
 
   const seen = Math.max(manifest.training.to, artifact.manifest.training.to);
   const rows = split.test.filter((row) => dataset.eventTime[row] > seen);
   const labels = Uint8Array.from(rows, (row) => dataset.label[row]);
-  const judge = async (model: { manifest: Manifest; onnx: Uint8Array }, review: number): Promise<OfflineMetrics> => evaluate(labels, await scoresOf(model, dataset, rows), review);
+  const judge = async (model: { manifest: Manifest; onnx: Uint8Array }, review: number): Promise<OfflineMetrics> =>
+    evaluate(labels, await scoresOf(model, dataset, rows), review);
   const measured = { ...none, rows: rows.length, frauds: labels.reduce((sum, label) => sum + label, 0) };
-  if (measured.frauds === 0) return { ...measured, better: false, reason: `no fraud is later than what the models were made with (${new Date(seen).toISOString()})` };
+  if (measured.frauds === 0)
+    return {
+      ...measured,
+      better: false,
+      reason: `no fraud is later than what the models were made with (${new Date(seen).toISOString()})`,
+    };
   const candidate = await judge({ manifest, onnx }, manifest.thresholds.review);
   let current: OfflineMetrics;
   try {
@@ -51,12 +81,23 @@ export async function compareWithChampion(
   } catch (error) {
     // It was checked by another version, or on other rows: that it hangs or fails must not hold up the job.
     if (!(error instanceof FraudstreamError)) throw error;
-    return { ...measured, candidate_value: candidate[metric], candidate_metrics: candidate, better: false, reason: `the champion can't be judged on this data set: ${error.message}` };
+    return {
+      ...measured,
+      candidate_value: candidate[metric],
+      candidate_metrics: candidate,
+      better: false,
+      reason: `the champion can't be judged on this data set: ${error.message}`,
+    };
   }
   const [ours, theirs] = [candidate[metric], current[metric]];
   const better = ours !== null && theirs !== null && ours > theirs;
   return {
-    ...measured, candidate_value: ours, champion_value: theirs, candidate_metrics: candidate, champion_metrics: current, better,
+    ...measured,
+    candidate_value: ours,
+    champion_value: theirs,
+    candidate_metrics: candidate,
+    champion_metrics: current,
+    better,
     reason: better ? "it does better than the champion" : "it does no better than the champion",
   };
 }
@@ -68,9 +109,18 @@ function has({ attributes, hasCards, hasMerchants }: Dataset, source: FeatureSou
   return source.kind !== "attribute" || attributes.has(source.attribute);
 }
 
-async function scoresOf({ manifest, onnx }: { manifest: Manifest; onnx: Uint8Array }, dataset: Dataset, rows: Uint32Array): Promise<Float32Array> {
+async function scoresOf(
+  { manifest, onnx }: { manifest: Manifest; onnx: Uint8Array },
+  dataset: Dataset,
+  rows: Uint32Array,
+): Promise<Float32Array> {
   const { values, features } = featureMatrix(dataset, manifest.features, rows);
-  const scorer = await loadScorer(onnx, { input: manifest.input, output: manifest.output, features }, { warn: () => undefined }, { timeoutMs: RUN_MS });
+  const scorer = await loadScorer(
+    onnx,
+    { input: manifest.input, output: manifest.output, features },
+    { warn: () => undefined },
+    { timeoutMs: RUN_MS },
+  );
   const scores = new Float32Array(rows.length);
   try {
     for (let from = 0; from < rows.length; from += ROWS_AT_ONCE) {
@@ -81,6 +131,10 @@ async function scoresOf({ manifest, onnx }: { manifest: Manifest; onnx: Uint8Arr
     await scorer.release();
   }
   const without = scores.findIndex((score) => !(score >= 0 && score <= 1));
-  if (without >= 0) throw new FraudstreamError("no_score", `${manifest.model} gives ${scores[without]} instead of a score from 0 to 1 for one of the rows`);
+  if (without >= 0)
+    throw new FraudstreamError(
+      "no_score",
+      `${manifest.model} gives ${scores[without]} instead of a score from 0 to 1 for one of the rows`,
+    );
   return scores;
 }

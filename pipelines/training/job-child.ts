@@ -20,12 +20,19 @@ const STDERR_KEPT = 4_000;
  * Runs a job in a process of its own: sorting millions of rows delays no heartbeats, what it may do to memory
  * ends only itself, and cancelling is killing it, whatever it is doing.
  *
- * @throws FraudstreamError as the job failed; `training_out_of_memory`, `training_killed`, `training_crashed`; the signal's
- * reason when it aborts. The process is gone then, in any case
+ * @throws FraudstreamError as the job failed; `training_out_of_memory`, `training_killed`, `training_crashed`; the
+ *   signal's reason when it aborts. The process is gone then, in any case
  */
-export async function runJobProcess(spec: JobSpec, { onProgress, incumbent, signal }: JobChildOptions): Promise<JobResult> {
+export async function runJobProcess(
+  spec: JobSpec,
+  { onProgress, incumbent, signal }: JobChildOptions,
+): Promise<JobResult> {
   signal.throwIfAborted();
-  const child = fork(compiledModule("pipelines/training/job-process"), [], { serialization: "advanced", stdio: ["ignore", "ignore", "pipe", "ipc"], execArgv: [] });
+  const child = fork(compiledModule("pipelines/training/job-process"), [], {
+    serialization: "advanced",
+    stdio: ["ignore", "ignore", "pipe", "ipc"],
+    execArgv: [],
+  });
   let stderr = "";
   child.stderr?.setEncoding("utf8").on("data", (text: string) => (stderr = (stderr + text).slice(-STDERR_KEPT)));
   // The last message may be read after the process has ended, but before its channel has.
@@ -38,10 +45,13 @@ export async function runJobProcess(spec: JobSpec, { onProgress, incumbent, sign
   child.on("message", (message: FromJob) => {
     if (message.kind === "progress") onProgress({ phase: message.phase, percent: message.percent, rows: message.rows });
     else if (message.kind === "incumbent?") {
-      incumbent().then((found) => tell({ kind: "incumbent", incumbent: found }), (error: Error) => {
-        outcome.error = error;
-        kill();
-      });
+      incumbent().then(
+        (found) => tell({ kind: "incumbent", incumbent: found }),
+        (error: Error) => {
+          outcome.error = error;
+          kill();
+        },
+      );
     } else outcome.message ??= message;
   });
   try {
@@ -60,7 +70,15 @@ export async function runJobProcess(spec: JobSpec, { onProgress, incumbent, sign
 }
 
 function crash({ exitCode, signalCode }: ChildProcess, stderr: string): FraudstreamError {
-  if (/heap out of memory|Array buffer allocation failed|bad_alloc/.test(stderr)) return new FraudstreamError("training_out_of_memory", "the data set needs more memory than the trainer has");
-  if (signalCode === "SIGKILL") return new FraudstreamError("training_killed", "the job's process was killed, probably since the machine ran out of memory");
-  return new FraudstreamError("training_crashed", `the job's process ended with ${signalCode ?? `code ${exitCode}`}: ${stderr.trim().split("\n").at(-1) ?? ""}`);
+  if (/heap out of memory|Array buffer allocation failed|bad_alloc/.test(stderr))
+    return new FraudstreamError("training_out_of_memory", "the data set needs more memory than the trainer has");
+  if (signalCode === "SIGKILL")
+    return new FraudstreamError(
+      "training_killed",
+      "the job's process was killed, probably since the machine ran out of memory",
+    );
+  return new FraudstreamError(
+    "training_crashed",
+    `the job's process ended with ${signalCode ?? `code ${exitCode}`}: ${stderr.trim().split("\n").at(-1) ?? ""}`,
+  );
 }

@@ -23,7 +23,11 @@ export interface Incumbent {
   champion: { model: string; manifestSha256: string; /** From which score on it alerts. */ review: number } | null;
 }
 
-export interface JobProgress { phase: string; /** Of the whole job. */ percent: number; rows: number }
+export interface JobProgress {
+  phase: string;
+  /** Of the whole job. */ percent: number;
+  rows: number;
+}
 
 export interface JobResult {
   /** Of the model; its version is given when it is stored. */

@@ -24,7 +24,11 @@ async function run(spec: JobSpec): Promise<void> {
     });
     await send({ kind: "built", result });
   } catch (error) {
-    await send({ kind: "failed", code: error instanceof FraudstreamError ? error.code : "training_failed", message: messageOf(error) });
+    await send({
+      kind: "failed",
+      code: error instanceof FraudstreamError ? error.code : "training_failed",
+      message: messageOf(error),
+    });
   }
   process.disconnect();
 }

@@ -29,11 +29,21 @@ const DAY_MS = 86_400_000;
 
 /** The trainer: `node dist/pipelines/training/main.js`. */
 async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise<void> {
-  if (config.kafka === null) throw new UsageError("no_kafka", "KAFKA_BROKERS is not set: a trainer needs a Kafka cluster (npm start brings one of its own)");
+  if (config.kafka === null)
+    throw new UsageError(
+      "no_kafka",
+      "KAFKA_BROKERS is not set: a trainer needs a Kafka cluster (npm start brings one of its own)",
+    );
   const worker = `training-${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`;
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
-  await waitUntilReachable({ kafka: config.kafka, clickhouse: null }, { log, signal: lifecycle.signal, without: config });
-  await ensureTopics(createKafka(config.kafka, worker, log), allTopics(topics), { replication: config.kafka.replication, log });
+  await waitUntilReachable(
+    { kafka: config.kafka, clickhouse: null },
+    { log, signal: lifecycle.signal, without: config },
+  );
+  await ensureTopics(createKafka(config.kafka, worker, log), allTopics(topics), {
+    replication: config.kafka.replication,
+    log,
+  });
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));
   const cluster = new KafkaCluster(config.kafka, worker, { log, stopping: lifecycle.signal });
@@ -41,21 +51,36 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   if (config.clickhouse !== null) {
     const clickhouse = createClickHouse(config.clickhouse);
     lifecycle.add("clickhouse", () => clickhouse.close());
-    await guardDatabase(lifecycle, clickhouse, { clusterId: await cluster.clusterId(), topicPrefix: config.topicPrefix }, log);
+    await guardDatabase(
+      lifecycle,
+      clickhouse,
+      { clusterId: await cluster.clusterId(), topicPrefix: config.topicPrefix },
+      log,
+    );
   }
   const workDir = join(config.dataDir, "training", `jobs-${config.topicPrefix}`);
   await mkdir(workDir, { recursive: true });
 
   const producing = new Producing(cluster);
   lifecycle.add("producer", () => producing.close());
-  const signs = new TrainerSigns({ cluster, topic: topics.workers.name, schemas, silenceMs: config.training.silenceMs });
+  const signs = new TrainerSigns({
+    cluster,
+    topic: topics.workers.name,
+    schemas,
+    silenceMs: config.training.silenceMs,
+  });
   lifecycle.add("signs", () => signs.close());
   const control = new ControlLog({ cluster, topic: topics.control.name, schemas, log });
   lifecycle.add("control", () => control.close());
   await control.open();
 
   const trainer = new Trainer({
-    control, signs, producing, log, worker, workDir,
+    control,
+    signs,
+    producing,
+    log,
+    worker,
+    workDir,
     artifactsDir: config.artifacts,
     clickhouse: config.clickhouse,
     limits: config.training,
@@ -64,14 +89,34 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   });
   const registry = createRegistry();
   const conditions = new Conditions(log, registry);
-  gauge(registry, { name: "fraudstream_training_busy", help: "1: this trainer has a job.", read: () => [{ value: Number(trainer.progress !== null) }] });
-  gauge(registry, { name: "fraudstream_training_percent", help: "How far the job under way is; absent without one.", read: () => (trainer.progress === null ? [] : [{ value: trainer.progress.percent }]) });
-  const watch = new LogWatch({ cluster, conditions, registry, log, topics: allTopics(topics), brokers: config.kafka.brokers, standstillBlocks: false });
+  gauge(registry, {
+    name: "fraudstream_training_busy",
+    help: "1: this trainer has a job.",
+    read: () => [{ value: Number(trainer.progress !== null) }],
+  });
+  gauge(registry, {
+    name: "fraudstream_training_percent",
+    help: "How far the job under way is; absent without one.",
+    read: () => (trainer.progress === null ? [] : [{ value: trainer.progress.percent }]),
+  });
+  const watch = new LogWatch({
+    cluster,
+    conditions,
+    registry,
+    log,
+    topics: allTopics(topics),
+    brokers: config.kafka.brokers,
+    standstillBlocks: false,
+  });
   lifecycle.add("log watch", () => watch.stop());
   await serveProbes(lifecycle, { config, registry, log, conditions, ready: () => true });
   const heartbeat = new Heartbeat({
     openProducer: () => BatchProducer.open(cluster),
-    topic: topics.workers.name, schemas, log, worker, role: "training",
+    topic: topics.workers.name,
+    schemas,
+    log,
+    worker,
+    role: "training",
     report: () => ({ partitions: [], problems: [], refused: [], job: trainer.progress }),
   });
   heartbeat.start();
@@ -80,7 +125,10 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
     heartbeat.beat();
     return heartbeat.stop();
   });
-  control.follow(() => trainer.changed(), (error) => lifecycle.fail(error));
+  control.follow(
+    () => trainer.changed(),
+    (error) => lifecycle.fail(error),
+  );
   const stop = new AbortController();
   const running = trainer.run(stop.signal).catch((error: unknown) => {
     if (!stop.signal.aborted) lifecycle.fail(error);

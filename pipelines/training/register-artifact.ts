@@ -10,9 +10,17 @@ import { registerModel } from "../../models/control/decisions.js";
 import { subjectTopics, topicsFor } from "../../schemas/topics.js";
 
 /** Registers a stored artifact in fraud.control, from outside of any role. @returns a line for people */
-export async function registerArtifact(config: Config, kafkaConfig: KafkaConfig, log: Logger, artifact: Artifact): Promise<string> {
+export async function registerArtifact(
+  config: Config,
+  kafkaConfig: KafkaConfig,
+  log: Logger,
+  artifact: Artifact,
+): Promise<string> {
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
-  await ensureTopics(createKafka(kafkaConfig, "train", log), [topics.control], { replication: kafkaConfig.replication, log });
+  await ensureTopics(createKafka(kafkaConfig, "train", log), [topics.control], {
+    replication: kafkaConfig.replication,
+    log,
+  });
   const cluster = new KafkaCluster(kafkaConfig, "train");
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));

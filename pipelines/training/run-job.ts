@@ -27,10 +27,11 @@ const BUILT = 95;
 const REPORT_EVERY_MS = 200;
 
 /**
- * One training job, from its request to a model that could be registered: fetches, reads, builds and compares. Stores and
- * decides nothing.
+ * One training job, from its request to a model that could be registered: fetches, reads, builds and compares. Stores
+ * and decides nothing.
  *
- * @throws FraudstreamError those of `download`, `readCsv`, `readStored` and `buildModel`; `no_clickhouse`, `unknown_feature`
+ * @throws FraudstreamError those of `download`, `readCsv`, `readStored` and `buildModel`; `no_clickhouse`,
+ *   `unknown_feature`
  */
 export async function runJob(spec: JobSpec, { report, incumbent }: RunJobDeps): Promise<JobResult> {
   const { request } = spec;
@@ -38,17 +39,28 @@ export async function runJob(spec: JobSpec, { report, incumbent }: RunJobDeps): 
   const tell = throttled(report);
   const dataset = rowsBefore(await readDataset(spec, tell), request.before);
   const name = request.name ?? (typeof request.dataset === "string" ? modelName(fileName(request.dataset)) : "stored");
-  const built = await buildModel(dataset, { ...buildOptions(request), model: `${name}@1` }, {
-    onProgress: ({ phase, percent }) => tell({ phase, percent: READ + (percent * (BUILT - READ)) / 100, rows: dataset.length }),
-  });
+  const built = await buildModel(
+    dataset,
+    { ...buildOptions(request), model: `${name}@1` },
+    {
+      onProgress: ({ phase, percent }) =>
+        tell({ phase, percent: READ + (percent * (BUILT - READ)) / 100, rows: dataset.length }),
+    },
+  );
   let comparison: JobResult["metrics"]["comparison"] = null;
   if (request.enable === "if_better") {
     tell({ phase: "comparing", percent: BUILT, rows: dataset.length });
-    comparison = await compareWithChampion(dataset, built, { incumbent: await incumbent(), artifactsDir: spec.artifactsDir, metric: request.metric ?? "average_precision" });
+    comparison = await compareWithChampion(dataset, built, {
+      incumbent: await incumbent(),
+      artifactsDir: spec.artifactsDir,
+      metric: request.metric ?? "average_precision",
+    });
   }
   const { manifest, onnx } = built;
   return {
-    name, manifest, onnx,
+    name,
+    manifest,
+    onnx,
     metrics: {
       rows: dataset.length - dataset.historyRows,
       frauds: dataset.label.subarray(dataset.historyRows).reduce((sum, label) => sum + label, 0),
@@ -76,7 +88,8 @@ function rowsBefore(dataset: Dataset, before: string | undefined): Dataset {
 async function readDataset(spec: JobSpec, tell: (progress: JobProgress) => void): Promise<Dataset> {
   const { request, limits } = spec;
   if (typeof request.dataset === "string") return readLink(request.dataset, spec, tell);
-  if (spec.clickhouse === null) throw new UsageError("no_clickhouse", "this trainer has no CLICKHOUSE_URL: it can't read stored transactions");
+  if (spec.clickhouse === null)
+    throw new UsageError("no_clickhouse", "this trainer has no CLICKHOUSE_URL: it can't read stored transactions");
   return readStored(spec.clickhouse, {
     ...eventTimes(request.dataset, "dataset"),
     maturityMs: spec.maturityMs,
@@ -86,30 +99,40 @@ async function readDataset(spec: JobSpec, tell: (progress: JobProgress) => void)
   });
 }
 
-async function readLink(link: string, { request, folder, limits }: JobSpec, tell: (progress: JobProgress) => void): Promise<Dataset> {
+async function readLink(
+  link: string,
+  { request, folder, limits }: JobSpec,
+  tell: (progress: JobProgress) => void,
+): Promise<Dataset> {
   const file = join(folder, fileName(link));
   tell({ phase: "downloading", percent: 0, rows: 0 });
   await download(link, file, {
     policy: addressPolicy(limits.allowPrivate),
-    maxBytes: limits.maxBytes, stallMs: limits.stallMs, deadlineMs: limits.deadlineMs,
-    onProgress: (bytes, total) => tell({ phase: "downloading", percent: total === null ? 0 : (DOWNLOADED * bytes) / total, rows: 0 }),
+    maxBytes: limits.maxBytes,
+    stallMs: limits.stallMs,
+    deadlineMs: limits.deadlineMs,
+    onProgress: (bytes, total) =>
+      tell({ phase: "downloading", percent: total === null ? 0 : (DOWNLOADED * bytes) / total, rows: 0 }),
   });
   try {
     return await readCsv(file, {
-      columns: (request.columns ?? {}),
+      columns: request.columns ?? {},
       limits: { bytes: limits.maxUnpackedBytes, rows: limits.maxRows },
-      onProgress: (percent, rows) => tell({ phase: "reading", percent: DOWNLOADED + (percent * (READ - DOWNLOADED)) / 100, rows }),
+      onProgress: (percent, rows) =>
+        tell({ phase: "reading", percent: DOWNLOADED + (percent * (READ - DOWNLOADED)) / 100, rows }),
     });
   } catch (error) {
     // The job's requester knows the file by its link, not by its local path.
-    if (error instanceof FraudstreamError) throw new RequestError(error.code, messageOf(error).replaceAll(file, basename(file)), { cause: error });
+    if (error instanceof FraudstreamError)
+      throw new RequestError(error.code, messageOf(error).replaceAll(file, basename(file)), { cause: error });
     throw error;
   }
 }
 
 function buildOptions(request: TrainingRequest): Omit<BuildOptions, "model"> {
   const { algorithm, params = {}, seed, features, train, test, review_capacity, decline_precision } = request;
-  const seeded = algorithm === "logistic-regression" || ["seed", "random_state", "random_seed"].some((name) => name in params);
+  const seeded =
+    algorithm === "logistic-regression" || ["seed", "random_state", "random_seed"].some((name) => name in params);
   return {
     algorithm,
     params: seed === undefined || seeded ? params : { ...params, seed },
@@ -125,13 +148,25 @@ function buildOptions(request: TrainingRequest): Omit<BuildOptions, "model"> {
 /** The last part of a link's path, as a file's name that leads nowhere. */
 function fileName(link: string): string {
   const last = new URL(link).pathname.split("/").at(-1) ?? "";
-  return last.replace(/%[0-9a-f]{2}/gi, "_").replace(/[^A-Za-z0-9._-]/g, "_").replace(/^[.]+/, "").slice(-100) || "dataset.csv";
+  return (
+    last
+      .replace(/%[0-9a-f]{2}/gi, "_")
+      .replace(/[^A-Za-z0-9._-]/g, "_")
+      .replace(/^[.]+/, "")
+      .slice(-100) || "dataset.csv"
+  );
 }
 
 /** `Card_Transactions.csv.gz` → `card-transactions` */
 function modelName(file: string): string {
   const stem = file.toLowerCase().replace(/(\.csv)?(\.gz)?$/, "");
-  return stem.replace(/[^a-z0-9]+/g, "-").replace(/^-+/, "").slice(0, 63).replace(/-+$/, "") || "fraud";
+  return (
+    stem
+      .replace(/[^a-z0-9]+/g, "-")
+      .replace(/^-+/, "")
+      .slice(0, 63)
+      .replace(/-+$/, "") || "fraud"
+  );
 }
 
 /** Passes a report on when its phase is new, or a while after the last one. */

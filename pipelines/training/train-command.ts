@@ -49,7 +49,11 @@ export async function trainFile(file: string, options: TrainFileOptions, deps: T
   });
   for (const line of describe(file, dataset)) print(line);
 
-  const built = await buildModel(dataset, { ...options, model: `${name}@1` }, { signal, onProgress: ({ phase, percent }) => deps.onProgress(phase, percent) });
+  const built = await buildModel(
+    dataset,
+    { ...options, model: `${name}@1` },
+    { signal, onProgress: ({ phase, percent }) => deps.onProgress(phase, percent) },
+  );
   for (const note of built.notes) print(`  ${note}`);
   signal.throwIfAborted();
   const artifact = await saveNextVersion(options.artifactsDir, name, built);
@@ -62,22 +66,46 @@ export async function trainFile(file: string, options: TrainFileOptions, deps: T
 
 /** `Card Transactions.csv.gz` → `card-transactions` */
 function nameOf(file: string): string {
-  const stem = basename(file).toLowerCase().replace(/(\.csv)?(\.gz)?$/, "");
-  return stem.replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 63) || "fraud";
+  const stem = basename(file)
+    .toLowerCase()
+    .replace(/(\.csv)?(\.gz)?$/, "");
+  return (
+    stem
+      .replace(/[^a-z0-9]+/g, "-")
+      .replace(/^-+|-+$/g, "")
+      .slice(0, 63) || "fraud"
+  );
 }
 
 function describe(file: string, dataset: Dataset): string[] {
   const frauds = dataset.label.reduce((sum, label) => sum + label, 0);
-  const [first, last] = [dataset.eventTime[0], dataset.eventTime[dataset.length - 1]].map((time) => new Date(time).toISOString().slice(0, 10));
-  return [`${file}: ${count(dataset.length)} transactions, ${count(frauds)} frauds, ${first} to ${last}`, ...dataset.notes.map((note) => `  ${note}`)];
+  const [first, last] = [dataset.eventTime[0], dataset.eventTime[dataset.length - 1]].map((time) =>
+    new Date(time).toISOString().slice(0, 10),
+  );
+  return [
+    `${file}: ${count(dataset.length)} transactions, ${count(frauds)} frauds, ${first} to ${last}`,
+    ...dataset.notes.map((note) => `  ${note}`),
+  ];
 }
 
 function resultLines({ manifest }: Artifact, { atDecline }: BuiltModel): string[] {
   const { training, validation, test, thresholds } = manifest;
   const measured = (part: string, metrics: OfflineMetrics | null): string[][] =>
-    metrics === null ? [] : [[part, count(metrics.rows), count(metrics.frauds), fixed(metrics.roc_auc), fixed(metrics.average_precision)]];
+    metrics === null
+      ? []
+      : [[part, count(metrics.rows), count(metrics.frauds), fixed(metrics.roc_auc), fixed(metrics.average_precision)]];
   const at = (threshold: string, part: string, metrics: AlertMetrics | null): string[][] =>
-    metrics === null ? [] : [[threshold, part, fixed(metrics.precision), fixed(metrics.recall), metrics.alert_rate === null ? "-" : `${(metrics.alert_rate * 100).toFixed(2)} %`]];
+    metrics === null
+      ? []
+      : [
+          [
+            threshold,
+            part,
+            fixed(metrics.precision),
+            fixed(metrics.recall),
+            metrics.alert_rate === null ? "-" : `${(metrics.alert_rate * 100).toFixed(2)} %`,
+          ],
+        ];
   const decline = thresholds.decline === NEVER ? "decline (never)" : `decline from ${thresholds.decline.toFixed(4)}`;
   return [
     ...table([
@@ -101,7 +129,10 @@ function resultLines({ manifest }: Artifact, { atDecline }: BuiltModel): string[
 /** Columns as wide as their widest cell; numbers to the right. */
 function table(rows: readonly string[][]): string[] {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  const aligned = (text: string, column: number): string => (/^[\d-]/.test(rows[1][column]) || /^[\d-]/.test(rows.at(-1)?.[column] ?? "") ? text.padStart(widths[column]) : text.padEnd(widths[column]));
+  const aligned = (text: string, column: number): string =>
+    /^[\d-]/.test(rows[1][column]) || /^[\d-]/.test(rows.at(-1)?.[column] ?? "")
+      ? text.padStart(widths[column])
+      : text.padEnd(widths[column]);
   return rows.map((row) => row.map(aligned).join("  ").trimEnd());
 }
 

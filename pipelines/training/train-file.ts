@@ -36,15 +36,43 @@ const command = new Command("npm run train --")
   .argument("<file>", "a CSV file with a header, plain or gzipped")
   .option("--register", "make the model known to the system, so that it can be deployed")
   .option("--name <name>", "of the model (default: made from the file's name)")
-  .addOption(new Option("--algorithm <algorithm>", "what to train").choices(["gradient-boosted-trees", "logistic-regression"]).default("gradient-boosted-trees"))
-  .option("--columns <role=column,...>", "which column is what, where names don't tell: transaction_id, event_time, card_id, merchant_id, amount, currency, label", collect)
-  .option("--param <name=value>", "of the training, by LightGBM's names: num_iterations, learning_rate, num_leaves, ... (repeatable)", collectParam)
-  .option("--features <name,...>", "which to use, windowed ones such as card_mean_7d, merchant_fraud_share_30d included (default: what the file offers)", names)
+  .addOption(
+    new Option("--algorithm <algorithm>", "what to train")
+      .choices(["gradient-boosted-trees", "logistic-regression"])
+      .default("gradient-boosted-trees"),
+  )
+  .option(
+    "--columns <role=column,...>",
+    "which column is what, where names don't tell: transaction_id, event_time, card_id, merchant_id, amount, " +
+      "currency, label",
+    collect,
+  )
+  .option(
+    "--param <name=value>",
+    "of the training, by LightGBM's names: num_iterations, learning_rate, num_leaves, ... (repeatable)",
+    collectParam,
+  )
+  .option(
+    "--features <name,...>",
+    "which to use, windowed ones such as card_mean_7d, merchant_fraud_share_30d included (default: what the " +
+      "file offers)",
+    names,
+  )
   .option("--train <from/to>", "event times of the rows to train on; earlier ones are only their history", eventRange)
   .option("--test <from/to>", "event times of the rows to test on (default: the latest 30 %)", eventRange)
   .option("--currency <code>", "of transactions that don't name theirs (ISO 4217)", DEFAULT_CURRENCY)
-  .option("--review-capacity <share>", "share of the transactions that people can review, beside what is declined", share, DEFAULT_REVIEW_CAPACITY)
-  .option("--decline-precision <share>", "least share of frauds among the transactions to decline", share, DEFAULT_DECLINE_PRECISION)
+  .option(
+    "--review-capacity <share>",
+    "share of the transactions that people can review, beside what is declined",
+    share,
+    DEFAULT_REVIEW_CAPACITY,
+  )
+  .option(
+    "--decline-precision <share>",
+    "least share of frauds among the transactions to decline",
+    share,
+    DEFAULT_DECLINE_PRECISION,
+  )
   .option("--out <folder>", "where to store the artifact (default: ARTIFACTS)")
   .showHelpAfterError("(--help shows what there is)");
 command.parse();
@@ -53,7 +81,11 @@ const config = configOrExit();
 const log = createLogger({ logLevel: "error" }, "train");
 await runCommand(log, async (lifecycle) => {
   const flags = command.opts<Flags>();
-  if (flags.register === true && flags.out !== undefined) throw new UsageError("bad_option", "--register needs the artifact where the roles look for it (ARTIFACTS): leave out --out");
+  if (flags.register === true && flags.out !== undefined)
+    throw new UsageError(
+      "bad_option",
+      "--register needs the artifact where the roles look for it (ARTIFACTS): leave out --out",
+    );
   const progress = showProgress(process.stderr);
   try {
     await trainFile(
@@ -89,7 +121,11 @@ await runCommand(log, async (lifecycle) => {
 /** @throws UsageError when no cluster is named or reached, before anything is trained */
 async function registrar(): Promise<(artifact: Artifact) => Promise<string>> {
   const { kafka } = config;
-  if (kafka === null) throw new UsageError("no_kafka", "--register needs KAFKA_BROKERS; while npm start runs, DATA_DIR/stack.json says which they are");
+  if (kafka === null)
+    throw new UsageError(
+      "no_kafka",
+      "--register needs KAFKA_BROKERS; while npm start runs, DATA_DIR/stack.json says which they are",
+    );
   await checkReachable({ kafka, clickhouse: null });
   return (artifact) => registerArtifact(config, kafka, log, artifact);
 }
@@ -103,29 +139,47 @@ function collectParam(text: string, previous: Record<string, Param> = {}): Recor
   if (equals < 1) throw new InvalidArgumentError("It must be name=value.");
   const value = text.slice(equals + 1).trim();
   const number = parseNumber(value);
-  return { ...previous, [text.slice(0, equals).trim()]: value === "true" || value === "false" ? value === "true" : Number.isNaN(number) ? value : number };
+  return {
+    ...previous,
+    [text.slice(0, equals).trim()]:
+      value === "true" || value === "false" ? value === "true" : Number.isNaN(number) ? value : number,
+  };
 }
 
 function names(text: string, previous: string[] = []): string[] {
-  return [...previous, ...text.split(",").map((name) => name.trim()).filter((name) => name !== "")];
+  return [
+    ...previous,
+    ...text
+      .split(",")
+      .map((name) => name.trim())
+      .filter((name) => name !== ""),
+  ];
 }
 
-interface EventTimes { from: number; to: number }
+interface EventTimes {
+  from: number;
+  to: number;
+}
 
 function eventRange(text: string): EventTimes {
   const [from, to] = text.split("/").map(parseDateTime);
-  if (text.split("/").length !== 2 || !(from < to)) throw new InvalidArgumentError("It must be two times, such as 2018-07-25/2018-08-01; the second is not included.");
+  if (text.split("/").length !== 2 || !(from < to))
+    throw new InvalidArgumentError("It must be two times, such as 2018-07-25/2018-08-01; the second is not included.");
   return { from, to };
 }
 
 function share(text: string): number {
   const number = parseNumber(text);
-  if (!(number > 0 && number <= 1)) throw new InvalidArgumentError("It must be a share over 0 and up to 1, such as 0.005.");
+  if (!(number > 0 && number <= 1))
+    throw new InvalidArgumentError("It must be a share over 0 and up to 1, such as 0.005.");
   return number;
 }
 
 /** Says on a terminal, in one line, or in a file, in a few, what takes longer than two seconds. */
-function showProgress(stream: NodeJS.WriteStream): { show: (phase: string, percent: number) => void; clear: () => void } {
+function showProgress(stream: NodeJS.WriteStream): {
+  show: (phase: string, percent: number) => void;
+  clear: () => void;
+} {
   const started = Date.now();
   let phase = "";
   let at = 0;

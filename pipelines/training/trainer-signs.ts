@@ -8,12 +8,17 @@ import type { TrainingJob } from "../../models/control/state.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { WorkerHeartbeat } from "../../schemas/generated.js";
 
-export interface TrainerSignsOptions { cluster: KafkaCluster; topic: string; schemas: Schemas; silenceMs: number }
+export interface TrainerSignsOptions {
+  cluster: KafkaCluster;
+  topic: string;
+  schemas: Schemas;
+  silenceMs: number;
+}
 
 /**
  * Which claimed jobs still have a trainer, by the heartbeats on fraud.workers. Silence is measured with this process's
- * own clock, from when it first knew of the claim or last received a heartbeat: the clocks of two machines are never compared.
- * Being wrong costs time only, since the fold refuses what the former trainer decides.
+ * own clock, from when it first knew of the claim or last received a heartbeat: the clocks of two machines are never
+ * compared. Being wrong costs time only, since the fold refuses what the former trainer decides.
  */
 export class TrainerSigns {
   readonly #options: TrainerSignsOptions;

@@ -8,7 +8,15 @@ import type { Logger } from "../../infra/logging.js";
 import { waitOut } from "../../infra/async/wait-out.js";
 import { saveNextVersion, type Artifact } from "../../models/artifacts.js";
 import type { ControlLog } from "../../models/control/log.js";
-import { claimJob, finishJob, hasFinished, isNewest, lastAttempt, type Attempt, type JobOutcome } from "../../models/control/jobs.js";
+import {
+  claimJob,
+  finishJob,
+  hasFinished,
+  isNewest,
+  lastAttempt,
+  type Attempt,
+  type JobOutcome,
+} from "../../models/control/jobs.js";
 import type { TrainingJob } from "../../models/control/state.js";
 import { parseTrainingRequest } from "../../models/control/training-request.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
@@ -65,7 +73,10 @@ export class Trainer {
 
   /** To be called after each change of the control state. */
   changed(): void {
-    if (this.#claim !== null && !this.#holds(this.#claim)) this.#gone?.abort(new FraudstreamError("training_superseded", "the job was cancelled or taken over by another trainer"));
+    if (this.#claim !== null && !this.#holds(this.#claim))
+      this.#gone?.abort(
+        new FraudstreamError("training_superseded", "the job was cancelled or taken over by another trainer"),
+      );
     this.#wake();
   }
 
@@ -75,7 +86,7 @@ export class Trainer {
       this.#gone?.abort(signal.reason);
       this.#wake();
     });
-    for (let known = false; !signal.aborted; ) {
+    for (let known = false; !signal.aborted;) {
       try {
         if (!known) await this.#options.signs.read();
         known = true;
@@ -107,21 +118,28 @@ export class Trainer {
   /** The oldest unclaimed job, once the fold has accepted our claim; null: there is none. */
   async #claimNext(signal: AbortSignal): Promise<Attempt | null> {
     const { control, signs, producing, worker } = this.#options;
-    const open = [...control.state.jobs.values()].filter(({ status }) => status === "pending" || status === "processing");
+    const open = [...control.state.jobs.values()].filter(
+      ({ status }) => status === "pending" || status === "processing",
+    );
     if (open.some(({ status }) => status === "processing")) await signs.read();
     for (const job of open) {
       if (signal.aborted) return null;
       const last = lastAttempt(control, job);
       if (job.status !== "pending" && !(job.status === "processing" && signs.isAbandoned(job))) continue;
       if (job.attempt >= MOST_ATTEMPTS) {
-        await this.#decide(last, { code: "training_abandoned", reason: `${job.attempt} trainers were lost while they worked on it` }, signal);
+        await this.#decide(
+          last,
+          { code: "training_abandoned", reason: `${job.attempt} trainers were lost while they worked on it` },
+          signal,
+        );
         continue;
       }
       this.#setProgress({ id: job.id, attempt: last.attempt + 1, phase: "claimed", percent: 0, rows: 0 });
       try {
         return await producing.run((producer) => claimJob(control, { who: TRAINER, producer }, last, worker));
       } catch (error) {
-        // Another trainer was faster. After trouble with Kafka the claim may be ours all the same: it is then abandoned, since the heartbeats don't name it.
+        // Another trainer was faster. After trouble with Kafka the claim may be ours all the same: it is then
+        // abandoned, since the heartbeats don't name it.
         if (!(error instanceof FraudstreamError) || (error.code !== "conflict" && !error.retriable)) throw error;
         this.#setProgress(null);
       }
@@ -156,7 +174,8 @@ export class Trainer {
       this.#setProgress({ id: job.id, attempt, phase: "registering", percent: 98, rows: result.metrics.rows });
       await this.#finish(claim, result, signal);
     } catch (error) {
-      if (gone.signal.aborted) log.info(`training ended: ${signal.aborted ? "the trainer stops" : messageOf(gone.signal.reason)}`);
+      if (gone.signal.aborted)
+        log.info(`training ended: ${signal.aborted ? "the trainer stops" : messageOf(gone.signal.reason)}`);
       else if (error instanceof KafkaError) throw error;
       else {
         const code = error instanceof FraudstreamError ? error.code : "training_failed";
@@ -177,7 +196,10 @@ export class Trainer {
     const { control, artifactsDir } = this.#options;
     const artifact = await saveNextVersion(artifactsDir, name, { manifest, onnx }, highestVersion(control, name));
     const { model } = artifact.manifest;
-    if (!(await this.#decide(claim, { model, metrics: { ...metrics, manifest_sha256: artifact.manifestSha256 } }, signal))) return this.#withdraw(artifact);
+    if (
+      !(await this.#decide(claim, { model, metrics: { ...metrics, manifest_sha256: artifact.manifestSha256 } }, signal))
+    )
+      return this.#withdraw(artifact);
     this.#log.info({ job: claim.job.id, model }, "trained");
     await this.#settle(claim.job);
   }
@@ -221,7 +243,10 @@ export class Trainer {
     const registered = champion === null ? undefined : state.models.get(champion.model);
     return {
       epoch: state.deployment?.epoch ?? -1,
-      champion: champion === null || registered === undefined ? null : { model: champion.model, manifestSha256: registered.manifestSha256, review: champion.review },
+      champion:
+        champion === null || registered === undefined
+          ? null
+          : { model: champion.model, manifestSha256: registered.manifestSha256, review: champion.review },
     };
   }
 
@@ -245,14 +270,18 @@ export class Trainer {
     if (await settleJob({ control, producing, artifactsDir, log: this.#log }, job)) this.#settled.add(job.id);
   }
 
-  /** Folders of jobs that have ended, and of attempts that others have followed; a job that isn't known may be newer than what was read. */
+  /**
+   * Folders of jobs that have ended, and of attempts that others have followed; a job that isn't known may be newer
+   * than what was read.
+   */
   async #sweep(): Promise<void> {
     const { control, workDir } = this.#options;
     for (const entry of await readdir(workDir)) {
       const [id, attempt] = entry.split(".");
       const job = control.state.jobs.get(id);
       if (job === undefined || job.status === "pending") continue;
-      if (job.status !== "processing" || Number(attempt) < job.attempt) await rm(join(workDir, entry), { recursive: true, force: true });
+      if (job.status !== "processing" || Number(attempt) < job.attempt)
+        await rm(join(workDir, entry), { recursive: true, force: true });
     }
   }
 
@@ -281,7 +310,9 @@ export class Trainer {
 
 /** Reasons that speak of a command's options, in the words of a training request: its fields. */
 export function inRequestWords(reason: string): string {
-  return reason.replace(/--columns (\w+)=NAME/g, (_, role: string) => `"columns": {"${role}": "NAME"} in the request`).replace(/(?<![\w-])--([a-z][a-z-]*)/g, (_, option: string) => `"${option.replaceAll("-", "_")}" in the request`);
+  return reason
+    .replace(/--columns (\w+)=NAME/g, (_, role: string) => `"columns": {"${role}": "NAME"} in the request`)
+    .replace(/(?<![\w-])--([a-z][a-z-]*)/g, (_, option: string) => `"${option.replaceAll("-", "_")}" in the request`);
 }
 
 /** The highest version of a name that was ever registered. */

@@ -10,23 +10,36 @@ import { UnavailableWriter } from "../../schemas/writer-schema.js";
 import type { TransactionBatch } from "./transaction-batch.js";
 
 /** A record that gets a dead letter instead of a prediction. */
-export interface Rejection { record: number; step: "decode" | "history" | "score"; code: RecordCode; reason: string }
+export interface Rejection {
+  record: number;
+  step: "decode" | "history" | "score";
+  code: RecordCode;
+  reason: string;
+}
 
-/** More ids that nobody knows in one batch are made up: each costs a request, and a Kafka transaction is open meanwhile. */
+/**
+ * More ids that nobody knows in one batch are made up: each costs a request, and a Kafka transaction is open meanwhile.
+ */
 export const MOST_UNKNOWN = 1_000;
 
 const NOTHING: { readonly size: number; has: (record: number) => boolean } = new Set<number>();
 
 /**
- * Makes the writer schemas of a batch known to the reader. Asks for those that it hasn't met, all at once: each may have to
- * be waited for.
+ * Makes the writer schemas of a batch known to the reader. Asks for those that it hasn't met, all at once: each may
+ * have to be waited for.
  *
  * @param options.onLearnt told of each, with the attributes that the reader's target asks for and that can't be read
- * @param options.mostUnknown after so many that nobody knows, no others are asked for: their records are refused as unknown. @default no limit
+ * @param options.mostUnknown after so many that nobody knows, no others are asked for: their records are refused as
+ *   unknown. @default no limit
  */
 export async function learnSchemas(
-  records: FetchedRecords, reader: TransactionReader, schemas: Schemas,
-  { onLearnt, mostUnknown = Infinity }: { onLearnt?: (key: SchemaKey, unreadable: readonly Unreadable[]) => void; mostUnknown?: number } = {},
+  records: FetchedRecords,
+  reader: TransactionReader,
+  schemas: Schemas,
+  {
+    onLearnt,
+    mostUnknown = Infinity,
+  }: { onLearnt?: (key: SchemaKey, unreadable: readonly Unreadable[]) => void; mostUnknown?: number } = {},
 ): Promise<void> {
   let last: SchemaKey | null = null;
   // What wasn't given to the batch before may be given now.
@@ -46,13 +59,16 @@ export async function learnSchemas(
       if (unknown >= mostUnknown) return;
     }
     underWay += 1;
-    asked.set(key, schemas.load(key).then((schema) => {
-      // An unknown id is not learnt: it may be registered by the time that the next batch brings it.
-      if (schema === null || schema instanceof UnavailableWriter) unknown += 1;
-      if (schema === null) return;
-      const unreadable = reader.learn(key, schema);
-      onLearnt?.(key, unreadable);
-    }));
+    asked.set(
+      key,
+      schemas.load(key).then((schema) => {
+        // An unknown id is not learnt: it may be registered by the time that the next batch brings it.
+        if (schema === null || schema instanceof UnavailableWriter) unknown += 1;
+        if (schema === null) return;
+        const unreadable = reader.learn(key, schema);
+        onLearnt?.(key, unreadable);
+      }),
+    );
   }
   if (asked.size > 0) await Promise.all(asked.values());
 }
@@ -61,14 +77,22 @@ export interface DecodeOptions {
   /** Records that are stepped over. @default none */
   without?: { readonly size: number; has: (record: number) => boolean };
   /**
-   * This process's clock, epoch milliseconds: an event time ahead of it is refused, whatever the record's time says. Left out where
-   * records are read again that scoring has decided about: what it refused is in the dead letters. @default none
+   * This process's clock, epoch milliseconds: an event time ahead of it is refused, whatever the record's time says.
+   * Left out where records are read again that scoring has decided about: what it refused is in the dead letters.
+   * @default none
    */
   now?: number;
 }
 
-/** Reads and checks every record of a batch: the accepted ones fill `batch`, the others are returned with their cause. */
-export function decodeTransactions(records: FetchedRecords, reader: TransactionReader, batch: TransactionBatch, { without = NOTHING, now = Infinity }: DecodeOptions = {}): Rejection[] {
+/**
+ * Reads and checks every record of a batch: the accepted ones fill `batch`, the others are returned with their cause.
+ */
+export function decodeTransactions(
+  records: FetchedRecords,
+  reader: TransactionReader,
+  batch: TransactionBatch,
+  { without = NOTHING, now = Infinity }: DecodeOptions = {},
+): Rejection[] {
   const rejections: Rejection[] = [];
   const fields = new TransactionFields();
   const { bytes, valueAt, valueLength, timestamp, unread } = records;
@@ -78,7 +102,11 @@ export function decodeTransactions(records: FetchedRecords, reader: TransactionR
     try {
       const missing = unread?.get(i);
       if (missing !== undefined) throw new TransactionRejected(missing.code, missing.reason);
-      if (valueLength[i] > MAX_TRANSACTION_BYTES) throw new TransactionRejected("too_large", `the value has ${valueLength[i]} bytes; ${MAX_TRANSACTION_BYTES} are taken`);
+      if (valueLength[i] > MAX_TRANSACTION_BYTES)
+        throw new TransactionRejected(
+          "too_large",
+          `the value has ${valueLength[i]} bytes; ${MAX_TRANSACTION_BYTES} are taken`,
+        );
       reader.read(bytes, valueAt[i], valueLength[i], Math.min(timestamp[i], now), fields, headerSchemaOf(records, i));
       batch.add(fields, i);
     } catch (error) {

@@ -23,13 +23,19 @@ const LOOKED_AT = 2_000;
 
 /** Offsets in rows from before a take-over of the database are another cluster's. */
 const OURS = "inserted_at >= fromUnixTimestamp64Milli({since: Int64}, 'UTC')";
-const STORED = `topic = {topic: String} AND partition = {partition: UInt32} AND offset >= {from: UInt64} AND offset < {to: UInt64} AND ${OURS}`;
-const SOURCE = `source_topic = {topic: String} AND source_partition = {partition: UInt32} AND source_offset >= {from: UInt64} AND source_offset < {to: UInt64} AND ${OURS}`;
-const REFUSED = `SELECT assumeNotNull(source_offset) AS refused FROM dead_letters WHERE ${SOURCE} AND source_offset IS NOT NULL`;
+const STORED =
+  "topic = {topic: String} AND partition = {partition: UInt32} AND offset >= {from: UInt64} AND offset < {to: " +
+  `UInt64} AND ${OURS}`;
+const SOURCE =
+  "source_topic = {topic: String} AND source_partition = {partition: UInt32} AND source_offset >= {from: " +
+  `UInt64} AND source_offset < {to: UInt64} AND ${OURS}`;
+const REFUSED =
+  `SELECT assumeNotNull(source_offset) AS refused FROM dead_letters WHERE ${SOURCE} AND source_offset ` + "IS NOT NULL";
 
 /**
- * An event time that the fold's clock has reached at least: three of four of the last rows are as late, so two of them come in a
- * row, and the median of one of the last blocks is as late (PartitionClock). The greatest one may be a stray, which moves no clock.
+ * An event time that the fold's clock has reached at least: three of four of the last rows are as late, so two of them
+ * come in a row, and the median of one of the last blocks is as late (PartitionClock). The greatest one may be a stray,
+ * which moves no clock.
  */
 const REACHED = `
 SELECT count() AS rows, quantileExactLow(0.25)(time) AS reached
@@ -47,14 +53,16 @@ WHERE ${STORED} AND event_time > fromUnixTimestamp64Milli({horizon: Int64})`;
 /** What was scored and isn't stored. */
 const LOST = `
 SELECT count() AS count, min(source_offset) AS first, max(source_offset) AS last
-FROM (SELECT DISTINCT source_offset FROM predictions WHERE ${SOURCE} AND event_time > fromUnixTimestamp64Milli({horizon: Int64}))
+FROM (SELECT DISTINCT source_offset FROM predictions WHERE ${SOURCE} AND event_time > fromUnixTimestamp64Milli({horizon:
+  Int64}))
 WHERE source_offset NOT IN (SELECT offset FROM transactions WHERE ${STORED})`;
 
 /** The last stretch of offsets without a trace that is too long. */
 const UNTRACED = `
 SELECT previous + 1 AS first, offset - 1 AS last
 FROM (
-  SELECT offset, lagInFrame(offset, 1, {before: Int64}) OVER (ORDER BY offset ASC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS previous
+  SELECT offset, lagInFrame(offset, 1, {before: Int64}) OVER (ORDER BY offset ASC ROWS BETWEEN UNBOUNDED PRECEDING AND
+    CURRENT ROW) AS previous
   FROM (
     SELECT toInt64(offset) AS offset FROM transactions WHERE ${STORED}
     UNION ALL SELECT toInt64(refused) FROM (${REFUSED})
@@ -76,7 +84,13 @@ WHERE ${STORED} AND offset NOT IN (${REFUSED})
 ORDER BY offset`;
 
 /** Offsets of a partition, and since when rows count. */
-interface StoredRange { topic: string; partition: number; from: number; to: number; since: number }
+interface StoredRange {
+  topic: string;
+  partition: number;
+  from: number;
+  to: number;
+  since: number;
+}
 
 export interface RebuildOptions {
   clickhouse: ClickHouseConfig | null;
@@ -92,7 +106,10 @@ export interface RebuildOptions {
 export interface RebuildTarget {
   /** For messages. */
   what: string;
-  /** What isn't newer than this event time is of no use to it, once its clock has reached a time (-Infinity: there is nothing to rebuild). */
+  /**
+   * What isn't newer than this event time is of no use to it, once its clock has reached a time (-Infinity: there is
+   * nothing to rebuild).
+   */
   horizon(reached: number): number;
   fold(rows: HistoryRows, row: number, offset: number): void;
   /** After each slice. */
@@ -110,27 +127,44 @@ export function cardsTarget(cards: CardHistory): RebuildTarget {
 }
 
 /**
- * Folds the transactions between two offsets from where the sink has stored them: Kafka has them no more. It begins a little
- * before the first one that the target still looks at, so that its clock is right by then.
+ * Folds the transactions between two offsets from where the sink has stored them: Kafka has them no more. It begins a
+ * little before the first one that the target still looks at, so that its clock is right by then.
  *
  * @throws FraudstreamError `history_gap` naming the offsets where some of them are missing
  * @throws UsageError `history_gap` where no ClickHouse is named
  */
-export async function rebuild(options: RebuildOptions, target: RebuildTarget, from: number, to: number): Promise<number> {
+export async function rebuild(
+  options: RebuildOptions,
+  target: RebuildTarget,
+  from: number,
+  to: number,
+): Promise<number> {
   const { clickhouse: config, source, partitions, cards, signal } = options;
   const where = `${source.topic}[${source.partition}]`;
   if (config === null) {
-    throw new UsageError("history_gap", `${where}: ${target.what} needs the records from offset ${from} to ${to - 1}, which Kafka has deleted: set CLICKHOUSE_URL to where the sink has stored them`);
+    throw new UsageError(
+      "history_gap",
+      `${where}: ${target.what} needs the records from offset ${from} to ${to - 1}, which Kafka has deleted: ` +
+        "set CLICKHOUSE_URL to where the sink has stored them",
+    );
   }
   const clickhouse = createClickHouse(config, { requestTimeoutMs: 300_000 });
   let params: StoredRange;
   let start: number;
   try {
     params = { topic: source.topic, partition: source.partition, from, to, since: await ownedSince(clickhouse) };
-    const [{ rows, reached }] = await clickhouse.query<{ rows: number; reached: number }>(REACHED, { ...params, limit: LOOKED_AT }, { signal });
+    const [{ rows, reached }] = await clickhouse.query<{ rows: number; reached: number }>(
+      REACHED,
+      { ...params, limit: LOOKED_AT },
+      { signal },
+    );
     const wanted = target.horizon(rows > 0 ? reached : -Infinity);
     const horizon = Number.isFinite(wanted) ? Math.max(0, wanted) : 0;
-    const [needed] = await clickhouse.query<{ rows: number; first: number }>(FIRST_NEEDED, { ...params, horizon }, { signal });
+    const [needed] = await clickhouse.query<{ rows: number; first: number }>(
+      FIRST_NEEDED,
+      { ...params, horizon },
+      { signal },
+    );
     start = needed.rows > 0 ? Math.max(from, needed.first - LOOKED_AT) : to;
     await checkComplete(clickhouse, params, horizon, `${where}: ${target.what}`, signal);
   } finally {
@@ -138,14 +172,23 @@ export async function rebuild(options: RebuildOptions, target: RebuildTarget, fr
   }
   let folded = 0;
   const row = new StoredRow(cards);
-  for (let slice = { ...params, from: start, to: Math.min(to, start + SLICE_OFFSETS) }; slice.from < to; slice = { ...slice, from: slice.to, to: Math.min(to, slice.to + SLICE_OFFSETS) }) {
-    await streamRows(config, ROWS, (reader) => {
-      row.read(reader);
-      // Sent on to its own partition, where it is stored, too.
-      if (partitionOfKey(row.bytes[0], row.cardIdAt[0], row.cardIdLength[0], partitions) !== source.partition) return;
-      target.fold(row, 0, row.offset);
-      folded += 1;
-    }, { params: slice, signal });
+  for (
+    let slice = { ...params, from: start, to: Math.min(to, start + SLICE_OFFSETS) };
+    slice.from < to;
+    slice = { ...slice, from: slice.to, to: Math.min(to, slice.to + SLICE_OFFSETS) }
+  ) {
+    await streamRows(
+      config,
+      ROWS,
+      (reader) => {
+        row.read(reader);
+        // Sent on to its own partition, where it is stored, too.
+        if (partitionOfKey(row.bytes[0], row.cardIdAt[0], row.cardIdLength[0], partitions) !== source.partition) return;
+        target.fold(row, 0, row.offset);
+        folded += 1;
+      },
+      { params: slice, signal },
+    );
     target.commit();
   }
   return folded;
@@ -156,11 +199,20 @@ export async function rebuild(options: RebuildOptions, target: RebuildTarget, fr
  *
  * @param about with the mark of the topic that the offsets are of: letters about a former one name the same offsets
  */
-export async function storedRefusals({ clickhouse: config, source, signal }: { clickhouse: ClickHouseConfig; source: TopicPartition; signal: AbortSignal }, about: { from: number; to: number; code?: string; mark: OffsetMark }): Promise<number[]> {
+export async function storedRefusals(
+  { clickhouse: config, source, signal }: { clickhouse: ClickHouseConfig; source: TopicPartition; signal: AbortSignal },
+  about: { from: number; to: number; code?: string; mark: OffsetMark },
+): Promise<number[]> {
   const { from, to, code = "", mark } = about;
   const clickhouse = createClickHouse(config);
   try {
-    const range: StoredRange = { topic: source.topic, partition: source.partition, from, to, since: await ownedSince(clickhouse) };
+    const range: StoredRange = {
+      topic: source.topic,
+      partition: source.partition,
+      from,
+      to,
+      since: await ownedSince(clickhouse),
+    };
     const rows = await clickhouse.query<{ refused: number; log: string }>(
       `SELECT DISTINCT assumeNotNull(source_offset) AS refused, headers['${SOURCE_LOG}'] AS log FROM dead_letters
        WHERE ${SOURCE} AND source_offset IS NOT NULL AND ({code: String} = '' OR code = {code: String})`,
@@ -175,15 +227,40 @@ export async function storedRefusals({ clickhouse: config, source, signal }: { c
 
 const NOWHERE = new Float64Array(0);
 
-/** Offsets have gaps of their own (markers, aborted records), so what is missing shows by what was made of it, or by its size. */
-async function checkComplete(clickhouse: ClickHouse, params: StoredRange, horizon: number, where: string, signal: AbortSignal): Promise<void> {
+/**
+ * Offsets have gaps of their own (markers, aborted records), so what is missing shows by what was made of it, or by its
+ * size.
+ */
+async function checkComplete(
+  clickhouse: ClickHouse,
+  params: StoredRange,
+  horizon: number,
+  where: string,
+  signal: AbortSignal,
+): Promise<void> {
   const missing = (first: number, last: number, why: string): FraudstreamError =>
-    new FraudstreamError("history_gap", `${where} can't be rebuilt: of offsets ${first} to ${last}, which Kafka has deleted, ${why}`);
-  const [{ count, first, last }] = await clickhouse.query<{ count: number; first: number; last: number }>(LOST, { ...params, horizon }, { signal });
-  if (count > 0) throw missing(first, last, `${count} have a prediction in ClickHouse but no row in the table transactions`);
-  const [stretch] = await clickhouse.query<{ first: number; last: number }>(UNTRACED, { ...params, before: params.from - 1, end: params.to, longest: LONGEST_UNTRACED }, { signal });
-  if (stretch as typeof stretch | undefined === undefined) return;
-  const [{ rows, newest }] = await clickhouse.query<{ rows: number; newest: number }>(AGE_BEHIND, { ...params, from: stretch.last + 1, limit: LOOKED_AT }, { signal });
+    new FraudstreamError(
+      "history_gap",
+      `${where} can't be rebuilt: of offsets ${first} to ${last}, which Kafka has deleted, ${why}`,
+    );
+  const [{ count, first, last }] = await clickhouse.query<{ count: number; first: number; last: number }>(
+    LOST,
+    { ...params, horizon },
+    { signal },
+  );
+  if (count > 0)
+    throw missing(first, last, `${count} have a prediction in ClickHouse but no row in the table transactions`);
+  const [stretch] = await clickhouse.query<{ first: number; last: number }>(
+    UNTRACED,
+    { ...params, before: params.from - 1, end: params.to, longest: LONGEST_UNTRACED },
+    { signal },
+  );
+  if ((stretch as typeof stretch | undefined) === undefined) return;
+  const [{ rows, newest }] = await clickhouse.query<{ rows: number; newest: number }>(
+    AGE_BEHIND,
+    { ...params, from: stretch.last + 1, limit: LOOKED_AT },
+    { signal },
+  );
   // What came before transactions that nobody looks at any more isn't missed.
   if (rows === 0 || newest > horizon) throw missing(stretch.first, stretch.last, "there is no trace in ClickHouse");
 }

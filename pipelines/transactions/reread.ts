@@ -24,7 +24,13 @@ const LOOK_AGAIN_MS = 20;
 const FETCH_BYTES = 4 * 1024 * 1024;
 
 /** Reads a partition between two offsets, fetching ahead. An abort ends it with the signal's reason. */
-async function* recordsBetween(cluster: KafkaCluster, { topic, partition }: TopicPartition, from: number, to: number, signal: AbortSignal): AsyncGenerator<FetchedRecords> {
+async function* recordsBetween(
+  cluster: KafkaCluster,
+  { topic, partition }: TopicPartition,
+  from: number,
+  to: number,
+  signal: AbortSignal,
+): AsyncGenerator<FetchedRecords> {
   signal.throwIfAborted();
   const reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: FETCH_BYTES });
   const onAbort = (): void => void reader.close();
@@ -65,15 +71,25 @@ export interface RereadOptions {
 }
 
 /** Offsets of a partition's records that became dead letters; not complete when retention has deleted some of those. */
-export interface Refused { offsets: Set<number>; complete: boolean }
+export interface Refused {
+  offsets: Set<number>;
+  complete: boolean;
+}
 
 /**
  * Folds the transactions between two offsets again, as they were when they were scored, without output. Decoded without
  * any model's attributes: what a model of that time refused is among `refused`.
  *
- * @throws FraudstreamError `history_gap` when one that was scored can't be decoded any more: its writer's schema is gone
+ * @throws FraudstreamError `history_gap` when one that was scored can't be decoded any more: its writer's schema is
+ *   gone
  */
-export async function reread({ cluster, schemas, source, partitions, cards, log, signal, onLost }: RereadOptions, history: CardHistory, from: number, to: number, refused: Refused): Promise<number> {
+export async function reread(
+  { cluster, schemas, source, partitions, cards, log, signal, onLost }: RereadOptions,
+  history: CardHistory,
+  from: number,
+  to: number,
+  refused: Refused,
+): Promise<number> {
   const batch = new TransactionBatch([]);
   const reader = new TransactionReader(batch, cards, schemas.shapes.transactions);
   let folded = 0;
@@ -85,25 +101,39 @@ export async function reread({ cluster, schemas, source, partitions, cards, log,
       if (!refused.complete || offset >= to || refused.offsets.has(offset)) continue;
       const unread = records.unread?.get(record);
       if (unread !== undefined) {
-        // Without a dead letter it was scored before its bytes rotted: the worker goes on without it rather than not at all.
+        // Without a dead letter it was scored before its bytes rotted: the worker goes on without it rather than not at
+        // all.
         if (coversAny(refused.offsets, offset, unread.lastOffset)) continue;
-        log.error({ ...source, offset, lastOffset: unread.lastOffset }, "a batch that was scored can't be read now; the history of its cards goes on without it, and windows that may miss it are stale");
+        log.error(
+          { ...source, offset, lastOffset: unread.lastOffset },
+          "a batch that was scored can't be read now; the history of its cards goes on without it, and " +
+            "windows that may miss it are stale",
+        );
         lost = offset;
         continue;
       }
-      throw new FraudstreamError("history_gap", `${source.topic}[${source.partition}]: the record at offset ${offset} was scored, and can't be read now (${code}: ${reason}); without it the history of its card would be wrong`);
+      throw new FraudstreamError(
+        "history_gap",
+        `${source.topic}[${source.partition}]: the record at offset ${offset} was scored, and can't be read ` +
+          `now (${code}: ${reason}); without it the history of its card would be wrong`,
+      );
     }
     for (let row = 0; row < batch.length; row++) {
       const record = batch.record[row];
       const offset = records.offset[record];
       if (offset >= to) break;
-      if (refused.offsets.has(offset) || forwardTo(records, record, partitions, batch.bytes[row], batch.cardIdAt[row], batch.cardIdLength[row]) >= 0) continue;
+      if (
+        refused.offsets.has(offset) ||
+        forwardTo(records, record, partitions, batch.bytes[row], batch.cardIdAt[row], batch.cardIdLength[row]) >= 0
+      )
+        continue;
       history.fold(batch, row, offset, NO_VALUES, null, batch.history, 0);
       folded += 1;
     }
     history.commit();
     // What comes with it, or was before it, tells when it was.
-    if (lost !== null) onLost({ from: lost, to: lost, until: Number.isFinite(history.clock) ? history.clock + LATENESS_MS : null });
+    if (lost !== null)
+      onLost({ from: lost, to: lost, until: Number.isFinite(history.clock) ? history.clock + LATENESS_MS : null });
   }
   return folded;
 }
@@ -117,19 +147,25 @@ function coversAny(offsets: ReadonlySet<number>, first: number, last: number): b
  * The offsets of a partition's records that became dead letters, as the partition of dead letters beside it tells.
  *
  * @param begin where to begin among the dead letters
- * @param about the source's records that matter: from one offset to before another, refused for any reason or for one; with the mark of
- * their topic: letters about a former one name the same offsets
- * @returns also where dead letters begin that can be about later records, and whether none are missing that retention has deleted, that
- * can't be read, or that were in a topic which had the name before
+ * @param about the source's records that matter: from one offset to before another, refused for any reason or for one;
+ *   with the mark of their topic: letters about a former one name the same offsets
+ * @returns also where dead letters begin that can be about later records, and whether none are missing that retention
+ *   has deleted, that can't be read, or that were in a topic which had the name before
  */
-export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOptions, "cluster" | "source" | "signal">, deadLetters: string, begin: number, about: { from: number; to: number; code?: string; mark: OffsetMark }): Promise<Refused & { next: number }> {
+export async function refusedOffsets(
+  { cluster, source, signal }: Pick<RereadOptions, "cluster" | "source" | "signal">,
+  deadLetters: string,
+  begin: number,
+  about: { from: number; to: number; code?: string; mark: OffsetMark },
+): Promise<Refused & { next: number }> {
   const place = { topic: deadLetters, partition: source.partition };
   const asking = new PartitionReader(cluster, place.topic, place.partition, { signal });
   let first: number, end: number, written: number;
   try {
     first = await asking.firstOffset();
-    // The markers of a committed transaction reach its partitions one by one, so the group's offset may be there before the dead
-    // letters. Taking the transactional id over waits for them, but another worker may have taken it over in turn since.
+    // The markers of a committed transaction reach its partitions one by one, so the group's offset may be there before
+    // the dead letters. Taking the transactional id over waits for them, but another worker may have taken it over in
+    // turn since.
     written = await asking.writtenEnd();
     while ((end = await asking.endOffset()) < written) await sleep(LOOK_AGAIN_MS, undefined, { signal });
   } finally {
@@ -143,7 +179,12 @@ export async function refusedOffsets({ cluster, source, signal }: Pick<RereadOpt
     if (records.unread !== undefined) whole = false;
     for (let i = 0; i < records.count; i++) {
       const headers = new Map(readHeaders(records, i).map(([name, value]) => [name, value?.toString() ?? ""]));
-      if (headers.get("topic") !== source.topic || headers.get("partition") !== String(source.partition) || isOfFormerTopic(headers.get(SOURCE_LOG), about.mark)) continue;
+      if (
+        headers.get("topic") !== source.topic ||
+        headers.get("partition") !== String(source.partition) ||
+        isOfFormerTopic(headers.get(SOURCE_LOG), about.mark)
+      )
+        continue;
       const offset = Number(headers.get("offset"));
       if (offset >= about.to) continue;
       if (offset >= about.from && (about.code === undefined || headers.get("code") === about.code)) offsets.add(offset);

@@ -5,10 +5,23 @@ import { TransactionRejected } from "../../schemas/transaction-rejected.js";
 /** The largest magnitude that a feature, a float32, can hold. */
 const LARGEST_FLOAT32 = 3.4028234663852886e38;
 
-const INTEGERS = ["record", "transactionIdAt", "transactionIdLength", "cardIdAt", "cardIdLength", "merchantIdAt", "merchantIdLength", "currencyAt"] as const;
+const INTEGERS = [
+  "record",
+  "transactionIdAt",
+  "transactionIdLength",
+  "cardIdAt",
+  "cardIdLength",
+  "merchantIdAt",
+  "merchantIdLength",
+  "currencyAt",
+] as const;
 const NUMBERS = ["eventTime", "amount", "stale", ...INTEGERS] as const;
 
-interface AttributeSlots { number: number; boolean: number; texts: { slot: number; equals: Buffer }[] }
+interface AttributeSlots {
+  number: number;
+  boolean: number;
+  texts: { slot: number; equals: Buffer }[];
+}
 
 /**
  * Accepted transactions of one batch, column by column; its arrays are used again for the next batch. It is also where
@@ -27,7 +40,10 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
   stale = new Uint8Array(0);
   /** Index of each row's record in what was fetched. */
   record = new Int32Array(0);
-  /** The buffer that a row's texts stand in, and where: transaction id, card id, merchant id; the currency has three bytes. */
+  /**
+   * The buffer that a row's texts stand in, and where: transaction id, card id, merchant id; the currency has three
+   * bytes.
+   */
   bytes: Buffer[] = [];
   transactionIdAt = new Int32Array(0);
   transactionIdLength = new Int32Array(0);
@@ -112,7 +128,8 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
     const slot = this.#attributes[found].number;
     if (slot < 0) throw this.#wrongType(found, "a number");
     // NaN is how many producers write an absent number.
-    if (value > LARGEST_FLOAT32 || value < -LARGEST_FLOAT32) throw new TransactionRejected("bad_attribute", `attribute ${this.#nameOf(found)} is too large for a feature`);
+    if (value > LARGEST_FLOAT32 || value < -LARGEST_FLOAT32)
+      throw new TransactionRejected("bad_attribute", `attribute ${this.#nameOf(found)} is too large for a feature`);
     this.slots[this.#row + slot] = value;
   }
 
@@ -136,7 +153,10 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
   }
 
   #wrongType(found: number, given: string): TransactionRejected {
-    return new TransactionRejected("wrong_attribute_type", `attribute ${this.#nameOf(found)} is ${given}, which the deployed models don't take`);
+    return new TransactionRejected(
+      "wrong_attribute_type",
+      `attribute ${this.#nameOf(found)} is ${given}, which the deployed models don't take`,
+    );
   }
 
   #nameOf(found: number): string {

@@ -3,11 +3,13 @@ import type { ErrorGroup } from "./row.js";
 /** Models that are brought, stored, loaded and run. */
 export const MODEL_ERRORS = {
   title: "Models",
-  about: "400 and 422 answer an upload, 409 a deployment of a stored model. Scoring workers report them as "
-    + "conditions, and score with an earlier deployment meanwhile.",
+  about:
+    "400 and 422 answer an upload, 409 a deployment of a stored model. Scoring workers report them as " +
+    "conditions, and score with an earlier deployment meanwhile.",
   codes: {
     artifact_corrupt: {
-      otherStatuses: [409], places: ["job", "log"],
+      otherStatuses: [409],
+      places: ["job", "log"],
       meaning: "A file of a stored model has another SHA-256 than was registered.",
       remedy: "Put the right file back (ARTIFACTS), or deploy another model.",
     },
@@ -17,7 +19,8 @@ export const MODEL_ERRORS = {
       remedy: "Store it under the next version.",
     },
     artifact_missing: {
-      otherStatuses: [404, 409], places: ["job", "log"],
+      otherStatuses: [404, 409],
+      places: ["job", "log"],
       meaning: "A file of a registered model is not there.",
       remedy: "Put it back (ARTIFACTS), or set ARTIFACTS_URL, or deploy another model.",
     },
@@ -27,43 +30,52 @@ export const MODEL_ERRORS = {
       remedy: "See that the API answers there and has the same ARTIFACTS_TOKEN.",
     },
     champion_out_of_force: {
-      retriable: true, places: ["log"],
+      retriable: true,
+      places: ["log"],
       meaning: "The champion failed in the middle of a batch, which is scored again with an earlier deployment.",
       remedy: "Deploy another model; the condition says what failed.",
     },
     feature_hash_differs: {
-      otherStatuses: [409], places: ["job", "log"],
+      otherStatuses: [409],
+      places: ["job", "log"],
       meaning: "The manifest's features do not have the hash that it says.",
       remedy: "Store the manifest as it was made, or train the model again.",
     },
     manifest_invalid: {
-      status: 400, otherStatuses: [409], places: ["job", "log"],
+      status: 400,
+      otherStatuses: [409],
+      places: ["job", "log"],
       meaning: "The manifest is not JSON, or a field of it is wrong.",
       remedy: "Correct the field that is named.",
     },
     model_died: {
-      status: 422, places: ["log"],
+      status: 422,
+      places: ["log"],
       meaning: "The process that runs the model ended, usually since it needs more memory than it may have.",
       remedy: "Make the model smaller; deploy another one meanwhile.",
     },
     model_failed: {
-      status: 422, places: ["score", "job", "log"],
+      status: 422,
+      places: ["score", "job", "log"],
       meaning: "Running the model failed.",
       remedy: "Deploy another model, then replay the dead letters.",
     },
     model_hung: {
-      status: 422, places: ["log"],
+      status: 422,
+      places: ["log"],
       meaning: "The model gave no answer in time.",
       remedy: "Make the model faster; deploy another one meanwhile.",
     },
     model_id_invalid: { places: ["log"], meaning: "This is not a model's id (name@version).", remedy: "Correct it." },
     model_invalid: {
-      status: 422, places: ["job", "log"],
+      status: 422,
+      places: ["job", "log"],
       meaning: "onnxruntime can't load the model.",
       remedy: "Export it again, for an opset that onnxruntime has.",
     },
     model_name_invalid: {
-      status: 400, places: ["exit"],
+      status: 400,
+      places: ["exit"],
       meaning: "The name of a model may have lower-case letters, digits and `-`, up to 63.",
       remedy: "Choose another name.",
     },
@@ -73,7 +85,8 @@ export const MODEL_ERRORS = {
       remedy: "Make it take absent and extreme values; `detail` says which.",
     },
     model_shape: {
-      status: 422, places: ["job", "log"],
+      status: 422,
+      places: ["job", "log"],
       meaning: "The model's inputs or outputs are not those of its features.",
       remedy: "Export it with one float input [None, features], and with the probability as output.",
     },
@@ -103,7 +116,8 @@ export const MODEL_ERRORS = {
       remedy: "Export it with one float input, or correct the manifest.",
     },
     onnx_malformed: {
-      status: 422, places: ["job"],
+      status: 422,
+      places: ["job"],
       meaning: "The file is not an ONNX model.",
       remedy: "Export it again.",
     },
@@ -158,7 +172,8 @@ export const MODEL_ERRORS = {
       remedy: "Deploy another shadow.",
     },
     unknown_feature: {
-      status: 422, places: ["job", "exit", "log"],
+      status: 422,
+      places: ["job", "exit", "log"],
       meaning: "There is no such feature, or this version can't compute it.",
       remedy: "Take a name that the message offers, or a worker of the trainer's version.",
     },

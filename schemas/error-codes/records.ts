@@ -3,10 +3,11 @@ import type { ErrorGroup } from "./row.js";
 /** Why a record could not be used: in the header `code` of its dead letter. */
 export const RECORD_ERRORS = {
   title: "Records (dead letters)",
-  about: "In the header `code` of a dead letter, beside `step`. A transaction of `POST /api/v1/predictions` "
-    + "that becomes one is answered with this code and 422 (a repeat: 409). `POST "
-    + "/api/v1/dead-letters/{partition}/{offset}/mend` sends what a record should have said, `POST "
-    + "/api/v1/dead-letters/replay` sends records again that can be used by now.",
+  about:
+    "In the header `code` of a dead letter, beside `step`. A transaction of `POST /api/v1/predictions` " +
+    "that becomes one is answered with this code and 422 (a repeat: 409). `POST " +
+    "/api/v1/dead-letters/{partition}/{offset}/mend` sends what a record should have said, `POST " +
+    "/api/v1/dead-letters/replay` sends records again that can be used by now.",
   codes: {
     avro_trailing: {
       places: ["decode"],
@@ -74,7 +75,8 @@ export const RECORD_ERRORS = {
       remedy: "Have the producer use a compatible schema.",
     },
     invalid_utf8: {
-      status: 400, places: ["decode", "store-labels"],
+      status: 400,
+      places: ["decode", "store-labels"],
       meaning: "The JSON, an id or a text is not UTF-8.",
       remedy: "Correct the sender.",
     },
@@ -140,7 +142,8 @@ export const RECORD_ERRORS = {
       remedy: "Have the producer write with the schema that it names.",
     },
     repeated: {
-      status: 409, places: ["history"],
+      status: 409,
+      places: ["history"],
       meaning: "The card has had this transaction id within 24 hours of event time; the reason names the first.",
       remedy: "Nothing: the first was scored. Give each transaction an id of its own.",
     },
@@ -165,7 +168,8 @@ export const RECORD_ERRORS = {
       remedy: "Correct the producer.",
     },
     unknown_schema: {
-      status: 404, places: ["decode", "store-labels", "log"],
+      status: 404,
+      places: ["decode", "store-labels", "log"],
       meaning: "No schema has this id.",
       remedy: "Register the schema, or correct SCHEMA_REGISTRY_URL, then replay.",
     },

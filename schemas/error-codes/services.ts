@@ -3,23 +3,28 @@ import type { ErrorGroup } from "./row.js";
 /** Other servers, and what goes wrong inside. */
 export const SERVICE_ERRORS = {
   title: "Kafka, ClickHouse and other servers",
-  about: "Retriable ones are tried again, logged, and answered with 503 and Retry-After; the others end a role "
-    + "or are answered with 500. `kafka_` and the lower-case name of a Kafka protocol error "
-    + "(`kafka_not_leader_or_follower`) stand for that error, whose meaning is Kafka's; only those that the "
-    + "code itself makes have rows here.",
+  about:
+    "Retriable ones are tried again, logged, and answered with 503 and Retry-After; the others end a role " +
+    "or are answered with 500. `kafka_` and the lower-case name of a Kafka protocol error " +
+    "(`kafka_not_leader_or_follower`) stand for that error, whose meaning is Kafka's; only those that the " +
+    "code itself makes have rows here.",
   codes: {
     clickhouse_refused: {
-      retriable: "sometimes", places: ["exit", "job", "log"],
+      retriable: "sometimes",
+      places: ["exit", "job", "log"],
       meaning: "ClickHouse answered with an exception; retriable by its code.",
       remedy: "Fix what its message names; at a start, CLICKHOUSE_USER and CLICKHOUSE_PASSWORD.",
     },
     clickhouse_unreachable: {
-      status: 503, retriable: "sometimes", places: ["job", "log"],
+      status: 503,
+      retriable: "sometimes",
+      places: ["job", "log"],
       meaning: "ClickHouse does not answer; not retriable only where the client was used wrongly.",
       remedy: "See that it runs; the sink catches up by itself.",
     },
     engine_failed: {
-      retriable: "sometimes", places: ["exit"],
+      retriable: "sometimes",
+      places: ["exit"],
       meaning: "A Kafka or ClickHouse that `npm start` brings failed; retriable where Docker could not fetch it.",
       remedy: "See the end of its log, in the message.",
     },
@@ -30,17 +35,20 @@ export const SERVICE_ERRORS = {
     },
     kafka_closed: { places: ["log"], meaning: "The client is closed: the role is stopping.", remedy: "Nothing." },
     kafka_download: {
-      retriable: true, places: ["exit"],
+      retriable: true,
+      places: ["exit"],
       meaning: "Maven could not fetch Apache Kafka for `npm start`.",
       remedy: "See Maven's message; start again.",
     },
     kafka_log_cut_off: {
-      retriable: true, places: ["log"],
+      retriable: true,
+      places: ["log"],
       meaning: "A topic ends before what was read of it: records were lost.",
       remedy: "See the condition; restore the topic, or restart the role to read it anew.",
     },
     kafka_network: {
-      retriable: true, places: ["log"],
+      retriable: true,
+      places: ["log"],
       meaning: "The brokers could not be reached.",
       remedy: "See that they run.",
     },
@@ -55,7 +63,8 @@ export const SERVICE_ERRORS = {
       remedy: "Report it: this is a defect.",
     },
     kafka_producer_failed: {
-      retriable: true, places: ["log"],
+      retriable: true,
+      places: ["log"],
       meaning: "An earlier batch of this producer failed; it is opened anew.",
       remedy: "See the earlier error.",
     },
@@ -70,7 +79,8 @@ export const SERVICE_ERRORS = {
       remedy: "Repeat with the same id.",
     },
     kafka_topic_recreated: {
-      retriable: true, places: ["log"],
+      retriable: true,
+      places: ["log"],
       meaning: "A topic was deleted and created again.",
       remedy: "See the condition; restart the role where it says so.",
     },
@@ -85,7 +95,8 @@ export const SERVICE_ERRORS = {
       remedy: "Set KAFKA_TLS_CA.",
     },
     schema_registry_unreachable: {
-      retriable: true, places: ["log"],
+      retriable: true,
+      places: ["log"],
       meaning: "The schema registry does not answer, or lacks a schema that another refers to.",
       remedy: "See that it runs; records of unknown schemas wait.",
     },

@@ -123,7 +123,8 @@ export const START_ERRORS = {
       remedy: "See the end of its log.",
     },
     schema_file: {
-      retriable: "sometimes", places: ["exit", "log"],
+      retriable: "sometimes",
+      places: ["exit", "log"],
       meaning: "A file of SCHEMAS_DIR can't be read; at a start it is wrong, later it is tried again.",
       remedy: "Correct the file or its rights.",
     },

@@ -5,8 +5,9 @@ const FROM_A_FILE = ["job", "exit"] as const;
 /** Data to train with, and the training. */
 export const TRAINING_ERRORS = {
   title: "Data sets and training",
-  about: "The `error.code` of a training job (`GET /api/v1/training-jobs/{id}`), or what ends `npm run train` "
-    + "and `npm start` with a file: they print the message, which names file, line and column.",
+  about:
+    "The `error.code` of a training job (`GET /api/v1/training-jobs/{id}`), or what ends `npm run train` " +
+    "and `npm start` with a file: they print the message, which names file, line and column.",
   codes: {
     bad_columns: {
       places: FROM_A_FILE,
@@ -19,12 +20,14 @@ export const TRAINING_ERRORS = {
       remedy: "Choose a longer range.",
     },
     bad_threshold: {
-      status: 400, places: FROM_A_FILE,
+      status: 400,
+      places: FROM_A_FILE,
       meaning: "The review capacity or the decline precision is no share over 0 and up to 1.",
       remedy: "Correct it.",
     },
     bad_training_request: {
-      status: 400, places: ["job"],
+      status: 400,
+      places: ["job"],
       meaning: "A field of the training request is wrong.",
       remedy: "Correct the field that is named.",
     },
@@ -105,12 +108,14 @@ export const TRAINING_ERRORS = {
       remedy: "Correct it.",
     },
     download_broken: {
-      retriable: true, places: ["job"],
+      retriable: true,
+      places: ["job"],
       meaning: "The connection broke.",
       remedy: "Ask for the job again.",
     },
     download_disk: {
-      retriable: true, places: ["job"],
+      retriable: true,
+      places: ["job"],
       meaning: "The file could not be written.",
       remedy: "Make room under the trainer's DATA_DIR, and ask for the job again.",
     },
@@ -135,12 +140,14 @@ export const TRAINING_ERRORS = {
       remedy: "Give the final address.",
     },
     download_stalled: {
-      retriable: true, places: ["job"],
+      retriable: true,
+      places: ["job"],
       meaning: "Nothing came for too long.",
       remedy: "Ask for the job again.",
     },
     download_status: {
-      retriable: "sometimes", places: ["job"],
+      retriable: "sometimes",
+      places: ["job"],
       meaning: "The server answered with another status than 200.",
       remedy: "Correct the link; after a status of 500 or more, or 429, ask for the job again.",
     },
@@ -150,12 +157,14 @@ export const TRAINING_ERRORS = {
       remedy: "Take a smaller file.",
     },
     download_too_slow: {
-      retriable: true, places: ["job"],
+      retriable: true,
+      places: ["job"],
       meaning: "The download took too long.",
       remedy: "Ask for the job again.",
     },
     download_unreachable: {
-      retriable: true, places: ["job"],
+      retriable: true,
+      places: ["job"],
       meaning: "The host of the link could not be reached.",
       remedy: "Correct the link, or ask for the job again.",
     },
@@ -222,7 +231,8 @@ export const TRAINING_ERRORS = {
       remedy: "Give the trainer more memory, or the job less data.",
     },
     training_params: {
-      status: 400, places: FROM_A_FILE,
+      status: 400,
+      places: FROM_A_FILE,
       meaning: "A parameter of the algorithm is unknown, given twice or out of range.",
       remedy: "Correct `params` (`--param`).",
     },

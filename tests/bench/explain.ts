@@ -17,13 +17,22 @@ const names = Array.from({ length: FEATURES }, (_, i) => `feature ${i}`);
 const train = labelledRows(100_000, 1);
 const { matrix } = labelledRows(200_000, 2);
 
-for (const [trees, depth] of [[100, 6], [500, 6], [100, 5]]) {
+for (const [trees, depth] of [
+  [100, 6],
+  [500, 6],
+  [100, 5],
+]) {
   const params = { num_iterations: trees, max_depth: depth };
-  const model = await trainModel({ algorithm: "gradient-boosted-trees", params, train: train.matrix, labels: train.labels, validation: null }, { onProgress: () => undefined });
+  const model = await trainModel(
+    { algorithm: "gradient-boosted-trees", params, train: train.matrix, labels: train.labels, validation: null },
+    { onProgress: () => undefined },
+  );
   if (model.trees === undefined) throw new Error("there are no trees");
   // The rows that a model raises alerts on are those that it scores highest.
   const scores = score(model, matrix);
-  const alerts = Array.from(scores.keys()).sort((a, b) => scores[b] - scores[a]).slice(0, ALERTS);
+  const alerts = Array.from(scores.keys())
+    .sort((a, b) => scores[b] - scores[a])
+    .slice(0, ALERTS);
 
   const onnx = writeOnnx(model, names);
   const before = performance.now();
@@ -49,8 +58,17 @@ for (const [trees, depth] of [[100, 6], [500, 6], [100, 5]]) {
   const leaves = model.trees.trees.reduce((sum, { left }) => sum + (left.length + 1) / 2, 0);
   process.stdout.write(
     `${JSON.stringify({
-      bench: "explain", trees, depth, leaves, features: FEATURES, alerts: ALERTS,
-      cpu_us_per_alert: Math.round(micros[RUNS >> 1]), best: Math.round(micros[0]), worst: Math.round(micros[RUNS - 1]), load_ms: Math.round(loadMs), additive_within: Number(worst.toExponential(1)),
+      bench: "explain",
+      trees,
+      depth,
+      leaves,
+      features: FEATURES,
+      alerts: ALERTS,
+      cpu_us_per_alert: Math.round(micros[RUNS >> 1]),
+      best: Math.round(micros[0]),
+      worst: Math.round(micros[RUNS - 1]),
+      load_ms: Math.round(loadMs),
+      additive_within: Number(worst.toExponential(1)),
     })}\n`,
   );
 }

@@ -1,6 +1,6 @@
 /**
- * The published protocol of the Fraud Detection Handbook through the whole system: trains on the training week, deploys,
- * streams everything through Kafka with labels a week late, reads the test week's scores back from ClickHouse.
+ * The published protocol of the Fraud Detection Handbook through the whole system: trains on the training week,
+ * deploys, streams everything through Kafka with labels a week late, reads the test week's scores back from ClickHouse.
  *
  *   npm run bench:handbook [-- --dataset FILE.csv.gz] [--algorithm logistic-regression] [--double-amounts]
  *
@@ -33,14 +33,27 @@ import { topicNames } from "../../schemas/topics.js";
 import { BenchCluster } from "./support/cluster.js";
 import { readOptions } from "../support/options.js";
 import { publicFile } from "../support/public-data.js";
-import { HANDBOOK_FEATURES, protocolWeeks, type ProtocolWeeks, testWeekMetrics, type Week } from "./support/handbook-protocol.js";
+import {
+  HANDBOOK_FEATURES,
+  protocolWeeks,
+  type ProtocolWeeks,
+  testWeekMetrics,
+  type Week,
+} from "./support/handbook-protocol.js";
 
 const ALGORITHMS: readonly Algorithm[] = ["gradient-boosted-trees", "logistic-regression"];
 const CARDS_A_DAY = 100;
 /** Waiting ends when nothing has been stored for so long. */
 const PATIENCE_MS = 120_000;
 
-interface Stored { predictions: number; transactions: number; stale: number; labels: number; deadLetters: number; causes: string[] }
+interface Stored {
+  predictions: number;
+  transactions: number;
+  stale: number;
+  labels: number;
+  deadLetters: number;
+  causes: string[];
+}
 
 const STORED = `
 SELECT
@@ -49,7 +62,8 @@ SELECT
   (SELECT countIf(stale) FROM predictions FINAL WHERE model = {model: String}) AS stale,
   (SELECT count() FROM labels FINAL) AS labels,
   (SELECT count() FROM dead_letters FINAL) AS deadLetters,
-  (SELECT groupArray(3)(concat(code, ': ', reason)) FROM (SELECT code, any(reason) AS reason FROM dead_letters GROUP BY code)) AS causes`;
+  (SELECT groupArray(3)(concat(code, ': ', reason)) FROM (SELECT code, any(reason) AS reason FROM dead_letters GROUP BY
+    code)) AS causes`;
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 const progress = (line: string): void => void process.stderr.write(`${line}\n`);
@@ -61,14 +75,25 @@ await runCommand(log, async (lifecycle) => {
   const { signal } = lifecycle;
   const dataset = await readCsv(file, { signal });
   const weeks = protocolWeeks(dataset.eventTime[0], dataset.eventTime[dataset.length - 1]);
-  print(`${file}: ${count(dataset.length)} transactions; trained on ${days(weeks.training)}, tested on ${days(weeks.test)}${doubled ? ", where amounts are doubled" : ""}`);
+  print(
+    `${file}: ${count(dataset.length)} transactions; trained on ${days(weeks.training)}, tested on ` +
+      `${days(weeks.test)}${doubled ? ", where amounts are doubled" : ""}`,
+  );
 
   const dataDir = join(config.dataDir, "bench", "handbook");
   await rm(dataDir, { recursive: true, force: true });
   const artifact = await train(dataset, weeks, algorithm, join(dataDir, "artifacts"), signal);
 
-  if (doubled) dataset.amount.forEach((amount, row) => dataset.eventTime[row] >= weeks.test.from && (dataset.amount[row] = 2 * amount));
-  const stack = await startLocalStack({ config: { ...config, dataDir: join(config.dataDir, "bench") }, log, progress, signal });
+  if (doubled)
+    dataset.amount.forEach(
+      (amount, row) => dataset.eventTime[row] >= weeks.test.from && (dataset.amount[row] = 2 * amount),
+    );
+  const stack = await startLocalStack({
+    config: { ...config, dataDir: join(config.dataDir, "bench") },
+    log,
+    progress,
+    signal,
+  });
   lifecycle.add("local stack", () => stack.stop());
   const run = `bench_handbook_${Date.now()}`;
   const bench = new BenchCluster(stack.kafka, `${run}.`, config.topicPartitions, log);
@@ -80,52 +105,111 @@ await runCommand(log, async (lifecycle) => {
   const schemas = { schemaRegistryUrl: null, schemasDir: null };
   await bench.deploy(artifact, schemas);
   // As fast as possible, merchants may be behind for longer than the two seconds that a live stream waits for them.
-  const env = { TOPIC_PREFIX: bench.prefix, TOPIC_PARTITIONS: String(config.topicPartitions), CLICKHOUSE_DATABASE: run, ARTIFACTS: join(dataDir, "artifacts"), MERCHANT_WAIT_MS: "30000", LOG_LEVEL: "info" };
-  for (const role of ["merchants", "scoring", "sink"] as const) await startRole(role, { ...config, dataDir }, stack, lifecycle, env);
+  const env = {
+    TOPIC_PREFIX: bench.prefix,
+    TOPIC_PARTITIONS: String(config.topicPartitions),
+    CLICKHOUSE_DATABASE: run,
+    ARTIFACTS: join(dataDir, "artifacts"),
+    MERCHANT_WAIT_MS: "30000",
+    LOG_LEVEL: "info",
+  };
+  for (const role of ["merchants", "scoring", "sink"] as const)
+    await startRole(role, { ...config, dataDir }, stack, lifecycle, env);
 
   const started = performance.now();
   await stream(bench, dataset, new Schemas(schemas), signal);
   await stored(clickhouse, artifact.manifest.model, dataset.length, lifecycle);
-  print(`streamed, scored and stored in ${((performance.now() - started) / 1000).toFixed(0)} s: each transaction has one prediction, none stale`);
+  print(
+    `streamed, scored and stored in ${((performance.now() - started) / 1000).toFixed(0)} s: each transaction ` +
+      "has one prediction, none stale",
+  );
 
   const result = await testWeekMetrics(clickhouse, artifact.manifest.model, weeks, CARDS_A_DAY);
-  if (result.labelled !== result.evaluated || result.roc_auc === null || result.average_precision === null) throw new Error(`of ${result.evaluated} transactions of the test week ${result.labelled} are labelled, ${result.frauds} as frauds: no metrics`);
+  if (result.labelled !== result.evaluated || result.roc_auc === null || result.average_precision === null)
+    throw new Error(
+      `of ${result.evaluated} transactions of the test week ${result.labelled} are labelled, ` +
+        `${result.frauds} as frauds: no metrics`,
+    );
   print(await driftLine(clickhouse, artifact, weeks.test));
-  print(`test week, without known cards: ${count(result.evaluated)} transactions, ${count(result.frauds)} frauds; cards caught by day: ${result.days.map(({ caught }) => caught).join(", ")}`);
-  print(`ROC AUC ${result.roc_auc.toFixed(4)}  average precision ${result.average_precision.toFixed(4)}  card precision@${CARDS_A_DAY} ${result.cardPrecision.toFixed(4)}`);
+  print(
+    `test week, without known cards: ${count(result.evaluated)} transactions, ${count(result.frauds)} ` +
+      `frauds; cards caught by day: ${result.days.map(({ caught }) => caught).join(", ")}`,
+  );
+  print(
+    `ROC AUC ${result.roc_auc.toFixed(4)}  average precision ${result.average_precision.toFixed(4)}  card ` +
+      `precision@${CARDS_A_DAY} ${result.cardPrecision.toFixed(4)}`,
+  );
 });
 
 function parse(): { file: string; algorithm: Algorithm; doubled: boolean } {
-  const options = readOptions({ dataset: { type: "string", default: publicFile("card-transactions.csv.gz") }, algorithm: { type: "string", default: ALGORITHMS[0] }, "double-amounts": { type: "boolean", default: false } }, `npm run bench:handbook -- [--dataset FILE.csv.gz] [--algorithm ${ALGORITHMS.join("|")}] [--double-amounts]`);
+  const options = readOptions(
+    {
+      dataset: { type: "string", default: publicFile("card-transactions.csv.gz") },
+      algorithm: { type: "string", default: ALGORITHMS[0] },
+      "double-amounts": { type: "boolean", default: false },
+    },
+    `npm run bench:handbook -- [--dataset FILE.csv.gz] [--algorithm ${ALGORITHMS.join("|")}] [--double-amounts]`,
+  );
   const algorithm = ALGORITHMS.find((known) => known === options.algorithm);
-  if (algorithm === undefined) throw new UsageError("bad_option", `--algorithm is ${options.algorithm}; it must be ${ALGORITHMS.join(" or ")}`);
+  if (algorithm === undefined)
+    throw new UsageError("bad_option", `--algorithm is ${options.algorithm}; it must be ${ALGORITHMS.join(" or ")}`);
   return { file: options.dataset, algorithm, doubled: options["double-amounts"] };
 }
 
-/** On the whole training week, as the protocol has it: the trainer keeps a part of it for the thresholds only until it has chosen them. */
-async function train(dataset: Dataset, { training }: ProtocolWeeks, algorithm: Algorithm, artifacts: string, signal: AbortSignal): Promise<Artifact> {
+/**
+ * On the whole training week, as the protocol has it: the trainer keeps a part of it for the thresholds only until it
+ * has chosen them.
+ */
+async function train(
+  dataset: Dataset,
+  { training }: ProtocolWeeks,
+  algorithm: Algorithm,
+  artifacts: string,
+  signal: AbortSignal,
+): Promise<Artifact> {
   let last = "";
   const onProgress = ({ phase }: { phase: string }): void => {
     if (phase !== last) progress(`training: ${phase}`);
     last = phase;
   };
   const options = { model: "handbook@1", algorithm, features: HANDBOOK_FEATURES, train: training, testFraction: 0 };
-  const artifact = await saveNextVersion(artifacts, "handbook", await buildModel(dataset, options, { signal, onProgress }));
+  const artifact = await saveNextVersion(
+    artifacts,
+    "handbook",
+    await buildModel(dataset, options, { signal, onProgress }),
+  );
   const { rows, frauds, seconds, params } = artifact.manifest.training;
-  print(`${algorithm} with its defaults: ${count(rows)} transactions, ${count(frauds)} frauds, ${artifact.manifest.features.length} features, ${seconds.toFixed(1)} s; ${JSON.stringify(params)}`);
+  print(
+    `${algorithm} with its defaults: ${count(rows)} transactions, ${count(frauds)} frauds, ` +
+      `${artifact.manifest.features.length} features, ${seconds.toFixed(1)} s; ${JSON.stringify(params)}`,
+  );
   return artifact;
 }
 
-async function stream({ cluster, topics }: BenchCluster, dataset: Dataset, schemas: Schemas, signal: AbortSignal): Promise<void> {
+async function stream(
+  { cluster, topics }: BenchCluster,
+  dataset: Dataset,
+  schemas: Schemas,
+  signal: AbortSignal,
+): Promise<void> {
   const producer = await BatchProducer.open(cluster);
   const published = { transactions: 0, labels: 0 };
-  const timer = setInterval(() => progress(`published: ${count(published.transactions)} transactions, ${count(published.labels)} labels`), 5_000);
+  const timer = setInterval(
+    () => progress(`published: ${count(published.transactions)} transactions, ${count(published.labels)} labels`),
+    5_000,
+  );
   try {
     await replayTransactions({
       rows: [{ dataset, start: 0, end: dataset.length }],
-      schedule: new LabelSchedule(), publisher: producer, pace: new Pace(null), signal,
+      schedule: new LabelSchedule(),
+      publisher: producer,
+      pace: new Pace(null),
+      signal,
       topics: { transactions: topics.transactions.name, labels: topics.labels.name },
-      encode: { transaction: (value) => schemas.encode("transactions", value), label: (value) => schemas.encode("labels", value) },
+      encode: {
+        transaction: (value) => schemas.encode("transactions", value),
+        label: (value) => schemas.encode("labels", value),
+      },
       onAcknowledged: (what, number) => (published[what] += number),
     });
   } finally {
@@ -134,10 +218,13 @@ async function stream({ cluster, topics }: BenchCluster, dataset: Dataset, schem
   }
 }
 
-/** Waits until ClickHouse has a prediction and a label of every transaction. @throws Error naming what is missing or stale */
+/**
+ * Waits until ClickHouse has a prediction and a label of every transaction. @throws Error naming what is missing or
+ * stale
+ */
 async function stored(clickhouse: ClickHouse, model: string, expected: number, lifecycle: Lifecycle): Promise<void> {
   let found: Stored | null = null;
-  for (let since = Date.now(); Date.now() - since < PATIENCE_MS; ) {
+  for (let since = Date.now(); Date.now() - since < PATIENCE_MS;) {
     lifecycle.signal.throwIfAborted();
     const [now] = await clickhouse.query<Stored>(STORED, { model });
     if (found === null || now.predictions + now.labels > found.predictions + found.labels) since = Date.now();
@@ -149,16 +236,31 @@ async function stored(clickhouse: ClickHouse, model: string, expected: number, l
   if (found === null) return;
   const { predictions, transactions, stale, labels, deadLetters, causes } = found;
   if (predictions === expected && transactions === expected && labels === expected && stale === 0) return;
-  const what = `of ${count(expected)} transactions, ${count(transactions)} have a prediction (${count(predictions)} rows, ${count(stale)} stale), ${count(labels)} a label; ${count(deadLetters)} dead letters`;
+  const what =
+    `of ${count(expected)} transactions, ${count(transactions)} have a prediction (${count(predictions)} rows, ` +
+    `${count(stale)} stale), ${count(labels)} a label; ${count(deadLetters)} dead letters`;
   throw new Error([what, ...causes].join("\n  "));
 }
 
 /** What GET /api/v1/models/{id}/drift says of a week. */
-async function driftLine(clickhouse: ClickHouse, { manifest: { model, features, drift: reference } }: Artifact, week: Week): Promise<string> {
+async function driftLine(
+  clickhouse: ClickHouse,
+  { manifest: { model, features, drift: reference } }: Artifact,
+  week: Week,
+): Promise<string> {
   if (reference === undefined) throw new Error("the model has no reference for drift");
-  const drift = await modelDrift(clickhouse, { model, features: features.map(({ name }) => name), reference, ...week, bins: false });
+  const drift = await modelDrift(clickhouse, {
+    model,
+    features: features.map(({ name }) => name),
+    reference,
+    ...week,
+    bins: false,
+  });
   const furthest = [...drift.features].sort((a, b) => (b.psi ?? 0) - (a.psi ?? 0)).slice(0, 3);
-  return `drift in the test week: ${drift.verdict ?? "no verdict"}; score ${drift.score?.psi?.toFixed(4)}, furthest ${furthest.map(({ name, psi, verdict }) => `${name} ${psi?.toFixed(4)} (${verdict})`).join(", ")}`;
+  return (
+    `drift in the test week: ${drift.verdict ?? "no verdict"}; score ${drift.score?.psi?.toFixed(4)}, furthest ` +
+    `${furthest.map(({ name, psi, verdict }) => `${name} ${psi?.toFixed(4)} (${verdict})`).join(", ")}`
+  );
 }
 
 async function cleanUp(bench: BenchCluster, clickhouse: ClickHouse): Promise<void> {

@@ -1,9 +1,11 @@
 /**
  * What the history of cards costs.
  *
- *  - CPU of the scoring path on the 1,000,000 transactions of tests/bench/peers with 15 windowed features beside the 29 others,
+ *  - CPU of the scoring path on the 1,000,000 transactions of tests/bench/peers with 15 windowed features beside the 29
+ *    others,
  *    against the 29 alone: two models of 100 trees of depth 6, in turn.
- *  - 1,000,000 cards with 10 transactions each at 100,000 merchants: memory, throughput against 10,000 cards, snapshots, and
+ *  - 1,000,000 cards with 10 transactions each at 100,000 merchants: memory, throughput against 10,000 cards,
+ *    snapshots, and
  *    how long a worker takes from its start to its first score.
  *
  *   npm run bench -- history [--runs 3]
@@ -36,9 +38,20 @@ const EVENTS_OF_A_CARD = 10;
 const DAYS = { few: 300, many: 3 };
 
 const amount: FeatureSpec = { name: "amount", type: "number", source: { kind: "amount" }, default: null };
-const ATTRIBUTES = Array.from({ length: 28 }, (_, i): FeatureSpec => ({ name: `v${i + 1}`, type: "number", source: { kind: "attribute", attribute: `v${i + 1}` }, default: null }));
+const ATTRIBUTES = Array.from({ length: 28 }, (_, i): FeatureSpec => ({
+  name: `v${i + 1}`,
+  type: "number",
+  source: { kind: "attribute", attribute: `v${i + 1}` },
+  default: null,
+}));
 const WINDOWED = ["PT10M", "P1D", "P30D"].flatMap((window) =>
-  (["count", "mean", "max", "std", "amount_over_mean"] as const).map((aggregate): FeatureSpec => ({ name: `${aggregate} ${window}`, type: "number", source: { kind: "card", aggregate, window }, default: null })));
+  (["count", "mean", "max", "std", "amount_over_mean"] as const).map((aggregate): FeatureSpec => ({
+    name: `${aggregate} ${window}`,
+    type: "number",
+    source: { kind: "card", aggregate, window },
+    default: null,
+  })),
+);
 
 export async function benchHistory(context: BenchContext): Promise<void> {
   await cpuRatio(context);
@@ -52,14 +65,18 @@ async function cpuRatio({ config, kafka, log, print, options }: BenchContext): P
   await peers.writeSchemas(schemasDir);
   // The same trees in both, so that what differs is history and the longer vectors.
   const plain = [amount, ...ATTRIBUTES];
-  const models = { without: await modelOf("without@1", plain, config.artifacts), with: await modelOf("with@1", [...plain, ...WINDOWED], config.artifacts, plain.length) };
+  const models = {
+    without: await modelOf("without@1", plain, config.artifacts),
+    with: await modelOf("with@1", [...plain, ...WINDOWED], config.artifacts, plain.length),
+  };
   const cpu = { without: [] as number[], with: [] as number[] };
   const seconds = { without: [] as number[], with: [] as number[] };
   try {
     await bench.reset();
     let present = 0;
     await bench.readAll(bench.topics.transactions.name, (records) => (present += records.count));
-    if (present === 0) await peers.runJava("bench.Gen", "--topic", bench.topics.transactions.name, "--bootstrap", bench.bootstrap);
+    if (present === 0)
+      await peers.runJava("bench.Gen", "--topic", bench.topics.transactions.name, "--bootstrap", bench.bootstrap);
     for (let round = 0; round < options.runs; round++) {
       for (const which of ["without", "with"] as const) {
         await bench.reset();
@@ -69,12 +86,19 @@ async function cpuRatio({ config, kafka, log, print, options }: BenchContext): P
         await bench.waitUntilScored();
         cpu[which].push(worker.cpuSeconds());
         seconds[which].push((performance.now() - started) / 1000);
-        print(`  ${which}: ${worker.cpuSeconds().toFixed(1)} CPU-s, ${seconds[which].at(-1)?.toFixed(1)} s, peak ${worker.peakResidentMb()} MB`);
+        print(
+          `  ${which}: ${worker.cpuSeconds().toFixed(1)} CPU-s, ${seconds[which].at(-1)?.toFixed(1)} s, peak ` +
+            `${worker.peakResidentMb()} MB`,
+        );
         await worker.stop();
       }
     }
     const ratio = median(cpu.with) / median(cpu.without);
-    print(`history: ${median(cpu.with).toFixed(1)} CPU-seconds a million with ${WINDOWED.length} windowed features, ${median(cpu.without).toFixed(1)} without (median of ${options.runs}): ${((ratio - 1) * 100).toFixed(0)}% more`);
+    print(
+      `history: ${median(cpu.with).toFixed(1)} CPU-seconds a million with ${WINDOWED.length} windowed ` +
+        `features, ${median(cpu.without).toFixed(1)} without (median of ${options.runs}): ` +
+        `${((ratio - 1) * 100).toFixed(0)}% more`,
+    );
   } finally {
     await bench.close();
   }
@@ -83,7 +107,10 @@ async function cpuRatio({ config, kafka, log, print, options }: BenchContext): P
 async function manyCards({ config, kafka, log, print }: BenchContext): Promise<void> {
   const artifact = await modelOf("cards@1", [amount, ...WINDOWED], config.artifacts);
   const cpu: Record<string, number> = {};
-  for (const [what, cards] of [["few", FEW_CARDS], ["many", CARDS]] as const) {
+  for (const [what, cards] of [
+    ["few", FEW_CARDS],
+    ["many", CARDS],
+  ] as const) {
     const bench = new BenchCluster(kafka, `bench-history-${what}-${process.pid}.`, PARTITIONS, log);
     await ensureTopics(bench.kafka, Object.values(bench.topics));
     await bench.deploy(artifact, { schemaRegistryUrl: null, schemasDir: null });
@@ -112,7 +139,14 @@ async function manyCards({ config, kafka, log, print }: BenchContext): Promise<v
       const millions = (1_000_000 - begun) / 1e6;
       const rate = (millions * 1e6) / ((performance.now() - measuring) / 1000);
       cpu[what] = (worker.cpuSeconds() - cpuBefore) / millions;
-      print(`  ${cards.toLocaleString("en")} cards, ${((rounds + 1) * 1e6).toLocaleString("en")} transactions: ${cpu[what].toFixed(1)} CPU-s a million, ${Math.round(rate).toLocaleString("en")} a second; resident ${filled.resident} MB (peak ${filled.peak}), ${worker.residentMb()} at the end (peak ${worker.peakResidentMb()}); stopped in ${stopSeconds.toFixed(1)} s with snapshots of ${await megabytes(join(own.dataDir, "state"))} MB; first score ${firstSeconds.toFixed(1)} s after a start, with ${restored} MB`);
+      print(
+        `  ${cards.toLocaleString("en")} cards, ${((rounds + 1) * 1e6).toLocaleString("en")} transactions: ` +
+          `${cpu[what].toFixed(1)} CPU-s a million, ${Math.round(rate).toLocaleString("en")} a second; ` +
+          `resident ${filled.resident} MB (peak ${filled.peak}), ${worker.residentMb()} at the end (peak ` +
+          `${worker.peakResidentMb()}); stopped in ${stopSeconds.toFixed(1)} s with snapshots of ` +
+          `${await megabytes(join(own.dataDir, "state"))} MB; first score ${firstSeconds.toFixed(1)} s after a ` +
+          `start, with ${restored} MB`,
+      );
       await worker.stop();
     } finally {
       const admin = bench.kafka.admin();
@@ -123,11 +157,30 @@ async function manyCards({ config, kafka, log, print }: BenchContext): Promise<v
       await rm(own.dataDir, { recursive: true, force: true });
     }
   }
-  print(`history: by CPU, throughput with ${CARDS.toLocaleString("en")} cards is ${((100 * cpu["few"]) / cpu["many"]).toFixed(0)}% of that with ${FEW_CARDS.toLocaleString("en")}`);
+  print(
+    `history: by CPU, throughput with ${CARDS.toLocaleString("en")} cards is ` +
+      `${((100 * cpu["few"]) / cpu["many"]).toFixed(0)}% of that with ${FEW_CARDS.toLocaleString("en")}`,
+  );
 }
 
-function startWorker(bench: BenchCluster, { dataDir, artifacts }: { dataDir: string; artifacts: string }, env: Record<string, string> = {}): MeasuredProcess {
-  return startRole("pipelines/scoring/main", { KAFKA_BROKERS: bench.bootstrap, TOPIC_PREFIX: bench.prefix, TOPIC_PARTITIONS: String(PARTITIONS), DATA_DIR: dataDir, ARTIFACTS: artifacts, LOG_LEVEL: "info", ...env }, `${dataDir}-worker.log`);
+function startWorker(
+  bench: BenchCluster,
+  { dataDir, artifacts }: { dataDir: string; artifacts: string },
+  env: Record<string, string> = {},
+): MeasuredProcess {
+  return startRole(
+    "pipelines/scoring/main",
+    {
+      KAFKA_BROKERS: bench.bootstrap,
+      TOPIC_PREFIX: bench.prefix,
+      TOPIC_PARTITIONS: String(PARTITIONS),
+      DATA_DIR: dataDir,
+      ARTIFACTS: artifacts,
+      LOG_LEVEL: "info",
+      ...env,
+    },
+    `${dataDir}-worker.log`,
+  );
 }
 
 /** Where committed predictions end: the group's offsets can't be asked for while a transaction is open, so they lag. */
@@ -151,18 +204,46 @@ async function untilScored(bench: BenchCluster, before: number, least: number): 
 }
 
 /**
- * A model of complete random trees: what it says means nothing, what it costs is a trained one's. No score raises an alert.
+ * A model of complete random trees: what it says means nothing, what it costs is a trained one's. No score raises an
+ * alert.
  *
  * @param splitOn how many of its features the trees look at, the first ones
  */
-async function modelOf(model: string, features: FeatureSpec[], artifacts: string, splitOn = features.length): Promise<Artifact> {
+async function modelOf(
+  model: string,
+  features: FeatureSpec[],
+  artifacts: string,
+  splitOn = features.length,
+): Promise<Artifact> {
   const random = new RandomSource(5);
   const trees = Array.from({ length: TREES }, () => randomTree(random, features.slice(0, splitOn)));
-  const onnx = writeOnnx({ algorithm: "gradient-boosted-trees", features: features.length, trees: { baseScore: -3, trees, features: features.length } } as Parameters<typeof writeOnnx>[0], features.map(({ name }) => name));
-  return saveArtifact(artifacts, {
-    format: 1, model, algorithm: "gradient-boosted-trees", input: INPUT, output: OUTPUT, features, feature_hash: featureHash(features), sha256: sha256(onnx), thresholds: { review: 0.999, decline: 0.9999 },
-    training: { source: "random trees", rows: 0, frauds: 0, from: 0, to: 0, params: {}, seconds: 0 }, validation: null, test: null, created_at: "2026-01-01T00:00:00.000Z",
-  }, onnx);
+  const onnx = writeOnnx(
+    {
+      algorithm: "gradient-boosted-trees",
+      features: features.length,
+      trees: { baseScore: -3, trees, features: features.length },
+    } as Parameters<typeof writeOnnx>[0],
+    features.map(({ name }) => name),
+  );
+  return saveArtifact(
+    artifacts,
+    {
+      format: 1,
+      model,
+      algorithm: "gradient-boosted-trees",
+      input: INPUT,
+      output: OUTPUT,
+      features,
+      feature_hash: featureHash(features),
+      sha256: sha256(onnx),
+      thresholds: { review: 0.999, decline: 0.9999 },
+      training: { source: "random trees", rows: 0, frauds: 0, from: 0, to: 0, params: {}, seconds: 0 },
+      validation: null,
+      test: null,
+      created_at: "2026-01-01T00:00:00.000Z",
+    },
+    onnx,
+  );
 }
 
 function randomTree(random: RandomSource, features: FeatureSpec[]): Tree {
@@ -173,7 +254,9 @@ function randomTree(random: RandomSource, features: FeatureSpec[]): Tree {
   const scale = (i: number): number => (features[feature[i]].source.kind === "attribute" ? 2 : 30);
   return {
     feature,
-    threshold: Float32Array.from({ length: nodes }, (_, i) => (i < inner ? (random.next() - (scale(i) === 2 ? 0.5 : 0)) * scale(i) : 0)),
+    threshold: Float32Array.from({ length: nodes }, (_, i) =>
+      i < inner ? (random.next() - (scale(i) === 2 ? 0.5 : 0)) * scale(i) : 0,
+    ),
     left: Int32Array.from({ length: nodes }, (_, i) => branch(i, 2 * i + 1)),
     right: Int32Array.from({ length: nodes }, (_, i) => branch(i, 2 * i + 2)),
     missingLeft: new Uint8Array(nodes),

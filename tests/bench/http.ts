@@ -1,6 +1,7 @@
 /**
- * POST /api/v1/predictions against the roles that `npm start` runs, over connections that are kept alive: one transaction
- * at a time, 64 requests in flight, and lists of 100. Every answer must be a score of the transaction that was asked about.
+ * POST /api/v1/predictions against the roles that `npm start` runs, over connections that are kept alive: one
+ * transaction at a time, 64 requests in flight, and lists of 100. Every answer must be a score of the transaction that
+ * was asked about.
  *
  *   npm run bench -- http
  */
@@ -8,7 +9,13 @@ import { loadavg } from "node:os";
 import type { BenchContext } from "./support/context.js";
 import { ControlPlane, quantile, type HttpAnswer } from "./support/control-plane.js";
 
-interface Shape { what: string; inFlight: number; list: number; warm: number; requests: number }
+interface Shape {
+  what: string;
+  inFlight: number;
+  list: number;
+  warm: number;
+  requests: number;
+}
 
 /** Warm-up and measured requests of each shape. */
 const SHAPES: readonly Shape[] = [
@@ -18,7 +25,11 @@ const SHAPES: readonly Shape[] = [
 ];
 const ATTRIBUTES = Object.fromEntries(Array.from({ length: 28 }, (_, i) => [`v${i + 1}`, Math.sin(i)]));
 
-interface Answered { transaction_id: string; score: number; decision: string }
+interface Answered {
+  transaction_id: string;
+  score: number;
+  decision: string;
+}
 
 export async function benchHttp(context: BenchContext): Promise<void> {
   const { print, options } = context;
@@ -41,16 +52,30 @@ async function measure(plane: ControlPlane, { what, inFlight, list, warm, reques
   const seconds = (performance.now() - started) / 1000;
   const perTransaction = (cpuSeconds: number): string => ((cpuSeconds * 1_000) / (requests * list)).toFixed(3);
   const { user, system } = process.cpuUsage(clientBefore);
-  const cpu = [...roles.map(([name, role], i) => `${name} ${perTransaction(role.cpuSeconds() - before[i])}`), `client ${perTransaction((user + system) / 1e6)}`];
+  const cpu = [
+    ...roles.map(([name, role], i) => `${name} ${perTransaction(role.cpuSeconds() - before[i])}`),
+    `client ${perTransaction((user + system) / 1e6)}`,
+  ];
   took.sort();
   const at = (share: number): string => quantile(took, share).toFixed(1);
-  return `http, ${what}: p50 ${at(0.5)} ms, p95 ${at(0.95)}, p99 ${at(0.99)}, max ${at(1)}; ${Math.round(requests / seconds).toLocaleString("en")} requests, ${Math.round((requests * list) / seconds).toLocaleString("en")} transactions a second, all ${requests} answers checked; CPU ms a transaction: ${cpu.join(", ")}; load ${loadavg()[0].toFixed(1)}`;
+  return (
+    `http, ${what}: p50 ${at(0.5)} ms, p95 ${at(0.95)}, p99 ${at(0.99)}, max ${at(1)}; ` +
+    `${Math.round(requests / seconds).toLocaleString("en")} requests, ` +
+    `${Math.round((requests * list) / seconds).toLocaleString("en")} transactions a second, all ${requests} ` +
+    `answers checked; CPU ms a transaction: ${cpu.join(", ")}; load ${loadavg()[0].toFixed(1)}`
+  );
 }
 
 let asked = 0;
 
 /** Asks `requests` times, `inFlight` at once. */
-async function askAll(plane: ControlPlane, requests: number, inFlight: number, list: number, took: Float64Array | null): Promise<void> {
+async function askAll(
+  plane: ControlPlane,
+  requests: number,
+  inFlight: number,
+  list: number,
+  took: Float64Array | null,
+): Promise<void> {
   let next = 0;
   const client = async (): Promise<void> => {
     for (let i = next++; i < requests; i = next++) {
@@ -66,14 +91,35 @@ async function askAll(plane: ControlPlane, requests: number, inFlight: number, l
 }
 
 function payment(n: number): { transaction_id: string } & Record<string, unknown> {
-  return { transaction_id: `h${n}`, event_time: Date.now(), card_id: `card_${(n * 7919) % 50_000}`, merchant_id: `m_${n % 5_000}`, amount: (n % 1_000) / 10, currency: "EUR", attributes: ATTRIBUTES };
+  return {
+    transaction_id: `h${n}`,
+    event_time: Date.now(),
+    card_id: `card_${(n * 7919) % 50_000}`,
+    merchant_id: `m_${n % 5_000}`,
+    amount: (n % 1_000) / 10,
+    currency: "EUR",
+    attributes: ATTRIBUTES,
+  };
 }
 
 function check({ status, body }: HttpAnswer, transactions: readonly { transaction_id: string }[]): void {
-  const found = transactions.length === 1 ? [body as Answered] : (body as { prediction?: Answered }[]).map(({ prediction }) => prediction);
-  const right = status === 200 && transactions.every(({ transaction_id }, i) => {
-    const answered = found[i];
-    return answered?.transaction_id === transaction_id && answered.score >= 0 && answered.score <= 1 && answered.decision !== "";
-  });
-  if (!right) throw new Error(`not an answer to ${transactions[0].transaction_id}: ${status} ${JSON.stringify(body).slice(0, 500)}`);
+  const found =
+    transactions.length === 1
+      ? [body as Answered]
+      : (body as { prediction?: Answered }[]).map(({ prediction }) => prediction);
+  const right =
+    status === 200 &&
+    transactions.every(({ transaction_id }, i) => {
+      const answered = found[i];
+      return (
+        answered?.transaction_id === transaction_id &&
+        answered.score >= 0 &&
+        answered.score <= 1 &&
+        answered.decision !== ""
+      );
+    });
+  if (!right)
+    throw new Error(
+      `not an answer to ${transactions[0].transaction_id}: ${status} ${JSON.stringify(body).slice(0, 500)}`,
+    );
 }

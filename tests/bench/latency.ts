@@ -1,7 +1,7 @@
 /**
- * Latency, exactly once: from before a transaction is produced until a read_committed consumer has its prediction; both in this
- * process, so on one clock. At 1,000 transactions a second, then Kafka Streams' `exactly_once_v2` by the same probe on the same
- * broker; with --curve at rates up to where the machine is full, with and without SCORING_LINGER_MS.
+ * Latency, exactly once: from before a transaction is produced until a read_committed consumer has its prediction; both
+ * in this process, so on one clock. At 1,000 transactions a second, then Kafka Streams' `exactly_once_v2` by the same
+ * probe on the same broker; with --curve at rates up to where the machine is full, with and without SCORING_LINGER_MS.
  *
  *   npm run bench -- latency [--curve] [--no-peer]
  */
@@ -40,24 +40,61 @@ export async function benchLatency(context: BenchContext): Promise<void> {
   const probe = new Probe(bench, await flatTransactions(join(schemasDir, `${PEER_SCHEMA_ID}.avsc`)));
   const [input, output] = [bench.topics.transactions.name, bench.topics.predictions.name];
   const worker = (lingerMs: number): MeasuredProcess =>
-    startRole("pipelines/scoring/main", {
-      KAFKA_BROKERS: bench.bootstrap, TOPIC_PREFIX: bench.prefix, DATA_DIR: join(config.dataDir, "latency"), ARTIFACTS: config.artifacts, SCHEMAS_DIR: schemasDir, SCORING_LINGER_MS: String(lingerMs), LOG_LEVEL: "warn",
-    }, join(config.dataDir, "bench-latency-worker.log"));
+    startRole(
+      "pipelines/scoring/main",
+      {
+        KAFKA_BROKERS: bench.bootstrap,
+        TOPIC_PREFIX: bench.prefix,
+        DATA_DIR: join(config.dataDir, "latency"),
+        ARTIFACTS: config.artifacts,
+        SCHEMAS_DIR: schemasDir,
+        SCORING_LINGER_MS: String(lingerMs),
+        LOG_LEVEL: "warn",
+      },
+      join(config.dataDir, "bench-latency-worker.log"),
+    );
   try {
     for (const lingerMs of options.curve ? [0, LINGER_MS] : [0]) {
       const who = lingerMs === 0 ? "fraudstream" : `fraudstream, SCORING_LINGER_MS=${lingerMs}`;
       await measured(worker(lingerMs), async (role) => {
         print(await probe.run(who, role, { input, output, rate: RATE, ...LONG }));
-        if (options.curve) for (const rate of CURVE) print(await probe.run(who, role, { input, output, rate, ...SHORT }));
+        if (options.curve)
+          for (const rate of CURVE) print(await probe.run(who, role, { input, output, rate, ...SHORT }));
       });
     }
     if (!options.peer) return;
     const [from, to] = [`${bench.prefix}streams-in`, `${bench.prefix}streams-out`];
     await peers.runJava("bench.Tool", "create", from, to, "--bootstrap", bench.bootstrap);
-    const streams = peers.java("bench.StreamsPeer", "--in", from, "--out", to, "--app", from, "--guarantee", "exactly_once_v2", "--latency", "yes", "--tmp", `${peers.folder}/tmp`, "--bootstrap", bench.bootstrap);
-    await measured(startCommand(streams, peers.folder, {}, join(config.dataDir, "bench-latency-streams.log")), async (peer) => {
-      print(await probe.run("Kafka Streams, exactly_once_v2, commits every 100 ms", peer, { input: from, output: to, rate: RATE, ...LONG }));
-    });
+    const streams = peers.java(
+      "bench.StreamsPeer",
+      "--in",
+      from,
+      "--out",
+      to,
+      "--app",
+      from,
+      "--guarantee",
+      "exactly_once_v2",
+      "--latency",
+      "yes",
+      "--tmp",
+      `${peers.folder}/tmp`,
+      "--bootstrap",
+      bench.bootstrap,
+    );
+    await measured(
+      startCommand(streams, peers.folder, {}, join(config.dataDir, "bench-latency-streams.log")),
+      async (peer) => {
+        print(
+          await probe.run("Kafka Streams, exactly_once_v2, commits every 100 ms", peer, {
+            input: from,
+            output: to,
+            rate: RATE,
+            ...LONG,
+          }),
+        );
+      },
+    );
   } finally {
     await bench.close();
   }
@@ -73,7 +110,13 @@ async function measured(process: MeasuredProcess, run: (process: MeasuredProcess
   }
 }
 
-interface Load { input: string; output: string; rate: number; warmSeconds: number; seconds: number }
+interface Load {
+  input: string;
+  output: string;
+  rate: number;
+  warmSeconds: number;
+  seconds: number;
+}
 
 /** Produces at a rate and sees the predictions come. */
 class Probe {
@@ -92,7 +135,11 @@ class Probe {
     this.#nextId += total;
     const [sentAt, seenAt] = [new Float64Array(total), new Float64Array(total)];
     const abort = new AbortController();
-    const reading = await Promise.all(Array.from({ length: PARTITIONS }, (_, partition) => this.#read(load.output, partition, firstId, seenAt, abort.signal)));
+    const reading = await Promise.all(
+      Array.from({ length: PARTITIONS }, (_, partition) =>
+        this.#read(load.output, partition, firstId, seenAt, abort.signal),
+      ),
+    );
     const producer = await BatchProducer.open(this.#bench.cluster);
     try {
       const cpuBefore = process.cpuSeconds();
@@ -103,9 +150,17 @@ class Probe {
       const missing = seenAt.reduce((count, time) => count + (time === 0 ? 1 : 0), 0);
       if (missing > 0) throw new Error(`${missing} of ${total} predictions have not arrived`);
       const skipped = load.rate * load.warmSeconds;
-      const latencies = Float64Array.from({ length: total - skipped }, (_, i) => seenAt[i + skipped] - sentAt[i + skipped]).sort();
+      const latencies = Float64Array.from(
+        { length: total - skipped },
+        (_, i) => seenAt[i + skipped] - sentAt[i + skipped],
+      ).sort();
       const at = (share: number): string => quantile(latencies, share).toFixed(1);
-      return `latency, ${who}, ${load.rate} a second (sent ${sentPerSecond.toFixed(0)}): p50 ${at(0.5)} ms, p95 ${at(0.95)}, p99 ${at(0.99)}, max ${at(1)}; ${total} of ${total} seen; ${(process.cpuSeconds() - cpuBefore).toFixed(1)} CPU-s in ${load.warmSeconds + load.seconds} s; load ${loadavg()[0].toFixed(1)}`;
+      return (
+        `latency, ${who}, ${load.rate} a second (sent ${sentPerSecond.toFixed(0)}): p50 ${at(0.5)} ms, p95 ` +
+        `${at(0.95)}, p99 ${at(0.99)}, max ${at(1)}; ${total} of ${total} seen; ` +
+        `${(process.cpuSeconds() - cpuBefore).toFixed(1)} CPU-s in ${load.warmSeconds + load.seconds} s; load ` +
+        `${loadavg()[0].toFixed(1)}`
+      );
     } finally {
       abort.abort();
       await Promise.all(reading.map(({ done }) => done));
@@ -116,7 +171,7 @@ class Probe {
   async #produce(producer: BatchProducer, { input, rate }: Load, firstId: number, sentAt: Float64Array): Promise<void> {
     const started = performance.now();
     const inFlight = new Set<Promise<void>>();
-    for (let sent = 0; sent < sentAt.length; ) {
+    for (let sent = 0; sent < sentAt.length;) {
       const due = Math.min(sentAt.length, Math.floor(((performance.now() - started) / 1000) * rate));
       const records: OutgoingRecord[] = [];
       for (; sent < due; sent++) {
@@ -133,13 +188,19 @@ class Probe {
   }
 
   /** From the end of a partition on. */
-  async #read(topic: string, partition: number, firstId: number, seenAt: Float64Array, signal: AbortSignal): Promise<{ done: Promise<void> }> {
+  async #read(
+    topic: string,
+    partition: number,
+    firstId: number,
+    seenAt: Float64Array,
+    signal: AbortSignal,
+  ): Promise<{ done: Promise<void> }> {
     const reader = new PartitionReader(this.#bench.cluster, topic, partition, { signal });
     const start = await reader.endOffset();
     const cursor = new AvroCursor();
     signal.addEventListener("abort", () => void reader.close());
     const read = async (): Promise<void> => {
-      for (let offset = start; !signal.aborted; ) {
+      for (let offset = start; !signal.aborted;) {
         const records = await reader.fetch(offset);
         const now = performance.now();
         for (let i = 0; i < records.count; i++) {
@@ -151,7 +212,11 @@ class Probe {
         offset = records.nextOffset;
       }
     };
-    return { done: read().catch((error: unknown) => { if (!signal.aborted) throw error; }) };
+    return {
+      done: read().catch((error: unknown) => {
+        if (!signal.aborted) throw error;
+      }),
+    };
   }
 }
 
@@ -161,7 +226,15 @@ async function flatTransactions(schemaFile: string): Promise<(id: number) => Out
   const attributes = Object.fromEntries(Array.from({ length: 28 }, (_, i) => [`v${i + 1}`, Math.sin(i)]));
   return (id) => {
     const card = `card_${(id * 7919) % 50_000}`;
-    const body = type.toBuffer({ transaction_id: String(id), event_time: Date.now(), card_id: card, merchant_id: `m_${id % 5_000}`, amount: (id % 1_000) / 10, currency: "EUR", ...attributes });
+    const body = type.toBuffer({
+      transaction_id: String(id),
+      event_time: Date.now(),
+      card_id: card,
+      merchant_id: `m_${id % 5_000}`,
+      amount: (id % 1_000) / 10,
+      currency: "EUR",
+      ...attributes,
+    });
     const value = Buffer.allocUnsafe(WIRE_HEAD_BYTES + body.length);
     writeWireHead(value, 0, PEER_SCHEMA_ID);
     body.copy(value, WIRE_HEAD_BYTES);

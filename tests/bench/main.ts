@@ -56,17 +56,43 @@ await runCommand(log, async (lifecycle) => {
   const { values, positionals } = parse();
   if (values.help) return void process.stdout.write(`${USAGE}\n`);
   const runs = Number(values.runs);
-  if (!Number.isInteger(runs) || runs < 1) throw new UsageError("bad_option", `--runs is ${values.runs}; it must be a whole number from 1`);
+  if (!Number.isInteger(runs) || runs < 1)
+    throw new UsageError("bad_option", `--runs is ${values.runs}; it must be a whole number from 1`);
   const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS).filter((name) => !LONG.has(name));
   const unknown = names.find((name) => !(name in BENCHMARKS));
-  if (unknown !== undefined) throw new UsageError("bad_option", `there is no benchmark ${unknown}; there are ${Object.keys(BENCHMARKS).join(", ")}`);
+  if (unknown !== undefined)
+    throw new UsageError(
+      "bad_option",
+      `there is no benchmark ${unknown}; there are ${Object.keys(BENCHMARKS).join(", ")}`,
+    );
 
   const dataDir = `${config.dataDir}/bench`;
   const own = { ...config, dataDir, artifacts: `${dataDir}/artifacts` };
   const print = (line: string): void => void process.stdout.write(`${line}\n`);
-  const stack = await startLocalStack({ config: own, log, progress: (line) => process.stderr.write(`${line}\n`), signal: lifecycle.signal });
+  const stack = await startLocalStack({
+    config: own,
+    log,
+    progress: (line) => process.stderr.write(`${line}\n`),
+    signal: lifecycle.signal,
+  });
   lifecycle.add("local stack", () => stack.stop());
-  for (const name of names) await BENCHMARKS[name]({ config: own, kafka: stack.kafka, clickhouse: stack.clickhouse, log, print, options: { runs, peer: !values["no-peer"], only: values.only.toLowerCase().split(",").filter((word) => word !== ""), curve: values.curve } });
+  for (const name of names)
+    await BENCHMARKS[name]({
+      config: own,
+      kafka: stack.kafka,
+      clickhouse: stack.clickhouse,
+      log,
+      print,
+      options: {
+        runs,
+        peer: !values["no-peer"],
+        only: values.only
+          .toLowerCase()
+          .split(",")
+          .filter((word) => word !== ""),
+        curve: values.curve,
+      },
+    });
 });
 
 function parse(): ReturnType<typeof parseArgs<{ allowPositionals: true; options: typeof OPTIONS }>> {

@@ -1,6 +1,6 @@
 /**
- * The worker's resident memory over ten million transactions of 10,000 cards: a million at a time, published while it runs,
- * each in forty days of event time, so that the history of the one before is forgotten.
+ * The worker's resident memory over ten million transactions of 10,000 cards: a million at a time, published while it
+ * runs, each in forty days of event time, so that the history of the one before is forgotten.
  *
  *   npm run bench -- memory
  */
@@ -26,7 +26,18 @@ export async function benchMemory(context: BenchContext): Promise<void> {
   await bench.reset();
   const artifact = await peers.artifact(config.artifacts);
   await bench.deploy(artifact, { schemaRegistryUrl: null, schemasDir });
-  const worker = startRole("pipelines/scoring/main", { KAFKA_BROKERS: bench.bootstrap, TOPIC_PREFIX: bench.prefix, DATA_DIR: config.dataDir, ARTIFACTS: config.artifacts, SCHEMAS_DIR: schemasDir, LOG_LEVEL: "warn" }, join(config.dataDir, "bench-memory-worker.log"));
+  const worker = startRole(
+    "pipelines/scoring/main",
+    {
+      KAFKA_BROKERS: bench.bootstrap,
+      TOPIC_PREFIX: bench.prefix,
+      DATA_DIR: config.dataDir,
+      ARTIFACTS: config.artifacts,
+      SCHEMAS_DIR: schemasDir,
+      LOG_LEVEL: "warn",
+    },
+    join(config.dataDir, "bench-memory-worker.log"),
+  );
   const resident: number[] = [];
   try {
     for (let million = 1; million <= MILLIONS; million++) {
@@ -34,7 +45,10 @@ export async function benchMemory(context: BenchContext): Promise<void> {
       await bench.waitUntilScored();
       resident.push(worker.residentMb());
     }
-    print(`memory: resident after each of ${MILLIONS} million transactions ${resident.join(", ")} MB; peak ${worker.peakResidentMb()} MB`);
+    print(
+      `memory: resident after each of ${MILLIONS} million transactions ${resident.join(", ")} MB; peak ` +
+        `${worker.peakResidentMb()} MB`,
+    );
   } finally {
     await worker.stop();
     const admin = bench.kafka.admin();

@@ -2,9 +2,8 @@
  * The sink without Kafka: predictions in Avro, as a fetch brings them, into a local ClickHouse.
  *
  *   CLICKHOUSE_URL=http://127.0.0.1:8123 node dist/tests/bench/sink.js [rows, 1000000] [features, 29]
- *
- * Prints rows a second, CPU-seconds of this process a million rows (ClickHouse is another one), the longest delay of the
- * event loop, and checks that ClickHouse counts every row once.
+ * Prints rows a second, CPU-seconds of this process a million rows (ClickHouse is another one), the longest delay of
+ * the event loop, and checks that ClickHouse counts every row once.
  */
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import avro from "avsc";
@@ -36,13 +35,23 @@ async function main(rows: number, features: number): Promise<void> {
   await migrate(database, log);
   const clickhouse = createClickHouse(database);
   const abort = new AbortController();
-  const deps = { lookup: () => Promise.resolve(predictionSchema as unknown as AvroSchema), backoff: { firstMs: 100, mostMs: 1_000, signal: abort.signal }, log };
+  const deps = {
+    lookup: () => Promise.resolve(predictionSchema as unknown as AvroSchema),
+    backoff: { firstMs: 100, mostMs: 1_000, signal: abort.signal },
+    log,
+  };
   const fail = (error: unknown): void => {
     throw error;
   };
   let commits = 0;
   const commit = (): Promise<void> => Promise.resolve(void (commits += 1));
-  const sink = new SinkPipeline({ clickhouse, routes: new Map([[TOPIC, { table: "predictions", rows: predictionRows(deps) }]]), commit, log, fail });
+  const sink = new SinkPipeline({
+    clickhouse,
+    routes: new Map([[TOPIC, { table: "predictions", rows: predictionRows(deps) }]]),
+    commit,
+    log,
+    fail,
+  });
   try {
     const batches = Array.from({ length: BATCHES }, (_, i) => makeBatch(i, features));
     const valueBytes = batches[0].bytes.length / BATCH;
@@ -56,12 +65,17 @@ async function main(rows: number, features: number): Promise<void> {
     delay.disable();
     const cpu = process.cpuUsage(before);
     const cpuSeconds = (cpu.user + cpu.system) / 1e6;
-    const [{ count }] = await clickhouse.query<{ count: number }>("SELECT count() AS count FROM predictions FINAL WHERE offset >= 1000000000");
+    const [{ count }] = await clickhouse.query<{ count: number }>(
+      "SELECT count() AS count FROM predictions FINAL WHERE offset >= 1000000000",
+    );
     if (count !== rows) throw new Error(`ClickHouse counts ${count} of ${rows} rows`);
     process.stdout.write(
-      `${rows} predictions, ${features} features, ${valueBytes.toFixed(0)} bytes each: ${(rows / seconds).toFixed(0)} rows/s (clock), ` +
-        `${((cpuSeconds / rows) * 1e6).toFixed(2)} CPU-seconds of the sink a million rows = ${(rows / cpuSeconds).toFixed(0)} rows/s a core, ` +
-        `longest event-loop delay ${(delay.max / 1e6).toFixed(0)} ms, ${sink.counts.blocks} blocks, ${commits} commits, ` +
+      `${rows} predictions, ${features} features, ${valueBytes.toFixed(0)} bytes each: ` +
+        `${(rows / seconds).toFixed(0)} rows/s (clock), ` +
+        (`${((cpuSeconds / rows) * 1e6).toFixed(2)} CPU-seconds of the sink a million rows = ` +
+          `${(rows / cpuSeconds).toFixed(0)} rows/s a core, `) +
+        (`longest event-loop delay ${(delay.max / 1e6).toFixed(0)} ms, ${sink.counts.blocks} blocks, ` +
+          `${commits} commits, `) +
         `resident ${(process.memoryUsage().rss / 2 ** 20).toFixed(0)} MB\n`,
     );
   } finally {
@@ -71,9 +85,23 @@ async function main(rows: number, features: number): Promise<void> {
 }
 
 /** Hands `rows` records in, partitions in turn as their fetches would come, and returns when all are stored. */
-async function deliver(sink: SinkPipeline, batches: FetchedRecords[], rows: number, firstOffset: number): Promise<void> {
+async function deliver(
+  sink: SinkPipeline,
+  batches: FetchedRecords[],
+  rows: number,
+  firstOffset: number,
+): Promise<void> {
   const signal = new AbortController().signal;
-  const tenures = await Promise.all(Array.from({ length: PARTITIONS }, (_, partition) => sink.open({ topic: TOPIC, partition, signal, committed: () => Promise.resolve({ offset: firstOffset, why: "committed" }) })));
+  const tenures = await Promise.all(
+    Array.from({ length: PARTITIONS }, (_, partition) =>
+      sink.open({
+        topic: TOPIC,
+        partition,
+        signal,
+        committed: () => Promise.resolve({ offset: firstOffset, why: "committed" }),
+      }),
+    ),
+  );
   let left = rows;
   const consume = async (partition: number): Promise<void> => {
     for (let offset = firstOffset; left > 0; offset += BATCH) {
@@ -81,7 +109,13 @@ async function deliver(sink: SinkPipeline, batches: FetchedRecords[], rows: numb
       left -= count;
       const batch = batches[(offset / BATCH + partition * 7) % BATCHES];
       const offsets = batch.offset.map((_, i) => offset + i);
-      await tenures[partition].handler.process({ ...batch, partition, count, offset: offsets, nextOffset: offset + count });
+      await tenures[partition].handler.process({
+        ...batch,
+        partition,
+        count,
+        offset: offsets,
+        nextOffset: offset + count,
+      });
     }
   };
   await Promise.all(tenures.map((_, partition) => consume(partition)));
@@ -96,13 +130,36 @@ function makeBatch(number: number, features: number): FetchedRecords {
     const n = number * BATCH + i;
     const time = Date.UTC(2026, 2, 1) + n * 37;
     const prediction: Prediction = {
-      transaction_id: `t-${100_000_000 + n}`, card_id: `card-${n % 5_000}`, merchant_id: `m-${n % 997}`, amount: (n % 100_000) / 100, currency: "EUR",
-      event_time: time, scored_at: time + 12, scoring_ms: 3.5, score: (n % 1000) / 1000, decision: "approve", model: "card-payments@3", epoch: 17,
-      features: Array.from({ length: features }, (_f, f) => Math.fround(Math.sin(n + f))), stale: false,
-      reasons: n % 200 === 0 ? [{ feature: "amount", contribution: 1.25 }, { feature: "hour", contribution: 0.5 }] : null,
-      source_topic: "bench.transactions", source_partition: 1, source_offset: n,
+      transaction_id: `t-${100_000_000 + n}`,
+      card_id: `card-${n % 5_000}`,
+      merchant_id: `m-${n % 997}`,
+      amount: (n % 100_000) / 100,
+      currency: "EUR",
+      event_time: time,
+      scored_at: time + 12,
+      scoring_ms: 3.5,
+      score: (n % 1000) / 1000,
+      decision: "approve",
+      model: "card-payments@3",
+      epoch: 17,
+      features: Array.from({ length: features }, (_f, f) => Math.fround(Math.sin(n + f))),
+      stale: false,
+      reasons:
+        n % 200 === 0
+          ? [
+              { feature: "amount", contribution: 1.25 },
+              { feature: "hour", contribution: 0.5 },
+            ]
+          : null,
+      source_topic: "bench.transactions",
+      source_partition: 1,
+      source_offset: n,
     };
-    return { key: Buffer.from(prediction.card_id), value: Buffer.concat([header, type.toBuffer(prediction)]), timestamp: time };
+    return {
+      key: Buffer.from(prediction.card_id),
+      value: Buffer.concat([header, type.toBuffer(prediction)]),
+      timestamp: time,
+    };
   });
   return fetchedRecords({ topic: TOPIC }, list);
 }

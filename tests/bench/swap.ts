@@ -1,7 +1,7 @@
 /**
- * Deploying a model while 5,000 transactions a second flow, through the API, time and again from one model to another: the
- * longest gap in the predictions around each deployment, beside that of an equally long stretch without one just before it;
- * and that no prediction of an older epoch is written after the API's answer.
+ * Deploying a model while 5,000 transactions a second flow, through the API, time and again from one model to another:
+ * the longest gap in the predictions around each deployment, beside that of an equally long stretch without one just
+ * before it; and that no prediction of an older epoch is written after the API's answer.
  *
  * A gap is the time between two predictions: by the records' timestamps, which the worker sets when it commits, and by
  * arrival at a read_committed reader in this process; over all partitions, and within each (the largest of them).
@@ -28,9 +28,23 @@ const AFTERMATH_MS = 500;
 const MODELS = ["peers@1", "peers@2"];
 
 /** Predictions that were committed together: times in epoch milliseconds. */
-interface Seen { partition: number; epoch: number; timestamp: number; lastOffset: number; arrival: number }
-interface Swap { epoch: number; sent: number; answered: number; ends: number[] }
-interface Stretch { from: number; to: number }
+interface Seen {
+  partition: number;
+  epoch: number;
+  timestamp: number;
+  lastOffset: number;
+  arrival: number;
+}
+interface Swap {
+  epoch: number;
+  sent: number;
+  answered: number;
+  ends: number[];
+}
+interface Stretch {
+  from: number;
+  to: number;
+}
 
 export async function benchSwap(context: BenchContext): Promise<void> {
   const { print, options } = context;
@@ -48,9 +62,14 @@ async function measure(plane: ControlPlane, print: (line: string) => void): Prom
   const abort = new AbortController();
   const seen: Seen[] = [];
   const producer = await BatchProducer.open(bench.cluster);
-  const reading = Array.from({ length: partitions }, (_, partition) => readPredictions(plane, partition, seen, abort.signal));
+  const reading = Array.from({ length: partitions }, (_, partition) =>
+    readPredictions(plane, partition, seen, abort.signal),
+  );
   const producing = produce(plane, producer, abort.signal);
-  const asking = Array.from({ length: partitions }, (_, partition) => new PartitionReader(bench.cluster, name, partition));
+  const asking = Array.from(
+    { length: partitions },
+    (_, partition) => new PartitionReader(bench.cluster, name, partition),
+  );
   const swaps: Swap[] = [];
   try {
     await sleep(WARM_SECONDS * 1_000);
@@ -69,13 +88,23 @@ async function measure(plane: ControlPlane, print: (line: string) => void): Prom
     await producer.close();
   }
   const late = swaps.reduce((count, swap) => count + checkOlder(swap, seen), 0);
-  const stretches = (start: (swap: Swap) => number): Stretch[] => swaps.map((swap) => ({ from: start(swap), to: start(swap) + (swap.answered - swap.sent) + AFTERMATH_MS }));
+  const stretches = (start: (swap: Swap) => number): Stretch[] =>
+    swaps.map((swap) => ({ from: start(swap), to: start(swap) + (swap.answered - swap.sent) + AFTERMATH_MS }));
   const answers = Float64Array.from(swaps, ({ sent, answered }) => answered - sent).sort();
-  print(`swap: ${SWAPS} deployments at ${RATE.toLocaleString("en")} a second, answered in ${range(answers)} ms; ${late} predictions of an older epoch after the answer; load ${loadavg()[0].toFixed(1)}`);
-  for (const [what, start] of [["with a deployment", (swap: Swap) => swap.sent], ["just before, without", (swap: Swap) => swap.sent - CALM_MS]] as const) {
+  print(
+    `swap: ${SWAPS} deployments at ${RATE.toLocaleString("en")} a second, answered in ${range(answers)} ms; ` +
+      `${late} predictions of an older epoch after the answer; load ${loadavg()[0].toFixed(1)}`,
+  );
+  for (const [what, start] of [
+    ["with a deployment", (swap: Swap) => swap.sent],
+    ["just before, without", (swap: Swap) => swap.sent - CALM_MS],
+  ] as const) {
     const gaps = stretches(start).map((stretch) => gapsIn(seen, stretch, partitions));
     const of = (kind: keyof Gaps): string => range(Float64Array.from(gaps, (gap) => gap[kind]).sort());
-    print(`  longest gap ${what.padEnd(21)}: committed ${of("committed")} ms (a partition ${of("committedPartition")}), arrived ${of("arrived")} (a partition ${of("arrivedPartition")})`);
+    print(
+      `  longest gap ${what.padEnd(21)}: committed ${of("committed")} ms (a partition ` +
+        `${of("committedPartition")}), arrived ${of("arrived")} (a partition ${of("arrivedPartition")})`,
+    );
   }
 }
 
@@ -84,7 +113,12 @@ function range(sorted: Float64Array): string {
   return `${quantile(sorted, 0.5).toFixed(0)}, at most ${quantile(sorted, 1).toFixed(0)}`;
 }
 
-interface Gaps { committed: number; committedPartition: number; arrived: number; arrivedPartition: number }
+interface Gaps {
+  committed: number;
+  committedPartition: number;
+  arrived: number;
+  arrivedPartition: number;
+}
 
 /** The longest gaps that touch a stretch of time. */
 function gapsIn(seen: readonly Seen[], { from, to }: Stretch, partitions: number): Gaps {
@@ -92,19 +126,34 @@ function gapsIn(seen: readonly Seen[], { from, to }: Stretch, partitions: number
   const longest = (records: readonly Seen[], timeOf: (record: Seen) => number): number => {
     const times = Float64Array.from(records, timeOf).sort();
     let gap = 0;
-    for (let i = 1; i < times.length; i++) if (times[i] >= from && times[i - 1] <= to) gap = Math.max(gap, times[i] - times[i - 1]);
+    for (let i = 1; i < times.length; i++)
+      if (times[i] >= from && times[i - 1] <= to) gap = Math.max(gap, times[i] - times[i - 1]);
     return gap;
   };
   const committed = ({ timestamp }: Seen): number => timestamp;
   const arrived = ({ arrival }: Seen): number => arrival;
   const each = (timeOf: (record: Seen) => number): number =>
-    Math.max(...Array.from({ length: partitions }, (_, partition) => longest(near.filter((record) => record.partition === partition), timeOf)));
-  return { committed: longest(near, committed), committedPartition: each(committed), arrived: longest(near, arrived), arrivedPartition: each(arrived) };
+    Math.max(
+      ...Array.from({ length: partitions }, (_, partition) =>
+        longest(
+          near.filter((record) => record.partition === partition),
+          timeOf,
+        ),
+      ),
+    );
+  return {
+    committed: longest(near, committed),
+    committedPartition: each(committed),
+    arrived: longest(near, arrived),
+    arrivedPartition: each(arrived),
+  };
 }
 
 /** How many predictions' batches of an older epoch were committed, or stand in the log, after the answer. */
 function checkOlder({ epoch, answered, ends }: Swap, seen: readonly Seen[]): number {
-  return seen.filter((record) => record.epoch < epoch && (record.timestamp > answered || record.lastOffset >= ends[record.partition])).length;
+  return seen.filter(
+    (record) => record.epoch < epoch && (record.timestamp > answered || record.lastOffset >= ends[record.partition]),
+  ).length;
 }
 
 async function produce(plane: ControlPlane, producer: BatchProducer, signal: AbortSignal): Promise<void> {
@@ -118,10 +167,23 @@ async function produce(plane: ControlPlane, producer: BatchProducer, signal: Abo
     const records: OutgoingRecord[] = [];
     for (; sent < due; sent++) {
       const card = `card_${(sent * 7919) % 50_000}`;
-      records.push({ key: Buffer.from(card), value: schemas.encode("transactions", { transaction_id: `s${started.toFixed(0)}-${sent}`, event_time: Date.now(), card_id: card, merchant_id: `m_${sent % 5_000}`, amount: (sent % 1_000) / 10, currency: "EUR", attributes }) });
+      records.push({
+        key: Buffer.from(card),
+        value: schemas.encode("transactions", {
+          transaction_id: `s${started.toFixed(0)}-${sent}`,
+          event_time: Date.now(),
+          card_id: card,
+          merchant_id: `m_${sent % 5_000}`,
+          amount: (sent % 1_000) / 10,
+          currency: "EUR",
+          attributes,
+        }),
+      });
     }
     if (records.length > 0) {
-      const publishing: Promise<void> = producer.publish(plane.bench.topics.transactions.name, records).finally(() => inFlight.delete(publishing));
+      const publishing: Promise<void> = producer
+        .publish(plane.bench.topics.transactions.name, records)
+        .finally(() => inFlight.delete(publishing));
       inFlight.add(publishing);
     }
     await sleep(TICK_MS);
@@ -129,13 +191,18 @@ async function produce(plane: ControlPlane, producer: BatchProducer, signal: Abo
   await Promise.all(inFlight);
 }
 
-async function readPredictions({ bench }: ControlPlane, partition: number, seen: Seen[], signal: AbortSignal): Promise<void> {
+async function readPredictions(
+  { bench }: ControlPlane,
+  partition: number,
+  seen: Seen[],
+  signal: AbortSignal,
+): Promise<void> {
   const reader = new PartitionReader(bench.cluster, bench.topics.predictions.name, partition, { signal });
   const cursor = new AvroCursor();
   const onAbort = (): void => void reader.close();
   signal.addEventListener("abort", onAbort);
   try {
-    for (let offset = await reader.endOffset(); !signal.aborted; ) {
+    for (let offset = await reader.endOffset(); !signal.aborted;) {
       const records = await reader.fetch(offset);
       const arrival = Date.now();
       for (let i = 0; i < records.count; i++) {
@@ -143,7 +210,8 @@ async function readPredictions({ bench }: ControlPlane, partition: number, seen:
         const epoch = epochOf(cursor);
         const timestamp = records.timestamp[i];
         const last = seen.at(-1);
-        if (last?.partition === partition && last.epoch === epoch && last.timestamp === timestamp) last.lastOffset = records.offset[i];
+        if (last?.partition === partition && last.epoch === epoch && last.timestamp === timestamp)
+          last.lastOffset = records.offset[i];
         else seen.push({ partition, epoch, timestamp, lastOffset: records.offset[i], arrival });
       }
       offset = records.nextOffset;

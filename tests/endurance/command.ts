@@ -15,7 +15,10 @@ import { Sampler, type Sample } from "./sampler.js";
 import { SystemUnderLoad } from "./system.js";
 
 /** A number that a run takes, with its default and what it means. */
-export interface Option { default: number; what: string }
+export interface Option {
+  default: number;
+  what: string;
+}
 
 export interface Endurance<Name extends string> {
   name: string;
@@ -55,15 +58,25 @@ export async function runEndurance<Name extends string>(endurance: Endurance<Nam
     if (given === null) return;
     const { options, keep, resultsFile } = given;
     const started = new Date();
-    const say = (line: string): void => void process.stdout.write(`${((Date.now() - started.getTime()) / 1_000).toFixed(0).padStart(5)} s  ${line}\n`);
+    const say = (line: string): void =>
+      void process.stdout.write(`${((Date.now() - started.getTime()) / 1_000).toFixed(0).padStart(5)} s  ${line}\n`);
     const dataDir = await mkdtemp(join(tmpdir(), `fraudstream-${endurance.name}-`));
-    lifecycle.add("data", () => (keep ? say(`logs and data stay in ${dataDir}`) : rm(dataDir, { recursive: true, force: true })));
+    lifecycle.add("data", () =>
+      keep ? say(`logs and data stay in ${dataDir}`) : rm(dataDir, { recursive: true, force: true }),
+    );
     const { signal } = lifecycle;
     const engines = await Engines.start({ dataDir, progress: say, signal });
     lifecycle.add("engines", () => engines.stop());
-    const under = await SystemUnderLoad.start(engines, { dataDir, ...(endurance.champion === undefined ? {} : { champion: endurance.champion(options) }), ...(endurance.settings === undefined ? {} : { settings: endurance.settings }) });
+    const under = await SystemUnderLoad.start(engines, {
+      dataDir,
+      ...(endurance.champion === undefined ? {} : { champion: endurance.champion(options) }),
+      ...(endurance.settings === undefined ? {} : { settings: endurance.settings }),
+    });
     lifecycle.add("roles", () => under.stop());
-    say(`all roles are ready: ${under.roles.map(({ name, process, port }) => `${name} ${process.child.pid} on ${port}`).join(", ")}`);
+    say(
+      "all roles are ready: " +
+        `${under.roles.map(({ name, process, port }) => `${name} ${process.child.pid} on ${port}`).join(", ")}`,
+    );
     const load = await PacedLoad.open(under.system);
     lifecycle.add("load", () => load.close());
     const sampler = new Sampler(under, load, endurance.sampling(options));
@@ -78,9 +91,14 @@ export async function runEndurance<Name extends string>(endurance: Endurance<Nam
     const phase = async (name: string, seconds: number): Promise<void> => {
       sampler.phase = name;
       say(`phase: ${name}, ${seconds.toFixed(0)} s`);
-      for (const end = sampler.seconds + seconds; sampler.seconds < end; ) await wait(Math.min(1, Math.max(0.01, end - sampler.seconds)));
+      for (const end = sampler.seconds + seconds; sampler.seconds < end;)
+        await wait(Math.min(1, Math.max(0.01, end - sampler.seconds)));
     };
-    const until = async (name: string, condition: (sample: Sample) => boolean, patienceSeconds: number): Promise<number | null> => {
+    const until = async (
+      name: string,
+      condition: (sample: Sample) => boolean,
+      patienceSeconds: number,
+    ): Promise<number | null> => {
       sampler.phase = name;
       say(`phase: ${name}`);
       const from = sampler.seconds;
@@ -91,12 +109,25 @@ export async function runEndurance<Name extends string>(endurance: Endurance<Nam
         await wait(0.2);
       }
     };
-    const { figures, wrong } = await endurance.run({ options, engines, under, load, sampler, signal, say, phase, until });
+    const { figures, wrong } = await endurance.run({
+      options,
+      engines,
+      under,
+      load,
+      sampler,
+      signal,
+      say,
+      phase,
+      until,
+    });
 
     await load.stop();
     sampler.asking = false;
     say(`${load.acknowledged} transactions are published`);
-    if ((await until("drained", ({ scoringLag, sinkLag }) => scoringLag === 0 && sinkLag === 0, DRAIN_SECONDS)) === null) wrong.push("the lag did not come down to 0");
+    if (
+      (await until("drained", ({ scoringLag, sinkLag }) => scoringLag === 0 && sinkLag === 0, DRAIN_SECONDS)) === null
+    )
+      wrong.push("the lag did not come down to 0");
     clearInterval(told);
     await sampler.stop();
     const outcomes = await countOutcomes(under, load.acknowledged, sampler.asked);
@@ -107,14 +138,48 @@ export async function runEndurance<Name extends string>(endurance: Endurance<Nam
 
 function lineOf({ last, phase, probes }: Sampler): string {
   if (last === undefined) return phase;
-  const memory = Object.entries(last.residentMb).map(([name, mb]) => `${name} ${mb}`).join(" ");
-  const unready = Object.entries(last.ready).filter(([, status]) => status !== 200).map(([name]) => name);
+  const memory = Object.entries(last.residentMb)
+    .map(([name, mb]) => `${name} ${mb}`)
+    .join(" ");
+  const unready = Object.entries(last.ready)
+    .filter(([, status]) => status !== 200)
+    .map(([name]) => name);
   const probe = probes.findLast(({ what }) => what === "predict")?.answer;
-  return `${phase}: published ${last.published} (+${last.waiting}), lag scoring ${last.scoringLag ?? "?"} sink ${last.sinkLag ?? "?"}, MB ${memory}, POST ${probe?.status} in ${probe?.ms.toFixed(0)} ms${unready.length > 0 ? `, not ready: ${unready.join(" ")}` : ""}`;
+  return (
+    `${phase}: published ${last.published} (+${last.waiting}), lag scoring ${last.scoringLag ?? "?"} sink ` +
+    `${last.sinkLag ?? "?"}, MB ${memory}, POST ${probe?.status} in ${probe?.ms.toFixed(0)} ` +
+    `ms${unready.length > 0 ? `, not ready: ${unready.join(" ")}` : ""}`
+  );
 }
 
-function report({ endurance, options, started, figures, outcomes: { wrong: _, ...outcomes }, wrong, resultsFile }: { endurance: string; options: Record<string, number>; started: Date; figures: Record<string, unknown>; outcomes: Outcomes; wrong: string[]; resultsFile: string | null }): void {
-  const result = { run: endurance, started: started.toISOString(), minutes: Number(((Date.now() - started.getTime()) / 60_000).toFixed(1)), options, cores: cpus().length, load_average: loadavg().map((load) => Number(load.toFixed(1))), ...figures, outcomes, wrong };
+function report({
+  endurance,
+  options,
+  started,
+  figures,
+  outcomes: { wrong: _, ...outcomes },
+  wrong,
+  resultsFile,
+}: {
+  endurance: string;
+  options: Record<string, number>;
+  started: Date;
+  figures: Record<string, unknown>;
+  outcomes: Outcomes;
+  wrong: string[];
+  resultsFile: string | null;
+}): void {
+  const result = {
+    run: endurance,
+    started: started.toISOString(),
+    minutes: Number(((Date.now() - started.getTime()) / 60_000).toFixed(1)),
+    options,
+    cores: cpus().length,
+    load_average: loadavg().map((load) => Number(load.toFixed(1))),
+    ...figures,
+    outcomes,
+    wrong,
+  };
   const line = JSON.stringify(result);
   process.stdout.write(`${line}\n`);
   for (const each of wrong) process.stdout.write(`WRONG: ${each}\n`);
@@ -123,13 +188,27 @@ function report({ endurance, options, started, figures, outcomes: { wrong: _, ..
   if (wrong.length > 0) process.exitCode = 1;
 }
 
-function parse<Name extends string>({ name, about, options }: Endurance<Name>): { options: Record<Name, number>; keep: boolean; resultsFile: string | null } | null {
+function parse<Name extends string>({
+  name,
+  about,
+  options,
+}: Endurance<Name>): { options: Record<Name, number>; keep: boolean; resultsFile: string | null } | null {
   const names = Object.keys(options) as Name[];
-  const usage = [`npm run test:${name} [-- options]`, "", about, "", ...names.map((option) => `  --${option} N`.padEnd(24) + `${options[option].what} (${options[option].default})`), "  --results FILE".padEnd(24) + "appends the result as a line of JSON", "  --keep".padEnd(24) + "leaves logs and data where they are"];
+  const usage = [
+    `npm run test:${name} [-- options]`,
+    "",
+    about,
+    "",
+    ...names.map((option) => `  --${option} N`.padEnd(24) + `${options[option].what} (${options[option].default})`),
+    "  --results FILE".padEnd(24) + "appends the result as a line of JSON",
+    "  --keep".padEnd(24) + "leaves logs and data where they are",
+  ];
   const texts = Object.fromEntries([...names, "results"].map((option) => [option, { type: "string" as const }]));
   let values: Record<string, string | boolean | undefined>;
   try {
-    ({ values } = parseArgs({ options: { ...texts, keep: { type: "boolean" }, help: { type: "boolean" } } }) as { values: typeof values });
+    ({ values } = parseArgs({ options: { ...texts, keep: { type: "boolean" }, help: { type: "boolean" } } }) as {
+      values: typeof values;
+    });
   } catch (error) {
     throw new UsageError("bad_option", messageOf(error));
   }
@@ -137,10 +216,17 @@ function parse<Name extends string>({ name, about, options }: Endurance<Name>): 
     process.stdout.write(`${usage.join("\n")}\n`);
     return null;
   }
-  const numbers = Object.fromEntries(names.map((option) => {
-    const value = values[option] === undefined ? options[option].default : Number(values[option]);
-    if (!(value > 0)) throw new UsageError("bad_option", `--${option} is ${String(values[option])}; it must be a number above 0`);
-    return [option, value];
-  }));
-  return { options: numbers as Record<Name, number>, keep: values["keep"] === true, resultsFile: (values["results"] as string | undefined) ?? null };
+  const numbers = Object.fromEntries(
+    names.map((option) => {
+      const value = values[option] === undefined ? options[option].default : Number(values[option]);
+      if (!(value > 0))
+        throw new UsageError("bad_option", `--${option} is ${String(values[option])}; it must be a number above 0`);
+      return [option, value];
+    }),
+  );
+  return {
+    options: numbers as Record<Name, number>,
+    keep: values["keep"] === true,
+    resultsFile: (values["results"] as string | undefined) ?? null,
+  };
 }

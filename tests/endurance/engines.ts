@@ -21,7 +21,8 @@ export class Engine {
 
   async start(): Promise<void> {
     this.#running = await this.#start();
-    if (this.address !== "" && this.#running.address !== this.address) throw new Error(`an engine came back on ${this.#running.address}; it was on ${this.address}`);
+    if (this.address !== "" && this.#running.address !== this.address)
+      throw new Error(`an engine came back on ${this.#running.address}; it was on ${this.address}`);
     this.address = this.#running.address;
   }
 
@@ -44,9 +45,22 @@ export class Engines {
   }
 
   /** @throws UsageError `no_engines` where Java or chdb is missing */
-  static async start({ dataDir, progress, signal }: { dataDir: string; progress: (line: string) => void; signal: AbortSignal }): Promise<Engines> {
+  static async start({
+    dataDir,
+    progress,
+    signal,
+  }: {
+    dataDir: string;
+    progress: (line: string) => void;
+    signal: AbortSignal;
+  }): Promise<Engines> {
     const { cacheDir } = readConfig();
-    if (!(await canRunJava(cacheDir)) || !canRunChdb()) throw new UsageError("no_engines", "this needs Java 17 or later (with Maven, or Kafka's jars in the cache) and the package chdb: it stops and starts both engines itself");
+    if (!(await canRunJava(cacheDir)) || !canRunChdb())
+      throw new UsageError(
+        "no_engines",
+        "this needs Java 17 or later (with Maven, or Kafka's jars in the cache) and the package chdb: it " +
+          "stops and starts both engines itself",
+      );
     const lock = await DataDirLock.take(dataDir);
     rememberPort(dataDir, "kafka", await freePorts(FIRST_PORT, 2));
     rememberPort(dataDir, "clickhouse", await freePorts(FIRST_PORT + 1_000, 1));

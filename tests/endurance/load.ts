@@ -4,7 +4,10 @@ import { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { transaction, wireValue } from "../support/transactions.js";
 import type { TestSystem } from "../support/workers-system.js";
 
-/** So many that a card has a handful of transactions in an hour's run: what a score costs grows with what its card has done. */
+/**
+ * So many that a card has a handful of transactions in an hour's run: what a score costs grows with what its card has
+ * done.
+ */
 const CARDS = 100_003;
 const MERCHANTS = 5_003;
 const TICK_MS = 20;
@@ -14,7 +17,10 @@ const PATIENCE_MS = 60 * 60 * 1_000;
 /** Every so many transactions are cut off by a byte: they must come out as dead letters. */
 const BAD_EVERY = 97;
 
-/** Transactions `e0`, `e1`, … at a steady rate. What can't be published now is published later, as a payment system would. */
+/**
+ * Transactions `e0`, `e1`, … at a steady rate. What can't be published now is published later, as a payment system
+ * would.
+ */
 export class PacedLoad {
   readonly #system: TestSystem;
   readonly #producer: BatchProducer;
@@ -81,7 +87,7 @@ export class PacedLoad {
   }
 
   async #run(rate: number): Promise<void> {
-    for (let before = performance.now(); this.#rate === rate || this.waiting > 0; ) {
+    for (let before = performance.now(); this.#rate === rate || this.waiting > 0;) {
       const now = performance.now();
       if (this.#rate === rate) this.#due += ((now - before) * rate) / 1_000;
       before = now;
@@ -102,6 +108,13 @@ export class PacedLoad {
 function recordOf(n: number): OutgoingRecord {
   // Not in the order of their numbers: windows of cards and merchants mix.
   const card_id = `card-${(n * 7_919) % CARDS}`;
-  const value = wireValue(transaction(n, { transaction_id: `e${n}`, card_id, merchant_id: `merchant-${(n * 104_729) % MERCHANTS}`, amount: (n % 1_000) / 4 }));
+  const value = wireValue(
+    transaction(n, {
+      transaction_id: `e${n}`,
+      card_id,
+      merchant_id: `merchant-${(n * 104_729) % MERCHANTS}`,
+      amount: (n % 1_000) / 4,
+    }),
+  );
   return { key: Buffer.from(card_id), value: PacedLoad.isBad(n) ? value.subarray(0, -1) : value };
 }

@@ -24,14 +24,31 @@ export interface Sample {
 }
 
 /** One request to the API, as an operator's or a payment system's would be. */
-export interface Probe { seconds: number; phase: string; what: "predict" | "look up"; answer: Pick<Answer, "status" | "ms"> & { retryAfter: boolean } }
+export interface Probe {
+  seconds: number;
+  phase: string;
+  what: "predict" | "look up";
+  answer: Pick<Answer, "status" | "ms"> & { retryAfter: boolean };
+}
 
 /** What came back for probes, and how long it took. */
-export function answersOf(probes: readonly Probe[]): { statuses: Record<string, number>; p50_ms: number | null; p99_ms: number | null; max_ms: number | null } {
+export function answersOf(probes: readonly Probe[]): {
+  statuses: Record<string, number>;
+  p50_ms: number | null;
+  p99_ms: number | null;
+  max_ms: number | null;
+} {
   const took = probes.map(({ answer }) => answer.ms);
   return {
-    statuses: tallyOf(probes.map(({ answer: { status, retryAfter } }) => `${status}${status === 503 && !retryAfter ? " without Retry-After" : ""}`)),
-    p50_ms: quantileOf(took, 0.5), p99_ms: quantileOf(took, 0.99), max_ms: quantileOf(took, 1),
+    statuses: tallyOf(
+      probes.map(
+        ({ answer: { status, retryAfter } }) =>
+          `${status}${status === 503 && !retryAfter ? " without Retry-After" : ""}`,
+      ),
+    ),
+    p50_ms: quantileOf(took, 0.5),
+    p99_ms: quantileOf(took, 0.99),
+    max_ms: quantileOf(took, 1),
   };
 }
 
@@ -51,16 +68,24 @@ export class Sampler {
   readonly #probing = new Set<Promise<void>>();
   #stopped = false;
 
-  /** @param probesPerSecond predictions asked for; each is on its own, whether the one before has been answered or not */
-  constructor(under: SystemUnderLoad, load: PacedLoad, { everyMs, probesPerSecond }: { everyMs: number; probesPerSecond: number }) {
+  /**
+   * @param probesPerSecond predictions asked for; each is on its own, whether the one before has been answered or not
+   */
+  constructor(
+    under: SystemUnderLoad,
+    load: PacedLoad,
+    { everyMs, probesPerSecond }: { everyMs: number; probesPerSecond: number },
+  ) {
     this.#under = under;
     this.#load = load;
     this.#loops.push(this.#every(everyMs, () => this.#sample()));
-    this.#loops.push(this.#every(1_000 / probesPerSecond, () => {
-      if (!this.asking) return;
-      const probe = this.#predict().finally(() => this.#probing.delete(probe));
-      this.#probing.add(probe);
-    }));
+    this.#loops.push(
+      this.#every(1_000 / probesPerSecond, () => {
+        if (!this.asking) return;
+        const probe = this.#predict().finally(() => this.#probing.delete(probe));
+        this.#probing.add(probe);
+      }),
+    );
     this.#loops.push(this.#every(1_000, () => this.#lookUp()));
   }
 
@@ -78,7 +103,7 @@ export class Sampler {
   }
 
   async #every(ms: number, work: () => Promise<void> | void): Promise<void> {
-    for (let next = performance.now(); !this.#stopped; ) {
+    for (let next = performance.now(); !this.#stopped;) {
       await work();
       next = Math.max(next + ms, performance.now());
       await sleep(next - performance.now());
@@ -87,16 +112,28 @@ export class Sampler {
 
   async #sample(): Promise<void> {
     const { roles, client } = this.#under;
-    const sample: Sample = { seconds: this.seconds, phase: this.phase, residentMb: {}, handles: {}, ready: {}, scoringLag: null, sinkLag: null, published: this.#load.acknowledged, waiting: this.#load.waiting };
-    await Promise.all(roles.map(async ({ name, process, port }) => {
-      try {
-        sample.residentMb[name] = process.residentMb();
-        sample.handles[name] = readdirSync(`/proc/${process.child.pid}/fd`).length;
-      } catch {
-        // It has ended: the verdict says so.
-      }
-      sample.ready[name] = (await client.ask(port, "GET", "/health/ready", { timeoutMs: 5_000 })).status;
-    }));
+    const sample: Sample = {
+      seconds: this.seconds,
+      phase: this.phase,
+      residentMb: {},
+      handles: {},
+      ready: {},
+      scoringLag: null,
+      sinkLag: null,
+      published: this.#load.acknowledged,
+      waiting: this.#load.waiting,
+    };
+    await Promise.all(
+      roles.map(async ({ name, process, port }) => {
+        try {
+          sample.residentMb[name] = process.residentMb();
+          sample.handles[name] = readdirSync(`/proc/${process.child.pid}/fd`).length;
+        } catch {
+          // It has ended: the verdict says so.
+        }
+        sample.ready[name] = (await client.ask(port, "GET", "/health/ready", { timeoutMs: 5_000 })).status;
+      }),
+    );
     const metrics = await this.#under.metrics("api");
     if (metrics !== null) {
       sample.scoringLag = sumOf(metrics, "fraudstream_scoring_lag");
@@ -110,16 +147,38 @@ export class Sampler {
     const id = `p${this.asked.length}`;
     const asked = { id, taken: false };
     this.asked.push(asked);
-    const body = { transaction_id: id, event_time: Date.now(), card_id: `probe-${this.asked.length % 50}`, merchant_id: "merchant-0", amount: 12.5, currency: "EUR" };
-    const { status, ms, headers } = await this.#under.client.ask(this.#under.apiPort, "POST", "/api/v1/predictions", { body, timeoutMs: 15_000 });
+    const body = {
+      transaction_id: id,
+      event_time: Date.now(),
+      card_id: `probe-${this.asked.length % 50}`,
+      merchant_id: "merchant-0",
+      amount: 12.5,
+      currency: "EUR",
+    };
+    const { status, ms, headers } = await this.#under.client.ask(this.#under.apiPort, "POST", "/api/v1/predictions", {
+      body,
+      timeoutMs: 15_000,
+    });
     asked.taken = status === 200 || status === 202;
-    this.probes.push({ seconds, phase, what: "predict", answer: { status, ms, retryAfter: headers["retry-after"] !== undefined } });
+    this.probes.push({
+      seconds,
+      phase,
+      what: "predict",
+      answer: { status, ms, retryAfter: headers["retry-after"] !== undefined },
+    });
   }
 
   async #lookUp(): Promise<void> {
     const { seconds, phase } = this;
-    const { status, ms, headers } = await this.#under.client.ask(this.#under.apiPort, "GET", "/api/v1/predictions/p0", { timeoutMs: 40_000 });
-    this.probes.push({ seconds, phase, what: "look up", answer: { status, ms, retryAfter: headers["retry-after"] !== undefined } });
+    const { status, ms, headers } = await this.#under.client.ask(this.#under.apiPort, "GET", "/api/v1/predictions/p0", {
+      timeoutMs: 40_000,
+    });
+    this.probes.push({
+      seconds,
+      phase,
+      what: "look up",
+      answer: { status, ms, retryAfter: headers["retry-after"] !== undefined },
+    });
   }
 }
 

@@ -16,7 +16,11 @@ import type { Engines } from "./engines.js";
 export const ROLES = ["scoring", "sink", "merchants", "training", "api"] as const;
 export type RoleName = (typeof ROLES)[number];
 
-export interface RunningRole { name: RoleName; process: MeasuredProcess; port: number }
+export interface RunningRole {
+  name: RoleName;
+  process: MeasuredProcess;
+  port: number;
+}
 
 const FIRST_PORT = 23_000;
 const PARTITIONS = 4;
@@ -37,7 +41,14 @@ export class SystemUnderLoad {
   }
 
   /** @param champion @default card and merchant windows, weighted */
-  static async start(engines: Engines, { dataDir, champion = windowed(), settings = {} }: { dataDir: string; champion?: TestModel; settings?: Record<string, string> }): Promise<SystemUnderLoad> {
+  static async start(
+    engines: Engines,
+    {
+      dataDir,
+      champion = windowed(),
+      settings = {},
+    }: { dataDir: string; champion?: TestModel; settings?: Record<string, string> },
+  ): Promise<SystemUnderLoad> {
     const prefix = `endurance-${process.pid}.`;
     const database = { ...engines.clickhouseConfig, database: `endurance_${process.pid}` };
     const system = await TestSystem.open({ kafka: engines.kafkaConfig, prefix, partitions: PARTITIONS });
@@ -49,8 +60,16 @@ export class SystemUnderLoad {
       const secret = randomBytes(32).toString("hex");
       under.secrets.push(secret, password);
       const common = {
-        ...system.settings, CLICKHOUSE_URL: database.url, CLICKHOUSE_USER: database.username, CLICKHOUSE_PASSWORD: database.password, CLICKHOUSE_DATABASE: database.database,
-        JWT_SECRET: secret, ADMIN_PASSWORD: password, LOG_LEVEL: "info", RATE_LIMIT: "100000000", ...settings,
+        ...system.settings,
+        CLICKHOUSE_URL: database.url,
+        CLICKHOUSE_USER: database.username,
+        CLICKHOUSE_PASSWORD: database.password,
+        CLICKHOUSE_DATABASE: database.database,
+        JWT_SECRET: secret,
+        ADMIN_PASSWORD: password,
+        LOG_LEVEL: "info",
+        RATE_LIMIT: "100000000",
+        ...settings,
       };
       await system.register("champion@1", champion);
       await system.register("shadow@1", windowed());
@@ -60,12 +79,27 @@ export class SystemUnderLoad {
         const port = await freePorts(next, 1);
         next = port + 1;
         const module = name === "api" ? "api/main" : `pipelines/${name}/main`;
-        under.roles.push({ name, port, process: startRole(module, { ...common, ...(name === "api" ? { PORT: String(port) } : { METRICS_PORT: String(port) }) }, join(logs, `${name}.log`)) });
+        under.roles.push({
+          name,
+          port,
+          process: startRole(
+            module,
+            { ...common, ...(name === "api" ? { PORT: String(port) } : { METRICS_PORT: String(port) }) },
+            join(logs, `${name}.log`),
+          ),
+        });
       }
-      for (const { name, port } of under.roles) await under.#until(`${name} is ready`, async () => (await under.client.ask(port, "GET", "/health/ready")).status === 200);
+      for (const { name, port } of under.roles)
+        await under.#until(
+          `${name} is ready`,
+          async () => (await under.client.ask(port, "GET", "/health/ready")).status === 200,
+        );
       await under.#until("the admin can sign in", async () => {
-        const answer = await under.client.ask(under.apiPort, "POST", "/api/v1/tokens", { body: { username: "admin", password } });
-        if (answer.status === 200) under.client.token = (JSON.parse(answer.text) as { access_token: string }).access_token;
+        const answer = await under.client.ask(under.apiPort, "POST", "/api/v1/tokens", {
+          body: { username: "admin", password },
+        });
+        if (answer.status === 200)
+          under.client.token = (JSON.parse(answer.text) as { access_token: string }).access_token;
         return answer.status === 200;
       });
       return under;
@@ -81,7 +115,9 @@ export class SystemUnderLoad {
 
   /** Roles that have ended by themselves. */
   get ended(): string[] {
-    return this.roles.filter(({ process: { child } }) => child.exitCode !== null || child.signalCode !== null).map(({ name, process: { child } }) => `${name} ended with ${child.exitCode ?? child.signalCode}`);
+    return this.roles
+      .filter(({ process: { child } }) => child.exitCode !== null || child.signalCode !== null)
+      .map(({ name, process: { child } }) => `${name} ended with ${child.exitCode ?? child.signalCode}`);
   }
 
   /** The samples of a role's `/metrics`, by name and labels; null: it doesn't answer. */
@@ -89,7 +125,12 @@ export class SystemUnderLoad {
     const port = this.roles.find(({ name }) => name === role)?.port ?? 0;
     const { status, text } = await this.client.ask(port, "GET", "/metrics", { timeoutMs: 5_000 });
     if (status !== 200) return null;
-    return new Map(text.split("\n").filter((line) => line !== "" && !line.startsWith("#")).map((line) => [line.slice(0, line.lastIndexOf(" ")), Number(line.slice(line.lastIndexOf(" ") + 1))]));
+    return new Map(
+      text
+        .split("\n")
+        .filter((line) => line !== "" && !line.startsWith("#"))
+        .map((line) => [line.slice(0, line.lastIndexOf(" ")), Number(line.slice(line.lastIndexOf(" ") + 1))]),
+    );
   }
 
   /** Stops the roles and looks at how they ended. @returns those that ended otherwise than asked to */
@@ -114,12 +155,20 @@ export class SystemUnderLoad {
   }
 }
 
-const MERCHANT_FEATURE: FeatureSpec = { name: "merchant_count_P1D", type: "number", source: { kind: "merchant", aggregate: "count", window: "P1D", delay: "P7D", bucket: "PT1H" }, default: 0 };
+const MERCHANT_FEATURE: FeatureSpec = {
+  name: "merchant_count_P1D",
+  type: "number",
+  source: { kind: "merchant", aggregate: "count", window: "P1D", delay: "P7D", bucket: "PT1H" },
+  default: 0,
+};
 
 /** A weighted sum over the windows of a card and a merchant. */
 export function windowed(): TestModel {
   const features = [...HISTORY_FEATURES, MERCHANT_FEATURE];
-  return weighted(features, features.map((_, i) => (i === 0 ? 0.002 : 0.0001)));
+  return weighted(
+    features,
+    features.map((_, i) => (i === 0 ? 0.002 : 0.0001)),
+  );
 }
 
 const WIDTH = 256;
@@ -128,10 +177,30 @@ const WIDTH = 256;
 export function heavy(layers: number): TestModel {
   const { features } = windowed();
   const float = (name: string): Message => node("Cast", [`${name}64`], name, [attribute.int("to", 1)]);
-  const numbers = (count: number, scale: number): number[] => Array.from({ length: count }, (_, i) => Math.sin(i * 12.9898) * scale);
+  const numbers = (count: number, scale: number): number[] =>
+    Array.from({ length: count }, (_, i) => Math.sin(i * 12.9898) * scale);
   const nodes = [float("first"), float("again"), float("last"), node("MatMul", ["features", "first"], "h0")];
-  for (let i = 0; i < layers; i++) nodes.push(node("Tanh", [`h${i}`], `t${i}`), node("MatMul", [`t${i}`, "again"], `h${i + 1}`));
-  nodes.push(node("Tanh", [`h${layers}`], "end"), node("MatMul", ["end", "last"], "raw"), node("Sigmoid", ["raw"], "probability"));
-  const constants = [doubles("first64", [features.length, WIDTH], numbers(features.length * WIDTH, 0.01)), doubles("again64", [WIDTH, WIDTH], numbers(WIDTH * WIDTH, 0.05)), doubles("last64", [WIDTH, 1], numbers(WIDTH, 0.05))];
-  return { features, onnx: model({ name: "heavy", input: { name: "features", features: features.length }, output: "probability", nodes, constants, metadata: {} }) };
+  for (let i = 0; i < layers; i++)
+    nodes.push(node("Tanh", [`h${i}`], `t${i}`), node("MatMul", [`t${i}`, "again"], `h${i + 1}`));
+  nodes.push(
+    node("Tanh", [`h${layers}`], "end"),
+    node("MatMul", ["end", "last"], "raw"),
+    node("Sigmoid", ["raw"], "probability"),
+  );
+  const constants = [
+    doubles("first64", [features.length, WIDTH], numbers(features.length * WIDTH, 0.01)),
+    doubles("again64", [WIDTH, WIDTH], numbers(WIDTH * WIDTH, 0.05)),
+    doubles("last64", [WIDTH, 1], numbers(WIDTH, 0.05)),
+  ];
+  return {
+    features,
+    onnx: model({
+      name: "heavy",
+      input: { name: "features", features: features.length },
+      output: "probability",
+      nodes,
+      constants,
+      metadata: {},
+    }),
+  };
 }

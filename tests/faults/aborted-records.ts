@@ -20,12 +20,15 @@ interface FetchResponse {
 const ABORT = Buffer.alloc(4);
 
 /**
- * Makes kafkajs leave out all aborted records. It steps into aborted transactions in the order in which the broker names them, which is
- * the order in which they ended, and takes one of them a record. So it shows records of a transaction that began before another one and
- * was aborted after it. (Java's consumer sorts them by their first offset first.)
+ * Makes kafkajs leave out all aborted records. It steps into aborted transactions in the order in which the broker
+ * names them, which is the order in which they ended, and takes one of them a record. So it shows records of a
+ * transaction that began before another one and was aborted after it. (Java's consumer sorts them by their first offset
+ * first.)
  */
 export function dropAbortedRecords(): void {
-  const { prototype } = createRequire(import.meta.url)("kafkajs/src/broker/index.js") as { prototype: { fetch: (this: unknown, request: object) => Promise<FetchResponse> } };
+  const { prototype } = createRequire(import.meta.url)("kafkajs/src/broker/index.js") as {
+    prototype: { fetch: (this: unknown, request: object) => Promise<FetchResponse> };
+  };
   const fetch = prototype.fetch;
   prototype.fetch = async function (request) {
     const response = await fetch.call(this, request);
@@ -36,12 +39,15 @@ export function dropAbortedRecords(): void {
 
 /** They count as control records: kafkajs leaves these out, and goes on behind them. */
 function dropAborted(partition: FetchedPartition): void {
-  const pending = (partition.abortedTransactions ?? []).map(({ firstOffset, producerId }) => ({ from: Number(firstOffset), producerId })).sort((a, b) => a.from - b.from);
+  const pending = (partition.abortedTransactions ?? [])
+    .map(({ firstOffset, producerId }) => ({ from: Number(firstOffset), producerId }))
+    .sort((a, b) => a.from - b.from);
   const aborting = new Set<string>();
   partition.abortedTransactions = [];
   for (const message of partition.messages) {
     const { producerId, inTransaction } = message.batchContext;
-    while (pending.length > 0 && pending[0].from <= Number(message.offset)) aborting.add((pending.shift() as { producerId: string }).producerId);
+    while (pending.length > 0 && pending[0].from <= Number(message.offset))
+      aborting.add((pending.shift() as { producerId: string }).producerId);
     if (message.isControlRecord) {
       if (message.key !== null && ABORT.equals(message.key)) aborting.delete(producerId);
     } else if (inTransaction && aborting.has(producerId)) message.isControlRecord = true;

@@ -9,7 +9,10 @@ const NOTICED_WITHIN_MS = 60_000;
 /** A role has read by then what an open transaction hid from it, slow connections included. */
 const READ_WITHIN_MS = 10_000;
 
-/** The merchants' buckets as they were published: each once, behind no watermark, and with what a run without faults counts. */
+/**
+ * The merchants' buckets as they were published: each once, behind no watermark, and with what a run without faults
+ * counts.
+ */
 export class Buckets {
   /** Merchants' buckets. */
   count = 0;
@@ -32,25 +35,29 @@ export class Buckets {
   see({ partition, offset, timestamp, value }: Seen): void {
     const { entity, id, bucket, source_partition, count, frauds } = bucketOf(value);
     const hour = Math.floor(Number(bucket) / HOUR_MS);
-    if (source_partition !== partition) this.#complaints.add("buckets", `${partition}/${offset} is of partition ${source_partition}`);
+    if (source_partition !== partition)
+      this.#complaints.add("buckets", `${partition}/${offset} is of partition ${source_partition}`);
     const watermark = this.#watermark(partition);
     if (entity === "watermark") {
       if (hour > watermark) this.#seals[partition].push({ hour, at: timestamp });
       else this.#complaints.add("watermarks", `${hour} after ${watermark} in partition ${partition}`);
       return;
     }
-    if (hour < watermark) this.#complaints.add("buckets", `hour ${hour} of ${id} comes behind the watermark of partition ${partition}`);
+    if (hour < watermark)
+      this.#complaints.add("buckets", `hour ${hour} of ${id} comes behind the watermark of partition ${partition}`);
     if (entity !== "merchant") return;
     this.count += 1;
     const key = `${hour}/${id}`;
-    if (this.#published[partition].has(key)) this.#complaints.add("buckets doubled", `${key} of partition ${partition}`);
+    if (this.#published[partition].has(key))
+      this.#complaints.add("buckets doubled", `${key} of partition ${partition}`);
     this.#published[partition].set(key, { count, frauds });
     this.#sums.add(id, hour, count, frauds);
   }
 
   /**
-   * A partition that was quiet is sealed by the others' clocks: what is sent to it afterwards with an older event time counts nowhere,
-   * nor does what stood behind an open transaction then, while the reference, which knows the partition's own clock only, has it.
+   * A partition that was quiet is sealed by the others' clocks: what is sent to it afterwards with an older event time
+   * counts nowhere, nor does what stood behind an open transaction then, while the reference, which knows the
+   * partition's own clock only, has it.
    *
    * @param generations of the topic of transactions: who seals counts those of one
    */
@@ -63,28 +70,51 @@ export class Buckets {
         if (seal === undefined) continue;
         const found = published.get(key) ?? { count: 0, frauds: 0 };
         // Whoever reads a topic that is deleted may seal with what it has read, for a moment.
-        const possible = generations.filter(({ deletedAt }, i) => seal.at <= deletedAt + NOTICED_WITHIN_MS && (i === 0 || seal.at >= generations[i - 1].deletedAt));
-        const wrong = possible.map(({ reference }) => this.#differs(reference[partition]?.buckets.get(key) ?? [], seal.at, found));
+        const possible = generations.filter(
+          ({ deletedAt }, i) =>
+            seal.at <= deletedAt + NOTICED_WITHIN_MS && (i === 0 || seal.at >= generations[i - 1].deletedAt),
+        );
+        const wrong = possible.map(({ reference }) =>
+          this.#differs(reference[partition]?.buckets.get(key) ?? [], seal.at, found),
+        );
         // What it had not read of the former topic is gone, and of the new one it may have read nothing yet.
-        const isBetween = generations.some(({ deletedAt }) => seal.at >= deletedAt && seal.at <= deletedAt + NOTICED_WITHIN_MS);
-        const sent = generations.reduce((sum, { reference }) => sum + (reference[partition]?.buckets.get(key) ?? []).filter(({ at }) => at <= seal.at).length, 0);
+        const isBetween = generations.some(
+          ({ deletedAt }) => seal.at >= deletedAt && seal.at <= deletedAt + NOTICED_WITHIN_MS,
+        );
+        const sent = generations.reduce(
+          (sum, { reference }) =>
+            sum + (reference[partition]?.buckets.get(key) ?? []).filter(({ at }) => at <= seal.at).length,
+          0,
+        );
         if (isBetween && found.count <= sent && found.frauds <= found.count) continue;
-        if (!wrong.includes(null)) this.#complaints.add("buckets", `${key} of partition ${partition}: ${wrong.join("; or ")}`);
+        if (!wrong.includes(null))
+          this.#complaints.add("buckets", `${key} of partition ${partition}: ${wrong.join("; or ")}`);
       }
-      for (const key of published.keys()) if (!keys.has(key)) this.#complaints.add("buckets", `${key} of partition ${partition} counts nothing that there is`);
+      for (const key of published.keys())
+        if (!keys.has(key))
+          this.#complaints.add("buckets", `${key} of partition ${partition} counts nothing that there is`);
     }
   }
 
   /** @returns what is wrong; null: nothing is */
-  #differs(transactions: readonly Counted[], sealedAt: number, { count, frauds }: { count: number; frauds: number }): string | null {
+  #differs(
+    transactions: readonly Counted[],
+    sealedAt: number,
+    { count, frauds }: { count: number; frauds: number },
+  ): string | null {
     const sent = transactions.filter(({ at }) => at <= sealedAt);
     const readable = transactions.filter(({ readable: at }) => at <= sealedAt);
     // What waited behind an open transaction is read some time after that has ended.
     const read = transactions.filter(({ at, readable: from }) => from + (from > at ? READ_WITHIN_MS : 0) <= sealedAt);
-    // Behind an open transaction stands what came after its first record, which was written some time after it had been begun.
+    // Behind an open transaction stands what came after its first record, which was written some time after it had been
+    // begun.
     const behind = count > read.length && count < sent.length ? sent.slice(0, count) : undefined;
     const counted = [transactions, sent, readable, read].find((each) => each.length === count) ?? behind;
-    if (counted === undefined) return `${count} with ${frauds} frauds, and ${transactions.length} without faults, of which ${sent.length} were sent before its seal and ${readable.length} could be read`;
+    if (counted === undefined)
+      return (
+        `${count} with ${frauds} frauds, and ${transactions.length} without faults, of which ${sent.length} ` +
+        `were sent before its seal and ${readable.length} could be read`
+      );
     const isCertain = ({ uncertainFrom }: Counted): boolean => sealedAt < uncertainFrom;
     const least = counted.filter((each) => each.isFraud && isCertain(each)).length;
     const most = counted.filter((each) => each.isFraud || !isCertain(each)).length;

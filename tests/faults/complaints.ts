@@ -15,7 +15,8 @@ export class Complaints {
 
   /** Whoever was asked to stop ends with 0. */
   addExit(slot: Slot, exit: Exit | "hung" | null): void {
-    if (exit === "hung" || exit?.code !== 0) this.add("stopping", `${slot.name} ended with ${JSON.stringify(exit)}: ${slot.tail(3).join(" | ")}`);
+    if (exit === "hung" || exit?.code !== 0)
+      this.add("stopping", `${slot.name} ended with ${JSON.stringify(exit)}: ${slot.tail(3).join(" | ")}`);
   }
 
   /** One line a kind; none: all is well. */

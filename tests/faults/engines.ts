@@ -27,7 +27,11 @@ export interface Engine {
   signal(signal: NodeJS.Signals): void;
 }
 
-const QUIET = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS"];
+const QUIET = [
+  "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+  "-Dorg.slf4j.simpleLogger.showDateTime=true",
+  "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
+];
 
 /**
  * One Kafka broker with a listener for each role process, whose advertised address is that process' own proxy: so every
@@ -46,7 +50,10 @@ export class KafkaEngine implements Engine {
     this.#folder = folder;
   }
 
-  /** Reserves ports and opens the proxies; to be called once, before `start`. @param firstPort where to look for free ports */
+  /**
+   * Reserves ports and opens the proxies; to be called once, before `start`. @param firstPort where to look for free
+   * ports
+   */
   async prepare(cacheDir: string, users: readonly string[], firstPort: number): Promise<void> {
     await mkdir(this.#folder, { recursive: true });
     this.#jars = await fetchKafkaJars(cacheDir, () => {});
@@ -64,13 +71,46 @@ export class KafkaEngine implements Engine {
     const protocols = ["DIRECT", "CONTROLLER", ...users.map((_, i) => `USER${i}`)].map((name) => `${name}:PLAINTEXT`);
     // Of a property that is given twice, the last one counts.
     const ours = {
-      listeners: listeners.join(","), "advertised.listeners": advertised.join(","), "listener.security.protocol.map": protocols.join(","), "inter.broker.listener.name": "DIRECT",
-      "num.network.threads": 1, "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1_000,
+      listeners: listeners.join(","),
+      "advertised.listeners": advertised.join(","),
+      "listener.security.protocol.map": protocols.join(","),
+      "inter.broker.listener.name": "DIRECT",
+      "num.network.threads": 1,
+      "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1_000,
     };
-    const base = brokerProperties({ bind: "127.0.0.1", port: first, controllerPort: first + 1, advertised: `127.0.0.1:${first}`, logDir: join(this.#folder, "data") });
-    await writeFile(this.#properties, base + Object.entries(ours).map(([name, value]) => `${name}=${value}\n`).join(""));
+    const base = brokerProperties({
+      bind: "127.0.0.1",
+      port: first,
+      controllerPort: first + 1,
+      advertised: `127.0.0.1:${first}`,
+      logDir: join(this.#folder, "data"),
+    });
+    await writeFile(
+      this.#properties,
+      base +
+        Object.entries(ours)
+          .map(([name, value]) => `${name}=${value}\n`)
+          .join(""),
+    );
     this.#clusterId = newClusterId();
-    await run("java", ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", ...QUIET, "-cp", join(this.#jars, "*"), "kafka.tools.StorageTool", "format", "-t", this.#clusterId, "-c", this.#properties], { timeout: START_MS });
+    await run(
+      "java",
+      [
+        "-Xmx256m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        ...QUIET,
+        "-cp",
+        join(this.#jars, "*"),
+        "kafka.tools.StorageTool",
+        "format",
+        "-t",
+        this.#clusterId,
+        "-c",
+        this.#properties,
+      ],
+      { timeout: START_MS },
+    );
   }
 
   /** The address for whoever must not be disturbed but by the broker's own end. */
@@ -83,9 +123,23 @@ export class KafkaEngine implements Engine {
   }
 
   async start(): Promise<void> {
-    const java = ["-Xms384m", "-Xmx384m", "-XX:+UseSerialGC", ...QUIET, "-cp", join(this.#jars, "*"), "kafka.Kafka", this.#properties];
+    const java = [
+      "-Xms384m",
+      "-Xmx384m",
+      "-XX:+UseSerialGC",
+      ...QUIET,
+      "-cp",
+      join(this.#jars, "*"),
+      "kafka.Kafka",
+      this.#properties,
+    ];
     for (let tries = 1; ; tries++) {
-      const guard = await EngineProcess.start({ name: "Apache Kafka", module: "infra/local/guard", args: ["-", "java", ...java], logFile: join(this.#folder, "kafka.log") });
+      const guard = await EngineProcess.start({
+        name: "Apache Kafka",
+        module: "infra/local/guard",
+        args: ["-", "java", ...java],
+        logFile: join(this.#folder, "kafka.log"),
+      });
       const done = new AbortController();
       try {
         const pid = Number(await guard.message("enginePid", START_MS));
@@ -158,8 +212,11 @@ export class ClickHouseEngine implements Engine {
 
   async start(): Promise<void> {
     const server = await EngineProcess.start({
-      name: "ClickHouse (chdb)", module: "infra/local/clickhouse-server",
-      args: [join(this.#folder, "data"), String(this.#target.port)], logFile: join(this.#folder, "clickhouse.log"), env: { UV_THREADPOOL_SIZE: "16" },
+      name: "ClickHouse (chdb)",
+      module: "infra/local/clickhouse-server",
+      args: [join(this.#folder, "data"), String(this.#target.port)],
+      logFile: join(this.#folder, "clickhouse.log"),
+      env: { UV_THREADPOOL_SIZE: "16" },
     });
     this.#server = server;
     this.#target.port = Number(await server.message("port", START_MS));

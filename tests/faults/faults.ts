@@ -34,7 +34,10 @@ class OpenTransactions {
   readonly #readers: PartitionReader[];
 
   constructor({ cluster, topics: { predictions } }: TestSystem) {
-    this.#readers = Array.from({ length: predictions.partitions }, (_, partition) => new PartitionReader(cluster, predictions.name, partition));
+    this.#readers = Array.from(
+      { length: predictions.partitions },
+      (_, partition) => new PartitionReader(cluster, predictions.name, partition),
+    );
   }
 
   async isOpen(partition: number): Promise<boolean> {
@@ -55,11 +58,19 @@ const MOST_TRIES = 400;
  *
  * @returns whether it was caught like that; stopped it is in any case
  */
-async function stopInTransaction(heartbeats: Heartbeats, transactions: OpenTransactions, { worker, since, random, tries }: { worker: RoleProcess; since: number; random: () => number; tries: number }): Promise<boolean> {
-  const owned = await eventually(`worker ${worker.pid} owns partitions`, async () => {
-    const partitions = await heartbeats.ownedBy(worker, since);
-    return partitions.length > 0 && partitions;
-  }, REBALANCE_PATIENCE_MS);
+async function stopInTransaction(
+  heartbeats: Heartbeats,
+  transactions: OpenTransactions,
+  { worker, since, random, tries }: { worker: RoleProcess; since: number; random: () => number; tries: number },
+): Promise<boolean> {
+  const owned = await eventually(
+    `worker ${worker.pid} owns partitions`,
+    async () => {
+      const partitions = await heartbeats.ownedBy(worker, since);
+      return partitions.length > 0 && partitions;
+    },
+    REBALANCE_PATIENCE_MS,
+  );
   for (let tried = 0; ; tried++) {
     await sleep(10 + random() * 40);
     worker.send("SIGSTOP");
@@ -70,11 +81,21 @@ async function stopInTransaction(heartbeats: Heartbeats, transactions: OpenTrans
   }
 }
 
-export interface KillReport { kills: number; inTransaction: number }
+export interface KillReport {
+  kills: number;
+  inTransaction: number;
+}
 
-/** Kills one of two workers with -9, in turn, each time while it scores, and starts it again at once. */
-export async function killWorkers(system: TestSystem, options: { kills: number; random: () => number; progress?: (line: string) => void }): Promise<KillReport> {
-  const { kills, random, progress } = options;
+/**
+ * Kills one of two workers with -9, in turn, each time while it scores, and starts it again at once.
+ *
+ * @param options.afterSnapshot whether a worker is to write a snapshot first, so that the next one finds it
+ */
+export async function killWorkers(
+  system: TestSystem,
+  options: { kills: number; random: () => number; afterSnapshot?: boolean; progress?: (line: string) => void },
+): Promise<KillReport> {
+  const { kills, random, afterSnapshot = false, progress } = options;
   const report: KillReport = { kills, inTransaction: 0 };
   const heartbeats = new Heartbeats(system);
   const transactions = new OpenTransactions(system);
@@ -85,7 +106,9 @@ export async function killWorkers(system: TestSystem, options: { kills: number; 
       const victim = workers[turn];
       // Every third is killed wherever it is.
       const tries = kill % 3 === 2 ? 0 : MOST_TRIES;
-      if (await stopInTransaction(heartbeats, transactions, { worker: victim, since: 0, random, tries })) report.inTransaction += 1;
+      if (afterSnapshot) await victim.logged("snapshot written");
+      if (await stopInTransaction(heartbeats, transactions, { worker: victim, since: 0, random, tries }))
+        report.inTransaction += 1;
       await victim.kill();
       workers[turn] = system.startWorker();
       progress?.(`killed worker ${victim.pid} (${kill + 1} of ${kills})`);
@@ -97,10 +120,17 @@ export async function killWorkers(system: TestSystem, options: { kills: number; 
 }
 
 /** `fenced`: how often a worker that went on found its partitions gone when it wrote. */
-export interface StopReport { stops: number; inTransaction: number; fenced: number }
+export interface StopReport {
+  stops: number;
+  inTransaction: number;
+  fenced: number;
+}
 
 /** Stops one of two workers with SIGSTOP until the other has all its partitions, then lets it go on, in turn. */
-export async function stopWorkers(system: TestSystem, options: { stops: number; random: () => number; progress?: (line: string) => void }): Promise<StopReport> {
+export async function stopWorkers(
+  system: TestSystem,
+  options: { stops: number; random: () => number; progress?: (line: string) => void },
+): Promise<StopReport> {
   const { stops, random, progress } = options;
   const report: StopReport = { stops, inTransaction: 0, fenced: 0 };
   const heartbeats = new Heartbeats(system);
@@ -108,9 +138,15 @@ export async function stopWorkers(system: TestSystem, options: { stops: number; 
   const workers = [system.startWorker(), system.startWorker()];
   try {
     for (let stop = 0, since = 0; stop < stops; stop++) {
-      const victim = workers[stop % 2], other = workers[(stop + 1) % 2];
-      if (await stopInTransaction(heartbeats, transactions, { worker: victim, since, random, tries: MOST_TRIES })) report.inTransaction += 1;
-      await eventually("the other worker owns every partition", async () => (await heartbeats.ownedBy(other)).length === system.partitions, REBALANCE_PATIENCE_MS);
+      const victim = workers[stop % 2],
+        other = workers[(stop + 1) % 2];
+      if (await stopInTransaction(heartbeats, transactions, { worker: victim, since, random, tries: MOST_TRIES }))
+        report.inTransaction += 1;
+      await eventually(
+        "the other worker owns every partition",
+        async () => (await heartbeats.ownedBy(other)).length === system.partitions,
+        REBALANCE_PATIENCE_MS,
+      );
       await sleep(random() * 2_000);
       since = Date.now();
       victim.send("SIGCONT");
@@ -119,7 +155,12 @@ export async function stopWorkers(system: TestSystem, options: { stops: number; 
         const { length } = await heartbeats.ownedBy(worker, since);
         return length > 0 && length < system.partitions;
       };
-      for (const worker of workers) await eventually(`worker ${worker.pid} owns some of the partitions again`, () => shares(worker), REBALANCE_PATIENCE_MS);
+      for (const worker of workers)
+        await eventually(
+          `worker ${worker.pid} owns some of the partitions again`,
+          () => shares(worker),
+          REBALANCE_PATIENCE_MS,
+        );
     }
     report.fenced = workers.flatMap(({ log }) => log).filter(({ msg }) => msg.startsWith("fenced")).length;
     return report;

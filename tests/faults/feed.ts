@@ -10,8 +10,9 @@ const SEND_TIMEOUT_MS = 5_000;
 const PATIENCE_MS = 600_000;
 
 /**
- * Publishes transactions and labels at a steady pace with kafkajs, waits for every acknowledgement, and repeats what may
- * not have arrived, as a payment system would: what is repeated may be there twice then, and the second is a repeat.
+ * Publishes transactions and labels at a steady pace with kafkajs, waits for every acknowledgement, and repeats what
+ * may not have arrived, as a payment system would: what is repeated may be there twice then, and the second is a
+ * repeat.
  */
 export class Feed {
   readonly #kafka: Kafka;
@@ -34,7 +35,12 @@ export class Feed {
   #stopped = false;
   #failure: unknown = null;
 
-  constructor(kafka: Kafka, topics: { transactions: string; labels: string }, traffic: Traffic, { perSecond, gate }: { perSecond: number; gate: Gate }) {
+  constructor(
+    kafka: Kafka,
+    topics: { transactions: string; labels: string },
+    traffic: Traffic,
+    { perSecond, gate }: { perSecond: number; gate: Gate },
+  ) {
     this.#gate = gate;
     this.state = { upgraded: false, partitions: { transactions: traffic.homes, labels: traffic.homes } };
     this.#kafka = kafka;
@@ -68,8 +74,19 @@ export class Feed {
   /** A record with a mark into each partition of a topic, though the gate is closed: nothing comes behind. */
   async publishLast(topic: RecreatedTopic, partitions: number, mark: string): Promise<void> {
     const records = Array.from({ length: partitions }, (_, partition): Outgoing => {
-      const payment = { transaction_id: `last-${mark}-${partition}`, card_id: this.#traffic.cardOf(partition), event_time: this.#traffic.timeOf(this.acknowledged), merchant_id: "shop-last", amount: 30.5, currency: "EUR", attributes: {} };
-      const record = topic === "transactions" ? this.#traffic.payment(payment) : this.#traffic.label({ ...payment, is_fraud: false, label_time: payment.event_time });
+      const payment = {
+        transaction_id: `last-${mark}-${partition}`,
+        card_id: this.#traffic.cardOf(partition),
+        event_time: this.#traffic.timeOf(this.acknowledged),
+        merchant_id: "shop-last",
+        amount: 30.5,
+        currency: "EUR",
+        attributes: {},
+      };
+      const record =
+        topic === "transactions"
+          ? this.#traffic.payment(payment)
+          : this.#traffic.label({ ...payment, is_fraud: false, label_time: payment.event_time });
       // What can be read in a partition that was added is sent on, behind the last one of another.
       const value = partition < this.#traffic.homes || topic === "labels" ? record.value : record.value.subarray(0, -1);
       return { ...record, value, partition, headers: { [LAST]: mark } };
@@ -105,7 +122,7 @@ export class Feed {
   }
 
   async #publish(topic: string, records: Outgoing[], onRepeat: () => void): Promise<void> {
-    for (const deadline = Date.now() + PATIENCE_MS; ; ) {
+    for (const deadline = Date.now() + PATIENCE_MS; ;) {
       try {
         if (this.#outdated) await this.#disconnect();
         this.#producer ??= await this.#connected();

@@ -2,13 +2,27 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Kafka, Producer } from "kafkajs";
 import type { Outgoing, Traffic } from "./traffic.js";
 
-/** How somebody else's transaction ends: by its producer, by another producer with its transactional id, or by the broker. */
+/**
+ * How somebody else's transaction ends: by its producer, by another producer with its transactional id, or by the
+ * broker.
+ */
 export type Ending = "abort" | "commit" | "fence" | "timeout";
 
-export interface ForeignTransaction { topic: "transactions" | "labels"; partition: number; records: number; openMs: number; ending: Ending }
+export interface ForeignTransaction {
+  topic: "transactions" | "labels";
+  partition: number;
+  records: number;
+  openMs: number;
+  ending: Ending;
+}
 
 /** While it was open, nothing behind it in its partition could be read. Epoch milliseconds. */
-export interface Blocked { topic: "transactions" | "labels"; partition: number; from: number; until: number }
+export interface Blocked {
+  topic: "transactions" | "labels";
+  partition: number;
+  from: number;
+  until: number;
+}
 
 const SEND_TIMEOUT_MS = 5_000;
 /** The broker looks for transactions that have timed out once a second. */
@@ -28,7 +42,14 @@ export class ForeignProducers {
   readonly #prefix: string;
   #count = 0;
 
-  constructor(kafka: () => Kafka, { topics, traffic, prefix }: { topics: Record<"transactions" | "labels", string>; traffic: Traffic; prefix: string }) {
+  constructor(
+    kafka: () => Kafka,
+    {
+      topics,
+      traffic,
+      prefix,
+    }: { topics: Record<"transactions" | "labels", string>; traffic: Traffic; prefix: string },
+  ) {
     this.#kafka = kafka;
     this.#topics = topics;
     this.#traffic = traffic;
@@ -41,10 +62,17 @@ export class ForeignProducers {
    * @param reached number of the transaction that the stream has come to
    * @returns when it was open, and what became of it
    */
-  async run({ topic, partition, records, openMs, ending }: ForeignTransaction, reached: number, pause: (ms: number) => Promise<void>): Promise<Blocked & { outcome: string }> {
+  async run(
+    { topic, partition, records, openMs, ending }: ForeignTransaction,
+    reached: number,
+    pause: (ms: number) => Promise<void>,
+  ): Promise<Blocked & { outcome: string }> {
     const transactionalId = `${this.#prefix}foreign-${(this.#count += 1)}`;
     const ids = Array.from({ length: records }, (_, i) => `foreign-${this.#count}-${i}`);
-    const messages = topic === "transactions" ? ids.map((id) => this.#payment(id, partition, reached)) : ids.map((_, i) => this.#label(partition, reached, i));
+    const messages =
+      topic === "transactions"
+        ? ids.map((id) => this.#payment(id, partition, reached))
+        : ids.map((_, i) => this.#label(partition, reached, i));
     const blocked: Blocked = { topic, partition, from: Date.now(), until: Infinity };
     this.blocked.push(blocked);
     const producer = this.#producer(transactionalId, ending === "timeout" ? openMs : LONG_MS);
@@ -89,17 +117,39 @@ export class ForeignProducers {
   }
 
   #producer(transactionalId: string, transactionTimeout: number): Producer {
-    return this.#kafka().producer({ transactionalId, transactionTimeout, maxInFlightRequests: 1, idempotent: true, allowAutoTopicCreation: false, retry: { retries: 5 } });
+    return this.#kafka().producer({
+      transactionalId,
+      transactionTimeout,
+      maxInFlightRequests: 1,
+      idempotent: true,
+      allowAutoTopicCreation: false,
+      retry: { retries: 5 },
+    });
   }
 
   /** Of a card of that partition, if there is one. */
   #payment(id: string, partition: number, reached: number): Outgoing {
-    return { ...this.#traffic.payment({ transaction_id: id, event_time: this.#traffic.timeOf(reached), card_id: this.#traffic.cardOf(partition), merchant_id: "shop-foreign", amount: 20.25, currency: "EUR", attributes: {} }), partition };
+    return {
+      ...this.#traffic.payment({
+        transaction_id: id,
+        event_time: this.#traffic.timeOf(reached),
+        card_id: this.#traffic.cardOf(partition),
+        merchant_id: "shop-foreign",
+        amount: 20.25,
+        currency: "EUR",
+        attributes: {},
+      }),
+      partition,
+    };
   }
 
   /** Of a transaction that nobody else labels. */
   #label(partition: number, reached: number, i: number): Outgoing {
     const labelled = this.#traffic.unlabelled(Math.max(0, reached - 50 - 10 * i));
-    return { ...this.#traffic.label({ ...labelled, is_fraud: true, label_time: this.#traffic.timeOf(reached) }), key: null, partition };
+    return {
+      ...this.#traffic.label({ ...labelled, is_fraud: true, label_time: this.#traffic.timeOf(reached) }),
+      key: null,
+      partition,
+    };
   }
 }

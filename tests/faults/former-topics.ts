@@ -30,13 +30,23 @@ const PATIENCE_MS = 180_000;
 let deletions = 0;
 
 /**
- * Deletes a topic and creates it again while all runs. Traffic stands still meanwhile: what was acknowledged is in what is read here, or
- * in the new topic.
+ * Deletes a topic and creates it again while all runs. Traffic stands still meanwhile: what was acknowledged is in what
+ * is read here, or in the new topic.
  *
- * @param drain waits until all of it has been read; otherwise the readers are stopped, and what is published then is deleted unread
+ * @param drain waits until all of it has been read; otherwise the readers are stopped, and what is published then is
+ *   deleted unread
  * @param free copies of roles that nobody else disturbs
  */
-export async function recreate(system: System, feed: Feed, { topic, drain, free, signal }: { topic: RecreatedTopic; drain: boolean; free: readonly string[]; signal: AbortSignal }): Promise<FormerTopic> {
+export async function recreate(
+  system: System,
+  feed: Feed,
+  {
+    topic,
+    drain,
+    free,
+    signal,
+  }: { topic: RecreatedTopic; drain: boolean; free: readonly string[]; signal: AbortSignal },
+): Promise<FormerTopic> {
   const { name } = system.test.topics[topic];
   const drained = drain && (await isDrained(system, topic, signal));
   const stopped = drain ? [] : await stopReaders(system, topic, free, signal);
@@ -50,10 +60,15 @@ export async function recreate(system: System, feed: Feed, { topic, drain, free,
     const alsoLast = drained && (await isDrained(system, topic, signal));
     const records: Seen[] = [];
     const ends = Array.from({ length: partitions }, () => 0);
-    await readTopics(system.kafkaJs, [{ name, partitions }], (_, seen) => {
-      records.push(seen);
-      ends[seen.partition] = seen.offset + 1;
-    }, { isLast: ({ headers }) => headers[LAST] === mark });
+    await readTopics(
+      system.kafkaJs,
+      [{ name, partitions }],
+      (_, seen) => {
+        records.push(seen);
+        ends[seen.partition] = seen.offset + 1;
+      },
+      { isLast: ({ headers }) => headers[LAST] === mark },
+    );
     const deletedAt = Date.now();
     await deleteTopic(admin, name, signal);
     for (const slot of stopped.splice(0)) system.slot(slot).resume();
@@ -85,13 +100,23 @@ async function isDrained(system: System, topic: RecreatedTopic, signal: AbortSig
   return false;
 }
 
-/** Stops what reads a topic, but not within a transaction that is open in it: it could not be read then. @returns those that stand still */
-async function stopReaders(system: System, topic: RecreatedTopic, free: readonly string[], signal: AbortSignal): Promise<string[]> {
+/**
+ * Stops what reads a topic, but not within a transaction that is open in it: it could not be read then. @returns those
+ * that stand still
+ */
+async function stopReaders(
+  system: System,
+  topic: RecreatedTopic,
+  free: readonly string[],
+  signal: AbortSignal,
+): Promise<string[]> {
   const readers = free.filter((name) => /^(scoring|sink|merchants)-/.test(name));
   for (let tries = 0; tries < STOP_TRIES && !signal.aborted; tries++) {
     for (const name of readers) system.slot(name).pause();
     await sleep(30);
-    const open = await openIn(system, system.current(system.test.topics[topic])).catch((error: unknown) => [messageOf(error)]);
+    const open = await openIn(system, system.current(system.test.topics[topic])).catch((error: unknown) => [
+      messageOf(error),
+    ]);
     if (open.length === 0) return readers;
     for (const name of readers) system.slot(name).resume();
     await sleep(100);
@@ -113,7 +138,9 @@ async function deleteTopic(admin: Admin, name: string, signal: AbortSignal): Pro
 async function createTopic(admin: Admin, name: string, partitions: number, signal: AbortSignal): Promise<void> {
   await untilDone(signal, async () => {
     await admin.connect();
-    await admin.createTopics({ topics: [{ topic: name, numPartitions: partitions }], waitForLeaders: false, timeout: 5_000 }).catch(() => {});
+    await admin
+      .createTopics({ topics: [{ topic: name, numPartitions: partitions }], waitForLeaders: false, timeout: 5_000 })
+      .catch(() => {});
     await addPartitions(admin, name, partitions);
     await admin.fetchTopicOffsets(name);
   });
@@ -121,8 +148,11 @@ async function createTopic(admin: Admin, name: string, partitions: number, signa
 
 /** Gives a topic so many partitions. */
 export async function addPartitions(admin: Admin, name: string, partitions: number): Promise<void> {
-  const { topics: [found] } = await admin.fetchTopicMetadata({ topics: [name] });
-  if (found.partitions.length < partitions) await admin.createPartitions({ topicPartitions: [{ topic: name, count: partitions }], timeout: 5_000 });
+  const {
+    topics: [found],
+  } = await admin.fetchTopicMetadata({ topics: [name] });
+  if (found.partitions.length < partitions)
+    await admin.createPartitions({ topicPartitions: [{ topic: name, count: partitions }], timeout: 5_000 });
 }
 
 export async function untilDone(signal: AbortSignal, work: () => Promise<void>): Promise<void> {

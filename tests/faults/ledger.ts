@@ -1,7 +1,17 @@
 import { crc32 } from "node:zlib";
 import avro from "avsc";
 import { partitionOf } from "../../infra/kafka/batch-producer.js";
-import { controlEventSchema, labelSchema, merchantBucketSchema, predictionSchema, transactionSchema, type ControlEvent, type Label, type MerchantBucket, type Prediction } from "../../schemas/generated.js";
+import {
+  controlEventSchema,
+  labelSchema,
+  merchantBucketSchema,
+  predictionSchema,
+  transactionSchema,
+  type ControlEvent,
+  type Label,
+  type MerchantBucket,
+  type Prediction,
+} from "../../schemas/generated.js";
 import { NEXT_PREDICTION_ID, NEXT_PREDICTION_SCHEMA } from "./next-schemas.js";
 import { LAST, NEXT_TRANSACTION_ID, NEXT_TRANSACTION_SCHEMA } from "./traffic.js";
 import type { Seen } from "./reading.js";
@@ -10,8 +20,13 @@ import type { Payment } from "./windows-reference.js";
 /** Values are read with avsc, to the last byte, by the schema that they name. */
 const typeOf = (schema: unknown): avro.Type => avro.Type.forSchema(schema as avro.Schema);
 const TYPES = new Map([
-  [1_000_001, typeOf(transactionSchema)], [NEXT_TRANSACTION_ID, typeOf(NEXT_TRANSACTION_SCHEMA)], [1_000_002, typeOf(predictionSchema)], [NEXT_PREDICTION_ID, typeOf(NEXT_PREDICTION_SCHEMA)],
-  [1_000_003, typeOf(labelSchema)], [1_000_004, typeOf(controlEventSchema)], [1_000_007, typeOf(merchantBucketSchema)],
+  [1_000_001, typeOf(transactionSchema)],
+  [NEXT_TRANSACTION_ID, typeOf(NEXT_TRANSACTION_SCHEMA)],
+  [1_000_002, typeOf(predictionSchema)],
+  [NEXT_PREDICTION_ID, typeOf(NEXT_PREDICTION_SCHEMA)],
+  [1_000_003, typeOf(labelSchema)],
+  [1_000_004, typeOf(controlEventSchema)],
+  [1_000_007, typeOf(merchantBucketSchema)],
 ]);
 const OPEN_BRACE = 0x7b;
 
@@ -62,14 +77,27 @@ export function entryOf({ partition, offset, timestamp, value, headers }: Seen, 
   let payment: Payment | null = null;
   let code = "";
   if (value.length > LARGEST_VALUE) code = value.length > LARGEST_BATCH ? "batch_unreadable" : "too_large";
-  else try {
-    const read = (value[0] === OPEN_BRACE ? JSON.parse(value.toString()) : decode(value, [1_000_001, NEXT_TRANSACTION_ID]).value) as { transaction_id: string; card_id: string; merchant_id: string; amount: number; event_time: number };
-    payment = { id: read.transaction_id, card: read.card_id, merchant: read.merchant_id, amount: read.amount, time: Number(read.event_time) };
-  } catch (error) {
-    code = error instanceof UnknownSchema ? "unknown_schema" : "avro_truncated";
-  }
+  else
+    try {
+      const read = (
+        value[0] === OPEN_BRACE ? JSON.parse(value.toString()) : decode(value, [1_000_001, NEXT_TRANSACTION_ID]).value
+      ) as { transaction_id: string; card_id: string; merchant_id: string; amount: number; event_time: number };
+      payment = {
+        id: read.transaction_id,
+        card: read.card_id,
+        merchant: read.merchant_id,
+        amount: read.amount,
+        time: Number(read.event_time),
+      };
+    } catch (error) {
+      code = error instanceof UnknownSchema ? "unknown_schema" : "avro_truncated";
+    }
   return {
-    partition, offset, at: timestamp, payment, code,
+    partition,
+    offset,
+    at: timestamp,
+    payment,
+    code,
     n: headers["n"] === undefined ? -1 : Number(headers["n"]),
     home: payment === null ? partition : partitionOf(Buffer.from(payment.card), partitions),
     forwarded: headers["fraudstream-forwarded-from"]?.split("/").slice(-2).join("/") ?? null,
@@ -82,7 +110,8 @@ export function entryOf({ partition, offset, timestamp, value, headers }: Seen, 
 
 export function predictionOf(value: Buffer): { prediction: Prediction; next: boolean } {
   const { id, value: read } = decode(value, [1_000_002, NEXT_PREDICTION_ID]);
-  if (id === NEXT_PREDICTION_ID && (read as { note: string | null }).note !== "v2") throw new Error("the next version's field is not there");
+  if (id === NEXT_PREDICTION_ID && (read as { note: string | null }).note !== "v2")
+    throw new Error("the next version's field is not there");
   return { prediction: read as Prediction, next: id === NEXT_PREDICTION_ID };
 }
 

@@ -17,13 +17,22 @@ import { runSeed } from "./run.js";
 import { runSabotage, SABOTAGES, verdictOf, type Sabotage } from "./sabotage.js";
 import { System } from "./system.js";
 
-interface Options { seed?: string; seeds?: string; minutes: string; rate: string; results: string; sabotage?: string; keep: boolean }
+interface Options {
+  seed?: string;
+  seeds?: string;
+  minutes: string;
+  rate: string;
+  results: string;
+  sabotage?: string;
+  keep: boolean;
+}
 
 const say = (line: string): void => void process.stdout.write(`${new Date().toISOString().slice(11, 19)}  ${line}\n`);
 
 function numberOf(name: string, text: string, least: number, most: number): number {
   const value = Number(text);
-  if (!(value >= least && value <= most)) throw new UsageError("bad_option", `--${name} is ${text}; it must be a number from ${least} to ${most}`);
+  if (!(value >= least && value <= most))
+    throw new UsageError("bad_option", `--${name} is ${text}; it must be a number from ${least} to ${most}`);
   return value;
 }
 
@@ -34,8 +43,15 @@ const command = new Command("npm run test:faults --")
   .option("--seeds <list>", "several, such as 1-20 or 3,7: those that have held by the results are skipped")
   .option("--minutes <number>", "how long faults go on for each seed", "4")
   .option("--rate <number>", "transactions a second", "400")
-  .option("--results <file>", "one JSON line a seed is appended to it", join(packageRoot(), "tests/faults/results.jsonl"))
-  .option("--sabotage <name>", `break a guarantee on purpose, which the checker must notice: all, or ${SABOTAGES.join(", ")}`)
+  .option(
+    "--results <file>",
+    "one JSON line a seed is appended to it",
+    join(packageRoot(), "tests/faults/results.jsonl"),
+  )
+  .option(
+    "--sabotage <name>",
+    `break a guarantee on purpose, which the checker must notice: all, or ${SABOTAGES.join(", ")}`,
+  )
   .option("--keep", "keep the logs of every run, not only of failed ones", false);
 command.parse();
 const options = command.opts<Options>();
@@ -45,10 +61,21 @@ await runCommand(log, async (lifecycle) => {
   dropAbortedRecords();
   const minutes = numberOf("minutes", options.minutes, 0.2, 600);
   const rate = numberOf("rate", options.rate, 10, 20_000);
-  const seeds = options.seeds === undefined ? [options.seed === undefined ? Date.now() % 1_000_000 : numberOf("seed", options.seed, 0, 999_999_999)] : seedsOf(options.seeds);
-  if (seeds === null) throw new UsageError("bad_option", `--seeds is ${String(options.seeds)}; it must be a list such as 1-20 or 3,7,9-12`);
+  const seeds =
+    options.seeds === undefined
+      ? [options.seed === undefined ? Date.now() % 1_000_000 : numberOf("seed", options.seed, 0, 999_999_999)]
+      : seedsOf(options.seeds);
+  if (seeds === null)
+    throw new UsageError(
+      "bad_option",
+      `--seeds is ${String(options.seeds)}; it must be a list such as 1-20 or 3,7,9-12`,
+    );
   const sabotages = options.sabotage === "all" ? [...SABOTAGES] : SABOTAGES.filter((name) => name === options.sabotage);
-  if (options.sabotage !== undefined && sabotages.length === 0) throw new UsageError("bad_option", `--sabotage is ${options.sabotage}; it must be all, or one of ${SABOTAGES.join(", ")}`);
+  if (options.sabotage !== undefined && sabotages.length === 0)
+    throw new UsageError(
+      "bad_option",
+      `--sabotage is ${options.sabotage}; it must be all, or one of ${SABOTAGES.join(", ")}`,
+    );
   const { cacheDir } = readConfig();
 
   if (sabotages.length > 0) {
@@ -69,7 +96,11 @@ await runCommand(log, async (lifecycle) => {
       say(`seed ${seed}: ${JSON.stringify({ ...result.seconds, ...result.faults, counts: result.counts })}`);
       for (const each of result.fell) say(`  fell: ${each}`);
       for (const each of result.wrong) say(`  WRONG: ${each}`);
-      say(result.verdict === "held" ? `seed ${seed} held: nothing lost, nothing doubled, in order` : `seed ${seed} FAILED. Again: npm run test:faults -- --minutes ${minutes} --rate ${rate} --seed ${seed}`);
+      say(
+        result.verdict === "held"
+          ? `seed ${seed} held: nothing lost, nothing doubled, in order`
+          : `seed ${seed} FAILED. Again: npm run test:faults -- --minutes ${minutes} --rate ${rate} --seed ${seed}`,
+      );
       return result.verdict === "failed";
     }).catch((error: unknown) => {
       signal.throwIfAborted();
@@ -94,7 +125,10 @@ await runCommand(log, async (lifecycle) => {
     return missed > 0;
   }
 
-  /** Engines of its own for each run, ended and removed whatever happens. @param work true: something failed, and the logs are kept */
+  /**
+   * Engines of its own for each run, ended and removed whatever happens. @param work true: something failed, and the
+   * logs are kept
+   */
   async function withSystem(work: (system: System, dir: string) => Promise<boolean>): Promise<boolean> {
     const dir = await mkdtemp(join(tmpdir(), "fraudstream-faults-"));
     const system = new System(dir);
@@ -116,6 +150,9 @@ await runCommand(log, async (lifecycle) => {
 async function kept(dir: string): Promise<string> {
   const to = `${dir}-logs`;
   await mkdir(to, { recursive: true });
-  await cp(dir, to, { recursive: true, filter: (source) => !/\/(data|schemas|clickhouse-spool)(\/|$)/.test(source.slice(dir.length)) });
+  await cp(dir, to, {
+    recursive: true,
+    filter: (source) => !/\/(data|schemas|clickhouse-spool)(\/|$)/.test(source.slice(dir.length)),
+  });
   return to;
 }

@@ -13,7 +13,10 @@ import type { System } from "./system.js";
 import type { RecreatedTopic } from "./traffic.js";
 import { CODECS, pack, packedBatch, publishBatch, recordPieces } from "../support/bombs.js";
 
-/** A role notices within a second or so that it stands behind an open transaction, and reports it after five: unless it is killed or stopped meanwhile. */
+/**
+ * A role notices within a second or so that it stands behind an open transaction, and reports it after five: unless it
+ * is killed or stopped meanwhile.
+ */
 const MUST_BE_SAID_MS = 20_000;
 const BOMB_TAKES_MS = 30_000;
 
@@ -50,7 +53,9 @@ export class Nemesis {
   #deleting = false;
   /** When Kafka was last disturbed, epoch milliseconds. */
   #kafkaDisturbedAt = 0;
-  /** When a partition was last sent a bomb, which each of its readers unpacks: for tens of seconds on a busy machine. */
+  /**
+   * When a partition was last sent a bomb, which each of its readers unpacks: for tens of seconds on a busy machine.
+   */
   readonly #bombedAt = new Map<number, number>();
 
   constructor(options: NemesisOptions) {
@@ -73,8 +78,10 @@ export class Nemesis {
 
   async #carryOut(action: Action): Promise<void> {
     const target = targetOf(action);
-    // A topic that is deleted and created again has its turn when the one before has had it, and nobody writes to one meanwhile.
-    const mustWait = (): boolean => (action.kind === "recreate" && this.#busy.has(target)) || (action.kind === "foreign" && this.#deleting);
+    // A topic that is deleted and created again has its turn when the one before has had it, and nobody writes to one
+    // meanwhile.
+    const mustWait = (): boolean =>
+      (action.kind === "recreate" && this.#busy.has(target)) || (action.kind === "foreign" && this.#deleting);
     while (mustWait() && !this.#options.signal.aborted) await pause(200, this.#options.signal);
     if (this.#busy.has(target) || this.#options.signal.aborted) {
       this.#report.skipped += 1;
@@ -109,7 +116,8 @@ export class Nemesis {
         const slot = system.slot(action.slot);
         const exit = await slot.stop();
         // One that hadn't come to where it hears it ends by the signal itself.
-        if (exit === "hung" || (exit !== null && exit.signal !== "SIGTERM")) this.#options.complaints.addExit(slot, exit);
+        if (exit === "hung" || (exit !== null && exit.signal !== "SIGTERM"))
+          this.#options.complaints.addExit(slot, exit);
         await pause(action.downMs, signal);
         slot.start();
         return JSON.stringify(exit);
@@ -125,7 +133,12 @@ export class Nemesis {
       case "silence":
       case "slow": {
         const proxy = system.proxy(action.slot, action.engine);
-        proxy.mode = "delayMs" in action ? { kind: "slow", delayMs: action.delayMs, bytesPerSecond: action.bytesPerSecond } : action.kind === "cut" ? { kind: "down" } : { kind: "silent" };
+        proxy.mode =
+          "delayMs" in action
+            ? { kind: "slow", delayMs: action.delayMs, bytesPerSecond: action.bytesPerSecond }
+            : action.kind === "cut"
+              ? { kind: "down" }
+              : { kind: "silent" };
         await pause(action.forMs, signal);
         proxy.mode = { kind: "up" };
         return;
@@ -141,21 +154,43 @@ export class Nemesis {
       }
       case "engine-kill":
       case "engine-restart":
-      case "engine-pause": return this.#disturb(system[action.engine], action);
-      case "deploy": return operators.deploy(action.model, action);
-      case "train": return operators.train(action.seed);
-      case "cancel": return operators.cancel();
+      case "engine-pause":
+        return this.#disturb(system[action.engine], action);
+      case "deploy":
+        return operators.deploy(action.model, action);
+      case "train":
+        return operators.train(action.seed);
+      case "cancel":
+        return operators.cancel();
       case "bomb": {
-        const batch = packedBatch(CODECS.gzip, pack("gzip", recordPieces([{ key: Buffer.from("bomb"), value: { zeros: action.megabytes * 1e6 } }])), 1);
+        const batch = packedBatch(
+          CODECS.gzip,
+          pack("gzip", recordPieces([{ key: Buffer.from("bomb"), value: { zeros: action.megabytes * 1e6 } }])),
+          1,
+        );
         const { cluster, topics } = system.test;
         this.#bombedAt.set(action.partition % topics.transactions.partitions, Date.now());
         // Whether or not it is acknowledged: the ledger is what the topic has.
-        return gate.pass(() => publishBatch(cluster, topics.transactions.name, action.partition % topics.transactions.partitions, batch).then((offset) => `at ${offset}`, (error: unknown) => `not acknowledged: ${messageOf(error)}`));
+        return gate.pass(() =>
+          publishBatch(
+            cluster,
+            topics.transactions.name,
+            action.partition % topics.transactions.partitions,
+            batch,
+          ).then(
+            (offset) => `at ${offset}`,
+            (error: unknown) => `not acknowledged: ${messageOf(error)}`,
+          ),
+        );
       }
-      case "replay": return gate.pass(() => operators.replay(action.code));
-      case "foreign": return this.#openForeign(action);
-      case "add-partitions": return this.#addPartitions(action);
-      case "recreate": return this.#recreate(action);
+      case "replay":
+        return gate.pass(() => operators.replay(action.code));
+      case "foreign":
+        return this.#openForeign(action);
+      case "add-partitions":
+        return this.#addPartitions(action);
+      case "recreate":
+        return this.#recreate(action);
       case "upgrade": {
         for (const name of action.slots) {
           while (this.#busy.has(name)) await pause(200, signal);
@@ -173,7 +208,10 @@ export class Nemesis {
     }
   }
 
-  async #disturb(engine: Engine, action: Extract<Action, { engine: string; kind: "engine-kill" | "engine-restart" | "engine-pause" }>): Promise<string> {
+  async #disturb(
+    engine: Engine,
+    action: Extract<Action, { engine: string; kind: "engine-kill" | "engine-restart" | "engine-pause" }>,
+  ): Promise<string> {
     const { signal } = this.#options;
     if (engine.name === "kafka") this.#kafkaDisturbedAt = Date.now();
     if (action.kind === "engine-pause") {
@@ -197,11 +235,23 @@ export class Nemesis {
     const before = said();
     const from = Date.now();
     const done = foreign.run(action, feed.acknowledged, (ms) => pause(ms, signal));
-    const settled = done.then(() => {}, () => {});
+    const settled = done.then(
+      () => {},
+      () => {},
+    );
     this.#foreign.add(settled);
     const { outcome, until } = await done.finally(() => this.#foreign.delete(settled));
-    const undisturbed = outcome === action.ending && this.#kafkaDisturbedAt < from && !this.#busy.has("kafka") && (this.#bombedAt.get(action.partition) ?? 0) < from - BOMB_TAKES_MS;
-    if (action.topic === "transactions" && until - from > MUST_BE_SAID_MS && undisturbed && said() === before) complaints.add("open transactions", `nobody has reported the one in ${subject} from ${new Date(from).toISOString()} to ${new Date(until).toISOString()}`);
+    const undisturbed =
+      outcome === action.ending &&
+      this.#kafkaDisturbedAt < from &&
+      !this.#busy.has("kafka") &&
+      (this.#bombedAt.get(action.partition) ?? 0) < from - BOMB_TAKES_MS;
+    if (action.topic === "transactions" && until - from > MUST_BE_SAID_MS && undisturbed && said() === before)
+      complaints.add(
+        "open transactions",
+        `nobody has reported the one in ${subject} from ${new Date(from).toISOString()} to ` +
+          `${new Date(until).toISOString()}`,
+      );
     return `${outcome}, open for ${until - from} ms`;
   }
 
@@ -212,11 +262,13 @@ export class Nemesis {
     const partitions = spec.partitions + more;
     const admin = system.kafkaJs.admin();
     try {
-      await gate.closedFor(() => untilDone(signal, async () => {
-        await admin.connect();
-        await addPartitions(admin, spec.name, partitions);
-        await admin.fetchTopicOffsets(spec.name);
-      }));
+      await gate.closedFor(() =>
+        untilDone(signal, async () => {
+          await admin.connect();
+          await addPartitions(admin, spec.name, partitions);
+          await admin.fetchTopicOffsets(spec.name);
+        }),
+      );
     } finally {
       await admin.disconnect().catch(() => {});
     }
@@ -247,7 +299,10 @@ export class Nemesis {
   }
 
   #log(entry: object): void {
-    appendFileSync(this.#options.logFile, `${JSON.stringify({ at: new Date().toISOString(), ms: Date.now() - this.#startedAt, ...entry })}\n`);
+    appendFileSync(
+      this.#options.logFile,
+      `${JSON.stringify({ at: new Date().toISOString(), ms: Date.now() - this.#startedAt, ...entry })}\n`,
+    );
   }
 }
 
@@ -255,7 +310,8 @@ export class Nemesis {
 function targetOf(action: Action): string {
   if ("slot" in action) return action.slot;
   if ("engine" in action) return action.engine;
-  if (action.kind === "foreign" || action.kind === "add-partitions") return `${action.kind} ${action.topic} ${"partition" in action ? action.partition : ""}`;
+  if (action.kind === "foreign" || action.kind === "add-partitions")
+    return `${action.kind} ${action.topic} ${"partition" in action ? action.partition : ""}`;
   return action.kind;
 }
 

@@ -1,7 +1,7 @@
 /**
- * The scoring role of "the next version": `node next-version.js scoring`. It is this version's code, but its predictions have
- * one more optional field under a schema id of their own, as after a release that adds one: this version's sinks and APIs,
- * which run beside it, must read both.
+ * The scoring role of "the next version": `node next-version.js scoring`. It is this version's code, but its
+ * predictions have one more optional field under a schema id of their own, as after a release that adds one: this
+ * version's sinks and APIs, which run beside it, must read both.
  */
 import { Schemas } from "../../infra/kafka/schemas.js";
 import type { PartitionOutput } from "../../infra/kafka/partition-output.js";
@@ -16,7 +16,8 @@ Schemas.prototype.idOf = function (subject) {
 
 const { encode } = methodsOf(PredictionEncoder);
 PredictionEncoder.prototype.encode = function (batch, scored, offsets, headersOf, output) {
-  const append = (key: Uint8Array | null, value: Uint8Array | null, headers: Uint8Array | null): void => output.append(key, Buffer.concat([value ?? Buffer.alloc(0), NOTE_BYTES]), headers);
+  const append = (key: Uint8Array | null, value: Uint8Array | null, headers: Uint8Array | null): void =>
+    output.append(key, Buffer.concat([value ?? Buffer.alloc(0), NOTE_BYTES]), headers);
   encode.call(this, batch, scored, offsets, headersOf, { append } as PartitionOutput);
 };
 

@@ -61,7 +61,12 @@ export class Proxy {
       client.destroy();
       return;
     }
-    const link = new Link(client, connect(this.#target.port, "127.0.0.1"), () => this.#mode, () => this.#links.delete(link));
+    const link = new Link(
+      client,
+      connect(this.#target.port, "127.0.0.1"),
+      () => this.#mode,
+      () => this.#links.delete(link),
+    );
     this.#links.add(link);
   }
 }
@@ -124,7 +129,11 @@ class Direction {
   #take(bytes: Buffer | null): void {
     const mode = this.#mode();
     const now = performance.now();
-    if (mode.kind === "slow") this.#readyAt = Math.max(this.#readyAt, now) + (this.#readyAt > now ? 0 : mode.delayMs) + ((bytes?.length ?? 0) / mode.bytesPerSecond) * 1_000;
+    if (mode.kind === "slow")
+      this.#readyAt =
+        Math.max(this.#readyAt, now) +
+        (this.#readyAt > now ? 0 : mode.delayMs) +
+        ((bytes?.length ?? 0) / mode.bytesPerSecond) * 1_000;
     this.#waiting.push({ bytes, at: mode.kind === "slow" ? this.#readyAt : 0 });
     this.#waitingBytes += bytes?.length ?? 0;
     this.#pass();
@@ -136,7 +145,7 @@ class Direction {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
     if (this.#mode().kind === "silent") return;
-    for (const now = performance.now(); this.#waiting.length > 0 && this.#waiting[0].at <= now; ) {
+    for (const now = performance.now(); this.#waiting.length > 0 && this.#waiting[0].at <= now;) {
       const [{ bytes }] = this.#waiting.splice(0, 1);
       this.#waitingBytes -= bytes?.length ?? 0;
       if (this.#to.destroyed) continue;
@@ -144,15 +153,19 @@ class Direction {
       else this.#to.write(bytes);
     }
     if (this.#waiting.length > 0) {
-      this.#timer = setTimeout(() => {
-        this.#pass();
-        this.#flow();
-      }, Math.max(1, this.#waiting[0].at - performance.now()));
+      this.#timer = setTimeout(
+        () => {
+          this.#pass();
+          this.#flow();
+        },
+        Math.max(1, this.#waiting[0].at - performance.now()),
+      );
     }
   }
 
   #flow(): void {
-    if (this.#mode().kind === "silent" || this.#waitingBytes > MOST_WAITING || this.#to.writableNeedDrain) this.#from.pause();
+    if (this.#mode().kind === "silent" || this.#waitingBytes > MOST_WAITING || this.#to.writableNeedDrain)
+      this.#from.pause();
     else this.#from.resume();
   }
 }

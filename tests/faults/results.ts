@@ -6,21 +6,29 @@ import type { RunResult } from "./run.js";
 /** Seeds that have held, by a file of results. */
 export function seedsIn(file: string): Set<number> {
   if (!existsSync(file)) return new Set();
-  const lines = readFileSync(file, "utf8").split("\n").filter((line) => line !== "");
+  const lines = readFileSync(file, "utf8")
+    .split("\n")
+    .filter((line) => line !== "");
   const results = lines.map((line) => JSON.parse(line) as { seed: number; verdict: string });
   return new Set(results.filter(({ verdict }) => verdict === "held").map(({ seed }) => seed));
 }
 
 /** Adds a line, with the commit that was run; one with changes of its own ends in `+`. */
 export function addResult(file: string, result: RunResult): void {
-  appendFileSync(file, `${JSON.stringify({ at: new Date().toISOString(), ...result, commit: commitOf(packageRoot()) })}\n`);
+  appendFileSync(
+    file,
+    `${JSON.stringify({ at: new Date().toISOString(), ...result, commit: commitOf(packageRoot()) })}\n`,
+  );
 }
 
 /** @returns null outside a repository */
 function commitOf(folder: string): string | null {
-  const git = (...args: string[]): string => execFileSync("git", ["-C", folder, ...args], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+  const git = (...args: string[]): string =>
+    execFileSync("git", ["-C", folder, ...args], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
   try {
-    return git("rev-parse", "--short", "HEAD") + (git("status", "--porcelain", "--untracked-files=no") === "" ? "" : "+");
+    return (
+      git("rev-parse", "--short", "HEAD") + (git("status", "--porcelain", "--untracked-files=no") === "" ? "" : "+")
+    );
   } catch {
     return null;
   }

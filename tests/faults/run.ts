@@ -19,7 +19,10 @@ import { LABEL_AFTER, SECOND_LABEL_AFTER, Traffic } from "./traffic.js";
 const DAY_MS = 86_400_000;
 /** Event time that passes while the faults go on: longer than the longest that is kept of a card (38 days). */
 const SPAN_DAYS = 60;
-/** A busy machine needs longer than was planned, and what lies ahead of the present is refused: the stream ends so long ago. */
+/**
+ * A busy machine needs longer than was planned, and what lies ahead of the present is refused: the stream ends so long
+ * ago.
+ */
 const BEHIND_DAYS = 120;
 /** On a machine that is busy with other things, the processes of a run need a minute or two to start. */
 const START_PATIENCE_MS = 400_000;
@@ -65,10 +68,14 @@ export async function runSeed({ system, seed, minutes, rate, dir, signal, say }:
   const from = Date.now() - (SPAN_DAYS + BEHIND_DAYS) * DAY_MS;
   const traffic = new Traffic({ seed, partitions: PARTITIONS, from, stepMs });
   try {
-    await eventually("the API answers", async () => {
-      signal.throwIfAborted();
-      return (await operators.call("GET", "/models"))?.status === 200;
-    }, START_PATIENCE_MS);
+    await eventually(
+      "the API answers",
+      async () => {
+        signal.throwIfAborted();
+        return (await operators.call("GET", "/models"))?.status === 200;
+      },
+      START_PATIENCE_MS,
+    );
     say("everything runs; faults begin");
     const gate = new Gate();
     const topics = { transactions: system.test.topics.transactions.name, labels: system.test.topics.labels.name };
@@ -77,10 +84,22 @@ export async function runSeed({ system, seed, minutes, rate, dir, signal, say }:
     const startedAt = Date.now();
     const predicting = new AbortController();
     const predictions = Promise.all([
-      ask((i) => gate.pass(() => operators.predict(traffic.timeOf(feed.acknowledged), `api-card-${i % 20}`)), predicting.signal),
+      ask(
+        (i) => gate.pass(() => operators.predict(traffic.timeOf(feed.acknowledged), `api-card-${i % 20}`)),
+        predicting.signal,
+      ),
       ask((i) => gate.pass(() => correct(operators, traffic, feed, i)), predicting.signal),
     ]);
-    const nemesis = new Nemesis({ system, operators, feed, gate, foreign, complaints, logFile: join(dir, `actions-${seed}.jsonl`), signal });
+    const nemesis = new Nemesis({
+      system,
+      operators,
+      feed,
+      gate,
+      foreign,
+      complaints,
+      logFile: join(dir, `actions-${seed}.jsonl`),
+      signal,
+    });
     let faults: NemesisReport;
     try {
       faults = await nemesis.run(planOf(seed, durationMs), durationMs);
@@ -93,8 +112,10 @@ export async function runSeed({ system, seed, minutes, rate, dir, signal, say }:
     signal.throwIfAborted();
     const restoredAt = Date.now();
     say(`${feed.acknowledged} transactions are acknowledged, everything is restored; waiting until it has settled`);
-    // What an operator has given up waiting for may still be under way in a copy of the API: sending dead letters again.
-    for (const { name, exit } of await system.stopAll([...system.apiPorts.keys()])) if (exit !== null) complaints.addExit(system.slot(name), exit);
+    // What an operator has given up waiting for may still be under way in a copy of the API: sending dead letters
+    // again.
+    for (const { name, exit } of await system.stopAll([...system.apiPorts.keys()]))
+      if (exit !== null) complaints.addExit(system.slot(name), exit);
     system.startAll();
     const behind = await settled(system, SETTLE_PATIENCE_MS, signal);
     for (const each of behind) complaints.add("never settled", each);
@@ -104,15 +125,38 @@ export async function runSeed({ system, seed, minutes, rate, dir, signal, say }:
     for (const { name, exit } of await system.stopAll()) complaints.addExit(system.slot(name), exit);
     say("settled and stopped; counting");
     checkReports(system, nemesis.formers, complaints);
-    const counts = await check(system, { feed, acknowledged: operators.acknowledged, metrics, complaints, formers: nemesis.formers, foreign });
+    const counts = await check(system, {
+      feed,
+      acknowledged: operators.acknowledged,
+      metrics,
+      complaints,
+      formers: nemesis.formers,
+      foreign,
+    });
     const wrong = complaints.lines;
     return {
-      seed, minutes, rate, verdict: wrong.length === 0 ? "held" : "failed", wrong,
-      seconds: { faults: inSeconds(restoredAt - startedAt), settling: inSeconds(settledAt - restoredAt), checking: inSeconds(Date.now() - settledAt) },
-      faults, counts, fell: system.slots.flatMap(({ fell }) => fell), refused: Object.fromEntries(operators.refused), unanswered: Object.fromEntries(operators.unanswered),
+      seed,
+      minutes,
+      rate,
+      verdict: wrong.length === 0 ? "held" : "failed",
+      wrong,
+      seconds: {
+        faults: inSeconds(restoredAt - startedAt),
+        settling: inSeconds(settledAt - restoredAt),
+        checking: inSeconds(Date.now() - settledAt),
+      },
+      faults,
+      counts,
+      fell: system.slots.flatMap(({ fell }) => fell),
+      refused: Object.fromEntries(operators.refused),
+      unanswered: Object.fromEntries(operators.unanswered),
     };
   } catch (error) {
-    if (!signal.aborted) appendFileSync(join(dir, `actions-${seed}.jsonl`), `${JSON.stringify({ at: new Date().toISOString(), run: messageOf(error) })}\n`);
+    if (!signal.aborted)
+      appendFileSync(
+        join(dir, `actions-${seed}.jsonl`),
+        `${JSON.stringify({ at: new Date().toISOString(), run: messageOf(error) })}\n`,
+      );
     throw error;
   } finally {
     operators.close();
@@ -141,19 +185,24 @@ async function correct(operators: Operators, traffic: Traffic, feed: Feed, i: nu
   for (let about = newest; about > Math.max(0, newest - LOOKED_AT); about--) {
     const label = traffic.correction(about, kind);
     if (label === null || operators.isCorrected(label)) continue;
-    const isCorrectedLater = (): boolean | null => (feed.reached <= about + SECOND_LABEL_AFTER ? !label.is_fraud : null);
+    const isCorrectedLater = (): boolean | null =>
+      feed.reached <= about + SECOND_LABEL_AFTER ? !label.is_fraud : null;
     return operators.correct(label, kind === "last" ? () => label.is_fraud : isCorrectedLater);
   }
 }
 
 /** Every job that was acknowledged comes to an end. */
 async function jobsEnded(operators: Operators, complaints: Complaints, signal: AbortSignal): Promise<void> {
-  await eventually("every job has ended", async () => {
-    signal.throwIfAborted();
-    const answer = await operators.call("GET", "/training-jobs?limit=1000");
-    const jobs = (answer?.body["jobs"] ?? null) as { id: string; status: string }[] | null;
-    return jobs?.every(({ status }) => status !== "pending" && status !== "processing");
-  }, 180_000).catch((error: unknown) => complaints.add("jobs", messageOf(error)));
+  await eventually(
+    "every job has ended",
+    async () => {
+      signal.throwIfAborted();
+      const answer = await operators.call("GET", "/training-jobs?limit=1000");
+      const jobs = (answer?.body["jobs"] ?? null) as { id: string; status: string }[] | null;
+      return jobs?.every(({ status }) => status !== "pending" && status !== "processing");
+    },
+    180_000,
+  ).catch((error: unknown) => complaints.add("jobs", messageOf(error)));
 }
 
 async function metricsAnswer(operators: Operators, from: number, to: number): Promise<MetricsAnswer | null> {

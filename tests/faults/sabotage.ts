@@ -14,7 +14,10 @@ import type { Role, Slot } from "./slot.js";
 import { PARTITIONS, type System } from "./system.js";
 import { Traffic } from "./traffic.js";
 
-/** What workers write to their logs when a tenure begins (sabotaged.ts): the former owner's offset was asked for; a batch from there, which that one had committed meanwhile, was committed again. */
+/**
+ * What workers write to their logs when a tenure begins (sabotaged.ts): the former owner's offset was asked for; a
+ * batch from there, which that one had committed meanwhile, was committed again.
+ */
 export const ASKED = "sabotage: asked where the former owner stands";
 export const WENT_ON = "sabotage: went on from where the former owner had stood";
 
@@ -26,7 +29,12 @@ const SETTLE_MS = 400_000;
 const ROUNDS = 3;
 const MOST_ROUNDS = 12;
 
-interface Scene { system: System; random: () => number; signal: AbortSignal; say: (line: string) => void }
+interface Scene {
+  system: System;
+  random: () => number;
+  signal: AbortSignal;
+  say: (line: string) => void;
+}
 
 interface Case {
   /** The role that sabotaged.ts changes; null: none. */
@@ -40,7 +48,8 @@ interface Case {
 /** Guarantees that can be broken on purpose, and two cases in which none is. */
 const CASES = {
   none: {
-    broken: null, draws: null,
+    broken: null,
+    draws: null,
     faults: async (scene: Scene) => {
       await killWorkers(scene);
       await stopWorkers(scene);
@@ -50,7 +59,11 @@ const CASES = {
   },
   "offsets-before-produce": { broken: "scoring", faults: killWorkers, draws: "lost" },
   "no-fence": { broken: "scoring", faults: stopWorkers, draws: "doubled" },
-  "offset-before-init": { broken: "scoring", faults: (scene: Scene) => wakeWorkers(scene, MOST_ROUNDS), draws: "doubled" },
+  "offset-before-init": {
+    broken: "scoring",
+    faults: (scene: Scene) => wakeWorkers(scene, MOST_ROUNDS),
+    draws: "doubled",
+  },
   "offset-after-init": { broken: "scoring", faults: (scene: Scene) => wakeWorkers(scene, ROUNDS), draws: null },
   "keep-aborted": { broken: "scoring", faults: cutWorkers, draws: "wrong outcome" },
   "labels-by-offset": { broken: "sink", faults: killSinks, draws: "ClickHouse labels" },
@@ -62,18 +75,43 @@ export const SABOTAGES = Object.keys(CASES) as Sabotage[];
 /** @returns whether the checker was right, and that in words */
 export function verdictOf(name: Sabotage, said: readonly string[]): { right: boolean; words: string } {
   const { draws } = CASES[name];
-  if (draws === null) return said.length === 0 ? { right: true, words: "nothing is wrong, as it must be" } : { right: false, words: "WRONG, though nothing was broken" };
+  if (draws === null)
+    return said.length === 0
+      ? { right: true, words: "nothing is wrong, as it must be" }
+      : { right: false, words: "WRONG, though nothing was broken" };
   // What nobody has read yet would count as lost.
-  if (said.some((each) => each.startsWith(NEVER_SETTLED))) return { right: false, words: "NOT SHOWN: it never settled, and the machine may have been busy" };
-  return said.some((each) => each.startsWith(draws)) ? { right: true, words: "caught" } : { right: false, words: `NOT CAUGHT: nothing was ${draws}` };
+  if (said.some((each) => each.startsWith(NEVER_SETTLED)))
+    return { right: false, words: "NOT SHOWN: it never settled, and the machine may have been busy" };
+  return said.some((each) => each.startsWith(draws))
+    ? { right: true, words: "caught" }
+    : { right: false, words: `NOT CAUGHT: nothing was ${draws}` };
 }
 
-/** Runs roles of which one is broken, meets them with the faults that it can't stand, and gives what the checker says. */
-export async function runSabotage({ system, name, seed, signal, say }: { system: System; name: Sabotage; seed: number; signal: AbortSignal; say: (line: string) => void }): Promise<string[]> {
+/**
+ * Runs roles of which one is broken, meets them with the faults that it can't stand, and gives what the checker says.
+ */
+export async function runSabotage({
+  system,
+  name,
+  seed,
+  signal,
+  say,
+}: {
+  system: System;
+  name: Sabotage;
+  seed: number;
+  signal: AbortSignal;
+  say: (line: string) => void;
+}): Promise<string[]> {
   say(`${name}: starting`);
   const { broken, faults }: Case = CASES[name];
   const modules = broken === null ? {} : { [broken]: "tests/faults/sabotaged" };
-  await system.prepare({ prefix: `${name}-${seed}.`, database: `${name.replaceAll("-", "_")}_${seed}`, settings: { SABOTAGE: name }, modules });
+  await system.prepare({
+    prefix: `${name}-${seed}.`,
+    database: `${name.replaceAll("-", "_")}_${seed}`,
+    settings: { SABOTAGE: name },
+    modules,
+  });
   const complaints = new Complaints();
   const operators = new Operators([...system.apiPorts.values()]);
   try {
@@ -81,7 +119,10 @@ export async function runSabotage({ system, name, seed, signal, say }: { system:
     const traffic = new Traffic({ seed, partitions: PARTITIONS, from: Date.now() - 80 * 86_400_000, stepMs: STEP_MS });
     const { transactions, labels } = system.test.topics;
     await shared(system, 0);
-    const feed = new Feed(system.kafkaJs, { transactions: transactions.name, labels: labels.name }, traffic, { perSecond: RATE, gate: new Gate() });
+    const feed = new Feed(system.kafkaJs, { transactions: transactions.name, labels: labels.name }, traffic, {
+      perSecond: RATE,
+      gate: new Gate(),
+    });
     try {
       await pause(3_000, signal);
       await faults({ system, random: seededRandom(seed), signal, say });
@@ -92,7 +133,12 @@ export async function runSabotage({ system, name, seed, signal, say }: { system:
     signal.throwIfAborted();
     for (const each of await settled(system, SETTLE_MS, signal)) complaints.add(NEVER_SETTLED, each);
     await system.stopAll();
-    await check(system, { feed, acknowledged: operators.acknowledged, metrics: { from: 0, to: 0, models: [] }, complaints });
+    await check(system, {
+      feed,
+      acknowledged: operators.acknowledged,
+      metrics: { from: 0, to: 0, models: [] },
+      complaints,
+    });
     return complaints.lines;
   } finally {
     await system.discard();
@@ -116,7 +162,11 @@ async function stopWorkers({ system, random, signal }: Scene): Promise<void> {
     const [stopped, other] = [system.slot(`scoring-${1 + (round % 2)}`), system.slot(`scoring-${2 - (round % 2)}`)];
     stopped.pause();
     const since = Date.now();
-    await eventually("the other worker has every partition", async () => (await owned(system, other, since)) === PARTITIONS, 30_000).catch(() => {}); // it waits for a transaction that is open
+    await eventually(
+      "the other worker has every partition",
+      async () => (await owned(system, other, since)) === PARTITIONS,
+      30_000,
+    ).catch(() => {}); // it waits for a transaction that is open
     await pause(random() * 1_000, signal);
     stopped.resume();
     await shared(system, Date.now());
@@ -125,8 +175,9 @@ async function stopWorkers({ system, random, signal }: Scene): Promise<void> {
 }
 
 /**
- * Stops a worker with a batch in hand, and wakes it when the new owner has asked where it stood. It commits that batch, unless it is shut
- * out already, and kills itself (sabotaged.ts): living on it would join the group again, which may give it the partition back.
+ * Stops a worker with a batch in hand, and wakes it when the new owner has asked where it stood. It commits that batch,
+ * unless it is shut out already, and kills itself (sabotaged.ts): living on it would join the group again, which may
+ * give it the partition back.
  */
 async function wakeWorkers({ system, signal, say }: Scene, mostRounds: number): Promise<void> {
   const { cluster, group, topics } = system.test;
@@ -138,12 +189,21 @@ async function wakeWorkers({ system, signal, say }: Scene, mostRounds: number): 
     const [asked, wentOn] = [other.logged(ASKED), other.logged(WENT_ON)];
     const partitions = (await lastBeat(system, stopped, 0))?.partitions.map(({ partition }) => partition) ?? [];
     /** Whether no transaction is open that is about to move their offsets. */
-    const isStable = (): Promise<boolean> => Promise.all(partitions.map((partition) => committedOffset(cluster, group, { topic: topics.transactions.name, partition }, 0))).then(() => true, () => false);
+    const isStable = (): Promise<boolean> =>
+      Promise.all(
+        partitions.map((partition) =>
+          committedOffset(cluster, group, { topic: topics.transactions.name, partition }, 0),
+        ),
+      ).then(
+        () => true,
+        () => false,
+      );
     await pauseBetweenTransactions(stopped, isStable, signal);
     await eventually("the new owner has asked", () => other.logged(ASKED) > asked, 20_000).catch(() => {});
     stopped.mayEnd();
     stopped.resume();
-    if (await eventually("it goes on from there", () => other.logged(WENT_ON) > wentOn, 10_000).catch(() => false)) met += 1;
+    if (await eventually("it goes on from there", () => other.logged(WENT_ON) > wentOn, 10_000).catch(() => false))
+      met += 1;
     await stopped.kill();
     stopped.start();
     await shared(system, Date.now());
@@ -153,7 +213,11 @@ async function wakeWorkers({ system, signal, say }: Scene, mostRounds: number): 
 }
 
 /** A worker that stands still within a transaction holds up whoever asks for the committed offset. */
-async function pauseBetweenTransactions(slot: Slot, isStable: () => Promise<boolean>, signal: AbortSignal): Promise<void> {
+async function pauseBetweenTransactions(
+  slot: Slot,
+  isStable: () => Promise<boolean>,
+  signal: AbortSignal,
+): Promise<void> {
   for (let tries = 0; ; tries++) {
     slot.pause();
     await sleep(20);
@@ -189,10 +253,17 @@ async function killSinks({ system, signal }: Scene): Promise<void> {
 
 /** Waits until each of the two workers has reported partitions of its own since a time. */
 async function shared(system: System, since: number): Promise<void> {
-  await eventually("two workers share the partitions", async () => {
-    const counts = [await owned(system, system.slot("scoring-1"), since), await owned(system, system.slot("scoring-2"), since)];
-    return counts.every((count) => count > 0);
-  }, 90_000).catch(() => {}); // broken ones may not come that far
+  await eventually(
+    "two workers share the partitions",
+    async () => {
+      const counts = [
+        await owned(system, system.slot("scoring-1"), since),
+        await owned(system, system.slot("scoring-2"), since),
+      ];
+      return counts.every((count) => count > 0);
+    },
+    90_000,
+  ).catch(() => {}); // broken ones may not come that far
 }
 
 async function owned(system: System, slot: Slot, since: number): Promise<number> {

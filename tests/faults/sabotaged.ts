@@ -1,6 +1,6 @@
 /**
- * A role with one of its guarantees broken on purpose: `SABOTAGE=name node sabotaged.js ROLE`. Nothing in the role knows of
- * it: a method is replaced from outside, then the role's own main runs.
+ * A role with one of its guarantees broken on purpose: `SABOTAGE=name node sabotaged.js ROLE`. Nothing in the role
+ * knows of it: a method is replaced from outside, then the role's own main runs.
  */
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -38,7 +38,8 @@ const SABOTAGES: Record<string, () => void> = {
   /** Each tenure has a transactional id of its own, so taking a partition over shuts nobody out. */
   "no-fence": () => {
     const open = TransactionalProducer.open.bind(TransactionalProducer);
-    TransactionalProducer.open = (cluster, transactionalId, options) => open(cluster, `${transactionalId}-${randomUUID()}`, options);
+    TransactionalProducer.open = (cluster, transactionalId, options) =>
+      open(cluster, `${transactionalId}-${randomUUID()}`, options);
   },
   /** Where the former owner stood is asked before it is shut out. */
   "offset-before-init": () => {
@@ -76,7 +77,8 @@ const SABOTAGES: Record<string, () => void> = {
     const { add } = methodsOf(TableBlocks);
     TableBlocks.prototype.add = function (progress, records, index, rows) {
       // The version is the last column of the row that was written.
-      if (this.table === "labels" && rows === 1) this.rows.bytes.writeBigUInt64LE(BigInt(records.offset[index]), this.rows.length - 8);
+      if (this.table === "labels" && rows === 1)
+        this.rows.bytes.writeBigUInt64LE(BigInt(records.offset[index]), this.rows.length - 8);
       add.call(this, progress, records, index, rows);
     };
   },
@@ -94,7 +96,10 @@ const SABOTAGES: Record<string, () => void> = {
   },
 };
 
-/** Asks where the group stands and says so, and gives the former owner time to commit once more. @returns what was asked, and whether that happened */
+/**
+ * Asks where the group stands and says so, and gives the former owner time to commit once more. @returns what was
+ * asked, and whether that happened
+ */
 async function askInPublic(tenure: Tenure): Promise<{ committed: Standing; moved: boolean }> {
   const committed = await tenure.committed();
   process.stderr.write(`${ASKED}\n`);
@@ -115,8 +120,8 @@ function tellFirstBatch(handler: ScoringTenure): void {
 }
 
 /**
- * A worker that was stopped and wakes is gone once it has committed what it had in hand. It dies by itself: anybody who watches from
- * outside is too late to keep it from joining the group again.
+ * A worker that was stopped and wakes is gone once it has committed what it had in hand. It dies by itself: anybody who
+ * watches from outside is too late to keep it from joining the group again.
  */
 function dieAfterWaking(): void {
   const { commit } = methodsOf(TransactionalProducer);

@@ -9,13 +9,19 @@ const LOOK_EVERY_MS = 1_000;
 /** It must hold for this many looks in a row: what is sent on or again is behind what was read. */
 const LOOKS = 3;
 
-/** Waits until every group has read every record, and no Kafka transaction is open. @returns what is behind when the patience ends; none: all is settled */
+/**
+ * Waits until every group has read every record, and no Kafka transaction is open. @returns what is behind when the
+ * patience ends; none: all is settled
+ */
 export async function settled(system: System, patienceMs: number, signal: AbortSignal): Promise<string[]> {
   const { topics, prefix } = system.test;
   const [transactions, labels] = [system.current(topics.transactions), system.current(topics.labels)];
   const groups: [group: string, topic: TopicSpec][] = [
-    [`${prefix}scoring`, transactions], [`${prefix}merchants`, transactions],
-    ...[transactions, topics.predictions, topics.shadowPredictions, labels, topics.deadLetters, topics.control].map((topic): [string, TopicSpec] => [`${prefix}sink`, topic]),
+    [`${prefix}scoring`, transactions],
+    [`${prefix}merchants`, transactions],
+    ...[transactions, topics.predictions, topics.shadowPredictions, labels, topics.deadLetters, topics.control].map(
+      (topic): [string, TopicSpec] => [`${prefix}sink`, topic],
+    ),
   ];
   const deadline = Date.now() + patienceMs;
   for (let quiet = 0, behind: string[] = []; ; await sleep(LOOK_EVERY_MS)) {
@@ -34,15 +40,24 @@ export async function settled(system: System, patienceMs: number, signal: AbortS
 }
 
 /** Partitions of a topic that a group has not read to the end. */
-export async function behindIn({ test: { cluster } }: System, group: string, { name, partitions }: TopicSpec): Promise<string[]> {
+export async function behindIn(
+  { test: { cluster } }: System,
+  group: string,
+  { name, partitions }: TopicSpec,
+): Promise<string[]> {
   const behind: string[] = [];
   for (let partition = 0; partition < partitions; partition++) {
-    const reader = new PartitionReader(cluster, name, partition, { maxWaitMs: 50, maxBytes: 64 * 1024, patienceMs: 5_000 });
+    const reader = new PartitionReader(cluster, name, partition, {
+      maxWaitMs: 50,
+      maxBytes: 64 * 1024,
+      patienceMs: 5_000,
+    });
     try {
       const end = await reader.endOffset();
-      const committed = (await committedOffset(cluster, group, { topic: name, partition })) ?? (await reader.firstOffset());
+      const committed =
+        (await committedOffset(cluster, group, { topic: name, partition })) ?? (await reader.firstOffset());
       // The ends of transactions are no records: nobody has to have read them.
-      for (let next = committed; next < end; ) {
+      for (let next = committed; next < end;) {
         const records = await reader.fetch(next);
         if (records.count > 0) {
           behind.push(`${group} stands at ${committed} of ${end} in ${name}[${partition}]`);

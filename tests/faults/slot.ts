@@ -7,9 +7,18 @@ import { compiledModule } from "../../infra/package-root.js";
 
 export type Role = "scoring" | "sink" | "merchants" | "training" | "api";
 
-const MODULES: Record<Role, string> = { scoring: "pipelines/scoring/main", sink: "pipelines/sink/main", merchants: "pipelines/merchants/main", training: "pipelines/training/main", api: "api/main" };
+const MODULES: Record<Role, string> = {
+  scoring: "pipelines/scoring/main",
+  sink: "pipelines/sink/main",
+  merchants: "pipelines/merchants/main",
+  training: "pipelines/training/main",
+  api: "api/main",
+};
 
-export interface Exit { code: number | null; signal: NodeJS.Signals | null }
+export interface Exit {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+}
 
 const RESTART_AFTER_MS = 1_000;
 /** What Node tells about a process that doesn't end: its stack, and what it has open. */
@@ -17,8 +26,8 @@ const REPORTING = "--report-on-signal --report-signal=SIGUSR2 --report-directory
 const REPORT_MS = 3_000;
 
 /**
- * A place where copies of a role run, one after the other, each `node dist/…/main.js`: as a supervisor would keep it, one
- * that ends by itself is started again. Its log, and what was done to it, are in a file.
+ * A place where copies of a role run, one after the other, each `node dist/…/main.js`: as a supervisor would keep it,
+ * one that ends by itself is started again. Its log, and what was done to it, are in a file.
  */
 export class Slot {
   readonly name: string;
@@ -37,7 +46,19 @@ export class Slot {
   readonly #logFile: string;
 
   /** @param logFile reports of hung processes go to its folder */
-  constructor({ name, role, module, settings, logFile }: { name: string; role: Role; module?: string; settings: Record<string, string>; logFile: string }) {
+  constructor({
+    name,
+    role,
+    module,
+    settings,
+    logFile,
+  }: {
+    name: string;
+    role: Role;
+    module?: string;
+    settings: Record<string, string>;
+    logFile: string;
+  }) {
     this.name = name;
     this.role = role;
     this.module = module ?? MODULES[role];
@@ -60,7 +81,10 @@ export class Slot {
     writeSync(log, `${JSON.stringify({ level: 30, time: Date.now(), msg: `--- ${this.name} starts` })}\n`);
     // A module beside the roles' is told which one it is to be.
     const own = this.module !== MODULES[this.role];
-    const child = spawn(process.execPath, [compiledModule(this.module), ...(own ? [this.role] : [])], { stdio: ["ignore", "ignore", log, "ipc"], env: { ...process.env, NODE_OPTIONS: REPORTING + dirname(this.#logFile), ...this.#settings } });
+    const child = spawn(process.execPath, [compiledModule(this.module), ...(own ? [this.role] : [])], {
+      stdio: ["ignore", "ignore", log, "ipc"],
+      env: { ...process.env, NODE_OPTIONS: REPORTING + dirname(this.#logFile), ...this.#settings },
+    });
     closeSync(log);
     this.#child = child;
     this.#asked = false;
@@ -79,7 +103,10 @@ export class Slot {
     this.#asked = true;
     if (this.#stopped) this.resume();
     this.#child.kill("SIGTERM");
-    const ended = await Promise.race([this.#ended as Promise<Exit>, sleep(patienceMs, "hung" as const, { ref: false })]);
+    const ended = await Promise.race([
+      this.#ended as Promise<Exit>,
+      sleep(patienceMs, "hung" as const, { ref: false }),
+    ]);
     if (ended === "hung") {
       // What it still has open goes to a report beside its log.
       this.#child?.kill("SIGUSR2");
@@ -123,12 +150,19 @@ export class Slot {
 
   /** How often it has reported a condition about a subject; without one, about any. */
   said(code: string, subject = ""): number {
-    return this.#log().split("\n").filter((line) => line.includes(`"code":"${code}"`) && line.includes(subject) && !line.includes('"msg":"over: ')).length;
+    return this.#log()
+      .split("\n")
+      .filter((line) => line.includes(`"code":"${code}"`) && line.includes(subject) && !line.includes('"msg":"over: '))
+      .length;
   }
 
   /** The last warnings and worse. */
   tail(lines = 8): string[] {
-    return this.#log().split("\n").filter((line) => line !== "" && !/"level":[123]0/.test(line)).slice(-lines).map((line) => line.slice(0, 600));
+    return this.#log()
+      .split("\n")
+      .filter((line) => line !== "" && !/"level":[123]0/.test(line))
+      .slice(-lines)
+      .map((line) => line.slice(0, 600));
   }
 
   #log(): string {
@@ -140,7 +174,10 @@ export class Slot {
   }
 
   async #fell(exit: Exit): Promise<void> {
-    this.fell.push(`${new Date().toISOString()} ${this.name} ended by itself with ${exit.signal ?? exit.code}: ${this.tail(3).join(" | ")}`);
+    this.fell.push(
+      `${new Date().toISOString()} ${this.name} ended by itself with ${exit.signal ?? exit.code}: ` +
+        `${this.tail(3).join(" | ")}`,
+    );
     await sleep(RESTART_AFTER_MS);
     if (this.#wanted && this.#child === null) this.start();
   }

@@ -17,24 +17,64 @@ import { NEXT_TRANSACTION_ID, NEXT_TRANSACTION_SCHEMA } from "./traffic.js";
 
 export const PARTITIONS = 4;
 const COPIES: Record<Role, number> = { scoring: 3, sink: 2, merchants: 2, training: 2, api: 2 };
-export const SLOTS = Object.entries(COPIES).flatMap(([role, copies]) => Array.from({ length: copies }, (_, i) => `${role}-${i + 1}`));
+export const SLOTS = Object.entries(COPIES).flatMap(([role, copies]) =>
+  Array.from({ length: copies }, (_, i) => `${role}-${i + 1}`),
+);
 
 const JWT_SECRET = "a secret of the fault tests, thirty-two bytes or more";
 export const ADMIN_PASSWORD = "correct horse battery";
 
-const card = (aggregate: "count" | "sum" | "mean" | "max" | "distinct_merchants" | "amount_over_mean", window: string): FeatureSpec => ({ name: `${aggregate}_${window}`, type: "number", source: { kind: "card", aggregate, window }, default: 0 });
-const merchant = (aggregate: "count" | "fraud_share", window: string): FeatureSpec => ({ name: `merchant_${aggregate}_${window}`, type: "number", source: { kind: "merchant", aggregate, window, delay: "P7D", bucket: "PT1H" }, default: 0 });
-const last: FeatureSpec = { name: "seconds_since_last", type: "number", source: { kind: "card", aggregate: "seconds_since_last" }, default: 0 };
+const card = (
+  aggregate: "count" | "sum" | "mean" | "max" | "distinct_merchants" | "amount_over_mean",
+  window: string,
+): FeatureSpec => ({
+  name: `${aggregate}_${window}`,
+  type: "number",
+  source: { kind: "card", aggregate, window },
+  default: 0,
+});
+const merchant = (aggregate: "count" | "fraud_share", window: string): FeatureSpec => ({
+  name: `merchant_${aggregate}_${window}`,
+  type: "number",
+  source: { kind: "merchant", aggregate, window, delay: "P7D", bucket: "PT1H" },
+  default: 0,
+});
+const last: FeatureSpec = {
+  name: "seconds_since_last",
+  type: "number",
+  source: { kind: "card", aggregate: "seconds_since_last" },
+  default: 0,
+};
 
 /** Their features differ, what they give no score does not: refunds. */
 export const MODELS: Record<string, FeatureSpec[]> = {
-  "windows@1": [amountFeature, card("count", "PT1H"), card("sum", "P1D"), card("distinct_merchants", "P7D"), card("amount_over_mean", "P7D"), last, merchant("count", "P1D"), merchant("fraud_share", "P7D")],
-  "windows@2": [amountFeature, card("count", "P7D"), card("max", "P1D"), card("mean", "P7D"), card("sum", "PT1H"), merchant("count", "P7D"), merchant("fraud_share", "P1D")],
+  "windows@1": [
+    amountFeature,
+    card("count", "PT1H"),
+    card("sum", "P1D"),
+    card("distinct_merchants", "P7D"),
+    card("amount_over_mean", "P7D"),
+    last,
+    merchant("count", "P1D"),
+    merchant("fraud_share", "P7D"),
+  ],
+  "windows@2": [
+    amountFeature,
+    card("count", "P7D"),
+    card("max", "P1D"),
+    card("mean", "P7D"),
+    card("sum", "PT1H"),
+    merchant("count", "P7D"),
+    merchant("fraud_share", "P1D"),
+  ],
   "plain@1": [amountFeature],
   "cards@1": [amountFeature, card("distinct_merchants", "P1D"), card("sum", "P7D"), last],
   "hangs@1": [amountFeature],
 };
-/** Models that an older version let in, which no upload check has seen: one hangs on a payment in four hundred, one has no score at all. */
+/**
+ * Models that an older version let in, which no upload check has seen: one hangs on a payment in four hundred, one has
+ * no score at all.
+ */
 export const HANGS = "hangs@1";
 export const MUTE = "mute@1";
 /** The greatest amount of the stream is 99.75. */
@@ -75,13 +115,31 @@ export class System {
     await Promise.all([this.kafka.start(), this.clickhouse.start()]);
   }
 
-  /** Topics, models and the first deployment under a prefix, and a place for each copy of each role; nothing of it runs yet. */
-  async prepare({ prefix, database, settings = {}, modules = {} }: { prefix: string; database: string; settings?: Record<string, string>; modules?: Partial<Record<Role, string>> }): Promise<void> {
+  /**
+   * Topics, models and the first deployment under a prefix, and a place for each copy of each role; nothing of it runs
+   * yet.
+   */
+  async prepare({
+    prefix,
+    database,
+    settings = {},
+    modules = {},
+  }: {
+    prefix: string;
+    database: string;
+    settings?: Record<string, string>;
+    modules?: Partial<Record<Role, string>>;
+  }): Promise<void> {
     this.database = database;
     this.slots.length = 0;
     this.#partitions.clear();
-    this.test = await TestSystem.open({ kafka: { brokers: [this.kafka.direct], ssl: false, sasl: null }, prefix, partitions: PARTITIONS });
-    for (const [id, features] of Object.entries(MODELS)) if (id !== HANGS) await this.test.register(id, nanForRefunds(features));
+    this.test = await TestSystem.open({
+      kafka: { brokers: [this.kafka.direct], ssl: false, sasl: null },
+      prefix,
+      partitions: PARTITIONS,
+    });
+    for (const [id, features] of Object.entries(MODELS))
+      if (id !== HANGS) await this.test.register(id, nanForRefunds(features));
     await this.test.register(HANGS, hangsAbove(HANGS_ABOVE, MODELS[HANGS]));
     await this.test.register(MUTE, alwaysNan());
     await this.test.deploy(FIRST_DEPLOYMENT.champion, FIRST_DEPLOYMENT.shadows);
@@ -94,18 +152,28 @@ export class System {
       for (let copy = 1; copy <= copies; copy++) {
         const name = `${role}-${copy}`;
         if (role === "api") this.apiPorts.set(name, await freePorts(firstPort() + 40 + 4 * copy, 1));
-        this.slots.push(new Slot({
-          name, role,
-          ...(modules[role] === undefined ? {} : { module: modules[role] }),
-          logFile: join(this.dir, "logs", `${prefix}${name}.log`),
-          settings: {
-            ...this.test.settings,
-            KAFKA_BROKERS: `127.0.0.1:${(this.#deaf.address() as AddressInfo).port},127.0.0.1:${this.kafka.proxy(name).port}`, CLICKHOUSE_URL: `http://127.0.0.1:${this.clickhouse.proxy(name).port}`, CLICKHOUSE_DATABASE: database,
-            DATA_DIR: join(this.dir, "data", `${prefix}${name}`), SCHEMAS_DIR: schemasDir, SNAPSHOT_EVERY: "PT15S", MERCHANT_WAIT_MS: "10000", TRAINER_SILENCE_SECONDS: "5", DATASETS_ALLOW_PRIVATE: "127.0.0.1/32",
-            ...(role === "api" ? { PORT: String(this.apiPorts.get(name)), JWT_SECRET, ADMIN_PASSWORD } : {}),
-            ...settings,
-          },
-        }));
+        this.slots.push(
+          new Slot({
+            name,
+            role,
+            ...(modules[role] === undefined ? {} : { module: modules[role] }),
+            logFile: join(this.dir, "logs", `${prefix}${name}.log`),
+            settings: {
+              ...this.test.settings,
+              KAFKA_BROKERS: `127.0.0.1:${(this.#deaf.address() as AddressInfo).port},127.0.0.1:${this.kafka.proxy(name).port}`,
+              CLICKHOUSE_URL: `http://127.0.0.1:${this.clickhouse.proxy(name).port}`,
+              CLICKHOUSE_DATABASE: database,
+              DATA_DIR: join(this.dir, "data", `${prefix}${name}`),
+              SCHEMAS_DIR: schemasDir,
+              SNAPSHOT_EVERY: "PT15S",
+              MERCHANT_WAIT_MS: "10000",
+              TRAINER_SILENCE_SECONDS: "5",
+              DATASETS_ALLOW_PRIVATE: "127.0.0.1/32",
+              ...(role === "api" ? { PORT: String(this.apiPorts.get(name)), JWT_SECRET, ADMIN_PASSWORD } : {}),
+              ...settings,
+            },
+          }),
+        );
       }
     }
   }
@@ -142,7 +210,8 @@ export class System {
 
   /** Everything passes again, and nothing stands still. Engines are their users' to start. */
   restore(): void {
-    for (const { name } of this.slots) for (const engine of this.engines) this.proxy(name, engine.name).mode = { kind: "up" };
+    for (const { name } of this.slots)
+      for (const engine of this.engines) this.proxy(name, engine.name).mode = { kind: "up" };
     for (const slot of this.slots) slot.resume();
   }
 

@@ -5,7 +5,12 @@ import { WIRE_HEAD_BYTES, writeWireHead } from "../../schemas/wire-format.js";
 import { seededRandom } from "../../models/training/random.js";
 
 /** A record for fraud.transactions or fraud.labels. */
-export interface Outgoing { partition: number; key: string | null; value: Buffer; headers: Record<string, string> }
+export interface Outgoing {
+  partition: number;
+  key: string | null;
+  value: Buffer;
+  headers: Record<string, string>;
+}
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -14,7 +19,9 @@ export const CARDS = 600;
 export const MERCHANTS = 60;
 export const TRANSACTION_ID = 1_000_001;
 export const LABEL_ID = 1_000_003;
-/** The next version of the producers' schema, with one more optional field. In every role's SCHEMAS_DIR from the start. */
+/**
+ * The next version of the producers' schema, with one more optional field. In every role's SCHEMAS_DIR from the start.
+ */
 export const NEXT_TRANSACTION_ID = 1_100_001;
 export type RecreatedTopic = "transactions" | "labels";
 /** On the last record of each partition of a topic that is about to be deleted: which deletion. */
@@ -22,7 +29,10 @@ export const LAST = "last";
 /** A schema that nobody knows. */
 const UNKNOWN_ID = 1_200_001;
 
-export const NEXT_TRANSACTION_SCHEMA = { ...transactionSchema, fields: [...transactionSchema.fields, { name: "channel", type: ["null", "string"], default: null }] };
+export const NEXT_TRANSACTION_SCHEMA = {
+  ...transactionSchema,
+  fields: [...transactionSchema.fields, { name: "channel", type: ["null", "string"], default: null }],
+};
 
 const type = avro.Type.forSchema(transactionSchema as unknown as avro.Schema);
 const nextType = avro.Type.forSchema(NEXT_TRANSACTION_SCHEMA as unknown as avro.Schema);
@@ -51,8 +61,9 @@ export interface ProducersState {
 }
 
 /**
- * What is published, as a function of the seed and a number: most records are fine; some come late, too late or from far
- * ahead, are repeats, refunds (which the models give no score), cut off, of an unknown schema, JSON, or in a wrong partition.
+ * What is published, as a function of the seed and a number: most records are fine; some come late, too late or from
+ * far ahead, are repeats, refunds (which the models give no score), cut off, of an unknown schema, JSON, or in a wrong
+ * partition.
  */
 export class Traffic {
   readonly #options: TrafficOptions;
@@ -79,27 +90,46 @@ export class Traffic {
     const home = partitionOf(Buffer.from(transaction.card_id), partitions);
     const kind = random();
     const misplaced = random() < 0.003 ? (home + 1) % partitions : home;
-    const partition = this.#hashesOver(transactions, n) ? partitionOf(Buffer.from(transaction.card_id), transactions) : misplaced;
+    const partition = this.#hashesOver(transactions, n)
+      ? partitionOf(Buffer.from(transaction.card_id), transactions)
+      : misplaced;
     const headers = { n: String(n) };
     const key = transaction.card_id;
-    if (kind < 0.005) return { partition, key, headers, value: wire(TRANSACTION_ID, type.toBuffer(transaction)).subarray(0, -1) };
+    if (kind < 0.005)
+      return { partition, key, headers, value: wire(TRANSACTION_ID, type.toBuffer(transaction)).subarray(0, -1) };
     if (kind < 0.006) return { partition, key, headers, value: wire(UNKNOWN_ID, type.toBuffer(transaction)) };
     if (kind < 0.026) return { partition, key, headers, value: Buffer.from(JSON.stringify(transaction)) };
-    if (upgraded && kind < 0.5) return { partition, key, headers, value: wire(NEXT_TRANSACTION_ID, nextType.toBuffer({ ...transaction, channel: kind < 0.3 ? "pos" : null })) };
+    if (upgraded && kind < 0.5)
+      return {
+        partition,
+        key,
+        headers,
+        value: wire(NEXT_TRANSACTION_ID, nextType.toBuffer({ ...transaction, channel: kind < 0.3 ? "pos" : null })),
+      };
     return { partition, key, headers, value: wire(TRANSACTION_ID, type.toBuffer(transaction)) };
   }
 
   /** The labels that are published before transaction `n`. */
   labels(n: number, { partitions }: ProducersState): Outgoing[] {
     const labels: Outgoing[] = [];
-    for (const [after, second] of [[LABEL_AFTER, false], [SECOND_LABEL_AFTER, true]] as const) {
+    for (const [after, second] of [
+      [LABEL_AFTER, false],
+      [SECOND_LABEL_AFTER, true],
+    ] as const) {
       const about = n - after;
       if (about < 0) continue;
       const { random, labelled, fraud, changed } = this.#verdict(about);
       if (!labelled || (second && !changed)) continue;
       const { transaction_id, card_id, event_time } = this.#transaction(about);
-      const homed = this.label({ transaction_id, card_id, is_fraud: second ? !fraud : fraud, label_time: event_time + HOUR_MS });
-      const label = this.#hashesOver(partitions.labels, about) ? { ...homed, partition: partitionOf(Buffer.from(card_id), partitions.labels) } : homed;
+      const homed = this.label({
+        transaction_id,
+        card_id,
+        is_fraud: second ? !fraud : fraud,
+        label_time: event_time + HOUR_MS,
+      });
+      const label = this.#hashesOver(partitions.labels, about)
+        ? { ...homed, partition: partitionOf(Buffer.from(card_id), partitions.labels) }
+        : homed;
       // Of a feed without keys: to any partition. Half of those are corrected, by way of the right one.
       const keyless = random() < (changed ? 0.5 : 0.05) && !second;
       labels.push(keyless ? { ...label, key: null, partition: Math.floor(random() * partitions.labels) } : label);
@@ -108,8 +138,8 @@ export class Traffic {
   }
 
   /**
-   * What is said over HTTP of a transaction that has a label by then: the contrary of its only one, or of one that is going to be
-   * corrected once more, the same again. Null: it has none of that kind.
+   * What is said over HTTP of a transaction that has a label by then: the contrary of its only one, or of one that is
+   * going to be corrected once more, the same again. Null: it has none of that kind.
    */
   correction(about: number, kind: "last" | "between"): Pick<Label, "transaction_id" | "card_id" | "is_fraud"> | null {
     const { labelled, fraud, changed } = this.#verdict(about);
@@ -127,7 +157,12 @@ export class Traffic {
 
   /** One that is not of the stream. */
   payment(payment: Transaction): Outgoing {
-    return { partition: partitionOf(Buffer.from(payment.card_id), this.#options.partitions), key: payment.card_id, headers: {}, value: wire(TRANSACTION_ID, type.toBuffer(payment)) };
+    return {
+      partition: partitionOf(Buffer.from(payment.card_id), this.#options.partitions),
+      key: payment.card_id,
+      headers: {},
+      value: wire(TRANSACTION_ID, type.toBuffer(payment)),
+    };
   }
 
   /** A card of a partition; of one that is no card's home, any. */
@@ -137,10 +172,18 @@ export class Traffic {
   }
 
   label(label: Label): Outgoing {
-    return { partition: partitionOf(Buffer.from(label.card_id), this.#options.partitions), key: label.card_id, headers: {}, value: wire(LABEL_ID, labelType.toBuffer(label)) };
+    return {
+      partition: partitionOf(Buffer.from(label.card_id), this.#options.partitions),
+      key: label.card_id,
+      headers: {},
+      value: wire(LABEL_ID, labelType.toBuffer(label)),
+    };
   }
 
-  /** Whether a transaction gets a label and which, whether that is corrected, and what follows in the same stream of random numbers. */
+  /**
+   * Whether a transaction gets a label and which, whether that is corrected, and what follows in the same stream of
+   * random numbers.
+   */
   #verdict(about: number): { random: () => number; labelled: boolean; fraud: boolean; changed: boolean } {
     const random = this.#random(about, 2);
     return { random, labelled: random() < 0.15, fraud: random() < 0.25, changed: random() < 0.1 };
@@ -157,10 +200,22 @@ export class Traffic {
     const amount = Math.floor(random() * 400) / 4;
     const timing = random();
     const refund = random() < 0.01;
-    const late = timing < 0.02 ? random() * 20 * HOUR_MS : timing < 0.023 ? (26 + random() * 6) * HOUR_MS : timing < 0.0233 ? -3 * DAY_MS : 0;
+    const late =
+      timing < 0.02
+        ? random() * 20 * HOUR_MS
+        : timing < 0.023
+          ? (26 + random() * 6) * HOUR_MS
+          : timing < 0.0233
+            ? -3 * DAY_MS
+            : 0;
     return {
-      transaction_id: `t${n}`, event_time: Math.floor(this.timeOf(n) - late), card_id: `card-${card}`, merchant_id: `shop-${merchant}`,
-      amount: refund ? -amount - 1 : amount, currency: "EUR", attributes: {},
+      transaction_id: `t${n}`,
+      event_time: Math.floor(this.timeOf(n) - late),
+      card_id: `card-${card}`,
+      merchant_id: `shop-${merchant}`,
+      amount: refund ? -amount - 1 : amount,
+      currency: "EUR",
+      attributes: {},
     };
   }
 

@@ -17,9 +17,21 @@ const LENGTHS = Object.values(WINDOWS);
 export const AGGREGATES = ["count", "sum", "mean", "max", "distinct_merchants", "amount_over_mean"] as const;
 export const VALUES = LENGTHS.length * AGGREGATES.length + 1;
 
-export interface Payment { id: string; card: string; merchant: string; amount: number; time: number }
+export interface Payment {
+  id: string;
+  card: string;
+  merchant: string;
+  amount: number;
+  time: number;
+}
 
-interface Event { time: number; amount: number; merchant: string; id: string; offset: number }
+interface Event {
+  time: number;
+  amount: number;
+  merchant: string;
+  id: string;
+  offset: number;
+}
 
 export type Verdict = { kind: "accepted"; late: boolean } | { kind: "repeated"; of: number };
 
@@ -38,7 +50,8 @@ export class CardsReference {
     const oldest = Math.max(0, events.length + 1 - MAX_CARD_EVENTS);
     for (let i = events.length - 1; i >= oldest && events[i].time >= time - DAY_MS; i--) {
       const event = events[i];
-      if (event.id === id && event.time > floor && Math.abs(event.time - time) <= DAY_MS) return { kind: "repeated", of: event.offset };
+      if (event.id === id && event.time > floor && Math.abs(event.time - time) <= DAY_MS)
+        return { kind: "repeated", of: event.offset };
     }
     if (!scored) return { kind: "accepted", late: false };
     this.#measure(payment, events, at, oldest, floor, values);
@@ -51,7 +64,14 @@ export class CardsReference {
     return { kind: "accepted", late };
   }
 
-  #measure({ time, amount, merchant }: Payment, events: readonly Event[], at: number, oldest: number, floor: number, values: Float64Array): void {
+  #measure(
+    { time, amount, merchant }: Payment,
+    events: readonly Event[],
+    at: number,
+    oldest: number,
+    floor: number,
+    values: Float64Array,
+  ): void {
     let count = 1;
     let sum = amount;
     let max = amount;

@@ -12,13 +12,23 @@ import { kafkaAnswers } from "../../infra/local/ready.js";
 const run = promisify(execFile);
 const START_MS = 300_000;
 const STOP_MS = 20_000;
-const QUIET = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS"];
+const QUIET = [
+  "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+  "-Dorg.slf4j.simpleLogger.showDateTime=true",
+  "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
+];
 
-interface Broker { id: number; address: string; folder: string; guard: EngineProcess | null; pid: number }
+interface Broker {
+  id: number;
+  address: string;
+  folder: string;
+  guard: EngineProcess | null;
+  pid: number;
+}
 
 /**
- * Three Kafka brokers, each one a controller, too; topics have three copies, two of which must have a record. What decides how
- * soon a lost broker is replaced is left at Kafka's defaults (`broker.session.timeout.ms` 9 s).
+ * Three Kafka brokers, each one a controller, too; topics have three copies, two of which must have a record. What
+ * decides how soon a lost broker is replaced is left at Kafka's defaults (`broker.session.timeout.ms` 9 s).
  */
 export class Brokers {
   readonly #brokers: Broker[];
@@ -36,7 +46,13 @@ export class Brokers {
     const jars = await fetchKafkaJars(cacheDir, () => {});
     const first = await freePorts(25_000 + (process.pid % 300) * 6, 6);
     const clusterId = newClusterId();
-    const brokers = [1, 2, 3].map((id) => ({ id, address: `127.0.0.1:${first + id - 1}`, folder: join(folder, `broker-${id}`), guard: null, pid: 0 }));
+    const brokers = [1, 2, 3].map((id) => ({
+      id,
+      address: `127.0.0.1:${first + id - 1}`,
+      folder: join(folder, `broker-${id}`),
+      guard: null,
+      pid: 0,
+    }));
     const voters = brokers.map(({ id }) => `${id}@127.0.0.1:${first + 2 + id}`).join(",");
     const all = new Brokers(brokers, jars, clusterId);
     try {
@@ -84,12 +100,14 @@ export class Brokers {
   }
 
   async stop(): Promise<void> {
-    await Promise.all(this.#brokers.map(async (broker) => {
-      if (broker.guard === null) return;
-      // A frozen one can't end politely.
-      process.kill(broker.pid, "SIGCONT");
-      await broker.guard.stop(STOP_MS);
-    }));
+    await Promise.all(
+      this.#brokers.map(async (broker) => {
+        if (broker.guard === null) return;
+        // A frozen one can't end politely.
+        process.kill(broker.pid, "SIGCONT");
+        await broker.guard.stop(STOP_MS);
+      }),
+    );
   }
 
   #of(id: number): Broker {
@@ -98,24 +116,75 @@ export class Brokers {
 
   async #format({ id, folder }: Broker, first: number, voters: string): Promise<void> {
     await mkdir(folder, { recursive: true });
-    const place = { bind: "127.0.0.1", port: first + id - 1, controllerPort: first + 2 + id, advertised: `127.0.0.1:${first + id - 1}`, logDir: join(folder, "data") };
+    const place = {
+      bind: "127.0.0.1",
+      port: first + id - 1,
+      controllerPort: first + 2 + id,
+      advertised: `127.0.0.1:${first + id - 1}`,
+      logDir: join(folder, "data"),
+    };
     // Of a property that is given twice, the last one counts.
     const ours = {
-      "node.id": id, "controller.quorum.voters": voters, "default.replication.factor": 1, "offsets.topic.replication.factor": 3,
-      "transaction.state.log.replication.factor": 3, "transaction.state.log.min.isr": 2, "offsets.topic.num.partitions": 6, "transaction.state.log.num.partitions": 6,
+      "node.id": id,
+      "controller.quorum.voters": voters,
+      "default.replication.factor": 1,
+      "offsets.topic.replication.factor": 3,
+      "transaction.state.log.replication.factor": 3,
+      "transaction.state.log.min.isr": 2,
+      "offsets.topic.num.partitions": 6,
+      "transaction.state.log.num.partitions": 6,
       "num.network.threads": 1,
     };
     const properties = join(folder, "server.properties");
-    await writeFile(properties, brokerProperties(place) + Object.entries(ours).map(([name, value]) => `${name}=${value}\n`).join(""));
-    await run("java", ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", ...QUIET, "-cp", join(this.#jars, "*"), "kafka.tools.StorageTool", "format", "-t", this.#clusterId, "-c", properties], { timeout: START_MS });
+    await writeFile(
+      properties,
+      brokerProperties(place) +
+        Object.entries(ours)
+          .map(([name, value]) => `${name}=${value}\n`)
+          .join(""),
+    );
+    await run(
+      "java",
+      [
+        "-Xmx256m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        ...QUIET,
+        "-cp",
+        join(this.#jars, "*"),
+        "kafka.tools.StorageTool",
+        "format",
+        "-t",
+        this.#clusterId,
+        "-c",
+        properties,
+      ],
+      { timeout: START_MS },
+    );
   }
 
   async #start(broker: Broker): Promise<void> {
-    const java = ["-Xms256m", "-Xmx384m", "-XX:+UseSerialGC", ...QUIET, "-cp", join(this.#jars, "*"), "kafka.Kafka", join(broker.folder, "server.properties")];
-    const guard = await EngineProcess.start({ name: `Kafka broker ${broker.id}`, module: "infra/local/guard", args: ["-", "java", ...java], logFile: join(broker.folder, "kafka.log") });
+    const java = [
+      "-Xms256m",
+      "-Xmx384m",
+      "-XX:+UseSerialGC",
+      ...QUIET,
+      "-cp",
+      join(this.#jars, "*"),
+      "kafka.Kafka",
+      join(broker.folder, "server.properties"),
+    ];
+    const guard = await EngineProcess.start({
+      name: `Kafka broker ${broker.id}`,
+      module: "infra/local/guard",
+      args: ["-", "java", ...java],
+      logFile: join(broker.folder, "kafka.log"),
+    });
     broker.guard = guard;
     broker.pid = Number(await guard.message("enginePid", START_MS));
     const done = new AbortController();
-    await guard.orFail(kafkaAnswers(broker.address, this.#clusterId, done.signal), START_MS).finally(() => done.abort());
+    await guard
+      .orFail(kafkaAnswers(broker.address, this.#clusterId, done.signal), START_MS)
+      .finally(() => done.abort());
   }
 }

@@ -1,2 +1,6 @@
 /** What one scenario found. */
-export interface Finding { scenario: string; figures: Record<string, unknown>; wrong: string[] }
+export interface Finding {
+  scenario: string;
+  figures: Record<string, unknown>;
+  wrong: string[];
+}

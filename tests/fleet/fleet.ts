@@ -15,7 +15,10 @@ const COPIES: Record<Role, number> = { scoring: 2, sink: 1, merchants: 1, traini
 const UP_WITHIN_MS = 120_000;
 const PASSWORD = "correct horse battery";
 
-export interface Member { slot: Slot; port: number }
+export interface Member {
+  slot: Slot;
+  port: number;
+}
 
 /** Three brokers, ClickHouse, and every role as a process of its own: two scoring workers and one of each other. */
 export class Fleet {
@@ -39,7 +42,11 @@ export class Fleet {
     try {
       await engine.prepare([], 28_000);
       await engine.start();
-      const system = await TestSystem.open({ kafka: { brokers: brokers.addresses, ssl: false, sasl: null }, prefix: "fleet.", partitions: PARTITIONS });
+      const system = await TestSystem.open({
+        kafka: { brokers: brokers.addresses, ssl: false, sasl: null },
+        prefix: "fleet.",
+        partitions: PARTITIONS,
+      });
       const fleet = new Fleet(brokers, engine, system);
       await fleet.#prepare(folder);
       return fleet;
@@ -57,9 +64,15 @@ export class Fleet {
   /** Starts every role that doesn't run, and waits until all are ready and the admin has signed in. */
   async startRoles(): Promise<void> {
     for (const { slot } of this.members) slot.start();
-    for (const { slot, port } of this.members) await this.until(`${slot.name} is ready`, async () => (await this.client.ask(port, "GET", "/health/ready")).status === 200);
+    for (const { slot, port } of this.members)
+      await this.until(
+        `${slot.name} is ready`,
+        async () => (await this.client.ask(port, "GET", "/health/ready")).status === 200,
+      );
     await this.until("the admin can sign in", async () => {
-      const answer = await this.client.ask(this.member("api-1").port, "POST", "/api/v1/tokens", { body: { username: "admin", password: PASSWORD } });
+      const answer = await this.client.ask(this.member("api-1").port, "POST", "/api/v1/tokens", {
+        body: { username: "admin", password: PASSWORD },
+      });
       if (answer.status === 200) this.client.token = (JSON.parse(answer.text) as { access_token: string }).access_token;
       return answer.status === 200;
     });
@@ -91,10 +104,23 @@ export class Fleet {
         const port = await freePorts(next, 1);
         next = port + 1;
         const settings = {
-          ...this.system.settings, CLICKHOUSE_URL: this.#engine.direct, CLICKHOUSE_DATABASE: "fleet", DATA_DIR: join(folder, "data", name),
-          ...(role === "api" ? { PORT: String(port), JWT_SECRET: "a secret of the fleet's, thirty-two bytes or more", ADMIN_PASSWORD: PASSWORD, RATE_LIMIT: "100000000" } : { METRICS_PORT: String(port) }),
+          ...this.system.settings,
+          CLICKHOUSE_URL: this.#engine.direct,
+          CLICKHOUSE_DATABASE: "fleet",
+          DATA_DIR: join(folder, "data", name),
+          ...(role === "api"
+            ? {
+                PORT: String(port),
+                JWT_SECRET: "a secret of the fleet's, thirty-two bytes or more",
+                ADMIN_PASSWORD: PASSWORD,
+                RATE_LIMIT: "100000000",
+              }
+            : { METRICS_PORT: String(port) }),
         };
-        this.members.push({ port, slot: new Slot({ name, role, settings, logFile: join(folder, "logs", `${name}.log`) }) });
+        this.members.push({
+          port,
+          slot: new Slot({ name, role, settings, logFile: join(folder, "logs", `${name}.log`) }),
+        });
       }
     }
   }

@@ -15,7 +15,10 @@ const AGAIN_MS = 100;
 /** When something happened in each partition, epoch milliseconds, in order. */
 export type Times = number[][];
 
-/** Transactions `<mark>-<partition>-<n>` at a steady rate, from a producer for each partition: one that waits holds no other up. */
+/**
+ * Transactions `<mark>-<partition>-<n>` at a steady rate, from a producer for each partition: one that waits holds no
+ * other up.
+ */
 export class Traffic {
   /** Of each partition: when its batches were acknowledged. */
   readonly acknowledged: Times;
@@ -64,10 +67,20 @@ export class Traffic {
     return `${this.#mark}-${partition}-${n}`;
   }
 
-  async #publish(producer: BatchProducer, { topic, partition, cards, perTick }: { topic: string; partition: number; cards: string[]; perTick: number }): Promise<void> {
+  async #publish(
+    producer: BatchProducer,
+    { topic, partition, cards, perTick }: { topic: string; partition: number; cards: string[]; perTick: number },
+  ): Promise<void> {
     while (!this.#stopping) {
       const from = this.#counts[partition];
-      const records = Array.from({ length: perTick }, (_, i) => transactionRecord(transaction(from + i, { transaction_id: this.#id(partition, from + i), card_id: cards[(from + i) % cards.length] })));
+      const records = Array.from({ length: perTick }, (_, i) =>
+        transactionRecord(
+          transaction(from + i, {
+            transaction_id: this.#id(partition, from + i),
+            card_id: cards[(from + i) % cards.length],
+          }),
+        ),
+      );
       await producer.publishTo(topic, partition, records);
       this.#counts[partition] += perTick;
       this.acknowledged[partition].push(Date.now());
@@ -89,7 +102,10 @@ export class PredictionWatch {
   constructor(system: TestSystem) {
     const { name, partitions } = system.topics.predictions;
     this.#cluster = new KafkaCluster(system.kafka, "fleet-watch");
-    this.#readers = Array.from({ length: partitions }, (_, partition) => new PartitionReader(this.#cluster, name, partition, { maxWaitMs: 100, patienceMs: 1 }));
+    this.#readers = Array.from(
+      { length: partitions },
+      (_, partition) => new PartitionReader(this.#cluster, name, partition, { maxWaitMs: 100, patienceMs: 1 }),
+    );
     this.seen = this.#readers.map(() => []);
     this.#running = this.#readers.map((reader, partition) => this.#follow(reader, this.seen[partition]));
   }
@@ -102,11 +118,13 @@ export class PredictionWatch {
   }
 
   async #follow(reader: PartitionReader, seen: number[]): Promise<void> {
-    for (let next = 0; !this.#stopping; ) {
+    for (let next = 0; !this.#stopping;) {
       try {
         const records = await reader.fetch(next);
         for (let i = 0; i < records.count; i++) {
-          const { transaction_id } = readPrediction(Buffer.from(records.bytes.subarray(records.valueAt[i], records.valueAt[i] + records.valueLength[i])));
+          const { transaction_id } = readPrediction(
+            Buffer.from(records.bytes.subarray(records.valueAt[i], records.valueAt[i] + records.valueLength[i])),
+          );
           this.predicted.set(transaction_id, (this.predicted.get(transaction_id) ?? 0) + 1);
         }
         if (records.count > 0) seen.push(Date.now());

@@ -25,7 +25,13 @@ async function headOf(file: string): Promise<string> {
 function handbookCsv(): string {
   const row = (i: number): string => {
     const amount = ((i * 7_919) % 5_000) / 10;
-    return `${i},2018-06-${String(1 + (i % 28)).padStart(2, "0")} 0${i % 10}:00:00,${i % 40},${i % 25},${amount},${Number(amount > 400)}`;
+    return (
+      `${i},2018-06-${String(1 + (i % 28)).padStart(2, "0")} ` +
+      `0${i % 10}:00:00,${i % 40},${i % 25},${amount},${Number(amount > 400)}`
+    );
   };
-  return ["TRANSACTION_ID,TX_DATETIME,CUSTOMER_ID,TERMINAL_ID,TX_AMOUNT,TX_FRAUD", ...Array.from({ length: LINES }, (_, i) => row(i))].join("\n");
+  return [
+    "TRANSACTION_ID,TX_DATETIME,CUSTOMER_ID,TERMINAL_ID,TX_AMOUNT,TX_FRAUD",
+    ...Array.from({ length: LINES }, (_, i) => row(i)),
+  ].join("\n");
 }

@@ -15,7 +15,11 @@ import { told, type Findings } from "./findings.js";
 import { ODD_TEXTS, mutated } from "./mutate.js";
 
 /** How many were taken, and why the others were not. */
-export interface FileCounts { files: number; taken: number; refused: Record<string, number> }
+export interface FileCounts {
+  files: number;
+  taken: number;
+  refused: Record<string, number>;
+}
 
 const never = new AbortController().signal;
 const TRAINED_OF = 20;
@@ -27,7 +31,14 @@ function note(error: unknown, counts: FileCounts, findings: Findings, how: strin
 }
 
 /** Mutated CSV files, read as training reads them; now and then one that was taken is trained on. */
-export async function fuzzCsv(seed: number, count: number, samples: readonly string[], findings: Findings, onProgress: (done: number) => void = () => {}, signal: AbortSignal = never): Promise<FileCounts> {
+export async function fuzzCsv(
+  seed: number,
+  count: number,
+  samples: readonly string[],
+  findings: Findings,
+  onProgress: (done: number) => void = () => {},
+  signal: AbortSignal = never,
+): Promise<FileCounts> {
   const counts: FileCounts = { files: 0, taken: 0, refused: {} };
   const folder = await mkdtemp(join(tmpdir(), "fraudstream-fuzz-"));
   const file = join(folder, "data.csv");
@@ -37,8 +48,15 @@ export async function fuzzCsv(seed: number, count: number, samples: readonly str
       await writeFile(file, oddCsv(random, random.pick(samples)));
       const how = `seed ${seed}, csv ${n}`;
       try {
-        const dataset = await findings.timed(() => how, () => readCsv(file));
-        if ((counts.taken += 1) % TRAINED_OF === 0) await findings.timed(() => `${how}, training`, () => buildModel(dataset, { model: "fuzz@1", params: { num_iterations: 3 } }, { signal }));
+        const dataset = await findings.timed(
+          () => how,
+          () => readCsv(file),
+        );
+        if ((counts.taken += 1) % TRAINED_OF === 0)
+          await findings.timed(
+            () => `${how}, training`,
+            () => buildModel(dataset, { model: "fuzz@1", params: { num_iterations: 3 } }, { signal }),
+          );
       } catch (error) {
         note(error, counts, findings, how);
       }
@@ -64,8 +82,17 @@ function oddCsv(random: RandomSource, sample: string): Buffer {
     if (kind < 3) cell(() => random.pick(ODD_TEXTS));
     else if (kind === 3) cell((text) => `"${text}${random.pick(["", "\n", '""', '"', "\r\n"])}`);
     else if (kind === 4) lines.splice(random.int(lines.length), random.int(5));
-    else if (kind === 5) lines.splice(random.int(lines.length), 0, random.pick(["", ",".repeat(random.int(200)), lines[0], "\u0000", "x".repeat(100_000)]));
-    else if (kind === 6) lines[0] = lines[0].split(",").map((name) => (random.next() < 0.3 ? random.pick([...ODD_TEXTS, "amount", "label", "isFraud", "time"]) : name)).join(",");
+    else if (kind === 5)
+      lines.splice(
+        random.int(lines.length),
+        0,
+        random.pick(["", ",".repeat(random.int(200)), lines[0], "\u0000", "x".repeat(100_000)]),
+      );
+    else if (kind === 6)
+      lines[0] = lines[0]
+        .split(",")
+        .map((name) => (random.next() < 0.3 ? random.pick([...ODD_TEXTS, "amount", "label", "isFraud", "time"]) : name))
+        .join(",");
     else if (kind === 7) cell((text) => text.repeat(random.int(50)));
     else lines.forEach((line, i) => (lines[i] = line.replaceAll(",", random.pick([";", "\t", ",,", ","]))));
   }
@@ -80,10 +107,17 @@ function oddCsv(random: RandomSource, sample: string): Buffer {
 }
 
 /**
- * Mutated ONNX files. All are looked at and rewritten as an upload is before its process starts; one in `processOf` goes
- * through that process, too, which may die of it.
+ * Mutated ONNX files. All are looked at and rewritten as an upload is before its process starts; one in `processOf`
+ * goes through that process, too, which may die of it.
  */
-export async function fuzzOnnx(seed: number, count: number, processOf: number, findings: Findings, onProgress: (done: number) => void = () => {}, signal: AbortSignal = never): Promise<FileCounts & { processes: number }> {
+export async function fuzzOnnx(
+  seed: number,
+  count: number,
+  processOf: number,
+  findings: Findings,
+  onProgress: (done: number) => void = () => {},
+  signal: AbortSignal = never,
+): Promise<FileCounts & { processes: number }> {
   const counts = { files: 0, taken: 0, refused: {} as Record<string, number>, processes: 0 };
   const known = fixtures().filter(({ onnx }) => onnx.length < 500_000);
   for (let n = 0; n < count && !signal.aborted; n++) {
@@ -100,13 +134,32 @@ export async function fuzzOnnx(seed: number, count: number, processOf: number, f
       if (n % processOf === 0) {
         counts.processes += 1;
         const features = featuresOf(manifest);
-        await checkInProcess({ onnx: bytes, input: manifest.input, output: manifest.output, features, samples: samplesOf(samples, features) }, { timeoutMs: 20_000 }, signal);
-      } else await findings.timed(() => how, async () => look());
+        await checkInProcess(
+          {
+            onnx: bytes,
+            input: manifest.input,
+            output: manifest.output,
+            features,
+            samples: samplesOf(samples, features),
+          },
+          { timeoutMs: 20_000 },
+          signal,
+        );
+      } else
+        await findings.timed(
+          () => how,
+          async () => look(),
+        );
       counts.taken += 1;
     } catch (error) {
       if (signal.aborted) break;
       // The process answers so for what the code that looks at the file throws of itself.
-      note(error instanceof FraudstreamError ? error : new FraudstreamError("model_failed", told(error)), counts, findings, how);
+      note(
+        error instanceof FraudstreamError ? error : new FraudstreamError("model_failed", told(error)),
+        counts,
+        findings,
+        how,
+      );
     }
     onProgress((counts.files += 1));
   }

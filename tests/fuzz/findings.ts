@@ -1,5 +1,8 @@
 /** What a fuzzer has found, with what is needed to see it again. */
-export interface Finding { what: string; how: string }
+export interface Finding {
+  what: string;
+  how: string;
+}
 
 const MOST_KEPT = 20;
 const MOST_CPU_MS = 1_000;
@@ -32,9 +35,14 @@ export class Findings {
 
 /** The name and message of whatever was thrown. */
 export function told(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}\n${(error.stack ?? "").split("\n").slice(1, 4).join("\n")}` : String(error);
+  return error instanceof Error
+    ? `${error.name}: ${error.message}\n${(error.stack ?? "").split("\n").slice(1, 4).join("\n")}`
+    : String(error);
 }
 
-/** Card numbers and secrets of everything that is fuzzed begin with these: none may stand in a log, an answer or a reason. */
+/**
+ * Card numbers and secrets of everything that is fuzzed begin with these: none may stand in a log, an answer or a
+ * reason.
+ */
 export const CARD_MARK = "411111111111";
 export const SECRET_MARK = "s3cr3t-of-the-fuzzer";

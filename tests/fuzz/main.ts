@@ -40,20 +40,32 @@ await runCommand(log, async (lifecycle) => {
   const findings = new Findings();
   const say = (line: string): void => void process.stdout.write(`${line}\n`);
   let toldAt = Date.now();
-  const progress = (part: Part, of: number) => (done: number): void => {
-    if (Date.now() - toldAt < TOLD_EVERY_MS) return;
-    toldAt = Date.now();
-    say(`${part}: ${done.toLocaleString("en")} of ${of.toLocaleString("en")}, ${findings.count} findings`);
-  };
-  const run = async (part: Part, of: number, work: (onProgress: (done: number) => void) => Promise<object>): Promise<void> => {
+  const progress =
+    (part: Part, of: number) =>
+    (done: number): void => {
+      if (Date.now() - toldAt < TOLD_EVERY_MS) return;
+      toldAt = Date.now();
+      say(`${part}: ${done.toLocaleString("en")} of ${of.toLocaleString("en")}, ${findings.count} findings`);
+    };
+  const run = async (
+    part: Part,
+    of: number,
+    work: (onProgress: (done: number) => void) => Promise<object>,
+  ): Promise<void> => {
     if (!parts.includes(part) || signal.aborted) return;
     const started = Date.now();
     const counts = await work(progress(part, of));
     say(JSON.stringify({ part, seed, seconds: Math.round((Date.now() - started) / 1_000), ...counts }));
   };
-  await run("records", numbers.records, (onProgress) => fuzzRecords(seed, numbers.records, findings, onProgress, signal));
-  await run("csv", numbers.csv, async (onProgress) => fuzzCsv(seed, numbers.csv, await csvSamples(), findings, onProgress, signal));
-  await run("onnx", numbers.onnx, (onProgress) => fuzzOnnx(seed, numbers.onnx, PROCESS_OF, findings, onProgress, signal));
+  await run("records", numbers.records, (onProgress) =>
+    fuzzRecords(seed, numbers.records, findings, onProgress, signal),
+  );
+  await run("csv", numbers.csv, async (onProgress) =>
+    fuzzCsv(seed, numbers.csv, await csvSamples(), findings, onProgress, signal),
+  );
+  await run("onnx", numbers.onnx, (onProgress) =>
+    fuzzOnnx(seed, numbers.onnx, PROCESS_OF, findings, onProgress, signal),
+  );
   if (parts.some((part) => part === "kafka" || part === "http") && !signal.aborted) {
     const dataDir = await mkdtemp(join(tmpdir(), "fraudstream-fuzz-"));
     lifecycle.add("data", () => rm(dataDir, { recursive: true, force: true }));
@@ -61,8 +73,12 @@ await runCommand(log, async (lifecycle) => {
     lifecycle.add("engines", () => engines.stop());
     const live = await LiveSystem.start(engines, dataDir);
     lifecycle.add("roles", () => live.close(new Findings()));
-    await run("kafka", numbers["kafka-records"], (onProgress) => live.records(seed, numbers["kafka-records"], findings, onProgress, signal));
-    await run("http", numbers.requests, (onProgress) => live.requests(seed, numbers.requests, findings, onProgress, signal));
+    await run("kafka", numbers["kafka-records"], (onProgress) =>
+      live.records(seed, numbers["kafka-records"], findings, onProgress, signal),
+    );
+    await run("http", numbers.requests, (onProgress) =>
+      live.requests(seed, numbers.requests, findings, onProgress, signal),
+    );
     await live.close(findings);
   }
   for (const { what, how } of findings.found) say(`FOUND: ${what}\n       ${how}`);
@@ -80,12 +96,21 @@ function parse(): { parts: readonly Part[]; numbers: typeof DEFAULTS; help: bool
     throw new UsageError("bad_option", messageOf(error));
   }
   const unknown = parsed.positionals.find((part) => !PARTS.some((known) => known === part));
-  if (unknown !== undefined) throw new UsageError("bad_option", `there is no part ${JSON.stringify(unknown)}; there are ${PARTS.join(", ")}`);
+  if (unknown !== undefined)
+    throw new UsageError("bad_option", `there is no part ${JSON.stringify(unknown)}; there are ${PARTS.join(", ")}`);
   const numbers = { ...DEFAULTS };
   for (const name of names) {
     const value = Number(parsed.values[name] ?? DEFAULTS[name]);
-    if (!Number.isSafeInteger(value) || value < 1) throw new UsageError("bad_option", `--${name} is ${String(parsed.values[name])}; it must be a whole number from 1`);
+    if (!Number.isSafeInteger(value) || value < 1)
+      throw new UsageError(
+        "bad_option",
+        `--${name} is ${String(parsed.values[name])}; it must be a whole number from 1`,
+      );
     numbers[name] = value;
   }
-  return { parts: parsed.positionals.length > 0 ? (parsed.positionals as Part[]) : PARTS, numbers, help: parsed.values["help"] === true };
+  return {
+    parts: parsed.positionals.length > 0 ? (parsed.positionals as Part[]) : PARTS,
+    numbers,
+    help: parsed.values["help"] === true,
+  };
 }

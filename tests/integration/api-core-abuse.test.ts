@@ -26,16 +26,28 @@ const signedBy = (secret: string, head: object, claims: object): string => {
   const text = `${part(head)}.${part(claims)}`;
   return `${text}.${createHmac("sha256", secret).update(text).digest("base64url")}`;
 };
-const withToken = (token: string) => api.app.inject({ url: "/api/v1/users/me", headers: { authorization: `Bearer ${token}` } });
+const withToken = (token: string) =>
+  api.app.inject({ url: "/api/v1/users/me", headers: { authorization: `Bearer ${token}` } });
 const json = { "content-type": "application/json" };
 
 describe("tokens", () => {
   test("forged, expired, future, foreign, none: 401 with a code and a challenge", async () => {
     const [admin] = api.context.users.all();
     const now = Math.floor(Date.now() / 1000);
-    const claims = { sub: admin.id, ver: admin.token_version, iss: "fraudstream", aud: "fraudstream", iat: now, nbf: now, exp: now + 60 };
+    const claims = {
+      sub: admin.id,
+      ver: admin.token_version,
+      iss: "fraudstream",
+      aud: "fraudstream",
+      iat: now,
+      nbf: now,
+      exp: now + 60,
+    };
     const head = { alg: "HS256", typ: "JWT" };
-    expect((await withToken(signedBy(JWT_SECRET, head, claims))).json()).toMatchObject({ username: "admin", role: "admin" });
+    expect((await withToken(signedBy(JWT_SECRET, head, claims))).json()).toMatchObject({
+      username: "admin",
+      role: "admin",
+    });
     const cases: [string, string][] = [
       [signedBy("some other secret of at least 32 bytes", head, claims), "bad_token"],
       [`${part({ alg: "none", typ: "JWT" })}.${part(claims)}.`, "bad_token"],
@@ -63,46 +75,87 @@ describe("tokens", () => {
   });
 
   test("every route but the public ones asks for one, also with odd paths and methods", async () => {
-    for (const [method, url] of [["GET", "/api/v1/users"], ["PATCH", "/api/v1/users/1"], ["DELETE", "/api/v1/users/1"], ["GET", "/api/v1/users/me"], ["HEAD", "/api/v1/users"], ["POST", "/api/v1/users"]] as const) {
+    for (const [method, url] of [
+      ["GET", "/api/v1/users"],
+      ["PATCH", "/api/v1/users/1"],
+      ["DELETE", "/api/v1/users/1"],
+      ["GET", "/api/v1/users/me"],
+      ["HEAD", "/api/v1/users"],
+      ["POST", "/api/v1/users"],
+    ] as const) {
       expect((await api.app.inject({ method, url })).statusCode, `${method} ${url}`).toBe(401);
     }
-    for (const url of ["/api/v1/status/../users", "//api/v1/users", "/api/v1/users/", "/api/v1/Users", "/api/v1/users%2f", "/api/v1/users;x", "/doc/../api/v1/users", "/health/../api/v1/users", "/api/v1/%2e%2e/users"]) {
+    for (const url of [
+      "/api/v1/status/../users",
+      "//api/v1/users",
+      "/api/v1/users/",
+      "/api/v1/Users",
+      "/api/v1/users%2f",
+      "/api/v1/users;x",
+      "/doc/../api/v1/users",
+      "/health/../api/v1/users",
+      "/api/v1/%2e%2e/users",
+    ]) {
       expect((await api.app.inject({ url })).statusCode, url).toBeGreaterThanOrEqual(400);
     }
   });
 });
 
 describe("passwords", () => {
-  test("thousands of wrong ones are told to wait, for the name and for the address; who has signed in from an address before comes in all the same", async () => {
-    const strict = await startTestApi({ settings: { SIGN_IN_RATE_LIMIT: "30" } });
-    const attempt = (password: string, remoteAddress: string, username = "admin") => strict.app.inject({ method: "POST", url: "/api/v1/tokens", payload: { username, password }, remoteAddress });
-    expect((await attempt(ADMIN_PASSWORD, "203.0.113.9")).statusCode).toBe(200);
-    const counts = new Map<number, number>();
-    for (let i = 0; i < 3_000; i++) {
-      const { statusCode, headers } = await attempt(`wrong ${i}`, "198.51.100.1");
-      counts.set(statusCode, (counts.get(statusCode) ?? 0) + 1);
-      if (statusCode === 429) expect(Number(headers["retry-after"])).toBeGreaterThan(0);
-      // `inject` alone would leave the sockets of Kafka no turn.
-      if (i % 20 === 0) await nextTurn();
-    }
-    expect([...counts.keys()].sort()).toEqual([401, 429]);
-    expect(counts.get(401)).toBeLessThanOrEqual(15);
-    expect((await attempt(ADMIN_PASSWORD, "198.51.100.1")).json()).toMatchObject({ status: 429, code: "too_many_requests" });
-    // From other addresses, too; and all names from one.
-    const last = [];
-    for (let i = 0; i < 60; i++) last.push((await attempt(`wrong ${i}`, `198.51.100.${2 + i}`)).statusCode, (await attempt("wrong", "203.0.113.9", `user-${i}`)).statusCode);
-    expect(last.slice(-2)).toEqual([429, 429]);
-    expect((await attempt(ADMIN_PASSWORD, "203.0.113.10")).statusCode).toBe(429);
-    expect((await attempt(ADMIN_PASSWORD, "203.0.113.9")).statusCode).toBe(200);
-    // Right ones count nothing.
-    for (let i = 0; i < 40; i++) expect((await attempt(ADMIN_PASSWORD, "203.0.113.9")).statusCode).toBe(200);
-  }, 180_000);
+  test(
+    "thousands of wrong ones are told to wait, for the name and for the address; who has signed in from an " +
+      "address before comes in all the same",
+    async () => {
+      const strict = await startTestApi({ settings: { SIGN_IN_RATE_LIMIT: "30" } });
+      const attempt = (password: string, remoteAddress: string, username = "admin") =>
+        strict.app.inject({ method: "POST", url: "/api/v1/tokens", payload: { username, password }, remoteAddress });
+      expect((await attempt(ADMIN_PASSWORD, "203.0.113.9")).statusCode).toBe(200);
+      const counts = new Map<number, number>();
+      for (let i = 0; i < 3_000; i++) {
+        const { statusCode, headers } = await attempt(`wrong ${i}`, "198.51.100.1");
+        counts.set(statusCode, (counts.get(statusCode) ?? 0) + 1);
+        if (statusCode === 429) expect(Number(headers["retry-after"])).toBeGreaterThan(0);
+        // `inject` alone would leave the sockets of Kafka no turn.
+        if (i % 20 === 0) await nextTurn();
+      }
+      expect([...counts.keys()].sort()).toEqual([401, 429]);
+      expect(counts.get(401)).toBeLessThanOrEqual(15);
+      expect((await attempt(ADMIN_PASSWORD, "198.51.100.1")).json()).toMatchObject({
+        status: 429,
+        code: "too_many_requests",
+      });
+      // From other addresses, too; and all names from one.
+      const last = [];
+      for (let i = 0; i < 60; i++)
+        last.push(
+          (await attempt(`wrong ${i}`, `198.51.100.${2 + i}`)).statusCode,
+          (await attempt("wrong", "203.0.113.9", `user-${i}`)).statusCode,
+        );
+      expect(last.slice(-2)).toEqual([429, 429]);
+      expect((await attempt(ADMIN_PASSWORD, "203.0.113.10")).statusCode).toBe(429);
+      expect((await attempt(ADMIN_PASSWORD, "203.0.113.9")).statusCode).toBe(200);
+      // Right ones count nothing.
+      for (let i = 0; i < 40; i++) expect((await attempt(ADMIN_PASSWORD, "203.0.113.9")).statusCode).toBe(200);
+    },
+    180_000,
+  );
 
   test("unknown, disabled and wrong are one answer", async () => {
-    const attempt = (username: string, password: string) => api.app.inject({ method: "POST", url: "/api/v1/tokens", payload: { username, password } });
-    const { id, username } = (await api.inject("admin", { method: "POST", url: "/api/v1/users", payload: { username: "sleeper", password: "long enough, surely", email: "a@b.example" } })).json<{ id: string; username: string }>();
+    const attempt = (username: string, password: string) =>
+      api.app.inject({ method: "POST", url: "/api/v1/tokens", payload: { username, password } });
+    const { id, username } = (
+      await api.inject("admin", {
+        method: "POST",
+        url: "/api/v1/users",
+        payload: { username: "sleeper", password: "long enough, surely", email: "a@b.example" },
+      })
+    ).json<{ id: string; username: string }>();
     await api.inject("admin", { method: "PATCH", url: `/api/v1/users/${id}`, payload: { enabled: false } });
-    const bodies = await Promise.all([attempt("nobody-at-all", "x"), attempt("admin", "wrong"), attempt(username, "long enough, surely")]);
+    const bodies = await Promise.all([
+      attempt("nobody-at-all", "x"),
+      attempt("admin", "wrong"),
+      attempt(username, "long enough, surely"),
+    ]);
     expect(new Set(bodies.map((answer) => JSON.stringify({ ...answer.json<object>(), request_id: "" }))).size).toBe(1);
     expect(bodies[0].statusCode).toBe(401);
   });
@@ -110,7 +163,8 @@ describe("passwords", () => {
   test("an address with only refused tokens is told to wait; a good one from there is served", async () => {
     const own = await startTestApi();
     let last = 0;
-    for (let i = 0; i < 601; i++) last = (await own.app.inject({ url: "/api/v1/users/me", headers: { authorization: "Bearer a.b.c" } })).statusCode;
+    for (let i = 0; i < 601; i++)
+      last = (await own.app.inject({ url: "/api/v1/users/me", headers: { authorization: "Bearer a.b.c" } })).statusCode;
     expect(last).toBe(429);
     expect((await own.inject("analyst", { url: "/api/v1/users/me" })).statusCode).toBe(200);
   });
@@ -128,10 +182,14 @@ describe("passwords", () => {
 });
 
 describe("bodies", () => {
-  const send = (payload: string, headers: Record<string, string> = json) => api.app.inject({ method: "POST", url: "/api/v1/tokens", payload, headers });
+  const send = (payload: string, headers: Record<string, string> = json) =>
+    api.app.inject({ method: "POST", url: "/api/v1/tokens", payload, headers });
 
   test("oversized, nested, broken, of another kind: each with its code", async () => {
-    expect((await send(`{"username":"${"a".repeat(2_000_000)}","password":"x"}`)).json()).toMatchObject({ status: 413, code: "body_too_large" });
+    expect((await send(`{"username":"${"a".repeat(2_000_000)}","password":"x"}`)).json()).toMatchObject({
+      status: 413,
+      code: "body_too_large",
+    });
     expect((await send("[".repeat(500_000))).json()).toMatchObject({ status: 400, code: "too_deep" });
     expect((await send('{"a":'.repeat(100_000))).json()).toMatchObject({ status: 400, code: "too_deep" });
     expect((await send(`${"[".repeat(40)}${"]".repeat(40)}`)).json()).toMatchObject({ status: 400, code: "too_deep" });
@@ -141,12 +199,26 @@ describe("bodies", () => {
       expect(answer.body).not.toContain("hunter2");
     }
     expect((await send("")).json()).toMatchObject({ status: 400, code: "empty_body" });
-    for (const type of ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "multipart/form-data; boundary=x", ""]) expect((await send("a", { "content-type": type })).json(), type).toMatchObject({ status: 415, code: "unsupported_media_type" });
-    for (const body of ["null", "1", '"a"', "[]", "true"]) expect((await send(body)).json(), body).toMatchObject({ status: 400, code: "invalid_request" });
+    for (const type of [
+      "text/plain",
+      "application/x-www-form-urlencoded",
+      "application/jsonx",
+      "multipart/form-data; boundary=x",
+      "",
+    ])
+      expect((await send("a", { "content-type": type })).json(), type).toMatchObject({
+        status: 415,
+        code: "unsupported_media_type",
+      });
+    for (const body of ["null", "1", '"a"', "[]", "true"])
+      expect((await send(body)).json(), body).toMatchObject({ status: 400, code: "invalid_request" });
   });
 
   test("prototypes are out of reach", async () => {
-    for (const body of ['{"__proto__":{"role":"admin"},"username":"a","password":"b"}', '{"username":"a","password":"b","constructor":{"prototype":{"role":"admin"}}}']) {
+    for (const body of [
+      '{"__proto__":{"role":"admin"},"username":"a","password":"b"}',
+      '{"username":"a","password":"b","constructor":{"prototype":{"role":"admin"}}}',
+    ]) {
       expect((await send(body)).statusCode).toBe(400);
     }
     expect(({} as { role?: string }).role).toBeUndefined();
@@ -163,30 +235,60 @@ describe("bodies", () => {
 describe("paths", () => {
   test("bad escapes, long ids, traversal and SQL in ids are 4xx problems", async () => {
     const headers = await api.as("admin");
-    const ids = ["%zz", "%00", "..%2f..%2fetc%2fpasswd", "%2e%2e", "'%20OR%201=1--", "x".repeat(501), "x".repeat(65), "%F0%9F%92%A9", "{id}", "1;DROP%20TABLE%20requests"];
+    const ids = [
+      "%zz",
+      "%00",
+      "..%2f..%2fetc%2fpasswd",
+      "%2e%2e",
+      "'%20OR%201=1--",
+      "x".repeat(501),
+      "x".repeat(65),
+      "%F0%9F%92%A9",
+      "{id}",
+      "1;DROP%20TABLE%20requests",
+    ];
     for (const id of ids) {
       const answer = await api.app.inject({ method: "DELETE", url: `/api/v1/users/${id}`, headers });
       expect([400, 404, 414], id).toContain(answer.statusCode);
       expect(answer.headers["content-type"], id).toMatch(/^application\/problem\+json/);
-      expect(answer.json(), id).toMatchObject({ code: expect.any(String) as string, request_id: expect.any(String) as string });
+      expect(answer.json(), id).toMatchObject({
+        code: expect.any(String) as string,
+        request_id: expect.any(String) as string,
+      });
     }
-    expect((await api.app.inject({ url: "/nowhere" })).json()).toMatchObject({ type: "about:blank", status: 404, code: "not_found" });
-    expect((await api.app.inject({ url: "/doc/static/..%2f..%2f..%2fpackage.json" })).statusCode).toBeGreaterThanOrEqual(400);
+    expect((await api.app.inject({ url: "/nowhere" })).json()).toMatchObject({
+      type: "about:blank",
+      status: 404,
+      code: "not_found",
+    });
+    expect(
+      (await api.app.inject({ url: "/doc/static/..%2f..%2f..%2fpackage.json" })).statusCode,
+    ).toBeGreaterThanOrEqual(400);
   });
 
   test("a request id of the caller's is not taken", async () => {
-    const answer = await api.app.inject({ url: "/api/v1/status", headers: { "x-request-id": "mine", "request-id": "mine" } });
+    const answer = await api.app.inject({
+      url: "/api/v1/status",
+      headers: { "x-request-id": "mine", "request-id": "mine" },
+    });
     expect(answer.headers["x-request-id"]).toMatch(/^[0-9a-f-]{36}$/);
   });
 });
 
 test("browsers are told to be careful, and other origins nothing", async () => {
   const answer = await api.app.inject({ url: "/api/v1/status", headers: { origin: "https://evil.example" } });
-  expect(answer.headers).toMatchObject({ "x-content-type-options": "nosniff", "strict-transport-security": expect.any(String) as string, "content-security-policy": expect.stringContaining("default-src 'none'") as string });
+  expect(answer.headers).toMatchObject({
+    "x-content-type-options": "nosniff",
+    "strict-transport-security": expect.any(String) as string,
+    "content-security-policy": expect.stringContaining("default-src 'none'") as string,
+  });
   expect(answer.headers).not.toHaveProperty("access-control-allow-origin");
   expect(answer.headers).not.toHaveProperty("x-powered-by");
   const open = await startTestApi({ settings: { CORS_ORIGINS: "https://desk.example" } });
-  const allowed = (origin: string) => open.app.inject({ url: "/api/v1/status", headers: { origin } }).then(({ headers }) => headers["access-control-allow-origin"]);
+  const allowed = (origin: string) =>
+    open.app
+      .inject({ url: "/api/v1/status", headers: { origin } })
+      .then(({ headers }) => headers["access-control-allow-origin"]);
   expect(await allowed("https://desk.example")).toBe("https://desk.example");
   expect(await allowed("https://desk.example.evil.example")).toBeUndefined();
   expect((await open.app.inject({ url: "/doc/" })).statusCode).toBe(200);
@@ -217,7 +319,10 @@ describe("slow and broken requests", () => {
   }
 
   test("headers that never end, and a body that never comes, are cut off with a 408", async () => {
-    for (const begin of ["GET /api/v1/status HTTP/1.1\r\nhost: x\r\nx-slow: ", "POST /api/v1/tokens HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{"]) {
+    for (const begin of [
+      "GET /api/v1/status HTTP/1.1\r\nhost: x\r\nx-slow: ",
+      "POST /api/v1/tokens HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{",
+    ]) {
       const socket = await dial({ headersMs: 300, requestMs: 300 });
       const drip = setInterval(() => socket.write("a"), 100);
       onTestFinished(() => clearInterval(drip));
@@ -232,7 +337,15 @@ describe("slow and broken requests", () => {
 
   test("a header that is there twice is a 400, whichever of the two a proxy believed", async () => {
     const port = await listening({ headersMs: 5_000, requestMs: 5_000 });
-    for (const twice of ["host: a\r\nhost: b", "Host: a\r\nhost: a", "host: a\r\nauthorization: Bearer a\r\nauthorization: Bearer b", "host: a\r\ncontent-type: application/json\r\ncontent-type: text/plain", "host: a\r\nif-match: \"1\"\r\nif-match: \"2\"", "host: a\r\ncontent-length: 0\r\ncontent-length: 0", "x: y"]) {
+    for (const twice of [
+      "host: a\r\nhost: b",
+      "Host: a\r\nhost: a",
+      "host: a\r\nauthorization: Bearer a\r\nauthorization: Bearer b",
+      "host: a\r\ncontent-type: application/json\r\ncontent-type: text/plain",
+      'host: a\r\nif-match: "1"\r\nif-match: "2"',
+      "host: a\r\ncontent-length: 0\r\ncontent-length: 0",
+      "x: y",
+    ]) {
       for (const path of ["/api/v1/status", "/nowhere", "/metrics"]) {
         const socket = await dialTo(port);
         socket.on("error", () => {});
@@ -244,7 +357,10 @@ describe("slow and broken requests", () => {
   });
 
   test("what isn't HTTP, and headers without an end, are 4xx problems", async () => {
-    for (const [bytes, status] of [["\u0016\u0003\u0001 hello\r\n\r\n", 400], [`GET / HTTP/1.1\r\nhost: x\r\nx: ${"a".repeat(100_000)}\r\n\r\n`, 431]] as const) {
+    for (const [bytes, status] of [
+      ["\u0016\u0003\u0001 hello\r\n\r\n", 400],
+      [`GET / HTTP/1.1\r\nhost: x\r\nx: ${"a".repeat(100_000)}\r\n\r\n`, 431],
+    ] as const) {
       const socket = await dial({ headersMs: 5_000, requestMs: 5_000 });
       socket.on("error", () => {});
       socket.write(bytes);
@@ -259,28 +375,52 @@ test("neither log nor answers of all this hold a password, a token or a card num
   const username = `user-${randomUUID().slice(0, 8)}`;
   const { authorization } = await api.as("admin");
   const answers = [
-    await api.inject("admin", { method: "POST", url: "/api/v1/users", payload: { username, password: secret, email: "a@b.example" } }),
-    await api.inject("admin", { method: "POST", url: "/api/v1/users", payload: { username, password: secret, email: "a@b.example" } }),
-    await api.inject("admin", { method: "POST", url: "/api/v1/users", payload: { username: 5, password: secret, card } }),
+    await api.inject("admin", {
+      method: "POST",
+      url: "/api/v1/users",
+      payload: { username, password: secret, email: "a@b.example" },
+    }),
+    await api.inject("admin", {
+      method: "POST",
+      url: "/api/v1/users",
+      payload: { username, password: secret, email: "a@b.example" },
+    }),
+    await api.inject("admin", {
+      method: "POST",
+      url: "/api/v1/users",
+      payload: { username: 5, password: secret, card },
+    }),
     await api.app.inject({ method: "POST", url: "/api/v1/tokens", payload: { username, password: `${secret}!` } }),
     await api.app.inject({ method: "POST", url: "/api/v1/tokens", payload: { username: secret, password: secret } }),
-    await api.app.inject({ method: "POST", url: "/api/v1/tokens", payload: `{"password":"${secret}` , headers: json }),
-    await api.app.inject({ method: "POST", url: `/api/v1/tokens?password=${encodeURIComponent(secret)}`, payload: { username, password: secret, x: card } }),
+    await api.app.inject({ method: "POST", url: "/api/v1/tokens", payload: `{"password":"${secret}`, headers: json }),
+    await api.app.inject({
+      method: "POST",
+      url: `/api/v1/tokens?password=${encodeURIComponent(secret)}`,
+      payload: { username, password: secret, x: card },
+    }),
     await api.app.inject({ url: `/api/v1/users/me?card=${card}`, headers: { authorization: `${authorization}x` } }),
     await api.inject("admin", { method: "DELETE", url: `/api/v1/users/${card}` }),
   ];
-  const signedIn = await api.app.inject({ method: "POST", url: "/api/v1/tokens", payload: { username, password: secret } });
+  const signedIn = await api.app.inject({
+    method: "POST",
+    url: "/api/v1/tokens",
+    payload: { username, password: secret },
+  });
   expect(signedIn.headers["cache-control"]).toBe("no-store");
   const { access_token: token } = signedIn.json<{ access_token: string }>();
-  const everything = [...answers.map(({ body, headers }) => body + JSON.stringify(headers)), logged.join("")].join("\n");
+  const everything = [...answers.map(({ body, headers }) => body + JSON.stringify(headers)), logged.join("")].join(
+    "\n",
+  );
   expect(logged.length).toBeGreaterThan(0);
-  for (const text of [secret, card, token, authorization.slice(7), ADMIN_PASSWORD, JWT_SECRET, "$argon2"]) expect(everything.includes(text), text.slice(0, 8)).toBe(false);
+  for (const text of [secret, card, token, authorization.slice(7), ADMIN_PASSWORD, JWT_SECRET, "$argon2"])
+    expect(everything.includes(text), text.slice(0, 8)).toBe(false);
 });
 
 test("a proxy that TRUST_PROXY does not name is warned of once; of one that it names the client's address is taken", async () => {
   const lines: string[] = [];
   const log = pino({ level: "warn" }, { write: (line: string) => void lines.push(line) });
-  const ask = (own: TestApi, remoteAddress: string, headers: Record<string, string>) => own.app.inject({ url: "/api/v1/status", remoteAddress, headers });
+  const ask = (own: TestApi, remoteAddress: string, headers: Record<string, string>) =>
+    own.app.inject({ url: "/api/v1/status", remoteAddress, headers });
   const plain = await startTestApi({ log });
   await ask(plain, "10.0.0.1", {});
   expect(lines).toEqual([]);

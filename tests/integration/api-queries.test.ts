@@ -17,7 +17,13 @@ const caller = () => Object.assign(new EventEmitter(), { destroyed: false });
 test("a query ends with its caller, heavy ones are a few at a time, and look-ups have a share of their own", async () => {
   const clickhouse = await clickhouseDatabase();
   const desk = new QueryDesk(clickhouse, { ...SHARES, heavy: { atOnce: 2, waiting: 2, ofUser: 3, limitMs: 60_000 } });
-  const running = async (): Promise<number> => (await clickhouse.query<{ n: number }>(`SELECT count() AS n FROM system.processes WHERE query LIKE '%${MARK}%' AND query NOT LIKE '%system.processes%'`))[0].n;
+  const running = async (): Promise<number> =>
+    (
+      await clickhouse.query<{ n: number }>(
+        `SELECT count() AS n FROM system.processes WHERE query LIKE '%${MARK}%' AND query NOT LIKE ` +
+          "'%system.processes%'",
+      )
+    )[0].n;
   const ask = (raw: ReturnType<typeof caller>, user = "u", kind: QueryKind = "heavy", sql = ENDLESS) => {
     const answer = desk.ask(kind, request(user), { raw } as never, (reader) => reader.query(sql));
     answer.catch(() => undefined);
@@ -27,7 +33,11 @@ test("a query ends with its caller, heavy ones are a few at a time, and look-ups
   const answers = callers.map((raw, i) => ask(raw, `u${i % 2}`));
   await eventually("two run", async () => (await running()) === 2);
   expect(desk.underWay("heavy")).toBe(4);
-  await expect(ask(caller(), "u3")).rejects.toMatchObject({ status: 503, code: "busy", headers: { "retry-after": "2" } });
+  await expect(ask(caller(), "u3")).rejects.toMatchObject({
+    status: 503,
+    code: "busy",
+    headers: { "retry-after": "2" },
+  });
   await expect(ask(caller(), "u4", "lookup", "SELECT 1 AS one")).resolves.toEqual([{ one: 1 }]);
   // One that waits goes without ever having asked; one that asks ends on the server, and the next has its place.
   callers[3].emit("close");
@@ -49,14 +59,21 @@ test("a query that takes longer than its limit, and a ClickHouse that answers no
   const clickhouse = await clickhouseDatabase();
   const desk = new QueryDesk(clickhouse, { ...SHARES, lookup: { ...SHARES.lookup, limitMs: 1_500 } });
   const begun = performance.now();
-  await expect(desk.ask("lookup", request(), { raw: caller() } as never, (reader) => reader.query(ENDLESS))).rejects.toMatchObject({ status: 503, code: "query_too_long" });
+  await expect(
+    desk.ask("lookup", request(), { raw: caller() } as never, (reader) => reader.query(ENDLESS)),
+  ).rejects.toMatchObject({ status: 503, code: "query_too_long" });
   const silent = createServer(() => undefined).listen(0, "127.0.0.1");
   await once(silent, "listening");
   onTestFinished(() => void silent.close());
-  const frozen = createClickHouse({ ...clickhouseConfig("default"), url: `http://127.0.0.1:${(silent.address() as AddressInfo).port}` });
+  const frozen = createClickHouse({
+    ...clickhouseConfig("default"),
+    url: `http://127.0.0.1:${(silent.address() as AddressInfo).port}`,
+  });
   onTestFinished(() => frozen.close());
   for (const kind of ["heavy", "lookup"] as const) {
-    await expect(new QueryDesk(frozen).ask(kind, request(), { raw: caller() } as never, (reader) => reader.query("SELECT 1"))).rejects.toMatchObject({ status: 503, code: "clickhouse_unreachable", told: true });
+    await expect(
+      new QueryDesk(frozen).ask(kind, request(), { raw: caller() } as never, (reader) => reader.query("SELECT 1")),
+    ).rejects.toMatchObject({ status: 503, code: "clickhouse_unreachable", told: true });
   }
   expect(performance.now() - begun).toBeLessThan(40_000);
 });

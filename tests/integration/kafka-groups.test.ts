@@ -28,11 +28,27 @@ interface Member {
 }
 
 /** A member of the test's group that commits each batch behind it, as the sink does. */
-async function member(test: TestKafka, topic: string, name: string, { start = true, brokers = kafkaConfig().brokers } = {}): Promise<Member> {
+async function member(
+  test: TestKafka,
+  topic: string,
+  name: string,
+  { start = true, brokers = kafkaConfig().brokers } = {},
+): Promise<Member> {
   const { cluster, prefix } = test;
-  const made: Omit<Member, "consumer"> = { seen: [], opened: [], closed: [], failures: [], before: () => {}, onOpen: () => {} };
+  const made: Omit<Member, "consumer"> = {
+    seen: [],
+    opened: [],
+    closed: [],
+    failures: [],
+    before: () => {},
+    onOpen: () => {},
+  };
   const consumer: PartitionConsumer = new PartitionConsumer({
-    cluster, kafka: createKafka({ ...kafkaConfig(), brokers }, `${prefix}${name}`, silent), log: silent, group: `${prefix}group`, topics: [topic],
+    cluster,
+    kafka: createKafka({ ...kafkaConfig(), brokers }, `${prefix}${name}`, silent),
+    log: silent,
+    group: `${prefix}group`,
+    topics: [topic],
     reader: { maxWaitMs: 100, maxBytes: 2_000 },
     onFailure: (error) => void result.failures.push(error),
     open: async (tenure) => {
@@ -62,36 +78,52 @@ async function member(test: TestKafka, topic: string, name: string, { start = tr
 async function fill(test: TestKafka, topic: string, partitions: number, count: number): Promise<void> {
   const producer = await BatchProducer.open(test.cluster);
   for (let partition = 0; partition < partitions; partition++) {
-    for (let i = 0; i < count; i++) await producer.publishTo(topic, partition, [{ key: null, value: Buffer.alloc(500, i) }]);
+    for (let i = 0; i < count; i++)
+      await producer.publishTo(topic, partition, [{ key: null, value: Buffer.alloc(500, i) }]);
   }
   await producer.close();
 }
 
 /** Writes a batch as it is. A topic made just now may have a leader that doesn't know of it yet. */
 async function produceRaw({ cluster }: TestKafka, topic: string, batch: Buffer): Promise<void> {
-  await retrying(async () => {
-    const connection = await cluster.open(await cluster.leaderOf(topic, 0, true));
-    await produce(connection, null, [{ topic, partition: 0, batch }]).finally(() => connection.close());
-  }, { deadlineMs: 30_000 });
+  await retrying(
+    async () => {
+      const connection = await cluster.open(await cluster.leaderOf(topic, 0, true));
+      await produce(connection, null, [{ topic, partition: 0, batch }]).finally(() => connection.close());
+    },
+    { deadlineMs: 30_000 },
+  );
 }
 
 const partitionsOf = (of: Member): number[] => of.consumer.assigned.map(({ partition }) => partition).sort();
-const all = (partitions: number, from: number, to: number): string[] => Array.from({ length: partitions }, (_, p) => Array.from({ length: to - from }, (_, i) => `${p}/${from + i}`)).flat();
+const all = (partitions: number, from: number, to: number): string[] =>
+  Array.from({ length: partitions }, (_, p) => Array.from({ length: to - from }, (_, i) => `${p}/${from + i}`)).flat();
 
 describe("PartitionConsumer", () => {
   test("members share the partitions; what one leaves, another takes over where it stood", async () => {
     const kafka = testKafka();
     const topic = await kafka.topic("in", 4);
     // kafkajs can't unpack this; it never sees it.
-    const packed = handMadeBatch({ firstTimestamp: Date.now(), records: [{ value: Buffer.from("packed") }], codec: 2, pack: (records) => compressionsAlgorithms.snappy.compressSync(records) });
+    const packed = handMadeBatch({
+      firstTimestamp: Date.now(),
+      records: [{ value: Buffer.from("packed") }],
+      codec: 2,
+      pack: (records) => compressionsAlgorithms.snappy.compressSync(records),
+    });
     await produceRaw(kafka, topic, packed);
     await fill(kafka, topic, 4, 20);
 
     const first = await member(kafka, topic, "first");
     await until(() => new Set(first.seen).size === 81);
-    expect([partitionsOf(first), first.opened.sort()]).toEqual([[0, 1, 2, 3], [0, 1, 2, 3]]);
+    expect([partitionsOf(first), first.opened.sort()]).toEqual([
+      [0, 1, 2, 3],
+      [0, 1, 2, 3],
+    ]);
     // In order, and each once.
-    for (const partition of [0, 1, 2, 3]) expect(first.seen.filter((seen) => seen.startsWith(`${partition}/`))).toEqual(Array.from({ length: partition === 0 ? 21 : 20 }, (_, i) => `${partition}/${i}`));
+    for (const partition of [0, 1, 2, 3])
+      expect(first.seen.filter((seen) => seen.startsWith(`${partition}/`))).toEqual(
+        Array.from({ length: partition === 0 ? 21 : 20 }, (_, i) => `${partition}/${i}`),
+      );
 
     const second = await member(kafka, topic, "second");
     await until(() => partitionsOf(first).length === 2 && partitionsOf(second).length === 2);
@@ -106,12 +138,20 @@ describe("PartitionConsumer", () => {
     const group = `${kafka.prefix}group`;
     const at = { topic, partition: moved };
     await until(async () => (await committedOffset(kafka.cluster, group, at)) === (moved === 0 ? 31 : 30));
-    const refused = first.consumer.commit([{ ...at, offset: 1 }]).then(() => "accepted", (error: unknown) => error);
+    const refused = first.consumer.commit([{ ...at, offset: 1 }]).then(
+      () => "accepted",
+      (error: unknown) => error,
+    );
     expect(await refused).toMatchObject({ name: "KafkaError", code: "kafka_not_assigned" });
     expect(await committedOffset(kafka.cluster, group, at)).toBe(moved === 0 ? 31 : 30);
 
     await second.consumer.stop();
-    expect(await second.consumer.commit([{ ...at, offset: 1 }]).then(() => "accepted", (error: unknown) => error)).toBeInstanceOf(KafkaError);
+    expect(
+      await second.consumer.commit([{ ...at, offset: 1 }]).then(
+        () => "accepted",
+        (error: unknown) => error,
+      ),
+    ).toBeInstanceOf(KafkaError);
     await until(() => partitionsOf(first).length === 4);
     await fill(kafka, topic, 4, 5);
     await until(() => new Set([...first.seen, ...second.seen]).size === 141);
@@ -123,7 +163,10 @@ describe("PartitionConsumer", () => {
     const topic = await kafka.topic("shared");
     const { proxy } = await kafka.proxied();
     proxy.mode = "dying";
-    const { consumer, opened } = await member(kafka, topic, "early", { start: false, brokers: [`127.0.0.1:${proxy.port}`] });
+    const { consumer, opened } = await member(kafka, topic, "early", {
+      start: false,
+      brokers: [`127.0.0.1:${proxy.port}`],
+    });
     const started = consumer.start();
     await until(() => proxy.cuts > 0);
     proxy.mode = "up";
@@ -154,7 +197,11 @@ describe("PartitionConsumer", () => {
     const topic = await kafka.topic("in");
     await fill(kafka, topic, 1, 10);
     const one = await member(kafka, topic, "one", { start: false });
-    const errors = [new KafkaError("NETWORK", "away", { retriable: true }), new FraudstreamError("schema_registry_unreachable", "away"), new KafkaError("MESSAGE_TOO_LARGE", "no", { retriable: false })];
+    const errors = [
+      new KafkaError("NETWORK", "away", { retriable: true }),
+      new FraudstreamError("schema_registry_unreachable", "away"),
+      new KafkaError("MESSAGE_TOO_LARGE", "no", { retriable: false }),
+    ];
     let batches = 0;
     one.before = () => {
       // The first batch is processed, then each error comes once.

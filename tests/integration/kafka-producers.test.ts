@@ -10,7 +10,11 @@ import { TransactionalProducer, type TransactionalProducerOptions } from "../../
 import { until } from "../support/eventually.js";
 import { testKafka } from "../support/kafka-cluster.js";
 
-async function transactional(cluster: KafkaCluster, id: string, options?: TransactionalProducerOptions): Promise<TransactionalProducer> {
+async function transactional(
+  cluster: KafkaCluster,
+  id: string,
+  options?: TransactionalProducerOptions,
+): Promise<TransactionalProducer> {
   const producer = await TransactionalProducer.open(cluster, id, options);
   onTestFinished(() => producer.close());
   return producer;
@@ -28,8 +32,15 @@ function output(topic: string, partition: number, values: (string | Buffer)[]): 
   return made;
 }
 
-const plain = (value: string | Buffer): { key: null; value: Buffer } => ({ key: null, value: Buffer.from(value as string) });
-const failed = (promise: Promise<unknown>): Promise<unknown> => promise.then(() => "no error", (error: unknown) => error);
+const plain = (value: string | Buffer): { key: null; value: Buffer } => ({
+  key: null,
+  value: Buffer.from(value as string),
+});
+const failed = (promise: Promise<unknown>): Promise<unknown> =>
+  promise.then(
+    () => "no error",
+    (error: unknown) => error,
+  );
 
 /** Waits until a transaction of this group's offsets is under way: a stable offset is then refused. */
 async function offsetPending(cluster: KafkaCluster, group: string, topic: string): Promise<void> {
@@ -87,7 +98,10 @@ describe("TransactionalProducer", () => {
           expected[partition]?.push(`${round}/${i}`);
         }
       }
-      await producer.commit(outputs.filter(({ count }) => count > 0), Date.now());
+      await producer.commit(
+        outputs.filter(({ count }) => count > 0),
+        Date.now(),
+      );
       for (const made of outputs) made.reset();
     }
     expect([await values(out, 0), await values(out, 1)]).toEqual(expected);
@@ -100,14 +114,21 @@ describe("TransactionalProducer", () => {
     const out = await topic("out", 2);
     const producer = await transactional(cluster, `${prefix}id`);
     const sizes = [3, 950_000, 600_000, 600_000, 10, 700_000, 980_000, 500_000, 500_000, 600_000, 1];
-    const [large, small] = [output(out, 0, sizes.map((size, i) => Buffer.alloc(size, 65 + i))), output(out, 1, ["x"])];
+    const [large, small] = [
+      output(
+        out,
+        0,
+        sizes.map((size, i) => Buffer.alloc(size, 65 + i)),
+      ),
+      output(out, 1, ["x"]),
+    ];
     expect(large.batches.length).toBeGreaterThan(5);
     producer.begin([large, small], null);
     await producer.commit([large, small], Date.now());
     const reader = new PartitionReader(cluster, out, 0);
     onTestFinished(() => reader.close());
     const read: [number, number][] = [];
-    for (let next = 0; read.length < sizes.length; ) {
+    for (let next = 0; read.length < sizes.length;) {
       const records = await reader.fetch(next);
       for (let i = 0; i < records.count; i++) read.push([records.valueLength[i], records.bytes[records.valueAt[i]]]);
       next = records.nextOffset;
@@ -119,7 +140,12 @@ describe("TransactionalProducer", () => {
     const { cluster, topic, values, prefix } = testKafka();
     const [input, out] = [await topic("in"), await topic("out")];
     const group = `${prefix}group`;
-    const offset = (value: number): { group: string; topic: string; partition: number; offset: number } => ({ group, topic: input, partition: 0, offset: value });
+    const offset = (value: number): { group: string; topic: string; partition: number; offset: number } => ({
+      group,
+      topic: input,
+      partition: 0,
+      offset: value,
+    });
     const announced = [{ topic: out, partition: 0 }];
 
     const first = await transactional(cluster, `${prefix}id`);
@@ -127,7 +153,10 @@ describe("TransactionalProducer", () => {
     await first.commit([output(out, 0, ["first"])], Date.now());
     const second = await transactional(cluster, `${prefix}id`);
     first.begin(announced, offset(2));
-    expect(await failed(first.commit([output(out, 0, ["zombie"])], Date.now()))).toMatchObject({ fenced: true, retriable: false });
+    expect(await failed(first.commit([output(out, 0, ["zombie"])], Date.now()))).toMatchObject({
+      fenced: true,
+      retriable: false,
+    });
 
     second.begin(announced, offset(3));
     await offsetPending(cluster, group, input);
@@ -147,7 +176,9 @@ describe("TransactionalProducer", () => {
     expect(await failed(producer.commit([], 0))).toMatchObject({ code: "kafka_no_transaction", retriable: false });
     await producer.abort();
     producer.begin([{ topic: out, partition: 0 }], null);
-    expect(() => producer.begin([], null)).toThrow(expect.objectContaining({ code: "kafka_transaction_open" }) as Error);
+    expect(() => producer.begin([], null)).toThrow(
+      expect.objectContaining({ code: "kafka_transaction_open" }) as Error,
+    );
   });
 
   test("tells what went wrong with the announcement when it commits", async () => {
@@ -167,10 +198,18 @@ describe("TransactionalProducer", () => {
       const producer = await transactional(behind, `${prefix}id`, { patienceMs: 20_000 });
       producer.begin([{ topic: out, partition: 0 }], { group, topic: input, partition: 0, offset: round + 1 });
       proxy.mode = mode;
-      expect(await failed(producer.commit([output(out, 0, [`lost ${round}`])], Date.now()))).toMatchObject({ name: "KafkaError", code: "kafka_network", retriable: true, fenced: false });
+      expect(await failed(producer.commit([output(out, 0, [`lost ${round}`])], Date.now()))).toMatchObject({
+        name: "KafkaError",
+        code: "kafka_network",
+        retriable: true,
+        fenced: false,
+      });
       await producer.close();
     }
-    expect(await failed(TransactionalProducer.open(behind, `${prefix}id`, { patienceMs: 300 }))).toMatchObject({ code: "kafka_network", retriable: true });
+    expect(await failed(TransactionalProducer.open(behind, `${prefix}id`, { patienceMs: 300 }))).toMatchObject({
+      code: "kafka_network",
+      retriable: true,
+    });
     proxy.mode = "up";
     const next = await transactional(behind, `${prefix}id`);
     const committed = (await committedOffset(cluster, group, { topic: input, partition: 0 })) ?? 0;
@@ -188,10 +227,17 @@ describe("BatchProducer", () => {
     const out = await topic("out", 3);
     const producer = await batching(cluster);
     const keys = Array.from({ length: 20 }, (_, i) => Buffer.from(`card-${i}`));
-    const calls = Array.from({ length: 150 }, (_, n) => producer.publish(out, keys.slice(0, 1 + (n % 20)).map((key, i) => ({ key, value: Buffer.from(`${n}/${i}`) }))));
+    const calls = Array.from({ length: 150 }, (_, n) =>
+      producer.publish(
+        out,
+        keys.slice(0, 1 + (n % 20)).map((key, i) => ({ key, value: Buffer.from(`${n}/${i}`) })),
+      ),
+    );
     await Promise.all(calls);
     for (const partition of [0, 1, 2]) {
-      const expected = calls.flatMap((_, n) => keys.slice(0, 1 + (n % 20)).flatMap((key, i) => (partitionOf(key, 3) === partition ? [`${n}/${i}`] : [])));
+      const expected = calls.flatMap((_, n) =>
+        keys.slice(0, 1 + (n % 20)).flatMap((key, i) => (partitionOf(key, 3) === partition ? [`${n}/${i}`] : [])),
+      );
       expect(await values(out, partition)).toEqual(expected);
     }
   });
@@ -201,9 +247,17 @@ describe("BatchProducer", () => {
     const out = await topic("out", 2);
     const producer = await batching(cluster);
     expect(await producer.publishTo(out, 1, [plain("a"), plain("b")])).toBe(0);
-    expect(await producer.publishTo(out, 1, Array.from({ length: 5 }, () => plain(Buffer.alloc(500_000, 97))))).toBe(2);
+    expect(
+      await producer.publishTo(
+        out,
+        1,
+        Array.from({ length: 5 }, () => plain(Buffer.alloc(500_000, 97))),
+      ),
+    ).toBe(2);
     expect(await producer.publishTo(out, 1, [plain("z")])).toBe(7);
-    expect((await values(out, 1)).map((value) => value.length)).toEqual([1, 1, 500_000, 500_000, 500_000, 500_000, 500_000, 1]);
+    expect((await values(out, 1)).map((value) => value.length)).toEqual([
+      1, 1, 500_000, 500_000, 500_000, 500_000, 500_000, 1,
+    ]);
     await producer.publish(out, []);
     expect(await values(out, 0)).toEqual([]);
   });
@@ -212,7 +266,10 @@ describe("BatchProducer", () => {
     const { cluster, topic } = testKafka();
     const out = await topic("out");
     const producer = await batching(cluster);
-    await producer.publishTo(out, 0, [{ key: null, value: null }, { key: Buffer.alloc(0), value: Buffer.alloc(0), headers: null }]);
+    await producer.publishTo(out, 0, [
+      { key: null, value: null },
+      { key: Buffer.alloc(0), value: Buffer.alloc(0), headers: null },
+    ]);
     const reader = new PartitionReader(cluster, out, 0);
     onTestFinished(() => reader.close());
     const records = await reader.fetch(0);
@@ -257,9 +314,15 @@ describe("BatchProducer", () => {
     const { cluster, topic, prefix, values } = testKafka();
     const out = await topic("out", 1, { "max.message.bytes": "100000" });
     const producer = await batching(cluster, { patienceMs: 300 });
-    expect(await failed(producer.publish(`${prefix}nowhere`, [plain("x")]))).toMatchObject({ code: "kafka_unknown_topic_or_partition", retriable: true });
+    expect(await failed(producer.publish(`${prefix}nowhere`, [plain("x")]))).toMatchObject({
+      code: "kafka_unknown_topic_or_partition",
+      retriable: true,
+    });
     await producer.publish(out, [plain("a")]);
-    expect(await failed(producer.publish(out, [plain(Buffer.alloc(200_000))]))).toMatchObject({ code: "kafka_message_too_large", retriable: false });
+    expect(await failed(producer.publish(out, [plain(Buffer.alloc(200_000))]))).toMatchObject({
+      code: "kafka_message_too_large",
+      retriable: false,
+    });
     expect(await values(out)).toEqual(["a"]);
   });
 

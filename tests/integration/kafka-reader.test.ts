@@ -24,7 +24,10 @@ import { silent, testKafka } from "../support/kafka-cluster.js";
 
 const { cacheDir } = readConfig();
 const java = existsSync(kafkaJars(cacheDir)) && (await canRunJava(cacheDir));
-if (!java) process.stderr.write(`Batches of Kafka's own client are not tested: there is no Java 17, or no Kafka in ${kafkaJars(cacheDir)}.\n`);
+if (!java)
+  process.stderr.write(
+    `Batches of Kafka's own client are not tested: there is no Java 17, or no Kafka in ${kafkaJars(cacheDir)}.\n`,
+  );
 
 function readerOf(cluster: KafkaCluster, topic: string, options: PartitionReaderOptions = {}): PartitionReader {
   const reader = new PartitionReader(cluster, topic, 0, { maxWaitMs: 50, ...options });
@@ -34,14 +37,22 @@ function readerOf(cluster: KafkaCluster, topic: string, options: PartitionReader
 
 async function publish(cluster: KafkaCluster, topic: string, values: (string | Buffer)[]): Promise<void> {
   const producer = await BatchProducer.open(cluster);
-  await producer.publishTo(topic, 0, values.map((value) => ({ key: null, value: Buffer.from(value as string) })));
+  await producer.publishTo(
+    topic,
+    0,
+    values.map((value) => ({ key: null, value: Buffer.from(value as string) })),
+  );
   await producer.close();
 }
 
 /** kafkajs: `ConfigResourceTypes.TOPIC`. */
 const CONFIG_OF_TOPICS = 2;
 
-const failed = (promise: Promise<unknown>): Promise<unknown> => promise.then(() => "no error", (error: unknown) => error);
+const failed = (promise: Promise<unknown>): Promise<unknown> =>
+  promise.then(
+    () => "no error",
+    (error: unknown) => error,
+  );
 
 /** As tests/support/ProduceCompressed.java makes them. */
 function javaValue(i: number): Buffer | null {
@@ -61,7 +72,16 @@ describe("compression", () => {
     const name = await topic("packed", codecs.length);
     const count = 250;
     const source = join(packageRoot(), "tests/support/ProduceCompressed.java");
-    await promisify(execFile)("java", ["-cp", join(kafkaJars(cacheDir), "*"), "-Dorg.slf4j.simpleLogger.defaultLogLevel=off", source, kafkaConfig().brokers.join(","), name, String(count), ...codecs]);
+    await promisify(execFile)("java", [
+      "-cp",
+      join(kafkaJars(cacheDir), "*"),
+      "-Dorg.slf4j.simpleLogger.defaultLogLevel=off",
+      source,
+      kafkaConfig().brokers.join(","),
+      name,
+      String(count),
+      ...codecs,
+    ]);
     const expected = Array.from({ length: count }, (_, i) => javaValue(i));
     for (const [partition, codec] of codecs.entries()) {
       const reader = new PartitionReader(cluster, name, partition, { maxBytes: 300_000 });
@@ -71,11 +91,25 @@ describe("compression", () => {
       for (let seen = 0; seen < count; fetches++) {
         const records = await reader.fetch(next);
         for (let i = 0; i < records.count; i++, seen++) {
-          const value = records.valueLength[i] < 0 ? null : records.bytes.subarray(records.valueAt[i], records.valueAt[i] + records.valueLength[i]);
+          const value =
+            records.valueLength[i] < 0
+              ? null
+              : records.bytes.subarray(records.valueAt[i], records.valueAt[i] + records.valueLength[i]);
           const same = expected[seen] === null ? value === null : value?.equals(expected[seen] as Buffer);
           if (same !== true) expect.fail(`${codec}: value ${seen}`);
-          expect([records.offset[i], records.timestamp[i], records.keyLength[i]]).toEqual([seen, 1_700_000_000_000 + seen, seen % 3 === 0 ? -1 : `key-${seen}`.length]);
-          expect(readHeaders(records, i)).toEqual(seen % 4 === 0 ? [["n", Buffer.from(String(seen))], ["none", null]] : []);
+          expect([records.offset[i], records.timestamp[i], records.keyLength[i]]).toEqual([
+            seen,
+            1_700_000_000_000 + seen,
+            seen % 3 === 0 ? -1 : `key-${seen}`.length,
+          ]);
+          expect(readHeaders(records, i)).toEqual(
+            seen % 4 === 0
+              ? [
+                  ["n", Buffer.from(String(seen))],
+                  ["none", null],
+                ]
+              : [],
+          );
         }
         next = records.nextOffset;
       }
@@ -90,7 +124,12 @@ describe("PartitionReader", () => {
   test("of an empty topic", async () => {
     const { cluster, topic } = testKafka();
     const reader = readerOf(cluster, await topic("empty"));
-    expect([await reader.firstOffset(), await reader.endOffset(), await reader.offsetAt(0), await reader.offsetAt(Date.now() + 1e9)]).toEqual([0, 0, 0, 0]);
+    expect([
+      await reader.firstOffset(),
+      await reader.endOffset(),
+      await reader.offsetAt(0),
+      await reader.offsetAt(Date.now() + 1e9),
+    ]).toEqual([0, 0, 0, 0]);
     const records = await reader.fetch(0);
     expect([records.count, records.nextOffset, records.lastStableOffset]).toEqual([0, 0, 0]);
     expect(await failed(reader.fetch(1))).toMatchObject({ code: "kafka_offset_out_of_range", retriable: false });
@@ -107,7 +146,11 @@ describe("PartitionReader", () => {
     }
     const reader = readerOf(cluster, name);
     expect([await reader.firstOffset(), await reader.endOffset()]).toEqual([0, 6]);
-    expect(await Promise.all([0, times[0], times[1], times[2], Date.now() + 60_000].map((time) => readerOf(cluster, name).offsetAt(time)))).toEqual([0, 0, 2, 4, 6]);
+    expect(
+      await Promise.all(
+        [0, times[0], times[1], times[2], Date.now() + 60_000].map((time) => readerOf(cluster, name).offsetAt(time)),
+      ),
+    ).toEqual([0, 0, 2, 4, 6]);
     expect((await reader.fetch(3)).count).toBe(3);
     const admin = kafka.admin();
     await admin.connect();
@@ -126,7 +169,7 @@ describe("PartitionReader", () => {
     await publish(cluster, name, ["small", Buffer.alloc(3_000_000, 98), "behind"]);
     const reader = readerOf(cluster, name, { maxBytes: 1_000 });
     const seen: number[] = [];
-    for (let next = 0; next < 3; ) {
+    for (let next = 0; next < 3;) {
       const records = await reader.fetch(next);
       for (let i = 0; i < records.count; i++) seen.push(records.valueLength[i]);
       next = records.nextOffset;
@@ -136,7 +179,11 @@ describe("PartitionReader", () => {
   });
 
   describe("with a transaction open", () => {
-    async function openTransaction(): Promise<{ name: string; cluster: KafkaCluster; transaction: KafkaJsTransaction }> {
+    async function openTransaction(): Promise<{
+      name: string;
+      cluster: KafkaCluster;
+      transaction: KafkaJsTransaction;
+    }> {
       const { cluster, topic, kafka, prefix } = testKafka();
       const name = await topic("log");
       await publish(cluster, name, ["before"]);
@@ -148,9 +195,18 @@ describe("PartitionReader", () => {
       await publish(cluster, name, ["after"]);
       return { name, cluster, transaction };
     }
-    const texts = async (reader: PartitionReader, from: number): Promise<{ values: string[]; next: number; stable: number }> => {
+    const texts = async (
+      reader: PartitionReader,
+      from: number,
+    ): Promise<{ values: string[]; next: number; stable: number }> => {
       const records = await reader.fetch(from);
-      return { values: Array.from({ length: records.count }, (_, i) => records.bytes.toString("utf8", records.valueAt[i], records.valueAt[i] + records.valueLength[i])), next: records.nextOffset, stable: records.lastStableOffset };
+      return {
+        values: Array.from({ length: records.count }, (_, i) =>
+          records.bytes.toString("utf8", records.valueAt[i], records.valueAt[i] + records.valueLength[i]),
+        ),
+        next: records.nextOffset,
+        stable: records.lastStableOffset,
+      };
     };
 
     test("nothing behind its beginning is seen until it is committed", async () => {
@@ -176,10 +232,15 @@ describe("PartitionReader", () => {
     test("what it wrote is left out when it is aborted, from wherever one reads", async () => {
       const { name, cluster, transaction } = await openTransaction();
       await transaction.abort();
-      for (const [from, expected] of [[0, ["before", "after"]], [1, ["after"]], [2, ["after"]], [3, []]] as const) {
+      for (const [from, expected] of [
+        [0, ["before", "after"]],
+        [1, ["after"]],
+        [2, ["after"]],
+        [3, []],
+      ] as const) {
         const reader = readerOf(cluster, name);
         const all: string[] = [];
-        for (let next: number = from; next < 4; ) {
+        for (let next: number = from; next < 4;) {
           const part = await texts(reader, next);
           all.push(...part.values);
           next = part.next;
@@ -191,10 +252,16 @@ describe("PartitionReader", () => {
 
   test("an unknown topic or partition is trouble that may pass, for as long as the reader has patience", async () => {
     const { cluster, topic, prefix } = testKafka();
-    expect(await failed(readerOf(cluster, `${prefix}nowhere`, { patienceMs: 200 }).fetch(0))).toMatchObject({ code: "kafka_unknown_topic_or_partition", retriable: true });
+    expect(await failed(readerOf(cluster, `${prefix}nowhere`, { patienceMs: 200 }).fetch(0))).toMatchObject({
+      code: "kafka_unknown_topic_or_partition",
+      retriable: true,
+    });
     const name = await topic("one");
     const beyond = new PartitionReader(cluster, name, 7, { patienceMs: 200 });
-    expect(await failed(beyond.endOffset())).toMatchObject({ code: "kafka_unknown_topic_or_partition", retriable: true });
+    expect(await failed(beyond.endOffset())).toMatchObject({
+      code: "kafka_unknown_topic_or_partition",
+      retriable: true,
+    });
     // A topic that comes up meanwhile is found.
     const early = readerOf(cluster, `${prefix}late`).endOffset();
     await topic("late");
@@ -245,7 +312,11 @@ describe("PartitionReader", () => {
     await publish(cluster, name, ["x"]);
     expect((await fetching).count).toBe(1);
     proxy.mode = "down";
-    expect(await failed(readerOf(behind, name, { patienceMs: 100 }).fetch(0))).toMatchObject({ name: "KafkaError", code: "kafka_network", retriable: true });
+    expect(await failed(readerOf(behind, name, { patienceMs: 100 }).fetch(0))).toMatchObject({
+      name: "KafkaError",
+      code: "kafka_network",
+      retriable: true,
+    });
     const abort = new AbortController();
     const patient = failed(readerOf(behind, name, { signal: abort.signal }).fetch(0));
     await sleep(50);
@@ -265,11 +336,20 @@ describe("ensureTopics", () => {
     const admin = kafka.admin();
     await admin.connect();
     const { topics: found } = await admin.fetchTopicMetadata({ topics: topics.map(({ name }) => name) });
-    expect(new Map(found.map(({ name, partitions }) => [name, partitions.length]))).toEqual(new Map(topics.map(({ name, partitions }) => [name, partitions])));
-    const described = (await admin.describeConfigs({ includeSynonyms: false, resources: topics.map(({ name }) => ({ type: CONFIG_OF_TOPICS, name })) })) as { resources: { resourceName: string; configEntries: { configName: string; configValue: string }[] }[] };
+    expect(new Map(found.map(({ name, partitions }) => [name, partitions.length]))).toEqual(
+      new Map(topics.map(({ name, partitions }) => [name, partitions])),
+    );
+    const described = (await admin.describeConfigs({
+      includeSynonyms: false,
+      resources: topics.map(({ name }) => ({ type: CONFIG_OF_TOPICS, name })),
+    })) as { resources: { resourceName: string; configEntries: { configName: string; configValue: string }[] }[] };
     for (const { name, settings } of topics) {
       const entries = described.resources.find(({ resourceName }) => resourceName === name)?.configEntries ?? [];
-      expect(Object.fromEntries(Object.keys(settings).map((key) => [key, entries.find(({ configName }) => configName === key)?.configValue]))).toEqual(settings);
+      expect(
+        Object.fromEntries(
+          Object.keys(settings).map((key) => [key, entries.find(({ configName }) => configName === key)?.configValue]),
+        ),
+      ).toEqual(settings);
     }
     await admin.disconnect();
   });
@@ -278,7 +358,10 @@ describe("ensureTopics", () => {
     const { prefix, proxied } = testKafka();
     const { proxy } = await proxied();
     proxy.mode = "dying";
-    const ensured = ensureTopics(createKafka({ ...kafkaConfig(), brokers: [`127.0.0.1:${proxy.port}`] }, prefix, silent), [{ name: `${prefix}one`, partitions: 1, settings: {} }]);
+    const ensured = ensureTopics(
+      createKafka({ ...kafkaConfig(), brokers: [`127.0.0.1:${proxy.port}`] }, prefix, silent),
+      [{ name: `${prefix}one`, partitions: 1, settings: {} }],
+    );
     await until(() => proxy.cuts > 0);
     proxy.mode = "up";
     await ensured;
@@ -287,9 +370,17 @@ describe("ensureTopics", () => {
   test("another number of partitions is the user's mistake, said in one line", async () => {
     const { prefix, kafka, topic } = testKafka();
     await topic("two", 2);
-    const wrong = failed(ensureTopics(kafka, [{ name: `${prefix}one`, partitions: 1, settings: {} }, { name: `${prefix}two`, partitions: 3, settings: {} }]));
+    const wrong = failed(
+      ensureTopics(kafka, [
+        { name: `${prefix}one`, partitions: 1, settings: {} },
+        { name: `${prefix}two`, partitions: 3, settings: {} },
+      ]),
+    );
     expect(await wrong).toBeInstanceOf(UsageError);
-    expect(await wrong).toMatchObject({ code: "partition_count", message: expect.stringMatching(/two has 2 partitions, not 3.*TOPIC_PARTITIONS/) as string });
+    expect(await wrong).toMatchObject({
+      code: "partition_count",
+      message: expect.stringMatching(/two has 2 partitions, not 3.*TOPIC_PARTITIONS/) as string,
+    });
   });
 });
 
@@ -335,9 +426,17 @@ describe("KafkaCluster", () => {
     test("topics are made within seconds, and a second client of the same process does not wait again", async () => {
       const { prefix } = testKafka();
       const proxy = await silentProxy();
-      const kafka = createKafka({ ...kafkaConfig(), brokers: [`127.0.0.1:${proxy.port}`, ...kafkaConfig().brokers] }, prefix, silent);
-      expect(await took(() => ensureTopics(kafka, [{ name: `${prefix}one`, partitions: 1, settings: {} }]))).toBeLessThan(10_000);
-      expect(await took(() => ensureTopics(kafka, [{ name: `${prefix}two`, partitions: 1, settings: {} }]))).toBeLessThan(4_000);
+      const kafka = createKafka(
+        { ...kafkaConfig(), brokers: [`127.0.0.1:${proxy.port}`, ...kafkaConfig().brokers] },
+        prefix,
+        silent,
+      );
+      expect(
+        await took(() => ensureTopics(kafka, [{ name: `${prefix}one`, partitions: 1, settings: {} }])),
+      ).toBeLessThan(10_000);
+      expect(
+        await took(() => ensureTopics(kafka, [{ name: `${prefix}two`, partitions: 1, settings: {} }])),
+      ).toBeLessThan(4_000);
     });
 
     test("a fetch that hangs midway is given up, and goes on when the broker is back", async () => {
@@ -350,7 +449,11 @@ describe("KafkaCluster", () => {
       proxy.mode = "silent";
       await publish(cluster, name, ["x"]);
       await fetching.catch(() => {});
-      expect(await took(async () => expect(await failed(reader.fetch(0))).toMatchObject({ code: "kafka_network", retriable: true }))).toBeLessThan(20_000);
+      expect(
+        await took(async () =>
+          expect(await failed(reader.fetch(0))).toMatchObject({ code: "kafka_network", retriable: true }),
+        ),
+      ).toBeLessThan(20_000);
       proxy.mode = "up";
       expect(await took(async () => expect((await reader.fetch(0)).count).toBe(1))).toBeLessThan(5_000);
       // Closing doesn't wait for it either.
@@ -360,12 +463,19 @@ describe("KafkaCluster", () => {
   });
 
   test("takes IPv6 addresses", async () => {
-    expect(await failed(clusterOf(["[::1]:1"]).anyBroker())).toMatchObject({ code: "kafka_network", message: expect.stringContaining("connecting to ::1:1") as string });
+    expect(await failed(clusterOf(["[::1]:1"]).anyBroker())).toMatchObject({
+      code: "kafka_network",
+      message: expect.stringContaining("connecting to ::1:1") as string,
+    });
   });
 
   test("none that answers is trouble that may pass; once it is closed, it is not", async () => {
     const cluster = clusterOf(["127.0.0.1:1"]);
-    expect(await failed(cluster.partitionsOf("x"))).toMatchObject({ name: "KafkaError", code: "kafka_network", retriable: true });
+    expect(await failed(cluster.partitionsOf("x"))).toMatchObject({
+      name: "KafkaError",
+      code: "kafka_network",
+      retriable: true,
+    });
     await cluster.close();
     expect(await failed(cluster.partitionsOf("x"))).toMatchObject({ code: "kafka_closed", retriable: false });
     const closing = clusterOf(kafkaConfig().brokers);

@@ -22,7 +22,8 @@ interface Addresses {
 }
 
 const inDocker = await dockerAnswers();
-if (inDocker) process.stderr.write("skipped: the processes of the local stack without Docker, for Docker answers here\n");
+if (inDocker)
+  process.stderr.write("skipped: the processes of the local stack without Docker, for Docker answers here\n");
 
 /** The engines as processes of this machine, through a process that has them as `npm start` does. */
 describe.skipIf(inDocker)("the local stack's processes", { timeout: 180_000 }, () => {
@@ -47,18 +48,26 @@ describe.skipIf(inDocker)("the local stack's processes", { timeout: 180_000 }, (
 
   /** A process that is to have a stack, in a process group of its own, as a shell starts it. */
   function spawnStack(dataDir: string, env: NodeJS.ProcessEnv = process.env): ChildProcess {
-    const child = fork(compiledModule("tests/support/stack-process"), [dataDir], { execArgv: [], detached: true, stdio: ["ignore", "ignore", "ignore", "ipc"], env });
+    const child = fork(compiledModule("tests/support/stack-process"), [dataDir], {
+      execArgv: [],
+      detached: true,
+      stdio: ["ignore", "ignore", "ignore", "ipc"],
+      env,
+    });
     children.push(child);
     return child;
   }
 
   async function message(child: ChildProcess, field: "ready" | "refused"): Promise<Record<string, string>> {
-    const [content] = (await Promise.race([once(child, "message"), once(child, "exit").then(() => [{}])])) as [Record<string, Record<string, string>>];
+    const [content] = (await Promise.race([once(child, "message"), once(child, "exit").then(() => [{}])])) as [
+      Record<string, Record<string, string>>,
+    ];
     if (!(field in content)) throw new Error(`expected ${field}, got ${JSON.stringify(content)}`);
     return content[field];
   }
 
-  const ready = async (child: ChildProcess): Promise<Addresses> => (await message(child, "ready")) as unknown as Addresses;
+  const ready = async (child: ChildProcess): Promise<Addresses> =>
+    (await message(child, "ready")) as unknown as Addresses;
 
   /** The guard of the broker, the broker, and the ClickHouse server. */
   async function engines(dataDir: string): Promise<ProcessIdentity[]> {
@@ -99,7 +108,9 @@ describe.skipIf(inDocker)("the local stack's processes", { timeout: 180_000 }, (
     await producer.disconnect();
     const client = createClient({ url: addresses.clickhouse });
     await client.command({ query: "CREATE DATABASE IF NOT EXISTS kept" });
-    await client.command({ query: "CREATE TABLE IF NOT EXISTS kept.rows (value String) ENGINE = MergeTree ORDER BY value" });
+    await client.command({
+      query: "CREATE TABLE IF NOT EXISTS kept.rows (value String) ENGINE = MergeTree ORDER BY value",
+    });
     await client.insert({ table: "kept.rows", values: [{ value }], format: "JSONEachRow" });
     await client.close();
   }
@@ -127,7 +138,9 @@ describe.skipIf(inDocker)("the local stack's processes", { timeout: 180_000 }, (
     });
     await consumer.disconnect();
     const client = createClient({ url: addresses.clickhouse });
-    const rows = await (await client.query({ query: "SELECT value FROM kept.rows ORDER BY value", format: "JSONEachRow" })).json<{ value: string }>();
+    const rows = await (
+      await client.query({ query: "SELECT value FROM kept.rows ORDER BY value", format: "JSONEachRow" })
+    ).json<{ value: string }>();
     await client.close();
     return { kafka: values, clickhouse: rows.map((row) => row.value) };
   }
@@ -172,7 +185,9 @@ describe.skipIf(inDocker)("the local stack's processes", { timeout: 180_000 }, (
     const all = addresses.flatMap((each) => [each.kafka, each.clickhouse]);
     expect(new Set([...all, `127.0.0.1:${kafka}`, `http://127.0.0.1:${clickhouse}`]).size).toBe(6);
     await Promise.all(addresses.map((each, index) => write(each, `row of ${index}`)));
-    expect(await Promise.all(addresses.map(read))).toEqual([0, 1].map((index) => ({ kafka: [`row of ${index}`], clickhouse: [`row of ${index}`] })));
+    expect(await Promise.all(addresses.map(read))).toEqual(
+      [0, 1].map((index) => ({ kafka: [`row of ${index}`], clickhouse: [`row of ${index}`] })),
+    );
 
     const refused = await message(spawnStack(dataDirs[0]), "refused");
     expect(refused.code).toBe("stack_running");
@@ -193,7 +208,10 @@ describe.skipIf(inDocker)("the local stack's processes", { timeout: 180_000 }, (
     let started: ProcessIdentity[] = [];
     while (started.length < 3) {
       await new Promise((resolve) => setTimeout(resolve, 20));
-      started = await readFile(join(dataDir, "stack.lock"), "utf8").then((text) => (JSON.parse(text) as { engines: ProcessIdentity[] }).engines, () => []);
+      started = await readFile(join(dataDir, "stack.lock"), "utf8").then(
+        (text) => (JSON.parse(text) as { engines: ProcessIdentity[] }).engines,
+        () => [],
+      );
     }
     stack.kill("SIGKILL");
     await gone(started);
@@ -201,13 +219,21 @@ describe.skipIf(inDocker)("the local stack's processes", { timeout: 180_000 }, (
   });
 
   it("finishes the request in hand when ClickHouse is asked to end, and takes no other", async () => {
-    const server = fork(compiledModule("infra/local/clickhouse-server"), [join(folder, "alone"), "0"], { execArgv: [], stdio: ["ignore", "ignore", "ignore", "ipc"] });
+    const server = fork(compiledModule("infra/local/clickhouse-server"), [join(folder, "alone"), "0"], {
+      execArgv: [],
+      stdio: ["ignore", "ignore", "ignore", "ipc"],
+    });
     children.push(server);
     const [{ port }] = (await once(server, "message")) as [{ port: number }];
     const url = `http://127.0.0.1:${port}`;
     const slow = fetch(url, { method: "POST", body: "SELECT 'slow', sleep(2)" });
     // It is running once the server can tell so.
-    while (!(await (await fetch(url, { method: "POST", body: "SELECT query FROM system.processes" })).text()).includes("slow")) await new Promise((resolve) => setTimeout(resolve, 20));
+    while (
+      !(await (await fetch(url, { method: "POST", body: "SELECT query FROM system.processes" })).text()).includes(
+        "slow",
+      )
+    )
+      await new Promise((resolve) => setTimeout(resolve, 20));
     const ended = once(server, "exit");
     server.kill("SIGTERM");
     expect(await (await slow).text()).toBe("slow\t0\n");
@@ -216,11 +242,20 @@ describe.skipIf(inDocker)("the local stack's processes", { timeout: 180_000 }, (
   });
 
   it("answers no web page", async () => {
-    const server = fork(compiledModule("infra/local/clickhouse-server"), [join(folder, "page"), "0"], { execArgv: [], stdio: ["ignore", "ignore", "ignore", "ipc"] });
+    const server = fork(compiledModule("infra/local/clickhouse-server"), [join(folder, "page"), "0"], {
+      execArgv: [],
+      stdio: ["ignore", "ignore", "ignore", "ipc"],
+    });
     children.push(server);
     const [{ port }] = (await once(server, "message")) as [{ port: number }];
     const status = (headers: Record<string, string>): Promise<number> =>
-      new Promise((resolve, reject) => request({ port, host: "127.0.0.1", path: "/?query=SELECT%201", headers }, (response) => resolve(response.resume().statusCode ?? 0)).on("error", reject).end());
+      new Promise((resolve, reject) =>
+        request({ port, host: "127.0.0.1", path: "/?query=SELECT%201", headers }, (response) =>
+          resolve(response.resume().statusCode ?? 0),
+        )
+          .on("error", reject)
+          .end(),
+      );
     expect(await status({})).toBe(200);
     expect(await status({ origin: "https://page.example" })).toBe(403);
     expect(await status({ host: "rebound.example" })).toBe(403);
@@ -232,14 +267,24 @@ describe.skipIf(inDocker)("the local stack's processes", { timeout: 180_000 }, (
     const refused = await message(stack, "refused");
     await ended;
     expect(refused.code).toBe("no_engines");
-    expect(refused.message).toMatch(/^There is no Kafka to use[^]*KAFKA_BROKERS[^]*CLICKHOUSE_URL[^]*Docker[^]*Java 17[^]*Maven/);
+    expect(refused.message).toMatch(
+      /^There is no Kafka to use[^]*KAFKA_BROKERS[^]*CLICKHOUSE_URL[^]*Docker[^]*Java 17[^]*Maven/,
+    );
     expect(stack.exitCode).toBe(1);
   });
 
   it("takes servers that are configured as they are, and starts nothing", async () => {
     const dataDir = join(folder, "untouched");
-    const config = readConfig({ DATA_DIR: dataDir, KAFKA_BROKERS: "broker-1:9092,broker-2:9092", CLICKHOUSE_URL: "https://clickhouse.example:8443" });
-    const stack = await startLocalStack({ config, log: createLogger({ logLevel: "silent" }, "test"), progress: (line) => expect(line).toBe("") });
+    const config = readConfig({
+      DATA_DIR: dataDir,
+      KAFKA_BROKERS: "broker-1:9092,broker-2:9092",
+      CLICKHOUSE_URL: "https://clickhouse.example:8443",
+    });
+    const stack = await startLocalStack({
+      config,
+      log: createLogger({ logLevel: "silent" }, "test"),
+      progress: (line) => expect(line).toBe(""),
+    });
     expect(stack.kafka).toBe(config.kafka);
     expect(stack.clickhouse).toBe(config.clickhouse);
     await stack.stop();

@@ -8,14 +8,26 @@ import { createLogger } from "../../infra/logging.js";
 import { Random } from "../../pipelines/local/simulator/random.js";
 import { startPlacingLabels } from "../../pipelines/sink/place-labels.js";
 import { clickhouseDatabase } from "../support/clickhouse-database.js";
-import { type StoredLabel, type StoredPrediction, storeLabels, storePredictions } from "../support/stored-predictions.js";
+import {
+  type StoredLabel,
+  type StoredPrediction,
+  storeLabels,
+  storePredictions,
+} from "../support/stored-predictions.js";
 
 const HOUR = 3_600_000;
 const FIRST = Date.UTC(2026, 0, 20);
 const ROWS = 600;
 const LAST = FIRST + (ROWS - 1) * HOUR;
 const MATURED_BEFORE = LAST - 150 * HOUR;
-const request: MetricsRequest = { model: "cards@2", role: "champion", from: FIRST, to: LAST + 1, maturedBefore: MATURED_BEFORE, slices: {} };
+const request: MetricsRequest = {
+  model: "cards@2",
+  role: "champion",
+  from: FIRST,
+  to: LAST + 1,
+  maturedBefore: MATURED_BEFORE,
+  slices: {},
+};
 
 /** An hour apart, over two months; scores in steps of 1/50, so that many tie. */
 function someRows(): StoredPrediction[] {
@@ -23,42 +35,81 @@ function someRows(): StoredPrediction[] {
   return Array.from({ length: ROWS }, (_, offset) => {
     const score = Math.round(random.uniform() * 50) / 50;
     return {
-      offset, transaction_id: `t${Math.floor(offset / 3)}`, card_id: `c${offset % 3}`, event_time: FIRST + offset * HOUR, amount: Math.round(random.uniform() * 800) / 4 - 20, currency: offset % 4 === 0 ? "CHF" : "EUR",
-      scoring_ms: offset % 16, score, decision: score > 0.9 ? "decline" : score > 0.7 ? "review" : "approve", model: "cards@2",
+      offset,
+      transaction_id: `t${Math.floor(offset / 3)}`,
+      card_id: `c${offset % 3}`,
+      event_time: FIRST + offset * HOUR,
+      amount: Math.round(random.uniform() * 800) / 4 - 20,
+      currency: offset % 4 === 0 ? "CHF" : "EUR",
+      scoring_ms: offset % 16,
+      score,
+      decision: score > 0.9 ? "decline" : score > 0.7 ? "review" : "approve",
+      model: "cards@2",
     };
   });
 }
 
 function labelsOf(rows: readonly StoredPrediction[], firstOffset: number, seed: number): StoredLabel[] {
   const random = new Random(seed);
-  return rows.map(({ transaction_id, card_id, score }, index) => ({ offset: firstOffset + index, transaction_id, card_id, is_fraud: random.chance(score * score) }));
+  return rows.map(({ transaction_id, card_id, score }, index) => ({
+    offset: firstOffset + index,
+    transaction_id,
+    card_id,
+    is_fraud: random.chance(score * score),
+  }));
 }
 
-type Counted = Pick<SliceMetrics, "rows" | "evaluated" | "labelled" | "roc_auc" | "average_precision" | "precision" | "recall" | "value">;
+type Counted = Pick<
+  SliceMetrics,
+  "rows" | "evaluated" | "labelled" | "roc_auc" | "average_precision" | "precision" | "recall" | "value"
+>;
 
-/** The same from rows in memory, pair by pair: what is stored may be merged, placed or neither, it makes no difference. */
-function byHand(rows: readonly StoredPrediction[], labels: readonly StoredLabel[], maturedBefore: number | null): Counted {
+/**
+ * The same from rows in memory, pair by pair: what is stored may be merged, placed or neither, it makes no difference.
+ */
+function byHand(
+  rows: readonly StoredPrediction[],
+  labels: readonly StoredLabel[],
+  maturedBefore: number | null,
+): Counted {
   const last = new Map<string, StoredLabel>();
   for (const label of labels) {
     const key = `${label.card_id} ${label.transaction_id}`;
     if (label.offset > (last.get(key)?.offset ?? -1)) last.set(key, label);
   }
-  const all = rows.map((row) => ({ ...row, score: Math.fround(row.score), label: last.get(`${row.card_id} ${row.transaction_id}`) }));
-  const judged = all.filter(({ label, event_time }) => label !== undefined || (maturedBefore !== null && event_time < maturedBefore));
+  const all = rows.map((row) => ({
+    ...row,
+    score: Math.fround(row.score),
+    label: last.get(`${row.card_id} ${row.transaction_id}`),
+  }));
+  const judged = all.filter(
+    ({ label, event_time }) => label !== undefined || (maturedBefore !== null && event_time < maturedBefore),
+  );
   const frauds = judged.filter(({ label }) => label?.is_fraud);
   const genuine = judged.filter(({ label }) => !label?.is_fraud);
   const alerts = judged.filter(({ decision }) => decision !== "approve");
   const caught = frauds.filter(({ decision }) => decision !== "approve");
-  const pairs = frauds.flatMap((fraud) => genuine.map((other): number => (fraud.score > other.score ? 1 : fraud.score === other.score ? 0.5 : 0)));
-  const precisions = frauds.map(({ score }) => frauds.filter((other) => other.score >= score).length / judged.filter((other) => other.score >= score).length);
+  const pairs = frauds.flatMap((fraud) =>
+    genuine.map((other): number => (fraud.score > other.score ? 1 : fraud.score === other.score ? 0.5 : 0)),
+  );
+  const precisions = frauds.map(
+    ({ score }) =>
+      frauds.filter((other) => other.score >= score).length / judged.filter((other) => other.score >= score).length,
+  );
   const worth = (of: typeof all): number => of.reduce((sum, { amount }) => sum + Math.max(0, amount), 0);
   return {
-    rows: rows.length, evaluated: judged.length, labelled: judged.filter(({ label }) => label !== undefined).length,
+    rows: rows.length,
+    evaluated: judged.length,
+    labelled: judged.filter(({ label }) => label !== undefined).length,
     roc_auc: pairs.reduce((sum, pair) => sum + pair, 0) / pairs.length,
     average_precision: precisions.reduce((sum, precision) => sum + precision, 0) / precisions.length,
-    precision: caught.length / alerts.length, recall: caught.length / frauds.length,
+    precision: caught.length / alerts.length,
+    recall: caught.length / frauds.length,
     value: ["CHF", "EUR"].map((currency) => {
-      const [detected, missed] = [worth(caught.filter((row) => row.currency === currency)), worth(frauds.filter((row) => row.currency === currency && row.decision === "approve"))];
+      const [detected, missed] = [
+        worth(caught.filter((row) => row.currency === currency)),
+        worth(frauds.filter((row) => row.currency === currency && row.decision === "approve")),
+      ];
       return { currency, detected, missed, recall: detected / (detected + missed) };
     }),
   };
@@ -66,10 +117,16 @@ function byHand(rows: readonly StoredPrediction[], labels: readonly StoredLabel[
 
 /** Numbers to twelve digits: sums of fractions depend on their order. */
 function rounded(metrics: unknown): unknown {
-  return JSON.parse(JSON.stringify(metrics), (_, value: unknown) => (typeof value === "number" ? Number(value.toPrecision(12)) : value));
+  return JSON.parse(JSON.stringify(metrics), (_, value: unknown) =>
+    typeof value === "number" ? Number(value.toPrecision(12)) : value,
+  );
 }
 
-async function expectSame(clickhouse: ClickHouse, rows: readonly StoredPrediction[], labels: readonly StoredLabel[]): Promise<void> {
+async function expectSame(
+  clickhouse: ClickHouse,
+  rows: readonly StoredPrediction[],
+  labels: readonly StoredLabel[],
+): Promise<void> {
   for (const maturedBefore of [MATURED_BEFORE, null]) {
     const metrics = await modelMetrics(clickhouse, { ...request, maturedBefore });
     expect(rounded(metrics)).toMatchObject(rounded(byHand(rows, labels, maturedBefore)) as object);
@@ -95,7 +152,13 @@ describe("labels and metrics", () => {
     await storePredictions(clickhouse, rows);
     await storeLabels(clickhouse, labels);
     await expectSame(clickhouse, rows, labels);
-    for (const [from, to] of [[0, 600], [13, 214], [150, 151], [200, 450], [333, 600]]) {
+    for (const [from, to] of [
+      [0, 600],
+      [13, 214],
+      [150, 151],
+      [200, 450],
+      [333, 600],
+    ]) {
       await storePredictions(clickhouse, rows.slice(from, to));
       await storeLabels(clickhouse, labels.slice(from, to));
     }
@@ -192,7 +255,10 @@ describe("labels and metrics", () => {
     await storeLabels(clickhouse, labels.slice(300));
     for (const statements of [0, 1, 2]) {
       let left = statements;
-      const dying: ClickHouse = { ...clickhouse, command: (sql, params) => (left-- > 0 ? clickhouse.command(sql, params) : Promise.reject(new Error("gone"))) };
+      const dying: ClickHouse = {
+        ...clickhouse,
+        command: (sql, params) => (left-- > 0 ? clickhouse.command(sql, params) : Promise.reject(new Error("gone"))),
+      };
       await expect(placeLabels(dying, await lastPlacement(clickhouse), { settleMs: 0 })).rejects.toThrow("gone");
       expect(await lastPlacement(clickhouse)).toMatchObject({ waiting: 300 });
       await expectSame(clickhouse, rows.slice(0, 400), labels);
@@ -214,7 +280,8 @@ describe("labels and metrics", () => {
     const overtaken: ClickHouse = {
       ...clickhouse,
       async command(sql, params) {
-        if (sql.includes("INTO labels_by_event")) await clickhouse.command(`ALTER TABLE labels_without_event DROP PARTITION '${last.id}'`);
+        if (sql.includes("INTO labels_by_event"))
+          await clickhouse.command(`ALTER TABLE labels_without_event DROP PARTITION '${last.id}'`);
         await clickhouse.command(sql, params);
       },
     };
@@ -232,7 +299,9 @@ describe("labels and metrics", () => {
     expect(await lastPlacement(clickhouse)).toEqual({ ...NO_PLACEMENT, waiting: ROWS, settled: 0 });
     // A narrow window, with more labels waiting than it has rows.
     const day = rows.slice(300, 324);
-    expect(rounded(await modelMetrics(clickhouse, { ...request, from: day[0].event_time, to: day[23].event_time + 1 }))).toMatchObject(rounded(byHand(day, labelsOf(rows, 0, 1), MATURED_BEFORE)) as object);
+    expect(
+      rounded(await modelMetrics(clickhouse, { ...request, from: day[0].event_time, to: day[23].event_time + 1 })),
+    ).toMatchObject(rounded(byHand(day, labelsOf(rows, 0, 1), MATURED_BEFORE)) as object);
   });
 
   it("are placed anew when the last placement is from so long ago that what belongs to it may be gone", async () => {
@@ -245,7 +314,11 @@ describe("labels and metrics", () => {
     const first = await lastPlacement(clickhouse);
     const aged = async (days: number): Promise<void> => {
       await clickhouse.command("TRUNCATE TABLE label_placements");
-      await clickhouse.command("INSERT INTO label_placements (placement, cut, labels, finished_at) SELECT {id: UUID}, fromUnixTimestamp64Milli({cut: Int64}, 'UTC'), 1, now64(3) - toIntervalDay({days: UInt32})", { id: first.id, cut: first.cut, days });
+      await clickhouse.command(
+        "INSERT INTO label_placements (placement, cut, labels, finished_at) SELECT {id: UUID}, " +
+          "fromUnixTimestamp64Milli({cut: Int64}, 'UTC'), 1, now64(3) - toIntervalDay({days: UInt32})",
+        { id: first.id, cut: first.cut, days },
+      );
     };
     await aged(6);
     expect(await lastPlacement(clickhouse)).toMatchObject({ id: first.id, waiting: 0 });
@@ -268,9 +341,15 @@ describe("labels and metrics", () => {
     await storePredictions(clickhouse, rows);
     await storeLabels(clickhouse, labels);
     let failures = 2;
-    const unsteady: ClickHouse = { ...clickhouse, command: (sql, params) => (failures-- > 0 ? Promise.reject(new Error("away")) : clickhouse.command(sql, params)) };
+    const unsteady: ClickHouse = {
+      ...clickhouse,
+      command: (sql, params) => (failures-- > 0 ? Promise.reject(new Error("away")) : clickhouse.command(sql, params)),
+    };
     let stop = (): Promise<void> | void => {};
-    startPlacingLabels({ add: (_, end) => void (stop = end) }, { clickhouse: unsteady, log: createLogger({ logLevel: "silent" }, "test"), lookEveryMs: 20, settleMs: 0 });
+    startPlacingLabels(
+      { add: (_, end) => void (stop = end) },
+      { clickhouse: unsteady, log: createLogger({ logLevel: "silent" }, "test"), lookEveryMs: 20, settleMs: 0 },
+    );
     try {
       await expect.poll(async () => (await lastPlacement(clickhouse)).waiting, { timeout: 30_000 }).toBe(0);
     } finally {

@@ -58,7 +58,12 @@ it("loses and doubles nothing when a stopped worker wakes after its partitions m
 
 it("shares partitions among workers, and hands them over when one stops", async () => {
   const system = await openSystem(4);
-  const owned = (worker: RoleProcess, partitions: number): Promise<unknown> => system.heartbeat(`that ${worker.pid} owns ${partitions} partitions`, (beat) => beat.partitions.length === partitions, worker);
+  const owned = (worker: RoleProcess, partitions: number): Promise<unknown> =>
+    system.heartbeat(
+      `that ${worker.pid} owns ${partitions} partitions`,
+      (beat) => beat.partitions.length === partitions,
+      worker,
+    );
   const stream = streamInto(system, 1_000);
   const first = system.startWorker();
   await owned(first, 4);
@@ -69,7 +74,8 @@ it("shares partitions among workers, and hands them over when one stops", async 
   await owned(second, 4);
   await settle(system, stream);
   // Stopped without a hurry: nothing was begun that was not finished.
-  const offsets = async (topic: TopicSpec): Promise<number[]> => (await system.read(topic)).flatMap(({ value }) => (value === null ? [] : [readPrediction(value).source_offset]));
+  const offsets = async (topic: TopicSpec): Promise<number[]> =>
+    (await system.read(topic)).flatMap(({ value }) => (value === null ? [] : [readPrediction(value).source_offset]));
   expect(await offsets(system.topics.shadowPredictions)).toEqual(await offsets(system.topics.predictions));
 });
 
@@ -91,17 +97,32 @@ it("takes a partition's end calmly before its first fetch is looked at", async (
   const log = createLogger({ logLevel: "silent" }, "test");
   let opened = 0;
   const consumer = new PartitionConsumer({
-    cluster: system.cluster, kafka: createKafka(kafkaConfig(), system.prefix, log), log, group: `${system.prefix}calm`, topics: [system.topics.transactions.name],
+    cluster: system.cluster,
+    kafka: createKafka(kafkaConfig(), system.prefix, log),
+    log,
+    group: `${system.prefix}calm`,
+    topics: [system.topics.transactions.name],
     onFailure: (error) => expect.unreachable(String(error)),
     open: () => {
       opened += 1;
       void consumer.stop();
-      return Promise.resolve({ start: null, handler: { process: () => Promise.reject(new Error("nothing is to be processed")), close: () => Promise.resolve() } });
+      return Promise.resolve({
+        start: null,
+        handler: {
+          process: () => Promise.reject(new Error("nothing is to be processed")),
+          close: () => Promise.resolve(),
+        },
+      });
     },
   });
   await consumer.start();
   await eventually("the partition was assigned", () => opened === 1);
   // An unhandled rejection would fail this test's file.
   await consumer.stop();
-  expect(await committedOffset(system.cluster, `${system.prefix}calm`, { topic: system.topics.transactions.name, partition: 0 })).toBeNull();
+  expect(
+    await committedOffset(system.cluster, `${system.prefix}calm`, {
+      topic: system.topics.transactions.name,
+      partition: 0,
+    }),
+  ).toBeNull();
 });

@@ -13,7 +13,13 @@ import { transactionRows } from "../../pipelines/sink/rows/transaction-rows.js";
 import { type SinkDeps, SinkPipeline } from "../../pipelines/sink/sink-pipeline.js";
 import type { AvroSchema } from "../../schemas/avro-cursor.js";
 import { FraudstreamError } from "../../schemas/errors.js";
-import { type ControlEvent, type Label, predictionSchema, type Prediction, type Transaction } from "../../schemas/generated.js";
+import {
+  type ControlEvent,
+  type Label,
+  predictionSchema,
+  type Prediction,
+  type Transaction,
+} from "../../schemas/generated.js";
 import { FIXED_SCHEMAS, writeWireHead, type SchemaKey } from "../../schemas/wire-format.js";
 import { clickhouseDatabase } from "../support/clickhouse-database.js";
 import { cuttableProxy } from "../support/cuttable-proxy.js";
@@ -27,15 +33,31 @@ const FLAT = 77;
 const OLDER = 78;
 const NEWER = 79;
 const flatSchema = {
-  type: "record", name: "Payment", namespace: "bank", fields: [
-    { name: "V1", type: "double" }, { name: "transaction_id", type: "string" }, { name: "card_id", type: "string" }, { name: "merchant_id", type: "string" },
-    { name: "amount", type: "float" }, { name: "currency", type: "string" }, { name: "event_time", type: "long" }, { name: "online", type: ["null", "boolean"] }, { name: "country", type: "string" }, { name: "items", type: "int" },
+  type: "record",
+  name: "Payment",
+  namespace: "bank",
+  fields: [
+    { name: "V1", type: "double" },
+    { name: "transaction_id", type: "string" },
+    { name: "card_id", type: "string" },
+    { name: "merchant_id", type: "string" },
+    { name: "amount", type: "float" },
+    { name: "currency", type: "string" },
+    { name: "event_time", type: "long" },
+    { name: "online", type: ["null", "boolean"] },
+    { name: "country", type: "string" },
+    { name: "items", type: "int" },
   ],
 };
 const current = predictionSchema as unknown as { fields: { name: string; type: unknown }[] };
 const olderSchema = { ...current, fields: current.fields.filter(({ name }) => name !== "reasons") };
 const newerSchema = { ...current, fields: [{ name: "region", type: ["null", "string"] }, ...current.fields] };
-const schemas = new Map<number, unknown>([...[...FIXED_SCHEMAS].map(([id, { schema }]) => [id, schema] as const), [FLAT, flatSchema], [OLDER, olderSchema], [NEWER, newerSchema]]);
+const schemas = new Map<number, unknown>([
+  ...[...FIXED_SCHEMAS].map(([id, { schema }]) => [id, schema] as const),
+  [FLAT, flatSchema],
+  [OLDER, olderSchema],
+  [NEWER, newerSchema],
+]);
 
 function encoded(schemaId: number, value: unknown): Buffer {
   const body = avro.Type.forSchema(schemas.get(schemaId) as avro.Schema).toBuffer(value);
@@ -56,14 +78,24 @@ interface Sink {
 /** A sink whose committed offsets are kept in memory, in front of a real server. */
 function sinkInto(clickhouse: ClickHouse, options: Partial<SinkDeps> = {}): Sink {
   const sink: Pick<Sink, "commits" | "refused" | "failures"> = { commits: [], refused: [], failures: [] };
-  const deps = { lookup: (id: SchemaKey) => Promise.resolve((schemas.get(Number(id)) ?? null) as AvroSchema | null), backoff: { firstMs: 5, mostMs: 50, signal: new AbortController().signal }, log };
-  const onRefusal = (records: FetchedRecords, index: number, { code }: { code: string }): Promise<void> => Promise.resolve(void sink.refused.push({ offset: records.offset[index], code }));
+  const deps = {
+    lookup: (id: SchemaKey) => Promise.resolve((schemas.get(Number(id)) ?? null) as AvroSchema | null),
+    backoff: { firstMs: 5, mostMs: 50, signal: new AbortController().signal },
+    log,
+  };
+  const onRefusal = (records: FetchedRecords, index: number, { code }: { code: string }): Promise<void> =>
+    Promise.resolve(void sink.refused.push({ offset: records.offset[index], code }));
   const pipeline = new SinkPipeline({
-    clickhouse, log, pauses: { firstMs: 5, mostMs: 50 },
+    clickhouse,
+    log,
+    pauses: { firstMs: 5, mostMs: 50 },
     routes: new Map([
-      ["transactions", { table: "transactions", rows: transactionRows(deps), onRefusal }], ["predictions", { table: "predictions", rows: predictionRows(deps), onRefusal }],
-      ["shadows", { table: "shadow_predictions", rows: predictionRows(deps) }], ["labels", { table: "labels", rows: labelRows(deps), onRefusal }],
-      ["dead", { table: "dead_letters", rows: deadLetterRows() }], ["control", { table: "control_events", rows: controlEventRows(deps), onRefusal }],
+      ["transactions", { table: "transactions", rows: transactionRows(deps), onRefusal }],
+      ["predictions", { table: "predictions", rows: predictionRows(deps), onRefusal }],
+      ["shadows", { table: "shadow_predictions", rows: predictionRows(deps) }],
+      ["labels", { table: "labels", rows: labelRows(deps), onRefusal }],
+      ["dead", { table: "dead_letters", rows: deadLetterRows() }],
+      ["control", { table: "control_events", rows: controlEventRows(deps), onRefusal }],
     ]),
     commit: (offsets) => Promise.resolve(void sink.commits.push(...offsets)),
     fail: (error) => sink.failures.push(error),
@@ -71,9 +103,15 @@ function sinkInto(clickhouse: ClickHouse, options: Partial<SinkDeps> = {}): Sink
   });
   onTestFinished(() => pipeline.stop(100));
   return {
-    ...sink, pipeline,
+    ...sink,
+    pipeline,
     async feed(records, signal = new AbortController().signal) {
-      const { handler } = await pipeline.open({ topic: records.topic, partition: records.partition, signal, committed: () => Promise.resolve({ offset: null, why: "none" }) });
+      const { handler } = await pipeline.open({
+        topic: records.topic,
+        partition: records.partition,
+        signal,
+        committed: () => Promise.resolve({ offset: null, why: "none" }),
+      });
       await handler.process(records);
     },
   };
@@ -83,13 +121,37 @@ const BASE = Date.UTC(2026, 2, 1);
 
 function prediction(n: number, more: Partial<Prediction> = {}): Prediction {
   return {
-    transaction_id: `t${n}`, card_id: `c${n % 7}`, merchant_id: "m", amount: n / 4, currency: "EUR", event_time: BASE + n * 1_000, scored_at: BASE + n * 1_000 + 7, scoring_ms: 1.5, score: 0.25, decision: "approve",
-    model: "cards@1", epoch: 3, features: [n, 0.5], stale: false, reasons: null, source_topic: "transactions", source_partition: 2, source_offset: n, ...more,
+    transaction_id: `t${n}`,
+    card_id: `c${n % 7}`,
+    merchant_id: "m",
+    amount: n / 4,
+    currency: "EUR",
+    event_time: BASE + n * 1_000,
+    scored_at: BASE + n * 1_000 + 7,
+    scoring_ms: 1.5,
+    score: 0.25,
+    decision: "approve",
+    model: "cards@1",
+    epoch: 3,
+    features: [n, 0.5],
+    stale: false,
+    reasons: null,
+    source_topic: "transactions",
+    source_partition: 2,
+    source_offset: n,
+    ...more,
   };
 }
 
-function predictions(from: number, count: number, more: (n: number) => Partial<Prediction> = () => ({})): FetchedRecords {
-  return fetchedRecords({ topic: "predictions", firstOffset: from }, Array.from({ length: count }, (_, i) => ({ value: encoded(PREDICTION, prediction(from + i, more(from + i))) })));
+function predictions(
+  from: number,
+  count: number,
+  more: (n: number) => Partial<Prediction> = () => ({}),
+): FetchedRecords {
+  return fetchedRecords(
+    { topic: "predictions", firstOffset: from },
+    Array.from({ length: count }, (_, i) => ({ value: encoded(PREDICTION, prediction(from + i, more(from + i))) })),
+  );
 }
 
 async function count(clickhouse: ClickHouse, table: string, final = true): Promise<number> {
@@ -101,39 +163,134 @@ describe("what is stored", () => {
   it("predictions with every field, of our own, an older and a newer writer", async () => {
     const clickhouse = await clickhouseDatabase();
     const sink = sinkInto(clickhouse);
-    const full = prediction(1, { amount: -12.5, card_id: "Käfer🙂", transaction_id: "", decision: "decline", stale: true, features: [0, -1.5, 1e-40, 3e38], reasons: [{ feature: "amount", contribution: 1.5 }, { feature: "höhe", contribution: -0.25 }], epoch: 2 ** 41 });
-    await sink.feed(fetchedRecords({ topic: "predictions", partition: 3, firstOffset: 2 ** 40 }, [
-      { value: encoded(PREDICTION, full), headers: [["reply-to", Buffer.from("copy/user/1")]] }, { value: encoded(OLDER, prediction(2)) }, { value: encoded(NEWER, { ...prediction(3), region: "eu" }) },
-    ]));
+    const full = prediction(1, {
+      amount: -12.5,
+      card_id: "Käfer🙂",
+      transaction_id: "",
+      decision: "decline",
+      stale: true,
+      features: [0, -1.5, 1e-40, 3e38],
+      reasons: [
+        { feature: "amount", contribution: 1.5 },
+        { feature: "höhe", contribution: -0.25 },
+      ],
+      epoch: 2 ** 41,
+    });
+    await sink.feed(
+      fetchedRecords({ topic: "predictions", partition: 3, firstOffset: 2 ** 40 }, [
+        { value: encoded(PREDICTION, full), headers: [["reply-to", Buffer.from("copy/user/1")]] },
+        { value: encoded(OLDER, prediction(2)) },
+        { value: encoded(NEWER, { ...prediction(3), region: "eu" }) },
+      ]),
+    );
     await sink.pipeline.flush();
-    const rows = await clickhouse.query<Record<string, unknown>>("SELECT * EXCEPT (inserted_at, event_time, scored_at), toUnixTimestamp64Milli(event_time) AS event_time, toUnixTimestamp64Milli(scored_at) AS scored_at FROM predictions FINAL ORDER BY offset");
+    const rows = await clickhouse.query<Record<string, unknown>>(
+      "SELECT * EXCEPT (inserted_at, event_time, scored_at), toUnixTimestamp64Milli(event_time) AS " +
+        "event_time, toUnixTimestamp64Milli(scored_at) AS scored_at FROM predictions FINAL ORDER BY offset",
+    );
     expect(rows[0]).toEqual({ topic: "predictions", partition: 3, offset: 2 ** 40, ...full, reply_to: "copy/user/1" });
-    expect(rows[1]).toEqual({ topic: "predictions", partition: 3, offset: 2 ** 40 + 1, ...prediction(2), reasons: [], reply_to: "" });
-    expect(rows[2]).toEqual({ topic: "predictions", partition: 3, offset: 2 ** 40 + 2, ...prediction(3), reasons: [], reply_to: "" });
+    expect(rows[1]).toEqual({
+      topic: "predictions",
+      partition: 3,
+      offset: 2 ** 40 + 1,
+      ...prediction(2),
+      reasons: [],
+      reply_to: "",
+    });
+    expect(rows[2]).toEqual({
+      topic: "predictions",
+      partition: 3,
+      offset: 2 ** 40 + 2,
+      ...prediction(3),
+      reasons: [],
+      reply_to: "",
+    });
     expect(sink.refused).toEqual([]);
-    const [{ age }] = await clickhouse.query<{ age: number }>("SELECT dateDiff('second', min(inserted_at), now64(3)) AS age FROM predictions");
+    const [{ age }] = await clickhouse.query<{ age: number }>(
+      "SELECT dateDiff('second', min(inserted_at), now64(3)) AS age FROM predictions",
+    );
     expect(Math.abs(age)).toBeLessThan(600);
   });
 
   it("transactions of three kinds of writer, their attributes by type; rejected ones have no row", async () => {
     const clickhouse = await clickhouseDatabase();
     const sink = sinkInto(clickhouse);
-    const transaction: Transaction = { transaction_id: "a", event_time: BASE, card_id: "c", merchant_id: "Ω", amount: 0, currency: "JPY", attributes: { height: -1e300, zero: 0, empty: "", text: "漢字".repeat(50), yes: true, no: false } };
-    const flat = { ...transaction, transaction_id: "b", amount: -0.5, V1: 0.125, online: true, country: "CH", items: 3 };
-    const json = { ...transaction, transaction_id: "j", event_time: new Date(BASE).toISOString(), amount: 1e15, attributes: { "a.b": 1 } };
-    await sink.feed(fetchedRecords({ topic: "transactions" }, [
-      { value: encoded(TRANSACTION, transaction) }, { value: null }, { value: encoded(FLAT, flat) }, { value: Buffer.from("{broken") }, { value: Buffer.from(JSON.stringify(json)) },
-      { value: encoded(TRANSACTION, { ...transaction, amount: NaN }) }, { value: encoded(TRANSACTION, { ...transaction, event_time: Date.UTC(30_000, 0) }) }, { value: encoded(FLAT, { ...flat, transaction_id: "n", online: null }) },
-      { value: Buffer.from([0, 0, 0, 0, 1, 2]) },
-    ].map((record: TestRecord) => ({ ...record, timestamp: BASE }))));
+    const transaction: Transaction = {
+      transaction_id: "a",
+      event_time: BASE,
+      card_id: "c",
+      merchant_id: "Ω",
+      amount: 0,
+      currency: "JPY",
+      attributes: { height: -1e300, zero: 0, empty: "", text: "漢字".repeat(50), yes: true, no: false },
+    };
+    const flat = {
+      ...transaction,
+      transaction_id: "b",
+      amount: -0.5,
+      V1: 0.125,
+      online: true,
+      country: "CH",
+      items: 3,
+    };
+    const json = {
+      ...transaction,
+      transaction_id: "j",
+      event_time: new Date(BASE).toISOString(),
+      amount: 1e15,
+      attributes: { "a.b": 1 },
+    };
+    await sink.feed(
+      fetchedRecords(
+        { topic: "transactions" },
+        [
+          { value: encoded(TRANSACTION, transaction) },
+          { value: null },
+          { value: encoded(FLAT, flat) },
+          { value: Buffer.from("{broken") },
+          { value: Buffer.from(JSON.stringify(json)) },
+          { value: encoded(TRANSACTION, { ...transaction, amount: NaN }) },
+          { value: encoded(TRANSACTION, { ...transaction, event_time: Date.UTC(30_000, 0) }) },
+          { value: encoded(FLAT, { ...flat, transaction_id: "n", online: null }) },
+          { value: Buffer.from([0, 0, 0, 0, 1, 2]) },
+        ].map((record: TestRecord) => ({ ...record, timestamp: BASE })),
+      ),
+    );
     await sink.pipeline.flush();
-    const rows = await clickhouse.query("SELECT offset, transaction_id, toUnixTimestamp64Milli(event_time) AS at, merchant_id, amount, currency, numbers, texts, flags FROM transactions FINAL ORDER BY offset");
+    const rows = await clickhouse.query(
+      "SELECT offset, transaction_id, toUnixTimestamp64Milli(event_time) AS at, merchant_id, amount, " +
+        "currency, numbers, texts, flags FROM transactions FINAL ORDER BY offset",
+    );
     const common = { at: BASE, merchant_id: "Ω", currency: "JPY" };
     expect(rows).toEqual([
-      { ...common, offset: 0, transaction_id: "a", amount: 0, numbers: { height: -1e300, zero: 0 }, texts: { empty: "", text: "漢字".repeat(50) }, flags: { yes: true, no: false } },
-      { ...common, offset: 2, transaction_id: "b", amount: -0.5, numbers: { V1: 0.125, items: 3 }, texts: { country: "CH" }, flags: { online: true } },
+      {
+        ...common,
+        offset: 0,
+        transaction_id: "a",
+        amount: 0,
+        numbers: { height: -1e300, zero: 0 },
+        texts: { empty: "", text: "漢字".repeat(50) },
+        flags: { yes: true, no: false },
+      },
+      {
+        ...common,
+        offset: 2,
+        transaction_id: "b",
+        amount: -0.5,
+        numbers: { V1: 0.125, items: 3 },
+        texts: { country: "CH" },
+        flags: { online: true },
+      },
       { ...common, offset: 4, transaction_id: "j", amount: 1e15, numbers: { "a.b": 1 }, texts: {}, flags: {} },
-      { ...common, offset: 7, transaction_id: "n", amount: -0.5, numbers: { V1: 0.125, items: 3 }, texts: { country: "CH" }, flags: {} },
+      {
+        ...common,
+        offset: 7,
+        transaction_id: "n",
+        amount: -0.5,
+        numbers: { V1: 0.125, items: 3 },
+        texts: { country: "CH" },
+        flags: {},
+      },
     ]);
     expect(sink.refused.map(({ offset }) => offset)).toEqual([1, 3, 5, 6, 8]);
     // What has no row is done with, too.
@@ -143,31 +300,64 @@ describe("what is stored", () => {
   it("the last label of a transaction, however they arrive; those that can't be stored are handed out", async () => {
     const clickhouse = await clickhouseDatabase();
     const sink = sinkInto(clickhouse, { limits: { rows: 2 } });
-    const label = (transaction_id: string, is_fraud: boolean, year: number, card_id = "c"): TestRecord => ({ value: encoded(LABEL, { transaction_id, card_id, is_fraud, label_time: Date.UTC(year, 5) } satisfies Label) });
-    const list = [label("a", true, 2026), label("b", false, 2026), label("a", false, 2031), label("a", true, 2001, "other card"), label("b", true, 2026), label("a", true, 2026)];
-    const bad = [{ value: null }, { value: Buffer.from("no avro") }, label("", true, 2026), label("x", true, 40_000), { value: Buffer.from([0, 0, 0, 0, 9]) }, { value: encoded(LABEL, { transaction_id: "t", card_id: "c", is_fraud: true, label_time: 0 }).subarray(0, 8) }];
+    const label = (transaction_id: string, is_fraud: boolean, year: number, card_id = "c"): TestRecord => ({
+      value: encoded(LABEL, { transaction_id, card_id, is_fraud, label_time: Date.UTC(year, 5) } satisfies Label),
+    });
+    const list = [
+      label("a", true, 2026),
+      label("b", false, 2026),
+      label("a", false, 2031),
+      label("a", true, 2001, "other card"),
+      label("b", true, 2026),
+      label("a", true, 2026),
+    ];
+    const bad = [
+      { value: null },
+      { value: Buffer.from("no avro") },
+      label("", true, 2026),
+      label("x", true, 40_000),
+      { value: Buffer.from([0, 0, 0, 0, 9]) },
+      { value: encoded(LABEL, { transaction_id: "t", card_id: "c", is_fraud: true, label_time: 0 }).subarray(0, 8) },
+    ];
     await sink.feed(fetchedRecords({ topic: "labels" }, [...list, ...bad]));
     await sink.pipeline.flush();
     // The first half comes again after the rest.
     await sink.feed(fetchedRecords({ topic: "labels" }, list.slice(0, 3)));
     await sink.pipeline.flush();
-    expect(await clickhouse.query("SELECT card_id, transaction_id, is_fraud, offset, toYear(label_time) AS year FROM labels FINAL ORDER BY card_id, transaction_id")).toEqual([
+    expect(
+      await clickhouse.query(
+        "SELECT card_id, transaction_id, is_fraud, offset, toYear(label_time) AS year FROM labels FINAL " +
+          "ORDER BY card_id, transaction_id",
+      ),
+    ).toEqual([
       { card_id: "c", transaction_id: "a", is_fraud: true, offset: 5, year: 2026 },
       { card_id: "c", transaction_id: "b", is_fraud: true, offset: 4, year: 2026 },
       { card_id: "other card", transaction_id: "a", is_fraud: true, offset: 3, year: 2001 },
     ]);
-    expect(sink.refused).toEqual(["empty_value", "not_avro", "missing_id", "bad_time", "unknown_schema", "malformed_avro"].map((code, i) => ({ offset: 6 + i, code })));
+    expect(sink.refused).toEqual(
+      ["empty_value", "not_avro", "missing_id", "bad_time", "unknown_schema", "malformed_avro"].map((code, i) => ({
+        offset: 6 + i,
+        code,
+      })),
+    );
     expect(sink.commits).toContainEqual({ topic: "labels", partition: 0, offset: 12 });
   });
 
   it("relabelled in another month of insertion, a transaction has its newest label", async () => {
     const clickhouse = await clickhouseDatabase();
     const insert = (version: number, fraud: boolean, insertedAt: string): Promise<void> =>
-      clickhouse.command("INSERT INTO labels (topic, offset, transaction_id, card_id, is_fraud, inserted_at, version) SELECT 'labels', {offset: UInt64}, 't', 'c', {fraud: Bool}, toDateTime64({at: String}, 3, 'UTC'), {version: UInt64}", { offset: 100 - version, version, fraud, at: insertedAt });
+      clickhouse.command(
+        "INSERT INTO labels (topic, offset, transaction_id, card_id, is_fraud, inserted_at, version) SELECT " +
+          "'labels', {offset: UInt64}, 't', 'c', {fraud: Bool}, toDateTime64({at: String}, 3, 'UTC'), " +
+          "{version: UInt64}",
+        { offset: 100 - version, version, fraud, at: insertedAt },
+      );
     await insert(9, false, "2026-04-02 00:00:00");
     await insert(4, true, "2026-05-02 00:00:00");
     await clickhouse.command("OPTIMIZE TABLE labels FINAL");
-    expect(await clickhouse.query("SELECT version, is_fraud FROM labels FINAL")).toEqual([{ version: 9, is_fraud: false }]);
+    expect(await clickhouse.query("SELECT version, is_fraud FROM labels FINAL")).toEqual([
+      { version: 9, is_fraud: false },
+    ]);
   });
 
   it("dead letters to the byte, with their headers; control events of every kind", async () => {
@@ -175,25 +365,109 @@ describe("what is stored", () => {
     const sink = sinkInto(clickhouse);
     const bytes = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
     const text = (name: string, value: string): [string, Buffer] => [name, Buffer.from(value)];
-    const headers = [text("code", "mine"), text("code", "bad_amount"), text("reason", "it's näh"), text("step", "validate"), text("topic", "transactions"), text("partition", "3"), text("offset", "9007199254740991"), text("attempt", "2"), text("reply-to", "r"), ["none", null] as [string, null]];
-    await sink.feed(fetchedRecords({ topic: "dead" }, [
-      { value: bytes, key: bytes, headers, timestamp: BASE }, { value: null, key: null, timestamp: -1 }, { value: Buffer.alloc(0), key: Buffer.alloc(0), headers: [text("offset", "x"), text("partition", "-1")], timestamp: 1e15 }, { value: Buffer.alloc(4 * 1024 * 1024, 7), timestamp: BASE },
-    ]));
-    const event = (offset: number, kind: string, payload: object): TestRecord => ({ value: encoded(CONTROL, { key: "deployment", base: offset - 1, at: BASE, who: "system:start", event: { [`fraudstream.${kind}`]: payload } as unknown as ControlEvent["event"] } satisfies ControlEvent) });
+    const headers = [
+      text("code", "mine"),
+      text("code", "bad_amount"),
+      text("reason", "it's näh"),
+      text("step", "validate"),
+      text("topic", "transactions"),
+      text("partition", "3"),
+      text("offset", "9007199254740991"),
+      text("attempt", "2"),
+      text("reply-to", "r"),
+      ["none", null] as [string, null],
+    ];
+    await sink.feed(
+      fetchedRecords({ topic: "dead" }, [
+        { value: bytes, key: bytes, headers, timestamp: BASE },
+        { value: null, key: null, timestamp: -1 },
+        {
+          value: Buffer.alloc(0),
+          key: Buffer.alloc(0),
+          headers: [text("offset", "x"), text("partition", "-1")],
+          timestamp: 1e15,
+        },
+        { value: Buffer.alloc(4 * 1024 * 1024, 7), timestamp: BASE },
+      ]),
+    );
+    const event = (offset: number, kind: string, payload: object): TestRecord => ({
+      value: encoded(CONTROL, {
+        key: "deployment",
+        base: offset - 1,
+        at: BASE,
+        who: "system:start",
+        event: { [`fraudstream.${kind}`]: payload } as unknown as ControlEvent["event"],
+      } satisfies ControlEvent),
+    });
     const champion = { model: "cards@1", review: 0.5, decline: 0.9 };
-    await sink.feed(fetchedRecords({ topic: "control" }, [event(0, "Deployed", { champion, shadows: [] }), event(1, "JobCancelled", {}), { value: Buffer.from("junk") }]));
+    await sink.feed(
+      fetchedRecords({ topic: "control" }, [
+        event(0, "Deployed", { champion, shadows: [] }),
+        event(1, "JobCancelled", {}),
+        { value: Buffer.from("junk") },
+      ]),
+    );
     await sink.pipeline.flush();
 
-    const dead = await clickhouse.query("SELECT hex(key) AS key, hex(value) AS value, isNull(key) AS no_key, isNull(value) AS no_value, code, reason, step, source_topic, source_partition, source_offset, attempt, reply_to, headers, toYear(at) AS year FROM dead_letters FINAL WHERE length(value) < 1000 OR value IS NULL ORDER BY offset");
-    const nothing = { code: "", reason: "", step: "", source_topic: "", source_partition: null, source_offset: null, attempt: null, reply_to: "" };
+    const dead = await clickhouse.query(
+      "SELECT hex(key) AS key, hex(value) AS value, isNull(key) AS no_key, isNull(value) AS no_value, code, " +
+        "reason, step, source_topic, source_partition, source_offset, attempt, reply_to, headers, toYear(at) " +
+        "AS year FROM dead_letters FINAL WHERE length(value) < 1000 OR value IS NULL ORDER BY offset",
+    );
+    const nothing = {
+      code: "",
+      reason: "",
+      step: "",
+      source_topic: "",
+      source_partition: null,
+      source_offset: null,
+      attempt: null,
+      reply_to: "",
+    };
     expect(dead).toEqual([
-      { key: bytes.toString("hex").toUpperCase(), value: bytes.toString("hex").toUpperCase(), no_key: 0, no_value: 0, code: "bad_amount", reason: "it's näh", step: "validate", source_topic: "transactions", source_partition: 3, source_offset: Number.MAX_SAFE_INTEGER, attempt: 2, reply_to: "r", headers: { code: "bad_amount", reason: "it's näh", step: "validate", topic: "transactions", partition: "3", offset: "9007199254740991", attempt: "2", "reply-to": "r", none: "" }, year: 2026 },
+      {
+        key: bytes.toString("hex").toUpperCase(),
+        value: bytes.toString("hex").toUpperCase(),
+        no_key: 0,
+        no_value: 0,
+        code: "bad_amount",
+        reason: "it's näh",
+        step: "validate",
+        source_topic: "transactions",
+        source_partition: 3,
+        source_offset: Number.MAX_SAFE_INTEGER,
+        attempt: 2,
+        reply_to: "r",
+        headers: {
+          code: "bad_amount",
+          reason: "it's näh",
+          step: "validate",
+          topic: "transactions",
+          partition: "3",
+          offset: "9007199254740991",
+          attempt: "2",
+          "reply-to": "r",
+          none: "",
+        },
+        year: 2026,
+      },
       { ...nothing, key: null, value: null, no_key: 1, no_value: 1, headers: {}, year: 1970 },
       { ...nothing, key: "", value: "", no_key: 0, no_value: 0, headers: { offset: "x", partition: "-1" }, year: 2299 },
     ]);
-    expect(await clickhouse.query("SELECT length(value) AS bytes FROM dead_letters FINAL WHERE offset = 3")).toEqual([{ bytes: 4 * 1024 * 1024 }]);
-    expect(await clickhouse.query("SELECT offset, key, base, who, kind, payload FROM control_events FINAL ORDER BY offset")).toEqual([
-      { offset: 0, key: "deployment", base: -1, who: "system:start", kind: "Deployed", payload: JSON.stringify({ champion, shadows: [] }) },
+    expect(await clickhouse.query("SELECT length(value) AS bytes FROM dead_letters FINAL WHERE offset = 3")).toEqual([
+      { bytes: 4 * 1024 * 1024 },
+    ]);
+    expect(
+      await clickhouse.query("SELECT offset, key, base, who, kind, payload FROM control_events FINAL ORDER BY offset"),
+    ).toEqual([
+      {
+        offset: 0,
+        key: "deployment",
+        base: -1,
+        who: "system:start",
+        kind: "Deployed",
+        payload: JSON.stringify({ champion, shadows: [] }),
+      },
       { offset: 1, key: "deployment", base: 0, who: "system:start", kind: "JobCancelled", payload: "{}" },
     ]);
   });
@@ -209,9 +483,15 @@ describe("once, as counted", () => {
       await sink.pipeline.flush();
     }
     expect(await count(clickhouse, "predictions")).toBe(1_000);
-    expect(await clickhouse.query("SELECT sum(amount) AS amount, uniqExact(offset) AS offsets FROM predictions FINAL")).toEqual([{ amount: (999 * 1_000) / 2 / 4, offsets: 1_000 }]);
+    expect(
+      await clickhouse.query("SELECT sum(amount) AS amount, uniqExact(offset) AS offsets FROM predictions FINAL"),
+    ).toEqual([{ amount: (999 * 1_000) / 2 / 4, offsets: 1_000 }]);
     // A window that cuts a month, read by the key.
-    const [{ n }] = await clickhouse.query<{ n: number }>("SELECT count() AS n FROM predictions FINAL WHERE event_time >= fromUnixTimestamp64Milli({from: Int64}) AND event_time < fromUnixTimestamp64Milli({to: Int64})", { from: BASE + 100_000, to: BASE + 200_000 });
+    const [{ n }] = await clickhouse.query<{ n: number }>(
+      "SELECT count() AS n FROM predictions FINAL WHERE event_time >= fromUnixTimestamp64Milli({from: " +
+        "Int64}) AND event_time < fromUnixTimestamp64Milli({to: Int64})",
+      { from: BASE + 100_000, to: BASE + 200_000 },
+    );
     expect(n).toBe(100);
   });
 
@@ -219,7 +499,10 @@ describe("once, as counted", () => {
     const clickhouse = await clickhouseDatabase();
     const { hostname, port } = new URL(clickhouseConfig("x").url);
     const proxy = await cuttableProxy({ host: hostname, port: Number(port) });
-    const through = createClickHouse({ ...clickhouseConfig(clickhouse.database), url: `http://127.0.0.1:${proxy.port}` });
+    const through = createClickHouse({
+      ...clickhouseConfig(clickhouse.database),
+      url: `http://127.0.0.1:${proxy.port}`,
+    });
     onTestFinished(async () => {
       await through.close();
       await proxy.close();
@@ -228,7 +511,9 @@ describe("once, as counted", () => {
     const sink = sinkInto(through);
     await sink.feed(predictions(0, 500));
     const flushed = sink.pipeline.flush();
-    await until(async () => (await count(clickhouse, "predictions", false)) === 500 && !sink.pipeline.counts.clickhouseUp);
+    await until(
+      async () => (await count(clickhouse, "predictions", false)) === 500 && !sink.pipeline.counts.clickhouseUp,
+    );
     expect(sink.commits).toEqual([]);
     proxy.mode = "up";
     await flushed;
@@ -244,7 +529,12 @@ describe("once, as counted", () => {
     await sink.feed(predictions(0, 480, (n) => ({ event_time: month(n) })));
     await sink.pipeline.flush();
     expect(sink.pipeline.counts.blocks).toBe(1);
-    expect(await clickhouse.query("SELECT count() AS n, uniqExact(toYYYYMM(event_time)) AS months, toYear(min(event_time)) AS first, toYear(max(event_time)) AS last FROM predictions FINAL")).toEqual([{ n: 480, months: 240, first: 2000, last: 2019 }]);
+    expect(
+      await clickhouse.query(
+        "SELECT count() AS n, uniqExact(toYYYYMM(event_time)) AS months, toYear(min(event_time)) AS first, " +
+          "toYear(max(event_time)) AS last FROM predictions FINAL",
+      ),
+    ).toEqual([{ n: 480, months: 240, first: 2000, last: 2019 }]);
   });
 });
 
@@ -253,7 +543,10 @@ describe("when things go wrong", () => {
     const clickhouse = await clickhouseDatabase();
     const { hostname, port } = new URL(clickhouseConfig("x").url);
     const proxy = await cuttableProxy({ host: hostname, port: Number(port) });
-    const through = createClickHouse({ ...clickhouseConfig(clickhouse.database), url: `http://127.0.0.1:${proxy.port}` });
+    const through = createClickHouse({
+      ...clickhouseConfig(clickhouse.database),
+      url: `http://127.0.0.1:${proxy.port}`,
+    });
     onTestFinished(async () => {
       await through.close();
       await proxy.close();
@@ -287,7 +580,10 @@ describe("when things go wrong", () => {
     const away = createClickHouse({ ...clickhouseConfig("x"), url: "http://127.0.0.1:1" });
     onTestFinished(() => away.close());
     const insertsFail = { on: true };
-    const sink = sinkInto({ ...away, insertRows: (block, options) => (insertsFail.on ? away : clickhouse).insertRows(block, options) }, { limits: { rows: 10 } });
+    const sink = sinkInto(
+      { ...away, insertRows: (block, options) => (insertsFail.on ? away : clickhouse).insertRows(block, options) },
+      { limits: { rows: 10 } },
+    );
     const abort = new AbortController();
     const stuck = sink.feed(predictions(0, 30), abort.signal);
     await until(() => !sink.pipeline.counts.clickhouseUp);
@@ -317,12 +613,21 @@ describe("when things go wrong", () => {
     const commits: PartitionOffset[] = [];
     let fails = 1;
     const commit = (offsets: PartitionOffset[]): Promise<void> => {
-      if (fails-- > 0) return Promise.reject(new FraudstreamError("kafka_rebalance_in_progress", "not now", { retriable: true }));
+      if (fails-- > 0)
+        return Promise.reject(new FraudstreamError("kafka_rebalance_in_progress", "not now", { retriable: true }));
       commits.push(...offsets);
       return Promise.resolve();
     };
     const { pipeline } = sinkInto(clickhouse, { commit, limits: { ageMs: 60_000 } });
-    const tenure = (partition: number): Promise<{ handler: { process(records: FetchedRecords): Promise<void>; close(): Promise<void> } }> => pipeline.open({ topic: "predictions", partition, signal: new AbortController().signal, committed: () => Promise.resolve({ offset: 5, why: "committed" }) });
+    const tenure = (
+      partition: number,
+    ): Promise<{ handler: { process(records: FetchedRecords): Promise<void>; close(): Promise<void> } }> =>
+      pipeline.open({
+        topic: "predictions",
+        partition,
+        signal: new AbortController().signal,
+        committed: () => Promise.resolve({ offset: 5, why: "committed" }),
+      });
     const [first, second] = [await tenure(0), await tenure(1)];
     await first.handler.process(predictions(5, 5));
     await first.handler.close();
@@ -340,9 +645,15 @@ describe("when things go wrong", () => {
     let asked = 0;
     const lookup = (): Promise<AvroSchema> => {
       asked += 1;
-      return asked < 4 ? Promise.reject(new FraudstreamError("schema_registry_unreachable", "away")) : Promise.resolve(predictionSchema as unknown as AvroSchema);
+      return asked < 4
+        ? Promise.reject(new FraudstreamError("schema_registry_unreachable", "away"))
+        : Promise.resolve(predictionSchema as unknown as AvroSchema);
     };
-    const rows = predictionRows({ lookup, backoff: { firstMs: 1, mostMs: 5, signal: new AbortController().signal }, log });
+    const rows = predictionRows({
+      lookup,
+      backoff: { firstMs: 1, mostMs: 5, signal: new AbortController().signal },
+      log,
+    });
     const sink = sinkInto(clickhouse, { routes: new Map([["predictions", { table: "predictions" as const, rows }]]) });
     await sink.feed(predictions(0, 10));
     await sink.pipeline.flush();

@@ -29,10 +29,12 @@ const log = createLogger({ logLevel: "silent" }, "test");
 
 /** Every claim and every end of a job that was accepted, in order. */
 function storyOf(system: TrainingSystem, id: string): string[] {
-  return system.system.control.state.history.filter(({ key }) => key === jobKey(id)).map(({ event }) => {
-    const [kind, body] = Object.entries(event)[0] as [string, { attempt?: number }];
-    return `${kind.replace("fraudstream.", "")}${body.attempt === undefined ? "" : ` ${body.attempt}`}`;
-  });
+  return system.system.control.state.history
+    .filter(({ key }) => key === jobKey(id))
+    .map(({ event }) => {
+      const [kind, body] = Object.entries(event)[0] as [string, { attempt?: number }];
+      return `${kind.replace("fraudstream.", "")}${body.attempt === undefined ? "" : ` ${body.attempt}`}`;
+    });
 }
 
 /** One job, one model: registered once, by the attempt that finished, its artifact in place. */
@@ -46,7 +48,10 @@ async function expectOneModel(system: TrainingSystem, id: string, attempt: numbe
 
 function childrenOf(pid: number): number[] {
   const lines = execFileSync("ps", ["-A", "-o", "pid=,ppid="], { encoding: "utf8" }).trim().split("\n");
-  return lines.map((line) => line.trim().split(/\s+/).map(Number)).filter(([, parent]) => parent === pid).map(([child]) => child);
+  return lines
+    .map((line) => line.trim().split(/\s+/).map(Number))
+    .filter(([, parent]) => parent === pid)
+    .map(([child]) => child);
 }
 
 function isRunning(pid: number): boolean {
@@ -73,45 +78,56 @@ describe("trainers as processes", () => {
     expect((await system.job(id)).worker).toContain(`-${second.pid}-`);
     expect(storyOf(system, id)).toEqual(["JobRequested", "JobClaimed 1", "JobClaimed 2", "JobFinished 2"]);
     expect(folders).toEqual([`${id}.1`]);
-    await eventually("what the killed one had downloaded is removed", async () => (await system.leftovers()).length === 0);
+    await eventually(
+      "what the killed one had downloaded is removed",
+      async () => (await system.leftovers()).length === 0,
+    );
   });
 
-  test("one is stopped while it trains, and wakes with its model when another has the job: it is refused and goes on", async () => {
-    const system = await TrainingSystem.open();
-    const text = ulbCsv(4_000);
-    const { page, release } = heldPage(text);
-    let downloads = 0;
-    const { origin } = await staticServer({
-      "/x.csv": (request, response) => {
-        downloads += 1;
-        if (downloads === 1) response.end(text);
-        else page(request, response);
-      },
-      "/y.csv": text,
-    });
-    const first = system.startTrainer();
-    const id = await system.request({ ...slow, dataset: `${origin}/x.csv`, enable: "if_better" });
-    await system.inPhase(id, "boosting");
-    first.send("SIGSTOP");
-    const second = system.startTrainer();
-    expect(await system.inPhase(id, "downloading", 2)).toBe(second);
-    // The second has the job and is held up; the first wakes, and its job's process may have trained to the end by now.
-    first.send("SIGCONT");
-    await first.logged("training ended: the job was cancelled or taken over by another trainer");
-    const other = await system.request({ ...quick, dataset: `${origin}/y.csv` });
-    await expectOneModel(system, other, 1);
-    expect((await system.job(other)).worker).toContain(`-${first.pid}-`);
-    expect(await system.modelsOf(id)).toEqual([]);
-    release();
-    await expectOneModel(system, id, 2);
-    expect((await system.job(id)).worker).toContain(`-${second.pid}-`);
-    expect(storyOf(system, id)).toEqual(["JobRequested", "JobClaimed 1", "JobClaimed 2", "JobFinished 2"]);
-    await eventually("its model is deployed", () => system.system.control.readToEnd().then(() => system.system.control.state.deployments.length === 1));
-  });
+  test(
+    "one is stopped while it trains, and wakes with its model when another has the job: it is refused " + "and goes on",
+    async () => {
+      const system = await TrainingSystem.open();
+      const text = ulbCsv(4_000);
+      const { page, release } = heldPage(text);
+      let downloads = 0;
+      const { origin } = await staticServer({
+        "/x.csv": (request, response) => {
+          downloads += 1;
+          if (downloads === 1) response.end(text);
+          else page(request, response);
+        },
+        "/y.csv": text,
+      });
+      const first = system.startTrainer();
+      const id = await system.request({ ...slow, dataset: `${origin}/x.csv`, enable: "if_better" });
+      await system.inPhase(id, "boosting");
+      first.send("SIGSTOP");
+      const second = system.startTrainer();
+      expect(await system.inPhase(id, "downloading", 2)).toBe(second);
+      // The second has the job and is held up; the first wakes, and its job's process may have trained to the end by now.
+      first.send("SIGCONT");
+      await first.logged("training ended: the job was cancelled or taken over by another trainer");
+      const other = await system.request({ ...quick, dataset: `${origin}/y.csv` });
+      await expectOneModel(system, other, 1);
+      expect((await system.job(other)).worker).toContain(`-${first.pid}-`);
+      expect(await system.modelsOf(id)).toEqual([]);
+      release();
+      await expectOneModel(system, id, 2);
+      expect((await system.job(id)).worker).toContain(`-${second.pid}-`);
+      expect(storyOf(system, id)).toEqual(["JobRequested", "JobClaimed 1", "JobClaimed 2", "JobFinished 2"]);
+      await eventually("its model is deployed", () =>
+        system.system.control.readToEnd().then(() => system.system.control.state.deployments.length === 1),
+      );
+    },
+  );
 
   test("a job's process is killed, as a machine without memory does: the job has failed, the trainer goes on", async () => {
     const system = await TrainingSystem.open();
-    const { origin } = await staticServer({ "/held.csv": (_request, response) => void response.write("amount,label\n"), "/x.csv": ulbCsv(400) });
+    const { origin } = await staticServer({
+      "/held.csv": (_request, response) => void response.write("amount,label\n"),
+      "/x.csv": ulbCsv(400),
+    });
     const trainer = system.startTrainer();
     const id = await system.request({ ...quick, dataset: `${origin}/held.csv` });
     const next = await system.request({ ...quick, dataset: `${origin}/x.csv` });
@@ -125,7 +141,9 @@ describe("trainers as processes", () => {
     const system = await TrainingSystem.open();
     const text = ulbCsv(500);
     let held = true;
-    const { origin } = await staticServer({ "/x.csv": (_request, response) => void (held ? response.write(text.slice(0, 500)) : response.end(text)) });
+    const { origin } = await staticServer({
+      "/x.csv": (_request, response) => void (held ? response.write(text.slice(0, 500)) : response.end(text)),
+    });
     // Silence alone would not hand the job over within this test.
     const patient = { TRAINER_SILENCE_SECONDS: "3000" };
     const [first, second] = [system.startTrainer(patient), system.startTrainer(patient)];
@@ -143,20 +161,27 @@ describe("trainers as processes", () => {
     const trainers = [system.startTrainer(), system.startTrainer()];
     await Promise.all(trainers.map((trainer) => trainer.logged("waiting for training jobs")));
     const ids: string[] = [];
-    for (let job = 0; job < 4; job++) ids.push(await system.request({ ...quick, dataset: `${origin}/x.csv`, name: "same" }));
+    for (let job = 0; job < 4; job++)
+      ids.push(await system.request({ ...quick, dataset: `${origin}/x.csv`, name: "same" }));
     for (const id of ids) await expectOneModel(system, id, 1);
     expect([...system.system.control.state.models.keys()].sort()).toEqual(["same@1", "same@2", "same@3", "same@4"]);
     for (const id of ids) expect(storyOf(system, id)).toEqual(["JobRequested", "JobClaimed 1", "JobFinished 1"]);
   });
 });
 
-/** A trainer's producer that does something else at one of its calls: 1 claims, 2 ends the job, 3 registers, 4 deploys. */
+/**
+ * A trainer's producer that does something else at one of its calls: 1 claims, 2 ends the job, 3 registers, 4 deploys.
+ */
 class FaultyProducing extends Producing {
   calls = 0;
   readonly #at: (call: number) => Promise<void>;
   readonly #refused: (call: number, code: string) => void;
 
-  constructor(cluster: KafkaCluster, at: (call: number) => Promise<void>, refused: (call: number, code: string) => void) {
+  constructor(
+    cluster: KafkaCluster,
+    at: (call: number) => Promise<void>,
+    refused: (call: number, code: string) => void,
+  ) {
     super(cluster);
     this.#at = at;
     this.#refused = refused;
@@ -175,19 +200,39 @@ class FaultyProducing extends Producing {
 
 /** A trainer within the test, that sends no heartbeats. */
 async function trainerInside(
-  { system, dataDir }: TrainingSystem, worker: string, at: (call: number) => Promise<void>, refused: (call: number, code: string) => void = () => {},
+  { system, dataDir }: TrainingSystem,
+  worker: string,
+  at: (call: number) => Promise<void>,
+  refused: (call: number, code: string) => void = () => {},
 ): Promise<Trainer> {
   const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
   const control = new ControlLog({ cluster: system.cluster, topic: system.topics.control.name, schemas, log });
-  const signs = new TrainerSigns({ cluster: system.cluster, topic: system.topics.workers.name, schemas, silenceMs: 3_600_000 });
+  const signs = new TrainerSigns({
+    cluster: system.cluster,
+    topic: system.topics.workers.name,
+    schemas,
+    silenceMs: 3_600_000,
+  });
   const producing = new FaultyProducing(system.cluster, at, refused);
   const stop = new AbortController();
   await control.readToEnd();
   const trainer = new Trainer({
-    control, signs, producing, log, worker, artifactsDir: system.artifacts, workDir: await mkdtemp(join(tmpdir(), "fraudstream-jobs-")), clickhouse: null,
-    limits: readConfig({ DATASETS_ALLOW_PRIVATE: "127.0.0.1/32", DATA_DIR: dataDir }).training, maturityMs: 0, onChange: () => {},
+    control,
+    signs,
+    producing,
+    log,
+    worker,
+    artifactsDir: system.artifacts,
+    workDir: await mkdtemp(join(tmpdir(), "fraudstream-jobs-")),
+    clickhouse: null,
+    limits: readConfig({ DATASETS_ALLOW_PRIVATE: "127.0.0.1/32", DATA_DIR: dataDir }).training,
+    maturityMs: 0,
+    onChange: () => {},
   });
-  control.follow(() => trainer.changed(), () => {});
+  control.follow(
+    () => trainer.changed(),
+    () => {},
+  );
   void trainer.run(stop.signal).catch(() => {});
   onTestFinished(async () => {
     stop.abort();
@@ -199,7 +244,9 @@ async function trainerInside(
 }
 
 describe("a trainer that dies between two of its decisions", () => {
-  /** Starts a trainer that never makes its `call`-th decision, as if it were killed there, and waits until it is there. */
+  /**
+   * Starts a trainer that never makes its `call`-th decision, as if it were killed there, and waits until it is there.
+   */
   async function deadAt(system: TrainingSystem, call: number): Promise<void> {
     let dead: () => void = () => {};
     const died = new Promise<void>((resolve) => (dead = resolve));
@@ -216,7 +263,14 @@ describe("a trainer that dies between two of its decisions", () => {
     const { origin } = await staticServer({ "/x.csv": ulbCsv(400) });
     const ids: string[] = [];
     for (const call of [2, 3, 4]) {
-      ids.push(await system.request({ ...quick, dataset: `${origin}/x.csv`, name: `died-${call}`, enable: call === 4 ? "if_better" : "never" }));
+      ids.push(
+        await system.request({
+          ...quick,
+          dataset: `${origin}/x.csv`,
+          name: `died-${call}`,
+          enable: call === 4 ? "if_better" : "never",
+        }),
+      );
       await deadAt(system, call);
     }
     // Stored but not finished; finished but not registered; registered but not deployed.
@@ -233,7 +287,9 @@ describe("a trainer that dies between two of its decisions", () => {
     await expectOneModel(system, ids[2], 1);
     // A version is given once: the one that nobody knows of isn't given again.
     expect([...state.models.keys()].sort()).toEqual(["died-2@2", "died-3@1", "died-4@1"]);
-    await eventually("the model that was better than none is deployed", () => system.system.control.readToEnd().then(() => state.deployments.length > 0));
+    await eventually("the model that was better than none is deployed", () =>
+      system.system.control.readToEnd().then(() => state.deployments.length > 0),
+    );
     expect(state.deployments.map(({ champion }) => champion?.model)).toEqual(["died-4@1"]);
   });
 
@@ -244,7 +300,14 @@ describe("a trainer that dies between two of its decisions", () => {
     const taken = await system.request({ ...quick, dataset: `${origin}/x.csv` });
     const cancelled = await system.request({ ...quick, dataset: `${origin}/x.csv` });
     const beforeEnd: (() => Promise<unknown>)[] = [
-      () => control.readToEnd().then(() => control.append(producer, { key: jobKey(taken), who: "system:train", event: { "fraudstream.JobClaimed": { attempt: 2, worker: "rival" } } })),
+      () =>
+        control.readToEnd().then(() =>
+          control.append(producer, {
+            key: jobKey(taken),
+            who: "system:train",
+            event: { "fraudstream.JobClaimed": { attempt: 2, worker: "rival" } },
+          }),
+        ),
       () => system.cancel(cancelled),
     ];
     let stored: string[] = [];
@@ -253,7 +316,10 @@ describe("a trainer that dies between two of its decisions", () => {
       stored = [...stored, ...(await readdir(system.system.artifacts))];
       await beforeEnd.shift()?.();
     });
-    await eventually("both artifacts were stored and withdrawn", async () => stored.length === 2 && (await readdir(system.system.artifacts)).length === 0);
+    await eventually(
+      "both artifacts were stored and withdrawn",
+      async () => stored.length === 2 && (await readdir(system.system.artifacts)).length === 0,
+    );
     expect(await system.job(taken)).toMatchObject({ status: "processing", attempt: 2, worker: "rival" });
     expect(await system.job(cancelled)).toMatchObject({ status: "cancelled", model: null });
     expect(control.state.models.size).toBe(0);
@@ -284,7 +350,12 @@ test("a job that loses trainer after trainer is given up", async () => {
   const system = await TrainingSystem.open();
   const { control, producer } = system.system;
   const id = await system.request({ ...quick, dataset: "http://127.0.0.1:1/" });
-  for (let attempt = 1; attempt <= 5; attempt++) await control.append(producer, { key: jobKey(id), who: "system:train", event: { "fraudstream.JobClaimed": { attempt, worker: "lost" } } });
+  for (let attempt = 1; attempt <= 5; attempt++)
+    await control.append(producer, {
+      key: jobKey(id),
+      who: "system:train",
+      event: { "fraudstream.JobClaimed": { attempt, worker: "lost" } },
+    });
   system.startTrainer();
   expect(await system.ended(id)).toMatchObject({ status: "error", code: "training_abandoned", attempt: 5 });
 });

@@ -25,64 +25,125 @@ describe("a job becomes a registered model", () => {
     const { page, release } = heldPage(paysimCsv(4_000));
     const { origin } = await staticServer({ "/files/Pay_Sim.csv?token=1": page });
     const trainer = system.startTrainer();
-    const id = await system.request({ ...trees, dataset: `${origin}/files/Pay_Sim.csv?token=1`, seed: 3, features: ["amount", "type", "hour"] });
+    const id = await system.request({
+      ...trees,
+      dataset: `${origin}/files/Pay_Sim.csv?token=1`,
+      seed: 3,
+      features: ["amount", "type", "hour"],
+    });
     expect(await system.inPhase(id, "downloading")).toBe(trainer);
-    expect(await system.job(id)).toMatchObject({ status: "processing", attempt: 1, requestedBy: "user:test", worker: expect.stringContaining(`-${trainer.pid}-`) as string });
+    expect(await system.job(id)).toMatchObject({
+      status: "processing",
+      attempt: 1,
+      requestedBy: "user:test",
+      worker: expect.stringContaining(`-${trainer.pid}-`) as string,
+    });
     release();
 
     const job = await system.ended(id);
     expect(job).toMatchObject({ status: "processed", model: "pay-sim@1", code: null, reason: null, attempt: 1 });
     const { manifest, manifestSha256 } = await loadArtifact(system.system.artifacts, "pay-sim@1");
-    expect(await system.registered(id)).toMatchObject({ model: "pay-sim@1", manifestSha256, registeredBy: "system:train" });
-    expect(manifest.features.map(({ name }) => name).sort()).toEqual(["amount", "hour", "type=CASH_IN", "type=CASH_OUT", "type=DEBIT", "type=PAYMENT", "type=TRANSFER"]);
-    expect(manifest.training).toMatchObject({ source: "Pay_Sim.csv", params: { num_iterations: 10, max_depth: 3, seed: 3 } });
-    expect(metricsOf(job)).toMatchObject({ rows: 4_000, features: 7, manifest_sha256: manifestSha256, comparison: null, test: manifest.test, validation: manifest.validation });
+    expect(await system.registered(id)).toMatchObject({
+      model: "pay-sim@1",
+      manifestSha256,
+      registeredBy: "system:train",
+    });
+    expect(manifest.features.map(({ name }) => name).sort()).toEqual([
+      "amount",
+      "hour",
+      "type=CASH_IN",
+      "type=CASH_OUT",
+      "type=DEBIT",
+      "type=PAYMENT",
+      "type=TRANSFER",
+    ]);
+    expect(manifest.training).toMatchObject({
+      source: "Pay_Sim.csv",
+      params: { num_iterations: 10, max_depth: 3, seed: 3 },
+    });
+    expect(metricsOf(job)).toMatchObject({
+      rows: 4_000,
+      features: 7,
+      manifest_sha256: manifestSha256,
+      comparison: null,
+      test: manifest.test,
+      validation: manifest.validation,
+    });
     expect(metricsOf(job).notes).toContain('card_id: column "nameOrig"');
 
-    await eventually("the trainer reports that it is free", async () => (await system.system.heartbeats()).beats.at(-1)?.job === null);
-    const told = (await system.system.heartbeats()).beats.flatMap(({ job: progress }) => (progress?.id === id ? [progress] : []));
+    await eventually(
+      "the trainer reports that it is free",
+      async () => (await system.system.heartbeats()).beats.at(-1)?.job === null,
+    );
+    const told = (await system.system.heartbeats()).beats.flatMap(({ job: progress }) =>
+      progress?.id === id ? [progress] : [],
+    );
     expect(told.map(({ percent }) => percent)).toEqual(told.map(({ percent }) => percent).sort((a, b) => a - b));
     expect(told.at(-1)).toMatchObject({ phase: "registering", rows: 4_000 });
     expect(await system.leftovers()).toEqual([]);
     expect(await trainer.stop()).toEqual({ code: 0, signal: null });
   });
 
-  test("gzipped, with columns named and a test range; the next one of a name is its next version; better ones are deployed", async () => {
-    const system = await TrainingSystem.open();
-    const text = ulbCsv(2_000).replace('"Class"', '"Marked"');
-    const { origin, asked } = await staticServer({ "/ulb": gzipSync(text), "/to": redirect("/ulb") });
-    system.startTrainer();
-    const request = { ...trees, dataset: `${origin}/to`, columns: { label: "Marked" }, name: "card", enable: "if_better" } as const;
-    const weak = await system.request({ ...request, features: ["V2"] });
-    const strong = await system.request(request);
-    const same = await system.request(request);
-    const ranged = await system.request({ ...request, algorithm: "logistic-regression", params: {}, enable: "never", test: { from: "2013-09-02T00:00:00Z", to: "2013-09-02T06:00:00Z" } });
+  test(
+    "gzipped, with columns named and a test range; the next one of a name is its next version; better ones " +
+      "are deployed",
+    async () => {
+      const system = await TrainingSystem.open();
+      const text = ulbCsv(2_000).replace('"Class"', '"Marked"');
+      const { origin, asked } = await staticServer({ "/ulb": gzipSync(text), "/to": redirect("/ulb") });
+      system.startTrainer();
+      const request = {
+        ...trees,
+        dataset: `${origin}/to`,
+        columns: { label: "Marked" },
+        name: "card",
+        enable: "if_better",
+      } as const;
+      const weak = await system.request({ ...request, features: ["V2"] });
+      const strong = await system.request(request);
+      const same = await system.request(request);
+      const ranged = await system.request({
+        ...request,
+        algorithm: "logistic-regression",
+        params: {},
+        enable: "never",
+        test: { from: "2013-09-02T00:00:00Z", to: "2013-09-02T06:00:00Z" },
+      });
 
-    // There was no champion, so the first is better than none; the second beats it, the third is no better.
-    expect(metricsOf(await system.ended(weak)).comparison).toMatchObject({ champion: null, epoch: -1, better: true });
-    const { comparison } = metricsOf(await system.ended(strong));
-    expect(comparison).toMatchObject({ metric: "average_precision", champion: "card@1", rows: 600, better: true });
-    expect(comparison?.candidate_value).toBeGreaterThan(comparison?.champion_value ?? 1);
-    const third = metricsOf(await system.ended(same)).comparison;
-    expect(third).toMatchObject({ champion: "card@2", better: false });
-    expect(third?.candidate_value).toBe(third?.champion_value);
-    const last = await system.ended(ranged);
-    // Rows are a minute apart from 2013-09-01T00:00Z: those of 24:00 to 30:00.
-    expect(metricsOf(last).test?.rows).toBe(360);
+      // There was no champion, so the first is better than none; the second beats it, the third is no better.
+      expect(metricsOf(await system.ended(weak)).comparison).toMatchObject({ champion: null, epoch: -1, better: true });
+      const { comparison } = metricsOf(await system.ended(strong));
+      expect(comparison).toMatchObject({ metric: "average_precision", champion: "card@1", rows: 600, better: true });
+      expect(comparison?.candidate_value).toBeGreaterThan(comparison?.champion_value ?? 1);
+      const third = metricsOf(await system.ended(same)).comparison;
+      expect(third).toMatchObject({ champion: "card@2", better: false });
+      expect(third?.candidate_value).toBe(third?.champion_value);
+      const last = await system.ended(ranged);
+      // Rows are a minute apart from 2013-09-01T00:00Z: those of 24:00 to 30:00.
+      expect(metricsOf(last).test?.rows).toBe(360);
 
-    const { state } = system.system.control;
-    await system.registered(ranged);
-    const { thresholds } = (await loadArtifact(system.system.artifacts, "card@2")).manifest;
-    expect(state.deployments.map(({ champion }) => champion?.model)).toEqual(["card@1", "card@2"]);
-    expect(state.deployment).toMatchObject({ epoch: expect.any(Number) as number, champion: { model: "card@2", ...thresholds }, shadows: [] });
-    expect([...state.models.keys()]).toEqual(["card@1", "card@2", "card@3", "card@4"]);
-    expect((await loadArtifact(system.system.artifacts, "card@4")).manifest.algorithm).toBe("logistic-regression");
-    expect(asked.length).toBe(8);
-  });
+      const { state } = system.system.control;
+      await system.registered(ranged);
+      const { thresholds } = (await loadArtifact(system.system.artifacts, "card@2")).manifest;
+      expect(state.deployments.map(({ champion }) => champion?.model)).toEqual(["card@1", "card@2"]);
+      expect(state.deployment).toMatchObject({
+        epoch: expect.any(Number) as number,
+        champion: { model: "card@2", ...thresholds },
+        shadows: [],
+      });
+      expect([...state.models.keys()]).toEqual(["card@1", "card@2", "card@3", "card@4"]);
+      expect((await loadArtifact(system.system.artifacts, "card@4")).manifest.algorithm).toBe("logistic-regression");
+      expect(asked.length).toBe(8);
+    },
+  );
 
   test.skipIf(!havePublicFiles(...publicFiles))("from both public data sets", async () => {
     const system = await TrainingSystem.open();
-    const { origin } = await staticServer(Object.fromEntries(await Promise.all(publicFiles.map(async (file) => [`/${file}`, await readFile(publicFile(file))] as const))));
+    const { origin } = await staticServer(
+      Object.fromEntries(
+        await Promise.all(publicFiles.map(async (file) => [`/${file}`, await readFile(publicFile(file))] as const)),
+      ),
+    );
     system.startTrainer();
     const ids = [];
     for (const file of publicFiles) ids.push(await system.request({ ...trees, dataset: `${origin}/${file}` }));
@@ -98,18 +159,31 @@ describe("a job that can't be done ends with a code", () => {
   test("of the download, the file or the request; the trainer goes on", async () => {
     const system = await TrainingSystem.open();
     const { origin, port } = await staticServer({
-      "/good.csv": ulbCsv(300), "/page": "<html></html>", "/metadata": redirect("http://169.254.169.254/latest/meta-data/iam"),
-      "/silent": () => {}, "/bad.csv": "amount,label\n1,0\n4111-1111-1111-1111,1\n", "/large.csv": ulbCsv(900),
+      "/good.csv": ulbCsv(300),
+      "/page": "<html></html>",
+      "/metadata": redirect("http://169.254.169.254/latest/meta-data/iam"),
+      "/silent": () => {},
+      "/bad.csv": "amount,label\n1,0\n4111-1111-1111-1111,1\n",
+      "/large.csv": ulbCsv(900),
       "/bomb.csv.gz": gzipSync(Buffer.concat([Buffer.from("amount,label\n"), Buffer.alloc(100_000_000, "\n")])),
     });
     system.startTrainer({ DATASETS_STALL_SECONDS: "1", DATASETS_MAX_ROWS: "500" });
     const expected: [string, string, object?][] = [
-      ["download_private_address", `${origin}/metadata`], ["download_private_address", `http://[::1]:${port}/good.csv`], ["download_not_csv", `${origin}/page`], ["download_stalled", `${origin}/silent`],
-      ["csv_bad_value", `${origin}/bad.csv`], ["csv_too_many_rows", `${origin}/large.csv`], ["csv_bomb", `${origin}/bomb.csv.gz`], ["unknown_feature", `${origin}/good.csv`, { features: ["V99"] }],
+      ["download_private_address", `${origin}/metadata`],
+      ["download_private_address", `http://[::1]:${port}/good.csv`],
+      ["download_not_csv", `${origin}/page`],
+      ["download_stalled", `${origin}/silent`],
+      ["csv_bad_value", `${origin}/bad.csv`],
+      ["csv_too_many_rows", `${origin}/large.csv`],
+      ["csv_bomb", `${origin}/bomb.csv.gz`],
+      ["unknown_feature", `${origin}/good.csv`, { features: ["V99"] }],
     ];
     const ids: string[] = [];
     for (const [, dataset, more] of expected) ids.push(await system.request({ ...trees, dataset, ...more }));
-    const stored = await system.request({ ...trees, dataset: { from: "2026-01-01T00:00:00Z", to: "2026-02-01T00:00:00Z" } });
+    const stored = await system.request({
+      ...trees,
+      dataset: { from: "2026-01-01T00:00:00Z", to: "2026-02-01T00:00:00Z" },
+    });
     const good = await system.request({ ...trees, dataset: `${origin}/good.csv` });
     const jobs = await Promise.all([...ids, stored].map((id) => system.ended(id)));
     expect(jobs.map(({ code }) => code)).toEqual([...expected.map(([code]) => code), "no_clickhouse"]);
@@ -147,7 +221,11 @@ describe("cancelling", () => {
     });
     const downloading = await system.request({ ...trees, dataset: `${origin}/held.csv` });
     // It would train for far longer than this test may take.
-    const training = await system.request({ ...trees, dataset: `${origin}/x.csv`, params: { num_iterations: 10_000, max_bin: 4_096, max_depth: 12 } });
+    const training = await system.request({
+      ...trees,
+      dataset: `${origin}/x.csv`,
+      params: { num_iterations: 10_000, max_bin: 4_096, max_depth: 12 },
+    });
     const waiting = await system.request({ ...trees, dataset: `${origin}/x.csv`, name: "cancelled" });
     const last = await system.request({ ...trees, dataset: `${origin}/x.csv` });
     system.startTrainer();

@@ -18,13 +18,23 @@ import { TestSystem } from "../support/workers-system.js";
 
 const CARD_AGGREGATES = ["count", "sum", "mean", "max", "std", "distinct_merchants", "amount_over_mean"];
 
-/** Every feature over time that there is, over three windows; what is missing is -1, since a linear model gives no score for NaN. */
+/**
+ * Every feature over time that there is, over three windows; what is missing is -1, since a linear model gives no score
+ * for NaN.
+ */
 export const PARITY_FEATURES: FeatureSpec[] = [
   amountFeature,
-  ...["1d", "7d", "30d"].flatMap((window) => [...CARD_AGGREGATES.map((aggregate) => `card_${aggregate}_${window}`), `card_fraud_share_${window}`, `merchant_count_${window}`, `merchant_fraud_share_${window}`]),
+  ...["1d", "7d", "30d"].flatMap((window) => [
+    ...CARD_AGGREGATES.map((aggregate) => `card_${aggregate}_${window}`),
+    `card_fraud_share_${window}`,
+    `merchant_count_${window}`,
+    `merchant_fraud_share_${window}`,
+  ]),
   "card_count_90m",
   "card_seconds_since_last",
-].map((feature) => (typeof feature === "string" ? { ...(historyFeature(feature) as FeatureSpec), default: -1 } : feature));
+].map((feature) =>
+  typeof feature === "string" ? { ...(historyFeature(feature) as FeatureSpec), default: -1 } : feature,
+);
 
 export interface ParityRunOptions {
   kafka: KafkaConfig;
@@ -33,10 +43,15 @@ export interface ParityRunOptions {
   partitions: number;
   /** What is replayed, with its labels a week late. */
   dataset: Dataset;
-  /** Workers killed with -9 within a Kafka transaction; stopped within one until another has fenced them, then let go on. */
+  /**
+   * Workers killed with -9 within a Kafka transaction; stopped within one until another has fenced them, then let go
+   * on.
+   */
   kills: number;
   stops: number;
-  /** The share of what is left that is published every 50 ms as long as the faults go on; then the rest comes at once. */
+  /**
+   * The share of what is left that is published every 50 ms as long as the faults go on; then the rest comes at once.
+   */
   share: number;
   /** Between two things that happen to the merchants' processes: their partitions are taken over meanwhile. */
   calmMs: number;
@@ -44,7 +59,13 @@ export interface ParityRunOptions {
   progress?: (line: string) => void;
 }
 
-export interface ParityRun { features: ParityReport; windows: SqlParityReport; kills: KillReport; stops: StopReport; merchants: { kills: number; stops: number } }
+export interface ParityRun {
+  features: ParityReport;
+  windows: SqlParityReport;
+  kills: KillReport;
+  stops: StopReport;
+  merchants: { kills: number; stops: number };
+}
 
 const MODEL = "parity@1";
 const TICK_MS = 50;
@@ -54,17 +75,32 @@ const STARTED_WITHIN_MS = 240_000;
 const STORED_WITHIN_MS = 600_000;
 
 /**
- * Replays a data set with its labels through Kafka and the roles scoring and merchants, twice each, and sink, while they are killed and
- * stopped, then compares what ClickHouse has with the trainer and with SQL.
+ * Replays a data set with its labels through Kafka and the roles scoring and merchants, twice each, and sink, while
+ * they are killed and stopped, then compares what ClickHouse has with the trainer and with SQL.
  */
 export async function parityRun(options: ParityRunOptions): Promise<ParityRun> {
-  const { kafka, clickhouse: config, prefix, partitions, dataset, kills, stops, calmMs, random, progress = () => {} } = options;
+  const {
+    kafka,
+    clickhouse: config,
+    prefix,
+    partitions,
+    dataset,
+    kills,
+    stops,
+    calmMs,
+    random,
+    progress = () => {},
+  } = options;
   const system = await TestSystem.open({ kafka, prefix, partitions });
   const clickhouse = createClickHouse(config);
   // A worker waits for long until a merchants' process that was killed is replaced.
   Object.assign(system.further, {
-    CLICKHOUSE_URL: config.url, CLICKHOUSE_USER: config.username, CLICKHOUSE_PASSWORD: config.password, CLICKHOUSE_DATABASE: config.database,
-    SNAPSHOT_EVERY: "PT2S", MERCHANT_WAIT_MS: "30000",
+    CLICKHOUSE_URL: config.url,
+    CLICKHOUSE_USER: config.username,
+    CLICKHOUSE_PASSWORD: config.password,
+    CLICKHOUSE_DATABASE: config.database,
+    SNAPSHOT_EVERY: "PT2S",
+    MERCHANT_WAIT_MS: "30000",
   });
   const sink = new RoleProcess("sink", system.settings);
   const merchants = new Merchants(() => new RoleProcess("merchants", system.settings), random);
@@ -91,7 +127,13 @@ export async function parityRun(options: ParityRunOptions): Promise<ParityRun> {
     await stored(clickhouse, dataset.length, sink);
     progress("everything is stored");
     const model = { id: MODEL, features: PARITY_FEATURES };
-    return { features: await featureParity(config, model), windows: await windowParity(config, model), kills: killed, stops: stopped, merchants: merchants.counts };
+    return {
+      features: await featureParity(config, model),
+      windows: await windowParity(config, model),
+      kills: killed,
+      stops: stopped,
+      merchants: merchants.counts,
+    };
   } finally {
     abort.abort();
     trouble.over = true;
@@ -105,18 +147,31 @@ export async function parityRun(options: ParityRunOptions): Promise<ParityRun> {
   }
 }
 
-async function publish({ producer, topics }: TestSystem, dataset: Dataset, share: number, trouble: { over: boolean }, signal: AbortSignal): Promise<void> {
+async function publish(
+  { producer, topics }: TestSystem,
+  dataset: Dataset,
+  share: number,
+  trouble: { over: boolean },
+  signal: AbortSignal,
+): Promise<void> {
   const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
   await replayTransactions({
-    rows: slices(dataset, share, trouble), schedule: new LabelSchedule(), publisher: producer, pace: new Pace(null), signal,
+    rows: slices(dataset, share, trouble),
+    schedule: new LabelSchedule(),
+    publisher: producer,
+    pace: new Pace(null),
+    signal,
     topics: { transactions: topics.transactions.name, labels: topics.labels.name },
-    encode: { transaction: (value) => schemas.encode("transactions", value), label: (value) => schemas.encode("labels", value) },
+    encode: {
+      transaction: (value) => schemas.encode("transactions", value),
+      label: (value) => schemas.encode("labels", value),
+    },
   });
 }
 
 /** A share of what is left at each tick, so that it never ends while there is trouble. */
 async function* slices(dataset: Dataset, share: number, trouble: { over: boolean }): AsyncGenerator<Rows> {
-  for (let start = 0; start < dataset.length; ) {
+  for (let start = 0; start < dataset.length;) {
     const left = dataset.length - start;
     const end = trouble.over ? dataset.length : start + Math.max(1, Math.floor(left * share));
     yield { dataset, start, end };
@@ -138,11 +193,18 @@ class Merchants {
     this.#roles = [start(), start()];
   }
 
-  /** Kills one after the other with -9 and starts it again; every third is stopped until its partitions are another's, and goes on. */
+  /**
+   * Kills one after the other with -9 and starts it again; every third is stopped until its partitions are another's,
+   * and goes on.
+   */
   async disturb(trouble: { readonly over: boolean }, calmMs: number): Promise<void> {
     for (let turn = 0; !trouble.over; turn++) {
       const victim = this.#roles[turn % 2];
-      await eventually("the merchants' process has started", () => victim.log.some(({ msg }) => msg === "sealing merchants' buckets"), STARTED_WITHIN_MS);
+      await eventually(
+        "the merchants' process has started",
+        () => victim.log.some(({ msg }) => msg === "sealing merchants' buckets"),
+        STARTED_WITHIN_MS,
+      );
       await sleep(calmMs + this.#random.int(4_000));
       if (trouble.over) break;
       if (turn % 3 === 2) {
@@ -165,9 +227,16 @@ class Merchants {
 
 /** Waits until the sink has stored each transaction's outcome, and its label. */
 async function stored(clickhouse: ClickHouse, expected: number, sink: RoleProcess): Promise<void> {
-  await eventually("the sink has stored everything", async () => {
-    if (sink.exit !== null) throw new Error(sink.tail());
-    const [row] = await clickhouse.query<{ outcomes: number; labels: number }>("SELECT (SELECT count() FROM predictions FINAL) + (SELECT count() FROM dead_letters FINAL) AS outcomes, (SELECT count() FROM labels FINAL) AS labels");
-    return row.outcomes >= expected && row.labels >= expected;
-  }, STORED_WITHIN_MS);
+  await eventually(
+    "the sink has stored everything",
+    async () => {
+      if (sink.exit !== null) throw new Error(sink.tail());
+      const [row] = await clickhouse.query<{ outcomes: number; labels: number }>(
+        "SELECT (SELECT count() FROM predictions FINAL) + (SELECT count() FROM dead_letters FINAL) AS " +
+          "outcomes, (SELECT count() FROM labels FINAL) AS labels",
+      );
+      return row.outcomes >= expected && row.labels >= expected;
+    },
+    STORED_WITHIN_MS,
+  );
 }

@@ -49,13 +49,38 @@ export interface TestApi {
 
 /** Builds and starts an API; to be called in a test, whose end stops it, or in a hook, with `close` called later. */
 export async function startTestApi(options: TestApiOptions = {}): Promise<TestApi> {
-  const { prefix = uniquePrefix(), database = `${uniquePrefix("_")}db`, settings = {}, patience, migrated = false } = options;
+  const {
+    prefix = uniquePrefix(),
+    database = `${uniquePrefix("_")}db`,
+    settings = {},
+    patience,
+    migrated = false,
+  } = options;
   const log = options.log ?? createLogger({ logLevel: "silent" }, "test");
-  const config: Config = readConfig({ TOPIC_PREFIX: prefix, TOPIC_PARTITIONS: "2", CLICKHOUSE_DATABASE: database, JWT_SECRET, ADMIN_PASSWORD, RATE_LIMIT: "1000000", SIGN_IN_RATE_LIMIT: "100000", ...settings });
-  const clickhouse = { ...clickhouseConfig(database), ...(options.clickhouseUrl === undefined ? {} : { url: options.clickhouseUrl }) };
+  const config: Config = readConfig({
+    TOPIC_PREFIX: prefix,
+    TOPIC_PARTITIONS: "2",
+    CLICKHOUSE_DATABASE: database,
+    JWT_SECRET,
+    ADMIN_PASSWORD,
+    RATE_LIMIT: "1000000",
+    SIGN_IN_RATE_LIMIT: "100000",
+    ...settings,
+  });
+  const clickhouse = {
+    ...clickhouseConfig(database),
+    ...(options.clickhouseUrl === undefined ? {} : { url: options.clickhouseUrl }),
+  };
   if (migrated) await migrate(clickhouseConfig(database), log);
   const lifecycle = new Lifecycle(log);
-  const parts = wireApi({ config, kafka: options.kafka ?? kafkaConfig(), clickhouse, clientId: `api-${prefix}${randomUUID().slice(0, 8)}`, log, stopping: lifecycle.signal });
+  const parts = wireApi({
+    config,
+    kafka: options.kafka ?? kafkaConfig(),
+    clickhouse,
+    clientId: `api-${prefix}${randomUUID().slice(0, 8)}`,
+    log,
+    stopping: lifecycle.signal,
+  });
   const { context } = parts;
   await ensureTopics(context.kafka, allTopics(context.topics));
   await startParts(parts, lifecycle);
@@ -73,7 +98,15 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     // Called in a hook: whoever called closes it.
   }
   const tokenOf = async (role: Role): Promise<string> => {
-    const user = await context.produce((producer) => context.users.create(producer, { username: `${role}-${randomUUID().slice(0, 8)}`, email: "", role, passwordHash: null, by: "system:test" }));
+    const user = await context.produce((producer) =>
+      context.users.create(producer, {
+        username: `${role}-${randomUUID().slice(0, 8)}`,
+        email: "",
+        role,
+        passwordHash: null,
+        by: "system:test",
+      }),
+    );
     return context.tokens.issue(user);
   };
   const as = async (role: Role): Promise<{ authorization: string }> => {
@@ -82,7 +115,14 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     return { authorization: `Bearer ${await token}` };
   };
   return {
-    app, context, config, prefix, database, as, close,
-    inject: async (role, request) => app.inject({ ...request, headers: { ...request.headers, ...(role === null ? {} : await as(role)) } }),
+    app,
+    context,
+    config,
+    prefix,
+    database,
+    as,
+    close,
+    inject: async (role, request) =>
+      app.inject({ ...request, headers: { ...request.headers, ...(role === null ? {} : await as(role)) } }),
   };
 }

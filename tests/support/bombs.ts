@@ -30,13 +30,21 @@ export function packedBatch(codec: number, packed: Buffer, count: number): Buffe
   return bytes;
 }
 
-export interface BombRecord { key?: Buffer | null; value: Buffer | { zeros: number } }
+export interface BombRecord {
+  key?: Buffer | null;
+  value: Buffer | { zeros: number };
+}
 
 /** Records as they stand in a batch, in pieces: a run of zeros is only a number. */
 export function recordPieces(records: readonly BombRecord[]): (Buffer | { zeros: number })[] {
   return records.flatMap(({ key = null, value }, i) => {
     const length = Buffer.isBuffer(value) ? value.length : value.zeros;
-    const front = Buffer.concat([Buffer.from([0, 0]), varint(i), key === null ? varint(-1) : Buffer.concat([varint(key.length), key]), varint(length)]);
+    const front = Buffer.concat([
+      Buffer.from([0, 0]),
+      varint(i),
+      key === null ? varint(-1) : Buffer.concat([varint(key.length), key]),
+      varint(length),
+    ]);
     return [Buffer.concat([varint(front.length + length + 1), front]), value, Buffer.from([0])];
   });
 }
@@ -53,16 +61,30 @@ function varint(value: number): Buffer {
 export function pack(codec: Codec, pieces: readonly (Buffer | { zeros: number })[]): Buffer {
   switch (codec) {
     case "gzip":
-      return Buffer.concat(pieces.flatMap((piece) => (Buffer.isBuffer(piece) ? [gzipSync(piece)] : repeated(piece.zeros, 16 * MIB, (zeros) => gzipSync(zeros)))));
+      return Buffer.concat(
+        pieces.flatMap((piece) =>
+          Buffer.isBuffer(piece) ? [gzipSync(piece)] : repeated(piece.zeros, 16 * MIB, (zeros) => gzipSync(zeros)),
+        ),
+      );
     case "snappy": {
-      const blocks = pieces.flatMap((piece) => (Buffer.isBuffer(piece) ? [compressionsAlgorithms.snappy.compressSync(piece)] : repeated(piece.zeros, MIB, (zeros) => compressionsAlgorithms.snappy.compressSync(zeros))));
+      const blocks = pieces.flatMap((piece) =>
+        Buffer.isBuffer(piece)
+          ? [compressionsAlgorithms.snappy.compressSync(piece)]
+          : repeated(piece.zeros, MIB, (zeros) => compressionsAlgorithms.snappy.compressSync(zeros)),
+      );
       const head = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0, 0, 0, 0, 1, 0, 0, 0, 1]);
       return Buffer.concat([head, ...blocks.flatMap((block) => [lengthOf(block), block])]);
     }
     case "lz4": {
       const frame = compressionsAlgorithms.lz4.compressSync(Buffer.from("x"));
       const blocksOf = (bytes: Buffer): Buffer => compressionsAlgorithms.lz4.compressSync(bytes).subarray(7, -4);
-      return Buffer.concat([frame.subarray(0, 7), ...pieces.flatMap((piece) => (Buffer.isBuffer(piece) ? [blocksOf(piece)] : repeated(piece.zeros, 64 * 1024, blocksOf))), Buffer.alloc(4)]);
+      return Buffer.concat([
+        frame.subarray(0, 7),
+        ...pieces.flatMap((piece) =>
+          Buffer.isBuffer(piece) ? [blocksOf(piece)] : repeated(piece.zeros, 64 * 1024, blocksOf),
+        ),
+        Buffer.alloc(4),
+      ]);
     }
     case "zstd":
       return zstd(pieces);
@@ -71,7 +93,10 @@ export function pack(codec: Codec, pieces: readonly (Buffer | { zeros: number })
 
 function repeated(length: number, most: number, packZeros: (zeros: Buffer) => Buffer): Buffer[] {
   const whole = packZeros(Buffer.alloc(most));
-  return [...Array.from({ length: Math.floor(length / most) }, () => whole), ...(length % most > 0 ? [packZeros(Buffer.alloc(length % most))] : [])];
+  return [
+    ...Array.from({ length: Math.floor(length / most) }, () => whole),
+    ...(length % most > 0 ? [packZeros(Buffer.alloc(length % most))] : []),
+  ];
 }
 
 function lengthOf(block: Buffer): Buffer {
@@ -87,7 +112,11 @@ function zstd(pieces: readonly (Buffer | { zeros: number })[]): Buffer {
     const total = Buffer.isBuffer(piece) ? piece.length : piece.zeros;
     for (let at = 0; at < total; at += MOST_REPEATED) {
       const size = Math.min(MOST_REPEATED, total - at);
-      blocks.push(Buffer.isBuffer(piece) ? { type: 0, size, content: piece.subarray(at, at + size) } : { type: 1, size, content: Buffer.alloc(1) });
+      blocks.push(
+        Buffer.isBuffer(piece)
+          ? { type: 0, size, content: piece.subarray(at, at + size) }
+          : { type: 1, size, content: Buffer.alloc(1) },
+      );
     }
   }
   const encoded = blocks.map(({ type, size, content }, i) => {
@@ -99,7 +128,12 @@ function zstd(pieces: readonly (Buffer | { zeros: number })[]): Buffer {
 }
 
 /** Sends a finished batch as any publisher can. @returns the offset of its first record */
-export async function publishBatch(cluster: KafkaCluster, topic: string, partition: number, batch: Buffer): Promise<number> {
+export async function publishBatch(
+  cluster: KafkaCluster,
+  topic: string,
+  partition: number,
+  batch: Buffer,
+): Promise<number> {
   const connection = await cluster.open(await cluster.leaderOf(topic, partition));
   try {
     const [offset] = await produce(connection, null, [{ topic, partition, batch }]);

@@ -17,7 +17,14 @@ const AGGREGATES = ["count", "sum", "max", "distinct_merchants", "amount_over_me
 /** The amount, five aggregates over three windows, and the time since the last transaction. Missing values are 0. */
 export const HISTORY_FEATURES: FeatureSpec[] = [
   amountFeature,
-  ...Object.keys(WINDOWS).flatMap((window) => AGGREGATES.map((aggregate): FeatureSpec => ({ name: `${aggregate}_${window}`, type: "number", source: { kind: "card", aggregate, window }, default: 0 }))),
+  ...Object.keys(WINDOWS).flatMap((window) =>
+    AGGREGATES.map((aggregate): FeatureSpec => ({
+      name: `${aggregate}_${window}`,
+      type: "number",
+      source: { kind: "card", aggregate, window },
+      default: 0,
+    })),
+  ),
   { name: "seconds_since_last", type: "number", source: { kind: "card", aggregate: "seconds_since_last" }, default: 0 },
 ];
 
@@ -27,7 +34,10 @@ export type Outcome =
   | { kind: "dead letter"; code: string; firsts: number[] }
   | { kind: "forwarded"; to: number };
 
-interface Event { transaction: Transaction; offset: number }
+interface Event {
+  transaction: Transaction;
+  offset: number;
+}
 
 /**
  * What must become of the records of one partition, in their order, worked out record by record from the definitions of
@@ -50,11 +60,20 @@ export function outcomesOf(records: readonly ReadRecord[], partitions: number): 
     }
     const time = transaction.event_time;
     const before = cards.get(transaction.card_id) ?? [];
-    const firsts = before.filter((event) => event.transaction.transaction_id === transaction.transaction_id && Math.abs(event.transaction.event_time - time) <= DAY_MS);
-    if (firsts.length > 0) outcomes.set(offset, { kind: "dead letter", code: "repeated", firsts: firsts.map((event) => event.offset) });
+    const firsts = before.filter(
+      (event) =>
+        event.transaction.transaction_id === transaction.transaction_id &&
+        Math.abs(event.transaction.event_time - time) <= DAY_MS,
+    );
+    if (firsts.length > 0)
+      outcomes.set(offset, { kind: "dead letter", code: "repeated", firsts: firsts.map((event) => event.offset) });
     else if (transaction.amount < 0) outcomes.set(offset, { kind: "dead letter", code: "no_score", firsts: [] });
     else {
-      outcomes.set(offset, { kind: "prediction", features: featuresOf(transaction, before), stale: time < clock.time - DAY_MS });
+      outcomes.set(offset, {
+        kind: "prediction",
+        features: featuresOf(transaction, before),
+        stale: time < clock.time - DAY_MS,
+      });
       cards.set(transaction.card_id, [...before, { transaction, offset }]);
       clock.advance(time);
     }
@@ -73,11 +92,22 @@ function decoded(value: Buffer): Transaction | null {
 function featuresOf(transaction: Transaction, before: readonly Event[]): number[] {
   const { amount, event_time: time } = transaction;
   // Newest first; of one time, the later in the log first.
-  const past = before.filter((event) => event.transaction.event_time <= time).sort((a, b) => b.transaction.event_time - a.transaction.event_time || b.offset - a.offset);
+  const past = before
+    .filter((event) => event.transaction.event_time <= time)
+    .sort((a, b) => b.transaction.event_time - a.transaction.event_time || b.offset - a.offset);
   const windows = Object.values(WINDOWS).flatMap((window) => {
-    const inside = [transaction, ...past.map((event) => event.transaction).filter((other) => other.event_time > time - window)];
+    const inside = [
+      transaction,
+      ...past.map((event) => event.transaction).filter((other) => other.event_time > time - window),
+    ];
     const sum = inside.reduce((total, other) => total + other.amount, 0);
-    return [inside.length, sum, Math.max(...inside.map((other) => other.amount)), new Set(inside.map((other) => other.merchant_id)).size, sum > 0 ? amount / (sum / inside.length) : 0];
+    return [
+      inside.length,
+      sum,
+      Math.max(...inside.map((other) => other.amount)),
+      new Set(inside.map((other) => other.merchant_id)).size,
+      sum > 0 ? amount / (sum / inside.length) : 0,
+    ];
   });
   const last = past.length > 0 ? (time - past[0].transaction.event_time) / 1_000 : 0;
   return [amount, ...windows, last].map(Math.fround);

@@ -4,7 +4,11 @@ import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 /** A TCP proxy on loopback in front of a real server, whose connections a test can cut. */
 export interface CuttableProxy {
   port: number;
-  /** `up`: passes everything. `down`: refuses and cuts. `deaf`: passes requests on, but cuts before the answer comes back. `dying`: the same before the second piece of an answer that a connection gets. `silent`: accepts connections and requests, and passes nothing on. */
+  /**
+   * `up`: passes everything. `down`: refuses and cuts. `deaf`: passes requests on, but cuts before the answer comes
+   * back. `dying`: the same before the second piece of an answer that a connection gets. `silent`: accepts connections
+   * and requests, and passes nothing on.
+   */
   mode: "up" | "down" | "deaf" | "dying" | "silent";
   /** Connections that were cut before an answer. */
   readonly cuts: number;

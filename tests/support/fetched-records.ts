@@ -10,14 +10,23 @@ export interface TestRecord {
 }
 
 /** Records as a fetch would have brought them, made in memory. */
-export function fetchedRecords(from: { topic: string; partition?: number; firstOffset?: number }, list: readonly TestRecord[]): FetchedRecords {
+export function fetchedRecords(
+  from: { topic: string; partition?: number; firstOffset?: number },
+  list: readonly TestRecord[],
+): FetchedRecords {
   const { topic, partition = 0, firstOffset = 0 } = from;
   const count = list.length;
   const records = {
-    topic, partition, count,
-    offset: new Float64Array(count), timestamp: new Float64Array(count),
-    keyAt: new Int32Array(count), keyLength: new Int32Array(count),
-    valueAt: new Int32Array(count), valueLength: new Int32Array(count), headersAt: new Int32Array(count),
+    topic,
+    partition,
+    count,
+    offset: new Float64Array(count),
+    timestamp: new Float64Array(count),
+    keyAt: new Int32Array(count),
+    keyLength: new Int32Array(count),
+    valueAt: new Int32Array(count),
+    valueLength: new Int32Array(count),
+    headersAt: new Int32Array(count),
   };
   const pieces: Buffer[] = [];
   let at = 0;
@@ -41,7 +50,12 @@ export function fetchedRecords(from: { topic: string; partition?: number; firstO
 }
 
 function headerBytes(headers: [string, Buffer | null][]): Buffer {
-  const pieces = headers.flatMap(([name, value]) => [varint(Buffer.byteLength(name)), Buffer.from(name), varint(value?.length ?? -1), value ?? Buffer.alloc(0)]);
+  const pieces = headers.flatMap(([name, value]) => [
+    varint(Buffer.byteLength(name)),
+    Buffer.from(name),
+    varint(value?.length ?? -1),
+    value ?? Buffer.alloc(0),
+  ]);
   return Buffer.concat([varint(headers.length), ...pieces]);
 }
 

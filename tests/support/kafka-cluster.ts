@@ -49,16 +49,19 @@ export function testKafka(): TestKafka {
     const reader = new PartitionReader(cluster, topic, partition);
     const texts: string[] = [];
     const end = await reader.endOffset();
-    for (let next = await reader.firstOffset(); next < end; ) {
+    for (let next = await reader.firstOffset(); next < end;) {
       const records = await reader.fetch(next);
-      for (let i = 0; i < records.count; i++) texts.push(records.bytes.toString("utf8", records.valueAt[i], records.valueAt[i] + records.valueLength[i]));
+      for (let i = 0; i < records.count; i++)
+        texts.push(records.bytes.toString("utf8", records.valueAt[i], records.valueAt[i] + records.valueLength[i]));
       next = records.nextOffset;
     }
     await reader.close();
     return texts;
   };
   return {
-    prefix, kafka, cluster,
+    prefix,
+    kafka,
+    cluster,
     async topic(name, partitions = 1, settings = {}) {
       const full = `${prefix}${name}`;
       await ensureTopics(kafka, [{ name: full, partitions, settings }]);

@@ -7,13 +7,23 @@ import type { TestSystem } from "./workers-system.js";
 
 const bucketType = avro.Type.forSchema(merchantBucketSchema as unknown as avro.Schema);
 
-export interface PublishedBucket { partition: number; offset: number; key: string; value: MerchantBucket }
+export interface PublishedBucket {
+  partition: number;
+  offset: number;
+  key: string;
+  value: MerchantBucket;
+}
 
 /** Everything in the buckets topic, read with avsc. */
 export async function publishedBuckets(system: TestSystem): Promise<PublishedBucket[]> {
   return (await system.read(system.topics.merchantBuckets)).map(({ partition, offset, key, value }) => {
     if (value === null || schemaIdOf(value, 0, value.length) !== 1_000_007) throw new Error("no bucket");
-    return { partition, offset, key: key?.toString() ?? "", value: { ...(bucketType.fromBuffer(value.subarray(WIRE_HEAD_BYTES)) as MerchantBucket) } };
+    return {
+      partition,
+      offset,
+      key: key?.toString() ?? "",
+      value: { ...(bucketType.fromBuffer(value.subarray(WIRE_HEAD_BYTES)) as MerchantBucket) },
+    };
   });
 }
 
@@ -22,5 +32,8 @@ export function labelRecord(label: Label): OutgoingRecord {
 }
 
 export function bucketRecord(bucket: MerchantBucket): OutgoingRecord {
-  return { key: Buffer.from(`${bucket.entity} ${bucket.id} ${bucket.bucket}`), value: wireValue(bucket, 1_000_007, merchantBucketSchema) };
+  return {
+    key: Buffer.from(`${bucket.entity} ${bucket.id} ${bucket.bucket}`),
+    value: wireValue(bucket, 1_000_007, merchantBucketSchema),
+  };
 }

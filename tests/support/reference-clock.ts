@@ -1,7 +1,10 @@
 const DAY_MS = 86_400_000;
 const BLOCK = 256;
 
-/** How far a partition has come, by the words of infra/decisions/0016-time-and-ranges.md, with nothing of the code under test. */
+/**
+ * How far a partition has come, by the words of infra/decisions/0016-time-and-ranges.md, with nothing of the code under
+ * test.
+ */
 export class ReferenceClock {
   time = -Infinity;
   #leapt: number | null = null;

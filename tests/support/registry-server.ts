@@ -3,7 +3,11 @@ import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { onTestFinished } from "vitest";
 
-export interface RegisteredSchema { schema: string; schemaType?: string; references?: { name: string; subject: string; version: number }[] }
+export interface RegisteredSchema {
+  schema: string;
+  schemaType?: string;
+  references?: { name: string; subject: string; version: number }[];
+}
 
 export interface RegistryServer {
   url: string;
@@ -36,7 +40,8 @@ export async function registryServer(): Promise<RegistryServer> {
   const statuses: RegistryServer["statuses"] = new Map();
   const state = { status: 200, registerStatus: 200, hangs: false, authorization: "" };
 
-  const idOf = (subject: string, version: string): number | undefined => (version === "latest" ? subjects.get(subject)?.at(-1) : subjects.get(subject)?.[Number(version) - 1]);
+  const idOf = (subject: string, version: string): number | undefined =>
+    version === "latest" ? subjects.get(subject)?.at(-1) : subjects.get(subject)?.[Number(version) - 1];
   const register = (subject: string, body: string): object => {
     const { schema } = JSON.parse(body) as { schema: string };
     const known = [...schemas].find(([, registered]) => registered.schema === schema)?.[0];
@@ -52,7 +57,8 @@ export async function registryServer(): Promise<RegistryServer> {
   };
   const answer = (path: string, body: string): object | null => {
     const [, kind, ...rest] = decodeURIComponent(path.split("?")[0]).split("/") as (string | undefined)[];
-    if (kind === "schemas") return schemas.get(rest[0] === "guids" ? (guids.get(rest[1] ?? "") ?? -1) : Number(rest[1])) ?? null;
+    if (kind === "schemas")
+      return schemas.get(rest[0] === "guids" ? (guids.get(rest[1] ?? "") ?? -1) : Number(rest[1])) ?? null;
     if (kind === "config") return body === "" ? null : { compatibility: "BACKWARD" };
     if (kind !== "subjects") return null;
     const [subject, versions, version] = rest;
@@ -60,7 +66,14 @@ export async function registryServer(): Promise<RegistryServer> {
     if (versions === undefined) return lookup(subject, body);
     if (version === undefined) return register(subject, body);
     const id = idOf(subject, version);
-    return id === undefined ? null : { subject, id, version: version === "latest" ? (subjects.get(subject)?.length ?? 0) : Number(version), ...schemas.get(id) };
+    return id === undefined
+      ? null
+      : {
+          subject,
+          id,
+          version: version === "latest" ? (subjects.get(subject)?.length ?? 0) : Number(version),
+          ...schemas.get(id),
+        };
   };
   const server = createServer((request, response) => {
     void read(request).then((body) => {
@@ -72,7 +85,10 @@ export async function registryServer(): Promise<RegistryServer> {
       if (single === 0) return;
       const status = single ?? (state.status !== 200 ? state.status : registers ? state.registerStatus : 200);
       const content = status === 200 ? answer(request.url ?? "", body) : null;
-      response.writeHead(status !== 200 ? status : content === null ? 404 : 200, { "content-type": "application/vnd.schemaregistry.v1+json", connection: "close" });
+      response.writeHead(status !== 200 ? status : content === null ? 404 : 200, {
+        "content-type": "application/vnd.schemaregistry.v1+json",
+        connection: "close",
+      });
       response.end(JSON.stringify(content ?? { error_code: 40403, message: "not found" }));
     });
   });
@@ -85,7 +101,15 @@ export async function registryServer(): Promise<RegistryServer> {
     await once(server, "close");
   };
   onTestFinished(close);
-  return Object.assign(state, { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, schemas, guids, subjects, statuses, requests, close });
+  return Object.assign(state, {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    schemas,
+    guids,
+    subjects,
+    statuses,
+    requests,
+    close,
+  });
 }
 
 async function read(request: IncomingMessage): Promise<string> {

@@ -7,8 +7,8 @@ import { freePorts } from "../../infra/local/ports.js";
 import type { LocalStack } from "../../infra/local/stack.js";
 
 /**
- * The tests' Kafka and ClickHouse through testcontainers, for where Docker answers; what the configuration names is used
- * as it is. Testcontainers' own reaper ends the containers when the run is killed.
+ * The tests' Kafka and ClickHouse through testcontainers, for where Docker answers; what the configuration names is
+ * used as it is. Testcontainers' own reaper ends the containers when the run is killed.
  */
 export async function startContainers(config: Config): Promise<LocalStack> {
   const started: StartedTestContainer[] = [];
@@ -17,8 +17,18 @@ export async function startContainers(config: Config): Promise<LocalStack> {
   };
   try {
     const kafka = config.kafka ?? (await startKafka(started));
-    const clickhouse = config.clickhouse ?? { url: await startClickHouse(started), username: "default", password: "", database: config.clickhouseDatabase };
-    return { kafka, clickhouse, how: { kafka: `Kafka at ${kafka.brokers.join(",")}`, clickhouse: `ClickHouse at ${clickhouse.url}` }, stop };
+    const clickhouse = config.clickhouse ?? {
+      url: await startClickHouse(started),
+      username: "default",
+      password: "",
+      database: config.clickhouseDatabase,
+    };
+    return {
+      kafka,
+      clickhouse,
+      how: { kafka: `Kafka at ${kafka.brokers.join(",")}`, clickhouse: `ClickHouse at ${clickhouse.url}` },
+      stop,
+    };
   } catch (error) {
     await stop();
     throw error;
@@ -28,8 +38,16 @@ export async function startContainers(config: Config): Promise<LocalStack> {
 /** The broker has to tell its clients the port under which they reach it, so that port is chosen first. */
 async function startKafka(started: StartedTestContainer[]): Promise<LocalStack["kafka"]> {
   const port = await freePorts(29_092, 1);
-  const properties = brokerProperties({ bind: "0.0.0.0", port: 9092, controllerPort: 9093, advertised: `127.0.0.1:${port}`, logDir: "/tmp/kafka" });
-  const script = `/opt/kafka/bin/kafka-storage.sh format -t ${newClusterId()} -c /tmp/server.properties && exec /opt/kafka/bin/kafka-server-start.sh /tmp/server.properties`;
+  const properties = brokerProperties({
+    bind: "0.0.0.0",
+    port: 9092,
+    controllerPort: 9093,
+    advertised: `127.0.0.1:${port}`,
+    logDir: "/tmp/kafka",
+  });
+  const script =
+    `/opt/kafka/bin/kafka-storage.sh format -t ${newClusterId()} -c /tmp/server.properties && exec ` +
+    "/opt/kafka/bin/kafka-server-start.sh /tmp/server.properties";
   const container = await new GenericContainer(KAFKA_IMAGE)
     .withExposedPorts({ container: 9092, host: port })
     .withCopyContentToContainer([{ content: properties, target: "/tmp/server.properties", mode: 0o644 }])

@@ -22,12 +22,16 @@ declare module "vitest" {
  * testcontainers for Docker. What KAFKA_BROKERS and CLICKHOUSE_URL name is used as it is.
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  if (!existsSync(compiledModule("infra/local/guard"))) throw new Error("run `npm run build` first: the engines' processes run compiled code");
+  if (!existsSync(compiledModule("infra/local/guard")))
+    throw new Error("run `npm run build` first: the engines' processes run compiled code");
   const dataDir = await mkdtemp(join(tmpdir(), "fraudstream-tests-"));
   const config = { ...readConfig(), dataDir };
   const log = createLogger({ logLevel: "warn" }, "tests");
   const ours = config.kafka === null || config.clickhouse === null;
-  const stack = ours && (await dockerAnswers()) ? await startContainers(config) : await startLocalStack({ config, log, progress: (line) => process.stderr.write(`${line}\n`) });
+  const stack =
+    ours && (await dockerAnswers())
+      ? await startContainers(config)
+      : await startLocalStack({ config, log, progress: (line) => process.stderr.write(`${line}\n`) });
   project.provide("kafka", stack.kafka);
   project.provide("clickhouse", stack.clickhouse);
   return async () => {

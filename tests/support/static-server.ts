@@ -14,7 +14,9 @@ export interface StaticServer {
 }
 
 /** Starts a web server with a page for each path; the end of the test stops it. */
-export async function staticServer(pages: Readonly<Record<string, Handler | string | Uint8Array>>): Promise<StaticServer> {
+export async function staticServer(
+  pages: Readonly<Record<string, Handler | string | Uint8Array>>,
+): Promise<StaticServer> {
   const asked: string[] = [];
   const server: Server = createServer((request, response) => {
     const path = request.url ?? "/";

@@ -41,7 +41,12 @@ export class TrainingSystem {
 
   startTrainer(settings: Record<string, string> = {}): RoleProcess {
     const trainer = new RoleProcess("training", {
-      ...this.system.settings, DATA_DIR: this.dataDir, CLICKHOUSE_URL: "", DATASETS_ALLOW_PRIVATE: "127.0.0.1/32", TRAINER_SILENCE_SECONDS: String(SILENCE_SECONDS), ...settings,
+      ...this.system.settings,
+      DATA_DIR: this.dataDir,
+      CLICKHOUSE_URL: "",
+      DATASETS_ALLOW_PRIVATE: "127.0.0.1/32",
+      TRAINER_SILENCE_SECONDS: String(SILENCE_SECONDS),
+      ...settings,
     });
     this.trainers.push(trainer);
     return trainer;
@@ -63,20 +68,32 @@ export class TrainingSystem {
 
   /** The job once it has ended. */
   ended(id: string): Promise<TrainingJob> {
-    return eventually(`job ${id} ends`, async () => {
-      const job = await this.job(id);
-      const stopped = this.trainers.find(({ exit }) => exit !== null && exit.code !== 0 && exit.signal === null);
-      if (stopped !== undefined) throw new Error(`a trainer ended with ${JSON.stringify(stopped.exit)}: ${stopped.tail()}`);
-      return job.status !== "pending" && job.status !== "processing" ? job : undefined;
-    }, PATIENCE_MS);
+    return eventually(
+      `job ${id} ends`,
+      async () => {
+        const job = await this.job(id);
+        const stopped = this.trainers.find(({ exit }) => exit !== null && exit.code !== 0 && exit.signal === null);
+        if (stopped !== undefined)
+          throw new Error(`a trainer ended with ${JSON.stringify(stopped.exit)}: ${stopped.tail()}`);
+        return job.status !== "pending" && job.status !== "processing" ? job : undefined;
+      },
+      PATIENCE_MS,
+    );
   }
 
-  /** Waits until a heartbeat says that an attempt at a job is in a phase. @returns the worker's process, where it is one of ours */
+  /**
+   * Waits until a heartbeat says that an attempt at a job is in a phase. @returns the worker's process, where it is one
+   * of ours
+   */
   async inPhase(id: string, phase: string, attempt = 1): Promise<RoleProcess | undefined> {
-    const worker = await eventually(`job ${id} is ${phase} (attempt ${attempt})`, async () => {
-      const { beats } = await this.system.heartbeats();
-      return beats.find(({ job }) => job?.id === id && job.attempt === attempt && job.phase === phase)?.worker;
-    }, PATIENCE_MS);
+    const worker = await eventually(
+      `job ${id} is ${phase} (attempt ${attempt})`,
+      async () => {
+        const { beats } = await this.system.heartbeats();
+        return beats.find(({ job }) => job?.id === id && job.attempt === attempt && job.phase === phase)?.worker;
+      },
+      PATIENCE_MS,
+    );
     return this.trainers.find(({ pid }) => worker.includes(`-${pid}-`));
   }
 

@@ -14,7 +14,16 @@ const predictionType = avro.Type.forSchema(predictionSchema as unknown as avro.S
 
 /** A fine transaction with this number in its ids; `event_time` is now. */
 export function transaction(n: number, changed: Partial<Transaction> = {}): Transaction {
-  return { transaction_id: `t${n}`, event_time: Date.now(), card_id: `c${n % 100}`, merchant_id: `m${n % 10}`, amount: n % 100, currency: "EUR", attributes: {}, ...changed };
+  return {
+    transaction_id: `t${n}`,
+    event_time: Date.now(),
+    card_id: `c${n % 100}`,
+    merchant_id: `m${n % 10}`,
+    amount: n % 100,
+    currency: "EUR",
+    attributes: {},
+    ...changed,
+  };
 }
 
 /** A card that belongs to a partition; another one for each `n`. */
@@ -35,7 +44,11 @@ export function wireValue(value: unknown, schemaId = TRANSACTION_SCHEMA_ID, sche
 
 /** A transaction as a record, keyed by its card. */
 export function transactionRecord(value: Transaction, headers: [name: string, value: string][] = []): OutgoingRecord {
-  return { key: Buffer.from(value.card_id), value: wireValue(value), headers: headers.length === 0 ? null : encodeHeaders(headers) };
+  return {
+    key: Buffer.from(value.card_id),
+    value: wireValue(value),
+    headers: headers.length === 0 ? null : encodeHeaders(headers),
+  };
 }
 
 /** A reader that knows the schema of `transaction`. */

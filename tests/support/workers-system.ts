@@ -31,7 +31,9 @@ export interface ReadRecord {
   headers: Record<string, string>;
 }
 
-export interface ReadPrediction extends ReadRecord { prediction: Prediction }
+export interface ReadPrediction extends ReadRecord {
+  prediction: Prediction;
+}
 
 /** Topics, models and scoring workers of one test, under a prefix of its own. */
 export class TestSystem {
@@ -48,7 +50,14 @@ export class TestSystem {
   readonly #kafka: KafkaConfig;
   readonly #schemas: Schemas;
 
-  private constructor(kafka: KafkaConfig, prefix: string, topics: Topics, cluster: KafkaCluster, producer: BatchProducer, artifacts: string) {
+  private constructor(
+    kafka: KafkaConfig,
+    prefix: string,
+    topics: Topics,
+    cluster: KafkaCluster,
+    producer: BatchProducer,
+    artifacts: string,
+  ) {
     this.#kafka = kafka;
     this.prefix = prefix;
     this.topics = topics;
@@ -57,14 +66,34 @@ export class TestSystem {
     this.producer = producer;
     this.artifacts = artifacts;
     this.#schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
-    this.control = new ControlLog({ cluster, topic: topics.control.name, schemas: this.#schemas, log: createLogger({ logLevel: "silent" }, "test") });
+    this.control = new ControlLog({
+      cluster,
+      topic: topics.control.name,
+      schemas: this.#schemas,
+      log: createLogger({ logLevel: "silent" }, "test"),
+    });
   }
 
-  static async open({ kafka, prefix, partitions = 2 }: { kafka: KafkaConfig; prefix: string; partitions?: number }): Promise<TestSystem> {
+  static async open({
+    kafka,
+    prefix,
+    partitions = 2,
+  }: {
+    kafka: KafkaConfig;
+    prefix: string;
+    partitions?: number;
+  }): Promise<TestSystem> {
     const topics = topicsFor(prefix, partitions);
     await ensureTopics(createKafka(kafka, prefix, createLogger({ logLevel: "silent" }, "test")), Object.values(topics));
     const cluster = new KafkaCluster(kafka, prefix);
-    const system = new TestSystem(kafka, prefix, topics, cluster, await BatchProducer.open(cluster), await mkdtemp(join(tmpdir(), "fraudstream-artifacts-")));
+    const system = new TestSystem(
+      kafka,
+      prefix,
+      topics,
+      cluster,
+      await BatchProducer.open(cluster),
+      await mkdtemp(join(tmpdir(), "fraudstream-artifacts-")),
+    );
     await system.control.readToEnd();
     return system;
   }
@@ -79,7 +108,15 @@ export class TestSystem {
 
   /** The settings of a role in this system. */
   get settings(): Record<string, string> {
-    return { KAFKA_BROKERS: this.#kafka.brokers.join(","), TOPIC_PREFIX: this.prefix, TOPIC_PARTITIONS: String(this.partitions), ARTIFACTS: this.artifacts, DATA_DIR: this.dataDir, LOG_LEVEL: "info", ...this.further };
+    return {
+      KAFKA_BROKERS: this.#kafka.brokers.join(","),
+      TOPIC_PREFIX: this.prefix,
+      TOPIC_PARTITIONS: String(this.partitions),
+      ARTIFACTS: this.artifacts,
+      DATA_DIR: this.dataDir,
+      LOG_LEVEL: "info",
+      ...this.further,
+    };
   }
 
   /** Where its roles keep their snapshots. */
@@ -106,8 +143,13 @@ export class TestSystem {
 
   /** Deploys models by their ids, with thresholds of 0.5 and 0.9. @returns the epoch */
   deploy(champion: string | DeployedModel | null, shadows: (string | DeployedModel)[] = []): Promise<number> {
-    const deployed = (model: string | DeployedModel): DeployedModel => (typeof model === "string" ? { model, review: 0.5, decline: 0.9 } : model);
-    return deploy(this.control, { who: "system:test", producer: this.producer }, { champion: champion === null ? null : deployed(champion), shadows: shadows.map(deployed) });
+    const deployed = (model: string | DeployedModel): DeployedModel =>
+      typeof model === "string" ? { model, review: 0.5, decline: 0.9 } : model;
+    return deploy(
+      this.control,
+      { who: "system:test", producer: this.producer },
+      { champion: champion === null ? null : deployed(champion), shadows: shadows.map(deployed) },
+    );
   }
 
   /** Publishes transactions by their keys. */
@@ -126,14 +168,20 @@ export class TestSystem {
     for (let partition = 0; partition < partitions; partition++) {
       const reader = new PartitionReader(this.cluster, name, partition);
       const end = await reader.endOffset();
-      for (let offset = Math.max(from, await reader.firstOffset()); offset < end; ) {
+      for (let offset = Math.max(from, await reader.firstOffset()); offset < end;) {
         const records = await reader.fetch(offset);
-        const part = (at: number, length: number): Buffer | null => (length < 0 ? null : Buffer.from(records.bytes.subarray(at, at + length)));
+        const part = (at: number, length: number): Buffer | null =>
+          length < 0 ? null : Buffer.from(records.bytes.subarray(at, at + length));
         for (let i = 0; i < records.count; i++) {
           found.push({
-            partition, offset: records.offset[i], timestamp: records.timestamp[i],
-            key: part(records.keyAt[i], records.keyLength[i]), value: part(records.valueAt[i], records.valueLength[i]),
-            headers: Object.fromEntries(readHeaders(records, i).map(([header, value]) => [header, value?.toString() ?? ""])),
+            partition,
+            offset: records.offset[i],
+            timestamp: records.timestamp[i],
+            key: part(records.keyAt[i], records.keyLength[i]),
+            value: part(records.valueAt[i], records.valueLength[i]),
+            headers: Object.fromEntries(
+              readHeaders(records, i).map(([header, value]) => [header, value?.toString() ?? ""]),
+            ),
           });
         }
         offset = records.nextOffset;
@@ -144,19 +192,29 @@ export class TestSystem {
   }
 
   async predictions(topic: TopicSpec = this.topics.predictions): Promise<ReadPrediction[]> {
-    return (await this.read(topic)).map((record) => ({ ...record, prediction: readPrediction(record.value as Buffer) }));
+    return (await this.read(topic)).map((record) => ({
+      ...record,
+      prediction: readPrediction(record.value as Buffer),
+    }));
   }
 
   deadLetters(): Promise<ReadRecord[]> {
     return this.read(this.topics.deadLetters);
   }
 
-  /** Waits until the group has consumed all that is published, what it forwarded itself included, and readers can see what came of it. */
+  /**
+   * Waits until the group has consumed all that is published, what it forwarded itself included, and readers can see
+   * what came of it.
+   */
   async consumed(): Promise<void> {
-    for (let before = ""; ; ) {
+    for (let before = ""; ;) {
       const ends: number[] = [];
       for (let partition = 0; partition < this.partitions; partition++) ends.push(await this.#consumed(partition));
-      for (const { name, partitions } of [this.topics.predictions, this.topics.shadowPredictions, this.topics.deadLetters]) {
+      for (const { name, partitions } of [
+        this.topics.predictions,
+        this.topics.shadowPredictions,
+        this.topics.deadLetters,
+      ]) {
         for (let partition = 0; partition < partitions; partition++) await settledEnd(this.cluster, name, partition);
       }
       // A batch of one partition may have forwarded records to another that had been looked at before.
@@ -165,26 +223,27 @@ export class TestSystem {
     }
   }
 
-  /** Waits until no record that can be seen is left behind the group's offset in a partition. @returns the partition's end */
+  /**
+   * Waits until no record that can be seen is left behind the group's offset in a partition. @returns the partition's
+   * end
+   */
   async #consumed(partition: number): Promise<number> {
     const topic = this.topics.transactions.name;
     const end = await settledEnd(this.cluster, topic, partition);
     const reader = new PartitionReader(this.cluster, topic, partition, { maxWaitMs: 1 });
-    await eventually(
-      `the group stands at ${end} in partition ${partition}`,
-      async () => {
-        const ended = this.workers.find(({ exit }) => exit !== null && exit.code !== 0 && exit.signal === null);
-        if (ended !== undefined) throw new Error(`a worker ended with ${JSON.stringify(ended.exit)}: ${ended.tail()}`);
-        let next = (await committedOffset(this.cluster, this.group, { topic, partition })) ?? 0;
-        // What a worker forwarded in a transaction that was aborted, and markers, are passed over; nothing is committed for them.
-        while (next < end) {
-          const records = await reader.fetch(next);
-          if (records.count > 0) return false;
-          next = records.nextOffset;
-        }
-        return true;
-      },
-    );
+    await eventually(`the group stands at ${end} in partition ${partition}`, async () => {
+      const ended = this.workers.find(({ exit }) => exit !== null && exit.code !== 0 && exit.signal === null);
+      if (ended !== undefined) throw new Error(`a worker ended with ${JSON.stringify(ended.exit)}: ${ended.tail()}`);
+      let next = (await committedOffset(this.cluster, this.group, { topic, partition })) ?? 0;
+      // What a worker forwarded in a transaction that was aborted, and markers, are passed over; nothing is committed
+      // for them.
+      while (next < end) {
+        const records = await reader.fetch(next);
+        if (records.count > 0) return false;
+        next = records.nextOffset;
+      }
+      return true;
+    });
     await reader.close();
     return end;
   }
@@ -194,9 +253,10 @@ export class TestSystem {
     const reader = new PartitionReader(this.cluster, this.topics.workers.name, 0);
     const end = await reader.endOffset();
     const beats: (WorkerHeartbeat & { offset: number })[] = [];
-    for (let offset = Math.max(from, await reader.firstOffset()); offset < end; ) {
+    for (let offset = Math.max(from, await reader.firstOffset()); offset < end;) {
       const records = await reader.fetch(offset);
-      for (let i = 0; i < records.count; i++) beats.push({ ...(await readHeartbeat(this.#schemas, records, i)), offset: records.offset[i] });
+      for (let i = 0; i < records.count; i++)
+        beats.push({ ...(await readHeartbeat(this.#schemas, records, i)), offset: records.offset[i] });
       offset = records.nextOffset;
     }
     await reader.close();
@@ -204,7 +264,11 @@ export class TestSystem {
   }
 
   /** The last heartbeat of a worker (of the only one, when none is named), once it satisfies a condition. */
-  heartbeat(what: string, condition: (beat: WorkerHeartbeat) => boolean, worker?: RoleProcess): Promise<WorkerHeartbeat & { offset: number }> {
+  heartbeat(
+    what: string,
+    condition: (beat: WorkerHeartbeat) => boolean,
+    worker?: RoleProcess,
+  ): Promise<WorkerHeartbeat & { offset: number }> {
     return eventually(`a heartbeat says ${what}`, async () => {
       const { beats } = await this.heartbeats();
       const last = beats.filter((beat) => worker === undefined || beat.worker.includes(`-${worker.pid}-`)).at(-1);

@@ -3,10 +3,17 @@ import { once } from "node:events";
 import { compiledModule } from "../../infra/package-root.js";
 import { eventually } from "./eventually.js";
 
-export interface WorkerExit { code: number | null; signal: NodeJS.Signals | null }
+export interface WorkerExit {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+}
 
 /** One line of a role's log. */
-export interface LogLine { level: number; msg: string; [field: string]: unknown }
+export interface LogLine {
+  level: number;
+  msg: string;
+  [field: string]: unknown;
+}
 
 const MAX_LOG_LINES = 10_000;
 
@@ -24,10 +31,15 @@ export class RoleProcess {
 
   constructor(role: "scoring" | "sink" | "training" | "merchants", settings: Record<string, string>) {
     this.role = role;
-    this.#child = spawn(process.execPath, [compiledModule(`pipelines/${role}/main`)], { stdio: ["ignore", "ignore", "pipe", "ipc"], env: { ...process.env, ...settings } });
+    this.#child = spawn(process.execPath, [compiledModule(`pipelines/${role}/main`)], {
+      stdio: ["ignore", "ignore", "pipe", "ipc"],
+      env: { ...process.env, ...settings },
+    });
     this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => this.#read(text));
     // "close" comes after the last of the log, "exit" may come before it.
-    this.ended = once(this.#child, "close").then(([code, signal]) => (this.#exit = { code: code as number | null, signal: signal as NodeJS.Signals | null }));
+    this.ended = once(this.#child, "close").then(
+      ([code, signal]) => (this.#exit = { code: code as number | null, signal: signal as NodeJS.Signals | null }),
+    );
   }
 
   get pid(): number {
@@ -60,14 +72,18 @@ export class RoleProcess {
   async logged(text: string): Promise<LogLine> {
     return eventually(`${this.role} logs ${JSON.stringify(text)}`, () => {
       const line = this.log.find(({ msg }) => msg === text);
-      if (line === undefined && this.#exit !== null) throw new Error(`${this.role} ended (${JSON.stringify(this.#exit)}): ${this.tail()}`);
+      if (line === undefined && this.#exit !== null)
+        throw new Error(`${this.role} ended (${JSON.stringify(this.#exit)}): ${this.tail()}`);
       return line;
     });
   }
 
   /** The end of its log. */
   tail(lines = 10): string {
-    return this.log.slice(-lines).map(({ msg }) => msg).join("\n");
+    return this.log
+      .slice(-lines)
+      .map(({ msg }) => msg)
+      .join("\n");
   }
 
   #read(text: string): void {

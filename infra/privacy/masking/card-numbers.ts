@@ -8,19 +8,34 @@ const LEAST_DIGITS = 13;
 const MOST_DIGITS = 19;
 /** Between two digits of a number there may be so many characters that are neither letters nor digits. */
 const MOST_SEPARATOR = 8;
-/** A text that is cut must be looked at so much further for numbers that begin before the cut: 19 digits, escaped twice. */
+/**
+ * A text that is cut must be looked at so much further for numbers that begin before the cut: 19 digits, escaped twice.
+ */
 export const LOOK_AHEAD = 400;
 /** Between texts that may hold a number together, and between those that may not. */
 const JOINT = "\ue000";
 const BREAK = "a";
 
 /** A stretch of a text: `to` is exclusive. */
-export interface Span { from: number; to: number }
+export interface Span {
+  from: number;
+  to: number;
+}
 
 /** Adjacent digits, and the separator before them. */
-interface Group { first: number; count: number; separator: string; soft: boolean }
+interface Group {
+  first: number;
+  count: number;
+  separator: string;
+  soft: boolean;
+}
 /** Digits with no letter between them: their values, their positions, and how they are grouped. */
-interface Run { digits: number[]; at: number[]; end: number[]; groups: Group[] }
+interface Run {
+  digits: number[];
+  at: number[];
+  end: number[];
+  groups: Group[];
+}
 
 /** A text without the card numbers in it, however they are written. */
 export function maskCardNumbers(text: string): string {
@@ -40,10 +55,10 @@ export function replaceSpans(text: string, spans: readonly Span[]): string {
 }
 
 /**
- * Where card numbers stand in texts that belong together, such as the elements of an array: 13 to 19 digits of any script,
- * also escaped, grouped by anything but letters, or spread over several of the texts, that pass Luhn's check and begin as
- * the numbers of an issuer do; and inside a longer run of digits whatever looks like a number of a large network. Takes time
- * in proportion to the texts.
+ * Where card numbers stand in texts that belong together, such as the elements of an array: 13 to 19 digits of any
+ * script, also escaped, grouped by anything but letters, or spread over several of the texts, that pass Luhn's check
+ * and begin as the numbers of an issuer do; and inside a longer run of digits whatever looks like a number of a large
+ * network. Takes time in proportion to the texts.
  *
  * @param texts null: what stands before it and behind it doesn't belong together
  * @returns the spans of each text, in their order and without overlap
@@ -60,10 +75,14 @@ export function cardNumbersIn(texts: readonly (string | null)[]): Span[][] {
 }
 
 /** As `cardNumbersIn`, and over again for some of the texts in further orders, which name them by their places. */
-export function cardNumbersInOrders(texts: readonly (string | null)[], orders: readonly (readonly number[])[]): Span[][] {
+export function cardNumbersInOrders(
+  texts: readonly (string | null)[],
+  orders: readonly (readonly number[])[],
+): Span[][] {
   const found = cardNumbersIn(texts);
   for (const order of orders) {
-    for (const [i, spans] of cardNumbersIn(order.map((place) => texts[place])).entries()) found[order[i]].push(...spans);
+    for (const [i, spans] of cardNumbersIn(order.map((place) => texts[place])).entries())
+      found[order[i]].push(...spans);
   }
   return found.map(merged);
 }
@@ -108,7 +127,8 @@ function spansInEncoded(text: string): Span[] {
       scan({ text: decoded, from: [], to: [] }, found);
       return found.length > 0;
     };
-    if ((HEX_DIGITS.test(token) && held("hex")) || held("base64")) spans.push({ from: index, to: index + token.length });
+    if ((HEX_DIGITS.test(token) && held("hex")) || held("base64"))
+      spans.push({ from: index, to: index + token.length });
   }
   return spans;
 }
@@ -130,7 +150,8 @@ function mayHold(text: string): boolean {
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i);
     if (isDigit(unit)) digits++;
-    else if ((unit > 127 && unit !== 0xe000) || unit === PERCENT || unit === BACKSLASH || unit === AMPERSAND) return text.length >= LEAST_DIGITS;
+    else if ((unit > 127 && unit !== 0xe000) || unit === PERCENT || unit === BACKSLASH || unit === AMPERSAND)
+      return text.length >= LEAST_DIGITS;
     if (digits >= LEAST_DIGITS) return true;
   }
   return false;
@@ -151,7 +172,13 @@ function scan({ text, from, to }: DecodedText, spans: Span[]): void {
   let soft = true;
   const endRun = (): void => {
     if (run.digits.length >= LEAST_DIGITS) {
-      judge(run, (first, last) => spans.push(from.length === 0 ? { from: run.at[first], to: run.end[last] } : { from: from[run.at[first]], to: to[run.end[last] - 1] }));
+      judge(run, (first, last) =>
+        spans.push(
+          from.length === 0
+            ? { from: run.at[first], to: run.end[last] }
+            : { from: from[run.at[first]], to: to[run.end[last] - 1] },
+        ),
+      );
     }
     if (run.digits.length > 0) run = { digits: [], at: [], end: [], groups: [] };
     separatorAt = -1;
@@ -196,7 +223,10 @@ function scan({ text, from, to }: DecodedText, spans: Span[]): void {
   endRun();
 }
 
-/** A digit's value; `soft`: it may stand between any digits of a number; `hard`: between regular groups; `other`: not inside one. */
+/**
+ * A digit's value; `soft`: it may stand between any digits of a number; `hard`: between regular groups; `other`: not
+ * inside one.
+ */
 type CharacterKind = number | "soft" | "hard" | "other";
 const KINDS = new Map<number, CharacterKind>();
 
@@ -225,7 +255,10 @@ function findKind(code: number): CharacterKind {
   return /[\p{P}\p{S}]/u.test(character) || code === JOINT.charCodeAt(0) ? "hard" : "other";
 }
 
-/** Where digits from 1 to 9 stand in their order that Unicode doesn't decompose: in circles, Ethiopic, of Suzhou; and tags from 0 on. */
+/**
+ * Where digits from 1 to 9 stand in their order that Unicode doesn't decompose: in circles, Ethiopic, of Suzhou; and
+ * tags from 0 on.
+ */
 const ONES = [0x2776, 0x2780, 0x278a, 0x24f5, 0x1369, 0x3021];
 const TAG_ZERO = 0xe0030;
 const ZEROS = [0x24ff, 0x1f10b, 0x1f10c];
@@ -243,14 +276,17 @@ function furtherDigit(code: number): number {
 function judge(run: Run, found: (first: number, last: number) => void): void {
   for (let from = 0, i = 1; i <= run.groups.length; i++) {
     if (i < run.groups.length && !isFraction(run.groups, i)) continue;
-    judgePart({ ...run, groups: from === 0 && i === run.groups.length ? run.groups : run.groups.slice(from, i) }, found);
+    judgePart(
+      { ...run, groups: from === 0 && i === run.groups.length ? run.groups : run.groups.slice(from, i) },
+      found,
+    );
     from = i + 1;
   }
 }
 
 function judgePart(run: Run, found: (first: number, last: number) => void): void {
   const { groups } = run;
-  for (let i = 0; i < groups.length; ) {
+  for (let i = 0; i < groups.length;) {
     let j = i + 1;
     while (j < groups.length && groups[j].soft) j++;
     judgeSoft(run, i, j, found);
@@ -272,7 +308,7 @@ function judgeSoft({ digits, groups }: Run, i: number, j: number, found: (first:
   if (total < LEAST_DIGITS) return;
   if (total <= MOST_DIGITS && isCard(digits, groups[i].first, total)) return found(groups[i].first, end - 1);
   let from = groups[i].first;
-  for (let g = i; g < j; ) {
+  for (let g = i; g < j;) {
     const group = groups[g];
     const groupEnd = group.first + group.count;
     const length = from + LEAST_DIGITS > end ? 0 : lengthAt(digits, groups, from, g, j);
@@ -304,25 +340,32 @@ function lengthAt(digits: readonly number[], groups: readonly Group[], from: num
 /** No longer ones are repeated. */
 const MOST_GROUP = 8;
 /** How else numbers are grouped. */
-const SHAPES: readonly (readonly number[])[] = [[4, 6, 5], [4, 6, 4], [6, 10], [6, 13]];
+const SHAPES: readonly (readonly number[])[] = [
+  [4, 6, 5],
+  [4, 6, 4],
+  [6, 10],
+  [6, 13],
+];
 
 /** Groups that stand apart by something else: all alike, or in a shape that numbers are written in. */
 function judgeGrouped({ digits, groups }: Run, found: (first: number, last: number) => void): void {
   const tell = (i: number, j: number): boolean => {
     const { first } = groups[i];
     const total = groups[j].first + groups[j].count - first;
-    if (total < LEAST_DIGITS || total > MOST_DIGITS || !isCard(digits, first, total) || !isOfNetwork(digits, first)) return false;
+    if (total < LEAST_DIGITS || total > MOST_DIGITS || !isCard(digits, first, total) || !isOfNetwork(digits, first))
+      return false;
     found(first, first + total - 1);
     return true;
   };
   // A whole stretch with the same separator.
-  for (let i = 0; i < groups.length - 1; ) {
+  for (let i = 0; i < groups.length - 1;) {
     let j = i + 1;
     while (j + 1 < groups.length && groups[j + 1].separator === groups[i + 1].separator) j++;
     tell(i, j);
     i = j;
   }
-  // Groups of one size, the last of which may be smaller; small ones only all together, since numbers in lists are small.
+  // Groups of one size, the last of which may be smaller; small ones only all together, since numbers in lists are
+  // small.
   for (let i = 0; i < groups.length; i++) {
     const size = groups[i].count;
     let j = i;
@@ -335,7 +378,8 @@ function judgeGrouped({ digits, groups }: Run, found: (first: number, last: numb
       if (!tell(i, shorter)) tell(i, j);
     }
     for (const shape of SHAPES) {
-      if (i + shape.length <= groups.length && shape.every((count, k) => groups[i + k].count === count)) tell(i, i + shape.length - 1);
+      if (i + shape.length <= groups.length && shape.every((count, k) => groups[i + k].count === count))
+        tell(i, i + shape.length - 1);
     }
   }
 }
@@ -344,14 +388,20 @@ function isCard(digits: readonly number[], from: number, length: number): boolea
   return hasIssuer(digits, from, length) && passesLuhn(digits, from, length);
 }
 
-/** Whether issuers have numbers of this length that begin so. Times in milliseconds, microseconds and as YYYYMMDD… have none. */
+/**
+ * Whether issuers have numbers of this length that begin so. Times in milliseconds, microseconds and as YYYYMMDD… have
+ * none.
+ */
 function hasIssuer(digits: readonly number[], from: number, length: number): boolean {
   const first = digits[from];
   const two = first * 10 + digits[from + 1];
   if (first === 1) return length === 15;
   if (length >= 16) return two >= 22;
   if (first === 4) return length === 13;
-  if (first === 3) return two === 34 || two === 37 ? length === 15 : two !== 35 && two <= 39 && two !== 31 && two !== 32 && two !== 33 && length >= 14;
+  if (first === 3)
+    return two === 34 || two === 37
+      ? length === 15
+      : two !== 35 && two <= 39 && two !== 31 && two !== 32 && two !== 33 && length >= 14;
   return first === 5 || first === 6;
 }
 
@@ -360,12 +410,21 @@ function isOfNetwork(digits: readonly number[], from: number): boolean {
   return (two >= 22 && two <= 27) || (two >= 30 && two <= 69);
 }
 
-/** How long the large networks' numbers are that begin as these digits do, for numbers inside longer runs of digits; 0: none does. */
+/**
+ * How long the large networks' numbers are that begin as these digits do, for numbers inside longer runs of digits; 0:
+ * none does.
+ */
 function networkLength(digits: readonly number[], from: number): number {
   const two = digits[from] * 10 + digits[from + 1];
   if (two === 34 || two === 37) return 15;
   if (two === 30 || two === 36 || two === 38) return 14;
-  return (two >= 40 && two <= 49) || (two >= 51 && two <= 55) || (two >= 22 && two <= 27) || (two >= 60 && two <= 69) || two === 35 ? 16 : 0;
+  return (two >= 40 && two <= 49) ||
+    (two >= 51 && two <= 55) ||
+    (two >= 22 && two <= 27) ||
+    (two >= 60 && two <= 69) ||
+    two === 35
+    ? 16
+    : 0;
 }
 
 /** The check digit of ISO/IEC 7812. */

@@ -11,13 +11,20 @@ const HEADER_NAME = /^[\w.-]{1,64}$/;
 const MOST_AHEAD = 32;
 
 /** A text or number in a value: what is looked at for card numbers, and how much of it is written. */
-interface Leaf { text: string; keep: number; quoted: boolean }
+interface Leaf {
+  text: string;
+  keep: number;
+  quoted: boolean;
+}
 /** What a value stands in: an array or an object, or nothing; and the name of the last field on the way to it. */
-interface Place { inside: "array" | "object" | null; column: string }
+interface Place {
+  inside: "array" | "object" | null;
+  column: string;
+}
 
 /**
- * A field of several objects is looked at as a whole where it has no more digits than this: of numbers those of one card
- * number, of texts those of a number, its expiry date and its code. So counts and ids in longer tables stay.
+ * A field of several objects is looked at as a whole where it has no more digits than this: of numbers those of one
+ * card number, of texts those of a number, its expiry date and its code. So counts and ids in longer tables stay.
  */
 const MOST_COLUMN = { numbers: 19, texts: 26 };
 /** Longer texts are not looked into as JSON. */
@@ -28,20 +35,25 @@ const LONG_INTEGER = /\d{16}/;
 const INTEGERS = /"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g;
 
 /**
- * A value as JSON for a log: secrets hidden by their field's name and by what texts call them, card numbers wherever they
- * stand, also spread over an array or an object, and cut where `most` characters are reached, with the work bounded likewise.
+ * A value as JSON for a log: secrets hidden by their field's name and by what texts call them, card numbers wherever
+ * they stand, also spread over an array or an object, and cut where `most` characters are reached, with the work
+ * bounded likewise.
  */
 export function maskedJson(value: unknown, most: number, cardOf: CardOf | null = null): string {
   return masked(value, most, cardOf).text;
 }
 
-/** A JSON text as `maskedJson` writes its value, where that hides anything; else the text itself. Null: it is no JSON. */
+/**
+ * A JSON text as `maskedJson` writes its value, where that hides anything; else the text itself. Null: it is no JSON.
+ */
 export function maskedJsonText(text: string, most: number, cardOf: CardOf | null = null): string | null {
   let value: unknown;
   try {
-    // First as it is: in JSON every string has an end, so that looking for strings takes time in proportion to the text.
+    // First as it is: in JSON every string has an end, so that looking for strings takes time in proportion to the
+    // text.
     value = JSON.parse(text);
-    if (LONG_INTEGER.test(text)) value = JSON.parse(text.replace(INTEGERS, (token) => (token.startsWith('"') ? token : `"${token}"`)));
+    if (LONG_INTEGER.test(text))
+      value = JSON.parse(text.replace(INTEGERS, (token) => (token.startsWith('"') ? token : `"${token}"`)));
   } catch {
     return null;
   }
@@ -90,14 +102,22 @@ class MaskedWriter {
   }
 
   finish(): string {
-    const spans = cardNumbersInOrders(this.#leaves.map((leaf) => (leaf === null ? null : leaf.text)), this.#splitColumns());
+    const spans = cardNumbersInOrders(
+      this.#leaves.map((leaf) => (leaf === null ? null : leaf.text)),
+      this.#splitColumns(),
+    );
     this.#hides ||= spans.some((found) => found.length > 0);
     const ofLeaf = new Map<Leaf, readonly Span[]>();
     for (const [i, leaf] of this.#leaves.entries()) if (leaf !== null) ofLeaf.set(leaf, spans[i]);
-    return this.#pieces.map((piece) => (typeof piece === "string" ? piece : written(piece, ofLeaf.get(piece) ?? []))).join("");
+    return this.#pieces
+      .map((piece) => (typeof piece === "string" ? piece : written(piece, ofLeaf.get(piece) ?? [])))
+      .join("");
   }
 
-  /** Fields of several objects, whose values may hold a number together: [{"n": "4111", "x": 1}, {"n": "1111", "x": 2}, …]. */
+  /**
+   * Fields of several objects, whose values may hold a number together: [{"n": "4111", "x": 1}, {"n": "1111", "x": 2},
+   * …].
+   */
   #splitColumns(): number[][] {
     return [...this.#columns.values()].filter((places) => {
       const together = places[places.length - 1] - places[0] === places.length - 1;
@@ -172,7 +192,8 @@ class MaskedWriter {
       }
       // Headers as lists: a name, then its value.
       const before = i === 0 ? null : items[i - 1];
-      if (typeof inner === "string" && typeof before === "string" && HEADER_NAME.test(before) && isSecretName(before)) this.#hide(HIDDEN);
+      if (typeof inner === "string" && typeof before === "string" && HEADER_NAME.test(before) && isSecretName(before))
+        this.#hide(HIDDEN);
       else this.write(inner, depth + 1, { inside: "array", column: inside === "array" ? `${column}[${i}]` : column });
     }
     this.#pieces.push("]");
@@ -183,7 +204,9 @@ class MaskedWriter {
     // Elements of one field each are what an array of their values is: [{"n": "4111"}, {"n": "1111"}, …].
     const alone = inside === "array" && Object.keys(item).length === 1;
     if (!alone) this.#leaves.push(null);
-    const named = [item.name, item.key, item.header].some((name) => typeof name === "string" && HEADER_NAME.test(name) && isSecretName(name));
+    const named = [item.name, item.key, item.header].some(
+      (name) => typeof name === "string" && HEADER_NAME.test(name) && isSecretName(name),
+    );
     let first = true;
     const fields = Object.entries(item);
     for (const [i, [name, inner]] of fields.entries()) {
@@ -197,7 +220,8 @@ class MaskedWriter {
       }
       this.#name(name);
       if (isSecretName(name) || (named && name === "value")) this.#hide(HIDDEN);
-      else if (this.#cardOf !== null && name === CARD_FIELD && typeof inner === "string") this.#hide(this.#cardOf(inner));
+      else if (this.#cardOf !== null && name === CARD_FIELD && typeof inner === "string")
+        this.#hide(this.#cardOf(inner));
       else this.write(inner, depth + 1, { inside: alone ? "array" : "object", column: name });
     }
     if (!alone) this.#leaves.push(null);
@@ -222,8 +246,10 @@ class MaskedWriter {
   #lookAhead(rest: readonly unknown[], column: string): void {
     for (const inner of rest) {
       if (typeof inner === "string") this.#addLeaf({ text: inner.slice(0, 32), keep: 0, quoted: true }, column);
-      else if (typeof inner === "number" && Number.isSafeInteger(inner)) this.#addLeaf({ text: String(inner), keep: 0, quoted: false }, column);
-      else if (typeof inner === "object" && inner !== null && !Array.isArray(inner)) this.#lookAheadIn(Object.entries(inner));
+      else if (typeof inner === "number" && Number.isSafeInteger(inner))
+        this.#addLeaf({ text: String(inner), keep: 0, quoted: false }, column);
+      else if (typeof inner === "object" && inner !== null && !Array.isArray(inner))
+        this.#lookAheadIn(Object.entries(inner));
       else return;
     }
   }
@@ -244,5 +270,7 @@ function written({ text, keep, quoted }: Leaf, spans: readonly Span[]): string {
     done = to;
   }
   if (!quoted) return spans.length === 0 ? text : JSON.stringify(shown + text.slice(done));
-  return JSON.stringify(escapeControls(shown + text.slice(done, Math.max(done, keep)) + (keep < text.length ? "…" : "")));
+  return JSON.stringify(
+    escapeControls(shown + text.slice(done, Math.max(done, keep)) + (keep < text.length ? "…" : "")),
+  );
 }

@@ -3,17 +3,42 @@ export const HIDDEN = "[hidden]";
 
 /** In a name without its separators, at any position: `clientSecret`, `x-amz-security-token`, `CARD_CVC`. */
 const SECRET_PART = new RegExp(
-  "passw|passphrase|passcode|passkey|pwd|kennwort|motdepasse|contrasen|seedphrase|mnemonic|recoverycode|secret|token|authori[sz]ation|apikey|accesskey|privatekey|signingkey|encryptionkey|enckey|credential|cookie|"
-  + "cvv|cvc|cvn|securitycode|seccode|verificationcode|verificationvalue|cardverification|signature|sessionid|pincode|pinblock|cardpin|userpin|onetime|trackdata|magstripe",
+  "passw|passphrase|passcode|passkey|pwd|kennwort|motdepasse|contrasen|seedphrase|mnemonic|recoverycode|secret|token|authori[sz]ation|apikey|accesskey|privatekey|signingkey|encryptionkey|enckey|credential|cookie|" +
+    "cvv|cvc|cvn|securitycode|seccode|verificationcode|verificationvalue|cardverification|signature|sessionid|pincode|pinblock|cardpin|userpin|onetime|trackdata|magstripe",
 );
 /** As a word of a name: short ones are in too many others (`shipping`, `signal`). */
-const SECRET_WORDS = new Set(["pin", "otp", "totp", "mfa", "fa", "tan", "sig", "csc", "cav", "cid", "pw", "pass", "auth", "jwt", "bearer", "sid", "track"]);
+const SECRET_WORDS = new Set([
+  "pin",
+  "otp",
+  "totp",
+  "mfa",
+  "fa",
+  "tan",
+  "sig",
+  "csc",
+  "cav",
+  "cid",
+  "pw",
+  "pass",
+  "auth",
+  "jwt",
+  "bearer",
+  "sid",
+  "track",
+]);
 
 /** Whether the value of a field, parameter or header of this name is a secret, however the name is written. */
 export function isSecretName(name: string): boolean {
   // Without accents, and without characters that can't be seen.
-  const plain = name.slice(0, 200).normalize("NFKD").replace(/[\p{M}\p{Cf}]/gu, "");
-  const words = plain.replace(/(\p{Ll})(?=\p{Lu})|(\p{Lu})(?=\p{Lu}\p{Ll})/gu, "$1$2 ").toLowerCase().split(/[^\p{L}]+/u).filter((word) => word !== "");
+  const plain = name
+    .slice(0, 200)
+    .normalize("NFKD")
+    .replace(/[\p{M}\p{Cf}]/gu, "");
+  const words = plain
+    .replace(/(\p{Ll})(?=\p{Lu})|(\p{Lu})(?=\p{Lu}\p{Ll})/gu, "$1$2 ")
+    .toLowerCase()
+    .split(/[^\p{L}]+/u)
+    .filter((word) => word !== "");
   return SECRET_PART.test(words.join("")) || words.some((word) => SECRET_WORDS.has(word));
 }
 
@@ -30,11 +55,14 @@ const VALUE = /"(?:[^"\\]|\\.)*"?|\\{1,31}"[^"]*"?|'(?:[^'\\]|\\.)*'?|[^\s,;&"'{
 /** What follows `password:` in prose is a word. */
 const LIKE_A_SECRET = /\d|^.{20}/;
 /** Headers whose value is a secret to its end, whatever its scheme is. */
-const HEADER = /\b((?:proxy-)?authorization|(?:set-)?cookie)(\s{0,3}:\s{0,3})(?!(?:basic|bearer)\s)([^\s"'][^\r\n"'\\]*)(?:"[^"\r\n]*"[^"\r\n]*)*/gi;
+const HEADER =
+  /\b((?:proxy-)?authorization|(?:set-)?cookie)(\s{0,3}:\s{0,3})(?!(?:basic|bearer)\s)([^\s"'][^\r\n"'\\]*)(?:"[^"\r\n]*"[^"\r\n]*)*/gi;
 const BEARER = /\b(bearer|basic)\s+[\w.~+/=-]{8,}/gi;
 const JWT = /\beyJ[\w-]{6,}\.[\w-]{2,}\.[\w-]*/g;
 
-/** A text without what its own words call a secret: a link's user and password, its signature, `password=…`, a token. */
+/**
+ * A text without what its own words call a secret: a link's user and password, its signature, `password=…`, a token.
+ */
 export function hideSecrets(text: string): string {
   if (!/[@=:<]|--?[a-z]|\s(?:is|was|to|as)\s|bearer|basic|eyJ/i.test(text)) return text;
   const safe = text
@@ -42,11 +70,17 @@ export function hideSecrets(text: string): string {
     .replace(JWT, HIDDEN)
     .replace(HEADER, `$1$2${HIDDEN}`)
     .replace(BEARER, `$1 ${HIDDEN}`)
-    .replace(PARAMETER, (whole, begin: string, name: string) => (isSecretName(decoded(name)) ? `${begin}${name}=${HIDDEN}` : whole));
+    .replace(PARAMETER, (whole, begin: string, name: string) =>
+      isSecretName(decoded(name)) ? `${begin}${name}=${HIDDEN}` : whole,
+    );
   return hideAssigned(safe)
     .replace(OPTION, (whole, begin: string, name: string) => (isSecretName(name) ? `${begin}${HIDDEN}` : whole))
-    .replace(ELEMENT, (whole, begin: string, name: string, value: string) => (isSecretName(name) && value.trim() !== "" ? `${begin}${HIDDEN}` : whole))
-    .replace(SENTENCE, (whole, begin: string, name: string, value: string) => (isSecretName(name) && /\d/.test(value) && !value.startsWith(HIDDEN) ? `${begin}${HIDDEN}` : whole));
+    .replace(ELEMENT, (whole, begin: string, name: string, value: string) =>
+      isSecretName(name) && value.trim() !== "" ? `${begin}${HIDDEN}` : whole,
+    )
+    .replace(SENTENCE, (whole, begin: string, name: string, value: string) =>
+      isSecretName(name) && /\d/.test(value) && !value.startsWith(HIDDEN) ? `${begin}${HIDDEN}` : whole,
+    );
 }
 
 function hideAssigned(text: string): string {

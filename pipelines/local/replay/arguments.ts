@@ -3,7 +3,8 @@ import { InvalidArgumentError } from "commander";
 /** A number of transactions a second. @throws InvalidArgumentError for commander */
 export function parseRate(text: string): number {
   const rate = Number(text);
-  if (!(rate > 0 && rate <= 1e6)) throw new InvalidArgumentError("It must be a number of transactions a second, over 0 and up to a million.");
+  if (!(rate > 0 && rate <= 1e6))
+    throw new InvalidArgumentError("It must be a number of transactions a second, over 0 and up to a million.");
   return rate;
 }
 
@@ -15,6 +16,7 @@ const LONGEST_MS = 2 ** 31 - 1;
 export function parseDuration(text: string): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text.trim());
   const ms = match === null ? Number.NaN : Number(match[1]) * UNIT_MS[match[2] as keyof typeof UNIT_MS];
-  if (!(ms >= 1 && ms <= LONGEST_MS)) throw new InvalidArgumentError("It must be a time such as 60s, 5m or 1h, up to 24 days.");
+  if (!(ms >= 1 && ms <= LONGEST_MS))
+    throw new InvalidArgumentError("It must be a time such as 60s, 5m or 1h, up to 24 days.");
   return ms;
 }

@@ -26,11 +26,20 @@ interface Flags {
 }
 
 const command = new Command("npm run replay --")
-  .description("Publishes the transactions of a file, in order of time, and each one's label a week of event time later, into the Kafka cluster that KAFKA_BROKERS names.")
+  .description(
+    "Publishes the transactions of a file, in order of time, and each one's label a week of event time " +
+      "later, into the Kafka cluster that KAFKA_BROKERS names.",
+  )
   .argument("<file>", "a CSV file with a header, plain or gzipped")
   .option("--rate <n>", "transactions a second (default: as fast as possible)", parseRate)
   .option("--for <duration>", "end after that time, such as 60s, 5m or 1h", parseDuration)
-  .option("--columns <role=column,...>", "which column is what, where names don't tell: transaction_id, event_time, card_id, merchant_id, amount, currency, label", (value: string, before: string[]) => [...before, value], [])
+  .option(
+    "--columns <role=column,...>",
+    "which column is what, where names don't tell: transaction_id, event_time, card_id, merchant_id, amount, " +
+      "currency, label",
+    (value: string, before: string[]) => [...before, value],
+    [],
+  )
   .showHelpAfterError("(--help shows what there is)")
   .parse();
 
@@ -43,13 +52,21 @@ await runCommand(log, async (lifecycle) => {
   const [file] = command.args;
   const config = readConfig();
   for (const line of unknownSettings()) process.stderr.write(`${line}\n`);
-  if (config.kafka === null) throw new UsageError("no_kafka", "KAFKA_BROKERS is not set: name the cluster to publish to; while npm start runs, DATA_DIR/stack.json tells its address");
+  if (config.kafka === null)
+    throw new UsageError(
+      "no_kafka",
+      "KAFKA_BROKERS is not set: name the cluster to publish to; while npm start runs, DATA_DIR/stack.json " +
+        "tells its address",
+    );
   await checkReachable({ kafka: config.kafka, clickhouse: null });
   const dataset = await readCsv(file, { columns: parseColumnOverrides(flags.columns), signal });
   for (const note of dataset.notes) process.stderr.write(`${note}\n`);
 
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
-  await ensureTopics(createKafka(config.kafka, "fraudstream-replay", log), allTopics(topics), { replication: config.kafka.replication, log });
+  await ensureTopics(createKafka(config.kafka, "fraudstream-replay", log), allTopics(topics), {
+    replication: config.kafka.replication,
+    log,
+  });
   const schemas = new Schemas(config);
   await schemas.register(subjectTopics(topics));
   const cluster = new KafkaCluster(config.kafka, "fraudstream-replay");
@@ -64,7 +81,9 @@ await runCommand(log, async (lifecycle) => {
   const { isTTY } = process.stderr;
   const show = (): void => {
     const seconds = (performance.now() - started) / 1000;
-    const text = `${acknowledged.transactions} of ${dataset.length} transactions, ${acknowledged.labels} labels, ${seconds.toFixed(0)} s, ${Math.round(acknowledged.transactions / seconds)} a second`;
+    const text =
+      `${acknowledged.transactions} of ${dataset.length} transactions, ${acknowledged.labels} labels, ` +
+      `${seconds.toFixed(0)} s, ${Math.round(acknowledged.transactions / seconds)} a second`;
     process.stderr.write(isTTY ? `\r\x1b[K${text}` : `${text}\n`);
   };
   const timer = setInterval(show, isTTY ? PROGRESS_EVERY_MS.terminal : PROGRESS_EVERY_MS.file);
@@ -74,13 +93,21 @@ await runCommand(log, async (lifecycle) => {
       schedule: new LabelSchedule(),
       publisher: producer,
       topics: { transactions: topics.transactions.name, labels: topics.labels.name },
-      encode: { transaction: (value) => schemas.encode("transactions", value), label: (value) => schemas.encode("labels", value) },
+      encode: {
+        transaction: (value) => schemas.encode("transactions", value),
+        label: (value) => schemas.encode("labels", value),
+      },
       pace: new Pace(flags.rate ?? null),
       signal: withTimeLimit(signal, flags.for ?? null),
       onAcknowledged: (what, count) => (acknowledged[what] += count),
     });
     // Ctrl-C ends the transactions; their labels still follow, before the connections close.
-    lifecycle.add("replay", () => run.then(() => undefined, () => undefined));
+    lifecycle.add("replay", () =>
+      run.then(
+        () => undefined,
+        () => undefined,
+      ),
+    );
     await run;
   } finally {
     clearInterval(timer);

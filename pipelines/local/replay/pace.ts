@@ -12,8 +12,8 @@ export interface Clock {
 const systemClock: Clock = { now: () => performance.now(), sleep: (ms) => setTimeout(ms) };
 
 /**
- * Deals out rows at a rate. What is due is reckoned from the start, so that late ticks and slow acknowledgements don't add
- * up: after a hold-up the rows that are due come at once.
+ * Deals out rows at a rate. What is due is reckoned from the start, so that late ticks and slow acknowledgements don't
+ * add up: after a hold-up the rows that are due come at once.
  */
 export class Pace {
   readonly #rate: number | null;
@@ -32,7 +32,8 @@ export class Pace {
   async take(most: number, signal: AbortSignal): Promise<number> {
     for (;;) {
       if (signal.aborted) return 0;
-      const due = this.#rate === null ? most : Math.floor(((this.#clock.now() - this.#start) / 1000) * this.#rate) - this.#dealt;
+      const due =
+        this.#rate === null ? most : Math.floor(((this.#clock.now() - this.#start) / 1000) * this.#rate) - this.#dealt;
       if (due >= 1) return Math.min(due, most);
       await this.#clock.sleep(TICK_MS);
     }

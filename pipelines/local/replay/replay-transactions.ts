@@ -17,7 +17,10 @@ export interface ReplayOptions {
   pace: Pace;
   /** Ends the transactions; the labels of those that were published still follow. */
   signal: AbortSignal;
-  /** Leaves labels that aren't due at the last transaction to the schedule: more transactions will follow. @default false */
+  /**
+   * Leaves labels that aren't due at the last transaction to the schedule: more transactions will follow. @default
+   * false
+   */
   keepLabels?: boolean;
   /** Called just before transactions are sent, with the present time (epoch milliseconds). */
   onSend?: (rows: Rows, timestamp: number) => void;
@@ -46,8 +49,8 @@ const LABEL_BATCH = 5_000;
  * 1. every label whose label_time is not after the batch's last event time; so a label is early by at most an hour of
  *    event time, and never late;
  * 2. once Kafka has acknowledged those, the transactions.
- *
- * The labels that remain at the end are published then, unless they are kept. A transaction carries no trace of its label.
+ * The labels that remain at the end are published then, unless they are kept. A transaction carries no trace of its
+ * label.
  *
  * @throws KafkaError as `publisher.publish` does
  */
@@ -57,7 +60,7 @@ export async function replayTransactions(options: ReplayOptions): Promise<Replay
   const inFlight = new InFlight();
   try {
     for await (const { dataset, start, end } of options.rows) {
-      for (let row = start; row < end; ) {
+      for (let row = start; row < end;) {
         const due = await pace.take(MAX_BATCH, signal);
         if (due === 0) break;
         const batch = { dataset, start: row, end: batchEnd(dataset, row, Math.min(row + due, end), end) };
@@ -93,10 +96,17 @@ function send(options: ReplayOptions, batch: Rows, inFlight: InFlight): void {
   const { dataset, start, end } = batch;
   const records: OutgoingRecord[] = [];
   for (let row = start; row < end; row++) {
-    records.push({ key: Buffer.from(dataset.cardId[row]), value: options.encode.transaction(transactionOf(dataset, row)) });
+    records.push({
+      key: Buffer.from(dataset.cardId[row]),
+      value: options.encode.transaction(transactionOf(dataset, row)),
+    });
   }
   options.onSend?.(batch, Date.now());
-  inFlight.add(options.publisher.publish(options.topics.transactions, records).then(() => options.onAcknowledged?.("transactions", records.length)));
+  inFlight.add(
+    options.publisher
+      .publish(options.topics.transactions, records)
+      .then(() => options.onAcknowledged?.("transactions", records.length)),
+  );
 }
 
 /** Publishes what is known at `time` and waits until Kafka has it; returns how many. */

@@ -67,7 +67,10 @@ export interface Population {
 /** Which part of the simulation a random sequence belongs to: the first part of its key after the seed. */
 export const STREAM = { terminal: 1, customer: 2, payments: 3, compromise: 4, theft: 5, visits: 6 } as const;
 
-/** Customers of a seed by index, who go to the terminals of a population: those of `createPopulation`, and any number beyond. */
+/**
+ * Customers of a seed by index, who go to the terminals of a population: those of `createPopulation`, and any number
+ * beyond.
+ */
 export function customersAt(seed: number, terminals: Terminal[]): (index: number) => Customer {
   const shops = terminals.flatMap((terminal, i) => (terminal.online ? [] : [i]));
   const online = terminals.flatMap((terminal, i) => (terminal.online ? [i] : []));
@@ -88,10 +91,23 @@ export function createPopulation(seed: number, customers: number, terminals: num
 function createTerminal(random: Random, index: number): Terminal {
   const online = index < 2 ? index === 1 : random.chance(ONLINE_SHARE_OF_TERMINALS);
   const { category, factor } = pick(random, online ? ONLINE_CATEGORIES : SHOP_CATEGORIES);
-  return { id: `m${String(index).padStart(5, "0")}`, x: random.between(0, SIDE_KM), y: random.between(0, SIDE_KM), online, category, factor };
+  return {
+    id: `m${String(index).padStart(5, "0")}`,
+    x: random.between(0, SIDE_KM),
+    y: random.between(0, SIDE_KM),
+    online,
+    category,
+    factor,
+  };
 }
 
-function createCustomer(random: Random, index: number, terminals: Terminal[], shops: number[], online: number[]): Customer {
+function createCustomer(
+  random: Random,
+  index: number,
+  terminals: Terminal[],
+  shops: number[],
+  online: number[],
+): Customer {
   const x = random.between(0, SIDE_KM);
   const y = random.between(0, SIDE_KM);
   const mean = 28 * Math.exp(random.normal(0, 0.55));

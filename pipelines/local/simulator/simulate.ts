@@ -1,7 +1,16 @@
 import type { AttributeColumn, Dataset } from "../../../models/datasets/dataset.js";
 import { UsageError } from "../../../schemas/errors.js";
 import { FRAUD, compromisedTerminals, stolenCards } from "./fraud.js";
-import { CATEGORIES, STREAM, createPopulation, customersAt, distanceKm, type Customer, type Population, type Terminal } from "./population.js";
+import {
+  CATEGORIES,
+  STREAM,
+  createPopulation,
+  customersAt,
+  distanceKm,
+  type Customer,
+  type Population,
+  type Terminal,
+} from "./population.js";
 import { Random } from "./random.js";
 
 /** What to simulate. */
@@ -36,23 +45,24 @@ interface Payment {
 }
 
 /**
- * Card payments of a made-up town, one `Dataset` a UTC day that has any, in event-time order, made as they are asked for.
- *
+ * Card payments of a made-up town, one `Dataset` a UTC day that has any, in event-time order, made as they are asked
+ * for.
  * The idea is the Fraud Detection Handbook's generator (see fraud.ts); customers have habits (home, amounts, frequency,
- * nights, weekends, usual terminals), and each payment has the attributes `channel` (chip, contactless, magstripe, online),
- * `category` of the merchant, `card_present`, `distance_km` from home to terminal (absent online) and `known_device`
- * (absent at a terminal). About 0.9% are fraud.
- *
- * Each card's payments of a day depend on seed, card and day alone. So a range gives the same payments however it is cut
- * into calls, a call that starts where another ended continues it, and transaction ids (`s<seed>-<day>-<n>`, n counted
- * over the whole day) don't repeat.
+ * nights, weekends, usual terminals), and each payment has the attributes `channel` (chip, contactless, magstripe,
+ * online), `category` of the merchant, `card_present`, `distance_km` from home to terminal (absent online) and
+ * `known_device` (absent at a terminal). About 0.9% are fraud.
+ * Each card's payments of a day depend on seed, card and day alone. So a range gives the same payments however it is
+ * cut into calls, a call that starts where another ended continues it, and transaction ids (`s<seed>-<day>-<n>`, n
+ * counted over the whole day) don't repeat.
  *
  * @throws UsageError `bad_simulation`
  */
 export function* simulate(options: SimulationOptions): Generator<Dataset, void, void> {
   const { seed, customers, terminals, from, to } = options;
-  if (!Number.isSafeInteger(seed) || seed < 0) throw new UsageError("bad_simulation", `the seed is ${seed}; it must be a whole number, not negative`);
-  if (!(customers >= 1) || !(terminals >= 2)) throw new UsageError("bad_simulation", "a simulation needs at least one customer and two terminals");
+  if (!Number.isSafeInteger(seed) || seed < 0)
+    throw new UsageError("bad_simulation", `the seed is ${seed}; it must be a whole number, not negative`);
+  if (!(customers >= 1) || !(terminals >= 2))
+    throw new UsageError("bad_simulation", "a simulation needs at least one customer and two terminals");
   if (!(from <= to)) throw new UsageError("bad_simulation", "a simulation can't end before it starts");
   const population = createPopulation(seed, customers, terminals);
   for (let day = Math.floor(from / DAY_MS); day * DAY_MS < to; day++) {
@@ -65,8 +75,8 @@ export function* simulate(options: SimulationOptions): Generator<Dataset, void, 
 const VISITORS = 10_000_000;
 
 /**
- * Payments of visitors to a town, as many as are asked for at any time: cards that nobody has seen before, at the town's terminals.
- * The town's own customers pay two or three times a day, which is too little to watch.
+ * Payments of visitors to a town, as many as are asked for at any time: cards that nobody has seen before, at the
+ * town's terminals. The town's own customers pay two or three times a day, which is too little to watch.
  */
 export class VisitorPayments {
   readonly #seed: number;
@@ -76,8 +86,14 @@ export class VisitorPayments {
   readonly #customerAt: (index: number) => Customer;
   #made = 0;
 
-  /** @param run distinguishes payments of one run from those of another with the same seed: a whole number, such as the time it began */
-  constructor({ seed, customers, terminals }: Pick<SimulationOptions, "seed" | "customers" | "terminals">, run: number) {
+  /**
+   * @param run distinguishes payments of one run from those of another with the same seed: a whole number, such as the
+   *   time it began
+   */
+  constructor(
+    { seed, customers, terminals }: Pick<SimulationOptions, "seed" | "customers" | "terminals">,
+    run: number,
+  ) {
     this.#seed = seed;
     this.#customers = customers;
     this.#run = run;
@@ -95,13 +111,30 @@ export class VisitorPayments {
       const random = new Random(this.#seed, STREAM.visits, this.#run, this.#made + i);
       visitors.push(this.#customerAt(this.#customers + random.below(VISITORS)));
       const stolen = random.chance(FRAUD.stolenCard.startsPerDay * FRAUD.stolenCard.days);
-      const payment = simulatePayment(random, { customers: visitors, terminals: this.#terminals }, i, day, stolen, compromised);
+      const payment = simulatePayment(
+        random,
+        { customers: visitors, terminals: this.#terminals },
+        i,
+        day,
+        stolen,
+        compromised,
+      );
       payments.push({ ...payment, time: Math.floor(from + ((to - from) * (i + 1)) / count) });
     }
     const first = this.#made;
     this.#made += count;
-    const dataset = toDataset({ customers: visitors, terminals: this.#terminals }, this.#seed, day, payments, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY);
-    return { ...dataset, transactionId: payments.map((_, i) => `v${this.#seed}-${this.#run.toString(36)}-${first + i}`) };
+    const dataset = toDataset(
+      { customers: visitors, terminals: this.#terminals },
+      this.#seed,
+      day,
+      payments,
+      Number.NEGATIVE_INFINITY,
+      Number.POSITIVE_INFINITY,
+    );
+    return {
+      ...dataset,
+      transactionId: payments.map((_, i) => `v${this.#seed}-${this.#run.toString(36)}-${first + i}`),
+    };
   }
 }
 
@@ -122,12 +155,20 @@ function simulateDay(population: Population, seed: number, day: number): Payment
     const customer = customers[i];
     const random = new Random(seed, STREAM.payments, i, day);
     const count = random.poisson(customer.perDay * (weekend ? customer.weekendFactor : 1));
-    for (let n = 0; n < count; n++) payments.push(simulatePayment(random, population, i, day, stolen[i] === 1, compromised));
+    for (let n = 0; n < count; n++)
+      payments.push(simulatePayment(random, population, i, day, stolen[i] === 1, compromised));
   }
   return payments.sort((a, b) => a.time - b.time || a.customer - b.customer);
 }
 
-function simulatePayment(random: Random, population: Population, index: number, day: number, stolen: boolean, compromised: Uint8Array): Payment {
+function simulatePayment(
+  random: Random,
+  population: Population,
+  index: number,
+  day: number,
+  stolen: boolean,
+  compromised: Uint8Array,
+): Payment {
   const customer = population.customers[index];
   if (random.chance(FRAUD.large.share)) return largePurchase(random, population, index, day);
   if (stolen && random.chance(FRAUD.stolenCard.share)) return stolenCardPayment(random, population, index, day);
@@ -215,15 +256,26 @@ function cents(amount: number): number {
   return Math.max(1, Math.round(amount * 100)) / 100;
 }
 
-function toDataset(population: Population, seed: number, day: number, payments: Payment[], from: number, to: number): Dataset {
+function toDataset(
+  population: Population,
+  seed: number,
+  day: number,
+  payments: Payment[],
+  from: number,
+  to: number,
+): Dataset {
   let first = 0;
   while (first < payments.length && payments[first].time < from) first++;
   let end = payments.length;
   while (end > first && payments[end - 1].time >= to) end--;
   const rows = payments.slice(first, end);
   const who = (row: Payment): Customer => population.customers[row.customer];
-  const distance = (row: Payment): number => Math.round(distanceKm(who(row), population.terminals[row.terminal]) * 10) / 10;
-  const numbers = (type: "number" | "boolean", of: (row: Payment) => number): AttributeColumn => ({ type, values: Float64Array.from(rows, of) });
+  const distance = (row: Payment): number =>
+    Math.round(distanceKm(who(row), population.terminals[row.terminal]) * 10) / 10;
+  const numbers = (type: "number" | "boolean", of: (row: Payment) => number): AttributeColumn => ({
+    type,
+    values: Float64Array.from(rows, of),
+  });
   const texts = (categories: string[], of: (row: Payment) => string): AttributeColumn => ({
     type: "text",
     codes: Int32Array.from(rows, (row) => categories.indexOf(of(row))),
@@ -270,9 +322,17 @@ function concatenate(days: Dataset[], source: string): Dataset {
   for (const [name, column] of days.at(0)?.attributes ?? []) {
     const same = days.map((day) => day.attributes.get(name));
     if (column.type === "text") {
-      attributes.set(name, { ...column, codes: Int32Array.from(same.flatMap((part) => (part?.type === "text" ? [...part.codes] : []))) });
+      attributes.set(name, {
+        ...column,
+        codes: Int32Array.from(same.flatMap((part) => (part?.type === "text" ? [...part.codes] : []))),
+      });
     } else {
-      attributes.set(name, { ...column, values: Float64Array.from(same.flatMap((part) => (part === undefined || part.type === "text" ? [] : [...part.values]))) });
+      attributes.set(name, {
+        ...column,
+        values: Float64Array.from(
+          same.flatMap((part) => (part === undefined || part.type === "text" ? [] : [...part.values])),
+        ),
+      });
     }
   }
   return {

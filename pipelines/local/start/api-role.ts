@@ -8,8 +8,14 @@ import type { LocalStack } from "../../../infra/local/stack.js";
 import { startRole } from "./roles.js";
 import type { Credentials } from "./training-desk.js";
 
-/** Where the API is, what a first user must know of it, and the first admin; null: an identity provider knows the users. */
-export interface RunningApi { url: string; hints: string[]; admin: Credentials | null }
+/**
+ * Where the API is, what a first user must know of it, and the first admin; null: an identity provider knows the users.
+ */
+export interface RunningApi {
+  url: string;
+  hints: string[];
+  admin: Credentials | null;
+}
 
 const UP_WITHIN_MS = 60_000;
 const LOOPBACK = new Set(["127.0.0.1", "::1", "localhost"]);
@@ -43,7 +49,10 @@ export async function startApi(config: Config, stack: LocalStack, lifecycle: Lif
 async function untilItAnswers(url: string, signal: AbortSignal): Promise<void> {
   const deadline = Date.now() + UP_WITHIN_MS;
   for (;;) {
-    const answered = await fetch(url, { signal }).then((response) => response.ok, () => false);
+    const answered = await fetch(url, { signal }).then(
+      (response) => response.ok,
+      () => false,
+    );
     if (answered) return;
     signal.throwIfAborted();
     if (Date.now() > deadline) throw new Error(`the API does not answer on ${url}`);

@@ -68,30 +68,42 @@ export async function bringUp({ config, lifecycle, log, screen }: Context): Prom
 }
 
 /** The roles at work. */
-export interface Roles { api: RunningApi; workers: WorkerBoard }
+export interface Roles {
+  api: RunningApi;
+  workers: WorkerBoard;
+}
 
 /**
  * Starts the roles. Without a deployment scoring consumes nothing yet.
  *
  * @param fetchFrom `host:port` that the trainer may fetch from beside what the configuration allows
  */
-export async function startRoles({ config, lifecycle, log, screen }: Context, { stack, topics, cluster, schemas }: System, fetchFrom: string): Promise<Roles> {
+export async function startRoles(
+  { config, lifecycle, log, screen }: Context,
+  { stack, topics, cluster, schemas }: System,
+  fetchFrom: string,
+): Promise<Roles> {
   lifecycle.signal.throwIfAborted();
   // Only what is said from now on: a worker of an earlier run may have been heard a second ago.
   const workers = await WorkerBoard.open({ cluster, topic: topics.workers.name, schemas, log, lookBackMs: 0 });
   lifecycle.add("workers", () => workers.close());
   screen.status("  scoring, sink, merchants, training and API are starting");
   const metricsPort = config.metricsPort === null ? null : await freePorts(config.metricsPort, 4);
-  const metrics = (role: number): Record<string, string> => (metricsPort === null ? {} : { METRICS_PORT: String(metricsPort + role) });
+  const metrics = (role: number): Record<string, string> =>
+    metricsPort === null ? {} : { METRICS_PORT: String(metricsPort + role) };
   await startRole("scoring", config, stack, lifecycle, metrics(0));
   await startRole("sink", config, stack, lifecycle, metrics(1));
   await startRole("merchants", config, stack, lifecycle, metrics(2));
   const { allowPrivate } = config.training;
-  const mayFetch = allowPrivate === true ? {} : { DATASETS_ALLOW_PRIVATE: [...(allowPrivate === false ? [] : allowPrivate), fetchFrom].join(",") };
+  const mayFetch =
+    allowPrivate === true
+      ? {}
+      : { DATASETS_ALLOW_PRIVATE: [...(allowPrivate === false ? [] : allowPrivate), fetchFrom].join(",") };
   await startRole("training", config, stack, lifecycle, { ...metrics(3), ...mayFetch });
   const api = await startApi(config, stack, lifecycle);
   for (const hint of api.hints) screen.line(hint);
-  if (metricsPort !== null) screen.line(`metrics of scoring, sink, merchants and training on ports ${metricsPort} to ${metricsPort + 3}`);
+  if (metricsPort !== null)
+    screen.line(`metrics of scoring, sink, merchants and training on ports ${metricsPort} to ${metricsPort + 3}`);
   return { api, workers };
 }
 
@@ -100,16 +112,32 @@ export async function startRoles({ config, lifecycle, log, screen }: Context, { 
  *
  * @throws UsageError `not_live`
  */
-export async function everythingUp({ config, lifecycle, screen }: Context, { stack, topics }: System, { api, workers }: Roles, { epoch, sample }: { epoch: number; sample: string }): Promise<void> {
+export async function everythingUp(
+  { config, lifecycle, screen }: Context,
+  { stack, topics }: System,
+  { api, workers }: Roles,
+  { epoch, sample }: { epoch: number; sample: string },
+): Promise<void> {
   const { signal } = lifecycle;
   screen.status("  waiting for the scoring workers");
-  const { live, missing, problems } = await waitUntilLive(workers, epoch, { partitions: topics.transactions.partitions, timeoutMs: LIVE_WITHIN_MS, signal });
+  const { live, missing, problems } = await waitUntilLive(workers, epoch, {
+    partitions: topics.transactions.partitions,
+    timeoutMs: LIVE_WITHIN_MS,
+    signal,
+  });
   signal.throwIfAborted();
   if (!live) {
-    const what = `No scoring worker has taken on partition ${missing.join(", ")} within ${LIVE_WITHIN_MS / 1000} s; the logs are in ${config.dataDir}/logs.`;
+    const what =
+      `No scoring worker has taken on partition ${missing.join(", ")} within ${LIVE_WITHIN_MS / 1000} s; the ` +
+      `logs are in ${config.dataDir}/logs.`;
     throw new UsageError("not_live", [what, ...problems.map(({ problem }) => problem)].join("\n"));
   }
-  writeStackFile(config.dataDir, { kafka: stack.kafka.brokers.join(","), clickhouse: stack.clickhouse.url, api: api.url, sample });
+  writeStackFile(config.dataDir, {
+    kafka: stack.kafka.brokers.join(","),
+    clickhouse: stack.clickhouse.url,
+    api: api.url,
+    sample,
+  });
   screen.line(`a file to train on, for this machine: ${sample}`);
   screen.line(`everything is up; addresses in ${config.dataDir}/stack.json, logs in ${config.dataDir}/logs`);
 }

@@ -7,8 +7,8 @@ import { basename } from "node:path";
 import { pipeline } from "node:stream/promises";
 
 /**
- * Serves one file on 127.0.0.1, as its bytes are, under a path that cannot be guessed. It keeps its port until it is closed, also
- * while there is nothing to serve: who may fetch from here may so never reach a server of somebody else.
+ * Serves one file on 127.0.0.1, as its bytes are, under a path that cannot be guessed. It keeps its port until it is
+ * closed, also while there is nothing to serve: who may fetch from here may so never reach a server of somebody else.
  */
 export class FileServer {
   readonly #server: Server;
@@ -51,7 +51,11 @@ export class FileServer {
     }
     try {
       const { size } = await stat(offered.file);
-      response.writeHead(200, { "content-type": "application/octet-stream", "content-length": size, connection: "close" });
+      response.writeHead(200, {
+        "content-type": "application/octet-stream",
+        "content-length": size,
+        connection: "close",
+      });
       await pipeline(createReadStream(offered.file), response);
     } catch {
       // The file is gone, or the caller: a broken answer tells the one who is left.

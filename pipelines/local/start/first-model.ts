@@ -18,19 +18,31 @@ export interface FirstModelOptions {
 const LOOK_EVERY_MS = 400;
 
 /**
- * Has a model trained on the source's file by a training job, as any user would have it, and makes it the champion. Told
- * to stop, it cancels the job first.
+ * Has a model trained on the source's file by a training job, as any user would have it, and makes it the champion.
+ * Told to stop, it cancels the job first.
  *
  * @returns the deployment's epoch, and the link to the file, which stays good
  * @throws UsageError `first_training` when the job fails or is cancelled; the signal's reason when it aborts
  */
-export async function trainFirstModel({ source, desk, server, screen, signal }: FirstModelOptions): Promise<{ epoch: number; sample: string }> {
+export async function trainFirstModel({
+  source,
+  desk,
+  server,
+  screen,
+  signal,
+}: FirstModelOptions): Promise<{ epoch: number; sample: string }> {
   screen.status("  the transactions to train on are made ready");
   const { file, request } = await source.trainingFile();
   signal.throwIfAborted();
   const sample = server.offer(file);
   // What is streamed later is the test.
-  const whole: TrainingRequest = { dataset: sample, algorithm: "gradient-boosted-trees", name: source.modelName, test: null, ...request };
+  const whole: TrainingRequest = {
+    dataset: sample,
+    algorithm: "gradient-boosted-trees",
+    name: source.modelName,
+    test: null,
+    ...request,
+  };
   const id = await desk.request(whole);
   screen.line(`training job ${id} is asked for`);
   const { model, metrics } = await finished(id, desk, screen, signal);
@@ -40,13 +52,23 @@ export async function trainFirstModel({ source, desk, server, screen, signal }: 
 }
 
 /** Watches a job to its end. */
-async function finished(id: string, desk: TrainingDesk, screen: Screen, signal: AbortSignal): Promise<{ model: string; metrics: JobMetrics }> {
+async function finished(
+  id: string,
+  desk: TrainingDesk,
+  screen: Screen,
+  signal: AbortSignal,
+): Promise<{ model: string; metrics: JobMetrics }> {
   try {
     for (let shown = -1; ; await sleep(LOOK_EVERY_MS, undefined, { signal })) {
       const { status, progress, model, metrics, error } = await desk.look(id);
       if (status === "processed" && model !== null && metrics !== null) return { model, metrics };
-      if (status === "error") throw new UsageError("first_training", `The first training failed (${error?.code ?? "unknown"}): ${error?.reason ?? "no reason was given"}`);
-      if (status === "cancelled") throw new UsageError("first_training", `The first training was cancelled (job ${id}).`);
+      if (status === "error")
+        throw new UsageError(
+          "first_training",
+          `The first training failed (${error?.code ?? "unknown"}): ${error?.reason ?? "no reason was given"}`,
+        );
+      if (status === "cancelled")
+        throw new UsageError("first_training", `The first training was cancelled (job ${id}).`);
       shown = show(progress, shown, screen);
     }
   } catch (error) {
@@ -59,7 +81,10 @@ const BAR = 30;
 /** Into a pipe, a line whenever so much more is done. */
 const STEP = 20;
 
-/** One bar that never goes back, though phases of the training repeat; into a pipe a line now and then. @returns the percentage shown last */
+/**
+ * One bar that never goes back, though phases of the training repeat; into a pipe a line now and then. @returns the
+ * percentage shown last
+ */
 function show(progress: JobView["progress"], before: number, screen: Screen): number {
   const percent = Math.max(before, Math.floor(progress?.percent ?? 0));
   if (screen.isTerminal) {
@@ -72,11 +97,16 @@ function show(progress: JobView["progress"], before: number, screen: Screen): nu
   return percent;
 }
 
-function resultLines(model: string, epoch: number, { rows, frauds, features, training_seconds, validation, thresholds: { review, decline }, notes }: JobMetrics): string[] {
+function resultLines(
+  model: string,
+  epoch: number,
+  { rows, frauds, features, training_seconds, validation, thresholds: { review, decline }, notes }: JobMetrics,
+): string[] {
   return [
     `trained on ${count(rows)} transactions with ${count(frauds)} frauds`,
     `model ${model} is deployed (epoch ${epoch}): ${features} features, trained in ${training_seconds.toFixed(1)} s, ` +
-      `validation ROC AUC ${validation?.roc_auc?.toFixed(3) ?? "-"}, average precision ${validation?.average_precision?.toFixed(3) ?? "-"}`,
+      (`validation ROC AUC ${validation?.roc_auc?.toFixed(3) ?? "-"}, average precision ` +
+        `${validation?.average_precision?.toFixed(3) ?? "-"}`),
     `  reviews from ${review.toFixed(4)}, ${decline > 1 ? "declines nothing" : `declines from ${decline.toFixed(4)}`}`,
     ...notes.filter((note) => note.startsWith(THRESHOLDS_NOTE)).map((note) => `  ${note}`),
   ];

@@ -63,15 +63,26 @@ async function startWithModel(source: Source, context: Context, system: System):
     return roles;
   }
   const roles = await startRoles(context, system, server.address);
-  const training = openDesk(roles, system, context).then((desk) => trainFirstModel({ source, desk, server, screen, signal }));
+  const training = openDesk(roles, system, context).then((desk) =>
+    trainFirstModel({ source, desk, server, screen, signal }),
+  );
   // Ctrl-C cancels the job while there still is an API to do it.
-  lifecycle.add("first training", () => training.then(() => undefined, () => undefined));
+  lifecycle.add("first training", () =>
+    training.then(
+      () => undefined,
+      () => undefined,
+    ),
+  );
   await everythingUp(context, system, roles, await training);
   return roles;
 }
 
 /** The API, where one can sign in there; or else fraud.control itself. */
-async function openDesk({ api, workers }: Roles, { control, cluster }: System, { lifecycle, screen }: Context): Promise<TrainingDesk> {
+async function openDesk(
+  { api, workers }: Roles,
+  { control, cluster }: System,
+  { lifecycle, screen }: Context,
+): Promise<TrainingDesk> {
   try {
     if (api.admin !== null) return await ApiDesk.signIn(api.url, api.admin, lifecycle.signal);
     screen.line("users come from JWKS_URL, so the first training is asked for in fraud.control, not over HTTP");

@@ -43,35 +43,88 @@ interface Flags {
 /** Reads the command line; with --help or a mistake in it, it says so and ends the process. */
 export function readStartOptions(argv: readonly string[]): StartOptions {
   const command = new Command("npm start --")
-    .description("Brings up Kafka and ClickHouse, trains a first model, scores a stream of transactions and shows what happens.")
-    .option("--dataset <file>", "a CSV file with a header, plain or gzipped: train on its first 70 % by time, replay the rest (default: simulated payments)")
-    .option("--columns <role=column,...>", "which column of the file is what, where names don't tell: transaction_id, event_time, card_id, merchant_id, amount, currency, label", (value: string, before: string[]) => [...before, value], [])
-    .option("--rate <n>", `transactions a second (default: as fast as possible with --dataset or --once, else ${WATCHABLE_RATE})`, parseRate)
+    .description(
+      "Brings up Kafka and ClickHouse, trains a first model, scores a stream of transactions and shows what happens.",
+    )
+    .option(
+      "--dataset <file>",
+      "a CSV file with a header, plain or gzipped: train on its first 70 % by time, replay the rest " +
+        "(default: simulated payments)",
+    )
+    .option(
+      "--columns <role=column,...>",
+      "which column of the file is what, where names don't tell: transaction_id, event_time, card_id, " +
+        "merchant_id, amount, currency, label",
+      (value: string, before: string[]) => [...before, value],
+      [],
+    )
+    .option(
+      "--rate <n>",
+      `transactions a second (default: as fast as possible with --dataset or --once, else ${WATCHABLE_RATE})`,
+      parseRate,
+    )
     .option("--for <duration>", "end after that time, such as 60s, 5m or 1h", parseDuration)
-    .option("--once", `end after the whole file, or ${ONCE_ROWS.toLocaleString("en-US")} simulated transactions; exit code 0 only if each has exactly one prediction`, false)
-    .option("--seed <n>", `of the simulated payments (default: ${DEFAULT_SEED}; a DATA_DIR keeps to its first)`, parseWhole)
-    .option("--customers <n>", `cards of the simulated town (default: ${DEFAULT_CUSTOMERS.toLocaleString("en-US")}; a DATA_DIR keeps to its first)`, parseWhole)
-    .option("--review-capacity <share>", `share of the transactions that people can review: the review threshold is chosen for it (default: ${DEFAULT_REVIEW_CAPACITY})`, parseShare)
-    .option("--decline-precision <share>", `least share of frauds among the transactions to decline (default: ${DEFAULT_DECLINE_PRECISION})`, parseShare)
+    .option(
+      "--once",
+      `end after the whole file, or ${ONCE_ROWS.toLocaleString("en-US")} simulated transactions; exit code 0 ` +
+        "only if each has exactly one prediction",
+      false,
+    )
+    .option(
+      "--seed <n>",
+      `of the simulated payments (default: ${DEFAULT_SEED}; a DATA_DIR keeps to its first)`,
+      parseWhole,
+    )
+    .option(
+      "--customers <n>",
+      `cards of the simulated town (default: ${DEFAULT_CUSTOMERS.toLocaleString("en-US")}; a DATA_DIR keeps ` +
+        "to its first)",
+      parseWhole,
+    )
+    .option(
+      "--review-capacity <share>",
+      "share of the transactions that people can review: the review threshold is chosen for it (default: " +
+        `${DEFAULT_REVIEW_CAPACITY})`,
+      parseShare,
+    )
+    .option(
+      "--decline-precision <share>",
+      `least share of frauds among the transactions to decline (default: ${DEFAULT_DECLINE_PRECISION})`,
+      parseShare,
+    )
     .showHelpAfterError("(--help shows what there is)")
     .allowExcessArguments(false)
     .parse(argv);
   const flags = command.opts<Flags>();
   const { dataset = null, once, seed = null, customers = null } = flags;
   const { reviewCapacity: review_capacity, declinePrecision: decline_precision } = flags;
-  const thresholds = { ...(review_capacity === undefined ? {} : { review_capacity }), ...(decline_precision === undefined ? {} : { decline_precision }) };
+  const thresholds = {
+    ...(review_capacity === undefined ? {} : { review_capacity }),
+    ...(decline_precision === undefined ? {} : { decline_precision }),
+  };
   const rate = flags.rate ?? (once || dataset !== null ? null : WATCHABLE_RATE);
-  return { dataset, columns: parseColumnOverrides(flags.columns), rate, forMs: flags.for ?? null, once, seed, customers, thresholds };
+  return {
+    dataset,
+    columns: parseColumnOverrides(flags.columns),
+    rate,
+    forMs: flags.for ?? null,
+    once,
+    seed,
+    customers,
+    thresholds,
+  };
 }
 
 function parseShare(text: string): number {
   const number = Number(text);
-  if (!(number > 0 && number <= 1)) throw new InvalidArgumentError("It must be a share over 0 and up to 1, such as 0.005.");
+  if (!(number > 0 && number <= 1))
+    throw new InvalidArgumentError("It must be a share over 0 and up to 1, such as 0.005.");
   return number;
 }
 
 function parseWhole(text: string): number {
   const number = Number(text);
-  if (!/^\d+$/.test(text) || number < 1 || number > 1_000_000) throw new InvalidArgumentError("It must be a whole number from 1 to 1,000,000.");
+  if (!/^\d+$/.test(text) || number < 1 || number > 1_000_000)
+    throw new InvalidArgumentError("It must be a whole number from 1 to 1,000,000.");
   return number;
 }

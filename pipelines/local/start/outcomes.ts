@@ -20,9 +20,9 @@ export interface SeenPrediction {
 const ALERTS_KEPT = 3;
 
 /**
- * Keeps count of what became of the transactions of this run: each one that was sent must come back once, as a prediction
- * or as a dead letter. Where a transaction stands in its topic tells it apart, so that somebody else's are not mistaken
- * for doubled ones.
+ * Keeps count of what became of the transactions of this run: each one that was sent must come back once, as a
+ * prediction or as a dead letter. Where a transaction stands in its topic tells it apart, so that somebody else's are
+ * not mistaken for doubled ones.
  */
 export class Outcomes {
   readonly latency = new LatencyHistogram();

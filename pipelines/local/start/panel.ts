@@ -32,7 +32,8 @@ export function panelLines(view: StreamView): string[] {
     `${view.source}${view.eventTime === null ? "" : `, now at ${minute(view.eventTime)}`}`,
     `  transactions  ${count(view.sent)}, ${view.rate.toFixed(view.rate < 10 ? 1 : 0)} a second`,
     `  end to end    p50 ${ms(view.p50)}, p99 ${ms(view.p99)}`,
-    `  decisions     approve ${count(decisions.approve)}, review ${count(decisions.review)}, decline ${count(decisions.decline)}`,
+    `  decisions     approve ${count(decisions.approve)}, review ${count(decisions.review)}, decline ` +
+      `${count(decisions.decline)}`,
     `  labels        ${count(view.labels)}`,
     `  ClickHouse    ${view.stored === null ? "no answer" : `${count(view.stored)} predictions`}`,
     `  dead letters  ${count(view.deadLetters)}${lastDeadLetter === null ? "" : `, the last: ${lastDeadLetter.code}: ${lastDeadLetter.reason}`}`,
@@ -61,7 +62,10 @@ export function plainLine(view: StreamView): string {
 
 /** Card numbers stay off the screen. */
 function alertText(alert: SeenPrediction): string {
-  return `${alert.decision.padEnd(7)} ${alert.score.toFixed(3)}  ${alert.amount.toFixed(2)} ${alert.currency} at ${alert.merchant_id}, ${minute(alert.event_time)}, ${alert.transaction_id}`;
+  return (
+    `${alert.decision.padEnd(7)} ${alert.score.toFixed(3)}  ${alert.amount.toFixed(2)} ${alert.currency} at ` +
+    `${alert.merchant_id}, ${minute(alert.event_time)}, ${alert.transaction_id}`
+  );
 }
 
 export function count(number: number): string {
@@ -86,18 +90,29 @@ export interface Terminal {
 }
 
 /** What a terminal shows in which colour. */
-const COLOURS: readonly (readonly [RegExp, string])[] = [[/^ *decline /, "31"], [/^ *review /, "33"], [/^NOT RIGHT/, "31"], [/^Every transaction has exactly one/, "32"]];
+const COLOURS: readonly (readonly [RegExp, string])[] = [
+  [/^ *decline /, "31"],
+  [/^ *review /, "33"],
+  [/^NOT RIGHT/, "31"],
+  [/^Every transaction has exactly one/, "32"],
+];
 
-/** Ids, names of files and reasons come from elsewhere: what would steer the terminal, or turn a line round, is shown as `?`. */
+/**
+ * Ids, names of files and reasons come from elsewhere: what would steer the terminal, or turn a line round, is shown as
+ * `?`.
+ */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, "?");
 }
 
-/** A line in pieces of at most a width, cut at spaces where there are some; further pieces stand a little to the right of the first. */
+/**
+ * A line in pieces of at most a width, cut at spaces where there are some; further pieces stand a little to the right
+ * of the first.
+ */
 function fold(line: string, width: number): string[] {
   const indent = " ".repeat(Math.min((/^ */.exec(line)?.[0].length ?? 0) + 4, width / 2));
   const pieces: string[] = [];
-  for (let rest = line; ; ) {
+  for (let rest = line; ;) {
     if (rest.length <= width) return [...pieces, rest];
     const space = rest.lastIndexOf(" ", width);
     const cut = space > indent.length ? space : width;
@@ -121,7 +136,12 @@ export class Screen {
 
   /** Writes a line that stays. */
   line(text: string): void {
-    this.#out.write(`${this.#erase()}${text.split("\n").map((each) => this.#coloured(printable(each))).join("\n")}\n`);
+    this.#out.write(
+      `${this.#erase()}${text
+        .split("\n")
+        .map((each) => this.#coloured(printable(each)))
+        .join("\n")}\n`,
+    );
     this.#drawn = 0;
   }
 

@@ -7,7 +7,13 @@ import { UsageError } from "../../../schemas/errors.js";
 
 export type Role = "scoring" | "sink" | "merchants" | "training" | "api";
 
-const MODULES: Record<Role, string> = { scoring: "pipelines/scoring/main", sink: "pipelines/sink/main", merchants: "pipelines/merchants/main", training: "pipelines/training/main", api: "api/main" };
+const MODULES: Record<Role, string> = {
+  scoring: "pipelines/scoring/main",
+  sink: "pipelines/sink/main",
+  merchants: "pipelines/merchants/main",
+  training: "pipelines/training/main",
+  api: "api/main",
+};
 
 /** How long a role may take to finish the batch in hand before it is killed. */
 const GRACE_MS = 15_000;
@@ -17,7 +23,13 @@ const GRACE_MS = 15_000;
  * terminal reaches it only through `lifecycle`, and it ends when this process is gone, however it went. Its log is
  * DATA_DIR/logs/<role>.log. When it ends by itself, so does this process, with the end of that log.
  */
-export async function startRole(role: Role, config: Config, stack: LocalStack, lifecycle: Lifecycle, env: Record<string, string> = {}): Promise<void> {
+export async function startRole(
+  role: Role,
+  config: Config,
+  stack: LocalStack,
+  lifecycle: Lifecycle,
+  env: Record<string, string> = {},
+): Promise<void> {
   const { kafka, clickhouse } = stack;
   const logFile = join(config.dataDir, "logs", `${role}.log`);
   const child = await EngineProcess.start({
@@ -25,7 +37,13 @@ export async function startRole(role: Role, config: Config, stack: LocalStack, l
     module: MODULES[role],
     args: [],
     logFile,
-    env: { KAFKA_BROKERS: kafka.brokers.join(","), CLICKHOUSE_URL: clickhouse.url, CLICKHOUSE_USER: clickhouse.username, DATA_DIR: config.dataDir, ...env },
+    env: {
+      KAFKA_BROKERS: kafka.brokers.join(","),
+      CLICKHOUSE_URL: clickhouse.url,
+      CLICKHOUSE_USER: clickhouse.username,
+      DATA_DIR: config.dataDir,
+      ...env,
+    },
   });
   let stopping = false;
   lifecycle.add(role, () => {
@@ -33,6 +51,12 @@ export async function startRole(role: Role, config: Config, stack: LocalStack, l
     return child.stop(GRACE_MS);
   });
   void child.ended.then((how) => {
-    if (!stopping) lifecycle.fail(new UsageError("role_ended", `The ${role} process has ended (${how}). The end of ${logFile}:\n${child.logTail()}`));
+    if (!stopping)
+      lifecycle.fail(
+        new UsageError(
+          "role_ended",
+          `The ${role} process has ended (${how}). The end of ${logFile}:\n${child.logTail()}`,
+        ),
+      );
   });
 }

@@ -8,7 +8,10 @@ import type { SimulatedState } from "./start-state.js";
 const DAY_MS = 86_400_000;
 /** How far back the simulated time begins. */
 export const HISTORY_DAYS = 63;
-/** What the first model learns from: long enough for a month's windows, and the week that labels take, to be full in its last week, which drift compares with. Three weeks are left to measure it on. */
+/**
+ * What the first model learns from: long enough for a month's windows, and the week that labels take, to be full in its
+ * last week, which drift compares with. Three weeks are left to measure it on.
+ */
 export const TRAINING_DAYS = 42;
 const CLOCK_TICK_MS = 100;
 /** A terminal for so many customers. */
@@ -22,20 +25,39 @@ const VISITORS_AT_ONCE = 100;
 /**
  * The simulated town that a DATA_DIR has, or a new one: it begins nine weeks ago.
  *
- * @throws UsageError `another_simulation` when a seed or number of customers is asked for that the existing one doesn't have
+ * @throws UsageError `another_simulation` when a seed or number of customers is asked for that the existing one doesn't
+ *   have
  */
-export function continueOrBegin(known: SimulatedState | null, asked: { seed: number | null; customers: number | null }, now: number): SimulatedState {
-  const { seed = DEFAULT_SEED, customers = DEFAULT_CUSTOMERS } = { seed: asked.seed ?? undefined, customers: asked.customers ?? undefined };
+export function continueOrBegin(
+  known: SimulatedState | null,
+  asked: { seed: number | null; customers: number | null },
+  now: number,
+): SimulatedState {
+  const { seed = DEFAULT_SEED, customers = DEFAULT_CUSTOMERS } = {
+    seed: asked.seed ?? undefined,
+    customers: asked.customers ?? undefined,
+  };
   if (known === null) return beginSimulation(seed, customers, now);
   if ((asked.seed ?? known.seed) !== known.seed || (asked.customers ?? known.customers) !== known.customers) {
-    throw new UsageError("another_simulation", `this DATA_DIR has simulated payments of seed ${known.seed} with ${known.customers} customers: leave out --seed and --customers to continue them, or use another DATA_DIR`);
+    throw new UsageError(
+      "another_simulation",
+      `this DATA_DIR has simulated payments of seed ${known.seed} with ${known.customers} customers: leave ` +
+        "out --seed and --customers to continue them, or use another DATA_DIR",
+    );
   }
   return known;
 }
 
 function beginSimulation(seed: number, customers: number, now: number): SimulatedState {
   const began = Math.floor(now / DAY_MS - HISTORY_DAYS) * DAY_MS;
-  return { seed, customers, terminals: Math.max(2, Math.ceil(customers / CUSTOMERS_A_TERMINAL)), began, until: began, labelled_until: began };
+  return {
+    seed,
+    customers,
+    terminals: Math.max(2, Math.ceil(customers / CUSTOMERS_A_TERMINAL)),
+    began,
+    until: began,
+    labelled_until: began,
+  };
 }
 
 /** What the first model is trained on. */
@@ -47,7 +69,11 @@ function trainingEnd(began: number): number {
   return began + TRAINING_DAYS * DAY_MS;
 }
 
-function townOf({ seed, customers, terminals }: SimulatedState): Pick<SimulationOptions, "seed" | "customers" | "terminals"> {
+function townOf({
+  seed,
+  customers,
+  terminals,
+}: SimulatedState): Pick<SimulationOptions, "seed" | "customers" | "terminals"> {
   return { seed, customers, terminals };
 }
 
@@ -76,7 +102,7 @@ export async function* simulatedRows(options: SimulatedRowsOptions): AsyncGenera
   let left = options.limit ?? Number.POSITIVE_INFINITY;
   // Days are made one at a time, when they are asked for.
   for (const dataset of simulate({ ...townOf(state), from: state.until, to: Math.max(state.until, to) })) {
-    for (let start = 0; start < dataset.length && left > 0; ) {
+    for (let start = 0; start < dataset.length && left > 0;) {
       const end = firstAfter(dataset.eventTime, now());
       if (end <= start) {
         if (!options.wait) return;
@@ -107,8 +133,8 @@ export interface PresentRowsOptions {
 }
 
 /**
- * Payments that happen now, in order: those of visitors, as many as are taken, and among them those of the town's own customers
- * whose time has come. None lies before what `state.until` says.
+ * Payments that happen now, in order: those of visitors, as many as are taken, and among them those of the town's own
+ * customers whose time has come. None lies before what `state.until` says.
  */
 export async function* presentRows(options: PresentRowsOptions): AsyncGenerator<Rows, void, void> {
   const { state, limit, signal, now = Date.now } = options;
@@ -116,7 +142,7 @@ export async function* presentRows(options: PresentRowsOptions): AsyncGenerator<
   const visitors = new VisitorPayments(townOf(state), last);
   const days = simulate({ ...townOf(state), from: state.until, to: Number.POSITIVE_INFINITY });
   let own = { ...all((days.next() as IteratorYieldResult<Dataset>).value), end: 0 };
-  for (let left = limit ?? Number.POSITIVE_INFINITY; left > 0 && !signal.aborted; ) {
+  for (let left = limit ?? Number.POSITIVE_INFINITY; left > 0 && !signal.aborted;) {
     const due = now();
     own = { ...own, start: own.end, end: Math.min(firstAfter(own.dataset.eventTime, due), own.end + left) };
     if (own.end > own.start) {

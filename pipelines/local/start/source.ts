@@ -28,7 +28,10 @@ export interface Source {
   trainingFile(): Promise<TrainingFile>;
   /** Labels that an earlier run left. */
   schedule: LabelSchedule;
-  /** What comes before `rows`, for cards and merchants to have a history: scored, not counted. To be called once, first; notes durably what is about to be published. */
+  /**
+   * What comes before `rows`, for cards and merchants to have a history: scored, not counted. To be called once, first;
+   * notes durably what is about to be published.
+   */
   history(signal: AbortSignal): AsyncIterable<Rows>;
   /** To be called once, after the history; notes durably what is about to be published. */
   rows(signal: AbortSignal): AsyncIterable<Rows>;
@@ -37,7 +40,10 @@ export interface Source {
 }
 
 /** A CSV file, and what a training request has to say of it. */
-export interface TrainingFile { file: string; request: Pick<TrainingRequest, "columns" | "before" | "review_capacity" | "decline_precision"> }
+export interface TrainingFile {
+  file: string;
+  request: Pick<TrainingRequest, "columns" | "before" | "review_capacity" | "decline_precision">;
+}
 
 /** Simulated payments whose labels are still to come, an hour of them: each takes memory until then. */
 const LABELS_KEPT = 1_000_000;
@@ -47,28 +53,47 @@ const TRAINING_SHARE = 0.7;
 /**
  * Prepares what `npm start` was asked to stream; a file is read here, so that what is wrong with it is said first.
  *
- * @throws UsageError `dataset_replayed`, `another_simulation`, `another_world`, `another_key`, those of `readCsv` and `readStartState`
+ * @throws UsageError `dataset_replayed`, `another_simulation`, `another_world`, `another_key`, those of `readCsv` and
+ *   `readStartState`
  */
-export async function prepareSource(options: StartOptions, { dataDir, cardIdKey }: Pick<Config, "dataDir" | "cardIdKey">, progress: (line: string) => void, signal: AbortSignal): Promise<Source> {
+export async function prepareSource(
+  options: StartOptions,
+  { dataDir, cardIdKey }: Pick<Config, "dataDir" | "cardIdKey">,
+  progress: (line: string) => void,
+  signal: AbortSignal,
+): Promise<Source> {
   const state = withKey(await readStartState(dataDir), dataDir, cardIdKey);
-  return options.dataset === null ? simulatedSource(options, state, dataDir) : datasetSource(options.dataset, options, state, dataDir, progress, signal);
+  return options.dataset === null
+    ? simulatedSource(options, state, dataDir)
+    : datasetSource(options.dataset, options, state, dataDir, progress, signal);
 }
 
 /** What was stored under one key, or none, isn't found under another. */
 function withKey(state: StartState, dataDir: string, key: string | null): StartState {
-  const cardIds = key === null ? "plain" : `sha256:${createHash("sha256").update("fraudstream card ids\n").update(key).digest("hex").slice(0, 16)}`;
+  const cardIds =
+    key === null
+      ? "plain"
+      : `sha256:${createHash("sha256").update("fraudstream card ids\n").update(key).digest("hex").slice(0, 16)}`;
   const known = state.card_ids ?? cardIds;
   if (known !== cardIds) {
     const was = known === "plain" ? "without CARD_ID_KEY" : "with another CARD_ID_KEY";
-    throw new UsageError("another_key", `${dataDir} was begun ${was}: what is stored of its cards would not be found again. ${known === "plain" ? "Leave CARD_ID_KEY unset" : "Set the same key"}, or use another DATA_DIR`);
+    throw new UsageError(
+      "another_key",
+      `${dataDir} was begun ${was}: what is stored of its cards would not be found again. ` +
+        `${known === "plain" ? "Leave CARD_ID_KEY unset" : "Set the same key"}, or use another DATA_DIR`,
+    );
   }
   return { ...state, card_ids: cardIds };
 }
 
 function simulatedSource(options: StartOptions, state: StartState, dataDir: string): Source {
   const [replayed] = Object.values(state.datasets);
-  if (replayed as typeof replayed | undefined !== undefined) {
-    throw new UsageError("another_world", `${dataDir} has the payments of ${replayed.file}, and a model of them: simulated ones would be scored by it. Use another DATA_DIR: DATA_DIR=.data-2 npm start`);
+  if ((replayed as typeof replayed | undefined) !== undefined) {
+    throw new UsageError(
+      "another_world",
+      `${dataDir} has the payments of ${replayed.file}, and a model of them: simulated ones would be scored ` +
+        "by it. Use another DATA_DIR: DATA_DIR=.data-2 npm start",
+    );
   }
   let town = continueOrBegin(state.simulated, options, Date.now());
   const schedule = new LabelSchedule(LABEL_DELAY_MS, LABELS_KEPT);
@@ -97,22 +122,42 @@ function simulatedSource(options: StartOptions, state: StartState, dataDir: stri
       return simulatedRows({ state: town, limit: null, wait: false, reserve, signal: ended });
     },
     rows(ended) {
-      return presentRows({ state: town, limit: options.once && options.forMs === null ? ONCE_ROWS : null, reserve, signal: ended });
+      return presentRows({
+        state: town,
+        limit: options.once && options.forMs === null ? ONCE_ROWS : null,
+        reserve,
+        signal: ended,
+      });
     },
     finish: (until) => note(until ?? town.until, until ?? town.until),
   };
 }
 
-async function datasetSource(path: string, options: StartOptions, state: StartState, dataDir: string, progress: (line: string) => void, signal: AbortSignal): Promise<Source> {
+async function datasetSource(
+  path: string,
+  options: StartOptions,
+  state: StartState,
+  dataDir: string,
+  progress: (line: string) => void,
+  signal: AbortSignal,
+): Promise<Source> {
   const file = resolve(path);
   const sha256 = await fileSha256(path, signal);
   const before = state.datasets[sha256] as StartState["datasets"][string] | undefined;
   if (before !== undefined) {
-    throw new UsageError("dataset_replayed", `${path} was replayed into ${dataDir} on ${before.at.slice(0, 10)} already: its transactions would come twice. Use another DATA_DIR: DATA_DIR=.data-2 npm start -- --dataset ${path}`);
+    throw new UsageError(
+      "dataset_replayed",
+      `${path} was replayed into ${dataDir} on ${before.at.slice(0, 10)} already: its transactions would ` +
+        `come twice. Use another DATA_DIR: DATA_DIR=.data-2 npm start -- --dataset ${path}`,
+    );
   }
   const other = state.simulated === null ? Object.values(state.datasets).at(0)?.file : "simulated cards";
   if (other !== undefined) {
-    throw new UsageError("another_world", `${dataDir} has the payments of ${other}, which ${path} would be mixed with. Use another DATA_DIR: DATA_DIR=.data-2 npm start -- --dataset ${path}`);
+    throw new UsageError(
+      "another_world",
+      `${dataDir} has the payments of ${other}, which ${path} would be mixed with. Use another DATA_DIR: ` +
+        `DATA_DIR=.data-2 npm start -- --dataset ${path}`,
+    );
   }
   const dataset = await readCsv(file, { columns: options.columns, signal });
   progress(`${path}: ${count(dataset.length)} transactions`);
@@ -122,10 +167,21 @@ async function datasetSource(path: string, options: StartOptions, state: StartSt
     title: `${basename(path)}, the last ${count(rest.end - rest.start)} of ${count(dataset.length)} transactions`,
     modelName: modelNameOf(path),
     alwaysTrain: true,
-    trainingFile: () => Promise.resolve({ file, request: { ...options.thresholds, columns: options.columns, before: new Date(dataset.eventTime[rest.start]).toISOString() } }),
+    trainingFile: () =>
+      Promise.resolve({
+        file,
+        request: {
+          ...options.thresholds,
+          columns: options.columns,
+          before: new Date(dataset.eventTime[rest.start]).toISOString(),
+        },
+      }),
     schedule: new LabelSchedule(),
     async *history() {
-      await writeStartState(dataDir, { ...state, datasets: { ...state.datasets, [sha256]: { file, at: new Date().toISOString() } } });
+      await writeStartState(dataDir, {
+        ...state,
+        datasets: { ...state.datasets, [sha256]: { file, at: new Date().toISOString() } },
+      });
       yield { dataset, start: 0, end: rest.start };
     },
     // eslint-disable-next-line @typescript-eslint/require-await -- a generator that has all at once
@@ -137,15 +193,19 @@ async function datasetSource(path: string, options: StartOptions, state: StartSt
 }
 
 /**
- * The rows behind the training part, moved on to where a later time begins: no row that is trained on is as late as one of
- * these. Where none is later, moved back.
+ * The rows behind the training part, moved on to where a later time begins: no row that is trained on is as late as one
+ * of these. Where none is later, moved back.
  */
 function restByTime(times: Float64Array, path: string): RowRange {
   const { after } = splitByTime(times, TRAINING_SHARE);
   let start = after.start;
   while (start < after.end && times[start] === times[start - 1]) start++;
   if (start === after.end) for (start = after.start; start > 0 && times[start] === times[start - 1]; start--);
-  if (start === 0) throw new RequestError("dataset_one_moment", `${path}: all transactions have the same time; there is no part to train on that is earlier than the rest`);
+  if (start === 0)
+    throw new RequestError(
+      "dataset_one_moment",
+      `${path}: all transactions have the same time; there is no part to train on that is earlier than the rest`,
+    );
   return { start, end: after.end };
 }
 
@@ -161,6 +221,14 @@ async function fileSha256(file: string, signal: AbortSignal): Promise<string> {
 
 /** `Card Transactions.csv.gz` → `card-transactions` */
 function modelNameOf(file: string): string {
-  const stem = basename(file).toLowerCase().replace(/(\.csv)?(\.gz)?$/, "");
-  return stem.replace(/[^a-z0-9]+/g, "-").replace(/^-+/, "").slice(0, 63).replace(/-+$/, "") || "file";
+  const stem = basename(file)
+    .toLowerCase()
+    .replace(/(\.csv)?(\.gz)?$/, "");
+  return (
+    stem
+      .replace(/[^a-z0-9]+/g, "-")
+      .replace(/^-+/, "")
+      .slice(0, 63)
+      .replace(/-+$/, "") || "file"
+  );
 }

@@ -44,7 +44,12 @@ export async function readStartState(dataDir: string): Promise<StartState> {
   try {
     return Value.Parse(StartState, JSON.parse(text));
   } catch (cause) {
-    throw new UsageError("bad_start_state", `${file} is not what npm start wrote: remove it together with the topics that it speaks of, or use another DATA_DIR`, { cause });
+    throw new UsageError(
+      "bad_start_state",
+      `${file} is not what npm start wrote: remove it together with the topics that it speaks of, or use ` +
+        "another DATA_DIR",
+      { cause },
+    );
   }
 }
 

@@ -54,8 +54,8 @@ const PATIENCE_MS = 30_000;
 const PATIENCE_WITH_DEAD_LETTERS_MS = 3_000;
 
 /**
- * Publishes the transactions and shows what becomes of them, until they end or are ended; then waits until each that was
- * sent has come back. The watch goes on: its owner stops it.
+ * Publishes the transactions and shows what becomes of them, until they end or are ended; then waits until each that
+ * was sent has come back. The watch goes on: its owner stops it.
  */
 export async function stream(options: StreamOptions): Promise<Streamed> {
   const { cluster, topics, schemas, screen, cards, broken } = options;
@@ -74,7 +74,10 @@ export async function stream(options: StreamOptions): Promise<Streamed> {
       keepLabels: options.keepLabels === true,
       publisher: producer,
       topics: { transactions: topics.transactions.name, labels: topics.labels.name },
-      encode: { transaction: (value) => schemas.encode("transactions", value), label: (value) => schemas.encode("labels", value) },
+      encode: {
+        transaction: (value) => schemas.encode("transactions", value),
+        label: (value) => schemas.encode("labels", value),
+      },
       pace: new Pace(options.rate),
       signal: anySignal(options.enough, stop),
       onSend: (rows, now) => outcomes.send(rows, now),
@@ -127,7 +130,9 @@ class Display {
     this.#started = started;
     this.#latency = outcomes.latency;
     const { screen } = options;
-    const show = screen.isTerminal ? () => screen.panel(panelLines(this.#view())) : () => screen.line(plainLine(this.#view()));
+    const show = screen.isTerminal
+      ? () => screen.panel(panelLines(this.#view()))
+      : () => screen.line(plainLine(this.#view()));
     this.#timers = [
       setInterval(show, screen.isTerminal ? PANEL_EVERY_MS : PLAIN_LINE_EVERY_MS),
       setInterval(() => (this.#latency = outcomes.recentLatency()), LATELY_MS),

@@ -27,7 +27,10 @@ SELECT count() AS rows, uniqExact(source_topic, source_partition, source_offset)
 FROM predictions FINAL
 WHERE ${IN_WINDOW}`;
 
-/** The last label stored of each partition that has any of the window. Among repeated ones the last is the one that is kept. */
+/**
+ * The last label stored of each partition that has any of the window. Among repeated ones the last is the one that is
+ * kept.
+ */
 const LAST_LABELS = `
 SELECT partition, max(offset) AS last
 FROM labels
@@ -37,7 +40,10 @@ GROUP BY partition`;
 /** All of the table, repeats included: what the server knows without looking. */
 const STORED_PREDICTIONS = "SELECT count() AS rows FROM predictions";
 
-export async function countPredictions(clickhouse: ClickHouseReader, window: TopicWindow): Promise<{ rows: number; transactions: number }> {
+export async function countPredictions(
+  clickhouse: ClickHouseReader,
+  window: TopicWindow,
+): Promise<{ rows: number; transactions: number }> {
   const [counts] = await clickhouse.query<{ rows: number; transactions: number }>(COUNT_PREDICTIONS, { ...window });
   return counts;
 }
@@ -56,18 +62,33 @@ export async function storedPredictions(clickhouse: ClickHouseReader): Promise<n
 }
 
 /**
- * How a window's predictions did against the labels that are known of them, computed by ClickHouse as the API's metrics are.
+ * How a window's predictions did against the labels that are known of them, computed by ClickHouse as the API's metrics
+ * are.
  *
  * @param times the event times of the run: what others published meanwhile, from other times, is left out
  */
-export async function runMetrics(clickhouse: ClickHouseReader, window: TopicWindow, times: { from: number; to: number } = { from: TIME_RANGE.least, to: TIME_RANGE.most }): Promise<RunMetrics> {
+export async function runMetrics(
+  clickhouse: ClickHouseReader,
+  window: TopicWindow,
+  times: { from: number; to: number } = { from: TIME_RANGE.least, to: TIME_RANGE.most },
+): Promise<RunMetrics> {
   const scope: Scope = { table: "predictions", ...times, records: window };
   const [all] = await scoringSums(clickhouse, scope);
   const { currencies = [], rows = 0, first = 0, last = 0 } = all ?? {};
-  const outcomes = await outcomeSums(clickhouse, await lastPlacement(clickhouse), { ...scope, from: first, to: last + 1 }, {}, { currencies, maturedBefore: null, rows });
+  const outcomes = await outcomeSums(
+    clickhouse,
+    await lastPlacement(clickhouse),
+    { ...scope, from: first, to: last + 1 },
+    {},
+    { currencies, maturedBefore: null, rows },
+  );
   const { labelled, roc_auc, average_precision, precision, recall, confusion } = outcomeMetrics(outcomes, currencies);
   return {
-    labelled, roc_auc, average_precision, precision, recall,
+    labelled,
+    roc_auc,
+    average_precision,
+    precision,
+    recall,
     frauds: confusion.true_positives + confusion.false_negatives,
     alerts: confusion.true_positives + confusion.false_positives,
   };

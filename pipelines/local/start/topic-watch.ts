@@ -16,7 +16,17 @@ const avro = createRequire(import.meta.url)("avsc") as typeof Avsc;
 
 /** The fields of a prediction that are looked at here; the rest is stepped over. */
 const SEEN_FIELDS: ReadonlySet<string> = new Set<keyof SeenPrediction>([
-  "transaction_id", "card_id", "merchant_id", "amount", "currency", "event_time", "score", "decision", "stale", "source_partition", "source_offset",
+  "transaction_id",
+  "card_id",
+  "merchant_id",
+  "amount",
+  "currency",
+  "event_time",
+  "score",
+  "decision",
+  "stale",
+  "source_partition",
+  "source_offset",
 ]);
 
 interface Followed {
@@ -36,11 +46,20 @@ export class TopicWatch {
   readonly #predictions: Followed[];
   readonly #deadLetters: Followed[];
   readonly #resolvers = new Map<number, ReturnType<Avsc.Type["createResolver"]>>();
-  readonly #seenType = avro.Type.forSchema({ ...predictionSchema, fields: predictionSchema.fields.filter(({ name }) => SEEN_FIELDS.has(name)) } as never);
+  readonly #seenType = avro.Type.forSchema({
+    ...predictionSchema,
+    fields: predictionSchema.fields.filter(({ name }) => SEEN_FIELDS.has(name)),
+  } as never);
   #stopped = false;
   #loops: Promise<void>[] = [];
 
-  private constructor(topics: Topics, schemas: Schemas, outcomes: Outcomes, predictions: Followed[], deadLetters: Followed[]) {
+  private constructor(
+    topics: Topics,
+    schemas: Schemas,
+    outcomes: Outcomes,
+    predictions: Followed[],
+    deadLetters: Followed[],
+  ) {
     this.#topics = topics;
     this.#schemas = schemas;
     this.#outcomes = outcomes;
@@ -53,8 +72,20 @@ export class TopicWatch {
    *
    * @param onFailure called when it can't read on
    */
-  static async start(cluster: KafkaCluster, topics: Topics, schemas: Schemas, outcomes: Outcomes, onFailure: (error: unknown) => void): Promise<TopicWatch> {
-    const watch = new TopicWatch(topics, schemas, outcomes, await followAll(cluster, topics.predictions), await followAll(cluster, topics.deadLetters));
+  static async start(
+    cluster: KafkaCluster,
+    topics: Topics,
+    schemas: Schemas,
+    outcomes: Outcomes,
+    onFailure: (error: unknown) => void,
+  ): Promise<TopicWatch> {
+    const watch = new TopicWatch(
+      topics,
+      schemas,
+      outcomes,
+      await followAll(cluster, topics.predictions),
+      await followAll(cluster, topics.deadLetters),
+    );
     watch.#loops = [...watch.#predictions, ...watch.#deadLetters].map((followed) =>
       watch.#follow(followed).catch((error: unknown) => {
         if (!watch.#stopped) onFailure(error);
@@ -65,7 +96,11 @@ export class TopicWatch {
 
   /** The part of the predictions topic that `outcomes` knows of. */
   get window(): TopicWindow {
-    return { topic: this.#topics.predictions.name, starts: this.#predictions.map(({ start }) => start), ends: this.#predictions.map(({ next }) => next) };
+    return {
+      topic: this.#topics.predictions.name,
+      starts: this.#predictions.map(({ start }) => start),
+      ends: this.#predictions.map(({ next }) => next),
+    };
   }
 
   async stop(): Promise<void> {
@@ -102,7 +137,8 @@ export class TopicWatch {
       const id = schemaIdOf(bytes, valueAt[i], valueLength[i]);
       if (id !== null && this.#resolvers.has(id)) continue;
       const schema = id === null ? null : await this.#schemas.load(id);
-      if (id === null || schema === null) throw new FraudstreamError("undecodable", `a record of ${this.#topics.predictions.name} has no known schema`);
+      if (id === null || schema === null)
+        throw new FraudstreamError("undecodable", `a record of ${this.#topics.predictions.name} has no known schema`);
       this.#resolvers.set(id, this.#seenType.createResolver(avro.Type.forSchema(schema as never)));
     }
   }

@@ -28,12 +28,17 @@ export interface TrainingDesk {
   enable(model: string, metrics: JobMetrics): Promise<number>;
 }
 
-export interface Credentials { username: string; password: string }
+export interface Credentials {
+  username: string;
+  password: string;
+}
 
 const ANSWER_WITHIN_MS = 60_000;
 const NEVER = new AbortController().signal;
 
-/** The API's routes, as any user would call them. Its calls throw UsageError `api_refused` with what the API answered. */
+/**
+ * The API's routes, as any user would call them. Its calls throw UsageError `api_refused` with what the API answered.
+ */
 export class ApiDesk implements TrainingDesk {
   readonly #url: string;
   readonly #credentials: Credentials;
@@ -69,7 +74,12 @@ export class ApiDesk implements TrainingDesk {
   }
 
   async enable(model: string): Promise<number> {
-    return (await this.#call<{ epoch: number }>("PUT", `/models/${encodeURIComponent(model)}/enabled`, { enabled: true, role: "champion" })).epoch;
+    return (
+      await this.#call<{ epoch: number }>("PUT", `/models/${encodeURIComponent(model)}/enabled`, {
+        enabled: true,
+        role: "champion",
+      })
+    ).epoch;
   }
 
   async #signIn(): Promise<void> {
@@ -78,12 +88,16 @@ export class ApiDesk implements TrainingDesk {
   }
 
   async #call<T>(method: string, path: string, body?: object, signal = this.#signal): Promise<T> {
-    const ask = (): Promise<Response> => fetch(`${this.#url}/api/v1${path}`, {
-      method,
-      headers: { ...(this.#token === "" ? {} : { authorization: `Bearer ${this.#token}` }), ...(body === undefined ? {} : { "content-type": "application/json" }) },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      signal: withTimeLimit(signal, ANSWER_WITHIN_MS),
-    });
+    const ask = (): Promise<Response> =>
+      fetch(`${this.#url}/api/v1${path}`, {
+        method,
+        headers: {
+          ...(this.#token === "" ? {} : { authorization: `Bearer ${this.#token}` }),
+          ...(body === undefined ? {} : { "content-type": "application/json" }),
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        signal: withTimeLimit(signal, ANSWER_WITHIN_MS),
+      });
     let response = await ask();
     if (response.status === 401 && this.#token !== "") {
       // A long job outlives a token.
@@ -101,7 +115,10 @@ export class ApiDesk implements TrainingDesk {
 const PROGRESS_MAX_AGE_MS = 30_000;
 const WHO = "system:start";
 
-/** The same decisions, written to fraud.control as the API's routes write them: for systems where no local user can sign in. */
+/**
+ * The same decisions, written to fraud.control as the API's routes write them: for systems where no local user can sign
+ * in.
+ */
 export class ControlDesk implements TrainingDesk {
   readonly #control: ControlLog;
   readonly #cluster: KafkaCluster;
@@ -123,8 +140,16 @@ export class ControlDesk implements TrainingDesk {
     if (job === undefined) throw new UsageError("unknown_job", `fraud.control has no training job ${id}`);
     const { model, code, reason } = job;
     const status = toldStatus(this.#control.state, job);
-    const beat = this.#workers.alive("training", PROGRESS_MAX_AGE_MS).find((worker) => worker.job?.id === id && worker.job.attempt === job.attempt);
-    return { status, model, progress: beat?.job ?? null, metrics: parseJobMetrics(job.metrics), error: code === null ? null : { code, reason: reason ?? "" } };
+    const beat = this.#workers
+      .alive("training", PROGRESS_MAX_AGE_MS)
+      .find((worker) => worker.job?.id === id && worker.job.attempt === job.attempt);
+    return {
+      status,
+      model,
+      progress: beat?.job ?? null,
+      metrics: parseJobMetrics(job.metrics),
+      error: code === null ? null : { code, reason: reason ?? "" },
+    };
   }
 
   async cancel(id: string): Promise<void> {
@@ -133,7 +158,9 @@ export class ControlDesk implements TrainingDesk {
 
   async enable(model: string, { thresholds }: JobMetrics): Promise<number> {
     const shadows = this.#control.state.deployment?.shadows ?? [];
-    return this.#produce((producer) => deploy(this.#control, { who: WHO, producer }, { champion: { model, ...thresholds }, shadows }));
+    return this.#produce((producer) =>
+      deploy(this.#control, { who: WHO, producer }, { champion: { model, ...thresholds }, shadows }),
+    );
   }
 
   async #produce<T>(work: (producer: BatchProducer) => Promise<T>): Promise<T> {

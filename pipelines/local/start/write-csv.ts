@@ -5,7 +5,10 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { AttributeColumn, Dataset } from "../../../models/datasets/dataset.js";
 
-/** Writes data sets of one kind, one after the other, as a CSV file whose columns `readCsv` recognises; nothing is held but one of them. */
+/**
+ * Writes data sets of one kind, one after the other, as a CSV file whose columns `readCsv` recognises; nothing is held
+ * but one of them.
+ */
 export async function writeCsv(file: string, datasets: Iterable<Dataset>): Promise<void> {
   await mkdir(dirname(file), { recursive: true });
   await pipeline(Readable.from(texts(datasets)), createWriteStream(file, { mode: 0o600 }));
@@ -15,13 +18,30 @@ function* texts(datasets: Iterable<Dataset>): Generator<string> {
   let header: string | null = null;
   for (const dataset of datasets) {
     if (header === null) {
-      header = line(["transaction_id", "event_time", "card_id", "merchant_id", "amount", "currency", "is_fraud", ...dataset.attributes.keys()]);
+      header = line([
+        "transaction_id",
+        "event_time",
+        "card_id",
+        "merchant_id",
+        "amount",
+        "currency",
+        "is_fraud",
+        ...dataset.attributes.keys(),
+      ]);
       yield header;
     }
     let text = "";
     for (let row = 0; row < dataset.length; row++) {
       const { transactionId, eventTime, cardId, merchantId, amount, currency, label, attributes } = dataset;
-      const own = [transactionId[row], new Date(eventTime[row]).toISOString(), cardId[row], merchantId[row], String(amount[row]), currency[row], String(label[row])];
+      const own = [
+        transactionId[row],
+        new Date(eventTime[row]).toISOString(),
+        cardId[row],
+        merchantId[row],
+        String(amount[row]),
+        currency[row],
+        String(label[row]),
+      ];
       text += line([...own, ...Array.from(attributes.values(), (column) => cell(column, row))]);
     }
     yield text;

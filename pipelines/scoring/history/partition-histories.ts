@@ -46,7 +46,10 @@ export class PartitionHistory {
   readonly cards: CardHistory;
   /** Every transaction before it has been folded, if it was scored. */
   offset: number;
-  /** Offset of the newest snapshot (-1: none), and when it was taken, or else when the history was made; epoch milliseconds. */
+  /**
+   * Offset of the newest snapshot (-1: none), and when it was taken, or else when the history was made; epoch
+   * milliseconds.
+   */
   saved = { offset: -1, at: Date.now() };
   /** A tenure has it. It may still be at work when the next one begins: a consumer doesn't wait for one that hangs. */
   isInUse = false;
@@ -59,7 +62,13 @@ export class PartitionHistory {
   #inBatch = false;
   #waiting: (() => void)[] = [];
 
-  constructor(partition: number, cards: CardHistory, offset: number, deadLettersFrom: number, topicId: string | null = null) {
+  constructor(
+    partition: number,
+    cards: CardHistory,
+    offset: number,
+    deadLettersFrom: number,
+    topicId: string | null = null,
+  ) {
     this.partition = partition;
     this.topicId = topicId;
     this.cards = cards;
@@ -73,8 +82,9 @@ export class PartitionHistory {
   }
 
   /**
-   * Where the dead letters ended a moment ago. The partition may have another worker by then, which has written some of them
-   * about transactions from `offset` on. It has none, and they are all about earlier ones, once the next batch is committed.
+   * Where the dead letters ended a moment ago. The partition may have another worker by then, which has written some of
+   * them about transactions from `offset` on. It has none, and they are all about earlier ones, once the next batch is
+   * committed.
    */
   deadLettersEnded(end: number): void {
     this.#deadLettersEnd = end;
@@ -117,7 +127,11 @@ export class PartitionHistory {
 
   /** A copy of the state between two batches. */
   copy(): Section[] {
-    return [...copySections(this.cards.sections()), { name: DEAD_LETTERS_FROM, data: Float64Array.of(this.#deadLettersFrom) }, { name: GAPS, data: gapNumbers(this.mark?.gaps ?? []) }];
+    return [
+      ...copySections(this.cards.sections()),
+      { name: DEAD_LETTERS_FROM, data: Float64Array.of(this.#deadLettersFrom) },
+      { name: GAPS, data: gapNumbers(this.mark?.gaps ?? []) },
+    ];
   }
 
   #batchEnded(): void {
@@ -128,7 +142,8 @@ export class PartitionHistory {
 
 /**
  * The card histories of this worker's partitions. They outlive tenures: what a tenure folded and didn't commit is taken
- * back when the next one begins, and whatever else happened in between is read again from the log. Snapshots make that short.
+ * back when the next one begins, and whatever else happened in between is read again from the log. Snapshots make that
+ * short.
  */
 export class PartitionHistories {
   readonly #options: HistoriesOptions;
@@ -145,7 +160,10 @@ export class PartitionHistories {
     return [...this.#held.values()];
   }
 
-  /** The least event time that a partition in memory has come to, epoch milliseconds; null: none has any. An empty one holds nothing up: it may stay so. */
+  /**
+   * The least event time that a partition in memory has come to, epoch milliseconds; null: none has any. An empty one
+   * holds nothing up: it may stay so.
+   */
   get clock(): number | null {
     let clock = Infinity;
     for (const { cards } of this.#held.values()) if (cards.clock > -Infinity) clock = Math.min(clock, cards.clock);
@@ -162,12 +180,18 @@ export class PartitionHistories {
     const { partition, signal, mark } = tenure;
     const { topicId } = mark;
     // No card is at home in a partition that was added to the topic.
-    if (partition >= this.#options.topics.transactions.partitions) return new PartitionHistory(partition, new CardHistory(), committed ?? 0, 0, topicId);
+    if (partition >= this.#options.topics.transactions.partitions)
+      return new PartitionHistory(partition, new CardHistory(), committed ?? 0, 0, topicId);
     const held = this.#held.get(partition);
     // An error on the way leaves none behind that is half caught up.
     if (held !== undefined) this.#forget(held);
     const startedAt = performance.now();
-    const found = committed === null ? null : held !== undefined && !held.isInUse && held.topicId === topicId && held.offset <= committed ? held : await this.#load(tenure, committed);
+    const found =
+      committed === null
+        ? null
+        : held !== undefined && !held.isInUse && held.topicId === topicId && held.offset <= committed
+          ? held
+          : await this.#load(tenure, committed);
     const history = found ?? new PartitionHistory(partition, new CardHistory(), 0, 0, topicId);
     // Where Kafka has forgotten what was committed, the history knows.
     if (history.mark !== null && history.mark !== mark) addGaps(mark, history.mark.gaps);
@@ -175,7 +199,18 @@ export class PartitionHistories {
     if (committed !== null) {
       const folded = await this.#catchUp(tenure, history, committed);
       const ms = Math.round(performance.now() - startedAt);
-      this.#options.log.info({ partition, offset: committed, from: found === held ? "memory" : found === null ? "log" : "snapshot", folded, cards: history.cards.cards, events: history.cards.events, ms }, "history of cards at hand");
+      this.#options.log.info(
+        {
+          partition,
+          offset: committed,
+          from: found === held ? "memory" : found === null ? "log" : "snapshot",
+          folded,
+          cards: history.cards.cards,
+          events: history.cards.events,
+          ms,
+        },
+        "history of cards at hand",
+      );
     }
     signal.throwIfAborted();
     history.isInUse = true;
@@ -185,11 +220,20 @@ export class PartitionHistories {
 
   /** Between two batches: begins to write a snapshot when one is due. */
   afterBatch(history: PartitionHistory): void {
-    if (this.#saving !== null || this.#held.get(history.partition) !== history || Date.now() - history.saved.at < this.#options.snapshotEveryMs || history.saved.offset === history.offset) return;
+    if (
+      this.#saving !== null ||
+      this.#held.get(history.partition) !== history ||
+      Date.now() - history.saved.at < this.#options.snapshotEveryMs ||
+      history.saved.offset === history.offset
+    )
+      return;
     this.#saving = this.#save(history).finally(() => (this.#saving = null));
   }
 
-  /** A tenure is over, its last batch committed or given up. Its history stays for a while, should the partition come back. */
+  /**
+   * A tenure is over, its last batch committed or given up. Its history stays for a while, should the partition come
+   * back.
+   */
   release(history: PartitionHistory): void {
     history.undo();
     history.isInUse = false;
@@ -214,7 +258,13 @@ export class PartitionHistories {
   }
 
   #snapshotOf(partition: number): Promise<SnapshotOf> {
-    return snapshotOf(this.#options.cluster, FOLD, this.#options.topics.transactions.name, partition, this.#options.cards);
+    return snapshotOf(
+      this.#options.cluster,
+      FOLD,
+      this.#options.topics.transactions.name,
+      partition,
+      this.#options.cards,
+    );
   }
 
   /** The newest snapshot that fits; null: none does. */
@@ -222,7 +272,13 @@ export class PartitionHistories {
     return this.#options.snapshots.load(await this.#snapshotOf(partition), committed, ({ offset, at, sections }) => {
       const byName = new Map(sections.map(({ name, data }) => [name, data]));
       const [deadLettersFrom] = float64Of(byName, DEAD_LETTERS_FROM);
-      const history = new PartitionHistory(partition, CardHistory.restore(sections), offset, deadLettersFrom, mark.topicId);
+      const history = new PartitionHistory(
+        partition,
+        CardHistory.restore(sections),
+        offset,
+        deadLettersFrom,
+        mark.topicId,
+      );
       history.saved = { offset, at };
       // A snapshot of an earlier version has none.
       if (byName.has(GAPS)) addGapNumbers(mark, float64Of(byName, GAPS));
@@ -240,15 +296,38 @@ export class PartitionHistories {
     const reader = new PartitionReader(cluster, topic, partition, { signal });
     const first = await reader.firstOffset().finally(() => reader.close());
     const stored = Math.min(first, to);
-    const { next, ...refused } = await refusedOffsets({ cluster, source, signal }, topics.deadLetters.name, history.deadLettersFrom, { from, to, mark });
+    const { next, ...refused } = await refusedOffsets(
+      { cluster, source, signal },
+      topics.deadLetters.name,
+      history.deadLettersFrom,
+      { from, to, mark },
+    );
     if (!refused.complete && clickhouse !== null) {
-      for (const offset of await storedRefusals({ clickhouse, source, signal }, { from, to, mark })) refused.offsets.add(offset);
+      for (const offset of await storedRefusals({ clickhouse, source, signal }, { from, to, mark }))
+        refused.offsets.add(offset);
       refused.complete = true;
     }
-    if (!refused.complete) log.warn({ partition }, "dead letters were deleted, or can't be read, that may be about transactions which are read again: set CLICKHOUSE_URL, where the sink has stored them");
+    if (!refused.complete)
+      log.warn(
+        { partition },
+        "dead letters were deleted, or can't be read, that may be about transactions which are read again: " +
+          "set CLICKHOUSE_URL, where the sink has stored them",
+      );
     let folded = 0;
-    for (const stretch of withoutGaps(from, stored, mark.gaps)) folded += await rebuild({ clickhouse, source, partitions, cards, signal }, cardsTarget(history.cards), stretch.from, stretch.to);
-    folded += await reread({ cluster, schemas, source, partitions, cards, log, signal, onLost: (gap) => addGaps(mark, [gap]) }, history.cards, Math.max(from, stored), to, refused);
+    for (const stretch of withoutGaps(from, stored, mark.gaps))
+      folded += await rebuild(
+        { clickhouse, source, partitions, cards, signal },
+        cardsTarget(history.cards),
+        stretch.from,
+        stretch.to,
+      );
+    folded += await reread(
+      { cluster, schemas, source, partitions, cards, log, signal, onLost: (gap) => addGaps(mark, [gap]) },
+      history.cards,
+      Math.max(from, stored),
+      to,
+      refused,
+    );
     history.caughtUp(to, next);
     return folded;
   }
@@ -273,7 +352,15 @@ export class PartitionHistories {
       if (copy === null) return;
       const { offset, sections } = copy;
       await snapshots.save(of, offset, sections);
-      log.info({ partition, offset, bytes: sections.reduce((sum, { data }) => sum + data.byteLength, 0), ms: Math.round(performance.now() - startedAt) }, "snapshot written");
+      log.info(
+        {
+          partition,
+          offset,
+          bytes: sections.reduce((sum, { data }) => sum + data.byteLength, 0),
+          ms: Math.round(performance.now() - startedAt),
+        },
+        "snapshot written",
+      );
     } catch (error) {
       log.warn({ partition }, `no snapshot was written: ${messageOf(error)}`);
     }

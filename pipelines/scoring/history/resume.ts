@@ -24,9 +24,19 @@ export interface ResumeOptions {
 }
 
 /** One output of scoring, and where the record stood that it was made of. */
-interface Output { position: number; timestamp: number; source: number; /** The last offset that it is about: of a batch that could not be read it is one for all. */ last?: number; isOf: (record: SourceRecord) => boolean }
+interface Output {
+  position: number;
+  timestamp: number;
+  source: number;
+  /** The last offset that it is about: of a batch that could not be read it is one for all. */ last?: number;
+  isOf: (record: SourceRecord) => boolean;
+}
 
-interface SourceRecord { value: Buffer | null; timestamp: number; transactionId: string | null }
+interface SourceRecord {
+  value: Buffer | null;
+  timestamp: number;
+  transactionId: string | null;
+}
 
 const LOOK_AGAIN_MS = 20;
 /** An output is never older than its source, but for what a producer's clock may be ahead. */
@@ -38,10 +48,10 @@ const FIRST_STEP = 8;
 const PART = 4_096;
 
 /**
- * Where scoring of a partition had come to, by what it has written, when the group's committed offset doesn't tell: each batch
- * writes its outputs in the same Kafka transaction as its offset, so the newest output is of the newest record that was scored.
- * An output counts when the source's log still has the record that it was made of: outputs of a topic that had this name
- * before, or of records that the log has lost, don't.
+ * Where scoring of a partition had come to, by what it has written, when the group's committed offset doesn't tell:
+ * each batch writes its outputs in the same Kafka transaction as its offset, so the newest output is of the newest
+ * record that was scored. An output counts when the source's log still has the record that it was made of: outputs of a
+ * topic that had this name before, or of records that the log has lost, don't.
  *
  * The former owner must have been fenced.
  *
@@ -58,7 +68,10 @@ export async function findProgress(options: ResumeOptions, tenure: Tenure): Prom
   try {
     const { first, end } = await source.bounds();
     if (end === 0) return null;
-    const [ofPredictions, ofLetters] = await Promise.all([stableBounds(predictions, signal), stableBounds(letters, signal)]);
+    const [ofPredictions, ofLetters] = await Promise.all([
+      stableBounds(predictions, signal),
+      stableBounds(letters, signal),
+    ]);
     const scored = await newestOf(predictionsOf(predictions, options, tenure), ofPredictions, source);
     const since = scored === null ? Number.NEGATIVE_INFINITY : scored.timestamp - MARGIN_MS;
     const refusedFrom = scored === null ? ofLetters.first : Math.max(ofLetters.first, await letters.offsetAt(since));
@@ -67,8 +80,9 @@ export async function findProgress(options: ResumeOptions, tenure: Tenure): Prom
     const sent = await newestForwarded(options, tenure, source, newest);
     const progress = Math.max(-1, ...[...newest, ...sent].map((output) => output.last ?? output.source)) + 1;
     if (progress > 0) return progress;
-    // Outputs that are there and fit no record are of another log. None at all prove nothing where retention has deleted some. (A log that
-    // begins at 0 has lost none: what stands in it without a record is the output of transactions that were aborted.)
+    // Outputs that are there and fit no record are of another log. None at all prove nothing where retention has
+    // deleted some. (A log that begins at 0 has lost none: what stands in it without a record is the output of
+    // transactions that were aborted.)
     const gone = ofPredictions.first > 0 && !(await hasRecords(predictions, ofPredictions));
     if (gone) throw lost(options, tenure, first);
     return null;
@@ -78,7 +92,15 @@ export async function findProgress(options: ResumeOptions, tenure: Tenure): Prom
 }
 
 function lost({ group, topics }: ResumeOptions, { topic, partition }: Tenure, first: number): UsageError {
-  return new UsageError("offset_lost", `${topic}[${partition}]: Kafka has forgotten where ${group} stood (offsets.retention.minutes), and ${topics.predictions.name}[${partition}] has been emptied by retention, so nothing tells which transactions were scored: find the last one, for instance by max(source_offset) of this partition in ClickHouse's table predictions, set the offset behind it with kafka-consumer-groups.sh --group ${group} --topic ${topic}:${partition} --reset-offsets --to-offset N --execute, and start again (--to-offset ${first} scores all that is left, --to-latest none of it)`);
+  return new UsageError(
+    "offset_lost",
+    `${topic}[${partition}]: Kafka has forgotten where ${group} stood (offsets.retention.minutes), and ` +
+      `${topics.predictions.name}[${partition}] has been emptied by retention, so nothing tells which ` +
+      "transactions were scored: find the last one, for instance by max(source_offset) of this partition in " +
+      `ClickHouse's table predictions, set the offset behind it with kafka-consumer-groups.sh --group ${group} ` +
+      `--topic ${topic}:${partition} --reset-offsets --to-offset N --execute, and start again (--to-offset ` +
+      `${first} scores all that is left, --to-latest none of it)`,
+  );
 }
 
 /** The records that scoring reads, one at a time. */
@@ -91,10 +113,19 @@ class SourceLog {
   #bounds = { first: 0, end: 0 };
 
   constructor({ cluster, schemas, cards }: ResumeOptions, tenure: Tenure) {
-    const { topic, partition, signal, mark: { topicId } } = tenure;
+    const {
+      topic,
+      partition,
+      signal,
+      mark: { topicId },
+    } = tenure;
     this.#schemas = schemas;
     this.#tenure = tenure;
-    this.#reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: 1, ...(topicId === null ? {} : { topicId }) });
+    this.#reader = new PartitionReader(cluster, topic, partition, {
+      signal,
+      maxBytes: 1,
+      ...(topicId === null ? {} : { topicId }),
+    });
     this.#transactions = new TransactionReader(this.#batch, cards, schemas.shapes.transactions);
   }
 
@@ -102,7 +133,10 @@ class SourceLog {
     return (this.#bounds = { first: await this.#reader.firstOffset(), end: await this.#reader.endOffset() });
   }
 
-  /** Whether the log has the record that an output was made of. What retention has deleted is taken for it: nothing before it is left to score. */
+  /**
+   * Whether the log has the record that an output was made of. What retention has deleted is taken for it: nothing
+   * before it is left to score.
+   */
   async has({ source, timestamp, isOf }: Output): Promise<boolean> {
     if (source < this.#bounds.first) return true;
     if (source >= this.#bounds.end) return false;
@@ -121,7 +155,13 @@ class SourceLog {
     decodeTransactions(records, this.#transactions, this.#batch);
     const batch = this.#batch;
     const decoded = batch.length > 0 && batch.record[0] === 0;
-    const transactionId = decoded ? batch.bytes[0].toString("utf8", batch.transactionIdAt[0], batch.transactionIdAt[0] + batch.transactionIdLength[0]) : null;
+    const transactionId = decoded
+      ? batch.bytes[0].toString(
+          "utf8",
+          batch.transactionIdAt[0],
+          batch.transactionIdAt[0] + batch.transactionIdLength[0],
+        )
+      : null;
     return { value: valueOf(records, 0), timestamp: records.timestamp[0], transactionId };
   }
 
@@ -130,11 +170,16 @@ class SourceLog {
   }
 }
 
-interface Bounds { first: number; end: number }
+interface Bounds {
+  first: number;
+  end: number;
+}
 /** The outputs of one source partition in a topic that it writes to: those in a fetch from an offset on. */
 type OutputsFrom = (offset: number) => Promise<{ outputs: Output[]; next: number }>;
 
-/** Where a log ends once no transaction is open in it: the markers of a committed one reach its partitions one by one. */
+/**
+ * Where a log ends once no transaction is open in it: the markers of a committed one reach its partitions one by one.
+ */
 async function stableBounds(reader: PartitionReader, signal: AbortSignal): Promise<Bounds> {
   const first = await reader.firstOffset();
   const written = await reader.writtenEnd();
@@ -146,7 +191,7 @@ async function stableBounds(reader: PartitionReader, signal: AbortSignal): Promi
 }
 
 async function hasRecords(reader: PartitionReader, { first, end }: Bounds): Promise<boolean> {
-  for (let next = first; next < end; ) {
+  for (let next = first; next < end;) {
     const records = await reader.fetch(next);
     if (records.count > 0) return true;
     next = records.nextOffset;
@@ -157,7 +202,7 @@ async function hasRecords(reader: PartitionReader, { first, end }: Bounds): Prom
 /** All outputs between two positions. */
 async function outputsBetween(from: OutputsFrom, first: number, end: number): Promise<Output[]> {
   const all: Output[] = [];
-  for (let next = first; next < end; ) {
+  for (let next = first; next < end;) {
     const fetched = await from(next);
     all.push(...fetched.outputs.filter(({ position }) => position < end));
     next = fetched.next;
@@ -167,7 +212,7 @@ async function outputsBetween(from: OutputsFrom, first: number, end: number): Pr
 
 /** The first output at or behind a position. */
 async function outputAt(from: OutputsFrom, first: number, end: number): Promise<Output | null> {
-  for (let next = first; next < end; ) {
+  for (let next = first; next < end;) {
     const fetched = await from(next);
     if (fetched.outputs.length > 0) return fetched.outputs[0].position < end ? fetched.outputs[0] : null;
     next = fetched.next;
@@ -176,8 +221,8 @@ async function outputAt(from: OutputsFrom, first: number, end: number): Promise<
 }
 
 /**
- * The newest output whose source is in the log. Nearly always that is the last one; else it is looked for backwards, in steps that grow,
- * and then between the last two: what a log has lost is its end.
+ * The newest output whose source is in the log. Nearly always that is the last one; else it is looked for backwards, in
+ * steps that grow, and then between the last two: what a log has lost is its end.
  */
 async function newestOf(from: OutputsFrom, { first, end }: Bounds, source: SourceLog): Promise<Output | null> {
   let bad = end;
@@ -202,8 +247,9 @@ async function newestOf(from: OutputsFrom, { first, end }: Bounds, source: Sourc
 }
 
 /**
- * The one of the newest record among outputs that aren't in the order of records in all of a log: what was sent again, or was another
- * topic's. From the end backwards, a part at a time: in the earlier ones nearly nothing is newer than what was found.
+ * The one of the newest record among outputs that aren't in the order of records in all of a log: what was sent again,
+ * or was another topic's. From the end backwards, a part at a time: in the earlier ones nearly nothing is newer than
+ * what was found.
  */
 async function newestIn(from: OutputsFrom, { first, end }: Bounds, source: SourceLog): Promise<Output | null> {
   let newest: Output | null = null;
@@ -225,9 +271,15 @@ function predictionsOf(reader: PartitionReader, { schemas }: ResumeOptions, { to
       const value = valueOf(records, i);
       if (value === null) continue;
       const prediction = await readPrediction(schemas, value);
-      if (prediction === null || prediction.source_topic !== topic || prediction.source_partition !== partition) continue;
+      if (prediction === null || prediction.source_topic !== topic || prediction.source_partition !== partition)
+        continue;
       const isOf = ({ transactionId }: SourceRecord): boolean => transactionId === prediction.transaction_id;
-      outputs.push({ position: records.offset[i], timestamp: records.timestamp[i], source: Number(prediction.source_offset), isOf });
+      outputs.push({
+        position: records.offset[i],
+        timestamp: records.timestamp[i],
+        source: Number(prediction.source_offset),
+        isOf,
+      });
     }
     return { outputs, next: records.nextOffset };
   };
@@ -249,27 +301,49 @@ function lettersOf(reader: PartitionReader, { topic, partition, mark }: Tenure):
     const outputs: Output[] = [];
     for (let i = 0; i < records.count; i++) {
       const headers = new Map(readHeaders(records, i).map(([name, value]) => [name, value?.toString() ?? ""]));
-      if (headers.get("topic") !== topic || headers.get("partition") !== String(partition) || isOfFormerTopic(headers.get(SOURCE_LOG), mark)) continue;
+      if (
+        headers.get("topic") !== topic ||
+        headers.get("partition") !== String(partition) ||
+        isOfFormerTopic(headers.get(SOURCE_LOG), mark)
+      )
+        continue;
       // A value that was too large, or that is sealed, isn't the source's: then its coordinates and its time must do.
       const value = headers.has(SEALED_KEY) || headers.has("length") ? null : valueOf(records, i);
       const isOf = hasValue(value);
-      outputs.push({ position: records.offset[i], timestamp: records.timestamp[i], source: Number(headers.get("offset")), last: Number(headers.get("last-offset") ?? headers.get("offset")), isOf });
+      outputs.push({
+        position: records.offset[i],
+        timestamp: records.timestamp[i],
+        source: Number(headers.get("offset")),
+        last: Number(headers.get("last-offset") ?? headers.get("offset")),
+        isOf,
+      });
     }
     return { outputs, next: records.nextOffset };
   };
 }
 
-/** What was sent on to other partitions last. Only where scoring has written anything is it looked for, around the time of that. */
-async function newestForwarded({ cluster, topics }: ResumeOptions, { topic, partition, signal }: Tenure, source: SourceLog, newest: readonly Output[]): Promise<Output[]> {
+/**
+ * What was sent on to other partitions last. Only where scoring has written anything is it looked for, around the time
+ * of that.
+ */
+async function newestForwarded(
+  { cluster, topics }: ResumeOptions,
+  { topic, partition, signal }: Tenure,
+  source: SourceLog,
+  newest: readonly Output[],
+): Promise<Output[]> {
   const found: Output[] = [];
   const times = newest.map(({ timestamp }) => timestamp);
   const since = times.length === 0 ? 0 : Math.min(...times) - MARGIN_MS;
-  const until = await lastOutputTime(cluster, topics, signal) + MARGIN_MS;
+  const until = (await lastOutputTime(cluster, topics, signal)) + MARGIN_MS;
   for (let home = 0; home < topics.transactions.partitions && Number.isFinite(until); home++) {
     if (home === partition) continue;
     const reader = new PartitionReader(cluster, topics.transactions.name, home, { signal });
     try {
-      const bounds = { first: Math.max(await reader.firstOffset(), await reader.offsetAt(since)), end: Math.min(await reader.endOffset(), await reader.offsetAt(until)) };
+      const bounds = {
+        first: Math.max(await reader.firstOffset(), await reader.offsetAt(since)),
+        end: Math.min(await reader.endOffset(), await reader.offsetAt(until)),
+      };
       const output = await newestIn(forwardedOf(reader, topic, partition), bounds, source);
       if (output !== null) found.push(output);
     } finally {
@@ -296,14 +370,18 @@ function forwardedOf(reader: PartitionReader, topic: string, partition: number):
 }
 
 /** When the group last wrote a prediction or a dead letter; -Infinity: never, as far as is left. */
-async function lastOutputTime(cluster: KafkaCluster, topics: Pick<Topics, "predictions" | "deadLetters">, signal: AbortSignal): Promise<number> {
+async function lastOutputTime(
+  cluster: KafkaCluster,
+  topics: Pick<Topics, "predictions" | "deadLetters">,
+  signal: AbortSignal,
+): Promise<number> {
   let last = Number.NEGATIVE_INFINITY;
   for (const { name, partitions } of [topics.predictions, topics.deadLetters]) {
     for (let partition = 0; partition < partitions; partition++) {
       const reader = new PartitionReader(cluster, name, partition, { signal });
       try {
         const { first, end } = await stableBounds(reader, signal);
-        for (let next = Math.max(first, end - FIRST_STEP); next < end; ) {
+        for (let next = Math.max(first, end - FIRST_STEP); next < end;) {
           const records = await reader.fetch(next);
           for (let i = 0; i < records.count; i++) last = Math.max(last, records.timestamp[i]);
           next = records.nextOffset;

@@ -61,7 +61,13 @@ export class PredictionEncoder {
    * @param offsets by record
    * @param headersOf the headers of a row's prediction, encoded; null for none
    */
-  encode(batch: TransactionBatch, scored: ScoredBatch, offsets: Float64Array, headersOf: (row: number) => Buffer | null, output: PartitionOutput): void {
+  encode(
+    batch: TransactionBatch,
+    scored: ScoredBatch,
+    offsets: Float64Array,
+    headersOf: (row: number) => Buffer | null,
+    output: PartitionOutput,
+  ): void {
     const model = Buffer.from(scored.model);
     const featureBytes = new Uint8Array(scored.features.buffer, scored.features.byteOffset, scored.features.byteLength);
     const vectorBytes = scored.featureCount * Float32Array.BYTES_PER_ELEMENT;
@@ -72,7 +78,16 @@ export class PredictionEncoder {
       const source = batch.bytes[row];
       const cardAt = batch.cardIdAt[row];
       const cardLength = batch.cardIdLength[row];
-      this.#reserve(FIXED_PART_BYTES + batch.transactionIdLength[row] + cardLength + batch.merchantIdLength[row] + model.length + vectorBytes + reasonBytes + this.#sourceTopic.length);
+      this.#reserve(
+        FIXED_PART_BYTES +
+          batch.transactionIdLength[row] +
+          cardLength +
+          batch.merchantIdLength[row] +
+          model.length +
+          vectorBytes +
+          reasonBytes +
+          this.#sourceTopic.length,
+      );
       const bytes = this.#bytes;
       let at = writeWireHead(bytes, 0, this.#schemaId);
       at = writeText(bytes, at, source, batch.transactionIdAt[row], batch.transactionIdLength[row]);
@@ -94,7 +109,12 @@ export class PredictionEncoder {
       at += vectorBytes;
       bytes[at++] = 0; // end of the features
       bytes[at++] = batch.stale[row];
-      at = this.#writeReasons(at, decision === APPROVE ? null : scored.reasons, scored.features, row * scored.featureCount);
+      at = this.#writeReasons(
+        at,
+        decision === APPROVE ? null : scored.reasons,
+        scored.features,
+        row * scored.featureCount,
+      );
       at = writeText(bytes, at, this.#sourceTopic, 0, this.#sourceTopic.length);
       at = writeLong(bytes, at, this.#sourcePartition);
       at = writeLong(bytes, at, offsets[batch.record[row]]);

@@ -8,10 +8,20 @@ import type { TransactionBatch } from "../../transactions/transaction-batch.js";
 import type { Rejection } from "../../transactions/decode-transactions.js";
 
 /** What history made of a batch. */
-export interface FoldCounts { late: number; /** The greatest event time of the late ones; -Infinity: none was. */ newestLate: number; stale: number; /** Of cards with more events than are walked through (MAX_CARD_EVENTS). */ beyondReach: number; /** With a window that may miss transactions which were lost. */ lacking: number }
+export interface FoldCounts {
+  late: number;
+  /** The greatest event time of the late ones; -Infinity: none was. */ newestLate: number;
+  stale: number;
+  /** Of cards with more events than are walked through (MAX_CARD_EVENTS). */ beyondReach: number;
+  /** With a window that may miss transactions which were lost. */ lacking: number;
+}
 
 /** A transaction whose card belongs to another partition. */
-export interface Misplaced { record: number; partition: number; card: Buffer }
+export interface Misplaced {
+  record: number;
+  partition: number;
+  card: Buffer;
+}
 
 /** What a worker knows of merchants (merchant-board.ts). */
 export interface Merchants {
@@ -24,7 +34,10 @@ export interface Merchants {
   waitFor(bucket: number, timeoutMs: number, signal: AbortSignal): Promise<boolean>;
 }
 
-/** Waits for merchants' buckets, for a bounded time, and after a vain wait not again for that bucket or a later one before anything has come. */
+/**
+ * Waits for merchants' buckets, for a bounded time, and after a vain wait not again for that bucket or a later one
+ * before anything has come.
+ */
 export class MerchantWait {
   readonly #merchants: Merchants;
   readonly #longestMs: number;
@@ -44,10 +57,14 @@ export class MerchantWait {
   }
 }
 
-/** The bucket from which on a batch's windows look at merchants' buckets, those of transactions that come too late left out; Infinity: there are none. */
+/**
+ * The bucket from which on a batch's windows look at merchants' buckets, those of transactions that come too late left
+ * out; Infinity: there are none.
+ */
 export function firstBucket(batch: TransactionBatch, clock: number, { longestBuckets }: HistoryPlan): number {
   let oldest = Infinity;
-  for (let row = 0; row < batch.length; row++) if (batch.eventTime[row] >= clock - LATENESS_MS) oldest = Math.min(oldest, batch.eventTime[row]);
+  for (let row = 0; row < batch.length; row++)
+    if (batch.eventTime[row] >= clock - LATENESS_MS) oldest = Math.min(oldest, batch.eventTime[row]);
   return MerchantWindows.needed(oldest) - longestBuckets;
 }
 
@@ -78,12 +95,21 @@ export function neededBucket(batch: TransactionBatch): number {
 }
 
 /**
- * Folds a batch's transactions in their order into the history of their cards, and writes what the plan asks for into the
- * batch. Repeats are taken out of it. What came too late, went on without a bucket that it needs, or may miss transactions is stale.
+ * Folds a batch's transactions in their order into the history of their cards, and writes what the plan asks for into
+ * the batch. Repeats are taken out of it. What came too late, went on without a bucket that it needs, or may miss
+ * transactions is stale.
  *
- * @param lostUntil transactions of this partition up to this event time may have been lost (GapBounds); -Infinity: none were
+ * @param lostUntil transactions of this partition up to this event time may have been lost (GapBounds); -Infinity: none
+ *   were
  */
-export function foldHistory(records: FetchedRecords, batch: TransactionBatch, history: CardHistory, plan: HistoryPlan, windows: MerchantWindows, lostUntil: number): FoldCounts & { repeats: Rejection[] } {
+export function foldHistory(
+  records: FetchedRecords,
+  batch: TransactionBatch,
+  history: CardHistory,
+  plan: HistoryPlan,
+  windows: MerchantWindows,
+  lostUntil: number,
+): FoldCounts & { repeats: Rejection[] } {
   const { topic, partition, offset } = records;
   const { size, needsMerchants, longestBuckets } = plan;
   const repeats: Rejection[] = [];
@@ -100,7 +126,12 @@ export function foldHistory(records: FetchedRecords, batch: TransactionBatch, hi
     if (outcome >= 0) {
       dropped ??= new Uint8Array(batch.length);
       dropped[row] = 1;
-      repeats.push({ record: batch.record[row], step: "history", code: "repeated", reason: `the card has had this transaction_id already, at ${topic}/${partition}/${outcome}` });
+      repeats.push({
+        record: batch.record[row],
+        step: "history",
+        code: "repeated",
+        reason: `the card has had this transaction_id already, at ${topic}/${partition}/${outcome}`,
+      });
       continue;
     }
     let behind = outcome === TOO_LATE || outcome === BEYOND_REACH;

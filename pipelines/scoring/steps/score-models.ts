@@ -7,7 +7,10 @@ import type { TransactionBatch } from "../../transactions/transaction-batch.js";
 import type { Rejection } from "../../transactions/decode-transactions.js";
 import type { ScoredBatch } from "./encode-predictions.js";
 
-/** Rows of one run of the model: large enough that a call's cost vanishes, small enough to stay in the cache (tests/bench). */
+/**
+ * Rows of one run of the model: large enough that a call's cost vanishes, small enough to stay in the cache
+ * (tests/bench).
+ */
 const ROWS_PER_RUN = 1024;
 
 /** One model's features and scores for the batches of one partition; its buffers are used again. */
@@ -36,7 +39,8 @@ export class ModelScorer {
 
   /** Scores the prepared batch. @throws whatever the model throws */
   async score(batch: TransactionBatch, startedAt: number): Promise<ScoredBatch> {
-    for (let from = 0; from < batch.length; from += ROWS_PER_RUN) await this.#run(from, Math.min(from + ROWS_PER_RUN, batch.length));
+    for (let from = 0; from < batch.length; from += ROWS_PER_RUN)
+      await this.#run(from, Math.min(from + ROWS_PER_RUN, batch.length));
     return this.#scored(startedAt);
   }
 
@@ -45,12 +49,17 @@ export class ModelScorer {
    *
    * @param mostInterruptions rows on which the model may hang or die before the rest is left as it is
    */
-  async scoreEach(batch: TransactionBatch, startedAt: number, mostInterruptions: number): Promise<{ scored: ScoredBatch; failures: Map<number, string>; interruptions: number }> {
+  async scoreEach(
+    batch: TransactionBatch,
+    startedAt: number,
+    mostInterruptions: number,
+  ): Promise<{ scored: ScoredBatch; failures: Map<number, string>; interruptions: number }> {
     const failures = new Map<number, string>();
     let interruptions = 0;
     for (let row = 0; row < batch.length; row++) {
       try {
-        if (interruptions >= mostInterruptions) throw new FraudstreamError("model_failed", "other rows of its batch have interrupted the model");
+        if (interruptions >= mostInterruptions)
+          throw new FraudstreamError("model_failed", "other rows of its batch have interrupted the model");
         await this.#run(row, row + 1);
       } catch (error) {
         if (isInterruption(error)) interruptions += 1;
@@ -88,9 +97,16 @@ export class ModelScorer {
   #scored(startedAt: number): ScoredBatch {
     const { model, review, decline, reasons } = this.model;
     return {
-      model, review, decline, reasons, epoch: this.#epoch,
-      features: this.#features, featureCount: this.#plan.size, scores: this.#scores,
-      scoringMs: performance.now() - startedAt, scoredAt: Date.now(),
+      model,
+      review,
+      decline,
+      reasons,
+      epoch: this.#epoch,
+      features: this.#features,
+      featureCount: this.#plan.size,
+      scores: this.#scores,
+      scoringMs: performance.now() - startedAt,
+      scoredAt: Date.now(),
     };
   }
 }
@@ -105,9 +121,15 @@ function isInterruption(error: unknown): boolean {
   return error instanceof FraudstreamError && (error.code === HUNG || error.code === DIED);
 }
 
-/** Where nothing can take the champion's place, so many payments of a batch may interrupt it before the rest is given up. */
+/**
+ * Where nothing can take the champion's place, so many payments of a batch may interrupt it before the rest is given
+ * up.
+ */
 const MOST_INTERRUPTIONS = 3;
-/** Uploads are checked up to here (models/uploads/probe-rows.ts). Beyond, whoever may publish could send values on purpose that say nothing of the model. */
+/**
+ * Uploads are checked up to here (models/uploads/probe-rows.ts). Beyond, whoever may publish could send values on
+ * purpose that say nothing of the model.
+ */
 const LARGEST_TELLING = 1e12;
 
 /** What a champion made of a batch. */
@@ -124,13 +146,27 @@ export interface ChampionOutcome {
 /**
  * The champion's scores. A row that it fails on, or gives no score between 0 and 1, gets NaN and a rejection.
  *
- * @param options.isRepeated whether a record is a dead letter that was sent again: of those it is known that they failed
- * @param options.fallBack is called when it interrupts a batch twice; throws where an earlier deployment takes its place
+ * @param options.isRepeated whether a record is a dead letter that was sent again: of those it is known that they
+ *   failed
+ * @param options.fallBack is called when it interrupts a batch twice; throws where an earlier deployment takes its
+ *   place
  * @param options.isFirst whether the batch is scored for the first time: its rows count once
  */
 export async function scoreChampion(
-  scorer: ModelScorer, batch: TransactionBatch, startedAt: number,
-  { health, isRepeated, isFirst, fallBack }: { health: ChampionHealth; isRepeated: (record: number) => boolean; isFirst: boolean; fallBack: (fault: string) => Promise<void> },
+  scorer: ModelScorer,
+  batch: TransactionBatch,
+  startedAt: number,
+  {
+    health,
+    isRepeated,
+    isFirst,
+    fallBack,
+  }: {
+    health: ChampionHealth;
+    isRepeated: (record: number) => boolean;
+    isFirst: boolean;
+    fallBack: (fault: string) => Promise<void>;
+  },
 ): Promise<ChampionOutcome> {
   scorer.prepare(batch);
   let scored: ScoredBatch;
@@ -139,20 +175,23 @@ export async function scoreChampion(
   try {
     scored = await scorer.score(batch, startedAt);
   } catch (error) {
-    // Once may be chance: a machine that was too busy, a process that was killed. The batch is tried once more as it is, since row by row it
-    // would take long on a busy machine, while an earlier deployment waits.
-    if (isInterruption(error) && (health.interrupted(Date.now()) || (await interruptsAgain(scorer, batch, startedAt)))) await fallBack(messageOf(error));
+    // Once may be chance: a machine that was too busy, a process that was killed. The batch is tried once more as it
+    // is, since row by row it would take long on a busy machine, while an earlier deployment waits.
+    if (isInterruption(error) && (health.interrupted(Date.now()) || (await interruptsAgain(scorer, batch, startedAt))))
+      await fallBack(messageOf(error));
     const each = await scorer.scoreEach(batch, startedAt, MOST_INTERRUPTIONS);
     ({ scored, failures } = each);
     if (each.interruptions > 0) fault = messageOf(error);
   }
   const rejections = rejectionsOf(scored, batch, failures);
-  const telling = rejections.length === 0 ? { scored: batch.length, failed: 0 } : countTelling(scored, batch, isRepeated);
+  const telling =
+    rejections.length === 0 ? { scored: batch.length, failed: 0 } : countTelling(scored, batch, isRepeated);
   if (isFirst) health.add(telling.scored, telling.failed);
   const allFail = batch.length > 0 && rejections.length === batch.length;
   const useless = allFail && !(await scorer.scoresZeros());
   if (useless) fault ??= `${rejections[0].reason}, nor has it a score for a row of zeros`;
-  else if (allFail && telling.failed > 0 && !health.hasScored && !(await scorer.scoresPlainPayment())) fault ??= `${rejections[0].reason}, nor has it a score for a payment without attributes`;
+  else if (allFail && telling.failed > 0 && !health.hasScored && !(await scorer.scoresPlainPayment()))
+    fault ??= `${rejections[0].reason}, nor has it a score for a payment without attributes`;
   else if (rejections.length > 0 && health.fault !== null) fault ??= `${health.fault}: ${rejections[0].reason}`;
   return { scored, rejections, fault, useless };
 }
@@ -167,21 +206,35 @@ async function interruptsAgain(scorer: ModelScorer, batch: TransactionBatch, sta
 }
 
 /** Takes the scores that are none out of a batch's. */
-function rejectionsOf({ model, scores }: ScoredBatch, batch: TransactionBatch, failures: ReadonlyMap<number, string>): Rejection[] {
+function rejectionsOf(
+  { model, scores }: ScoredBatch,
+  batch: TransactionBatch,
+  failures: ReadonlyMap<number, string>,
+): Rejection[] {
   const rejections: Rejection[] = [];
   for (let row = 0; row < batch.length; row++) {
     const score = scores[row];
     if (score >= 0 && score <= 1) continue;
     const failure = failures.get(row);
-    const reason = failure === undefined ? `${model} gave ${score}, not a score between 0 and 1` : `${model} failed: ${failure}`;
-    rejections.push({ record: batch.record[row], step: "score", code: failure === undefined ? "no_score" : "model_failed", reason });
+    const reason =
+      failure === undefined ? `${model} gave ${score}, not a score between 0 and 1` : `${model} failed: ${failure}`;
+    rejections.push({
+      record: batch.record[row],
+      step: "score",
+      code: failure === undefined ? "no_score" : "model_failed",
+      reason,
+    });
     scores[row] = Number.NaN;
   }
   return rejections;
 }
 
 /** The rows that say something of the model. */
-function countTelling(scored: ScoredBatch, batch: TransactionBatch, isRepeated: (record: number) => boolean): { scored: number; failed: number } {
+function countTelling(
+  scored: ScoredBatch,
+  batch: TransactionBatch,
+  isRepeated: (record: number) => boolean,
+): { scored: number; failed: number } {
   const count = { scored: 0, failed: 0 };
   for (let row = 0; row < batch.length; row++) {
     if (!Number.isNaN(scored.scores[row])) count.scored += 1;
@@ -191,7 +244,8 @@ function countTelling(scored: ScoredBatch, batch: TransactionBatch, isRepeated: 
 }
 
 function isExtreme({ features, featureCount }: ScoredBatch, row: number): boolean {
-  for (let at = row * featureCount; at < (row + 1) * featureCount; at++) if (Math.abs(features[at]) > LARGEST_TELLING) return true;
+  for (let at = row * featureCount; at < (row + 1) * featureCount; at++)
+    if (Math.abs(features[at]) > LARGEST_TELLING) return true;
   return false;
 }
 
@@ -200,7 +254,12 @@ function isExtreme({ features, featureCount }: ScoredBatch, row: number): boolea
  *
  * @throws FraudstreamError `shadow_failed` at the first row without a score
  */
-export async function scoreShadow(scorer: ModelScorer, batch: TransactionBatch, champion: ScoredBatch, startedAt: number): Promise<ScoredBatch> {
+export async function scoreShadow(
+  scorer: ModelScorer,
+  batch: TransactionBatch,
+  champion: ScoredBatch,
+  startedAt: number,
+): Promise<ScoredBatch> {
   scorer.prepare(batch);
   const scored = await scorer.score(batch, startedAt);
   for (let row = 0; row < batch.length; row++) {

@@ -27,7 +27,8 @@ export function predictionRows(deps: AvroRowsDeps): RowMapper {
       const refusal = rows.write(records, index, out);
       if (refusal !== null) return refusal;
       const replyTo = replyToOf(records, index);
-      if (replyTo === null) out.byte(0); // an empty text
+      if (replyTo === null)
+        out.byte(0); // an empty text
       else out.blob(replyTo, 0, replyTo.length);
       return null;
     },
@@ -50,6 +51,11 @@ class AvroRows implements RowMapper {
     const found = this.#schemas.of(records, index);
     if (!("made" in found)) return found;
     writeCoordinates(records, index, out);
-    return found.made.write(records.bytes, payloadAt(records, index), records.valueAt[index] + records.valueLength[index], out);
+    return found.made.write(
+      records.bytes,
+      payloadAt(records, index),
+      records.valueAt[index] + records.valueLength[index],
+      out,
+    );
   }
 }

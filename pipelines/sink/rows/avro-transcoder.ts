@@ -1,14 +1,39 @@
 import avro from "avsc";
 import { RowBinaryWriter } from "../../../infra/clickhouse/row-binary.js";
 import { TIME_RANGE } from "../../../infra/clickhouse/tables.js";
-import { AvroCursor, AvroTruncated, compileSkip, namespaceIn, type AvroObject, type AvroSchema } from "../../../schemas/avro-cursor.js";
+import {
+  AvroCursor,
+  AvroTruncated,
+  compileSkip,
+  namespaceIn,
+  type AvroObject,
+  type AvroSchema,
+} from "../../../schemas/avro-cursor.js";
 import { encodingOf } from "./avro-types.js";
 import type { Refusal } from "./row-mapper.js";
 
 /** How a field of the writer is stepped over. */
-const enum Step { Fixed, Varint, Text, Floats, Other }
+const enum Step {
+  Fixed,
+  Varint,
+  Text,
+  Floats,
+  Other,
+}
 /** How a column is written. */
-const enum Column { Text, Long, Int, Millis, Double, Float, Boolean, Symbol, Floats, Pairs, Default }
+const enum Column {
+  Text,
+  Long,
+  Int,
+  Millis,
+  Double,
+  Float,
+  Boolean,
+  Symbol,
+  Floats,
+  Pairs,
+  Default,
+}
 
 /** A record schema of ours. */
 export interface ReaderSchema {
@@ -75,7 +100,9 @@ export class AvroTranscoder {
     const sources = ours.map((field) => theirs[indexOf.get(field.name) ?? -1] as Field | undefined);
     this.#columns = Uint8Array.from(ours, (field, i) => (sources[i] ? columnOf(field) : Column.Default));
     this.#symbols = sources.map((field) => symbolsOf(field?.type).map(textBytes));
-    this.#arrayBranch = Int8Array.from(sources, (field) => (Array.isArray(field?.type) ? field.type.findIndex((branch) => branch !== "null") : -1));
+    this.#arrayBranch = Int8Array.from(sources, (field) =>
+      Array.isArray(field?.type) ? field.type.findIndex((branch) => branch !== "null") : -1,
+    );
     this.#defaults = reader.fields.map((field, i) => (sources[i] ? NOTHING : defaultOf(field)));
     const longest = [...this.#defaults, ...this.#symbols.flat()].reduce((total, bytes) => total + bytes.length, 0);
     this.#margin = 16 * ours.length + longest;
@@ -159,7 +186,8 @@ export class AvroTranscoder {
           break;
         case Column.Millis: {
           const time = readLong(bytes, at);
-          if (time < TIME_RANGE.least || time > TIME_RANGE.most) return { code: "bad_time", reason: "a time is before 1970 or after 2299" };
+          if (time < TIME_RANGE.least || time > TIME_RANGE.most)
+            return { code: "bad_time", reason: "a time is before 1970 or after 2299" };
           out.int64(time);
           break;
         }
@@ -259,7 +287,11 @@ function fieldsOf(schema: unknown): Field[] {
   // Throws for an invalid schema; the names that it notes let a field refer to the type of one before it.
   const named = new Map<string, AvroObject>();
   if (!encodingOf(record, named).startsWith("{")) throw new TypeError("the schema is not a record");
-  return (record.fields ?? []).map(({ name, type }) => ({ name, type: definitionOf(type, named), encoding: encodingOf(type, named) }));
+  return (record.fields ?? []).map(({ name, type }) => ({
+    name,
+    type: definitionOf(type, named),
+    encoding: encodingOf(type, named),
+  }));
 }
 
 /** A type that is only named, written out. */
@@ -267,7 +299,11 @@ function definitionOf(type: AvroSchema, named: Map<string, AvroObject>): AvroSch
   return typeof type === "string" ? (named.get(type) ?? type) : type;
 }
 
-const FIXED_SIZES = new Map([["boolean", 1], ["float", 4], ["double", 8]]);
+const FIXED_SIZES = new Map([
+  ["boolean", 1],
+  ["float", 4],
+  ["double", 8],
+]);
 const PAIRS = /^(\(null\|)?\[\{\w+:text,\w+:double\}\](\|null)?\)?$/;
 const NOTHING = Buffer.alloc(0);
 
@@ -328,7 +364,9 @@ function resolver(writer: unknown, reader: ReaderSchema): (bytes: Buffer) => Buf
   try {
     const readerType = avro.Type.forSchema(reader as never);
     // What a record is called doesn't matter, but to avsc.
-    const resolution = readerType.createResolver(avro.Type.forSchema({ ...(writer as object), name, namespace } as never));
+    const resolution = readerType.createResolver(
+      avro.Type.forSchema({ ...(writer as object), name, namespace } as never),
+    );
     return (bytes) => {
       try {
         return readerType.toBuffer(readerType.fromBuffer(bytes, resolution));
@@ -344,7 +382,9 @@ function resolver(writer: unknown, reader: ReaderSchema): (bytes: Buffer) => Buf
 /** Where the last `readLong` ended. */
 let longEnd = 0;
 
-/** A zigzag varint; exact to 53 bits, and out of all bounds beyond. Never reads far behind its bytes, but may a little. */
+/**
+ * A zigzag varint; exact to 53 bits, and out of all bounds beyond. Never reads far behind its bytes, but may a little.
+ */
 function readLong(bytes: Buffer, at: number): number {
   let byte = bytes[at++];
   if (byte < 0x80) {

@@ -2,12 +2,17 @@ import type { AvroObject, AvroSchema } from "../../../schemas/avro-cursor.js";
 
 /**
  * What a type's bytes look like, in one line, names of types and documentation left aside: `long`, `text`, `[float]`,
- * `(null|[{feature:text,contribution:double}])`. Two types of one encoding can be read as each other without conversion.
+ * `(null|[{feature:text,contribution:double}])`. Two types of one encoding can be read as each other without
+ * conversion.
  *
  * @param named the named types seen so far; those of `type` are added
  * @throws TypeError when it isn't an Avro type
  */
-export function encodingOf(type: AvroSchema, named = new Map<string, AvroObject>(), open = new Set<AvroObject>()): string {
+export function encodingOf(
+  type: AvroSchema,
+  named = new Map<string, AvroObject>(),
+  open = new Set<AvroObject>(),
+): string {
   if (Array.isArray(type)) return `(${type.map((branch) => encodingOf(branch, named, open)).join("|")})`;
   if (typeof type === "string") {
     // A full name whose namespace was inherited is found by its last part, and then under both.
@@ -50,5 +55,12 @@ function encodingOfNamed(type: AvroObject, named: Map<string, AvroObject>, open:
 }
 
 const PRIMITIVES = new Map([
-  ["null", "null"], ["boolean", "boolean"], ["int", "long"], ["long", "long"], ["float", "float"], ["double", "double"], ["string", "text"], ["bytes", "text"],
+  ["null", "null"],
+  ["boolean", "boolean"],
+  ["int", "long"],
+  ["long", "long"],
+  ["float", "float"],
+  ["double", "double"],
+  ["string", "text"],
+  ["bytes", "text"],
 ]);

@@ -18,15 +18,25 @@ export function controlEventRows(deps: AvroRowsDeps): RowMapper {
       if (!("made" in found)) return found;
       let value: Record<string, unknown>;
       try {
-        value = found.made.fromBuffer(records.bytes.subarray(payloadAt(records, index), records.valueAt[index] + records.valueLength[index])) as Record<string, unknown>;
+        value = found.made.fromBuffer(
+          records.bytes.subarray(payloadAt(records, index), records.valueAt[index] + records.valueLength[index]),
+        ) as Record<string, unknown>;
       } catch {
         return { code: "malformed_avro", reason: "the bytes are not what their schema says" };
       }
       const { key, base, at, who, event } = value;
-      if (typeof key !== "string" || typeof base !== "number" || typeof at !== "number" || typeof who !== "string" || typeof event !== "object" || event === null) {
+      if (
+        typeof key !== "string" ||
+        typeof base !== "number" ||
+        typeof at !== "number" ||
+        typeof who !== "string" ||
+        typeof event !== "object" ||
+        event === null
+      ) {
         return { code: "incompatible_schema", reason: "a control event has key, base, at, who and event" };
       }
-      if (at < TIME_RANGE.least || at > TIME_RANGE.most) return { code: "bad_time", reason: "a time is before 1970 or after 2299" };
+      if (at < TIME_RANGE.least || at > TIME_RANGE.most)
+        return { code: "bad_time", reason: "a time is before 1970 or after 2299" };
       // A union of records comes wrapped: { "fraudstream.Deployed": { … } }.
       const [[name, payload]] = Object.entries(event);
       writeCoordinates(records, index, out);

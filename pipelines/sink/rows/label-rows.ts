@@ -11,16 +11,25 @@ import { learningWriters, type Refusal, type RowMapper, writeCoordinates } from 
 
 /** What the dead letters of labels have been called since before their reader was shared with transactions. */
 const CODES: Partial<Record<RecordCode, RecordCode>> = {
-  unknown_format: "not_avro", avro_truncated: "malformed_avro", avro_trailing: "malformed_avro", schema_mismatch: "incompatible_schema",
+  unknown_format: "not_avro",
+  avro_truncated: "malformed_avro",
+  avro_trailing: "malformed_avro",
+  schema_mismatch: "incompatible_schema",
 };
 
 /**
- * Rows of `labels`, read as the merchants role reads them; behind the fields, the version. A label without an id could not be
- * joined to anything.
+ * Rows of `labels`, read as the merchants role reads them; behind the fields, the version. A label without an id could
+ * not be joined to anything.
  *
  * @param deps.partitions of the topic; when it isn't given, every label stands in its card's partition
  */
-export function labelRows({ lookup, backoff, cards = null, shape = PLAIN_SHAPE, partitions }: AvroRowsDeps & { shape?: RecordShape; partitions?: number }): RowMapper {
+export function labelRows({
+  lookup,
+  backoff,
+  cards = null,
+  shape = PLAIN_SHAPE,
+  partitions,
+}: AvroRowsDeps & { shape?: RecordShape; partitions?: number }): RowMapper {
   const reader = new LabelReader(cards, shape);
   const learn = async (key: SchemaKey): Promise<void> => reader.learn(key, await retried(() => lookup(key), backoff));
   return {
@@ -32,13 +41,19 @@ export function labelRows({ lookup, backoff, cards = null, shape = PLAIN_SHAPE, 
         return { code: CODES[code] ?? code, reason };
       }
       const order = labelOrder(records, index);
-      if (isTooFarAhead(order)) return { code: "bad_time", reason: "it was published more than a day ahead of the clock here: correct the clock of its producer" };
+      if (isTooFarAhead(order))
+        return {
+          code: "bad_time",
+          reason: "it was published more than a day ahead of the clock here: correct the clock of its producer",
+        };
       writeCoordinates(records, index, out);
       out.blob(reader.bytes, reader.transactionAt, reader.transactionLength);
       out.blob(reader.bytes, reader.cardAt, reader.cardLength);
       out.byte(reader.isFraud === true ? 1 : 0);
       out.int64(reader.labelTime);
-      const inPlace = partitions === undefined || partitionOfKey(reader.bytes, reader.cardAt, reader.cardLength, partitions) === records.partition;
+      const inPlace =
+        partitions === undefined ||
+        partitionOfKey(reader.bytes, reader.cardAt, reader.cardLength, partitions) === records.partition;
       const { low, high } = labelVersion(order, records.offset[index], inPlace);
       out.int32(low | 0);
       out.int32(high);

@@ -29,7 +29,10 @@ export function writeCoordinates(records: FetchedRecords, index: number, out: Ro
 const FORGET_UNKNOWN_MS = 1_000;
 
 /** `prepare` of a mapper whose reader learns each writer's schema before the first record of it. */
-export function learningWriters(reader: { knows: (key: SchemaKey) => boolean; forgetUnknown: () => void }, learn: (key: SchemaKey) => Promise<void>): RowMapper["prepare"] {
+export function learningWriters(
+  reader: { knows: (key: SchemaKey) => boolean; forgetUnknown: () => void },
+  learn: (key: SchemaKey) => Promise<void>,
+): RowMapper["prepare"] {
   let forgetAt = 0;
   return (records, index) => {
     const key = schemaKeyOf(records, index);

@@ -3,7 +3,12 @@ import { TIME_RANGE } from "../../../infra/clickhouse/tables.js";
 import type { FetchedRecords } from "../../../infra/kafka/records.js";
 import { headerSchemaOf } from "../../../infra/kafka/writer-of.js";
 import type { Logger } from "../../../infra/logging.js";
-import { type AttributeTarget, type CardIds, TransactionFields, TransactionReader } from "../../../schemas/transaction-reader.js";
+import {
+  type AttributeTarget,
+  type CardIds,
+  TransactionFields,
+  TransactionReader,
+} from "../../../schemas/transaction-reader.js";
 import { TransactionRejected } from "../../../schemas/transaction-rejected.js";
 import { PLAIN_SHAPE, type RecordShape } from "../../../schemas/record-shape.js";
 import type { SchemaKey } from "../../../schemas/wire-format.js";
@@ -28,10 +33,16 @@ export interface TransactionRowsDeps {
 }
 
 /**
- * Rows of `transactions`, read as scoring reads them; what the reader rejects has no row, since scoring dead-letters it.
- * Attributes go by their type into three maps.
+ * Rows of `transactions`, read as scoring reads them; what the reader rejects has no row, since scoring dead-letters
+ * it. Attributes go by their type into three maps.
  */
-export function transactionRows({ lookup, backoff, log, cards = null, shape = PLAIN_SHAPE }: TransactionRowsDeps): RowMapper {
+export function transactionRows({
+  lookup,
+  backoff,
+  log,
+  cards = null,
+  shape = PLAIN_SHAPE,
+}: TransactionRowsDeps): RowMapper {
   const attributes = new AttributeMaps(log);
   const reader = new TransactionReader(attributes, cards, shape);
   const fields = new TransactionFields();
@@ -66,9 +77,21 @@ export function transactionRows({ lookup, backoff, log, cards = null, shape = PL
   };
 }
 
-function read(reader: TransactionReader, records: FetchedRecords, index: number, fields: TransactionFields): Refusal | null {
+function read(
+  reader: TransactionReader,
+  records: FetchedRecords,
+  index: number,
+  fields: TransactionFields,
+): Refusal | null {
   try {
-    reader.read(records.bytes, records.valueAt[index], records.valueLength[index], records.timestamp[index], fields, headerSchemaOf(records, index));
+    reader.read(
+      records.bytes,
+      records.valueAt[index],
+      records.valueLength[index],
+      records.timestamp[index],
+      fields,
+      headerSchemaOf(records, index),
+    );
     return null;
   } catch (error) {
     if (error instanceof TransactionRejected) return { code: error.code, reason: error.message };
@@ -95,7 +118,11 @@ class AttributeMaps implements AttributeTarget {
     const found = this.#found.get(name);
     if (found !== undefined) return found;
     if (this.#keys.length >= MOST_NAMES) {
-      if (!this.#told) this.#log.error({ names: MOST_NAMES }, "transactions have too many different attributes: further ones are not stored");
+      if (!this.#told)
+        this.#log.error(
+          { names: MOST_NAMES },
+          "transactions have too many different attributes: further ones are not stored",
+        );
       this.#told = true;
       return -1;
     }

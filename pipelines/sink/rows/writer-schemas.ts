@@ -26,7 +26,17 @@ export class WriterSchemas<T> {
   readonly #log: Logger;
 
   /** @param make throws TypeError for a schema that doesn't fit */
-  constructor({ lookup, make, backoff, log }: { lookup: SchemaLookup; make: (schema: AvroSchema) => T; backoff: Backoff; log: Logger }) {
+  constructor({
+    lookup,
+    make,
+    backoff,
+    log,
+  }: {
+    lookup: SchemaLookup;
+    make: (schema: AvroSchema) => T;
+    backoff: Backoff;
+    log: Logger;
+  }) {
     this.#lookup = lookup;
     this.#make = make;
     this.#backoff = backoff;
@@ -53,8 +63,13 @@ export class WriterSchemas<T> {
   async #learn(id: number): Promise<void> {
     const schema = await retried(() => this.#lookup(id), this.#backoff);
     if (schema === null) return this.#refuse(id, { code: "unknown_schema", reason: `no schema has the id ${id}` });
-    if (schema instanceof UnavailableWriter) return this.#refuse(id, { code: "schema_unavailable", reason: `schema ${id}: ${schema.reason}` });
-    if (!isAvro(schema)) return this.#refuse(id, { code: "incompatible_schema", reason: `schema ${id} is not Avro, as our own records are` });
+    if (schema instanceof UnavailableWriter)
+      return this.#refuse(id, { code: "schema_unavailable", reason: `schema ${id}: ${schema.reason}` });
+    if (!isAvro(schema))
+      return this.#refuse(id, {
+        code: "incompatible_schema",
+        reason: `schema ${id} is not Avro, as our own records are`,
+      });
     try {
       this.#known.set(id, this.#make(schema));
     } catch (error) {
@@ -77,5 +92,10 @@ export function payloadAt(records: FetchedRecords, index: number): number {
 function idOf(records: FetchedRecords, index: number): number | Refusal {
   const size = records.valueLength[index];
   if (size <= 0) return { code: "empty_value", reason: "the record has no value" };
-  return schemaIdOf(records.bytes, records.valueAt[index], size) ?? { code: "not_avro", reason: "the value is not in the Confluent wire format" };
+  return (
+    schemaIdOf(records.bytes, records.valueAt[index], size) ?? {
+      code: "not_avro",
+      reason: "the value is not in the Confluent wire format",
+    }
+  );
 }

@@ -13,7 +13,10 @@ const START = Date.UTC(2025, 0, 1);
  *
  * @param round from 0: they follow those of the round before, in so many days of event time
  */
-export async function publishMillion(bench: BenchCluster, { cards, round, days }: { cards: number; round: number; days: number }): Promise<void> {
+export async function publishMillion(
+  bench: BenchCluster,
+  { cards, round, days }: { cards: number; round: number; days: number },
+): Promise<void> {
   const { name, partitions } = bench.topics.transactions;
   const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
   const producer = await BatchProducer.open(bench.cluster);
@@ -30,7 +33,18 @@ export async function publishMillion(bench: BenchCluster, { cards, round, days }
     const event_time = START + Math.floor((n / MILLION) * days * DAY_MS);
     const key = Buffer.from(card_id);
     const partition = partitionOf(key, partitions);
-    open[partition].push({ key, value: schemas.encode("transactions", { transaction_id: `transaction-${n}`, event_time, card_id, merchant_id: `merchant-${(n * 104_729) % MERCHANTS}`, amount: (n % 1_000) / 4, currency: "EUR", attributes: {} }) });
+    open[partition].push({
+      key,
+      value: schemas.encode("transactions", {
+        transaction_id: `transaction-${n}`,
+        event_time,
+        card_id,
+        merchant_id: `merchant-${(n * 104_729) % MERCHANTS}`,
+        amount: (n % 1_000) / 4,
+        currency: "EUR",
+        attributes: {},
+      }),
+    });
     if (open[partition].length < BATCH) continue;
     send(partition);
     if (sending.length > 4) await sending.shift();

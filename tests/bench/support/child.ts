@@ -15,18 +15,34 @@ export interface MeasuredProcess {
 
 /** Starts one of our roles with an environment of its own; its log goes to a file. */
 export function startRole(module: string, env: Record<string, string>, logFile: string): MeasuredProcess {
-  return measure(spawn(process.execPath, [compiledModule(module)], { env: { ...process.env, ...env }, stdio: ["ignore", "ignore", "pipe", "ipc"] }), logFile);
+  return measure(
+    spawn(process.execPath, [compiledModule(module)], {
+      env: { ...process.env, ...env },
+      stdio: ["ignore", "ignore", "pipe", "ipc"],
+    }),
+    logFile,
+  );
 }
 
 /** Starts any other command. */
-export function startCommand([command, args]: [string, string[]], cwd: string, env: Record<string, string>, logFile: string): MeasuredProcess {
-  return measure(spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ["ignore", "ignore", "pipe"] }), logFile);
+export function startCommand(
+  [command, args]: [string, string[]],
+  cwd: string,
+  env: Record<string, string>,
+  logFile: string,
+): MeasuredProcess {
+  return measure(
+    spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ["ignore", "ignore", "pipe"] }),
+    logFile,
+  );
 }
 
 function measure(child: ChildProcess, logFile: string): MeasuredProcess {
   child.stderr?.pipe(createWriteStream(logFile));
   const pid = child.pid as number;
-  const status = (field: string): number => Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1024;
+  const status = (field: string): number =>
+    Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) /
+    1024;
   return {
     child,
     cpuSeconds: () => cpuSecondsOf(pid),

@@ -22,7 +22,12 @@ export class BenchCluster {
   readonly group: string;
   readonly #log: Logger;
 
-  constructor(readonly config: KafkaConfig, readonly prefix: string, partitions: number, log: Logger) {
+  constructor(
+    readonly config: KafkaConfig,
+    readonly prefix: string,
+    partitions: number,
+    log: Logger,
+  ) {
     this.cluster = new KafkaCluster(config, "bench");
     this.kafka = createKafka(config, "bench", log);
     this.topics = topicsFor(prefix, partitions);
@@ -39,7 +44,9 @@ export class BenchCluster {
     const admin = this.kafka.admin();
     await admin.connect();
     const existing = new Set(await admin.listTopics());
-    const outputs = topicNames(this.topics).filter((name) => name !== this.topics.transactions.name && existing.has(name));
+    const outputs = topicNames(this.topics).filter(
+      (name) => name !== this.topics.transactions.name && existing.has(name),
+    );
     if (outputs.length > 0) await admin.deleteTopics({ topics: outputs });
     await admin.deleteGroups([this.group]).catch(() => {});
     await admin.disconnect();
@@ -51,7 +58,9 @@ export class BenchCluster {
   /** Registers a model and makes it the champion. @returns the epoch */
   deploy(artifact: Artifact, config: Pick<Config, "schemaRegistryUrl" | "schemasDir">): Promise<number> {
     const { model, thresholds } = artifact.manifest;
-    return this.#decide(artifact, config, (control, author) => deploy(control, author, { champion: { model, ...thresholds }, shadows: [] }));
+    return this.#decide(artifact, config, (control, author) =>
+      deploy(control, author, { champion: { model, ...thresholds }, shadows: [] }),
+    );
   }
 
   /** Registers a model, unless it is. */
@@ -59,14 +68,24 @@ export class BenchCluster {
     return this.#decide(artifact, config, () => Promise.resolve());
   }
 
-  async #decide<T>(artifact: Artifact, config: Pick<Config, "schemaRegistryUrl" | "schemasDir">, decide: (control: ControlLog, author: Author) => Promise<T>): Promise<T> {
-    const control = new ControlLog({ cluster: this.cluster, topic: this.topics.control.name, schemas: new Schemas(config), log: this.#log });
+  async #decide<T>(
+    artifact: Artifact,
+    config: Pick<Config, "schemaRegistryUrl" | "schemasDir">,
+    decide: (control: ControlLog, author: Author) => Promise<T>,
+  ): Promise<T> {
+    const control = new ControlLog({
+      cluster: this.cluster,
+      topic: this.topics.control.name,
+      schemas: new Schemas(config),
+      log: this.#log,
+    });
     const producer = await BatchProducer.open(this.cluster);
     try {
       await control.readToEnd();
       const author = { who: "system:bench", producer };
       const { model } = artifact.manifest;
-      if (!control.state.models.has(model)) await registerModel(control, author, { model, manifestSha256: artifact.manifestSha256 });
+      if (!control.state.models.has(model))
+        await registerModel(control, author, { model, manifestSha256: artifact.manifestSha256 });
       return await decide(control, author);
     } finally {
       await producer.close();
@@ -81,7 +100,8 @@ export class BenchCluster {
       const reader = new PartitionReader(this.cluster, name, partition);
       const end = await reader.endOffset();
       await reader.close();
-      while (((await committedOffset(this.cluster, this.group, { topic: name, partition })) ?? 0) < end) await sleep(100);
+      while (((await committedOffset(this.cluster, this.group, { topic: name, partition })) ?? 0) < end)
+        await sleep(100);
     }
   }
 
@@ -91,7 +111,7 @@ export class BenchCluster {
     for (let partition = 0; partition < partitions; partition++) {
       const reader = new PartitionReader(this.cluster, topic, partition);
       const end = await reader.endOffset();
-      for (let offset = await reader.firstOffset(); offset < end; ) {
+      for (let offset = await reader.firstOffset(); offset < end;) {
         const records = await reader.fetch(offset);
         onRecords(records);
         offset = records.nextOffset;

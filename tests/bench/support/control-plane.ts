@@ -9,12 +9,17 @@ import { BenchCluster } from "./cluster.js";
 import type { BenchContext } from "./context.js";
 import { Peers } from "./peers.js";
 
-export interface HttpAnswer { status: number; body: unknown }
+export interface HttpAnswer {
+  status: number;
+  body: unknown;
+}
 
 const PARTITIONS = 4;
 const UP_WITHIN_MS = 60_000;
 
-/** The roles that `npm start` runs beside a trainer, on topics and tables of their own, with the peers' model deployed. */
+/**
+ * The roles that `npm start` runs beside a trainer, on topics and tables of their own, with the peers' model deployed.
+ */
 export class ControlPlane {
   readonly bench: BenchCluster;
   readonly processes: Record<"scoring" | "sink" | "api", MeasuredProcess>;
@@ -29,21 +34,44 @@ export class ControlPlane {
   }
 
   /** @param models ids under which the peers' model is registered; the first is deployed and live when this resolves */
-  static async start({ config, kafka, clickhouse, log, print }: BenchContext, name: string, models: string[]): Promise<ControlPlane> {
+  static async start(
+    { config, kafka, clickhouse, log, print }: BenchContext,
+    name: string,
+    models: string[],
+  ): Promise<ControlPlane> {
     const peers = await Peers.prepare(config.dataDir, print);
     const bench = new BenchCluster(kafka, `bench-${name}-${Date.now()}.`, PARTITIONS, log);
     await bench.reset();
     const port = await freePorts(config.port, 1);
     const password = randomBytes(16).toString("hex");
     const env = {
-      KAFKA_BROKERS: bench.bootstrap, TOPIC_PREFIX: bench.prefix, TOPIC_PARTITIONS: String(PARTITIONS), DATA_DIR: config.dataDir, ARTIFACTS: config.artifacts,
-      CLICKHOUSE_URL: clickhouse.url, CLICKHOUSE_USER: clickhouse.username, CLICKHOUSE_PASSWORD: clickhouse.password, CLICKHOUSE_DATABASE: `bench_${name}_${Date.now()}`,
-      PORT: String(port), JWT_SECRET: randomBytes(32).toString("hex"), ADMIN_PASSWORD: password, LOG_LEVEL: "warn",
+      KAFKA_BROKERS: bench.bootstrap,
+      TOPIC_PREFIX: bench.prefix,
+      TOPIC_PARTITIONS: String(PARTITIONS),
+      DATA_DIR: config.dataDir,
+      ARTIFACTS: config.artifacts,
+      CLICKHOUSE_URL: clickhouse.url,
+      CLICKHOUSE_USER: clickhouse.username,
+      CLICKHOUSE_PASSWORD: clickhouse.password,
+      CLICKHOUSE_DATABASE: `bench_${name}_${Date.now()}`,
+      PORT: String(port),
+      JWT_SECRET: randomBytes(32).toString("hex"),
+      ADMIN_PASSWORD: password,
+      LOG_LEVEL: "warn",
     };
-    const role = (module: string): MeasuredProcess => startRole(`${module}/main`, env, join(config.dataDir, `bench-${name}-${module.replaceAll("/", "-")}.log`));
-    const plane = new ControlPlane(bench, { scoring: role("pipelines/scoring"), sink: role("pipelines/sink"), api: role("api") }, port);
+    const role = (module: string): MeasuredProcess =>
+      startRole(`${module}/main`, env, join(config.dataDir, `bench-${name}-${module.replaceAll("/", "-")}.log`));
+    const plane = new ControlPlane(
+      bench,
+      { scoring: role("pipelines/scoring"), sink: role("pipelines/sink"), api: role("api") },
+      port,
+    );
     try {
-      for (const model of models) await bench.register(await peers.artifact(config.artifacts, model), { schemaRegistryUrl: null, schemasDir: null });
+      for (const model of models)
+        await bench.register(await peers.artifact(config.artifacts, model), {
+          schemaRegistryUrl: null,
+          schemasDir: null,
+        });
       await plane.#signIn(password);
       await plane.enable(models[0]);
       return plane;
@@ -56,20 +84,34 @@ export class ControlPlane {
   /** One request, on a connection that is kept alive. */
   ask(method: "GET" | "POST" | "PUT", path: string, body?: unknown): Promise<HttpAnswer> {
     const text = body === undefined ? "" : JSON.stringify(body);
-    const headers = { authorization: `Bearer ${this.#token}`, ...(body === undefined ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(text) }) };
+    const headers = {
+      authorization: `Bearer ${this.#token}`,
+      ...(body === undefined ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(text) }),
+    };
     return new Promise((resolve, reject) => {
-      const request = httpRequest({ agent: this.#agent, host: "127.0.0.1", port: this.#port, method, path, headers }, (response) => {
-        const chunks: Buffer[] = [];
-        response.on("data", (chunk: Buffer) => chunks.push(chunk)).on("error", reject);
-        response.on("end", () => resolve({ status: response.statusCode ?? 0, body: JSON.parse(Buffer.concat(chunks).toString()) as unknown }));
-      });
+      const request = httpRequest(
+        { agent: this.#agent, host: "127.0.0.1", port: this.#port, method, path, headers },
+        (response) => {
+          const chunks: Buffer[] = [];
+          response.on("data", (chunk: Buffer) => chunks.push(chunk)).on("error", reject);
+          response.on("end", () =>
+            resolve({
+              status: response.statusCode ?? 0,
+              body: JSON.parse(Buffer.concat(chunks).toString()) as unknown,
+            }),
+          );
+        },
+      );
       request.on("error", reject).end(text);
     });
   }
 
   /** Makes a model the champion. @returns its epoch, once it is live */
   async enable(model: string): Promise<number> {
-    const { status, body } = await this.ask("PUT", `/api/v1/models/${model}/enabled`, { enabled: true, role: "champion" });
+    const { status, body } = await this.ask("PUT", `/api/v1/models/${model}/enabled`, {
+      enabled: true,
+      role: "champion",
+    });
     if (status !== 200) throw new Error(`${model} was not enabled: ${status} ${JSON.stringify(body)}`);
     return (body as { epoch: number }).epoch;
   }

@@ -12,18 +12,32 @@ const PARTITIONS = 4;
 const TOLERANCE = 1e-6;
 
 /** What one run took; `records` of the million were scored. */
-export interface Run { who: string; records: number; cpuSeconds: number; wallSeconds: number; peakMb: number }
+export interface Run {
+  who: string;
+  records: number;
+  cpuSeconds: number;
+  wallSeconds: number;
+  peakMb: number;
+}
 
 type ReadPrediction = (cursor: AvroCursor) => [id: string, score: number];
 
-/** The 1,000,000 transactions of tests/bench/peers in a topic, and who scores them: our workers, or a program of the peers'. */
+/**
+ * The 1,000,000 transactions of tests/bench/peers in a topic, and who scores them: our workers, or a program of the
+ * peers'.
+ */
 export class Million {
   readonly #context: BenchContext;
   readonly #env: Record<string, string>;
   /** Of the first run that is read: what all others are held to, id by id. */
   #expected: Map<string, number> | null = null;
 
-  private constructor(context: BenchContext, readonly bench: BenchCluster, readonly peers: Peers, env: Record<string, string>) {
+  private constructor(
+    context: BenchContext,
+    readonly bench: BenchCluster,
+    readonly peers: Peers,
+    env: Record<string, string>,
+  ) {
     this.#context = context;
     this.#env = env;
   }
@@ -39,23 +53,53 @@ export class Million {
     return new Million(context, bench, peers, { ARTIFACTS: config.artifacts, SCHEMAS_DIR: schemasDir });
   }
 
-  /** Our scoring role, exactly once, from its start to the last committed offset. @returns the greatest difference of a score, too; null: the first run */
+  /**
+   * Our scoring role, exactly once, from its start to the last committed offset. @returns the greatest difference of a
+   * score, too; null: the first run
+   */
   async ours(who: string, workers = 1): Promise<{ run: Run; difference: number | null }> {
     const { config } = this.#context;
     const { bench } = this;
     await bench.reset();
-    await bench.deploy(await this.peers.artifact(config.artifacts), { schemaRegistryUrl: null, schemasDir: this.#env.SCHEMAS_DIR });
+    await bench.deploy(await this.peers.artifact(config.artifacts), {
+      schemaRegistryUrl: null,
+      schemasDir: this.#env.SCHEMAS_DIR,
+    });
     const started = performance.now();
     const roles = Array.from({ length: workers }, (_, i) =>
-      startRole("pipelines/scoring/main", { KAFKA_BROKERS: bench.bootstrap, TOPIC_PREFIX: bench.prefix, DATA_DIR: join(config.dataDir, `worker-${i}`), LOG_LEVEL: "warn", ...this.#env }, join(config.dataDir, `bench-worker-${i}.log`)));
+      startRole(
+        "pipelines/scoring/main",
+        {
+          KAFKA_BROKERS: bench.bootstrap,
+          TOPIC_PREFIX: bench.prefix,
+          DATA_DIR: join(config.dataDir, `worker-${i}`),
+          LOG_LEVEL: "warn",
+          ...this.#env,
+        },
+        join(config.dataDir, `bench-worker-${i}.log`),
+      ),
+    );
     await bench.waitUntilScored();
-    const run: Run = { who, records: RECORDS, cpuSeconds: sum(roles, (role) => role.cpuSeconds()), wallSeconds: (performance.now() - started) / 1000, peakMb: sum(roles, (role) => role.peakResidentMb()) };
+    const run: Run = {
+      who,
+      records: RECORDS,
+      cpuSeconds: sum(roles, (role) => role.cpuSeconds()),
+      wallSeconds: (performance.now() - started) / 1000,
+      peakMb: sum(roles, (role) => role.peakResidentMb()),
+    };
     await Promise.all(roles.map((role) => role.stop()));
     return { run, difference: await this.#check(bench.topics.predictions.name, readOurPrediction, RECORDS) };
   }
 
   /** A program of the peers' that reads the topic, writes to another and ends. @param args for these topics */
-  async program(who: string, command: (topics: { input: string; output: string }) => [command: string, args: string[], env: Record<string, string>], records = RECORDS): Promise<{ run: Run; difference: number | null }> {
+  async program(
+    who: string,
+    command: (topics: {
+      input: string;
+      output: string;
+    }) => [command: string, args: string[], env: Record<string, string>],
+    records = RECORDS,
+  ): Promise<{ run: Run; difference: number | null }> {
     const { bench, peers } = this;
     const { dataDir } = this.#context.config;
     const output = `${bench.prefix}peer-${Date.now()}`;
@@ -89,7 +133,8 @@ export class Million {
   /** A peer that stops by itself after so many records may have scored some more by then. */
   async #check(topic: string, read: ReadPrediction, records: number): Promise<number | null> {
     const scores = await readScores(this.bench, topic, read);
-    if (records === RECORDS ? scores.size !== records : scores.size < records) throw new Error(`${topic} holds ${scores.size} predictions, not ${records}`);
+    if (records === RECORDS ? scores.size !== records : scores.size < records)
+      throw new Error(`${topic} holds ${scores.size} predictions, not ${records}`);
     if (this.#expected !== null) return compare(scores, this.#expected);
     if (records !== RECORDS) throw new Error("the first run must score all of them: the others are held to it");
     this.#expected = scores;

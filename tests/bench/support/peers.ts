@@ -58,7 +58,10 @@ export class Peers {
 
   /** The command line of one of their Java programs. */
   java(...args: string[]): [command: string, args: string[]] {
-    return ["java", [...JAVA, "-cp", `${this.folder}/java/target/peerbench-1.jar:${this.folder}/java/target/lib/*`, ...args]];
+    return [
+      "java",
+      [...JAVA, "-cp", `${this.folder}/java/target/peerbench-1.jar:${this.folder}/java/target/lib/*`, ...args],
+    ];
   }
 
   /** Runs one of their programs to its end. @returns its standard output */
@@ -82,13 +85,35 @@ export class Peers {
     const onnx = await readFile(join(this.folder, "model/model.onnx"));
     const features: FeatureSpec[] = [
       { name: "amount", type: "number", source: { kind: "amount" }, default: null },
-      ...Array.from({ length: 28 }, (_, i): FeatureSpec => ({ name: `v${i + 1}`, type: "number", source: { kind: "attribute", attribute: `v${i + 1}` }, default: null })),
+      ...Array.from({ length: 28 }, (_, i): FeatureSpec => ({
+        name: `v${i + 1}`,
+        type: "number",
+        source: { kind: "attribute", attribute: `v${i + 1}` },
+        default: null,
+      })),
     ];
     const manifest: Manifest = {
-      format: 1, model, algorithm: "lightgbm", input: "features", output: "probabilities", features, feature_hash: featureHash(features), sha256: sha256(onnx),
+      format: 1,
+      model,
+      algorithm: "lightgbm",
+      input: "features",
+      output: "probabilities",
+      features,
+      feature_hash: featureHash(features),
+      sha256: sha256(onnx),
       thresholds: { review: 0.5, decline: 0.9 },
-      training: { source: "tests/bench/peers/model/train.py", rows: 0, frauds: 0, from: 0, to: 0, params: {}, seconds: 0 },
-      validation: null, test: null, created_at: new Date().toISOString(),
+      training: {
+        source: "tests/bench/peers/model/train.py",
+        rows: 0,
+        frauds: 0,
+        from: 0,
+        to: 0,
+        params: {},
+        seconds: 0,
+      },
+      validation: null,
+      test: null,
+      created_at: new Date().toISOString(),
     };
     return saveArtifact(artifactsDir, manifest, onnx);
   }

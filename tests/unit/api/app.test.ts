@@ -30,14 +30,27 @@ describe("toProblem", () => {
   test("errors of the system have their status", () => {
     expect(toProblem(new FraudstreamError("conflict", "x"))).toMatchObject({ status: 409, code: "conflict" });
     expect(toProblem(new FraudstreamError("unknown_model", "x"))).toMatchObject({ status: 404 });
-    expect(toProblem(new RequestError("weak_password", "x"))).toMatchObject({ status: 400, code: "weak_password", detail: "x" });
-    expect(toProblem(new RequestError("dataset_empty", "x"))).toMatchObject({ status: 400, code: "dataset_empty", detail: "x" });
-    expect(toProblem(new FraudstreamError("kafka_network", "x"))).toMatchObject({ status: 503, code: "kafka_network", headers: { "retry-after": "1" } });
+    expect(toProblem(new RequestError("weak_password", "x"))).toMatchObject({
+      status: 400,
+      code: "weak_password",
+      detail: "x",
+    });
+    expect(toProblem(new RequestError("dataset_empty", "x"))).toMatchObject({
+      status: 400,
+      code: "dataset_empty",
+      detail: "x",
+    });
+    expect(toProblem(new FraudstreamError("kafka_network", "x"))).toMatchObject({
+      status: 503,
+      code: "kafka_network",
+      headers: { "retry-after": "1" },
+    });
     // A wrong setting, and a stored file that is wrong, are not the caller's fault.
     expect(toProblem(new UsageError("bad_setting", "x"))).toMatchObject({ status: 500, code: "internal" });
     expect(toProblem(new FraudstreamError("manifest_invalid", "x"))).toMatchObject({ status: 500, code: "internal" });
     expect(toProblem(new FraudstreamError("kafka_closed", "x"))).toMatchObject({ status: 500, code: "internal" });
-    for (const thrown of [new Error("x"), "x", null, undefined, { statusCode: 200 }, { statusCode: 502 }]) expect(toProblem(thrown)).toMatchObject({ status: 500, code: "internal" });
+    for (const thrown of [new Error("x"), "x", null, undefined, { statusCode: 200 }, { statusCode: 502 }])
+      expect(toProblem(thrown)).toMatchObject({ status: 500, code: "internal" });
   });
 
   test("5xx hide what happened", async () => {
@@ -59,16 +72,35 @@ describe("toProblem", () => {
 });
 
 describe("validation", () => {
-  const item = { type: "object", properties: { amount: { type: "number", minimum: 0 }, kind: { anyOf: [{ const: "a" }, { const: "b" }] } }, required: ["amount"], additionalProperties: false };
-  const body = { type: "object", properties: { name: { type: "string" }, rows: { type: "array", items: item } }, required: ["name"], additionalProperties: false };
-  const querystring = { type: "object", properties: { limit: { type: "integer" }, all: { type: "boolean" } }, additionalProperties: false };
+  const item = {
+    type: "object",
+    properties: { amount: { type: "number", minimum: 0 }, kind: { anyOf: [{ const: "a" }, { const: "b" }] } },
+    required: ["amount"],
+    additionalProperties: false,
+  };
+  const body = {
+    type: "object",
+    properties: { name: { type: "string" }, rows: { type: "array", items: item } },
+    required: ["name"],
+    additionalProperties: false,
+  };
+  const querystring = {
+    type: "object",
+    properties: { limit: { type: "integer" }, all: { type: "boolean" } },
+    additionalProperties: false,
+  };
 
   async function errorsOf(payload: unknown, query = ""): Promise<unknown> {
     const app = Fastify();
     problems(app);
     validation(app);
     app.post("/x", { schema: { body, querystring } }, (request) => ({ body: request.body, query: request.query }));
-    const answer = await app.inject({ method: "POST", url: `/x${query}`, payload: JSON.stringify(payload), headers: { "content-type": "application/json" } });
+    const answer = await app.inject({
+      method: "POST",
+      url: `/x${query}`,
+      payload: JSON.stringify(payload),
+      headers: { "content-type": "application/json" },
+    });
     await app.close();
     return answer.statusCode === 400 ? answer.json<{ errors: unknown }>().errors : answer.json();
   }
@@ -84,20 +116,41 @@ describe("validation", () => {
       { in: "body", field: "rows[2]", code: "type", message: "must be object" },
       { in: "body", field: "rows[3].amount", code: "required", message: "is missing" },
     ]);
-    for (const name of [1, true, null, ["a"], {}]) expect(await errorsOf({ name })).toMatchObject([{ field: "name", code: "type" }]);
+    for (const name of [1, true, null, ["a"], {}])
+      expect(await errorsOf({ name })).toMatchObject([{ field: "name", code: "type" }]);
   });
 
   test("queries are read as numbers and booleans, once each", async () => {
     expect(await errorsOf({ name: "a" }, "?limit=5&all=true")).toMatchObject({ query: { limit: 5, all: true } });
-    expect(await errorsOf({ name: "a" }, "?limit=5x&all=yes&b=1")).toMatchObject([{ in: "query", field: "b" }, { field: "limit" }, { field: "all" }]);
-    expect(await errorsOf({ name: "a" }, "?limit=5&limit=6")).toMatchObject([{ in: "query", field: "limit", code: "type" }]);
+    expect(await errorsOf({ name: "a" }, "?limit=5x&all=yes&b=1")).toMatchObject([
+      { in: "query", field: "b" },
+      { field: "limit" },
+      { field: "all" },
+    ]);
+    expect(await errorsOf({ name: "a" }, "?limit=5&limit=6")).toMatchObject([
+      { in: "query", field: "limit", code: "type" },
+    ]);
     expect(await errorsOf({ name: "a" }, "?limit=")).toMatchObject([{ field: "limit" }]);
   });
 
   test("an open schema doesn't start", async () => {
     const app = Fastify();
     validation(app);
-    expect(() => app.post("/x", { schema: { body: { type: "object", properties: { a: { type: "object", properties: {} } }, additionalProperties: false } } }, () => null)).toThrow(/body\.properties\.a doesn't say additionalProperties/);
+    expect(() =>
+      app.post(
+        "/x",
+        {
+          schema: {
+            body: {
+              type: "object",
+              properties: { a: { type: "object", properties: {} } },
+              additionalProperties: false,
+            },
+          },
+        },
+        () => null,
+      ),
+    ).toThrow(/body\.properties\.a doesn't say additionalProperties/);
     await app.close();
   });
 });
@@ -105,10 +158,17 @@ describe("validation", () => {
 describe("permissions", () => {
   test("are those of the design, and not inherited", () => {
     expect(Object.keys(PERMISSIONS)).toEqual(["service", "analyst", "operator", "admin"]);
-    expect(can("service", "predictions:write") && can("service", "predictions:read-own") && can("service", "labels:write")).toBe(true);
-    for (const role of ["analyst", "operator"] as const) expect(can(role, "predictions:write", "audit:read", "users:read", "users:write")).toBe(false);
-    expect(can("analyst", "jobs:write", "models:write", "deployments:write", "dead-letters:read", "dead-letters:replay")).toBe(false);
-    expect(can("service", "predictions:read", "models:read", "jobs:read", "metrics:read", "users:read", "dead-letters:read")).toBe(false);
+    expect(
+      can("service", "predictions:write") && can("service", "predictions:read-own") && can("service", "labels:write"),
+    ).toBe(true);
+    for (const role of ["analyst", "operator"] as const)
+      expect(can(role, "predictions:write", "audit:read", "users:read", "users:write")).toBe(false);
+    expect(
+      can("analyst", "jobs:write", "models:write", "deployments:write", "dead-letters:read", "dead-letters:replay"),
+    ).toBe(false);
+    expect(
+      can("service", "predictions:read", "models:read", "jobs:read", "metrics:read", "users:read", "dead-letters:read"),
+    ).toBe(false);
     for (const all of Object.values(PERMISSIONS)) expect(PERMISSIONS.admin).toEqual(expect.arrayContaining([...all]));
   });
 
@@ -143,7 +203,10 @@ describe("passwords", () => {
 
 describe("wrong passwords", () => {
   const ann = { name: "ann", address: "1.2.3.4" };
-  const from = (i: number): { name: string; address: string } => ({ name: "ann", address: `10.0.${i >> 8}.${i & 255}` });
+  const from = (i: number): { name: string; address: string } => ({
+    name: "ann",
+    address: `10.0.${i >> 8}.${i & 255}`,
+  });
   const wrong = (locks: SignInLocks, attempt: typeof ann, count: number): number => {
     let counted = 0;
     for (let i = 0; i < count; i++) {
@@ -154,67 +217,83 @@ describe("wrong passwords", () => {
     return counted;
   };
 
-  test("lock a name and an address together, longer each time, until one is right; the name elsewhere and others there go on", () => {
-    let now = Date.now();
-    const locks = new SignInLocks({ now: () => now, ofAddress: 1_000 });
-    expect(wrong(locks, ann, 4)).toBe(4);
-    expect(locks.waitOf(ann)).toBe(0);
-    const waits = Array.from({ length: 5 }, () => {
-      expect(wrong(locks, ann, 9)).toBe(1);
-      expect([locks.waitOf({ ...ann, address: "5.6.7.8" }), locks.waitOf({ ...ann, name: "bob" })]).toEqual([0, 0]);
-      const wait = locks.waitOf(ann);
-      now += wait * 1_000;
-      return wait;
-    });
-    expect(waits).toEqual([15, 30, 60, 60, 60]);
-    locks.count(ann);
-    locks.right(ann);
-    expect(locks.waitOf(ann)).toBe(0);
-    now += 31 * 60_000;
-    expect(wrong(locks, ann, 4)).toBe(4);
-  });
+  test(
+    "lock a name and an address together, longer each time, until one is right; the name elsewhere and others " +
+      "there go on",
+    () => {
+      let now = Date.now();
+      const locks = new SignInLocks({ now: () => now, ofAddress: 1_000 });
+      expect(wrong(locks, ann, 4)).toBe(4);
+      expect(locks.waitOf(ann)).toBe(0);
+      const waits = Array.from({ length: 5 }, () => {
+        expect(wrong(locks, ann, 9)).toBe(1);
+        expect([locks.waitOf({ ...ann, address: "5.6.7.8" }), locks.waitOf({ ...ann, name: "bob" })]).toEqual([0, 0]);
+        const wait = locks.waitOf(ann);
+        now += wait * 1_000;
+        return wait;
+      });
+      expect(waits).toEqual([15, 30, 60, 60, 60]);
+      locks.count(ann);
+      locks.right(ann);
+      expect(locks.waitOf(ann)).toBe(0);
+      now += 31 * 60_000;
+      expect(wrong(locks, ann, 4)).toBe(4);
+    },
+  );
 
-  test("one every ten minutes, or any number from anywhere, keep nobody out who has signed in from there before, nor anybody else for long", () => {
-    let now = Date.now();
-    const locks = new SignInLocks({ now: () => now });
-    locks.count(ann);
-    locks.right(ann);
-    // From a thousand addresses at once: a few, and then so many a minute.
-    expect(Array.from({ length: 1_000 }, (_, i) => wrong(locks, from(i), 5)).reduce((a, b) => a + b)).toBe(20);
-    expect([locks.waitOf(ann), locks.isKnown(ann)]).toEqual([0, true]);
-    expect(locks.waitOf(from(9_999))).toBe(6);
-    let tried = 0;
-    for (let second = 0; second < 600; second++, now += 1_000) tried += wrong(locks, from(second), 1);
-    expect(tried).toBeGreaterThan(95);
-    expect(tried).toBeLessThan(105);
-    // Somebody who shares the address of one who is known: a few seconds, however long it goes on.
-    for (let i = 0; i < 50; i++) {
-      wrong(locks, ann, 5);
-      expect(locks.waitOf(ann)).toBeLessThanOrEqual(15);
-      now += 15_000;
-    }
-    expect(locks.waitOf(ann)).toBe(0);
-    for (let i = 0; i < 144; i++, now += 540_000) {
-      wrong(locks, { name: "bob", address: "9.9.9.9" }, 1);
-      now += 60_000;
-      expect(locks.waitOf({ name: "bob", address: "9.9.9.9" })).toBe(0);
-    }
-  });
+  test(
+    "one every ten minutes, or any number from anywhere, keep nobody out who has signed in from there before, " +
+      "nor anybody else for long",
+    () => {
+      let now = Date.now();
+      const locks = new SignInLocks({ now: () => now });
+      locks.count(ann);
+      locks.right(ann);
+      // From a thousand addresses at once: a few, and then so many a minute.
+      expect(Array.from({ length: 1_000 }, (_, i) => wrong(locks, from(i), 5)).reduce((a, b) => a + b)).toBe(20);
+      expect([locks.waitOf(ann), locks.isKnown(ann)]).toEqual([0, true]);
+      expect(locks.waitOf(from(9_999))).toBe(6);
+      let tried = 0;
+      for (let second = 0; second < 600; second++, now += 1_000) tried += wrong(locks, from(second), 1);
+      expect(tried).toBeGreaterThan(95);
+      expect(tried).toBeLessThan(105);
+      // Somebody who shares the address of one who is known: a few seconds, however long it goes on.
+      for (let i = 0; i < 50; i++) {
+        wrong(locks, ann, 5);
+        expect(locks.waitOf(ann)).toBeLessThanOrEqual(15);
+        now += 15_000;
+      }
+      expect(locks.waitOf(ann)).toBe(0);
+      for (let i = 0; i < 144; i++, now += 540_000) {
+        wrong(locks, { name: "bob", address: "9.9.9.9" }, 1);
+        now += 60_000;
+        expect(locks.waitOf({ name: "bob", address: "9.9.9.9" })).toBe(0);
+      }
+    },
+  );
 
-  test("of one address are so many a minute, whichever the names; right ones count nothing, and whoever is known there goes on", () => {
-    let now = Date.now();
-    const locks = new SignInLocks({ now: () => now });
-    for (let i = 0; i < 200; i++) {
-      expect(locks.waitOf({ ...ann, name: `n${i % 50}` })).toBe(0);
-      locks.count({ ...ann, name: `n${i % 50}` });
-      locks.right({ ...ann, name: `n${i % 50}` });
-    }
-    expect(Array.from({ length: 200 }, (_, i) => wrong(locks, { ...ann, name: `guess-${i}` }, 1)).filter((counted) => counted > 0)).toHaveLength(20);
-    expect(locks.waitOf({ ...ann, name: "n7" })).toBe(0);
-    expect(locks.waitOf({ ...ann, name: "new" })).toBe(3);
-    now += 3_000;
-    expect(locks.waitOf({ ...ann, name: "new" })).toBe(0);
-  });
+  test(
+    "of one address are so many a minute, whichever the names; right ones count nothing, and whoever is known " +
+      "there goes on",
+    () => {
+      let now = Date.now();
+      const locks = new SignInLocks({ now: () => now });
+      for (let i = 0; i < 200; i++) {
+        expect(locks.waitOf({ ...ann, name: `n${i % 50}` })).toBe(0);
+        locks.count({ ...ann, name: `n${i % 50}` });
+        locks.right({ ...ann, name: `n${i % 50}` });
+      }
+      expect(
+        Array.from({ length: 200 }, (_, i) => wrong(locks, { ...ann, name: `guess-${i}` }, 1)).filter(
+          (counted) => counted > 0,
+        ),
+      ).toHaveLength(20);
+      expect(locks.waitOf({ ...ann, name: "n7" })).toBe(0);
+      expect(locks.waitOf({ ...ann, name: "new" })).toBe(3);
+      now += 3_000;
+      expect(locks.waitOf({ ...ann, name: "new" })).toBe(0);
+    },
+  );
 
   test("are told to every copy that has the secret, and so is who is known, under names that nobody reads", async () => {
     const lines: string[] = [];
@@ -225,10 +304,19 @@ describe("wrong passwords", () => {
     await vi.waitFor(() => expect(lines).toHaveLength(1));
     expect(lines[0]).not.toMatch(/ann|1\.2\.3/);
     expect(two.waitOf(ann)).toBeGreaterThan(10);
-    expect([two.waitOf({ ...ann, name: "bob" }), two.waitOf({ ...ann, address: "5.6.7.8" }), other.waitOf(ann)]).toEqual([0, 0, 0]);
+    expect([
+      two.waitOf({ ...ann, name: "bob" }),
+      two.waitOf({ ...ann, address: "5.6.7.8" }),
+      other.waitOf(ann),
+    ]).toEqual([0, 0, 0]);
     one.right(ann);
     await vi.waitFor(() => expect(lines[0]).toMatch(/^sign-in-known /));
-    expect([two.waitOf(ann), two.isKnown(ann), other.isKnown(ann), two.isKnown(from(1))]).toEqual([0, true, false, false]);
+    expect([two.waitOf(ann), two.isKnown(ann), other.isKnown(ann), two.isKnown(from(1))]).toEqual([
+      0,
+      true,
+      false,
+      false,
+    ]);
     for (const locks of [one, two, other]) locks.close();
   });
 
@@ -262,24 +350,50 @@ describe("the OpenAPI document", () => {
   });
 
   test("every request and answer has an example that fits its schema, and every error one of its own", async () => {
-    const { Ajv2020 } = createRequire(createRequire(import.meta.url).resolve("@fastify/ajv-compiler"))("ajv/dist/2020.js") as { Ajv2020: new (options: object) => { addSchema: (schema: object, key: string) => void; compile: (schema: object) => ((value: unknown) => boolean) & { errors: unknown } } };
-    interface Content { content?: Record<string, { example?: unknown; examples?: Record<string, { value: unknown }>; schema: { $ref?: string; examples?: unknown[] } }> }
-    const document = (await apiDocument()) as { paths: Record<string, Record<string, { requestBody?: Content; responses: Record<string, Content> }>>; components: { schemas: Record<string, { examples?: unknown[] }> } };
+    const { Ajv2020 } = createRequire(createRequire(import.meta.url).resolve("@fastify/ajv-compiler"))(
+      "ajv/dist/2020.js",
+    ) as {
+      Ajv2020: new (options: object) => {
+        addSchema: (schema: object, key: string) => void;
+        compile: (schema: object) => ((value: unknown) => boolean) & { errors: unknown };
+      };
+    };
+    interface Content {
+      content?: Record<
+        string,
+        {
+          example?: unknown;
+          examples?: Record<string, { value: unknown }>;
+          schema: { $ref?: string; examples?: unknown[] };
+        }
+      >;
+    }
+    const document = (await apiDocument()) as {
+      paths: Record<string, Record<string, { requestBody?: Content; responses: Record<string, Content> }>>;
+      components: { schemas: Record<string, { examples?: unknown[] }> };
+    };
     const ajv = new Ajv2020({ strict: false, validateFormats: false });
     ajv.addSchema(document, "doc");
     const wrong: unknown[] = [];
     let seen = 0;
     for (const [path, methods] of Object.entries(document.paths)) {
       for (const [method, { requestBody, responses }] of Object.entries(methods)) {
-        if (path.startsWith("/api/")) expect(Object.keys(responses), path).toEqual(expect.arrayContaining(["400", "429", "default"]));
+        if (path.startsWith("/api/"))
+          expect(Object.keys(responses), path).toEqual(expect.arrayContaining(["400", "429", "default"]));
         for (const [status, { content = {} }] of [["body", requestBody ?? {}] as const, ...Object.entries(responses)]) {
           for (const [type, { schema, example, examples }] of Object.entries(content)) {
             if (type !== "application/json") continue;
             const where = `${method} ${path} ${status}`;
-            const shown = example ?? Object.values(examples ?? {})[0]?.value ?? schema.examples?.[0] ?? document.components.schemas[schema.$ref?.split("/").at(-1) ?? ""].examples?.[0];
+            const shown =
+              example ??
+              Object.values(examples ?? {})[0]?.value ??
+              schema.examples?.[0] ??
+              document.components.schemas[schema.$ref?.split("/").at(-1) ?? ""].examples?.[0];
             const vague = /"[^"]*":"(string|…)"|\["(string|…)/.exec(JSON.stringify(shown) ?? "");
             if (shown === undefined || vague !== null) wrong.push([where, vague?.[0]]);
-            const fits = ajv.compile({ $ref: `doc#/paths/${path.replaceAll("~", "~0").replaceAll("/", "~1").replaceAll("{", "%7B").replaceAll("}", "%7D")}/${method}/${status === "body" ? "requestBody" : `responses/${status}`}/content/application~1json/schema` });
+            const fits = ajv.compile({
+              $ref: `doc#/paths/${path.replaceAll("~", "~0").replaceAll("/", "~1").replaceAll("{", "%7B").replaceAll("}", "%7D")}/${method}/${status === "body" ? "requestBody" : `responses/${status}`}/content/application~1json/schema`,
+            });
             if (!fits(shown)) wrong.push([where, fits.errors]);
             seen++;
           }
@@ -291,11 +405,28 @@ describe("the OpenAPI document", () => {
   });
 
   test("every operation has its own id and tells of errors, and of the token that it takes", async () => {
-    const { paths } = (await apiDocument()) as { paths: Record<string, Record<string, { operationId: string; security?: unknown[]; responses: Record<string, unknown> }>> };
-    const operations = Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ path, method, ...operation })));
+    const { paths } = (await apiDocument()) as {
+      paths: Record<
+        string,
+        Record<string, { operationId: string; security?: unknown[]; responses: Record<string, unknown> }>
+      >;
+    };
+    const operations = Object.entries(paths).flatMap(([path, methods]) =>
+      Object.entries(methods).map(([method, operation]) => ({ path, method, ...operation })),
+    );
     expect(new Set(operations.map(({ operationId }) => operationId)).size).toBe(operations.length);
     for (const { responses } of operations) expect(responses).toHaveProperty("default");
-    const open = operations.filter(({ security }) => security === undefined).map(({ method, path }) => `${method} ${path}`);
-    expect(open.sort()).toEqual(["get /api/v1/status", "get /health/live", "get /health/ready", "get /metrics", "get /schemas/ids/{id}", "get /subjects/{subject}/versions/latest", "post /api/v1/tokens"]);
+    const open = operations
+      .filter(({ security }) => security === undefined)
+      .map(({ method, path }) => `${method} ${path}`);
+    expect(open.sort()).toEqual([
+      "get /api/v1/status",
+      "get /health/live",
+      "get /health/ready",
+      "get /metrics",
+      "get /schemas/ids/{id}",
+      "get /subjects/{subject}/versions/latest",
+      "post /api/v1/tokens",
+    ]);
   });
 });

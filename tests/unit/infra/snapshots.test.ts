@@ -5,7 +5,14 @@ import { expect, it, onTestFinished } from "vitest";
 import type { Logger } from "../../../infra/logging.js";
 import { SnapshotStore, type Section, type Snapshot, type SnapshotOf } from "../../../infra/snapshots.js";
 
-const OF: SnapshotOf = { kind: "scoring", cluster: "c", topic: "fraud.transactions", topicId: "t", partition: 1, terms: "v1" };
+const OF: SnapshotOf = {
+  kind: "scoring",
+  cluster: "c",
+  topic: "fraud.transactions",
+  topicId: "t",
+  partition: 1,
+  terms: "v1",
+};
 const sections = (value: number): Section[] => [
   { name: "numbers", data: Float64Array.from([value, Number.NaN, -0]) },
   { name: "bytes", data: Buffer.from([1, 2, 3]) },
@@ -37,11 +44,25 @@ it("gives back what was saved, the newest that isn't ahead, and keeps two", asyn
     await utimes(join(dir, `scoring-fraud.transactions-1-${offset}.snapshot`), offset, offset);
   }
   await store.save({ ...OF, partition: 12 }, 7, sections(7));
-  expect((await readdir(dir)).sort()).toEqual(["scoring-fraud.transactions-1-10.snapshot", "scoring-fraud.transactions-1-20.snapshot", "scoring-fraud.transactions-12-7.snapshot"]);
+  expect((await readdir(dir)).sort()).toEqual([
+    "scoring-fraud.transactions-1-10.snapshot",
+    "scoring-fraud.transactions-1-20.snapshot",
+    "scoring-fraud.transactions-12-7.snapshot",
+  ]);
   const found = await store.load(OF, 20, asItIs);
   expect(found?.offset).toBe(20);
-  expect(found?.sections.map(({ name, data }) => [name, data.constructor.name])).toEqual([["numbers", "Float64Array"], ["bytes", "Uint8Array"], ["none", "Int32Array"], ["many", "Uint32Array"]]);
-  expect(found?.sections.map(({ data }, i) => bytesOf(data).equals(bytesOf(sections(20)[i].data)))).toEqual([true, true, true, true]);
+  expect(found?.sections.map(({ name, data }) => [name, data.constructor.name])).toEqual([
+    ["numbers", "Float64Array"],
+    ["bytes", "Uint8Array"],
+    ["none", "Int32Array"],
+    ["many", "Uint32Array"],
+  ]);
+  expect(found?.sections.map(({ data }, i) => bytesOf(data).equals(bytesOf(sections(20)[i].data)))).toEqual([
+    true,
+    true,
+    true,
+    true,
+  ]);
   expect(warnings).toEqual([]);
   expect((await store.load(OF, 19, asItIs))?.offset).toBe(10);
   expect(warnings).toEqual([expect.stringContaining("it stands at 20, the partition at 19")]);
@@ -78,9 +99,15 @@ it("passes over what is corrupt, cut off, of another layout or of something else
     if (offset === 2) throw new Error("a section is missing");
     return offset;
   };
-  expect([await store.load(OF, 9, picky), warnings.pop()]).toEqual([1, expect.stringContaining("a section is missing")]);
+  expect([await store.load(OF, 9, picky), warnings.pop()]).toEqual([
+    1,
+    expect.stringContaining("a section is missing"),
+  ]);
   for (const field of ["cluster", "topicId", "terms"] as const) {
     expect(await store.load({ ...OF, [field]: "other" }, 9, asItIs)).toBeNull();
-    expect(warnings.splice(0)).toEqual([expect.stringContaining(`its ${field} is`), expect.stringContaining(`its ${field} is`)]);
+    expect(warnings.splice(0)).toEqual([
+      expect.stringContaining(`its ${field} is`),
+      expect.stringContaining(`its ${field} is`),
+    ]);
   }
 });

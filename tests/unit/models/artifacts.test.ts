@@ -1,7 +1,14 @@
 import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { artifactFolder, loadArtifact, nextVersion, saveArtifact, saveNextVersion, sha256 } from "../../../models/artifacts.js";
+import {
+  artifactFolder,
+  loadArtifact,
+  nextVersion,
+  saveArtifact,
+  saveNextVersion,
+  sha256,
+} from "../../../models/artifacts.js";
 import { featureHash } from "../../../models/features/plan.js";
 import { selectFeatures } from "../../../models/features/select.js";
 import type { Manifest } from "../../../models/manifest.js";
@@ -42,7 +49,9 @@ test("what was stored is what is loaded", async () => {
 test("an artifact is never overwritten, and nothing is left behind by trying", async () => {
   const folder = temporaryFolder();
   const { manifestSha256 } = await saveArtifact(folder, manifestOf("fraud@1"), onnx);
-  await expect(saveArtifact(folder, { ...manifestOf("fraud@1"), created_at: "later" }, onnx)).rejects.toEqual(code("artifact_exists"));
+  await expect(saveArtifact(folder, { ...manifestOf("fraud@1"), created_at: "later" }, onnx)).rejects.toEqual(
+    code("artifact_exists"),
+  );
   await expect(loadArtifact(folder, "fraud@1", manifestSha256)).resolves.toBeDefined();
   expect(readdirSync(folder)).toEqual(["fraud@1"]);
 });
@@ -52,7 +61,9 @@ test("many that store at once get a version each", async () => {
   expect(await nextVersion(folder, "fraud")).toBe(1);
   const built = { manifest: manifestOf("fraud@1"), onnx };
   const saved = await Promise.all(Array.from({ length: 8 }, () => saveNextVersion(folder, "fraud", built)));
-  expect(saved.map(({ manifest }) => manifest.model).sort()).toEqual([1, 2, 3, 4, 5, 6, 7, 8].map((version) => `fraud@${version}`));
+  expect(saved.map(({ manifest }) => manifest.model).sort()).toEqual(
+    [1, 2, 3, 4, 5, 6, 7, 8].map((version) => `fraud@${version}`),
+  );
   expect(readdirSync(folder).length).toBe(8);
   for (const { manifest, manifestSha256 } of saved) await loadArtifact(folder, manifest.model, manifestSha256);
 });
@@ -65,8 +76,22 @@ test("the next version is by number, and by the whole name", async () => {
   await expect(nextVersion(folder, "../fraud")).rejects.toEqual(code("model_name_invalid"));
 });
 
-test.each(["../fraud@1", "a/b@1", "fraud", "fraud@0", "fraud@01", "fraud@1/..", ".@1", "Fraud@1", "fraud@1\n", "", "fraud@1\0"])("the model id %j is refused", async (id) => {
-  expect(() => artifactFolder("/artifacts", id)).toThrow(expect.objectContaining({ code: "model_id_invalid" }) as Error);
+test.each([
+  "../fraud@1",
+  "a/b@1",
+  "fraud",
+  "fraud@0",
+  "fraud@01",
+  "fraud@1/..",
+  ".@1",
+  "Fraud@1",
+  "fraud@1\n",
+  "",
+  "fraud@1\0",
+])("the model id %j is refused", async (id) => {
+  expect(() => artifactFolder("/artifacts", id)).toThrow(
+    expect.objectContaining({ code: "model_id_invalid" }) as Error,
+  );
   await expect(loadArtifact("/artifacts", id)).rejects.toEqual(code("model_id_invalid"));
   await expect(saveArtifact("/artifacts", manifestOf(id), onnx)).rejects.toEqual(code("model_id_invalid"));
 });
@@ -75,7 +100,12 @@ describe("what is refused on loading", () => {
   async function stored(): Promise<{ folder: string; manifestFile: string; onnxFile: string; hash: string }> {
     const folder = temporaryFolder();
     const saved = await saveArtifact(folder, manifestOf("fraud@1"), onnx);
-    return { folder, manifestFile: join(saved.folder, "manifest.json"), onnxFile: join(saved.folder, "model.onnx"), hash: saved.manifestSha256 };
+    return {
+      folder,
+      manifestFile: join(saved.folder, "manifest.json"),
+      onnxFile: join(saved.folder, "model.onnx"),
+      hash: saved.manifestSha256,
+    };
   }
 
   test("what isn't there", async () => {
@@ -101,25 +131,67 @@ describe("what is refused on loading", () => {
   test.each<[string, (manifest: Manifest) => unknown, string, RegExp]>([
     ["a truncated file", (manifest) => JSON.stringify(manifest).slice(0, 100), "manifest_invalid", /not JSON/],
     ["no object", () => [], "manifest_invalid", /expected object/i],
-    ["a text for a threshold", (manifest) => ({ ...manifest, thresholds: { review: "0.5", decline: 1 } }), "manifest_invalid", /\/thresholds\/review: expected number/i],
-    ["a feature's source that is unknown", (manifest) => ({ ...manifest, features: [{ ...manifest.features[0], source: { kind: "moon" } }] }), "manifest_invalid", /\/features\/0\/source/],
-    ["another model's manifest", (manifest) => ({ ...manifest, model: "fraud@2" }), "manifest_invalid", /that of fraud@2/],
-    ["review above decline", (manifest) => ({ ...manifest, thresholds: { review: 0.9, decline: 0.5 } }), "manifest_invalid", /above the decline threshold/],
-    ["a feature twice", (manifest) => ({ ...manifest, features: [manifest.features[0], manifest.features[0]] }), "manifest_invalid", /same name/],
-    ["features in another order", (manifest) => ({ ...manifest, features: manifest.features.toReversed() }), "feature_hash_differs", /hash/],
-    ["another default", (manifest) => ({ ...manifest, features: manifest.features.map((feature) => ({ ...feature, default: 0 })) }), "feature_hash_differs", /hash/],
+    [
+      "a text for a threshold",
+      (manifest) => ({ ...manifest, thresholds: { review: "0.5", decline: 1 } }),
+      "manifest_invalid",
+      /\/thresholds\/review: expected number/i,
+    ],
+    [
+      "a feature's source that is unknown",
+      (manifest) => ({ ...manifest, features: [{ ...manifest.features[0], source: { kind: "moon" } }] }),
+      "manifest_invalid",
+      /\/features\/0\/source/,
+    ],
+    [
+      "another model's manifest",
+      (manifest) => ({ ...manifest, model: "fraud@2" }),
+      "manifest_invalid",
+      /that of fraud@2/,
+    ],
+    [
+      "review above decline",
+      (manifest) => ({ ...manifest, thresholds: { review: 0.9, decline: 0.5 } }),
+      "manifest_invalid",
+      /above the decline threshold/,
+    ],
+    [
+      "a feature twice",
+      (manifest) => ({ ...manifest, features: [manifest.features[0], manifest.features[0]] }),
+      "manifest_invalid",
+      /same name/,
+    ],
+    [
+      "features in another order",
+      (manifest) => ({ ...manifest, features: manifest.features.toReversed() }),
+      "feature_hash_differs",
+      /hash/,
+    ],
+    [
+      "another default",
+      (manifest) => ({ ...manifest, features: manifest.features.map((feature) => ({ ...feature, default: 0 })) }),
+      "feature_hash_differs",
+      /hash/,
+    ],
   ])("%s", async (_, change, expected, message) => {
     const { folder, manifestFile } = await stored();
     const changed = change(manifestOf("fraud@1"));
     writeFileSync(manifestFile, typeof changed === "string" ? changed : JSON.stringify(changed));
-    await expect(loadArtifact(folder, "fraud@1")).rejects.toMatchObject({ code: expected, message: expect.stringMatching(message) as string });
+    await expect(loadArtifact(folder, "fraud@1")).rejects.toMatchObject({
+      code: expected,
+      message: expect.stringMatching(message) as string,
+    });
   });
 });
 
 test("files that don't fit each other aren't stored", async () => {
   const folder = temporaryFolder();
   await expect(saveArtifact(folder, manifestOf("fraud@1"), onnx.subarray(1))).rejects.toEqual(code("artifact_corrupt"));
-  await expect(saveArtifact(folder, { ...manifestOf("fraud@1"), feature_hash: "0".repeat(64) }, onnx)).rejects.toEqual(code("feature_hash_differs"));
-  await expect(saveArtifact(folder, { ...manifestOf("fraud@1"), thresholds: { review: Number.NaN, decline: 1 } }, onnx)).rejects.toEqual(code("manifest_invalid"));
+  await expect(saveArtifact(folder, { ...manifestOf("fraud@1"), feature_hash: "0".repeat(64) }, onnx)).rejects.toEqual(
+    code("feature_hash_differs"),
+  );
+  await expect(
+    saveArtifact(folder, { ...manifestOf("fraud@1"), thresholds: { review: Number.NaN, decline: 1 } }, onnx),
+  ).rejects.toEqual(code("manifest_invalid"));
   expect(readdirSync(folder)).toEqual([]);
 });

@@ -57,7 +57,10 @@ export function rejectionOf(run: () => unknown): string {
 
 /** Reads values of one writer schema (id 7, or the key that is given), or JSON. */
 export function collector(
-  schema: WriterSchema, wants: (name: string) => boolean = () => true, shape: RecordShape = PLAIN_SHAPE, key: SchemaKey | null = null,
+  schema: WriterSchema,
+  wants: (name: string) => boolean = () => true,
+  shape: RecordShape = PLAIN_SHAPE,
+  key: SchemaKey | null = null,
 ): (bytes: Buffer, at?: number, length?: number, recordTime?: number) => Collected {
   const target = new Collecting(wants);
   const reader = new TransactionReader(target, null, shape);

@@ -12,10 +12,22 @@ const root = packageRoot();
 const rows = ERROR_GROUPS.flatMap(({ codes }) => Object.entries(codes));
 
 /** A `new` of an error with its code written out, and what its options say. */
-interface Throw { where: string; of: string; codes: string[]; status?: number; retriable: boolean }
+interface Throw {
+  where: string;
+  of: string;
+  codes: string[];
+  status?: number;
+  retriable: boolean;
+}
 
 const ERRORS = new Set([
-  "FraudstreamError", "UsageError", "RequestError", "TransactionRejected", "TokenRefused", "ArtifactError", "KafkaError",
+  "FraudstreamError",
+  "UsageError",
+  "RequestError",
+  "TransactionRejected",
+  "TokenRefused",
+  "ArtifactError",
+  "KafkaError",
   "HttpProblem",
 ]);
 const throws: Throw[] = [];
@@ -75,7 +87,10 @@ test("each code has one row, which says what it means, what to do and where it i
     expect(code).toMatch(/^[a-z][a-z0-9_]*$/);
     for (const text of [meaning, remedy]) expect(text, code).toMatch(/^\S[^|\n]{5,}\.$/);
     const statuses = [...(status === undefined ? [] : [status]), ...otherStatuses];
-    expect(statuses.every((one) => one >= 400 && one < 600), code).toBe(true);
+    expect(
+      statuses.every((one) => one >= 400 && one < 600),
+      code,
+    ).toBe(true);
     expect(statuses.length + places.length > 0 || retriable === true, `${code} is met nowhere`).toBe(true);
   }
 });

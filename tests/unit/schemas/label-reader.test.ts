@@ -7,8 +7,14 @@ import { writeWireHead } from "../../../schemas/wire-format.js";
 
 const ID = 77;
 const record = (fields: unknown[]): object => ({ type: "record", name: "L", namespace: "n", fields });
-const plain = { transaction_id: "string", card_id: "string", is_fraud: "boolean", label_time: { type: "long", logicalType: "timestamp-millis" } };
-const fieldsOf = (types: Record<string, unknown>): unknown[] => Object.entries(types).map(([name, type]) => ({ name, type }));
+const plain = {
+  transaction_id: "string",
+  card_id: "string",
+  is_fraud: "boolean",
+  label_time: { type: "long", logicalType: "timestamp-millis" },
+};
+const fieldsOf = (types: Record<string, unknown>): unknown[] =>
+  Object.entries(types).map(([name, type]) => ({ name, type }));
 const label = { transaction_id: "t-1", card_id: "é", is_fraud: true, label_time: 1_700_000_000_000 };
 
 /** Reads what avsc wrote with a schema, in the middle of other bytes; null: it is no label. */
@@ -20,17 +26,34 @@ function read(schema: object, value: unknown, cut = 0): unknown {
   reader.learn(ID, schema as AvroSchema);
   if (!reader.read(bytes, 10, body.length + 5 + cut)) return null;
   const { cardAt, cardLength, transactionAt, transactionLength, isFraud, labelTime } = reader;
-  return { transaction_id: bytes.toString("utf8", transactionAt, transactionAt + transactionLength), card_id: bytes.toString("utf8", cardAt, cardAt + cardLength), is_fraud: isFraud, label_time: labelTime };
+  return {
+    transaction_id: bytes.toString("utf8", transactionAt, transactionAt + transactionLength),
+    card_id: bytes.toString("utf8", cardAt, cardAt + cardLength),
+    is_fraud: isFraud,
+    label_time: labelTime,
+  };
 }
 
 describe("labels", () => {
   test("are read with our schema and with any that has its fields by name", () => {
     expect(read(labelSchema, label)).toEqual(label);
     const other = record([
-      { name: "note", type: ["null", "string"] }, { name: "label_time", type: "long" }, { name: "is_fraud", type: ["null", "boolean"] },
-      { name: "by", type: { type: "record", name: "By", fields: [{ name: "who", type: "string" }] } }, { name: "card_id", type: { type: "string" } }, { name: "transaction_id", type: ["string", "int"] }, { name: "by2", type: "By" },
+      { name: "note", type: ["null", "string"] },
+      { name: "label_time", type: "long" },
+      { name: "is_fraud", type: ["null", "boolean"] },
+      { name: "by", type: { type: "record", name: "By", fields: [{ name: "who", type: "string" }] } },
+      { name: "card_id", type: { type: "string" } },
+      { name: "transaction_id", type: ["string", "int"] },
+      { name: "by2", type: "By" },
     ]);
-    const value = { ...label, note: { string: "x" }, is_fraud: { boolean: true }, transaction_id: { string: "t-1" }, by: { who: "a" }, by2: { who: "b" } };
+    const value = {
+      ...label,
+      note: { string: "x" },
+      is_fraud: { boolean: true },
+      transaction_id: { string: "t-1" },
+      by: { who: "a" },
+      by2: { who: "b" },
+    };
     const type = avro.Type.forSchema(other as avro.Schema, { wrapUnions: true });
     const body = type.toBuffer(value);
     const bytes = Buffer.alloc(body.length + 5);
@@ -38,7 +61,11 @@ describe("labels", () => {
     const reader = new LabelReader();
     reader.learn(ID, other as AvroSchema);
     expect(reader.read(bytes, 0, bytes.length)).toBe(true);
-    expect([reader.isFraud, reader.labelTime, bytes.toString("utf8", reader.cardAt, reader.cardAt + reader.cardLength)]).toEqual([true, label.label_time, "é"]);
+    expect([
+      reader.isFraud,
+      reader.labelTime,
+      bytes.toString("utf8", reader.cardAt, reader.cardAt + reader.cardLength),
+    ]).toEqual([true, label.label_time, "é"]);
     // A branch that is no id.
     const wrong = type.toBuffer({ ...value, transaction_id: { int: 4 } });
     expect(reader.read(Buffer.concat([bytes.subarray(0, 5), wrong]), 0, wrong.length + 5)).toBe(false);
@@ -57,8 +84,17 @@ describe("labels", () => {
   test("have ids of the same bytes at most as transactions, and say so", () => {
     expect(read(labelSchema, { ...label, transaction_id: "é".repeat(128), card_id: "c".repeat(256) })).not.toBeNull();
     const reader = new LabelReader({ of: () => Buffer.alloc(20) });
-    for (const [field, id] of [["transaction_id", "é".repeat(129)], ["card_id", "c".repeat(257)]] as const) {
-      expect(reader.read(Buffer.from(JSON.stringify({ ...label, [field]: id })), 0, Buffer.byteLength(JSON.stringify({ ...label, [field]: id })))).toBe(false);
+    for (const [field, id] of [
+      ["transaction_id", "é".repeat(129)],
+      ["card_id", "c".repeat(257)],
+    ] as const) {
+      expect(
+        reader.read(
+          Buffer.from(JSON.stringify({ ...label, [field]: id })),
+          0,
+          Buffer.byteLength(JSON.stringify({ ...label, [field]: id })),
+        ),
+      ).toBe(false);
       expect(reader.refusal).toEqual({ code: "long_id", reason: `${field} is longer than 256 bytes` });
     }
   });
@@ -84,7 +120,12 @@ test("a label without its card is refused with what to do about it, as Avro and 
   };
   const what = /^card_id .*is missing.*LABELS_FIELDS.*POST \/api\/v1\/labels, which looks the card up$/;
   for (const card of [undefined, null, ""]) {
-    const value = Buffer.from(JSON.stringify({ transaction_id: "t", card_id: card, is_fraud: true, label_time: "2026-11-22T09:30:00Z" }));
-    expect(refusalOf(value)).toEqual({ code: card === "" ? "missing_id" : "missing_field", reason: expect.stringMatching(card === "" ? /^card_id is missing or empty: .*POST/ : what) as string });
+    const value = Buffer.from(
+      JSON.stringify({ transaction_id: "t", card_id: card, is_fraud: true, label_time: "2026-11-22T09:30:00Z" }),
+    );
+    expect(refusalOf(value)).toEqual({
+      code: card === "" ? "missing_id" : "missing_field",
+      reason: expect.stringMatching(card === "" ? /^card_id is missing or empty: .*POST/ : what) as string,
+    });
   }
 });

@@ -3,7 +3,10 @@ import type { RandomSource } from "../../support/random-source.js";
 
 export type Attribute = number | boolean | string | undefined;
 
-/** A type and values of it: as avsc takes them with `wrapUnions`, and as the attribute that a reader should make of them. */
+/**
+ * A type and values of it: as avsc takes them with `wrapUnions`, and as the attribute that a reader should make of
+ * them.
+ */
 export interface RandomType {
   schema: AvroSchema;
   /** The key of a union's branch. */
@@ -26,21 +29,45 @@ export class RandomTypes {
   /** @param namespace that the type stands in; `depth` bounds what is in one another */
   any(namespace: string, depth = 2): RandomType {
     const random = this.#random;
-    const kinds = depth === 0 ? ["primitive"] : ["primitive", "primitive", "primitive", "enum", "fixed", "array", "map", "record", "union", "union", "reference"];
+    const kinds =
+      depth === 0
+        ? ["primitive"]
+        : [
+            "primitive",
+            "primitive",
+            "primitive",
+            "enum",
+            "fixed",
+            "array",
+            "map",
+            "record",
+            "union",
+            "union",
+            "reference",
+          ];
     switch (random.pick(kinds)) {
       case "enum":
-        return this.#defined(namespace, { type: "enum", symbols: ["a", "b", "c"] }, () => random.pick(["a", "b", "c"]), true);
+        return this.#defined(
+          namespace,
+          { type: "enum", symbols: ["a", "b", "c"] },
+          () => random.pick(["a", "b", "c"]),
+          true,
+        );
       case "fixed": {
         const size = random.int(5);
         return this.#defined(namespace, { type: "fixed", size }, () => random.bytes(size));
       }
       case "array": {
         const items = this.any(namespace, depth - 1);
-        return unread({ type: "array", items: items.schema }, "array", () => Array.from({ length: random.int(4) }, () => items.value().avro));
+        return unread({ type: "array", items: items.schema }, "array", () =>
+          Array.from({ length: random.int(4) }, () => items.value().avro),
+        );
       }
       case "map": {
         const values = this.any(namespace, depth - 1);
-        return unread({ type: "map", values: values.schema }, "map", () => Object.fromEntries(Array.from({ length: random.int(4) }, (_, i) => [`k${i}`, values.value().avro])));
+        return unread({ type: "map", values: values.schema }, "map", () =>
+          Object.fromEntries(Array.from({ length: random.int(4) }, (_, i) => [`k${i}`, values.value().avro])),
+        );
       }
       case "record":
         return this.#record(namespace, depth);
@@ -48,7 +75,9 @@ export class RandomTypes {
         return this.#union(namespace, depth);
       case "reference": {
         // A name without a dot would be taken for one of the enclosing namespace.
-        const known = this.#named.filter(({ name }) => namespace === "" || name.includes(".")).at(random.int(this.#named.length + 1));
+        const known = this.#named
+          .filter(({ name }) => namespace === "" || name.includes("."))
+          .at(random.int(this.#named.length + 1));
         return known ? { ...known, schema: known.name } : this.#primitive(random.pick(PRIMITIVES));
       }
       default:
@@ -60,7 +89,8 @@ export class RandomTypes {
     const random = this.#random;
     const schema = random.int(4) === 0 ? { type } : type;
     const of = (value: () => unknown, isAttribute = true): RandomType => ({
-      schema, name: type,
+      schema,
+      name: type,
       value: () => {
         const avro = value();
         return { avro, attribute: isAttribute ? (avro as Attribute) : undefined };
@@ -88,8 +118,15 @@ export class RandomTypes {
 
   #record(namespace: string, depth: number): RandomType {
     const { schema, name, inside } = this.#naming(namespace, { type: "record" });
-    const fields = Array.from({ length: this.#random.int(4) }, (_, i) => ({ name: `f${i}`, type: this.any(inside, depth - 1) }));
-    const type = unread({ ...schema, fields: fields.map((field) => ({ name: field.name, type: field.type.schema })) }, name, () => Object.fromEntries(fields.map((field) => [field.name, field.type.value().avro])));
+    const fields = Array.from({ length: this.#random.int(4) }, (_, i) => ({
+      name: `f${i}`,
+      type: this.any(inside, depth - 1),
+    }));
+    const type = unread(
+      { ...schema, fields: fields.map((field) => ({ name: field.name, type: field.type.schema })) },
+      name,
+      () => Object.fromEntries(fields.map((field) => [field.name, field.type.value().avro])),
+    );
     this.#named.push(type);
     return type;
   }
@@ -101,12 +138,14 @@ export class RandomTypes {
     for (let i = 0; i < 3; i++) {
       const named = this.#named.length;
       const branch = this.any(namespace, depth - 1);
-      if (branch.name !== "null" && branch.name !== "union" && !branches.some(({ name }) => name === branch.name)) branches.push(branch);
+      if (branch.name !== "null" && branch.name !== "union" && !branches.some(({ name }) => name === branch.name))
+        branches.push(branch);
       else this.#named.length = named;
     }
     branches.splice(random.int(branches.length + 1), 0, this.#primitive("null"));
     return {
-      schema: branches.map((branch) => branch.schema), name: "union",
+      schema: branches.map((branch) => branch.schema),
+      name: "union",
       value: () => {
         const branch = random.pick(branches);
         const { avro, attribute } = branch.value();
@@ -132,7 +171,8 @@ export class RandomTypes {
     const simple = `T${namespace === enclosing ? this.#names : 0}`;
     this.#names++;
     const name = namespace === "" ? simple : `${namespace}.${simple}`;
-    const how = namespace === enclosing ? { name: simple } : this.#random.int(2) === 0 ? { name: simple, namespace } : { name };
+    const how =
+      namespace === enclosing ? { name: simple } : this.#random.int(2) === 0 ? { name: simple, namespace } : { name };
     return { schema: { ...definition, ...how }, name, inside: namespace };
   }
 }

@@ -11,25 +11,38 @@ function randomWriter(seed: number): { schema: AvroObject; record: () => { bytes
   const random = new RandomSource(seed);
   const types = new RandomTypes(random);
   const namespace = random.pick(["", "acme", "com.acme.payments"]);
-  const further = new Map<string, RandomType>(Array.from({ length: random.int(12) }, (_, i) => [`x${i}`, types.any(namespace)]));
+  const further = new Map<string, RandomType>(
+    Array.from({ length: random.int(12) }, (_, i) => [`x${i}`, types.any(namespace)]),
+  );
   const required = new Map<string, AvroObject["type"]>([
     ["transaction_id", random.pick(["string", ["null", "string"], ["string", "null"]])],
     ["card_id", { type: "string" }],
     ["merchant_id", "string"],
     ["currency", "string"],
-    ["event_time", random.pick(["long", { type: "long", logicalType: "timestamp-millis" }, ["null", { type: "long", logicalType: "timestamp-micros" }], { type: "long", logicalType: "timestamp-micros" }])],
+    [
+      "event_time",
+      random.pick([
+        "long",
+        { type: "long", logicalType: "timestamp-millis" },
+        ["null", { type: "long", logicalType: "timestamp-micros" }],
+        { type: "long", logicalType: "timestamp-micros" },
+      ]),
+    ],
     ["amount", random.pick(["double", "float", "long", "int", ["double", "null"]])],
   ]);
   // The further fields stay in their order, since a type must be defined before it is referred to.
   const names = [...further.keys()];
   for (const name of required.keys()) names.splice(random.int(names.length + 1), 0, name);
   const schema: AvroObject = {
-    type: "record", name: "Payment", ...(namespace === "" ? {} : { namespace }),
+    type: "record",
+    name: "Payment",
+    ...(namespace === "" ? {} : { namespace }),
     fields: names.map((name) => ({ name, type: required.get(name) ?? (further.get(name) as RandomType).schema })),
   };
   const type = avsc.Type.forSchema(schema as avsc.Schema, { wrapUnions: true });
   const inMicros = JSON.stringify(required.get("event_time")).includes("micros");
-  const wrapped = (name: string, branch: string, value: unknown): unknown => (Array.isArray(required.get(name)) ? { [branch]: value } : value);
+  const wrapped = (name: string, branch: string, value: unknown): unknown =>
+    Array.isArray(required.get(name)) ? { [branch]: value } : value;
   return {
     schema,
     record: () => {
@@ -37,7 +50,10 @@ function randomWriter(seed: number): { schema: AvroObject; record: () => { bytes
       const amount = random.int(1000);
       const eventTime = EVENT_TIME - random.int(1e9);
       const avro: Record<string, unknown> = {
-        transaction_id: wrapped("transaction_id", "string", id), card_id: "c", merchant_id: "m".repeat(1 + random.int(100)), currency: random.pick(["EUR", "USD", "XCG"]),
+        transaction_id: wrapped("transaction_id", "string", id),
+        card_id: "c",
+        merchant_id: "m".repeat(1 + random.int(100)),
+        currency: random.pick(["EUR", "USD", "XCG"]),
         event_time: wrapped("event_time", "long", inMicros ? eventTime * 1000 + random.int(1000) : eventTime),
         amount: wrapped("amount", "double", amount),
       };
@@ -47,7 +63,15 @@ function randomWriter(seed: number): { schema: AvroObject; record: () => { bytes
         avro[name] = value;
         if (attribute !== undefined) attributes.set(name, attribute);
       }
-      const expected = { transactionId: id, cardId: "c", merchantId: avro["merchant_id"] as string, currency: avro["currency"] as string, eventTime, amount, attributes };
+      const expected = {
+        transactionId: id,
+        cardId: "c",
+        merchantId: avro["merchant_id"] as string,
+        currency: avro["currency"] as string,
+        eventTime,
+        amount,
+        attributes,
+      };
       return { bytes: wired(type.toBuffer(avro)), expected };
     },
   };
@@ -95,7 +119,8 @@ describe("against avsc", () => {
       for (let length = 0; length < bytes.length; length++) {
         const { bytes: surrounded, at } = among(random, bytes.subarray(0, length));
         for (const read of reads) {
-          if (typeof outcome(() => read(surrounded, at, length)) !== "string") expect.fail(`seed ${seed}: ${length} of ${bytes.length} bytes were accepted`);
+          if (typeof outcome(() => read(surrounded, at, length)) !== "string")
+            expect.fail(`seed ${seed}: ${length} of ${bytes.length} bytes were accepted`);
         }
       }
     }
@@ -110,10 +135,14 @@ describe("against avsc", () => {
       const { bytes } = record();
       for (let i = 0; i < 100; i++) {
         const changed = Buffer.from(bytes);
-        for (let n = 1 + random.int(3); n > 0; n--) changed[5 + random.int(changed.length - 5)] = random.pick([0, 1, 0x7f, 0x80, 0xff, random.int(256)]);
+        for (let n = 1 + random.int(3); n > 0; n--)
+          changed[5 + random.int(changed.length - 5)] = random.pick([0, 1, 0x7f, 0x80, 0xff, random.int(256)]);
         const alone = outcome(() => read(changed));
         const { bytes: surrounded, at } = among(random, changed);
-        expect(outcome(() => read(surrounded, at, changed.length)), `seed ${seed}`).toEqual(alone);
+        expect(
+          outcome(() => read(surrounded, at, changed.length)),
+          `seed ${seed}`,
+        ).toEqual(alone);
         if (typeof alone !== "string") accepted.count++;
       }
     }

@@ -7,7 +7,11 @@ import { livenessOf, refusalsOf, waitUntilLive } from "../../../../models/contro
 import type { DeployedModel, WorkerHeartbeat } from "../../../../schemas/generated.js";
 
 const of = (model: string, review = 0.5, decline = 0.9): DeployedModel => ({ model, review, decline });
-const deployment = (champion: DeployedModel | null, shadows: DeployedModel[] = []): Deployment => ({ epoch: 5, champion, shadows });
+const deployment = (champion: DeployedModel | null, shadows: DeployedModel[] = []): Deployment => ({
+  epoch: 5,
+  champion,
+  shadows,
+});
 const refused = (code: string): Error => expect.objectContaining({ status: 409, code }) as Error;
 
 describe("a decision", () => {
@@ -15,12 +19,18 @@ describe("a decision", () => {
 
   it("replaces the champion, who is a shadow no more", () => {
     expect(enabled(null, of("a@1"), "champion")).toEqual({ champion: of("a@1"), shadows: [] });
-    expect(enabled(present, of("b@1", 0.1, 0.2), "champion")).toEqual({ champion: of("b@1", 0.1, 0.2), shadows: [of("c@1")] });
+    expect(enabled(present, of("b@1", 0.1, 0.2), "champion")).toEqual({
+      champion: of("b@1", 0.1, 0.2),
+      shadows: [of("c@1")],
+    });
     expect(enabled(present, of("d@1"), "champion")).toEqual({ champion: of("d@1"), shadows: [of("b@1"), of("c@1")] });
   });
 
   it("adds shadows beside a champion only", () => {
-    expect(enabled(present, of("d@1"), "shadow")).toEqual({ champion: of("a@1"), shadows: [of("b@1"), of("c@1"), of("d@1")] });
+    expect(enabled(present, of("d@1"), "shadow")).toEqual({
+      champion: of("a@1"),
+      shadows: [of("b@1"), of("c@1"), of("d@1")],
+    });
     expect(() => enabled(present, of("a@1"), "shadow")).toThrow(refused("is_champion"));
     expect(() => enabled(deployment(null), of("a@1"), "shadow")).toThrow(refused("no_champion"));
     expect(() => enabled(null, of("a@1"), "shadow")).toThrow(refused("no_champion"));
@@ -41,7 +51,10 @@ describe("a decision", () => {
   });
 
   it("sets thresholds of what is enabled, and of nothing else", () => {
-    expect(withThresholds(present, "b@1", { review: 0.2, decline: 2 })).toEqual({ champion: of("a@1"), shadows: [of("b@1", 0.2, 2), of("c@1")] });
+    expect(withThresholds(present, "b@1", { review: 0.2, decline: 2 })).toEqual({
+      champion: of("a@1"),
+      shadows: [of("b@1", 0.2, 2), of("c@1")],
+    });
     expect(withThresholds(present, "a@1", { review: 0.2, decline: 2 })?.champion).toEqual(of("a@1", 0.2, 2));
     expect(() => withThresholds(present, "d@1", { review: 0, decline: 1 })).toThrow(refused("not_enabled"));
     expect(() => withThresholds(null, "d@1", { review: 0, decline: 1 })).toThrow(refused("not_enabled"));
@@ -55,9 +68,27 @@ describe("a decision", () => {
 describe("history", () => {
   const state = new ControlState();
   const deploy = (offset: number, who: string, champion: DeployedModel | null, shadows: DeployedModel[] = []): void => {
-    state.apply({ key: DEPLOYMENT_KEY, base: state.baseOf(DEPLOYMENT_KEY), at: offset * 1000, who, event: { "fraudstream.Deployed": { champion, shadows } } }, offset);
+    state.apply(
+      {
+        key: DEPLOYMENT_KEY,
+        base: state.baseOf(DEPLOYMENT_KEY),
+        at: offset * 1000,
+        who,
+        event: { "fraudstream.Deployed": { champion, shadows } },
+      },
+      offset,
+    );
   };
-  state.apply({ key: modelKey("a@1"), base: -1, at: 0, who: "ann", event: { "fraudstream.ModelRegistered": { model: "a@1", manifest_sha256: "", job: "j1" } } }, 0);
+  state.apply(
+    {
+      key: modelKey("a@1"),
+      base: -1,
+      at: 0,
+      who: "ann",
+      event: { "fraudstream.ModelRegistered": { model: "a@1", manifest_sha256: "", job: "j1" } },
+    },
+    0,
+  );
   deploy(1, "bob", of("b@1"), [of("a@1", 0.3, 0.4)]);
   deploy(2, "bob", of("b@1", 0.7), [of("a@1", 0.3, 0.4)]);
   deploy(3, "cem", of("a@1", 0.3, 0.4));
@@ -83,14 +114,59 @@ describe("history", () => {
 });
 
 describe("liveness", () => {
-  const beat = (worker: string, partitions: [partition: number, epoch: number][], problems: string[] = [], refused: WorkerHeartbeat["refused"] = []): WorkerHeartbeat => ({ worker, role: "scoring", at: 0, partitions: partitions.map(([partition, epoch]) => ({ partition, epoch })), problems, refused, job: null, sign_in_locks: [] });
+  const beat = (
+    worker: string,
+    partitions: [partition: number, epoch: number][],
+    problems: string[] = [],
+    refused: WorkerHeartbeat["refused"] = [],
+  ): WorkerHeartbeat => ({
+    worker,
+    role: "scoring",
+    at: 0,
+    partitions: partitions.map(([partition, epoch]) => ({ partition, epoch })),
+    problems,
+    refused,
+    job: null,
+    sign_in_locks: [],
+  });
 
   it("needs every partition at the epoch or a later one", () => {
     const board = (beats: WorkerHeartbeat[]) => ({ alive: () => beats, changed: () => Promise.resolve() });
     expect(livenessOf(board([]), 5, 3)).toEqual({ live: false, missing: [0, 1, 2], refused: [], problems: [] });
-    expect(livenessOf(board([beat("w1", [[0, 5], [1, 4]], ["bad file"]), beat("w2", [[2, 9]])]), 5, 3)).toEqual({ live: false, missing: [1], refused: [], problems: [{ worker: "w1", problem: "bad file" }] });
+    expect(
+      livenessOf(
+        board([
+          beat(
+            "w1",
+            [
+              [0, 5],
+              [1, 4],
+            ],
+            ["bad file"],
+          ),
+          beat("w2", [[2, 9]]),
+        ]),
+        5,
+        3,
+      ),
+    ).toEqual({ live: false, missing: [1], refused: [], problems: [{ worker: "w1", problem: "bad file" }] });
     // While a partition moves, its old owner may still list it.
-    expect(livenessOf(board([beat("w1", [[0, 5], [1, 4]]), beat("w2", [[1, 5], [2, 5]])]), 5, 3).live).toBe(true);
+    expect(
+      livenessOf(
+        board([
+          beat("w1", [
+            [0, 5],
+            [1, 4],
+          ]),
+          beat("w2", [
+            [1, 5],
+            [2, 5],
+          ]),
+        ]),
+        5,
+        3,
+      ).live,
+    ).toBe(true);
   });
 
   it("is not waited for when every worker refuses the deployment, and says who does and why", async () => {
@@ -101,7 +177,9 @@ describe("liveness", () => {
     expect(waiting).toEqual({ live: false, missing: [0], refused: [{ worker: "w1", ...refused[0] }], problems: [] });
     beats = [beat("w1", [[0, 3]], [], refused), beat("w2", [[1, 3]], [], refused)];
     const startedAt = performance.now();
-    expect((await waitUntilLive(board, 5, { partitions: 2, timeoutMs: 60_000 })).refused.map(({ worker }) => worker)).toEqual(["w1", "w2"]);
+    expect(
+      (await waitUntilLive(board, 5, { partitions: 2, timeoutMs: 60_000 })).refused.map(({ worker }) => worker),
+    ).toEqual(["w1", "w2"]);
     expect(performance.now() - startedAt).toBeLessThan(30_000);
     expect(refusalsOf(board)).toHaveLength(2);
     expect((await waitUntilLive(board, 3, { partitions: 2, timeoutMs: 60_000 })).live).toBe(true);
@@ -112,10 +190,11 @@ describe("liveness", () => {
     let wake = (): void => {};
     const board = {
       alive: () => beats,
-      changed: (signal?: AbortSignal) => new Promise<void>((resolve) => {
-        wake = resolve;
-        signal?.addEventListener("abort", () => resolve());
-      }),
+      changed: (signal?: AbortSignal) =>
+        new Promise<void>((resolve) => {
+          wake = resolve;
+          signal?.addEventListener("abort", () => resolve());
+        }),
     };
     const waiting = waitUntilLive(board, 5, { partitions: 1, timeoutMs: 60_000 });
     beats = [beat("w", [[0, 4]])];

@@ -18,9 +18,18 @@ test("ids have 256 bytes at most, whatever characters they are of", () => {
 });
 
 test("times are some that there are and that the table of labels holds", () => {
-  const none = ["2016-12-31T23:59:60Z", "2026-02-29T00:00:00Z", "1969-12-31T23:59:59.999Z", "2300-01-01T00:00:00Z", "9999-12-31T23:59:59Z"];
+  const none = [
+    "2016-12-31T23:59:60Z",
+    "2026-02-29T00:00:00Z",
+    "1969-12-31T23:59:59.999Z",
+    "2300-01-01T00:00:00Z",
+    "9999-12-31T23:59:59Z",
+  ];
   for (const label_time of none) {
-    expect(badFieldsOfLabel({ ...LABEL, label_time }, ""), label_time).toMatchObject([{ field: "label_time", code: "value" }]);
+    expect(badFieldsOfLabel({ ...LABEL, label_time }, ""), label_time).toMatchObject([
+      { field: "label_time", code: "value" },
+    ]);
   }
-  for (const label_time of ["1970-01-01T00:00:00Z", "2299-12-31T00:00:00Z"]) expect(badFieldsOfLabel({ ...LABEL, label_time }, "")).toEqual([]);
+  for (const label_time of ["1970-01-01T00:00:00Z", "2299-12-31T00:00:00Z"])
+    expect(badFieldsOfLabel({ ...LABEL, label_time }, "")).toEqual([]);
 });

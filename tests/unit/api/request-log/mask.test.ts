@@ -3,7 +3,16 @@ import { maskedJson, maskedUrl } from "../../../../api/request-log/mask.js";
 import { maskCardNumbers } from "../../../../infra/privacy/masking/card-numbers.js";
 
 /** Test numbers that card networks publish. */
-const CARDS = ["4111111111111111", "5555555555554444", "378282246310005", "6011111111111117", "30569309025904", "4222222222222", "6304000000000000", "2223003122003222"];
+const CARDS = [
+  "4111111111111111",
+  "5555555555554444",
+  "378282246310005",
+  "6011111111111117",
+  "30569309025904",
+  "4222222222222",
+  "6304000000000000",
+  "2223003122003222",
+];
 
 describe("maskCardNumbers", () => {
   test.each(CARDS)("%s, alone, grouped, and inside other text", (card) => {
@@ -22,19 +31,38 @@ describe("maskCardNumbers", () => {
   });
 
   test("leaves other numbers", () => {
-    for (const text of ["4111111111111112", "1234567890", "2027-01-31T10:00:00.000Z", "tx-000000017", "no digits", ""]) expect(maskCardNumbers(text)).toBe(text);
+    for (const text of ["4111111111111112", "1234567890", "2027-01-31T10:00:00.000Z", "tx-000000017", "no digits", ""])
+      expect(maskCardNumbers(text)).toBe(text);
   });
 });
 
 describe("maskedJson", () => {
   test("hides secrets by their field's name, at any depth, whatever they are", () => {
-    const text = maskedJson({ password: "hunter2", user: { current_password: ["hunter2"], access_token: { a: "hunter2" }, "API-Key": 5, CVV: 123, name: "ann" } }, 1000);
+    const text = maskedJson(
+      {
+        password: "hunter2",
+        user: { current_password: ["hunter2"], access_token: { a: "hunter2" }, "API-Key": 5, CVV: 123, name: "ann" },
+      },
+      1000,
+    );
     expect(text).not.toContain("hunter2");
-    expect(JSON.parse(text)).toEqual({ password: "[hidden]", user: { current_password: "[hidden]", access_token: "[hidden]", "API-Key": "[hidden]", CVV: "[hidden]", name: "ann" } });
+    expect(JSON.parse(text)).toEqual({
+      password: "[hidden]",
+      user: {
+        current_password: "[hidden]",
+        access_token: "[hidden]",
+        "API-Key": "[hidden]",
+        CVV: "[hidden]",
+        name: "ann",
+      },
+    });
   });
 
   test("masks card numbers in strings, numbers and names of fields", () => {
-    const text = maskedJson({ card_id: "4111111111111111", n: 4111111111111111, "4111111111111111": 1, at: 1700000000000.5 }, 1000);
+    const text = maskedJson(
+      { card_id: "4111111111111111", n: 4111111111111111, "4111111111111111": 1, at: 1700000000000.5 },
+      1000,
+    );
     expect(text).not.toContain("4111");
     expect(JSON.parse(text)).toMatchObject({ card_id: "[card number]", n: "[card number]", at: 1700000000000.5 });
   });
@@ -44,11 +72,18 @@ describe("maskedJson", () => {
     const text = maskedJson(rows, 500);
     expect(text.length).toBeLessThan(1_000);
     expect(JSON.parse(text)).toHaveProperty("rows");
-    for (let pad = 0; pad < 60; pad++) expect(maskedJson(`${"y".repeat(pad)} 4111111111111111`, 40)).not.toMatch(/4111/);
+    for (let pad = 0; pad < 60; pad++)
+      expect(maskedJson(`${"y".repeat(pad)} 4111111111111111`, 40)).not.toMatch(/4111/);
   });
 
   test("survives what JSON can't say", () => {
-    expect(JSON.parse(maskedJson({ a: undefined, b: NaN, c: null, d: new Date(0), e: () => 1, f: 10n }, 200))).toEqual({ b: null, c: null, d: "1970-01-01T00:00:00.000Z", e: null, f: 10 });
+    expect(JSON.parse(maskedJson({ a: undefined, b: NaN, c: null, d: new Date(0), e: () => 1, f: 10n }, 200))).toEqual({
+      b: null,
+      c: null,
+      d: "1970-01-01T00:00:00.000Z",
+      e: null,
+      f: 10,
+    });
     const loop: Record<string, unknown> = {};
     loop.loop = loop;
     expect(() => JSON.parse(maskedJson(loop, 1000)) as unknown).not.toThrow();
@@ -56,7 +91,9 @@ describe("maskedJson", () => {
 });
 
 test("maskedUrl", () => {
-  expect(maskedUrl("/a/4111111111111111?card=4111-1111-1111-1111&token=abc&x=1", 500)).toBe("/a/[card number]?card=[card number]&token=[hidden]&x=1");
+  expect(maskedUrl("/a/4111111111111111?card=4111-1111-1111-1111&token=abc&x=1", 500)).toBe(
+    "/a/[card number]?card=[card number]&token=[hidden]&x=1",
+  );
   expect(maskedUrl("/a?q=%34111111111111111", 500)).toBe("/a?q=[card number]");
   expect(maskedUrl("/%zz?%zz", 500)).toBe("/%zz?%zz");
   expect(maskedUrl(`/${"a".repeat(10_000)}`, 100)).toHaveLength(100);

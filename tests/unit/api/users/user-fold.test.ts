@@ -3,8 +3,20 @@ import { UserFold } from "../../../../api/users/user-fold.js";
 import type { User } from "../../../../schemas/generated.js";
 
 const user = (id: string, username: string, change: Partial<User> = {}): User => ({
-  id, username, email: "", role: "analyst", enabled: true, password_hash: null, token_version: 1,
-  created_at: 0, created_by: id, changed_at: 0, changed_by: id, claim: -1, base: -1, ...change,
+  id,
+  username,
+  email: "",
+  role: "analyst",
+  enabled: true,
+  password_hash: null,
+  token_version: 1,
+  created_at: 0,
+  created_by: id,
+  changed_at: 0,
+  changed_by: id,
+  claim: -1,
+  base: -1,
+  ...change,
 });
 
 describe("names", () => {
@@ -73,7 +85,8 @@ describe("a copy whose offsets closed up", () => {
 
   test("leaves a name to who had it first, though claims are offsets of two logs", () => {
     const fold = new UserFold();
-    // b's claim (made later, refused, its author died) stands at offset 1 here; a's record states the claim that it had: 10.
+    // b's claim (made later, refused, its author died) stands at offset 1 here; a's record states the claim that it
+    // had: 10.
     fold.apply("b", user("b", "ann", { created_at: 500 }), 1);
     expect(fold.apply("a", user("a", "ann", { base: 20, claim: 10, created_at: 400 }), 2)).toBe(true);
     expect(fold.byName("ann")?.id).toBe("a");
@@ -118,7 +131,13 @@ describe("a compacted log", () => {
           const id = `u${made++}`;
           append(id, user(id, `name${Math.floor(random() * 4)}`));
         } else if (kind < 0.5) append(pick.id, null);
-        else append(pick.id, { ...pick, enabled: random() < 0.5, changed_at: step, base: random() < 0.7 ? fold.baseOf(pick.id) : 0 });
+        else
+          append(pick.id, {
+            ...pick,
+            enabled: random() < 0.5,
+            changed_at: step,
+            base: random() < 0.7 ? fold.baseOf(pick.id) : 0,
+          });
         // The author of a refused record writes over it, sooner or later.
         if (random() < 0.5) settle();
       }

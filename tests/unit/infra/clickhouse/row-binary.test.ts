@@ -4,7 +4,19 @@ import { RowBinaryReader } from "./row-binary-reader.js";
 
 describe("RowBinaryWriter", () => {
   it("writes whole numbers of up to 53 bits, both signs", () => {
-    const values = [0, 1, -1, 2 ** 31, -(2 ** 31), 2 ** 32 - 1, 2 ** 32, -(2 ** 32), -(2 ** 32) - 1, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER];
+    const values = [
+      0,
+      1,
+      -1,
+      2 ** 31,
+      -(2 ** 31),
+      2 ** 32 - 1,
+      2 ** 32,
+      -(2 ** 32),
+      -(2 ** 32) - 1,
+      Number.MAX_SAFE_INTEGER,
+      Number.MIN_SAFE_INTEGER,
+    ];
     const out = new RowBinaryWriter(8);
     for (const value of values) out.int64(value);
     const reader = new RowBinaryReader(out.written());
@@ -13,7 +25,20 @@ describe("RowBinaryWriter", () => {
   });
 
   it("writes texts of every length and script, growing as it goes", () => {
-    const texts = ["", "a", "x".repeat(47), "x".repeat(48), "x".repeat(49), "x".repeat(127), "x".repeat(128), "y".repeat(20_000), "Zürich", "漢字と🙂", `${"a".repeat(40)}é`, "nul\0byte"];
+    const texts = [
+      "",
+      "a",
+      "x".repeat(47),
+      "x".repeat(48),
+      "x".repeat(49),
+      "x".repeat(127),
+      "x".repeat(128),
+      "y".repeat(20_000),
+      "Zürich",
+      "漢字と🙂",
+      `${"a".repeat(40)}é`,
+      "nul\0byte",
+    ];
     const out = new RowBinaryWriter(1);
     for (const text of texts) out.text(text);
     const reader = new RowBinaryReader(out.written());
@@ -39,6 +64,7 @@ describe("RowBinaryWriter", () => {
     const out = new RowBinaryWriter(1);
     for (const size of [0, 1, 48, 49, 290]) out.blob(source, 5, size);
     const reader = new RowBinaryReader(out.written());
-    for (const size of [0, 1, 48, 49, 290]) expect(reader.list(() => reader.byte())).toEqual([...source.subarray(5, 5 + size)]);
+    for (const size of [0, 1, 48, 49, 290])
+      expect(reader.list(() => reader.byte())).toEqual([...source.subarray(5, 5 + size)]);
   });
 });

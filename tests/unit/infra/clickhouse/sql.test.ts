@@ -29,6 +29,7 @@ describe("readMigrations", () => {
     expect(migrations.map(({ version }) => version)).toEqual(migrations.map((_, i) => i + 1));
     // 0005 copies a table: that it may be run again from the top wherever it ended is tested in clickhouse.test.ts.
     const others = migrations.filter(({ version }) => version !== 5);
-    for (const statement of others.flatMap(({ statements }) => statements)) expect(statement).toMatch(/IF (NOT )?EXISTS/);
+    for (const statement of others.flatMap(({ statements }) => statements))
+      expect(statement).toMatch(/IF (NOT )?EXISTS/);
   });
 });

@@ -11,7 +11,24 @@ const BESIDE = { KAFKA_BROKERS: "k:9092", CLICKHOUSE_URL: "http://ch:8123" };
 /** The longest that a timer of Node waits: one that is set to more fires at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** What no number of any setting is, in units, bases and forms that JavaScript or people know. */
-const NO_NUMBERS = ["-1", "1.5", "1e3", "0x10", "NaN", "Infinity", "-Infinity", "+5", "5_000", "5s", "5 parsecs", "PT5X", "P1Y", "٥", "5\n5", "null"];
+const NO_NUMBERS = [
+  "-1",
+  "1.5",
+  "1e3",
+  "0x10",
+  "NaN",
+  "Infinity",
+  "-Infinity",
+  "+5",
+  "5_000",
+  "5s",
+  "5 parsecs",
+  "PT5X",
+  "P1Y",
+  "٥",
+  "5\n5",
+  "null",
+];
 const WRAPPING = [2 ** 31, 2 ** 32, 2 ** 53, 2 ** 64].map((number) => BigInt(number).toString());
 
 /** How a value is refused, in one line; null: it is taken. */
@@ -26,7 +43,13 @@ function refusal(name: string, value: string): string | null {
   }
 }
 
-interface Limits { name: string; kind: "number" | "duration"; least: bigint; most: bigint; said: string }
+interface Limits {
+  name: string;
+  kind: "number" | "duration";
+  least: bigint;
+  most: bigint;
+  said: string;
+}
 
 /** Every setting that is a number, a size or a duration, with its limits: as it states them itself when it refuses. */
 function limitedSettings(): Limits[] {
@@ -45,13 +68,17 @@ const written = ({ kind }: Limits, value: bigint): string => (kind === "number" 
 /** The numbers of a configuration, by their paths. */
 function numbersOf(value: unknown, path = "", found = new Map<string, number>()): Map<string, number> {
   if (typeof value === "number") found.set(path, value);
-  else if (typeof value === "object" && value !== null) for (const [name, inner] of Object.entries(value)) numbersOf(inner, `${path}.${name}`, found);
+  else if (typeof value === "object" && value !== null)
+    for (const [name, inner] of Object.entries(value)) numbersOf(inner, `${path}.${name}`, found);
   return found;
 }
 
 test("all settings that the code reads as numbers and durations are looked at", () => {
   const folder = join(packageRoot(), "infra/config");
-  const code = readdirSync(folder).filter((file) => file.endsWith(".ts")).map((file) => readFileSync(join(folder, file), "utf8")).join("\n");
+  const code = readdirSync(folder)
+    .filter((file) => file.endsWith(".ts"))
+    .map((file) => readFileSync(join(folder, file), "utf8"))
+    .join("\n");
   const read = [...code.matchAll(/\b(?:integer|duration|count)\(env, "(\w+)"/g)].map(([, name]) => name);
   expect(read.length).toBeGreaterThan(15);
   expect(ALL.map(({ name }) => name).sort()).toEqual([...new Set([...read, "RETENTION_DAYS"])].sort());
@@ -68,7 +95,9 @@ describe.each(ALL)("$name", (limits) => {
       expect(line, value).toContain(said.split(",")[0]);
       expect(line?.startsWith(`${name} is `), String(line)).toBe(true);
     }
-    if (kind === "duration") for (const value of ["PT0S", "PT0.5S", "5", "0", "PT", "P1D", " PT5M "]) expect(refusal(name, value), value).toContain(said);
+    if (kind === "duration")
+      for (const value of ["PT0S", "PT0.5S", "5", "0", "PT", "P1D", " PT5M "])
+        expect(refusal(name, value), value).toContain(said);
     // In a list blanks around a comma are nothing.
     else if (name !== "RETENTION_DAYS") expect(refusal(name, ` ${most} `)).toContain(said);
     expect(refusal(name, "")).toBeNull();
@@ -78,8 +107,12 @@ describe.each(ALL)("$name", (limits) => {
     const usual = numbersOf(readConfig(BESIDE));
     // A number between, so that neither limit is the usual one by chance.
     const other = numbersOf(readConfig({ ...BESIDE, [name]: written(limits, (least + most) / 2n) }));
-    const [least_, most_] = [least, most].map((value) => numbersOf(readConfig({ ...BESIDE, [name]: written(limits, value) })));
-    const paths = [...new Set([...most_.keys(), ...usual.keys()])].filter((path) => [least_, other, most_].some((numbers) => numbers.get(path) !== usual.get(path)));
+    const [least_, most_] = [least, most].map((value) =>
+      numbersOf(readConfig({ ...BESIDE, [name]: written(limits, value) })),
+    );
+    const paths = [...new Set([...most_.keys(), ...usual.keys()])].filter((path) =>
+      [least_, other, most_].some((numbers) => numbers.get(path) !== usual.get(path)),
+    );
     expect(paths).not.toEqual([]);
     for (const path of paths) {
       const greatest = most_.get(path) ?? NaN;
@@ -98,7 +131,8 @@ describe.each(ALL)("$name", (limits) => {
 test("the ends of all timers and times at the greatest limits fit their counters", () => {
   const greatest = Object.fromEntries(ALL.map((limits) => [limits.name, written(limits, limits.most)]));
   const { models, history, retention, labelMaturityDays } = readConfig({ ...BESIDE, ...greatest });
-  // A transaction of Kafka has an int32 of milliseconds, and brokers allow 15 minutes: 60 s, and five hung runs (pipelines/scoring/main.ts).
+  // A transaction of Kafka has an int32 of milliseconds, and brokers allow 15 minutes: 60 s, and five hung runs
+  // (pipelines/scoring/main.ts).
   expect(60_000 + 5 * models.timeoutMs).toBeLessThanOrEqual(900_000);
   // A batch waits for merchants within that transaction, and HTTP callers a second longer than it.
   expect(history.merchantWaitMs).toBeLessThan(60_000);
@@ -109,8 +143,12 @@ test("the ends of all timers and times at the greatest limits fit their counters
 
 test("an admin's name and password are no longer than what one can sign in with", () => {
   expect(refusal("ADMIN_PASSWORD", "x".repeat(11))).toBe("ADMIN_PASSWORD has 11 characters; it must have at least 12");
-  expect(refusal("ADMIN_PASSWORD", "x".repeat(1_001))).toBe("ADMIN_PASSWORD has 1001 characters; nobody can sign in with more than 1000");
-  expect(refusal("ADMIN_USERNAME", "x".repeat(201))).toBe("ADMIN_USERNAME has 201 characters; nobody can sign in with more than 200");
+  expect(refusal("ADMIN_PASSWORD", "x".repeat(1_001))).toBe(
+    "ADMIN_PASSWORD has 1001 characters; nobody can sign in with more than 1000",
+  );
+  expect(refusal("ADMIN_USERNAME", "x".repeat(201))).toBe(
+    "ADMIN_USERNAME has 201 characters; nobody can sign in with more than 200",
+  );
   const { auth } = readConfig({ ADMIN_PASSWORD: "x".repeat(1_000), ADMIN_USERNAME: "x".repeat(200) });
   expect([auth.adminPassword?.length, auth.adminUsername?.length]).toEqual([1_000, 200]);
 });

@@ -8,7 +8,17 @@ const SECRET = "x".repeat(32);
 
 test("what holds when nothing is set: nobody can sign in, registration and CORS are closed", () => {
   const { auth, http } = readConfig({});
-  expect(auth).toEqual({ jwtSecret: null, jwtSecretAccepted: null, jwksUrl: null, issuer: "fraudstream", audience: "fraudstream", tokenSeconds: 3600, registration: null, adminUsername: null, adminPassword: null });
+  expect(auth).toEqual({
+    jwtSecret: null,
+    jwtSecretAccepted: null,
+    jwksUrl: null,
+    issuer: "fraudstream",
+    audience: "fraudstream",
+    tokenSeconds: 3600,
+    registration: null,
+    adminUsername: null,
+    adminPassword: null,
+  });
   expect(http).toMatchObject({ metricsOpen: true, corsOrigins: [], trustProxy: [] });
 });
 
@@ -18,11 +28,38 @@ test("every setting, secrets also from files", () => {
   const file = join(folder, "secret");
   writeFileSync(file, `${SECRET}\n`);
   const config = readConfig({
-    JWT_SECRET_FILE: file, JWT_SECRET_ACCEPTED: "y".repeat(32), ADMIN_PASSWORD_FILE: file, ADMIN_USERNAME: "root", REGISTRATION: "open", TOKEN_SECONDS: "60", JWT_ISSUER: "i", JWT_AUDIENCE: "a",
-    METRICS_OPEN: "false", CORS_ORIGINS: "https://a.example, http://b.example:8080", TRUST_PROXY: "10.0.0.0/8,::1", RATE_LIMIT: "7", SIGN_IN_RATE_LIMIT: "3",
+    JWT_SECRET_FILE: file,
+    JWT_SECRET_ACCEPTED: "y".repeat(32),
+    ADMIN_PASSWORD_FILE: file,
+    ADMIN_USERNAME: "root",
+    REGISTRATION: "open",
+    TOKEN_SECONDS: "60",
+    JWT_ISSUER: "i",
+    JWT_AUDIENCE: "a",
+    METRICS_OPEN: "false",
+    CORS_ORIGINS: "https://a.example, http://b.example:8080",
+    TRUST_PROXY: "10.0.0.0/8,::1",
+    RATE_LIMIT: "7",
+    SIGN_IN_RATE_LIMIT: "3",
   });
-  expect(config.auth).toEqual({ jwtSecret: SECRET, jwtSecretAccepted: "y".repeat(32), jwksUrl: null, issuer: "i", audience: "a", tokenSeconds: 60, registration: "open", adminUsername: "root", adminPassword: SECRET });
-  expect(config.http).toEqual({ metricsOpen: false, corsOrigins: ["https://a.example", "http://b.example:8080"], trustProxy: ["10.0.0.0/8", "::1"], rateLimit: 7, signInRateLimit: 3 });
+  expect(config.auth).toEqual({
+    jwtSecret: SECRET,
+    jwtSecretAccepted: "y".repeat(32),
+    jwksUrl: null,
+    issuer: "i",
+    audience: "a",
+    tokenSeconds: 60,
+    registration: "open",
+    adminUsername: "root",
+    adminPassword: SECRET,
+  });
+  expect(config.http).toEqual({
+    metricsOpen: false,
+    corsOrigins: ["https://a.example", "http://b.example:8080"],
+    trustProxy: ["10.0.0.0/8", "::1"],
+    rateLimit: 7,
+    signInRateLimit: 3,
+  });
   expect(readConfig({ JWKS_URL: "https://idp.example/keys/" }).auth.jwksUrl).toBe("https://idp.example/keys");
 });
 

@@ -14,7 +14,10 @@ const local = addressPolicy(["127.0.0.1/32"]);
 const defaults: DownloadOptions = { policy: local, maxBytes: 10_000_000, stallMs: 5_000, deadlineMs: 20_000 };
 
 /** Downloads to a file of the test's own, and says what is there afterwards. */
-async function fetched(link: string, options: Partial<DownloadOptions> = {}): Promise<{ code: string; message: string; file: string | null; bytes: number }> {
+async function fetched(
+  link: string,
+  options: Partial<DownloadOptions> = {},
+): Promise<{ code: string; message: string; file: string | null; bytes: number }> {
   const file = join(temporaryFolder(), "data.csv");
   const read = (): string | null => (existsSync(file) ? readFileSync(file, "latin1") : null);
   try {
@@ -35,7 +38,10 @@ async function expectRefused(code: string, link: string, options: Partial<Downlo
 
 describe("a file arrives as it was sent", () => {
   test("plain, with progress to its end", async () => {
-    const { origin } = await staticServer({ "/data.csv": (_request, response) => void response.writeHead(200, { "content-length": CSV.length, "content-type": "text/csv" }).end(CSV) });
+    const { origin } = await staticServer({
+      "/data.csv": (_request, response) =>
+        void response.writeHead(200, { "content-length": CSV.length, "content-type": "text/csv" }).end(CSV),
+    });
     const progress: [number, number | null][] = [];
     const result = await fetched(`${origin}/data.csv`, { onProgress: (bytes, total) => progress.push([bytes, total]) });
     expect(result).toEqual({ code: "", message: "", file: CSV, bytes: CSV.length });
@@ -44,14 +50,24 @@ describe("a file arrives as it was sent", () => {
 
   test("gzipped, as a file or by the server, unpacked by neither", async () => {
     const packed = gzipSync(CSV);
-    const { origin } = await staticServer({ "/data.csv.gz": packed, "/data.csv": (_request, response) => void response.writeHead(200, { "content-encoding": "gzip", "content-type": "text/csv" }).end(packed) });
-    for (const path of ["/data.csv.gz", "/data.csv"]) expect((await fetched(origin + path)).file).toBe(packed.toString("latin1"));
+    const { origin } = await staticServer({
+      "/data.csv.gz": packed,
+      "/data.csv": (_request, response) =>
+        void response.writeHead(200, { "content-encoding": "gzip", "content-type": "text/csv" }).end(packed),
+    });
+    for (const path of ["/data.csv.gz", "/data.csv"])
+      expect((await fetched(origin + path)).file).toBe(packed.toString("latin1"));
   });
 
   test("through five redirects, absolute and relative, and not through six", async () => {
     const { origin } = await staticServer({
-      "/1": redirect("/2", 301), "/2": redirect("./3", 303), "/3": redirect("/4", 307), "/4": redirect("/5", 308),
-      "/0": redirect("/1"), "/5": (request, response) => redirect(`http://${request.headers.host}/data.csv`)(request, response), "/data.csv": CSV,
+      "/1": redirect("/2", 301),
+      "/2": redirect("./3", 303),
+      "/3": redirect("/4", 307),
+      "/4": redirect("/5", 308),
+      "/0": redirect("/1"),
+      "/5": (request, response) => redirect(`http://${request.headers.host}/data.csv`)(request, response),
+      "/data.csv": CSV,
     });
     expect((await fetched(`${origin}/1`)).file).toBe(CSV);
     await expectRefused("download_redirects", `${origin}/0`);
@@ -63,7 +79,23 @@ describe("addresses that are not public", () => {
 
   test("in the link, however they are written", async () => {
     const { port, asked } = await staticServer({ "/": CSV });
-    for (const host of ["127.0.0.1", "127.1", "0x7f.1", "2130706433", "0177.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "[::7f00:1]", "0.0.0.0", "169.254.169.254", "10.0.0.1", "192.168.0.1", "[fe80::1]", "[fd00::1]", "224.0.0.1"]) {
+    for (const host of [
+      "127.0.0.1",
+      "127.1",
+      "0x7f.1",
+      "2130706433",
+      "0177.0.0.1",
+      "[::1]",
+      "[::ffff:127.0.0.1]",
+      "[::7f00:1]",
+      "0.0.0.0",
+      "169.254.169.254",
+      "10.0.0.1",
+      "192.168.0.1",
+      "[fe80::1]",
+      "[fd00::1]",
+      "224.0.0.1",
+    ]) {
       await expectRefused("download_private_address", `http://${host}:${port}/`, { policy: nobody });
     }
     expect(asked).toEqual([]);
@@ -71,19 +103,32 @@ describe("addresses that are not public", () => {
 
   test("behind a name: the system's own, and one of several addresses", async () => {
     const { port, asked } = await staticServer({ "/": CSV });
-    for (const host of ["localhost", "LOCALHOST"]) await expectRefused("download_private_address", `http://${host}:${port}/`, { policy: nobody });
-    const resolve = (): Promise<ResolvedAddress[]> => Promise.resolve([{ address: "93.184.216.34", family: 4 }, { address: "127.0.0.1", family: 4 }]);
-    const message = await expectRefused("download_private_address", `http://data.example:${port}/`, { policy: nobody, resolve });
+    for (const host of ["localhost", "LOCALHOST"])
+      await expectRefused("download_private_address", `http://${host}:${port}/`, { policy: nobody });
+    const resolve = (): Promise<ResolvedAddress[]> =>
+      Promise.resolve([
+        { address: "93.184.216.34", family: 4 },
+        { address: "127.0.0.1", family: 4 },
+      ]);
+    const message = await expectRefused("download_private_address", `http://data.example:${port}/`, {
+      policy: nobody,
+      resolve,
+    });
     expect(message).not.toContain("127.0.0.1");
     expect(asked).toEqual([]);
   });
 
   test("in a redirect, as an address and as a name", async () => {
     const { origin, port, asked } = await staticServer({
-      "/metadata": redirect("http://169.254.169.254/latest/meta-data/"), "/inner": redirect("http://inner.example/"), "/v6": redirect("http://[::1]/"), "/data.csv": CSV,
+      "/metadata": redirect("http://169.254.169.254/latest/meta-data/"),
+      "/inner": redirect("http://inner.example/"),
+      "/v6": redirect("http://[::1]/"),
+      "/data.csv": CSV,
     });
-    const resolve = (name: string): Promise<ResolvedAddress[]> => Promise.resolve([{ address: name === "inner.example" ? "10.0.0.7" : "127.0.0.1", family: 4 }]);
-    for (const path of ["/metadata", "/inner", "/v6"]) await expectRefused("download_private_address", origin + path, { resolve });
+    const resolve = (name: string): Promise<ResolvedAddress[]> =>
+      Promise.resolve([{ address: name === "inner.example" ? "10.0.0.7" : "127.0.0.1", family: 4 }]);
+    for (const path of ["/metadata", "/inner", "/v6"])
+      await expectRefused("download_private_address", origin + path, { resolve });
     expect((await fetched(`http://data.example:${port}/data.csv`, { resolve })).file).toBe(CSV);
     expect(asked).toEqual(["/metadata", "/inner", "/v6", "/data.csv"]);
   });
@@ -92,7 +137,8 @@ describe("addresses that are not public", () => {
     const { port, asked } = await staticServer({ "/data.csv": CSV });
     const answers = ["127.0.0.1", "127.0.0.2"];
     let lookups = 0;
-    const resolve = (): Promise<ResolvedAddress[]> => Promise.resolve([{ address: answers[lookups++] ?? "127.0.0.3", family: 4 }]);
+    const resolve = (): Promise<ResolvedAddress[]> =>
+      Promise.resolve([{ address: answers[lookups++] ?? "127.0.0.3", family: 4 }]);
     expect((await fetched(`http://data.example:${port}/data.csv`, { resolve })).file).toBe(CSV);
     expect([lookups, asked.length]).toEqual([1, 1]);
     // A second download asks anew: the name now leads elsewhere.
@@ -103,27 +149,40 @@ describe("addresses that are not public", () => {
 
 describe("what is refused by its own code", () => {
   test.each([
-    ["download_bad_url", "ftp://data.example/x.csv"], ["download_bad_url", "file:///etc/passwd"], ["download_bad_url", "no url"],
-    ["download_bad_url", "http://user@127.0.0.1/x.csv"], ["download_bad_url", "http://user:secret@127.0.0.1/x.csv"],
+    ["download_bad_url", "ftp://data.example/x.csv"],
+    ["download_bad_url", "file:///etc/passwd"],
+    ["download_bad_url", "no url"],
+    ["download_bad_url", "http://user@127.0.0.1/x.csv"],
+    ["download_bad_url", "http://user:secret@127.0.0.1/x.csv"],
   ])("%s: %s", async (code, link) => {
     const message = await expectRefused(code, link);
     expect(message).not.toContain("secret");
   });
 
   test("a redirect with credentials, or to another protocol", async () => {
-    const { origin } = await staticServer({ "/credentials": redirect("http://user:secret@127.0.0.1/"), "/file": redirect("file:///etc/passwd") });
-    for (const path of ["/credentials", "/file"]) expect(await expectRefused("download_bad_url", origin + path)).not.toContain("secret");
+    const { origin } = await staticServer({
+      "/credentials": redirect("http://user:secret@127.0.0.1/"),
+      "/file": redirect("file:///etc/passwd"),
+    });
+    for (const path of ["/credentials", "/file"])
+      expect(await expectRefused("download_bad_url", origin + path)).not.toContain("secret");
   });
 
   test("a server that isn't there; one that answers with an error, or a redirect to nowhere", async () => {
-    const { origin, port } = await staticServer({ "/busy": (_request, response) => void response.writeHead(503).end(), "/lost": (_request, response) => void response.writeHead(302).end(), "/part": (_request, response) => void response.writeHead(206).end(CSV) });
+    const { origin, port } = await staticServer({
+      "/busy": (_request, response) => void response.writeHead(503).end(),
+      "/lost": (_request, response) => void response.writeHead(302).end(),
+      "/part": (_request, response) => void response.writeHead(206).end(CSV),
+    });
     expect(await expectRefused("download_status", `${origin}/missing.csv`)).toContain("404");
     await expectRefused("download_status", `${origin}/busy`);
     await expectRefused("download_status", `${origin}/lost`);
     await expectRefused("download_status", `${origin}/part`);
     const nowhere = await closedPort();
     await expectRefused("download_unreachable", `http://127.0.0.1:${nowhere}/`);
-    await expectRefused("download_unreachable", `http://data.example:${port}/`, { resolve: () => Promise.reject(new Error("ENOTFOUND")) });
+    await expectRefused("download_unreachable", `http://data.example:${port}/`, {
+      resolve: () => Promise.reject(new Error("ENOTFOUND")),
+    });
   });
 
   test.each<[string, Handler | string | Uint8Array]>([
@@ -136,14 +195,19 @@ describe("what is refused by its own code", () => {
     ["nothing", ""],
     ["binary data, packed", gzipSync(Buffer.alloc(4096))],
     ["damaged gzip data", Buffer.concat([Buffer.from([0x1f, 0x8b, 9, 9]), Buffer.alloc(100, 7)])],
-    ["what the server calls a page", (_request, response) => void response.writeHead(200, { "content-type": "text/html; charset=utf-8" }).end(CSV)],
+    [
+      "what the server calls a page",
+      (_request, response) => void response.writeHead(200, { "content-type": "text/html; charset=utf-8" }).end(CSV),
+    ],
   ])("no CSV: %s", async (_name, page) => {
     const { origin } = await staticServer({ "/x": page });
     await expectRefused("download_not_csv", `${origin}/x`);
   });
 
   test("a content encoding that wasn't asked for", async () => {
-    const { origin } = await staticServer({ "/x": (_request, response) => void response.writeHead(200, { "content-encoding": "br" }).end(CSV) });
+    const { origin } = await staticServer({
+      "/x": (_request, response) => void response.writeHead(200, { "content-encoding": "br" }).end(CSV),
+    });
     await expectRefused("download_encoding", `${origin}/x`);
   });
 
@@ -165,7 +229,10 @@ describe("what is refused by its own code", () => {
   });
 
   test("a server that falls silent: before its head, and in the middle", async () => {
-    const { origin } = await staticServer({ "/head": () => {}, "/middle": (_request, response) => void response.write(CSV.slice(0, 5_000)) });
+    const { origin } = await staticServer({
+      "/head": () => {},
+      "/middle": (_request, response) => void response.write(CSV.slice(0, 5_000)),
+    });
     for (const path of ["/head", "/middle"]) await expectRefused("download_stalled", origin + path, { stallMs: 150 });
   });
 
@@ -191,7 +258,10 @@ describe("what is refused by its own code", () => {
 
   test("a disk that doesn't take it", async () => {
     const { origin } = await staticServer({ "/x": CSV });
-    await expect(download(`${origin}/x`, "/nowhere/data.csv", defaults)).rejects.toMatchObject({ code: "download_disk", retriable: true });
+    await expect(download(`${origin}/x`, "/nowhere/data.csv", defaults)).rejects.toMatchObject({
+      code: "download_disk",
+      retriable: true,
+    });
   });
 });
 

@@ -5,7 +5,10 @@ import { createRegistry } from "../../../../infra/metrics/registry.js";
 
 function logged(): { log: pino.Logger; lines: { level: number; msg: string }[] } {
   const lines: { level: number; msg: string }[] = [];
-  const log = pino({}, { write: (line: string) => void lines.push(JSON.parse(line) as { level: number; msg: string }) });
+  const log = pino(
+    {},
+    { write: (line: string) => void lines.push(JSON.parse(line) as { level: number; msg: string }) },
+  );
   return { log, lines };
 }
 
@@ -17,7 +20,10 @@ test("a condition is logged once when it is raised and once when it is cleared",
   expect(conditions.list().map(({ message }) => message)).toEqual(["10 s"]);
   conditions.clear("open_transaction", "t[0]");
   conditions.clear("open_transaction", "t[0]");
-  expect(lines.map(({ level, msg }) => [level, msg])).toEqual([[40, "5 s"], [30, "over: 10 s"]]);
+  expect(lines.map(({ level, msg }) => [level, msg])).toEqual([
+    [40, "5 s"],
+    [30, "over: 10 s"],
+  ]);
   expect(conditions.list()).toEqual([]);
 });
 

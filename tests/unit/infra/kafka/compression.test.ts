@@ -4,7 +4,10 @@ import { describe, expect, test } from "vitest";
 import { unpack as unpackWithin, unpackInPieces } from "../../../../infra/kafka/compression.js";
 import { RandomSource } from "../../../support/random-source.js";
 
-const GZIP = 1, SNAPPY = 2, LZ4 = 3, ZSTD = 4;
+const GZIP = 1,
+  SNAPPY = 2,
+  LZ4 = 3,
+  ZSTD = 4;
 const { snappy, lz4 } = compressionsAlgorithms;
 
 const MOST = 32 * 1024 * 1024;
@@ -21,20 +24,31 @@ async function unpack(codec: number, packed: Buffer): Promise<Buffer | null> {
 
 const random = new RandomSource(5);
 /** Text that compresses, and bytes that don't. */
-const CONTENTS = [Buffer.from("a"), Buffer.from("transaction ".repeat(40_000)), random.bytes(100_000), Buffer.concat([random.bytes(70_000), Buffer.alloc(300_000, 7)])];
+const CONTENTS = [
+  Buffer.from("a"),
+  Buffer.from("transaction ".repeat(40_000)),
+  random.bytes(100_000),
+  Buffer.concat([random.bytes(70_000), Buffer.alloc(300_000, 7)]),
+];
 
 /** Blocks as snappy-java frames them. */
 function xerial(blocks: Buffer[]): Buffer {
   const head = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0, 0, 0, 0, 1, 0, 0, 0, 1]);
-  return Buffer.concat([head, ...blocks.flatMap((block) => {
-    const length = Buffer.alloc(4);
-    length.writeInt32BE(block.length);
-    return [length, block];
-  })]);
+  return Buffer.concat([
+    head,
+    ...blocks.flatMap((block) => {
+      const length = Buffer.alloc(4);
+      length.writeInt32BE(block.length);
+      return [length, block];
+    }),
+  ]);
 }
 
 /** A zstd frame of raw blocks and blocks of one repeated byte; magic, flags, window of 128 KiB (RFC 8878). */
-function zstd(blocks: { raw?: Buffer; repeat?: [byte: number, count: number] }[], header = Buffer.from([0, 0x38])): Buffer {
+function zstd(
+  blocks: { raw?: Buffer; repeat?: [byte: number, count: number] }[],
+  header = Buffer.from([0, 0x38]),
+): Buffer {
   const pieces = blocks.map(({ raw, repeat }, i) => {
     const size = raw?.length ?? repeat?.[1] ?? 0;
     const head = Buffer.alloc(3);
@@ -46,14 +60,16 @@ function zstd(blocks: { raw?: Buffer; repeat?: [byte: number, count: number] }[]
 
 const corrupt = expect.objectContaining({ code: "batch_corrupt", retriable: false }) as Error;
 
-const unpacked = async (codec: number, packed: Buffer): Promise<Buffer> => (await unpack(codec, packed)) ?? expect.fail("too large");
+const unpacked = async (codec: number, packed: Buffer): Promise<Buffer> =>
+  (await unpack(codec, packed)) ?? expect.fail("too large");
 
 describe("what was packed comes back", () => {
   test.each(CONTENTS.map((content) => [content.length, content] as const))("%i bytes", async (_length, content) => {
     expect((await unpacked(GZIP, gzipSync(content))).equals(content)).toBe(true);
     expect((await unpacked(SNAPPY, snappy.compressSync(content))).equals(content)).toBe(true);
     const blocks: Buffer[] = [];
-    for (let at = 0; at < content.length; at += 32_768) blocks.push(snappy.compressSync(content.subarray(at, at + 32_768)));
+    for (let at = 0; at < content.length; at += 32_768)
+      blocks.push(snappy.compressSync(content.subarray(at, at + 32_768)));
     expect((await unpacked(SNAPPY, xerial(blocks))).equals(content)).toBe(true);
     expect((await unpacked(LZ4, lz4.compressSync(content))).equals(content)).toBe(true);
   });
@@ -63,7 +79,9 @@ describe("what was packed comes back", () => {
     const content = Buffer.concat([raw, Buffer.alloc(100_000, 9)]);
     const blocks = [{ raw }, { repeat: [9, 100_000] as [number, number] }];
     expect((await unpacked(ZSTD, zstd(blocks))).equals(content)).toBe(true);
-    expect((await unpacked(ZSTD, Buffer.concat([zstd(blocks), zstd([{ raw }])]))).equals(Buffer.concat([content, raw]))).toBe(true);
+    expect(
+      (await unpacked(ZSTD, Buffer.concat([zstd(blocks), zstd([{ raw }])]))).equals(Buffer.concat([content, raw])),
+    ).toBe(true);
     const size = Buffer.alloc(5, 0b1010_0000);
     size.writeUInt32LE(content.length, 1);
     expect((await unpacked(ZSTD, zstd(blocks, size))).equals(content)).toBe(true);
@@ -102,7 +120,11 @@ describe("what unpacks to more than is asked for is not unpacked at once", () =>
   test("lz4, by the number of its blocks", async () => {
     const frame = lz4.compressSync(Buffer.alloc(64 * 1024));
     const blocks = frame.subarray(7, frame.length - 4);
-    const bomb = Buffer.concat([frame.subarray(0, 7), ...Array.from({ length: 700 }, () => blocks), frame.subarray(-4)]);
+    const bomb = Buffer.concat([
+      frame.subarray(0, 7),
+      ...Array.from({ length: 700 }, () => blocks),
+      frame.subarray(-4),
+    ]);
     expect(unpackWithin(LZ4, bomb, MOST)).toBeNull();
     expect(await pieces(LZ4, bomb)).toEqual({ total: 700 * 64 * 1024, largest: 64 * 1024 });
   });
@@ -122,7 +144,13 @@ describe("what unpacks to more than is asked for is not unpacked at once", () =>
 
   test("zstd whose blocks are tiny under a large window would take minutes: it is refused", () => {
     // A window of 128 MiB that cannot be made smaller, since the last frames could fill it.
-    const frame = zstd([...Array.from({ length: 200_000 }, () => ({ repeat: [0, 1] as [number, number] })), ...Array.from({ length: 1_000 }, () => ({ repeat: [0, 128 * 1024] as [number, number] }))], Buffer.from([0, 0x88]));
+    const frame = zstd(
+      [
+        ...Array.from({ length: 200_000 }, () => ({ repeat: [0, 1] as [number, number] })),
+        ...Array.from({ length: 1_000 }, () => ({ repeat: [0, 128 * 1024] as [number, number] })),
+      ],
+      Buffer.from([0, 0x88]),
+    );
     const startedAt = performance.now();
     expect(() => unpackWithin(ZSTD, frame, 1024 * MOST)).toThrow(corrupt);
     expect(performance.now() - startedAt).toBeLessThan(10_000);
@@ -132,8 +160,11 @@ describe("what unpacks to more than is asked for is not unpacked at once", () =>
 describe("what is broken is refused", () => {
   const content = Buffer.from("transaction ".repeat(5_000));
   const packed: [string, number, Buffer][] = [
-    ["gzip", GZIP, gzipSync(content)], ["snappy", SNAPPY, snappy.compressSync(content)], ["snappy-java", SNAPPY, xerial([snappy.compressSync(content)])],
-    ["lz4", LZ4, lz4.compressSync(content)], ["zstd", ZSTD, zstd([{ raw: content }, { repeat: [1, 50_000] }])],
+    ["gzip", GZIP, gzipSync(content)],
+    ["snappy", SNAPPY, snappy.compressSync(content)],
+    ["snappy-java", SNAPPY, xerial([snappy.compressSync(content)])],
+    ["lz4", LZ4, lz4.compressSync(content)],
+    ["zstd", ZSTD, zstd([{ raw: content }, { repeat: [1, 50_000] }])],
   ];
 
   test.each(packed)("%s cut off", (_name, codec, bytes) => {

@@ -26,8 +26,19 @@ export interface HandMadeBatch {
 
 /** A record batch of format 2, field by field as the protocol guide has them, by other means than the builder's. */
 export function handMadeBatch(batch: HandMadeBatch): Buffer {
-  const { baseOffset = 0, firstTimestamp = 1_000, producerId = -1n, transactional = false, marker, logAppendTime = false, codec = 0 } = batch;
-  const list = marker === undefined ? (batch.records ?? []) : [{ key: Buffer.from([0, 0, 0, marker === "commit" ? 1 : 0]), value: Buffer.from([0, 0, 0, 0, 0, 0]) }];
+  const {
+    baseOffset = 0,
+    firstTimestamp = 1_000,
+    producerId = -1n,
+    transactional = false,
+    marker,
+    logAppendTime = false,
+    codec = 0,
+  } = batch;
+  const list =
+    marker === undefined
+      ? (batch.records ?? [])
+      : [{ key: Buffer.from([0, 0, 0, marker === "commit" ? 1 : 0]), value: Buffer.from([0, 0, 0, 0, 0, 0]) }];
   const records = Buffer.concat(list.map(recordBytes));
   const packed = batch.pack === undefined ? records : batch.pack(records);
   const bytes = Buffer.alloc(61 + packed.length);
@@ -35,7 +46,13 @@ export function handMadeBatch(batch: HandMadeBatch): Buffer {
   bytes.writeInt32BE(bytes.length - 12, 8);
   bytes.writeInt32BE(3, 12);
   bytes.writeInt8(2, 16);
-  bytes.writeInt16BE(codec | (logAppendTime ? 8 : 0) | (transactional || marker !== undefined ? 16 : 0) | (marker === undefined ? 0 : 32), 21);
+  bytes.writeInt16BE(
+    codec |
+      (logAppendTime ? 8 : 0) |
+      (transactional || marker !== undefined ? 16 : 0) |
+      (marker === undefined ? 0 : 32),
+    21,
+  );
   bytes.writeInt32BE(batch.lastOffsetDelta ?? list.length - 1, 23);
   bytes.writeBigInt64BE(BigInt(firstTimestamp), 27);
   bytes.writeBigInt64BE(BigInt(batch.maxTimestamp ?? firstTimestamp), 35);
@@ -48,10 +65,22 @@ export function handMadeBatch(batch: HandMadeBatch): Buffer {
   return bytes;
 }
 
-function recordBytes({ key = null, value = null, headers = [], offsetDelta, timestampDelta = 0 }: HandMadeRecord, index: number): Buffer {
-  const text = (bytes: Buffer | null): Buffer => (bytes === null ? varint(-1n) : Buffer.concat([varint(BigInt(bytes.length)), bytes]));
+function recordBytes(
+  { key = null, value = null, headers = [], offsetDelta, timestampDelta = 0 }: HandMadeRecord,
+  index: number,
+): Buffer {
+  const text = (bytes: Buffer | null): Buffer =>
+    bytes === null ? varint(-1n) : Buffer.concat([varint(BigInt(bytes.length)), bytes]);
   const pairs = headers.flatMap(([name, content]) => [text(Buffer.from(name)), text(content)]);
-  const body = Buffer.concat([Buffer.from([0]), varint(BigInt(timestampDelta)), varint(BigInt(offsetDelta ?? index)), text(key), text(value), varint(BigInt(headers.length)), ...pairs]);
+  const body = Buffer.concat([
+    Buffer.from([0]),
+    varint(BigInt(timestampDelta)),
+    varint(BigInt(offsetDelta ?? index)),
+    text(key),
+    text(value),
+    varint(BigInt(headers.length)),
+    ...pairs,
+  ]);
   return Buffer.concat([varint(BigInt(body.length)), body]);
 }
 

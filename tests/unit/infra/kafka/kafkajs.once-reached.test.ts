@@ -2,17 +2,31 @@ import { describe, expect, it } from "vitest";
 import { onceReached } from "../../../../infra/kafka/kafkajs.js";
 import { UsageError } from "../../../../schemas/errors.js";
 
-const kafka = (said: string[]): Parameters<typeof onceReached>[0] => ({ logger: () => ({ error: (line: string) => void said.push(line) }) as never });
+const kafka = (said: string[]): Parameters<typeof onceReached>[0] => ({
+  logger: () => ({ error: (line: string) => void said.push(line) }) as never,
+});
 /** As kafkajs throws it. */
-const named = (name: string, message: string, cause?: Error): Error => Object.assign(new Error(message, { cause }), { name });
+const named = (name: string, message: string, cause?: Error): Error =>
+  Object.assign(new Error(message, { cause }), { name });
 
 describe("onceReached", () => {
   it.concurrent.each<[string, Error]>([
-    ["an answer that kafkajs takes for granted", new TypeError("Cannot destructure property 'topicMetadata' of '(intermediate value)' as it is null.")],
+    [
+      "an answer that kafkajs takes for granted",
+      new TypeError("Cannot destructure property 'topicMetadata' of '(intermediate value)' as it is null."),
+    ],
     ["a connection that is closed", named("KafkaJSConnectionClosedError", "Closed connection")],
-    ["what that was the cause of", named("KafkaJSNonRetriableError", "no answer", named("KafkaJSConnectionError", "refused"))],
+    [
+      "what that was the cause of",
+      named("KafkaJSNonRetriableError", "no answer", named("KafkaJSConnectionError", "refused")),
+    ],
     ["a broker that kafkajs has lost", new Error("Broker not connected")],
-    ["a topic that is being created again", Object.assign(named("KafkaJSProtocolError", "This server does not host this topic-partition"), { type: "UNKNOWN_TOPIC_OR_PARTITION" })],
+    [
+      "a topic that is being created again",
+      Object.assign(named("KafkaJSProtocolError", "This server does not host this topic-partition"), {
+        type: "UNKNOWN_TOPIC_OR_PARTITION",
+      }),
+    ],
   ])("tries again after %s, and says so once", async (_what, error) => {
     const said: string[] = [];
     let tries = 0;

@@ -2,13 +2,26 @@ import { createRequire } from "node:module";
 import { expect, test, vi } from "vitest";
 import "../../../../infra/kafka/kafkajs.js";
 
-interface Queue { pending: { sendRequest: () => void }[]; throttledUntil: number; throttleCheckTimeoutId: NodeJS.Timeout | null; checkPendingRequests: () => void; destroy: () => void }
+interface Queue {
+  pending: { sendRequest: () => void }[];
+  throttledUntil: number;
+  throttleCheckTimeoutId: NodeJS.Timeout | null;
+  checkPendingRequests: () => void;
+  destroy: () => void;
+}
 type QueueClass = new (options: object) => Queue;
 
 /** kafkajs' own queue of a connection's requests, as loaded by infra/kafka. */
 function openQueue(): Queue {
   const RequestQueue = createRequire(import.meta.url)("kafkajs/src/network/requestQueue/index.js") as QueueClass;
-  return new RequestQueue({ maxInFlightRequests: 1, requestTimeout: 1_000, enforceRequestTimeout: false, clientId: "test", broker: "b:1", logger: { debug: () => undefined } });
+  return new RequestQueue({
+    maxInFlightRequests: 1,
+    requestTimeout: 1_000,
+    enforceRequestTimeout: false,
+    clientId: "test",
+    broker: "b:1",
+    logger: { debug: () => undefined },
+  });
 }
 
 test("an idle connection of kafkajs keeps no timer", () => {
@@ -36,20 +49,46 @@ test("a request that waits out a broker's throttling is looked at when it is ove
   }
 });
 
-interface Coordinator { heartbeat: () => Promise<void> }
-interface Member { coordinator: Coordinator; offsetManager: { coordinator: Coordinator; commitOffsets: () => Promise<void> }; memberId: string; lastRequest: number; heartbeat: (options: { interval: number }) => Promise<void>; commitOffsets: (offsets: object) => Promise<void> }
+interface Coordinator {
+  heartbeat: () => Promise<void>;
+}
+interface Member {
+  coordinator: Coordinator;
+  offsetManager: { coordinator: Coordinator; commitOffsets: () => Promise<void> };
+  memberId: string;
+  lastRequest: number;
+  heartbeat: (options: { interval: number }) => Promise<void>;
+  commitOffsets: (offsets: object) => Promise<void>;
+}
 
 /** kafkajs' own member of a group, whose coordinator does not answer and was taken over by another broker. */
 function memberOfLostCoordinator(): { member: Member; taken: Coordinator; beats: string[] } {
-  const ConsumerGroup = createRequire(import.meta.url)("kafkajs/src/consumer/consumerGroup.js") as new (options: object) => Member;
+  const ConsumerGroup = createRequire(import.meta.url)("kafkajs/src/consumer/consumerGroup.js") as new (
+    options: object,
+  ) => Member;
   const silent = Object.assign(new Error("the broker did not answer"), { name: "KafkaJSConnectionError" });
   const beats: string[] = [];
   const lost: Coordinator = { heartbeat: () => Promise.reject(silent) };
   const taken: Coordinator = { heartbeat: () => Promise.resolve(void beats.push("to the other one")) };
   const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
-  const cluster = { findGroupCoordinator: ({ groupId }: { groupId: string }) => (groupId === "g" ? Promise.resolve(taken) : Promise.reject(new Error(groupId))) };
-  const member = new ConsumerGroup({ groupId: "g", topics: [], topicConfigurations: {}, cluster, logger: { ...quiet, namespace: () => quiet }, instrumentationEmitter: { emit: () => {} }, retry: {}, assigners: [] });
-  const offsetManager = { coordinator: lost, commitOffsets: () => (offsetManager.coordinator === lost ? Promise.reject(silent) : Promise.resolve()) };
+  const cluster = {
+    findGroupCoordinator: ({ groupId }: { groupId: string }) =>
+      groupId === "g" ? Promise.resolve(taken) : Promise.reject(new Error(groupId)),
+  };
+  const member = new ConsumerGroup({
+    groupId: "g",
+    topics: [],
+    topicConfigurations: {},
+    cluster,
+    logger: { ...quiet, namespace: () => quiet },
+    instrumentationEmitter: { emit: () => {} },
+    retry: {},
+    assigners: [],
+  });
+  const offsetManager = {
+    coordinator: lost,
+    commitOffsets: () => (offsetManager.coordinator === lost ? Promise.reject(silent) : Promise.resolve()),
+  };
   Object.assign(member, { coordinator: lost, memberId: "m", lastRequest: 0, offsetManager });
   return { member, taken, beats };
 }

@@ -12,10 +12,14 @@ describe("a committed offset says which topic it is of", () => {
     expect(formerTopicOf(decodeMark(encodeMark(here)), here)).toBeNull();
   });
 
-  test("one that a mirror has translated for its cluster counts, though its metadata names the topic of the other cluster", () => {
-    const copied = encodeMark({ topicId: "theirs", cluster: "there", gaps: [] });
-    expect(formerTopicOf(decodeMark(copied), here)).toBeNull();
-  });
+  test(
+    "one that a mirror has translated for its cluster counts, though its metadata names the topic of the " +
+      "other cluster",
+    () => {
+      const copied = encodeMark({ topicId: "theirs", cluster: "there", gaps: [] });
+      expect(formerTopicOf(decodeMark(copied), here)).toBeNull();
+    },
+  );
 
   test("one from before topics had ids counts, and so does one of somebody else", () => {
     expect(formerTopicOf(decodeMark(encodeMark({ topicId: NO_TOPIC_ID, cluster: "here", gaps: [] })), here)).toBeNull();
@@ -39,7 +43,9 @@ describe("a reader behind an open transaction", () => {
     expect(hasWaited(wait as OpenTransactionWait, 5_000, 6_400)).toBe(true);
     expect(waitAfter(wait, { nextOffset: 12, lastStableOffset: 12, highWatermark: 12 }, 6_500)).toBeNull();
     // Another one begins where the last one ended: the wait begins anew.
-    expect(waitAfter(wait, { nextOffset: 12, lastStableOffset: 12, highWatermark: 13 }, 7_000)).toMatchObject({ since: 7_000 });
+    expect(waitAfter(wait, { nextOffset: 12, lastStableOffset: 12, highWatermark: 13 }, 7_000)).toMatchObject({
+      since: 7_000,
+    });
     // Its last look was long ago: it reads no further, or not for now.
     expect(hasWaited(wait as OpenTransactionWait, 5_000, 60_000)).toBe(false);
   });

@@ -5,7 +5,12 @@ import { describe, expect, test } from "vitest";
 import { partitionOf } from "../../../../infra/kafka/batch-producer.js";
 import { PartitionOutput } from "../../../../infra/kafka/partition-output.js";
 import { RecordBatchBuilder, encodeHeaders } from "../../../../infra/kafka/record-batch-builder.js";
-import { MOST_UNPACKED_BYTES, readFetched, readRecords, type AbortedTransaction } from "../../../../infra/kafka/record-reader.js";
+import {
+  MOST_UNPACKED_BYTES,
+  readFetched,
+  readRecords,
+  type AbortedTransaction,
+} from "../../../../infra/kafka/record-reader.js";
 import { readHeaders, type FetchedRecords } from "../../../../infra/kafka/records.js";
 import { RandomSource } from "../../../support/random-source.js";
 import { handMadeBatch } from "./hand-made-batch.js";
@@ -16,10 +21,17 @@ function fetch(bytes: Buffer, from = 0, aborted: AbortedTransaction[] = []): Fet
   return readRecords({ topic: "t", partition: 3, from, bytes, aborted, lastStableOffset: 99 });
 }
 
-interface Plain { offset: number; timestamp: number; key: string | null; value: string | null; headers: [string, string | null][] }
+interface Plain {
+  offset: number;
+  timestamp: number;
+  key: string | null;
+  value: string | null;
+  headers: [string, string | null][];
+}
 
 function plain(records: FetchedRecords): Plain[] {
-  const text = (at: number, length: number): string | null => (length < 0 ? null : records.bytes.toString("latin1", at, at + length));
+  const text = (at: number, length: number): string | null =>
+    length < 0 ? null : records.bytes.toString("latin1", at, at + length);
   return Array.from({ length: records.count }, (_, i) => ({
     offset: records.offset[i],
     timestamp: records.timestamp[i],
@@ -32,7 +44,8 @@ function plain(records: FetchedRecords): Plain[] {
 const offsets = (records: FetchedRecords): number[] => plain(records).map(({ offset }) => offset);
 const values = (records: FetchedRecords): (string | null)[] => plain(records).map(({ value }) => value);
 /** What was not read: first and last offset, code, length. */
-const unread = (records: FetchedRecords): [number, number, string, number][] => [...(records.unread ?? [])].map(([i, { code, lastOffset, length }]) => [records.offset[i], lastOffset, code, length]);
+const unread = (records: FetchedRecords): [number, number, string, number][] =>
+  [...(records.unread ?? [])].map(([i, { code, lastOffset, length }]) => [records.offset[i], lastOffset, code, length]);
 const record = (value: string): { value: Buffer } => ({ value: Buffer.from(value) });
 
 describe("what the builder writes, the reader reads", () => {
@@ -41,12 +54,22 @@ describe("what the builder writes, the reader reads", () => {
     const builder = new RecordBatchBuilder();
     const expected: Plain[] = [];
     const sizes = [0, 1, 62, 63, 64, 65, 8_190, 8_192, 8_193, 70_000, 1_048_575, 1_048_577];
-    const piece = (): Buffer | null => random.pick([null, Buffer.alloc(0), random.bytes(random.pick(sizes.slice(0, 9)))]);
+    const piece = (): Buffer | null =>
+      random.pick([null, Buffer.alloc(0), random.bytes(random.pick(sizes.slice(0, 9)))]);
     for (let i = 0; i < 400; i++) {
       const [key, value] = i < sizes.length ? [null, Buffer.alloc(sizes[i], i)] : [piece(), piece()];
-      const headers: [string, Buffer][] = Array.from({ length: random.int(3) }, () => [random.pick(["", "code", "größe"]), random.bytes(random.int(200))]);
+      const headers: [string, Buffer][] = Array.from({ length: random.int(3) }, () => [
+        random.pick(["", "code", "größe"]),
+        random.bytes(random.int(200)),
+      ]);
       builder.append(key, value, headers.length === 0 && random.int(2) === 0 ? null : encodeHeaders(headers));
-      expected.push({ offset: i, timestamp: 1_700_000_000_123, key: key?.toString("latin1") ?? null, value: value?.toString("latin1") ?? null, headers: headers.map(([name, content]) => [name, content.toString("latin1")]) });
+      expected.push({
+        offset: i,
+        timestamp: 1_700_000_000_123,
+        key: key?.toString("latin1") ?? null,
+        value: value?.toString("latin1") ?? null,
+        headers: headers.map(([name, content]) => [name, content.toString("latin1")]),
+      });
     }
     const records = fetch(builder.finish(1_700_000_000_123, NOBODY));
     expect(plain(records)).toEqual(expected);
@@ -59,22 +82,54 @@ describe("what the builder writes, the reader reads", () => {
     builder.reset();
     expect([builder.count, builder.length]).toEqual([0, 61]);
     builder.append(Buffer.from("k"), Buffer.from("v"));
-    const bytes = builder.finish(5, { producerId: 2n ** 40n, producerEpoch: 32_767, firstSequence: 2_147_483_647, transactional: true });
+    const bytes = builder.finish(5, {
+      producerId: 2n ** 40n,
+      producerEpoch: 32_767,
+      firstSequence: 2_147_483_647,
+      transactional: true,
+    });
     expect(plain(fetch(bytes))).toEqual([{ offset: 0, timestamp: 5, key: "k", value: "v", headers: [] }]);
-    expect([bytes.readBigInt64BE(43), bytes.readInt16BE(51), bytes.readInt32BE(53), bytes.readInt16BE(21), bytes.readInt32BE(12)]).toEqual([2n ** 40n, 32_767, 2_147_483_647, 16, -1]);
+    expect([
+      bytes.readBigInt64BE(43),
+      bytes.readInt16BE(51),
+      bytes.readInt32BE(53),
+      bytes.readInt16BE(21),
+      bytes.readInt32BE(12),
+    ]).toEqual([2n ** 40n, 32_767, 2_147_483_647, 16, -1]);
   });
 
   test("are the same bytes that the protocol guide describes", () => {
     const builder = new RecordBatchBuilder();
-    builder.append(Buffer.from("key"), null, encodeHeaders([["a", "1"], ["b", Buffer.alloc(0)]]));
+    builder.append(
+      Buffer.from("key"),
+      null,
+      encodeHeaders([
+        ["a", "1"],
+        ["b", Buffer.alloc(0)],
+      ]),
+    );
     builder.append(null, Buffer.from("value"));
-    const other = handMadeBatch({ firstTimestamp: 7, records: [{ key: Buffer.from("key"), headers: [["a", Buffer.from("1")], ["b", Buffer.alloc(0)]] }, record("value")] });
+    const other = handMadeBatch({
+      firstTimestamp: 7,
+      records: [
+        {
+          key: Buffer.from("key"),
+          headers: [
+            ["a", Buffer.from("1")],
+            ["b", Buffer.alloc(0)],
+          ],
+        },
+        record("value"),
+      ],
+    });
     other.writeInt32BE(-1, 12);
     other.writeInt16BE(-1, 51);
     other.writeInt32BE(-1, 53);
     const bytes = builder.finish(7, NOBODY);
     other.copy(bytes.subarray(17, 21), 0, 17, 21);
-    expect(bytes.subarray(0, 17).equals(other.subarray(0, 17)) && bytes.subarray(21).equals(other.subarray(21))).toBe(true);
+    expect(bytes.subarray(0, 17).equals(other.subarray(0, 17)) && bytes.subarray(21).equals(other.subarray(21))).toBe(
+      true,
+    );
   });
 });
 
@@ -85,17 +140,37 @@ describe("reading", () => {
   });
 
   test("leaves out what lies before the offset that was asked for", () => {
-    const bytes = Buffer.concat([handMadeBatch({ baseOffset: 10, records: [record("a"), record("b"), record("c")] }), handMadeBatch({ baseOffset: 13, records: [record("d")] })]);
-    expect(plain(fetch(bytes, 12)).map(({ offset, value }) => [offset, value])).toEqual([[12, "c"], [13, "d"]]);
+    const bytes = Buffer.concat([
+      handMadeBatch({ baseOffset: 10, records: [record("a"), record("b"), record("c")] }),
+      handMadeBatch({ baseOffset: 13, records: [record("d")] }),
+    ]);
+    expect(plain(fetch(bytes, 12)).map(({ offset, value }) => [offset, value])).toEqual([
+      [12, "c"],
+      [13, "d"],
+    ]);
     expect([fetch(bytes, 14).count, fetch(bytes, 14).nextOffset]).toEqual([0, 14]);
   });
 
   test("takes offsets and times from the records, and the broker's time where it set it", () => {
-    const records = [{ ...record("a"), offsetDelta: 1, timestampDelta: -5 }, { ...record("b"), offsetDelta: 90, timestampDelta: 10_000_000_000 }];
-    const batch = { baseOffset: 5_000_000_000, firstTimestamp: 1_700_000_000_000, maxTimestamp: 1_710_000_000_000, lastOffsetDelta: 99, records };
-    expect(plain(fetch(handMadeBatch(batch))).map(({ offset, timestamp }) => [offset, timestamp])).toEqual([[5_000_000_001, 1_699_999_999_995], [5_000_000_090, 1_710_000_000_000]]);
+    const records = [
+      { ...record("a"), offsetDelta: 1, timestampDelta: -5 },
+      { ...record("b"), offsetDelta: 90, timestampDelta: 10_000_000_000 },
+    ];
+    const batch = {
+      baseOffset: 5_000_000_000,
+      firstTimestamp: 1_700_000_000_000,
+      maxTimestamp: 1_710_000_000_000,
+      lastOffsetDelta: 99,
+      records,
+    };
+    expect(plain(fetch(handMadeBatch(batch))).map(({ offset, timestamp }) => [offset, timestamp])).toEqual([
+      [5_000_000_001, 1_699_999_999_995],
+      [5_000_000_090, 1_710_000_000_000],
+    ]);
     expect(fetch(handMadeBatch(batch)).nextOffset).toBe(5_000_000_100);
-    expect(plain(fetch(handMadeBatch({ ...batch, logAppendTime: true }))).map(({ timestamp }) => timestamp)).toEqual([1_710_000_000_000, 1_710_000_000_000]);
+    expect(plain(fetch(handMadeBatch({ ...batch, logAppendTime: true }))).map(({ timestamp }) => timestamp)).toEqual([
+      1_710_000_000_000, 1_710_000_000_000,
+    ]);
   });
 
   test("moves on over a batch that compaction has emptied", () => {
@@ -120,7 +195,11 @@ describe("reading", () => {
       const changed = Buffer.from(bytes);
       changed[at] ^= 0x41;
       const records = fetch(Buffer.concat([before, changed, behind]), 3);
-      expect([values(records), unread(records), records.nextOffset], `byte ${at}`).toEqual([["x", null, "c"], [[4, 5, "batch_unreadable", bytes.length]], 7]);
+      expect([values(records), unread(records), records.nextOffset], `byte ${at}`).toEqual([
+        ["x", null, "c"],
+        [[4, 5, "batch_unreadable", bytes.length]],
+        7,
+      ]);
       expect(records.unread?.get(1)?.sha256).toBe(createHash("sha256").update(changed).digest("hex"));
       // Alone it moves the reader on by one offset at least, and not beyond what there is.
       const alone = fetch(changed, 4);
@@ -151,13 +230,27 @@ describe("reading", () => {
   });
 
   test("records that do not fit their batch, though its checksum does, cost the batch", () => {
-    const hostile = (content: number[], count = 1): Buffer => handMadeBatch({ records: Array.from({ length: count }, () => ({})), pack: () => Buffer.from(content) });
+    const hostile = (content: number[], count = 1): Buffer =>
+      handMadeBatch({ records: Array.from({ length: count }, () => ({})), pack: () => Buffer.from(content) });
     const fits = [12, 0, 0, 0, 1, 1, 0];
     const wrong = [
-      [], [200, 1], [1], [14, 0, 0, 0, 40, 1, 1, 1], [14, 0, 0, 0, 1, 40, 1, 1], [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
-      [...fits, 0], [12, 0, 0, 0, 1, 1, 2], [14, 0, 0, 0, 1, 1, 2, 0], [20, 0, 0, 0, 1, 1, 2, 2, 97, 40, 0], [22, 0, 0, 0, 1, 1, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0], [12, 0, 0, 2, 1, 1, 0],
+      [],
+      [200, 1],
+      [1],
+      [14, 0, 0, 0, 40, 1, 1, 1],
+      [14, 0, 0, 0, 1, 40, 1, 1],
+      [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+      [...fits, 0],
+      [12, 0, 0, 0, 1, 1, 2],
+      [14, 0, 0, 0, 1, 1, 2, 0],
+      [20, 0, 0, 0, 1, 1, 2, 2, 97, 40, 0],
+      [22, 0, 0, 0, 1, 1, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0],
+      [12, 0, 0, 2, 1, 1, 0],
     ];
-    for (const content of wrong) expect(unread(fetch(hostile(content))), String(content)).toEqual([[0, 0, "batch_unreadable", 61 + content.length]]);
+    for (const content of wrong)
+      expect(unread(fetch(hostile(content))), String(content)).toEqual([
+        [0, 0, "batch_unreadable", 61 + content.length],
+      ]);
     expect(unread(fetch(hostile(fits, 2)))).toEqual([[0, 1, "batch_unreadable", 68]]);
     expect(unread(fetch(hostile([...fits, ...fits], 2)))).toEqual([[0, 1, "batch_unreadable", 75]]);
     expect(fetch(hostile(fits)).unread).toBeUndefined();
@@ -170,28 +263,65 @@ describe("reading", () => {
 
   test("unpacks, beside batches that are not packed", () => {
     const bytes = Buffer.concat([
-      handMadeBatch({ records: [record("a"), record("b")] }), handMadeBatch({ baseOffset: 2, records: [record("c"), { key: Buffer.from("k"), headers: [["h", Buffer.from("x")]] }], codec: 1, pack: gzipSync }),
-      handMadeBatch({ baseOffset: 4, marker: "commit" }), handMadeBatch({ baseOffset: 5, records: [record("d")] }),
+      handMadeBatch({ records: [record("a"), record("b")] }),
+      handMadeBatch({
+        baseOffset: 2,
+        records: [record("c"), { key: Buffer.from("k"), headers: [["h", Buffer.from("x")]] }],
+        codec: 1,
+        pack: gzipSync,
+      }),
+      handMadeBatch({ baseOffset: 4, marker: "commit" }),
+      handMadeBatch({ baseOffset: 5, records: [record("d")] }),
     ]);
     const records = fetch(bytes, 1);
-    expect(plain(records).map(({ offset, key, value, headers }) => [offset, key, value, headers])).toEqual([[1, null, "b", []], [2, null, "c", []], [3, "k", null, [["h", "x"]]], [5, null, "d", []]]);
+    expect(plain(records).map(({ offset, key, value, headers }) => [offset, key, value, headers])).toEqual([
+      [1, null, "b", []],
+      [2, null, "c", []],
+      [3, "k", null, [["h", "x"]]],
+      [5, null, "d", []],
+    ]);
     for (const codec of [1, 2, 3, 4, 5, 6, 7]) {
-      const among = fetch(Buffer.concat([handMadeBatch({ records: [record("a")] }), handMadeBatch({ baseOffset: 1, records: [record("b"), record("c")], codec }), handMadeBatch({ baseOffset: 3, records: [record("d")] })]));
-      expect([values(among), unread(among).map(([first, last]) => [first, last]), among.nextOffset], `codec ${codec}`).toEqual([["a", null, "d"], [[1, 2]], 4]);
+      const among = fetch(
+        Buffer.concat([
+          handMadeBatch({ records: [record("a")] }),
+          handMadeBatch({ baseOffset: 1, records: [record("b"), record("c")], codec }),
+          handMadeBatch({ baseOffset: 3, records: [record("d")] }),
+        ]),
+      );
+      expect(
+        [values(among), unread(among).map(([first, last]) => [first, last]), among.nextOffset],
+        `codec ${codec}`,
+      ).toEqual([["a", null, "d"], [[1, 2]], 4]);
     }
   });
 });
 
 describe("read_committed", () => {
-  const of = (producerId: bigint, baseOffset: number, ...texts: string[]): Buffer => handMadeBatch({ baseOffset, producerId, transactional: true, records: texts.map(record) });
-  const end = (producerId: bigint, baseOffset: number, marker: "commit" | "abort"): Buffer => handMadeBatch({ baseOffset, producerId, marker });
+  const of = (producerId: bigint, baseOffset: number, ...texts: string[]): Buffer =>
+    handMadeBatch({ baseOffset, producerId, transactional: true, records: texts.map(record) });
+  const end = (producerId: bigint, baseOffset: number, marker: "commit" | "abort"): Buffer =>
+    handMadeBatch({ baseOffset, producerId, marker });
 
   test("leaves out markers and what was aborted, of that producer only and up to its marker", () => {
     const bytes = Buffer.concat([
-      of(1n, 0, "a0", "a1"), of(2n, 2, "b2"), handMadeBatch({ baseOffset: 3, producerId: 1n, records: [record("outside")] }), of(1n, 4, "a4"), end(1n, 5, "abort"),
-      of(1n, 6, "c6"), end(2n, 7, "commit"), end(1n, 8, "commit"), of(1n, 9, "d9"), of(2n, 10, "e10"), end(1n, 11, "abort"), end(2n, 12, "abort"),
+      of(1n, 0, "a0", "a1"),
+      of(2n, 2, "b2"),
+      handMadeBatch({ baseOffset: 3, producerId: 1n, records: [record("outside")] }),
+      of(1n, 4, "a4"),
+      end(1n, 5, "abort"),
+      of(1n, 6, "c6"),
+      end(2n, 7, "commit"),
+      end(1n, 8, "commit"),
+      of(1n, 9, "d9"),
+      of(2n, 10, "e10"),
+      end(1n, 11, "abort"),
+      end(2n, 12, "abort"),
     ]);
-    const aborted = [{ producerId: 2n, firstOffset: 10 }, { producerId: 1n, firstOffset: 9 }, { producerId: 1n, firstOffset: 0 }];
+    const aborted = [
+      { producerId: 2n, firstOffset: 10 },
+      { producerId: 1n, firstOffset: 9 },
+      { producerId: 1n, firstOffset: 0 },
+    ];
     const records = fetch(bytes, 0, aborted);
     expect([values(records), records.nextOffset]).toEqual([["b2", "outside", "c6"], 13]);
     // From the middle of an aborted transaction, whose first offset lies before what was asked for.
@@ -199,7 +329,9 @@ describe("read_committed", () => {
   });
 
   test("moves on when there is nothing but a marker or aborted records", () => {
-    const records = fetch(Buffer.concat([of(1n, 5, "x", "y"), end(1n, 7, "abort")]), 5, [{ producerId: 1n, firstOffset: 5 }]);
+    const records = fetch(Buffer.concat([of(1n, 5, "x", "y"), end(1n, 7, "abort")]), 5, [
+      { producerId: 1n, firstOffset: 5 },
+    ]);
     expect([records.count, records.nextOffset]).toEqual([0, 8]);
     expect(fetch(end(1n, 7, "commit"), 7).nextOffset).toBe(8);
   });
@@ -215,8 +347,15 @@ describe("batches that unpack to too much", () => {
   const fetchedAll = async (bytes: Buffer, from = 0): Promise<{ fetches: FetchedRecords[]; next: number }> => {
     const fetches: FetchedRecords[] = [];
     let next = from;
-    for (const end = lastOf(bytes) + 1; next < end; ) {
-      const records = await readFetched({ topic: "t", partition: 3, from: next, bytes: rest(bytes, next), aborted: [], lastStableOffset: end });
+    for (const end = lastOf(bytes) + 1; next < end;) {
+      const records = await readFetched({
+        topic: "t",
+        partition: 3,
+        from: next,
+        bytes: rest(bytes, next),
+        aborted: [],
+        lastStableOffset: end,
+      });
       expect(records.nextOffset).toBeGreaterThan(next);
       fetches.push(records);
       next = records.nextOffset;
@@ -231,7 +370,8 @@ describe("batches that unpack to too much", () => {
   };
   const lastOf = (bytes: Buffer): number => {
     let last = 0;
-    for (let at = 0; at < bytes.length; at += 12 + bytes.readInt32BE(at + 8)) last = Number(bytes.readBigInt64BE(at)) + bytes.readInt32BE(at + 23);
+    for (let at = 0; at < bytes.length; at += 12 + bytes.readInt32BE(at + 8))
+      last = Number(bytes.readBigInt64BE(at)) + bytes.readInt32BE(at + 23);
     return last;
   };
   const MIB = 1024 * 1024;
@@ -239,12 +379,20 @@ describe("batches that unpack to too much", () => {
 
   test("a value of 100 MiB costs neither its neighbours nor memory: its length and hash are told", async () => {
     const large = Buffer.alloc(100 * MIB, 7);
-    const bytes = handMadeBatch({ records: [record("a"), { key: Buffer.from("k"), value: large, headers: [["h", Buffer.from("x")]] }, record("b")], codec: 1, pack });
+    const bytes = handMadeBatch({
+      records: [record("a"), { key: Buffer.from("k"), value: large, headers: [["h", Buffer.from("x")]] }, record("b")],
+      codec: 1,
+      pack,
+    });
     const before = process.memoryUsage().rss;
     const { fetches } = await fetchedAll(bytes);
     expect(fetches).toHaveLength(1);
     const [records] = fetches;
-    expect(plain(records).map(({ offset, key, value, headers }) => [offset, key, value, headers])).toEqual([[0, null, "a", []], [1, "k", null, [["h", "x"]]], [2, null, "b", []]]);
+    expect(plain(records).map(({ offset, key, value, headers }) => [offset, key, value, headers])).toEqual([
+      [0, null, "a", []],
+      [1, "k", null, [["h", "x"]]],
+      [2, null, "b", []],
+    ]);
     expect(unread(records)).toEqual([[1, 1, "too_large", large.length]]);
     expect(records.unread?.get(1)?.sha256).toBe(createHash("sha256").update(large).digest("hex"));
     expect(records.bytes.length).toBeLessThan(1_000);
@@ -253,35 +401,60 @@ describe("batches that unpack to too much", () => {
 
   test("a batch that unpacks to more than 512 MiB is one that can't be read, and the next is read", async () => {
     const member = gzipSync(Buffer.alloc(64 * MIB));
-    const bomb = handMadeBatch({ records: [record("x"), record("y")], codec: 1, pack: () => Buffer.concat(Array.from({ length: 9 }, () => member)) });
-    const { fetches } = await fetchedAll(Buffer.concat([bomb, handMadeBatch({ baseOffset: 2, records: [record("z")] })]));
+    const bomb = handMadeBatch({
+      records: [record("x"), record("y")],
+      codec: 1,
+      pack: () => Buffer.concat(Array.from({ length: 9 }, () => member)),
+    });
+    const { fetches } = await fetchedAll(
+      Buffer.concat([bomb, handMadeBatch({ baseOffset: 2, records: [record("z")] })]),
+    );
     expect(fetches.flatMap(unread)).toEqual([[0, 1, "batch_unreadable", bomb.length]]);
     expect(fetches.flatMap(values)).toEqual([null, "z"]);
   });
 
   test("many batches in one fetch do not add up: what is too much is the next fetch's", async () => {
     const each = Buffer.alloc(3 * MIB, "v");
-    const bytes = Buffer.concat(Array.from({ length: 20 }, (_, i) => handMadeBatch({ baseOffset: i * 2, records: [{ value: each }, record(String(i))], codec: 1, pack })));
+    const bytes = Buffer.concat(
+      Array.from({ length: 20 }, (_, i) =>
+        handMadeBatch({ baseOffset: i * 2, records: [{ value: each }, record(String(i))], codec: 1, pack }),
+      ),
+    );
     const { fetches } = await fetchedAll(bytes);
-    for (const { bytes: { length } } of fetches) expect(length).toBeLessThanOrEqual(MOST_UNPACKED_BYTES);
+    for (const {
+      bytes: { length },
+    } of fetches)
+      expect(length).toBeLessThanOrEqual(MOST_UNPACKED_BYTES);
     expect(fetches.flatMap(offsets)).toEqual(Array.from({ length: 40 }, (_, i) => i));
     expect(fetches.length).toBeLessThan(4);
   });
 
   test("a batch of valid records that is larger comes in pieces, from wherever one begins, each record once", async () => {
     const value = Buffer.alloc(MIB);
-    const bytes = handMadeBatch({ baseOffset: 10, records: Array.from({ length: 80 }, () => ({ value })), codec: 1, pack });
+    const bytes = handMadeBatch({
+      baseOffset: 10,
+      records: Array.from({ length: 80 }, () => ({ value })),
+      codec: 1,
+      pack,
+    });
     for (const from of [10, 45]) {
       const { fetches } = await fetchedAll(bytes, from);
       expect(fetches.flatMap(offsets)).toEqual(Array.from({ length: 90 - from }, (_, i) => from + i));
       expect(fetches.length).toBe(Math.ceil((90 - from) / 32));
-      for (const { bytes: { length }, unread: none } of fetches) expect([length < 34 * MIB, none]).toEqual([true, undefined]);
+      for (const {
+        bytes: { length },
+        unread: none,
+      } of fetches)
+        expect([length < 34 * MIB, none]).toEqual([true, undefined]);
     }
   });
 
   test("many tiny records come in pieces, too", async () => {
     const tiny = Array.from({ length: 300_000 }, () => ({ value: null }));
-    for (const [codec, packing] of [[1, pack], [0, (records: Buffer) => records]] as const) {
+    for (const [codec, packing] of [
+      [1, pack],
+      [0, (records: Buffer) => records],
+    ] as const) {
       const { fetches } = await fetchedAll(handMadeBatch({ records: tiny, codec, pack: packing }));
       expect(fetches.map(({ count }) => count)).toEqual([250_000, 50_000]);
     }
@@ -289,8 +462,15 @@ describe("batches that unpack to too much", () => {
 
   test("whether a large batch can be read is told by all of it: none of its records comes before it is known", async () => {
     const value = Buffer.alloc(MIB);
-    for (const spoil of [(records: Buffer) => Buffer.concat([records, Buffer.from([0])]), (records: Buffer) => records.subarray(0, -1)]) {
-      const bytes = handMadeBatch({ records: Array.from({ length: 40 }, () => ({ value })), codec: 1, pack: (records) => pack(spoil(records)) });
+    for (const spoil of [
+      (records: Buffer) => Buffer.concat([records, Buffer.from([0])]),
+      (records: Buffer) => records.subarray(0, -1),
+    ]) {
+      const bytes = handMadeBatch({
+        records: Array.from({ length: 40 }, () => ({ value })),
+        codec: 1,
+        pack: (records) => pack(spoil(records)),
+      });
       const { fetches } = await fetchedAll(bytes);
       expect(fetches.flatMap(unread)).toEqual([[0, 39, "batch_unreadable", bytes.length]]);
     }
@@ -318,9 +498,15 @@ describe("PartitionOutput", () => {
 describe("partitionOf", () => {
   // org.apache.kafka.common.utils.UtilsTest, testMurmur2.
   test.each([
-    ["21", -973932308], ["foobar", -790332482], ["a-little-bit-long-string", -985981536], ["a-little-bit-longer-string", -1486304829], ["lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971], ["abc", 479470107],
+    ["21", -973932308],
+    ["foobar", -790332482],
+    ["a-little-bit-long-string", -985981536],
+    ["a-little-bit-longer-string", -1486304829],
+    ["lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971],
+    ["abc", 479470107],
   ])("%s", (key, murmur2) => {
-    for (const count of [1, 2, 7, 12, 1000]) expect(partitionOf(Buffer.from(key), count)).toBe((murmur2 & 0x7fffffff) % count);
+    for (const count of [1, 2, 7, 12, 1000])
+      expect(partitionOf(Buffer.from(key), count)).toBe((murmur2 & 0x7fffffff) % count);
   });
 
   test("an empty key has a partition, too; no key goes to the first", () => {

@@ -11,7 +11,12 @@ import type { AvroObject, AvroSchema } from "../../../../schemas/avro-cursor.js"
 import { UsageError } from "../../../../schemas/errors.js";
 import { FIXED_SCHEMAS, WIRE_HEAD_BYTES, schemaIdOf, writeWireHead } from "../../../../schemas/wire-format.js";
 import { subjectTopics, topicsFor } from "../../../../schemas/topics.js";
-import { JsonSchemaWriter, ProtobufWriter, UnavailableWriter, UnreadableWriter } from "../../../../schemas/writer-schema.js";
+import {
+  JsonSchemaWriter,
+  ProtobufWriter,
+  UnavailableWriter,
+  UnreadableWriter,
+} from "../../../../schemas/writer-schema.js";
 import { learnSchemas } from "../../../../pipelines/transactions/decode-transactions.js";
 import { TransactionFields, TransactionReader } from "../../../../schemas/transaction-reader.js";
 import { fetchedRecords } from "../../../support/fetched-records.js";
@@ -19,7 +24,14 @@ import { registryServer } from "../../../support/registry-server.js";
 
 const LABEL = { transaction_id: "t", card_id: "c", is_fraud: true, label_time: Date.UTC(2026, 0, 1) };
 const TOPICS = subjectTopics(topicsFor("test.", 1));
-const PAYMENT = { type: "record", name: "Payment", fields: [{ name: "at", type: { type: "long", logicalType: "timestamp-micros" } }, { name: "price", type: ["null", { type: "bytes", logicalType: "decimal", precision: 9, scale: 2 }] }] };
+const PAYMENT = {
+  type: "record",
+  name: "Payment",
+  fields: [
+    { name: "at", type: { type: "long", logicalType: "timestamp-micros" } },
+    { name: "price", type: ["null", { type: "bytes", logicalType: "decimal", precision: 9, scale: 2 }] },
+  ],
+};
 
 describe("without a registry", () => {
   const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
@@ -39,7 +51,14 @@ describe("without a registry", () => {
   test("an id that nobody knows is null; values without a schema, or that don't fit it, are undecodable", async () => {
     expect(await schemas.load(7)).toBeNull();
     const bytes = schemas.encode("labels", LABEL);
-    for (const value of [Buffer.alloc(0), Buffer.from("{}"), Buffer.from([0, 0, 0, 0, 7, 1]), bytes.subarray(0, -1), Buffer.concat([bytes, Buffer.from([1])]), Buffer.concat([schemas.encode("control", EVENT).subarray(0, 5), bytes.subarray(5)])]) {
+    for (const value of [
+      Buffer.alloc(0),
+      Buffer.from("{}"),
+      Buffer.from([0, 0, 0, 0, 7, 1]),
+      bytes.subarray(0, -1),
+      Buffer.concat([bytes, Buffer.from([1])]),
+      Buffer.concat([schemas.encode("control", EVENT).subarray(0, 5), bytes.subarray(5)]),
+    ]) {
       await expect(schemas.decode("labels", value)).rejects.toMatchObject({ code: "undecodable", retriable: false });
     }
   });
@@ -66,7 +85,9 @@ describe("with a registry", () => {
     registry.schemas.set(500, { schema: '"string"' });
     const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null });
     await schemas.register(TOPICS);
-    expect([...registry.subjects.keys()]).toEqual([...new Set([...FIXED_SCHEMAS.values()].map(({ subject }) => `${TOPICS[subject]}-value`))]);
+    expect([...registry.subjects.keys()]).toEqual([
+      ...new Set([...FIXED_SCHEMAS.values()].map(({ subject }) => `${TOPICS[subject]}-value`)),
+    ]);
     const id = schemas.idOf("labels");
     expect(id).toBe(registry.subjects.get("test.labels-value")?.[0]);
     expect(id).toBeGreaterThan(500);
@@ -166,35 +187,51 @@ describe("with a registry", () => {
     expect(registry.requests.filter((request) => request.includes("/config") || request.startsWith("PUT"))).toEqual([]);
   });
 
-  test.each([401, 403, 409, 422])("where it refuses to register (%i), what it has of the same fields serves", async (status) => {
-    const registry = await registryServer();
-    const options = { schemaRegistryUrl: registry.url, schemasDir: null };
-    await new Schemas(options).register(TOPICS);
-    // Somebody has written it down in other words, and a later version that isn't ours.
-    const label = FIXED_SCHEMAS.get(1_000_003)?.schema as AvroObject;
-    registry.schemas.set(900, { schema: JSON.stringify({ ...label, name: "Verdict", namespace: "com.acme", doc: "theirs", fields: label.fields?.map((field) => ({ ...field, doc: "x", aliases: ["y"] })) }) });
-    registry.schemas.set(901, { schema: JSON.stringify(PAYMENT) });
-    registry.subjects.set(`${TOPICS.labels}-value`, [900, 901]);
-    registry.registerStatus = status;
-    const schemas = new Schemas(options);
-    await schemas.register(TOPICS);
-    expect(schemas.idOf("labels")).toBe(900);
-    expect(schemas.idOf("predictions")).toBe(registry.subjects.get(`${TOPICS.predictions}-value`)?.[0]);
-    registry.subjects.set(`${TOPICS.transactions}-value`, [901]);
-    const refused = new Schemas(options).register(TOPICS);
-    await expect(refused).rejects.toBeInstanceOf(UsageError);
-    await expect(refused).rejects.toThrow(/test\.transactions.*none of the same fields under test\.transactions-value or test\.transactions-fraudstream\.Transaction/);
-    // A subject of our own beside the producers'.
-    registry.schemas.set(902, { schema: JSON.stringify(FIXED_SCHEMAS.get(1_000_001)?.schema) });
-    registry.subjects.set(`${TOPICS.transactions}-fraudstream.Transaction`, [902]);
-    const beside = new Schemas(options);
-    await beside.register(TOPICS);
-    expect(beside.idOf("transactions")).toBe(902);
-  });
+  test.each([401, 403, 409, 422])(
+    "where it refuses to register (%i), what it has of the same fields serves",
+    async (status) => {
+      const registry = await registryServer();
+      const options = { schemaRegistryUrl: registry.url, schemasDir: null };
+      await new Schemas(options).register(TOPICS);
+      // Somebody has written it down in other words, and a later version that isn't ours.
+      const label = FIXED_SCHEMAS.get(1_000_003)?.schema as AvroObject;
+      registry.schemas.set(900, {
+        schema: JSON.stringify({
+          ...label,
+          name: "Verdict",
+          namespace: "com.acme",
+          doc: "theirs",
+          fields: label.fields?.map((field) => ({ ...field, doc: "x", aliases: ["y"] })),
+        }),
+      });
+      registry.schemas.set(901, { schema: JSON.stringify(PAYMENT) });
+      registry.subjects.set(`${TOPICS.labels}-value`, [900, 901]);
+      registry.registerStatus = status;
+      const schemas = new Schemas(options);
+      await schemas.register(TOPICS);
+      expect(schemas.idOf("labels")).toBe(900);
+      expect(schemas.idOf("predictions")).toBe(registry.subjects.get(`${TOPICS.predictions}-value`)?.[0]);
+      registry.subjects.set(`${TOPICS.transactions}-value`, [901]);
+      const refused = new Schemas(options).register(TOPICS);
+      await expect(refused).rejects.toBeInstanceOf(UsageError);
+      await expect(refused).rejects.toThrow(
+        /test\.transactions.*none of the same fields under test\.transactions-value or test\.transactions-fraudstream\.Transaction/,
+      );
+      // A subject of our own beside the producers'.
+      registry.schemas.set(902, { schema: JSON.stringify(FIXED_SCHEMAS.get(1_000_001)?.schema) });
+      registry.subjects.set(`${TOPICS.transactions}-fraudstream.Transaction`, [902]);
+      const beside = new Schemas(options);
+      await beside.register(TOPICS);
+      expect(beside.idOf("transactions")).toBe(902);
+    },
+  );
 
   test("it is told who asks", async () => {
     const registry = await registryServer();
-    const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemaRegistryAuth: { username: "u", password: "p:ß" }, schemasDir: null }, { patienceMs: 0 });
+    const schemas = new Schemas(
+      { schemaRegistryUrl: registry.url, schemaRegistryAuth: { username: "u", password: "p:ß" }, schemasDir: null },
+      { patienceMs: 0 },
+    );
     await schemas.load(1);
     expect(Buffer.from(registry.authorization.replace("Basic ", ""), "base64").toString()).toBe("u:p:ß");
   });
@@ -213,12 +250,38 @@ describe("with a registry", () => {
 
   test("what it refers to comes along", async () => {
     const registry = await registryServer();
-    const money = { type: "record", name: "Money", namespace: "com.acme", fields: [{ name: "minor", type: "long" }, { name: "in", type: "Currency" }] };
+    const money = {
+      type: "record",
+      name: "Money",
+      namespace: "com.acme",
+      fields: [
+        { name: "minor", type: "long" },
+        { name: "in", type: "Currency" },
+      ],
+    };
     const currency = { type: "enum", name: "com.acme.Currency", symbols: ["EUR", "USD"] };
-    const payment = { type: "record", name: "Payment", namespace: "com.acme", fields: [{ name: "paid", type: "Money" }, { name: "tips", type: { type: "array", items: "com.acme.Money" } }, { name: "in", type: ["null", "Currency"] }] };
+    const payment = {
+      type: "record",
+      name: "Payment",
+      namespace: "com.acme",
+      fields: [
+        { name: "paid", type: "Money" },
+        { name: "tips", type: { type: "array", items: "com.acme.Money" } },
+        { name: "in", type: ["null", "Currency"] },
+      ],
+    };
     registry.schemas.set(1, { schema: JSON.stringify(currency) });
-    registry.schemas.set(2, { schema: JSON.stringify(money), references: [{ name: "com.acme.Currency", subject: "currency", version: 1 }] });
-    registry.schemas.set(3, { schema: JSON.stringify(payment), references: [{ name: "com.acme.Money", subject: "money", version: 1 }, { name: "com.acme.Currency", subject: "currency", version: 1 }] });
+    registry.schemas.set(2, {
+      schema: JSON.stringify(money),
+      references: [{ name: "com.acme.Currency", subject: "currency", version: 1 }],
+    });
+    registry.schemas.set(3, {
+      schema: JSON.stringify(payment),
+      references: [
+        { name: "com.acme.Money", subject: "money", version: 1 },
+        { name: "com.acme.Currency", subject: "currency", version: 1 },
+      ],
+    });
     registry.subjects.set("currency", [1]);
     registry.subjects.set("money", [2]);
     const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null });
@@ -228,15 +291,22 @@ describe("with a registry", () => {
     expect(type.fromBuffer(type.toBuffer(value))).toEqual(value);
     expect(type.name).toBe("com.acme.Payment");
     // A replica may hear of it later: it is asked for again.
-    registry.schemas.set(4, { schema: JSON.stringify(payment), references: [{ name: "x", subject: "nowhere", version: 1 }] });
+    registry.schemas.set(4, {
+      schema: JSON.stringify(payment),
+      references: [{ name: "x", subject: "nowhere", version: 1 }],
+    });
     const missing = await new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }, { patienceMs: 0 }).load(4);
     expect(missing).toBeInstanceOf(UnavailableWriter);
     expect((missing as UnavailableWriter).reason).toContain("nowhere version 1");
   });
 
   test.each([
-    ["PROTOBUF", 'syntax = "proto3"; message P { string a = 1; }', ProtobufWriter], ["JSON", '{"type":"object"}', JsonSchemaWriter],
-    ["PROTOBUF", "message {", UnreadableWriter], ["JSON", "{", UnreadableWriter], ["AVRO", "{", UnreadableWriter], ["THRIFT", "struct P {}", UnreadableWriter],
+    ["PROTOBUF", 'syntax = "proto3"; message P { string a = 1; }', ProtobufWriter],
+    ["JSON", '{"type":"object"}', JsonSchemaWriter],
+    ["PROTOBUF", "message {", UnreadableWriter],
+    ["JSON", "{", UnreadableWriter],
+    ["AVRO", "{", UnreadableWriter],
+    ["THRIFT", "struct P {}", UnreadableWriter],
   ])("a schema of type %s: %s", async (schemaType, schema, writer) => {
     const registry = await registryServer();
     registry.schemas.set(4, { schema, schemaType });
@@ -279,25 +349,37 @@ describe("with a registry", () => {
     expect(await schemas.load(9)).toBeNull();
   });
 
-  test.each([401, 403, 429, 500, 503, 0])("a registry that answers %i to one id and is well otherwise holds nobody up for good", async (status) => {
-    const registry = await registryServer();
-    const conditions = new Conditions(createLogger({ logLevel: "silent" }, "test"));
-    registry.statuses.set(9, status);
-    const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }, { patienceMs: 200, answerWithinMs: 500, conditions });
-    await schemas.register(TOPICS);
-    const reader = new TransactionReader({ find: () => -1, number: () => {}, boolean: () => {}, text: () => {} });
-    const value = Buffer.from([0, 0, 0, 0, 9, 1]);
-    const readValue = (): void => reader.read(value, 0, value.length, 0, new TransactionFields());
-    await learnSchemas(fetchedRecords({ topic: "t" }, [{ value }]), reader, schemas);
-    expect(readValue).toThrow(expect.objectContaining({ code: "schema_unavailable", message: expect.stringMatching(/schema 9.*did not give schema 9.*while it answers otherwise/) as string }));
-    expect(conditions.list()).toEqual([]);
-    // Nobody waits for it again at once, and it is read as soon as it is given.
-    const before = registry.requests.length;
-    expect(await schemas.load(9)).toBeInstanceOf(UnavailableWriter);
-    expect(registry.requests).toHaveLength(before);
-    reader.forgetUnknown();
-    expect(reader.knows(9)).toBe(false);
-  }, 20_000);
+  test.each([401, 403, 429, 500, 503, 0])(
+    "a registry that answers %i to one id and is well otherwise holds nobody up for good",
+    async (status) => {
+      const registry = await registryServer();
+      const conditions = new Conditions(createLogger({ logLevel: "silent" }, "test"));
+      registry.statuses.set(9, status);
+      const schemas = new Schemas(
+        { schemaRegistryUrl: registry.url, schemasDir: null },
+        { patienceMs: 200, answerWithinMs: 500, conditions },
+      );
+      await schemas.register(TOPICS);
+      const reader = new TransactionReader({ find: () => -1, number: () => {}, boolean: () => {}, text: () => {} });
+      const value = Buffer.from([0, 0, 0, 0, 9, 1]);
+      const readValue = (): void => reader.read(value, 0, value.length, 0, new TransactionFields());
+      await learnSchemas(fetchedRecords({ topic: "t" }, [{ value }]), reader, schemas);
+      expect(readValue).toThrow(
+        expect.objectContaining({
+          code: "schema_unavailable",
+          message: expect.stringMatching(/schema 9.*did not give schema 9.*while it answers otherwise/) as string,
+        }),
+      );
+      expect(conditions.list()).toEqual([]);
+      // Nobody waits for it again at once, and it is read as soon as it is given.
+      const before = registry.requests.length;
+      expect(await schemas.load(9)).toBeInstanceOf(UnavailableWriter);
+      expect(registry.requests).toHaveLength(before);
+      reader.forgetUnknown();
+      expect(reader.knows(9)).toBe(false);
+    },
+    20_000,
+  );
 
   test("a registry that refuses whatever is asked is a condition that says what to do, until it answers", async () => {
     const registry = await registryServer();
@@ -306,7 +388,13 @@ describe("with a registry", () => {
     await schemas.register(TOPICS);
     registry.status = 401;
     await expect(schemas.load(9)).rejects.toMatchObject({ code: "schema_registry_unreachable", retriable: true });
-    expect(conditions.list()).toEqual([expect.objectContaining({ code: "schema_registry", blocking: false, message: expect.stringContaining("SCHEMA_REGISTRY_USERNAME") as string })]);
+    expect(conditions.list()).toEqual([
+      expect.objectContaining({
+        code: "schema_registry",
+        blocking: false,
+        message: expect.stringContaining("SCHEMA_REGISTRY_USERNAME") as string,
+      }),
+    ]);
     registry.status = 200;
     registry.statuses.set(10, 500);
     expect(await schemas.load(10)).toBeInstanceOf(UnavailableWriter);
@@ -315,18 +403,47 @@ describe("with a registry", () => {
 
   test("a value of another, compatible writer is read as ours", async () => {
     const registry = await registryServer();
-    const writer = { type: "record", name: "Label", namespace: "fraudstream", fields: [{ name: "extra", type: "string" }, { name: "label_time", type: "int" }, { name: "is_fraud", type: "boolean" }, { name: "card_id", type: "string" }, { name: "transaction_id", type: "string" }] };
+    const writer = {
+      type: "record",
+      name: "Label",
+      namespace: "fraudstream",
+      fields: [
+        { name: "extra", type: "string" },
+        { name: "label_time", type: "int" },
+        { name: "is_fraud", type: "boolean" },
+        { name: "card_id", type: "string" },
+        { name: "transaction_id", type: "string" },
+      ],
+    };
     registry.schemas.set(70_000, { schema: JSON.stringify(writer) });
     const body = avsc.Type.forSchema(writer as avsc.Schema).toBuffer({ ...LABEL, label_time: 1234, extra: "x" });
     const bytes = Buffer.alloc(WIRE_HEAD_BYTES + body.length);
     bytes.set(body, writeWireHead(bytes, 0, 70_000));
-    expect(await new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }).decode("labels", bytes)).toEqual({ ...LABEL, label_time: 1234 });
+    expect(await new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }).decode("labels", bytes)).toEqual({
+      ...LABEL,
+      label_time: 1234,
+    });
   });
 });
 
 test("withReferences fills in each type once, where it is named first", () => {
   const shared = { type: "enum", name: "Kind", symbols: ["a"] };
-  const schema: AvroSchema = { type: "record", name: "ns.R", fields: [{ name: "a", type: { type: "map", values: "Kind" } }, { name: "b", type: "Kind" }, { name: "c", type: "string" }] };
-  expect(withReferences(schema, [shared])).toEqual({ ...schema, fields: [{ name: "a", type: { type: "map", values: { ...shared, namespace: "" } } }, { name: "b", type: "Kind" }, { name: "c", type: "string" }] });
+  const schema: AvroSchema = {
+    type: "record",
+    name: "ns.R",
+    fields: [
+      { name: "a", type: { type: "map", values: "Kind" } },
+      { name: "b", type: "Kind" },
+      { name: "c", type: "string" },
+    ],
+  };
+  expect(withReferences(schema, [shared])).toEqual({
+    ...schema,
+    fields: [
+      { name: "a", type: { type: "map", values: { ...shared, namespace: "" } } },
+      { name: "b", type: "Kind" },
+      { name: "c", type: "string" },
+    ],
+  });
   expect(withReferences(schema, [])).toBe(schema);
 });

@@ -54,7 +54,12 @@ test("a group may take its time to gather, and what is asked behind it waits as 
   expect(socket.destroyed).toBe(false);
   // In pieces, one of them within a length; half of the second answer comes with the first.
   const both = Buffer.concat([response(1_000), response(5)]);
-  for (const [from, to] of [[0, 2], [2, 500], [500, 1_006]]) answer(both.subarray(from, to));
+  for (const [from, to] of [
+    [0, 2],
+    [2, 500],
+    [500, 1_006],
+  ])
+    answer(both.subarray(from, to));
   vi.advanceTimersByTime(3_500);
   expect(socket.destroyed).toBe(false);
   answer(both.subarray(1_006));

@@ -56,12 +56,17 @@ describe("Lifecycle", () => {
 
 describe("a process", () => {
   /** Runs a body of runRole or runCommand as a process of its own. */
-  async function start(how: "runRole" | "runCommand", body: string): Promise<{ child: ChildProcess; ended: Promise<{ code: number | null; out: string; err: string }> }> {
+  async function start(
+    how: "runRole" | "runCommand",
+    body: string,
+  ): Promise<{ child: ChildProcess; ended: Promise<{ code: number | null; out: string; err: string }> }> {
     const folder = await mkdtemp(join(tmpdir(), "fraudstream-lifecycle-"));
     onTestFinished(() => rm(folder, { recursive: true }));
     const at = (path: string): string => JSON.stringify(pathToFileURL(compiledModule(path)).href);
     const file = join(folder, "role.mjs");
-    writeFileSync(file, `
+    writeFileSync(
+      file,
+      `
       import { ${how} } from ${at("infra/lifecycle/lifecycle")};
       import { createLogger } from ${at("infra/logging")};
       import { RequestError, UsageError } from ${at("schemas/errors")};
@@ -69,10 +74,12 @@ describe("a process", () => {
       const busy = setInterval(() => {}, 1000);
       const idle = () => { say("stopped"); clearInterval(busy); };
       await ${how}(createLogger({ logLevel: "fatal" }, "test"), async (lifecycle) => { ${body} });
-      say("done");`);
+      say("done");`,
+    );
     const child = spawn(process.execPath, [file], { stdio: ["ignore", "pipe", "pipe"] });
     onTestFinished(() => void child.kill("SIGKILL"));
-    let out = "", err = "";
+    let out = "",
+      err = "";
     child.stdout.on("data", (text: Buffer) => (out += text.toString()));
     child.stderr.on("data", (text: Buffer) => (err += text.toString()));
     const ended = once(child, "close").then(([code]) => ({ code: code as number | null, out, err }));
@@ -91,46 +98,76 @@ describe("a process", () => {
   });
 
   test("ends with 1 and one line for a user's mistake, with 1 for any other failure", async () => {
-    const usage = await (await start("runRole", `lifecycle.add("part", idle); throw new UsageError("bad_setting", "set it right");`)).ended;
+    const usage = await (
+      await start("runRole", `lifecycle.add("part", idle); throw new UsageError("bad_setting", "set it right");`)
+    ).ended;
     expect(usage).toEqual({ code: 1, out: "stopped\ndone\n", err: "set it right\n" });
-    const request = await (await start("runCommand", `lifecycle.add("part", idle); throw new RequestError("file_not_found", "there is no such file");`)).ended;
+    const request = await (
+      await start(
+        "runCommand",
+        `lifecycle.add("part", idle); throw new RequestError("file_not_found", "there is no such file");`,
+      )
+    ).ended;
     expect(request).toMatchObject({ code: 1, err: "there is no such file\n" });
-    const failure = await (await start("runRole", `lifecycle.add("part", idle); setTimeout(() => lifecycle.fail(new Error("broken")), 10);`)).ended;
+    const failure = await (
+      await start("runRole", `lifecycle.add("part", idle); setTimeout(() => lifecycle.fail(new Error("broken")), 10);`)
+    ).ended;
     expect(failure.code).toBe(1);
     expect(failure.err).toContain("broken");
   });
 
   test("that was told to stop while it started ends, with what it had started by then", async () => {
-    const { child, ended } = await start("runRole", `say("up"); await new Promise((resolve) => lifecycle.signal.addEventListener("abort", resolve)); await new Promise((resolve) => setTimeout(resolve, 50)); lifecycle.add("late", idle);`);
+    const { child, ended } = await start(
+      "runRole",
+      `say("up"); await new Promise((resolve) => lifecycle.signal.addEventListener("abort", resolve)); await ` +
+        `new Promise((resolve) => setTimeout(resolve, 50)); lifecycle.add("late", idle);`,
+    );
     await once(child.stdout as NodeJS.ReadableStream, "data");
     child.kill("SIGTERM");
     expect(await ended).toMatchObject({ code: 0, out: "up\nstopped\ndone\n" });
   });
 
   test("whose start fails because it was told to stop ends with 0", async () => {
-    const { child, ended } = await start("runRole", `lifecycle.add("part", idle); say("up"); await new Promise((_, reject) => lifecycle.signal.addEventListener("abort", () => reject(new Error("closed"))));`);
+    const { child, ended } = await start(
+      "runRole",
+      `lifecycle.add("part", idle); say("up"); await new Promise((_, reject) => ` +
+        `lifecycle.signal.addEventListener("abort", () => reject(new Error("closed"))));`,
+    );
     await once(child.stdout as NodeJS.ReadableStream, "data");
     child.kill("SIGTERM");
     expect(await ended).toMatchObject({ code: 0, out: "up\nstopped\ndone\n" });
   });
 
   test("whose start hangs when it is told to stop ends all the same", async () => {
-    const { child, ended } = await start("runRole", `lifecycle.add("part", idle); say("up"); setInterval(() => {}, 1_000); await new Promise(() => {});`);
+    const { child, ended } = await start(
+      "runRole",
+      `lifecycle.add("part", idle); say("up"); setInterval(() => {}, 1_000); await new Promise(() => {});`,
+    );
     await once(child.stdout as NodeJS.ReadableStream, "data");
     child.kill("SIGTERM");
     expect(await ended).toMatchObject({ code: 0, out: "up\nstopped\n" });
   });
 
   test("that is a command ends by itself with 0, on a signal with 130", async () => {
-    expect(await (await start("runCommand", `lifecycle.add("part", idle);`)).ended).toMatchObject({ code: 0, out: "stopped\ndone\n" });
-    const { child, ended } = await start("runCommand", `lifecycle.add("part", idle); say("up"); await new Promise((_, reject) => lifecycle.signal.addEventListener("abort", () => reject(new Error("told to"))));`);
+    expect(await (await start("runCommand", `lifecycle.add("part", idle);`)).ended).toMatchObject({
+      code: 0,
+      out: "stopped\ndone\n",
+    });
+    const { child, ended } = await start(
+      "runCommand",
+      `lifecycle.add("part", idle); say("up"); await new Promise((_, reject) => ` +
+        `lifecycle.signal.addEventListener("abort", () => reject(new Error("told to"))));`,
+    );
     await once(child.stdout as NodeJS.ReadableStream, "data");
     child.kill("SIGINT");
     expect(await ended).toMatchObject({ code: 130, out: "up\nstopped\ndone\n" });
   });
 
   test("ends at once on a second signal", async () => {
-    const { child, ended } = await start("runRole", `lifecycle.add("stuck", () => { say("stopping"); return new Promise(() => {}); }); say("up");`);
+    const { child, ended } = await start(
+      "runRole",
+      `lifecycle.add("stuck", () => { say("stopping"); return new Promise(() => {}); }); say("up");`,
+    );
     await once(child.stdout as NodeJS.ReadableStream, "data");
     child.kill("SIGTERM");
     await says(child, "stopping");

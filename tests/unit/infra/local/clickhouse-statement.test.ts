@@ -8,9 +8,21 @@ describe("dataInsert", () => {
     ["INSERT INTO t (* EXCEPT(format)) FORMAT CSV", "INSERT INTO t (* EXCEPT(format))", "", "CSV", ""],
     ["INSERT INTO format.settings FORMAT TSV", "INSERT INTO format.settings", "", "TSV", ""],
     ["INSERT INTO `a``FORMAT x` FORMAT TSV", "INSERT INTO `a``FORMAT x`", "", "TSV", ""],
-    ["INSERT INTO TABLE t SETTINGS async_insert=0, x='FORMAT' FORMAT Native", "INSERT INTO TABLE t", "SETTINGS async_insert=0, x='FORMAT'", "Native", ""],
-    ["-- first\nINSERT /* VALUES */ INTO t # FORMAT CSV\n VALUES (1), (2)", "-- first\nINSERT /* VALUES */ INTO t # FORMAT CSV", "", "Values", "(1), (2)"],
-    ["INSERT INTO t FORMAT JSONEachRow {\"a\": \"'FORMAT\"}", "INSERT INTO t", "", "JSONEachRow", "{\"a\": \"'FORMAT\"}"],
+    [
+      "INSERT INTO TABLE t SETTINGS async_insert=0, x='FORMAT' FORMAT Native",
+      "INSERT INTO TABLE t",
+      "SETTINGS async_insert=0, x='FORMAT'",
+      "Native",
+      "",
+    ],
+    [
+      "-- first\nINSERT /* VALUES */ INTO t # FORMAT CSV\n VALUES (1), (2)",
+      "-- first\nINSERT /* VALUES */ INTO t # FORMAT CSV",
+      "",
+      "Values",
+      "(1), (2)",
+    ],
+    ['INSERT INTO t FORMAT JSONEachRow {"a": "\'FORMAT"}', "INSERT INTO t", "", "JSONEachRow", '{"a": "\'FORMAT"}'],
     ["INSERT INTO t FORMAT CSV\r\n 1,2\n", "INSERT INTO t", "", "CSV", " 1,2\n"],
     ["INSERT INTO FUNCTION null('a UInt8') FORMAT CSV", "INSERT INTO FUNCTION null('a UInt8')", "", "CSV", ""],
   ];
@@ -35,7 +47,10 @@ describe("shapeOf", () => {
   const cases: [statement: string, shape: Partial<ReturnType<typeof shapeOf>>][] = [
     ["SELECT 1", { verb: "SELECT", format: null, multiple: false, writesFile: false }],
     ["  /* x */ (select 1) union all (select 2) format JSON", { verb: "SELECT", format: "JSON" }],
-    ["SELECT 'FORMAT CSV', \"FORMAT TSV\" FROM (SELECT 1 FORMAT) FORMAT JSONEachRow SETTINGS max_threads = 1;", { format: "JSONEachRow", multiple: false }],
+    [
+      "SELECT 'FORMAT CSV', \"FORMAT TSV\" FROM (SELECT 1 FORMAT) FORMAT JSONEachRow SETTINGS max_threads = 1;",
+      { format: "JSONEachRow", multiple: false },
+    ],
     ["SELECT 1; -- that was all\n", { multiple: false }],
     ["SELECT 1; SELECT 2", { multiple: true }],
     ["SELECT ';' AS `;`, {a:String}", { multiple: false }],

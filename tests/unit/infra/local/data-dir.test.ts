@@ -19,7 +19,10 @@ afterEach(async () => {
 describe("DataDirLock", () => {
   it("is held by one at a time", async () => {
     const lock = await DataDirLock.take(dataDir);
-    await expect(DataDirLock.take(dataDir)).rejects.toMatchObject({ code: "stack_running", message: expect.stringContaining(`process ${process.pid}.`) as unknown });
+    await expect(DataDirLock.take(dataDir)).rejects.toMatchObject({
+      code: "stack_running",
+      message: expect.stringContaining(`process ${process.pid}.`) as unknown,
+    });
     lock.release();
     const next = await DataDirLock.take(dataDir);
     next.release();
@@ -31,7 +34,10 @@ describe("DataDirLock", () => {
     const pid = child.pid ?? 0;
     const started = identify(pid)?.started ?? "";
     await once(child, "exit");
-    for (const owner of [{ pid, started }, { pid: process.pid, started: "another time" }]) {
+    for (const owner of [
+      { pid, started },
+      { pid: process.pid, started: "another time" },
+    ]) {
       await writeFile(join(dataDir, "stack.lock"), JSON.stringify({ owner, engines: [] }));
       (await DataDirLock.take(dataDir)).release();
     }
@@ -43,7 +49,11 @@ describe("DataDirLock", () => {
   it("ends the engines that a dead owner has left, and no other process", async () => {
     const [engine, stranger] = await Promise.all(
       [1, 2].map(async () => {
-        const child = spawn(process.execPath, ["-e", "process.stdout.write('up'); setInterval(() => undefined, 1000)"], { stdio: ["ignore", "pipe", "ignore"] });
+        const child = spawn(
+          process.execPath,
+          ["-e", "process.stdout.write('up'); setInterval(() => undefined, 1000)"],
+          { stdio: ["ignore", "pipe", "ignore"] },
+        );
         await once(child.stdout, "data");
         return child;
       }),
@@ -53,7 +63,10 @@ describe("DataDirLock", () => {
       const other = identify(stranger.pid ?? 0);
       if (left === null || other === null) throw new Error("the processes have not started");
       const owner = { pid: process.pid, started: "another time" };
-      await writeFile(join(dataDir, "stack.lock"), JSON.stringify({ owner, engines: [left, { ...other, started: "another time" }] }));
+      await writeFile(
+        join(dataDir, "stack.lock"),
+        JSON.stringify({ owner, engines: [left, { ...other, started: "another time" }] }),
+      );
       (await DataDirLock.take(dataDir)).release();
       expect(isAlive(left)).toBe(false);
       expect(isAlive(other)).toBe(true);
@@ -67,10 +80,18 @@ describe("DataDirLock", () => {
 describe("writeStackFile", () => {
   it("replaces the file, for its owner only", async () => {
     writeStackFile(join(dataDir, "new"), { kafka: "127.0.0.1:1", clickhouse: "http://127.0.0.1:2" });
-    writeStackFile(join(dataDir, "new"), { kafka: "127.0.0.1:3", clickhouse: "http://127.0.0.1:2", api: "http://127.0.0.1:4" });
+    writeStackFile(join(dataDir, "new"), {
+      kafka: "127.0.0.1:3",
+      clickhouse: "http://127.0.0.1:2",
+      api: "http://127.0.0.1:4",
+    });
     expect(await readdir(join(dataDir, "new"))).toEqual(["stack.json"]);
     const file = join(dataDir, "new", "stack.json");
-    expect(JSON.parse(await readFile(file, "utf8"))).toEqual({ kafka: "127.0.0.1:3", clickhouse: "http://127.0.0.1:2", api: "http://127.0.0.1:4" });
+    expect(JSON.parse(await readFile(file, "utf8"))).toEqual({
+      kafka: "127.0.0.1:3",
+      clickhouse: "http://127.0.0.1:2",
+      api: "http://127.0.0.1:4",
+    });
     expect((await stat(file)).mode & 0o777).toBe(0o600);
   });
 });

@@ -19,43 +19,66 @@ const WITH_REFUSED = 1_000_105;
 const LOCK = "sign-in-lock AAAAAAAAAAAAAAAA 1790000000000";
 const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
 const scoring: WorkerHeartbeat = {
-  worker: "scoring-1", role: "scoring", at: 1_790_000_000_000, partitions: [{ partition: 2, epoch: 7 }], problems: ["a shadow was dropped"],
-  refused: [{ epoch: 9, model: "b@1", reason: "it hangs" }], job: null, sign_in_locks: [],
+  worker: "scoring-1",
+  role: "scoring",
+  at: 1_790_000_000_000,
+  partitions: [{ partition: 2, epoch: 7 }],
+  problems: ["a shadow was dropped"],
+  refused: [{ epoch: 9, model: "b@1", reason: "it hangs" }],
+  job: null,
+  sign_in_locks: [],
 };
 const signIn = signInHeartbeat("api-1", [LOCK]);
 
-const headersOf = ({ headers }: Written): [string, Buffer | null][] => (headers ? readHeaders({ bytes: headers, headersAt: Int32Array.of(0) } as FetchedRecords, 0) : []);
-const read = (value: Buffer | null, headers: [string, Buffer | null][] = [], by = schemas): Promise<WorkerHeartbeat> => readHeartbeat(by, fetchedRecords({ topic: "workers" }, [{ value, headers }]), 0);
+const headersOf = ({ headers }: Written): [string, Buffer | null][] =>
+  headers ? readHeaders({ bytes: headers, headersAt: Int32Array.of(0) } as FetchedRecords, 0) : [];
+const read = (value: Buffer | null, headers: [string, Buffer | null][] = [], by = schemas): Promise<WorkerHeartbeat> =>
+  readHeartbeat(by, fetchedRecords({ topic: "workers" }, [{ value, headers }]), 0);
 const schemaOf = (id: number): object => FIXED_SCHEMAS.get(id)?.schema as object;
 
-test.each([scoring, signIn])("of this version are read by 0.1.0 without a registry, all of it that it knows, and by this one whole", async (beat) => {
-  const record = heartbeatRecord(schemas, beat);
-  const value = record.value as Buffer;
-  expect(schemaIdOf(value, 0, value.length)).toBe(FIRST);
-  const { worker, role, at, partitions, problems, job } = beat;
-  const known = avro.Type.forSchema(schemaOf(FIRST) as avro.Schema).fromBuffer(value.subarray(WIRE_HEAD_BYTES)) as object;
-  expect(JSON.parse(JSON.stringify(known))).toEqual({ worker, role, at, partitions, problems, job });
-  expect(JSON.parse(JSON.stringify(await read(value, headersOf(record))))).toEqual(beat);
-});
+test.each([scoring, signIn])(
+  "of this version are read by 0.1.0 without a registry, all of it that it knows, and by this one whole",
+  async (beat) => {
+    const record = heartbeatRecord(schemas, beat);
+    const value = record.value as Buffer;
+    expect(schemaIdOf(value, 0, value.length)).toBe(FIRST);
+    const { worker, role, at, partitions, problems, job } = beat;
+    const known = avro.Type.forSchema(schemaOf(FIRST) as avro.Schema).fromBuffer(
+      value.subarray(WIRE_HEAD_BYTES),
+    ) as object;
+    expect(JSON.parse(JSON.stringify(known))).toEqual({ worker, role, at, partitions, problems, job });
+    expect(JSON.parse(JSON.stringify(await read(value, headersOf(record))))).toEqual(beat);
+  },
+);
 
-test.each([FIRST, WITH_REFUSED])("of a version that wrote %s are read, and so are the sign-in locks among its problems", async (id) => {
-  const older = await read(wireValue({ ...signIn }, id, schemaOf(id)));
-  expect(older).toMatchObject({ worker: "api-1", refused: [], problems: [LOCK], sign_in_locks: [] });
-  expect(signInLinesOf(older)).toEqual([LOCK]);
-  expect(signInLinesOf(signIn)).toEqual([LOCK]);
-});
+test.each([FIRST, WITH_REFUSED])(
+  "of a version that wrote %s are read, and so are the sign-in locks among its problems",
+  async (id) => {
+    const older = await read(wireValue({ ...signIn }, id, schemaOf(id)));
+    expect(older).toMatchObject({ worker: "api-1", refused: [], problems: [LOCK], sign_in_locks: [] });
+    expect(signInLinesOf(older)).toEqual([LOCK]);
+    expect(signInLinesOf(signIn)).toEqual([LOCK]);
+  },
+);
 
-test("of a later version, whose newest id isn't known here, are read as far as it says the same in the first schema", async () => {
-  const record = heartbeatRecord(schemas, scoring);
-  const later = headersOf(record).map(([name, newest]): [string, Buffer] => {
-    const changed = Buffer.from(newest as Buffer);
-    changed.writeUInt32BE(1_000_305, 1);
-    return [name, changed];
-  });
-  expect(later).toHaveLength(1);
-  expect(await read(record.value, later)).toMatchObject({ worker: "scoring-1", partitions: [{ partition: 2, epoch: 7 }], refused: [] });
-  await expect(read(null)).rejects.toMatchObject({ code: "undecodable" });
-});
+test(
+  "of a later version, whose newest id isn't known here, are read as far as it says the same in the " + "first schema",
+  async () => {
+    const record = heartbeatRecord(schemas, scoring);
+    const later = headersOf(record).map(([name, newest]): [string, Buffer] => {
+      const changed = Buffer.from(newest as Buffer);
+      changed.writeUInt32BE(1_000_305, 1);
+      return [name, changed];
+    });
+    expect(later).toHaveLength(1);
+    expect(await read(record.value, later)).toMatchObject({
+      worker: "scoring-1",
+      partitions: [{ partition: 2, epoch: 7 }],
+      refused: [],
+    });
+    await expect(read(null)).rejects.toMatchObject({ code: "undecodable" });
+  },
+);
 
 test("carry the newest schema alone where a registry has it for every version", async () => {
   const registry = await registryServer();

@@ -3,21 +3,38 @@ import { DEPLOYMENT_KEY, deadLetterKey, jobKey, modelKey, type EventBody } from 
 import { ControlState } from "../../../../models/control/state.js";
 import { RandomSource } from "../../../support/random-source.js";
 
-const deployed = (model: string | null): EventBody => ({ "fraudstream.Deployed": { champion: model === null ? null : { model, review: 0.5, decline: 0.9 }, shadows: [] } });
-const registered = (model: string): EventBody => ({ "fraudstream.ModelRegistered": { model, manifest_sha256: "f".repeat(64), job: null } });
+const deployed = (model: string | null): EventBody => ({
+  "fraudstream.Deployed": { champion: model === null ? null : { model, review: 0.5, decline: 0.9 }, shadows: [] },
+});
+const registered = (model: string): EventBody => ({
+  "fraudstream.ModelRegistered": { model, manifest_sha256: "f".repeat(64), job: null },
+});
 const requested: EventBody = { "fraudstream.JobRequested": { request: "{}" } };
 const claimed = (attempt: number): EventBody => ({ "fraudstream.JobClaimed": { attempt, worker: `w${attempt}` } });
-const finished = (attempt: number, code: string | null): EventBody => ({ "fraudstream.JobFinished": { attempt, model: code === null ? "m@1" : null, code, reason: code, metrics: null } });
+const finished = (attempt: number, code: string | null): EventBody => ({
+  "fraudstream.JobFinished": { attempt, model: code === null ? "m@1" : null, code, reason: code, metrics: null },
+});
 
 /** Applies events with the time of their offset; true: accepted. */
-function fold(): { state: ControlState; apply: (key: string, base: number, offset: number, event: EventBody) => boolean } {
+function fold(): {
+  state: ControlState;
+  apply: (key: string, base: number, offset: number, event: EventBody) => boolean;
+} {
   const state = new ControlState();
-  return { state, apply: (key, base, offset, event) => state.apply({ key, base, at: offset * 10, who: "ada", event }, offset) };
+  return {
+    state,
+    apply: (key, base, offset, event) => state.apply({ key, base, at: offset * 10, who: "ada", event }, offset),
+  };
 }
 
 test("nothing was decided yet", () => {
   const { state } = fold();
-  expect([state.deployment, state.deployments, state.models.size, state.baseOf(DEPLOYMENT_KEY)]).toEqual([null, [], 0, -1]);
+  expect([state.deployment, state.deployments, state.models.size, state.baseOf(DEPLOYMENT_KEY)]).toEqual([
+    null,
+    [],
+    0,
+    -1,
+  ]);
 });
 
 describe("the base", () => {
@@ -30,8 +47,13 @@ describe("the base", () => {
     expect(apply(DEPLOYMENT_KEY, -1, 7, deployed("b@1"))).toBe(false);
     expect(apply(DEPLOYMENT_KEY, 4, 9, deployed("b@1"))).toBe(true);
     expect(apply(DEPLOYMENT_KEY, 4, 10, deployed("c@1"))).toBe(false);
-    expect([state.baseOf(DEPLOYMENT_KEY), state.baseOf(modelKey("b@1")), state.baseOf(modelKey("c@1"))]).toEqual([9, 6, -1]);
-    expect(state.deployments.map(({ epoch, champion }) => [epoch, champion?.model])).toEqual([[4, "a@1"], [9, "b@1"]]);
+    expect([state.baseOf(DEPLOYMENT_KEY), state.baseOf(modelKey("b@1")), state.baseOf(modelKey("c@1"))]).toEqual([
+      9, 6, -1,
+    ]);
+    expect(state.deployments.map(({ epoch, champion }) => [epoch, champion?.model])).toEqual([
+      [4, "a@1"],
+      [9, "b@1"],
+    ]);
     expect(state.deployment?.epoch).toBe(9);
   });
 
@@ -51,23 +73,35 @@ describe("the base", () => {
         }
       }
       const copy = new ControlState();
-      log.forEach(({ key, base, event }, offset) => copy.apply({ key, base, at: offset * 10, who: "ada", event }, offset));
-      expect(copy.history.map(({ event }) => event), `seed ${seed}`).toEqual(state.history.map(({ event }) => event));
-      expect(copy.deployments.map(({ champion }) => champion?.model)).toEqual(state.deployments.map(({ champion }) => champion?.model));
+      log.forEach(({ key, base, event }, offset) =>
+        copy.apply({ key, base, at: offset * 10, who: "ada", event }, offset),
+      );
+      expect(
+        copy.history.map(({ event }) => event),
+        `seed ${seed}`,
+      ).toEqual(state.history.map(({ event }) => event));
+      expect(copy.deployments.map(({ champion }) => champion?.model)).toEqual(
+        state.deployments.map(({ champion }) => champion?.model),
+      );
       const epochs = copy.deployments.map(({ epoch }) => epoch);
       expect(epochs).toEqual([...epochs].sort((a, b) => a - b));
       expect(new Set(epochs).size).toBe(epochs.length);
       // Authors go on in the copy.
       const next = copy.baseOf(DEPLOYMENT_KEY);
-      expect(copy.apply({ key: DEPLOYMENT_KEY, base: next, at: 0, who: "ada", event: deployed("new@1") }, log.length)).toBe(true);
-      expect(copy.apply({ key: DEPLOYMENT_KEY, base: next, at: 0, who: "ada", event: deployed("late@1") }, log.length + 1)).toBe(false);
+      expect(
+        copy.apply({ key: DEPLOYMENT_KEY, base: next, at: 0, who: "ada", event: deployed("new@1") }, log.length),
+      ).toBe(true);
+      expect(
+        copy.apply({ key: DEPLOYMENT_KEY, base: next, at: 0, who: "ada", event: deployed("late@1") }, log.length + 1),
+      ).toBe(false);
       expect([copy.deployment?.champion?.model, copy.unexplainedRefusal]).toEqual(["new@1", null]);
     }
   });
 
   test("keeps the epoch that its author gave a deployment, wherever the event stands, and epochs grow", () => {
     const state = new ControlState();
-    const at = (base: number, offset: number, sequence: number | null, model: string): boolean => state.apply({ key: DEPLOYMENT_KEY, base, at: 0, who: "ada", event: deployed(model) }, offset, sequence);
+    const at = (base: number, offset: number, sequence: number | null, model: string): boolean =>
+      state.apply({ key: DEPLOYMENT_KEY, base, at: 0, who: "ada", event: deployed(model) }, offset, sequence);
     expect([at(-1, 0, 40, "a@1"), at(40, 1, 57, "b@1")]).toEqual([true, true]);
     expect(state.deployment?.epoch).toBe(57);
     expect(state.nextSequence(DEPLOYMENT_KEY, 2)).toBe(58);
@@ -105,7 +139,7 @@ describe("the base", () => {
     const { state, apply } = fold();
     const keys = [DEPLOYMENT_KEY, modelKey("a@1"), jobKey("1")];
     const accepted: number[] = [];
-    for (let offset = 0; offset < 3_000; ) {
+    for (let offset = 0; offset < 3_000;) {
       // Several authors look, then all of them write.
       const key = random.pick(keys);
       const base = state.baseOf(key);
@@ -128,7 +162,13 @@ test("a deployment without a champion takes the former one out of force", () => 
 test("a model is known by who registered it when", () => {
   const { state, apply } = fold();
   apply(modelKey("a@1"), -1, 7, registered("a@1"));
-  expect(state.models.get("a@1")).toEqual({ model: "a@1", manifestSha256: "f".repeat(64), registeredAt: 70, registeredBy: "ada", job: null });
+  expect(state.models.get("a@1")).toEqual({
+    model: "a@1",
+    manifestSha256: "f".repeat(64),
+    registeredAt: 70,
+    registeredBy: "ada",
+    job: null,
+  });
 });
 
 describe("a job", () => {
@@ -164,7 +204,9 @@ describe("a job", () => {
 test("a dead letter is sent again once", () => {
   const { state, apply } = fold();
   const key = deadLetterKey("fraud.transactions", 3, 17);
-  const event: EventBody = { "fraudstream.DeadLetterReplayed": { topic: "fraud.transactions", partition: 3, offset: 17 } };
+  const event: EventBody = {
+    "fraudstream.DeadLetterReplayed": { topic: "fraud.transactions", partition: 3, offset: 17 },
+  };
   expect(apply(key, -1, 0, event)).toBe(true);
   expect(apply(key, -1, 1, event)).toBe(false);
   expect(state.replayed.get(key)).toEqual({ at: 0, who: "ada" });

@@ -1,5 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { checkTrainingRequest, eventTimes, parseJobMetrics, parseTrainingRequest, type TrainingRequest } from "../../../../models/control/training-request.js";
+import {
+  checkTrainingRequest,
+  eventTimes,
+  parseJobMetrics,
+  parseTrainingRequest,
+  type TrainingRequest,
+} from "../../../../models/control/training-request.js";
 
 const link = { dataset: "https://data.example/card.csv.gz", algorithm: "gradient-boosted-trees" } as const;
 
@@ -17,12 +23,25 @@ function problem(request: unknown): string | null {
 describe("a training request", () => {
   test.each<[string, object]>([
     ["a link", link],
-    ["everything", {
-      ...link, columns: { label: "Class", merchant_id: null }, params: { n_estimators: 50, learning_rate: 0.2, grow_policy: "lossguide" }, features: ["amount", "V1"],
-      test: { from: "2018-08-08T00:00:00Z", to: "2018-08-15T00:00:00+02:00" }, seed: 7, name: "card", enable: "if_better", metric: "f1",
-    }],
+    [
+      "everything",
+      {
+        ...link,
+        columns: { label: "Class", merchant_id: null },
+        params: { n_estimators: 50, learning_rate: 0.2, grow_policy: "lossguide" },
+        features: ["amount", "V1"],
+        test: { from: "2018-08-08T00:00:00Z", to: "2018-08-15T00:00:00+02:00" },
+        seed: 7,
+        name: "card",
+        enable: "if_better",
+        metric: "f1",
+      },
+    ],
     ["all rows before a time, and no test", { ...link, before: "2018-08-08T00:00:00.123Z", test: null }],
-    ["stored transactions", { dataset: { from: "2026-01-01T00:00:00Z", to: "2026-02-01T00:00:00.000Z" }, algorithm: "logistic-regression" }],
+    [
+      "stored transactions",
+      { dataset: { from: "2026-01-01T00:00:00Z", to: "2026-02-01T00:00:00.000Z" }, algorithm: "logistic-regression" },
+    ],
   ])("%s", (_name, request) => {
     expect(problem(request)).toBeNull();
   });
@@ -37,7 +56,14 @@ describe("a training request", () => {
     ["credentials", { ...link, dataset: "https://user:secret@data.example/x.csv" }],
     ["a link that is too long", { ...link, dataset: `https://data.example/${"x".repeat(2_000)}` }],
     ["a role that isn't one", { ...link, columns: { colour: "red" } }],
-    ["columns of stored transactions", { dataset: { from: "2026-01-01T00:00:00Z", to: "2026-02-01T00:00:00Z" }, algorithm: link.algorithm, columns: { label: "x" } }],
+    [
+      "columns of stored transactions",
+      {
+        dataset: { from: "2026-01-01T00:00:00Z", to: "2026-02-01T00:00:00Z" },
+        algorithm: link.algorithm,
+        columns: { label: "x" },
+      },
+    ],
     ["an empty range", { ...link, dataset: { from: "2026-02-01T00:00:00Z", to: "2026-02-01T00:00:00Z" } }],
     ["a range without a zone", { ...link, dataset: { from: "2026-01-01T00:00:00", to: "2026-02-01T00:00:00" } }],
     ["a day that isn't one", { ...link, test: { from: "2026-13-41T00:00:00Z", to: "2026-02-01T00:00:00Z" } }],
@@ -54,13 +80,19 @@ describe("a training request", () => {
   });
 
   test.each<[string, object]>([
-    ["unknown", { num_leafs: 3 }], ["given twice", { n_estimators: 3, num_iterations: 3 }], ["out of range", { learning_rate: 0 }], ["that the algorithm hasn't got", { lambda: -1 }],
+    ["unknown", { num_leafs: 3 }],
+    ["given twice", { n_estimators: 3, num_iterations: 3 }],
+    ["out of range", { learning_rate: 0 }],
+    ["that the algorithm hasn't got", { lambda: -1 }],
   ])("not a parameter that is %s", (_name, params) => {
     expect(problem({ ...link, params })).toBe("training_params");
   });
 
   test("event times are read with their zones", () => {
-    expect(eventTimes({ from: "2018-08-08T02:00:00+02:00", to: "2018-08-08T00:00:00.001Z" }, "test")).toEqual({ from: Date.UTC(2018, 7, 8), to: Date.UTC(2018, 7, 8) + 1 });
+    expect(eventTimes({ from: "2018-08-08T02:00:00+02:00", to: "2018-08-08T00:00:00.001Z" }, "test")).toEqual({
+      from: Date.UTC(2018, 7, 8),
+      to: Date.UTC(2018, 7, 8) + 1,
+    });
   });
 });
 

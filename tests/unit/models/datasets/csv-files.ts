@@ -30,13 +30,29 @@ export function numbers(seed: number): () => number {
 export function paysimCsv(rows: number): string {
   const random = numbers(1);
   const types = ["PAYMENT", "TRANSFER", "CASH_OUT", "DEBIT", "CASH_IN"];
-  const lines = ["step,type,amount,nameOrig,oldbalanceOrg,newbalanceOrig,nameDest,oldbalanceDest,newbalanceDest,isFraud,isFlaggedFraud"];
+  const lines = [
+    "step,type,amount,nameOrig,oldbalanceOrg,newbalanceOrig,nameDest,oldbalanceDest,newbalanceDest,isFraud,isFlaggedFraud",
+  ];
   for (let row = 0; row < rows; row++) {
     const fraud = random() < 0.05;
     const type = fraud ? types[1 + Math.floor(random() * 2)] : types[Math.floor(random() * 5)];
     const balance = Math.round(random() * 1e6) / 100;
     const amount = fraud ? balance : Math.round(random() * 1e5) / 100;
-    lines.push([1 + Math.floor((row * 24) / rows), type, amount, `C${row % 97}`, balance, fraud ? 0 : Math.max(0, balance - amount), `M${row % 31}`, 0, amount, Number(fraud), Number(fraud && row % 7 === 0)].join(","));
+    lines.push(
+      [
+        1 + Math.floor((row * 24) / rows),
+        type,
+        amount,
+        `C${row % 97}`,
+        balance,
+        fraud ? 0 : Math.max(0, balance - amount),
+        `M${row % 31}`,
+        0,
+        amount,
+        Number(fraud),
+        Number(fraud && row % 7 === 0),
+      ].join(","),
+    );
   }
   return `${lines.join("\n")}\n`;
 }

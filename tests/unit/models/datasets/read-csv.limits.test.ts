@@ -20,9 +20,14 @@ test("a header of thousands of columns is refused before memory is taken for eac
 });
 
 test("a compression bomb is refused long before it is unpacked: empty lines, rows, and one endless row", async () => {
-  const zeros = (line: string): Buffer => gzipSync(Buffer.concat([Buffer.from("amount,label\n"), Buffer.from(line.repeat(200_000_000 / line.length))]), { level: 9 });
+  const zeros = (line: string): Buffer =>
+    gzipSync(Buffer.concat([Buffer.from("amount,label\n"), Buffer.from(line.repeat(200_000_000 / line.length))]), {
+      level: 9,
+    });
   await expect(readCsv(fileWith(zeros("\n")), { limits })).rejects.toEqual(code("csv_bomb"));
-  await expect(readCsv(fileWith(zeros("0,0\n")), { limits: { ...limits, rows: 1_000 } })).rejects.toEqual(code("csv_too_many_rows"));
+  await expect(readCsv(fileWith(zeros("0,0\n")), { limits: { ...limits, rows: 1_000 } })).rejects.toEqual(
+    code("csv_too_many_rows"),
+  );
   await expect(readCsv(fileWith(zeros("0")), { limits })).rejects.toEqual(code("csv_bad_quote"));
 });
 

@@ -12,9 +12,12 @@ test.skipIf(!havePublicFiles("card-transactions.csv.gz"))("card-transactions.csv
   expect([...dataset.attributes.keys()]).toEqual([]);
 });
 
-test.skipIf(!havePublicFiles("ulb-creditcard-sample.csv.gz"))("ulb-creditcard-sample.csv.gz: every row and fraud, in the order of time", async () => {
-  const dataset = await readCsv(publicFile("ulb-creditcard-sample.csv.gz"));
-  expect([dataset.length, dataset.label.reduce((sum, label) => sum + label, 0)]).toEqual([1_722, 492]);
-  expect(dataset.attributes.size).toBe(28);
-  expect(dataset.eventTime.every((time, row) => row === 0 || time >= dataset.eventTime[row - 1])).toBe(true);
-});
+test.skipIf(!havePublicFiles("ulb-creditcard-sample.csv.gz"))(
+  "ulb-creditcard-sample.csv.gz: every row and fraud, in the order of time",
+  async () => {
+    const dataset = await readCsv(publicFile("ulb-creditcard-sample.csv.gz"));
+    expect([dataset.length, dataset.label.reduce((sum, label) => sum + label, 0)]).toEqual([1_722, 492]);
+    expect(dataset.attributes.size).toBe(28);
+    expect(dataset.eventTime.every((time, row) => row === 0 || time >= dataset.eventTime[row - 1])).toBe(true);
+  },
+);

@@ -17,7 +17,10 @@ test("the latest 30 % are the test part, the latest 20 % of the rest the validat
   expect(all(split)).toEqual(Array.from({ length: 100 }, (_, row) => row));
   expect(split.test[0]).toBe(70);
   expect(split.validation[0]).toBe(56);
-  expect(split.notes).toEqual(["test part: the latest 30 % by time", "validation part: the latest 20 % of the rest by time"]);
+  expect(split.notes).toEqual([
+    "test part: the latest 30 % by time",
+    "validation part: the latest 20 % of the rest by time",
+  ]);
 });
 
 test("stratified, and said so, where a cut by time leaves the test part without frauds", () => {
@@ -43,8 +46,11 @@ test("the test part stays the latest where only the validation part lacks a clas
 test("three frauds are one for each part; two are refused, unless there is no test part", () => {
   const set = labels(50, [0, 1, 2]);
   const split = splitDataset(set);
-  for (const rows of [split.train, split.validation, split.test]) expect(rows.filter((row) => set.label[row] === 1).length).toBe(1);
-  expect(() => splitDataset(labels(50, [0, 49]))).toThrow(expect.objectContaining({ name: "RequestError", code: "too_few_rows" }) as Error);
+  for (const rows of [split.train, split.validation, split.test])
+    expect(rows.filter((row) => set.label[row] === 1).length).toBe(1);
+  expect(() => splitDataset(labels(50, [0, 49]))).toThrow(
+    expect.objectContaining({ name: "RequestError", code: "too_few_rows" }) as Error,
+  );
   const two = splitDataset(labels(50, [0, 49]), { testFraction: 0 });
   expect([two.train.length, two.validation.length, two.test.length]).toEqual([40, 10, 0]);
 });
@@ -54,16 +60,27 @@ test("a test range by time: what comes before it trains, what comes after is lef
   const split = splitDataset(set, { test: { from: 70 * hour, to: 90 * hour } });
   expect([split.train.length, split.validation.length, split.test.length]).toEqual([56, 14, 20]);
   expect([split.test[0], split.test.at(-1)]).toEqual([70, 89]);
-  expect(split.notes[0]).toBe("test part: 1970-01-03T22:00:00.000Z to 1970-01-04T18:00:00.000Z; 10 later rows are left out");
-  for (const range of [{ from: 73 * hour, to: 90 * hour }, { from: 10 * hour, to: 90 * hour }, { from: 200 * hour, to: 300 * hour }]) {
-    expect(() => splitDataset(set, { test: range })).toThrow(expect.objectContaining({ code: "bad_test_range" }) as Error);
+  expect(split.notes[0]).toBe(
+    "test part: 1970-01-03T22:00:00.000Z to 1970-01-04T18:00:00.000Z; 10 later rows are left out",
+  );
+  for (const range of [
+    { from: 73 * hour, to: 90 * hour },
+    { from: 10 * hour, to: 90 * hour },
+    { from: 200 * hour, to: 300 * hour },
+  ]) {
+    expect(() => splitDataset(set, { test: range })).toThrow(
+      expect.objectContaining({ code: "bad_test_range" }) as Error,
+    );
   }
 });
 
 test("splitByTime covers every row once; a slice holds the rows of its range", async () => {
   const dataset = await readCsv(fileWith(paysimCsv(101)));
   const { before, after } = splitByTime(dataset, 0.7);
-  expect([before, after]).toEqual([{ start: 0, end: 71 }, { start: 71, end: 101 }]);
+  expect([before, after]).toEqual([
+    { start: 0, end: 71 },
+    { start: 71, end: 101 },
+  ]);
   const rest = sliceDataset(dataset, after);
   expect(rest.length).toBe(30);
   expect(rest.transactionId[0]).toBe("tx-72");

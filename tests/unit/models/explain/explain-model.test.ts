@@ -15,7 +15,10 @@ const names = Array.from({ length: FEATURES }, (_, i) => `f${i}`);
 const part = randomRows(1_500, FEATURES, 11);
 
 async function trained(algorithm: TrainRequest["algorithm"], params: Record<string, unknown>) {
-  return trainModel({ algorithm, params, train: part.matrix, labels: part.labels, validation: null }, { onProgress: () => undefined });
+  return trainModel(
+    { algorithm, params, train: part.matrix, labels: part.labels, validation: null },
+    { onProgress: () => undefined },
+  );
 }
 
 it.each<[TrainRequest["algorithm"], Record<string, unknown>]>([
@@ -59,7 +62,10 @@ it("a logistic regression's contributions are coefficient times distance from th
 });
 
 /** One stump, with some of its attributes changed; null leaves one out. */
-function stump(changed: Record<string, Message | null> = {}, nodes: (trees: Message) => Message[] = (trees) => [trees, node("Sigmoid", ["raw"], OUTPUT)]): Uint8Array {
+function stump(
+  changed: Record<string, Message | null> = {},
+  nodes: (trees: Message) => Message[] = (trees) => [trees, node("Sigmoid", ["raw"], OUTPUT)],
+): Uint8Array {
   const attributes: Record<string, Message | null> = {
     nodes_treeids: attribute.ints("nodes_treeids", [4, 4, 4]),
     nodes_nodeids: attribute.ints("nodes_nodeids", [9, 7, 8]),
@@ -75,8 +81,21 @@ function stump(changed: Record<string, Message | null> = {}, nodes: (trees: Mess
     target_weights: attribute.floats("target_weights", [2, -2]),
     ...changed,
   };
-  const trees = node("TreeEnsembleRegressor", [INPUT], "raw", Object.values(attributes).filter((each) => each !== null), "ai.onnx.ml");
-  return onnxModel({ name: "t", input: { name: INPUT, features: FEATURES }, output: OUTPUT, nodes: nodes(trees), constants: [], metadata: {} });
+  const trees = node(
+    "TreeEnsembleRegressor",
+    [INPUT],
+    "raw",
+    Object.values(attributes).filter((each) => each !== null),
+    "ai.onnx.ml",
+  );
+  return onnxModel({
+    name: "t",
+    input: { name: INPUT, features: FEATURES },
+    output: OUTPUT,
+    nodes: nodes(trees),
+    constants: [],
+    metadata: {},
+  });
 }
 
 describe("a tree ensemble of somebody else", () => {
@@ -91,21 +110,45 @@ describe("a tree ensemble of somebody else", () => {
 
   it.each<[string, Record<string, Message | null>, RegExp]>([
     ["without covers", { nodes_hitrates: null }, /no node covers/],
-    ["with covers of 1 that an exporter made up", { nodes_hitrates: attribute.floats("nodes_hitrates", [1, 1, 1]) }, /no node covers/],
-    ["that splits by <", { nodes_modes: attribute.strings("nodes_modes", ["BRANCH_LT", "LEAF", "LEAF"]) }, /BRANCH_LEQ/],
+    [
+      "with covers of 1 that an exporter made up",
+      { nodes_hitrates: attribute.floats("nodes_hitrates", [1, 1, 1]) },
+      /no node covers/,
+    ],
+    [
+      "that splits by <",
+      { nodes_modes: attribute.strings("nodes_modes", ["BRANCH_LT", "LEAF", "LEAF"]) },
+      /BRANCH_LEQ/,
+    ],
     ["that takes an average", { aggregate_function: attribute.string("aggregate_function", "AVERAGE") }, /added up/],
     ["that goes in a circle", { nodes_truenodeids: attribute.ints("nodes_truenodeids", [9, 0, 0]) }, /not trees/],
     ["whose branches meet again", { nodes_truenodeids: attribute.ints("nodes_truenodeids", [7, 0, 0]) }, /not trees/],
-    ["with a child that isn't there", { nodes_truenodeids: attribute.ints("nodes_truenodeids", [99, 0, 0]) }, /not trees/],
-    ["with a feature that isn't there", { nodes_featureids: attribute.ints("nodes_featureids", [7, 0, 0]) }, /not trees/],
+    [
+      "with a child that isn't there",
+      { nodes_truenodeids: attribute.ints("nodes_truenodeids", [99, 0, 0]) },
+      /not trees/,
+    ],
+    [
+      "with a feature that isn't there",
+      { nodes_featureids: attribute.ints("nodes_featureids", [7, 0, 0]) },
+      /not trees/,
+    ],
     ["with a leaf of no tree", { target_nodeids: attribute.ints("target_nodeids", [7, 6]) }, /leaves/],
     ["with a node too few", { nodes_values: attribute.floats("nodes_values", [1.5, 0]) }, /not whole/],
   ])("%s is not", (_what, changed, cause) => {
-    expect(() => explainModel(stump(changed), io)).toThrow(expect.objectContaining({ code: "not_explainable", message: expect.stringMatching(cause) as string }) as Error);
+    expect(() => explainModel(stump(changed), io)).toThrow(
+      expect.objectContaining({ code: "not_explainable", message: expect.stringMatching(cause) as string }) as Error,
+    );
   });
 
   it("is not where its scores go on to something else", () => {
     const more = stump({}, (trees) => [trees, node("Neg", ["raw"], "negative"), node("Sigmoid", ["negative"], OUTPUT)]);
-    for (const onnx of [more, logistic().onnx]) expect(() => explainModel(onnx, io)).toThrow(expect.objectContaining({ code: "not_explainable", message: expect.stringMatching(/neither/) as string }) as Error);
+    for (const onnx of [more, logistic().onnx])
+      expect(() => explainModel(onnx, io)).toThrow(
+        expect.objectContaining({
+          code: "not_explainable",
+          message: expect.stringMatching(/neither/) as string,
+        }) as Error,
+      );
   });
 });

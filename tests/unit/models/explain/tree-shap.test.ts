@@ -53,7 +53,8 @@ describe("contributions", () => {
     const chain = (): CoveredTree => {
       const depth = 60;
       const size = 2 * depth + 1;
-      const node = (of: (i: number, leaf: boolean) => number): number[] => Array.from({ length: size }, (_, i) => of(i, i % 2 === 1 || i === size - 1));
+      const node = (of: (i: number, leaf: boolean) => number): number[] =>
+        Array.from({ length: size }, (_, i) => of(i, i % 2 === 1 || i === size - 1));
       return {
         feature: Int32Array.from(node((_, leaf) => (leaf ? 0 : Math.floor(random() * features)))),
         threshold: Float32Array.from(node(() => random() - 0.5)),
@@ -69,11 +70,24 @@ describe("contributions", () => {
     for (let round = 0; round < 50; round++) {
       // Values below every threshold leave the chain at once; these go far.
       const row = Float32Array.from({ length: features }, () => (random() < 0.1 ? Number.NaN : random() * 1.2 - 0.1));
-      expect(sum(contributions(shap, row)) + shap.expected).toBeCloseTo(sum(trees.map((tree) => predicted(tree, row))), 10);
+      expect(sum(contributions(shap, row)) + shap.expected).toBeCloseTo(
+        sum(trees.map((tree) => predicted(tree, row))),
+        10,
+      );
     }
   });
 
-  it.each([{ num_iterations: 60, max_depth: 6 }, { num_iterations: 40, grow_policy: "leafwise", max_depth: -1, num_leaves: 64, bagging_fraction: 0.6, boost_from_average: true }])("add up to the raw score of a model trained on rows with missing values: %j", (params) => {
+  it.each([
+    { num_iterations: 60, max_depth: 6 },
+    {
+      num_iterations: 40,
+      grow_policy: "leafwise",
+      max_depth: -1,
+      num_leaves: 64,
+      bagging_fraction: 0.6,
+      boost_from_average: true,
+    },
+  ])("add up to the raw score of a model trained on rows with missing values: %j", (params) => {
     const part = randomRows(2_000, 12, 5);
     const ensemble = train(part, params);
     const shap = atOnce(TreeShap.of(ensemble));
@@ -89,8 +103,24 @@ describe("contributions", () => {
   });
 
   it("are nothing for features that no tree tests, and for a tree that is one leaf", () => {
-    const leaf: CoveredTree = { feature: Int32Array.of(0), threshold: Float32Array.of(0), left: Int32Array.of(-1), right: Int32Array.of(-1), missingLeft: Uint8Array.of(0), value: Float32Array.of(0.5), cover: [3] };
-    const stump: CoveredTree = { feature: Int32Array.of(1, 0, 0), threshold: Float32Array.of(0, 0, 0), left: Int32Array.of(1, -1, -1), right: Int32Array.of(2, -1, -1), missingLeft: Uint8Array.of(1, 0, 0), value: Float32Array.of(0, 1, -1), cover: [4, 3, 1] };
+    const leaf: CoveredTree = {
+      feature: Int32Array.of(0),
+      threshold: Float32Array.of(0),
+      left: Int32Array.of(-1),
+      right: Int32Array.of(-1),
+      missingLeft: Uint8Array.of(0),
+      value: Float32Array.of(0.5),
+      cover: [3],
+    };
+    const stump: CoveredTree = {
+      feature: Int32Array.of(1, 0, 0),
+      threshold: Float32Array.of(0, 0, 0),
+      left: Int32Array.of(1, -1, -1),
+      right: Int32Array.of(2, -1, -1),
+      missingLeft: Uint8Array.of(1, 0, 0),
+      value: Float32Array.of(0, 1, -1),
+      cover: [4, 3, 1],
+    };
     const shap = atOnce(TreeShap.of({ baseScore: 0, trees: [leaf, stump], features: 3 }));
     expect(shap.expected).toBe(1);
     expect([...contributions(shap, Float32Array.of(1, 0, 1))]).toEqual([0, 0.5, 0]);
@@ -101,17 +131,29 @@ describe("contributions", () => {
 
 it("covers that are missing, constant or don't add up are refused", () => {
   const tree = randomTree(seededRandom(1), 4, 4);
-  const build = (cover: number[]) => () => atOnce(TreeShap.of({ baseScore: 0, trees: [{ ...tree, cover }], features: 4 }));
+  const build = (cover: number[]) => () =>
+    atOnce(TreeShap.of({ baseScore: 0, trees: [{ ...tree, cover }], features: 4 }));
   expect(build([...(tree.cover as Float64Array)])).not.toThrow();
-  for (const cover of [[], [...(tree.cover as Float64Array)].map(() => 1), [...(tree.cover as Float64Array)].map((value, i) => (i === 2 ? value * 1.01 + 1 : value)), [...(tree.cover as Float64Array)].map(() => Number.NaN)]) {
-    expect(build(cover)).toThrow(expect.objectContaining({ code: "not_explainable", message: expect.stringMatching(/cover/) as string }) as Error);
+  for (const cover of [
+    [],
+    [...(tree.cover as Float64Array)].map(() => 1),
+    [...(tree.cover as Float64Array)].map((value, i) => (i === 2 ? value * 1.01 + 1 : value)),
+    [...(tree.cover as Float64Array)].map(() => Number.NaN),
+  ]) {
+    expect(build(cover)).toThrow(
+      expect.objectContaining({ code: "not_explainable", message: expect.stringMatching(/cover/) as string }) as Error,
+    );
   }
 });
 
 it("an ensemble that would take too long is refused", () => {
   const random = seededRandom(3);
   const tree = randomTree(random, 30, 14, 1e7);
-  expect(() => atOnce(TreeShap.of({ baseScore: 0, trees: Array.from({ length: 500 }, () => tree), features: 30 }))).toThrow(expect.objectContaining({ code: "not_explainable", message: expect.stringMatching(/too many/) as string }) as Error);
+  expect(() =>
+    atOnce(TreeShap.of({ baseScore: 0, trees: Array.from({ length: 500 }, () => tree), features: 30 })),
+  ).toThrow(
+    expect.objectContaining({ code: "not_explainable", message: expect.stringMatching(/too many/) as string }) as Error,
+  );
 });
 
 it.each([1, 2, 3, 7, 32])("Gauss–Legendre quadrature at %d points is exact for polynomials of degree 2n − 1", (n) => {

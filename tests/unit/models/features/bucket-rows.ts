@@ -2,8 +2,18 @@ import { BUCKET_MS, LABEL_DELAY_MS, REPEAT_HORIZON_MS } from "../../../../models
 import { BucketBuilder } from "../../../../models/features/bucket-builder.js";
 import type { BucketRows } from "../../../../models/features/history-rows.js";
 
-export interface TestTransaction { id: string; card: string; merchant: string; time: number }
-export interface TestLabel { id: string; card: string; fraud: boolean; time: number }
+export interface TestTransaction {
+  id: string;
+  card: string;
+  merchant: string;
+  time: number;
+}
+export interface TestLabel {
+  id: string;
+  card: string;
+  fraud: boolean;
+  time: number;
+}
 /** What one partition's logs bring, in the order in which the builder gets it. */
 export type TestEvent = { transaction: TestTransaction } | { label: TestLabel } | { seal: number };
 /** "merchant m1 472222": [count, frauds] */
@@ -15,9 +25,14 @@ export function rowsOf({ id, card, merchant, time }: TestTransaction): BucketRow
   const at = [3, 3 + a.length, 3 + a.length + b.length];
   const column = (value: number): Int32Array => Int32Array.of(value);
   return {
-    eventTime: Float64Array.of(time), bytes: [Buffer.concat([Buffer.from("xyz"), a, b, c])],
-    transactionIdAt: column(at[0]), transactionIdLength: column(a.length), cardIdAt: column(at[1]), cardIdLength: column(b.length),
-    merchantIdAt: column(at[2]), merchantIdLength: column(c.length),
+    eventTime: Float64Array.of(time),
+    bytes: [Buffer.concat([Buffer.from("xyz"), a, b, c])],
+    transactionIdAt: column(at[0]),
+    transactionIdLength: column(a.length),
+    cardIdAt: column(at[1]),
+    cardIdLength: column(b.length),
+    merchantIdAt: column(at[2]),
+    merchantIdLength: column(c.length),
   };
 }
 
@@ -28,12 +43,17 @@ export function applyLabel(builder: BucketBuilder, { id, card, fraud, time }: Te
 }
 
 /** Feeds events to a builder, which seals before each transaction what that lets it seal. */
-export function build(events: readonly TestEvent[], builder = new BucketBuilder(), found: Buckets = new Map()): Buckets {
-  const seal = (upTo: number): void => builder.seal(upTo, (kind, id, bucket, count, frauds) => {
-    const key = `${kind} ${id.toString()} ${bucket}`;
-    if (found.has(key)) throw new Error(`${key} comes twice`);
-    found.set(key, [count, frauds]);
-  });
+export function build(
+  events: readonly TestEvent[],
+  builder = new BucketBuilder(),
+  found: Buckets = new Map(),
+): Buckets {
+  const seal = (upTo: number): void =>
+    builder.seal(upTo, (kind, id, bucket, count, frauds) => {
+      const key = `${kind} ${id.toString()} ${bucket}`;
+      if (found.has(key)) throw new Error(`${key} comes twice`);
+      found.set(key, [count, frauds]);
+    });
   for (const event of events) {
     if ("seal" in event) seal(event.seal);
     else if ("label" in event) applyLabel(builder, event.label);
@@ -57,7 +77,10 @@ export function naiveBuckets(events: readonly TestEvent[]): Buckets {
     const known = [...accepted];
     if ("transaction" in event) {
       const { transaction } = event;
-      const repeat = accepted.some(({ id, card, time }) => id === transaction.id && card === transaction.card && Math.abs(time - transaction.time) <= REPEAT_HORIZON_MS);
+      const repeat = accepted.some(
+        ({ id, card, time }) =>
+          id === transaction.id && card === transaction.card && Math.abs(time - transaction.time) <= REPEAT_HORIZON_MS,
+      );
       if (!repeat) {
         accepted.push(transaction);
         upTo = Math.floor((transaction.time - LABEL_DELAY_MS) / BUCKET_MS);
@@ -68,7 +91,14 @@ export function naiveBuckets(events: readonly TestEvent[]): Buckets {
       const bucket = Math.floor(time / BUCKET_MS);
       // Late ones among them were never counted.
       if (bucket < sealed || bucket >= upTo) continue;
-      const labels = before.flatMap((earlier) => ("label" in earlier && earlier.label.id === id && earlier.label.card === card && earlier.label.time <= (bucket + 1) * BUCKET_MS + LABEL_DELAY_MS ? [earlier.label] : []));
+      const labels = before.flatMap((earlier) =>
+        "label" in earlier &&
+        earlier.label.id === id &&
+        earlier.label.card === card &&
+        earlier.label.time <= (bucket + 1) * BUCKET_MS + LABEL_DELAY_MS
+          ? [earlier.label]
+          : [],
+      );
       const fraud = labels.at(-1)?.fraud === true;
       for (const key of [`merchant ${merchant} ${bucket}`, ...(fraud ? [`card ${card} ${bucket}`] : [])]) {
         const [count, frauds] = found.get(key) ?? [0, 0];

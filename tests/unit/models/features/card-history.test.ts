@@ -1,7 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { ACCEPTED, BEYOND_REACH, CardHistory, TOO_LATE } from "../../../../models/features/card-history.js";
 import type { Section } from "../../../../infra/snapshots.js";
-import { CARD_AGGREGATES, LATENESS_MS, MAX_CARD_EVENTS, RETENTION_MS } from "../../../../models/features/history-terms.js";
+import {
+  CARD_AGGREGATES,
+  LATENESS_MS,
+  MAX_CARD_EVENTS,
+  RETENTION_MS,
+} from "../../../../models/features/history-terms.js";
 import { seededRandom } from "../../../../models/training/random.js";
 import { Folder, NaiveHistory, type CardEvent } from "./card-rows.js";
 
@@ -31,7 +36,15 @@ describe("a card's windows, by hand", () => {
     folder.values({ id: "a", time: START, amount: 2, merchant: "x" });
     folder.values({ id: "b", time: START + DAY, amount: 4, merchant: "y" });
     // Mean 4, squared distances 4 + 0 + 4 over 3.
-    expect(folder.values({ id: "c", time: START + 2 * DAY, amount: 6, merchant: "x" })).toEqual([3, 12, 4, 6, Math.sqrt(8 / 3), 2, 1.5]);
+    expect(folder.values({ id: "c", time: START + 2 * DAY, amount: 6, merchant: "x" })).toEqual([
+      3,
+      12,
+      4,
+      6,
+      Math.sqrt(8 / 3),
+      2,
+      1.5,
+    ]);
     expect(folder.values({ id: "d", time: START + 30 * DAY, amount: 9 })).toEqual([1, 9, 9, 9, 0, 1, 1]);
   });
 
@@ -79,7 +92,10 @@ describe("late and repeated", () => {
     const folder = new Folder(["card_count_7d"]);
     folder.values({ id: "a", time: START });
     expect(folder.fold({ id: "b", time: START - LATENESS_MS }).answer).toBe(ACCEPTED);
-    expect(folder.fold({ id: "c", card: "other", time: START - LATENESS_MS - 1 })).toEqual({ answer: TOO_LATE, values: [1] });
+    expect(folder.fold({ id: "c", card: "other", time: START - LATENESS_MS - 1 })).toEqual({
+      answer: TOO_LATE,
+      values: [1],
+    });
     expect(folder.values({ id: "d", card: "other", time: START })).toEqual([2]);
   });
 
@@ -119,41 +135,63 @@ describe("a card with more events than are walked through", () => {
 
   test("a window that holds at most 4,096 events is right, one that holds more has no value and says so", () => {
     const folder = busyCard(MAX_CARD_EVENTS - 1);
-    expect(folder.fold({ id: "last", time: START + (MAX_CARD_EVENTS - 1) * MINUTE })).toEqual({ answer: ACCEPTED, values: [60, MAX_CARD_EVENTS, Number.NaN, 60] });
-    expect(folder.fold({ id: "over", time: START + MAX_CARD_EVENTS * MINUTE })).toEqual({ answer: BEYOND_REACH, values: [60, Number.NaN, Number.NaN, 60] });
+    expect(folder.fold({ id: "last", time: START + (MAX_CARD_EVENTS - 1) * MINUTE })).toEqual({
+      answer: ACCEPTED,
+      values: [60, MAX_CARD_EVENTS, Number.NaN, 60],
+    });
+    expect(folder.fold({ id: "over", time: START + MAX_CARD_EVENTS * MINUTE })).toEqual({
+      answer: BEYOND_REACH,
+      values: [60, Number.NaN, Number.NaN, 60],
+    });
     folder.history.commit();
-    expect(folder.fold({ id: "over 2", time: START + (MAX_CARD_EVENTS + 1) * MINUTE })).toEqual({ answer: BEYOND_REACH, values: [60, Number.NaN, Number.NaN, 60] });
+    expect(folder.fold({ id: "over 2", time: START + (MAX_CARD_EVENTS + 1) * MINUTE })).toEqual({
+      answer: BEYOND_REACH,
+      values: [60, Number.NaN, Number.NaN, 60],
+    });
     // Older than all that are walked through: nothing is known of it.
-    expect(folder.fold({ id: "old", time: START - 1 }).values).toEqual([Number.NaN, Number.NaN, Number.NaN, Number.NaN]);
+    expect(folder.fold({ id: "old", time: START - 1 }).values).toEqual([
+      Number.NaN,
+      Number.NaN,
+      Number.NaN,
+      Number.NaN,
+    ]);
     // Two months later the card is like any other.
     expect(folder.fold({ id: "new", time: START + 60 * DAY }).values.slice(0, 2)).toEqual([1, 1]);
   });
 
-  test.each([1, 7, 4_000])("a repeat is found within 24 hours, however many came since; what an abort took back is none (batches of %i)", (batch) => {
-    const folder = new Folder([]);
-    const at = (i: number): number => START + i * 1_000;
-    for (let i = 0; i < 20_000; i++) {
-      folder.fold({ id: `t${i}`, time: at(i) });
-      if (i % batch === batch - 1) folder.history.commit();
-    }
-    folder.history.commit();
-    for (const i of [0, 1, 5_000, 15_000, 19_999]) expect(folder.fold({ id: `t${i}`, time: at(20_000) }).answer).toBe(i);
-    folder.fold({ id: "taken back", time: at(20_001) });
-    // Late for so busy a card: found again all the same.
-    folder.fold({ id: "taken back, too", time: at(3) + 1 });
-    expect(folder.fold({ id: "taken back, too", time: at(20_001) }).answer).toBeGreaterThanOrEqual(0);
-    folder.history.undo();
-    for (const id of ["taken back", "taken back, too"]) expect(folder.fold({ id, time: at(20_002) }).answer).toBeLessThan(0);
-    folder.history.commit();
-    folder.history = CardHistory.restore(copied(folder.history.sections()));
-    expect(folder.fold({ id: "t100", time: at(20_003) }).answer).toBe(100);
-    expect(folder.fold({ id: "t100", time: at(100) + DAY + 1 }).answer).toBeLessThan(0);
-  });
+  test.each([1, 7, 4_000])(
+    "a repeat is found within 24 hours, however many came since; what an abort took back is none (batches of %i)",
+    (batch) => {
+      const folder = new Folder([]);
+      const at = (i: number): number => START + i * 1_000;
+      for (let i = 0; i < 20_000; i++) {
+        folder.fold({ id: `t${i}`, time: at(i) });
+        if (i % batch === batch - 1) folder.history.commit();
+      }
+      folder.history.commit();
+      for (const i of [0, 1, 5_000, 15_000, 19_999])
+        expect(folder.fold({ id: `t${i}`, time: at(20_000) }).answer).toBe(i);
+      folder.fold({ id: "taken back", time: at(20_001) });
+      // Late for so busy a card: found again all the same.
+      folder.fold({ id: "taken back, too", time: at(3) + 1 });
+      expect(folder.fold({ id: "taken back, too", time: at(20_001) }).answer).toBeGreaterThanOrEqual(0);
+      folder.history.undo();
+      for (const id of ["taken back", "taken back, too"])
+        expect(folder.fold({ id, time: at(20_002) }).answer).toBeLessThan(0);
+      folder.history.commit();
+      folder.history = CardHistory.restore(copied(folder.history.sections()));
+      expect(folder.fold({ id: "t100", time: at(20_003) }).answer).toBe(100);
+      expect(folder.fold({ id: "t100", time: at(100) + DAY + 1 }).answer).toBeLessThan(0);
+    },
+  );
 });
 
 describe("over random streams", () => {
   const WINDOWS = { "30m": 30 * MINUTE, "1d": DAY, "30d": 30 * DAY };
-  const NAMES = [...Object.keys(WINDOWS).flatMap((window) => CARD_AGGREGATES.map((name) => `card_${name}_${window}`)), "card_seconds_since_last"];
+  const NAMES = [
+    ...Object.keys(WINDOWS).flatMap((window) => CARD_AGGREGATES.map((name) => `card_${name}_${window}`)),
+    "card_seconds_since_last",
+  ];
 
   function* stream(seed: number, length: number): Generator<CardEvent> {
     const random = seededRandom(seed);
@@ -162,45 +200,60 @@ describe("over random streams", () => {
       time += random() < 0.01 ? random() * 10 * DAY : random() * 2 * HOUR;
       const late = random() < 0.1 ? random() * (random() < 0.1 ? 50 * DAY : 2 * DAY) : 0;
       const id = random() < 0.1 ? `t${Math.max(0, i - Math.floor(random() * 10))}` : `t${i}`;
-      yield { id, card: `card ${Math.floor(random() ** 2 * 20)}`, merchant: `m${Math.floor(random() * 7)}`, time: Math.floor(time - late), amount: Math.round(random() * 1000 - 50) / 100 };
+      yield {
+        id,
+        card: `card ${Math.floor(random() ** 2 * 20)}`,
+        merchant: `m${Math.floor(random() * 7)}`,
+        time: Math.floor(time - late),
+        amount: Math.round(random() * 1000 - 50) / 100,
+      };
     }
   }
 
-  test.each([1, 2, 3])("features are those of a naive computation that forgets nothing: batches, aborts, snapshots, sweeps (seed %i)", (seed) => {
-    const random = seededRandom(seed + 100);
-    const folder = new Folder(NAMES);
-    let naive = new NaiveHistory();
-    const events = [...stream(seed, 4000)];
-    let wrong = 0;
-    let aborts = 0;
-    for (let at = 0; at < events.length;) {
-      const batch = events.slice(at, at + 1 + Math.floor(random() * 40));
-      const before = naive.copy();
-      const firstOffset = folder.offset;
-      for (const event of batch) {
-        const [found, expected] = [folder.fold(event), naive.fold(event, Object.values(WINDOWS))];
-        if (found.answer !== expected.answer) wrong += 1;
-        else if (found.answer < 0) expected.values.forEach((value, i) => (Math.abs(found.values[i] - value) > 1e-9 * Math.max(1, Math.abs(value)) || Number.isNaN(found.values[i]) !== Number.isNaN(value)) && (wrong += 1));
+  test.each([1, 2, 3])(
+    "features are those of a naive computation that forgets nothing: batches, aborts, snapshots, sweeps (seed %i)",
+    (seed) => {
+      const random = seededRandom(seed + 100);
+      const folder = new Folder(NAMES);
+      let naive = new NaiveHistory();
+      const events = [...stream(seed, 4000)];
+      let wrong = 0;
+      let aborts = 0;
+      for (let at = 0; at < events.length;) {
+        const batch = events.slice(at, at + 1 + Math.floor(random() * 40));
+        const before = naive.copy();
+        const firstOffset = folder.offset;
+        for (const event of batch) {
+          const [found, expected] = [folder.fold(event), naive.fold(event, Object.values(WINDOWS))];
+          if (found.answer !== expected.answer) wrong += 1;
+          else if (found.answer < 0)
+            expected.values.forEach(
+              (value, i) =>
+                (Math.abs(found.values[i] - value) > 1e-9 * Math.max(1, Math.abs(value)) ||
+                  Number.isNaN(found.values[i]) !== Number.isNaN(value)) &&
+                (wrong += 1),
+            );
+        }
+        if (random() < 0.2) {
+          // Aborted: the batch comes again.
+          aborts += 1;
+          folder.history.undo();
+          folder.offset = firstOffset;
+          naive = before;
+          continue;
+        }
+        folder.history.commit();
+        at += batch.length;
+        if (random() < 0.05) folder.history = CardHistory.restore(copied(folder.history.sections()));
       }
-      if (random() < 0.2) {
-        // Aborted: the batch comes again.
-        aborts += 1;
-        folder.history.undo();
-        folder.offset = firstOffset;
-        naive = before;
-        continue;
-      }
-      folder.history.commit();
-      at += batch.length;
-      if (random() < 0.05) folder.history = CardHistory.restore(copied(folder.history.sections()));
-    }
-    expect(wrong).toBe(0);
-    expect(aborts).toBeGreaterThan(10);
-    const kept = [...naive.cards.values()].flat().filter(({ time }) => time > naive.clock - RETENTION_MS).length;
-    expect(folder.history.clock).toBe(naive.clock);
-    expect(folder.history.events).toBeGreaterThanOrEqual(kept);
-    expect(folder.history.events).toBeLessThan(kept + 250);
-  });
+      expect(wrong).toBe(0);
+      expect(aborts).toBeGreaterThan(10);
+      const kept = [...naive.cards.values()].flat().filter(({ time }) => time > naive.clock - RETENTION_MS).length;
+      expect(folder.history.clock).toBe(naive.clock);
+      expect(folder.history.events).toBeGreaterThanOrEqual(kept);
+      expect(folder.history.events).toBeLessThan(kept + 250);
+    },
+  );
 
   test("idle cards are swept, and what they took is used again", () => {
     const folder = new Folder(["card_count_1d"]);

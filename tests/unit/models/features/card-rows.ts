@@ -2,16 +2,33 @@ import { ACCEPTED, CardHistory, TOO_LATE } from "../../../../models/features/car
 import type { HistoryRows } from "../../../../models/features/history-rows.js";
 import { historyFeature } from "../../../../models/features/history-features.js";
 import { HistoryPlan, historySlotsOf } from "../../../../models/features/history-plan.js";
-import { LATENESS_MS, LEAP_MS, LONGEST_WINDOW_MS, MAX_CARD_EVENTS, REPEAT_HORIZON_MS, RETENTION_MS } from "../../../../models/features/history-terms.js";
+import {
+  LATENESS_MS,
+  LEAP_MS,
+  LONGEST_WINDOW_MS,
+  MAX_CARD_EVENTS,
+  REPEAT_HORIZON_MS,
+  RETENTION_MS,
+} from "../../../../models/features/history-terms.js";
 
-export interface CardEvent { id: string; card?: string; merchant?: string; time: number; amount?: number }
+export interface CardEvent {
+  id: string;
+  card?: string;
+  merchant?: string;
+  time: number;
+  amount?: number;
+}
 
 export function planOf(names: readonly string[]): HistoryPlan {
-  return new HistoryPlan(historySlotsOf([names.map((name) => {
-    const spec = historyFeature(name);
-    if (spec === null) throw new Error(`${name} is no windowed feature`);
-    return spec;
-  })]));
+  return new HistoryPlan(
+    historySlotsOf([
+      names.map((name) => {
+        const spec = historyFeature(name);
+        if (spec === null) throw new Error(`${name} is no windowed feature`);
+        return spec;
+      }),
+    ]),
+  );
 }
 
 /** Columns of one transaction, behind other bytes, as they stand in what was fetched. */
@@ -20,9 +37,15 @@ export function rowOf({ id, card = "c", merchant = "m", time, amount = 1 }: Card
   const at = [2, 2 + parts[0].length, 2 + parts[0].length + parts[1].length];
   const column = (value: number): Int32Array => Int32Array.of(value);
   return {
-    eventTime: Float64Array.of(time), amount: Float64Array.of(amount), bytes: [Buffer.concat([Buffer.from("xy"), ...parts])],
-    transactionIdAt: column(at[0]), transactionIdLength: column(parts[0].length), cardIdAt: column(at[1]), cardIdLength: column(parts[1].length),
-    merchantIdAt: column(at[2]), merchantIdLength: column(parts[2].length),
+    eventTime: Float64Array.of(time),
+    amount: Float64Array.of(amount),
+    bytes: [Buffer.concat([Buffer.from("xy"), ...parts])],
+    transactionIdAt: column(at[0]),
+    transactionIdLength: column(parts[0].length),
+    cardIdAt: column(at[1]),
+    cardIdLength: column(parts[1].length),
+    merchantIdAt: column(at[2]),
+    merchantIdLength: column(parts[2].length),
   };
 }
 
@@ -52,9 +75,18 @@ export class Folder {
   }
 }
 
-interface NaiveEvent { id: string; merchant: string; time: number; amount: number; offset: number }
+interface NaiveEvent {
+  id: string;
+  merchant: string;
+  time: number;
+  amount: number;
+  offset: number;
+}
 
-/** The same by the words of decision 0006, keeping everything: count, sum, mean, max, std, distinct merchants, amount over mean. */
+/**
+ * The same by the words of decision 0006, keeping everything: count, sum, mean, max, std, distinct merchants, amount
+ * over mean.
+ */
 export class NaiveHistory {
   clock = -Infinity;
   #leap = Number.NaN;
@@ -70,7 +102,10 @@ export class NaiveHistory {
     return copy;
   }
 
-  fold({ id, card = "c", merchant = "m", time, amount = 1 }: CardEvent, windows: readonly number[]): { answer: number; values: number[] } {
+  fold(
+    { id, card = "c", merchant = "m", time, amount = 1 }: CardEvent,
+    windows: readonly number[],
+  ): { answer: number; values: number[] } {
     const offset = this.offset++;
     const clock = Math.max(this.clock, time);
     const own = this.cards.get(card) ?? [];
@@ -89,7 +124,15 @@ export class NaiveHistory {
       const sum = amounts.reduce((total, value) => total + value, 0);
       const mean = sum / met.length;
       const std = Math.sqrt(amounts.reduce((total, value) => total + (value - mean) ** 2, 0) / met.length);
-      return [met.length, sum, mean, Math.max(...amounts), std, new Set(met.map((event) => event.merchant)).size, mean > 0 ? amount / mean : Number.NaN];
+      return [
+        met.length,
+        sum,
+        mean,
+        Math.max(...amounts),
+        std,
+        new Set(met.map((event) => event.merchant)).size,
+        mean > 0 ? amount / mean : Number.NaN,
+      ];
     });
     const last = before.at(0);
     values.push(last === undefined || time - last.time > LONGEST_WINDOW_MS ? Number.NaN : (time - last.time) / 1000);

@@ -15,7 +15,8 @@ test("finds what a Map finds, through removals, growth and snapshots, and gives 
       table.remove(found);
       known.delete(id);
     } else known.set(id, table.intern(bytes, 1, bytes.length - 2));
-    if (i % 20_000 === 19_999) table = EntityTable.restore("ids", new Map(table.sections("ids").map(({ name, data }) => [name, data])));
+    if (i % 20_000 === 19_999)
+      table = EntityTable.restore("ids", new Map(table.sections("ids").map(({ name, data }) => [name, data])));
   }
   expect(table.size).toBe(known.size);
   expect(new Set(known.values()).size).toBe(known.size);

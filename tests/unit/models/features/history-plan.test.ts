@@ -4,7 +4,8 @@ import { planOf } from "./card-rows.js";
 
 const HOUR = 3_600_000;
 const TIME = Date.UTC(2026, 5, 10, 12, 30);
-const looksBackTo = (names: string[], time: number, values: number[] = names.map(() => 1)): boolean => planOf(names).looksBackTo(time, TIME, Float64Array.of(-1, ...values), 1);
+const looksBackTo = (names: string[], time: number, values: number[] = names.map(() => 1)): boolean =>
+  planOf(names).looksBackTo(time, TIME, Float64Array.of(-1, ...values), 1);
 
 test("a transaction depends on what happened since the start of its longest window", () => {
   expect(looksBackTo(["card_count_1h", "card_mean_7d"], TIME - 7 * 24 * HOUR)).toBe(false);

@@ -6,12 +6,27 @@ import { RandomSource } from "../../../support/random-source.js";
 import { rowsOf } from "./bucket-rows.js";
 
 const B = 424_000;
-const source = (aggregate: "count" | "fraud_share", window: string) => ({ kind: "merchant", aggregate, window, delay: "P7D", bucket: "PT1H" }) as const;
-const plan = new HistoryPlan([source("fraud_share", "PT2H"), source("count", "PT2H"), source("count", "PT1H"), source("count", "P30D"), source("fraud_share", "P30D")]);
+const source = (aggregate: "count" | "fraud_share", window: string) =>
+  ({ kind: "merchant", aggregate, window, delay: "P7D", bucket: "PT1H" }) as const;
+const plan = new HistoryPlan([
+  source("fraud_share", "PT2H"),
+  source("count", "PT2H"),
+  source("count", "PT1H"),
+  source("count", "P30D"),
+  source("fraud_share", "P30D"),
+]);
 /** A time whose E is this bucket. */
 const timeOf = (needed: number): number => (needed + 1) * BUCKET_MS + LABEL_DELAY_MS;
 
-function add(windows: MerchantWindows, kind: "merchant" | "card", id: string, partition: number, bucket: number, count: number, frauds: number): void {
+function add(
+  windows: MerchantWindows,
+  kind: "merchant" | "card",
+  id: string,
+  partition: number,
+  bucket: number,
+  count: number,
+  frauds: number,
+): void {
   const bytes = Buffer.from(`..${id}.`);
   windows.add(kind, bytes, 2, bytes.length - 3, partition, bucket, count, frauds);
 }
@@ -21,7 +36,8 @@ function lookup(windows: MerchantWindows, merchant: string, time: number): numbe
   expect([out[0], out[plan.size + 1]]).toEqual([-1, -1]);
   return [...out.subarray(1, plan.size + 1)];
 }
-const cardFrauds = (windows: MerchantWindows, card: string, from: number, to: number): number => windows.cardFrauds(Buffer.from(`.${card}`), 1, Buffer.byteLength(card), from, to);
+const cardFrauds = (windows: MerchantWindows, card: string, from: number, to: number): number =>
+  windows.cardFrauds(Buffer.from(`.${card}`), 1, Buffer.byteLength(card), from, to);
 
 describe("windows of merchants", () => {
   test("the bucket that a transaction needs lies one further back than the delay", () => {
@@ -34,7 +50,8 @@ describe("windows of merchants", () => {
   test("hold whole buckets E − w ≤ b < E, added over partitions, once all of them are complete", () => {
     const windows = new MerchantWindows(2);
     expect(windows.complete).toBe(-Infinity);
-    for (let bucket = B - 4; bucket < B + 2; bucket++) add(windows, "merchant", "m1", 0, bucket, 10 ** (bucket - B + 4), 1);
+    for (let bucket = B - 4; bucket < B + 2; bucket++)
+      add(windows, "merchant", "m1", 0, bucket, 10 ** (bucket - B + 4), 1);
     windows.watermark(0, B + 2);
     expect(lookup(windows, "m1", timeOf(B))).toEqual([0, 0, 0, 0, 0]);
     add(windows, "merchant", "m1", 1, B - 1, 5, 2);
@@ -78,11 +95,24 @@ describe("windows of merchants", () => {
     add(windows, "card", "same", 1, B + 1, 1, 1);
     windows.watermark(0, B + 3);
     windows.watermark(1, B + 3);
-    expect([cardFrauds(windows, "same", B, B + 1), cardFrauds(windows, "same", B, B + 2), cardFrauds(windows, "same", B + 1, B + 9), cardFrauds(windows, "same", B, B), cardFrauds(windows, "other", 0, B + 9)]).toEqual([2, 3, 1, 0, 0]);
+    expect([
+      cardFrauds(windows, "same", B, B + 1),
+      cardFrauds(windows, "same", B, B + 2),
+      cardFrauds(windows, "same", B + 1, B + 9),
+      cardFrauds(windows, "same", B, B),
+      cardFrauds(windows, "other", 0, B + 9),
+    ]).toEqual([2, 3, 1, 0, 0]);
   });
 });
 
-interface Bucket { kind: "merchant" | "card"; id: string; partition: number; bucket: number; count: number; frauds: number }
+interface Bucket {
+  kind: "merchant" | "card";
+  id: string;
+  partition: number;
+  bucket: number;
+  count: number;
+  frauds: number;
+}
 
 test("random streams in any interleaving of their partitions agree with a naive sum, also after eviction", () => {
   const ids = Array.from({ length: 30 }, (_, i) => `id-${i}`);
@@ -100,7 +130,9 @@ test("random streams in any interleaving of their partitions agree with a naive 
       for (let bucket = from; bucket < to; bucket++) {
         for (const kind of ["merchant", "card"] as const) {
           // One of them is busy, one comes and goes.
-          const named = ids.filter((_, i) => i === 0 || random.int(10) === 0).filter((_, i) => i !== 1 || bucket % 300 < 20);
+          const named = ids
+            .filter((_, i) => i === 0 || random.int(10) === 0)
+            .filter((_, i) => i !== 1 || bucket % 300 < 20);
           for (const id of named) {
             const entry = { kind, id, partition, bucket, count: 1 + random.int(50), frauds: random.int(3) };
             all.push(entry);
@@ -117,9 +149,16 @@ test("random streams in any interleaving of their partitions agree with a naive 
       const end = complete - random.int(20) + 5;
       const id = random.pick(ids);
       const sum = (kind: string, start: number): [number, number] => {
-        let count = 0, frauds = 0;
+        let count = 0,
+          frauds = 0;
         for (const entry of all) {
-          if (entry.kind !== kind || entry.id !== id || entry.bucket < Math.max(start, evicted) || entry.bucket >= Math.min(end, complete)) continue;
+          if (
+            entry.kind !== kind ||
+            entry.id !== id ||
+            entry.bucket < Math.max(start, evicted) ||
+            entry.bucket >= Math.min(end, complete)
+          )
+            continue;
           count += entry.count;
           frauds += entry.frauds;
         }
@@ -127,7 +166,13 @@ test("random streams in any interleaving of their partitions agree with a naive 
       };
       const [two, one, month] = [sum("merchant", end - 2), sum("merchant", end - 1), sum("merchant", end - 720)];
       const share = ([count, frauds]: [number, number]): number => (count === 0 ? 0 : frauds / count);
-      expect(lookup(windows, id, timeOf(end)), `seed ${seed}, step ${step}`).toEqual([share(two), two[0], one[0], month[0], share(month)]);
+      expect(lookup(windows, id, timeOf(end)), `seed ${seed}, step ${step}`).toEqual([
+        share(two),
+        two[0],
+        one[0],
+        month[0],
+        share(month),
+      ]);
       const start = end - random.int(400);
       expect(cardFrauds(windows, id, start, end), `seed ${seed}, step ${step}`).toBe(sum("card", start)[1]);
     }

@@ -12,7 +12,11 @@ const DAY = 24 * HOUR;
 const START = Date.UTC(2026, 5, 1);
 
 /** A stream of one payment a minute, with strangers at the present, some weeks later. */
-function* streamWithStrangers(rows: number, strangersAfter: readonly number[], ahead: number): Generator<{ time: number; stranger: boolean }> {
+function* streamWithStrangers(
+  rows: number,
+  strangersAfter: readonly number[],
+  ahead: number,
+): Generator<{ time: number; stranger: boolean }> {
   for (let i = 0; i < rows; i++) {
     yield { time: START + i * MINUTE, stranger: false };
     for (const after of strangersAfter) if (after === i) yield { time: START + i * MINUTE + ahead, stranger: true };
@@ -41,7 +45,11 @@ describe("in a busy partition", () => {
   test("strangers don't seal merchants' buckets either", () => {
     const builder = new BucketBuilder();
     let offset = 0;
-    for (const { time } of streamWithStrangers(20 * 1_440, Array.from({ length: 60 }, (_, i) => 10_000 + i), 30 * DAY)) {
+    for (const { time } of streamWithStrangers(
+      20 * 1_440,
+      Array.from({ length: 60 }, (_, i) => 10_000 + i),
+      30 * DAY,
+    )) {
       builder.sealAndAdd(rowsOf({ id: `t${offset++}`, card: "c", merchant: "m", time }), 0, () => {});
     }
     expect(builder.counts.lateTransactions).toBe(0);
@@ -84,11 +92,13 @@ test("in a quiet partition a leap is believed once two in a row have made it", (
 
 test("the clock is the same after an abort, a copy and a snapshot", () => {
   const random = seededRandom(4);
-  const times = Array.from({ length: 3_000 }, (_, i) => Math.floor(START + i * 3 * MINUTE + (random() < 0.05 ? random() * 40 * DAY : 0) - random() * HOUR));
+  const times = Array.from({ length: 3_000 }, (_, i) =>
+    Math.floor(START + i * 3 * MINUTE + (random() < 0.05 ? random() * 40 * DAY : 0) - random() * HOUR),
+  );
   const whole = new PartitionClock();
   let pieces = new PartitionClock();
   const committed = new PartitionClock();
-  for (let at = 0; at < times.length; ) {
+  for (let at = 0; at < times.length;) {
     const batch = times.slice(at, at + 1 + Math.floor(random() * 700));
     for (const time of batch) pieces.advance(time);
     if (random() < 0.3) {

@@ -16,8 +16,15 @@ import { randomRows } from "../training/rows.js";
 
 const WARNED = { warn: (_: object, message: string) => expect.unreachable(message) };
 
-/** The greatest difference between how the stream scores and onnxruntime, over rows of numbers and missing values in many sizes of batch. */
-async function difference(onnx: Uint8Array, io: ModelIo, rows: Float32Array): Promise<{ kind: string; greatest: number; spread: number }> {
+/**
+ * The greatest difference between how the stream scores and onnxruntime, over rows of numbers and missing values in
+ * many sizes of batch.
+ */
+async function difference(
+  onnx: Uint8Array,
+  io: ModelIo,
+  rows: Float32Array,
+): Promise<{ kind: string; greatest: number; spread: number }> {
   const [scorer, session] = [await loadScorer(onnx, io, WARNED), await ModelSession.load(onnx, io)];
   let greatest = 0;
   const all: number[] = [];
@@ -38,18 +45,38 @@ function rowsOf(count: number, features: number): Float32Array {
   return Float32Array.from({ length: count * features }, () => (random() < 0.1 ? Number.NaN : 6 * random() - 3));
 }
 
-it.each([{ max_depth: 6 }, { grow_policy: "leafwise", boost_from_average: true }, { max_depth: 1 }])("our trees are compiled, and score as in onnxruntime: %j", async (params) => {
-  const { matrix, labels } = randomRows(3000, 5, 21);
-  const trained = await trainModel({ algorithm: "gradient-boosted-trees", params: { num_iterations: 40, ...params }, train: matrix, labels, validation: null }, { onProgress: () => undefined });
-  const found = await difference(writeOnnx(trained, ["a", "b", "c", "d", "e"]), { input: INPUT, output: OUTPUT, features: 5 }, rowsOf(3000, 5));
-  expect(found.kind).toBe("trees");
-  expect(found.greatest).toBeLessThan(5e-7);
-  expect(found.spread).toBeGreaterThan(0.1);
-});
+it.each([{ max_depth: 6 }, { grow_policy: "leafwise", boost_from_average: true }, { max_depth: 1 }])(
+  "our trees are compiled, and score as in onnxruntime: %j",
+  async (params) => {
+    const { matrix, labels } = randomRows(3000, 5, 21);
+    const trained = await trainModel(
+      {
+        algorithm: "gradient-boosted-trees",
+        params: { num_iterations: 40, ...params },
+        train: matrix,
+        labels,
+        validation: null,
+      },
+      { onProgress: () => undefined },
+    );
+    const found = await difference(
+      writeOnnx(trained, ["a", "b", "c", "d", "e"]),
+      { input: INPUT, output: OUTPUT, features: 5 },
+      rowsOf(3000, 5),
+    );
+    expect(found.kind).toBe("trees");
+    expect(found.greatest).toBeLessThan(5e-7);
+    expect(found.spread).toBeGreaterThan(0.1);
+  },
+);
 
 it("so is a classifier that LightGBM's converter wrote", async () => {
   const file = join(packageRoot(), "tests/bench/peers/model/model.onnx");
-  const found = await difference(await readFile(file), { input: "features", output: "probabilities", features: 29 }, rowsOf(3000, 29));
+  const found = await difference(
+    await readFile(file),
+    { input: "features", output: "probabilities", features: 29 },
+    rowsOf(3000, 29),
+  );
   expect(found.kind).toBe("trees");
   expect(found.greatest).toBeLessThan(5e-7);
   expect(found.spread).toBeGreaterThan(0.1);
@@ -60,26 +87,60 @@ const LEAVES = { treeids: [0, 0], nodeids: [1, 2], ids: [0, 0] };
 
 /** One tree of one split over x [N, 2], and a Sigmoid. */
 function stump(changed: { mode?: string; aggregate?: string; feature?: number } = {}): Uint8Array {
-  const tree = node("TreeEnsembleRegressor", ["x"], "sum", [
-    attribute.string("aggregate_function", changed.aggregate ?? "SUM"), attribute.int("n_targets", 1), attribute.string("post_transform", "NONE"),
-    attribute.ints("nodes_treeids", [0, 0, 0]), attribute.ints("nodes_nodeids", [0, 1, 2]), attribute.strings("nodes_modes", [changed.mode ?? "BRANCH_LEQ", "LEAF", "LEAF"]),
-    attribute.ints("nodes_featureids", [changed.feature ?? 1, 0, 0]), attribute.floats("nodes_values", [0.5, 0, 0]), attribute.ints("nodes_truenodeids", [1, 0, 0]), attribute.ints("nodes_falsenodeids", [2, 0, 0]),
-    attribute.ints("target_treeids", LEAVES.treeids), attribute.ints("target_nodeids", LEAVES.nodeids), attribute.ints("target_ids", LEAVES.ids), attribute.floats("target_weights", [-1, 2]),
-  ], "ai.onnx.ml");
-  return model({ name: "test", input: { name: "x", features: 2 }, output: "y", nodes: [tree, node("Sigmoid", ["sum"], "y")], constants: [], metadata: {} });
+  const tree = node(
+    "TreeEnsembleRegressor",
+    ["x"],
+    "sum",
+    [
+      attribute.string("aggregate_function", changed.aggregate ?? "SUM"),
+      attribute.int("n_targets", 1),
+      attribute.string("post_transform", "NONE"),
+      attribute.ints("nodes_treeids", [0, 0, 0]),
+      attribute.ints("nodes_nodeids", [0, 1, 2]),
+      attribute.strings("nodes_modes", [changed.mode ?? "BRANCH_LEQ", "LEAF", "LEAF"]),
+      attribute.ints("nodes_featureids", [changed.feature ?? 1, 0, 0]),
+      attribute.floats("nodes_values", [0.5, 0, 0]),
+      attribute.ints("nodes_truenodeids", [1, 0, 0]),
+      attribute.ints("nodes_falsenodeids", [2, 0, 0]),
+      attribute.ints("target_treeids", LEAVES.treeids),
+      attribute.ints("target_nodeids", LEAVES.nodeids),
+      attribute.ints("target_ids", LEAVES.ids),
+      attribute.floats("target_weights", [-1, 2]),
+    ],
+    "ai.onnx.ml",
+  );
+  return model({
+    name: "test",
+    input: { name: "x", features: 2 },
+    output: "y",
+    nodes: [tree, node("Sigmoid", ["sum"], "y")],
+    constants: [],
+    metadata: {},
+  });
 }
 
 it("a tree by hand: at its threshold a row goes left, a missing value right where it isn't said", async () => {
   const scorer = await loadScorer(stump(), IO, WARNED);
   expect(scorer.kind).toBe("trees");
   const sigmoid = (x: number): number => Math.fround(1 / (1 + Math.exp(-x)));
-  expect([...(await scorer.run(Float32Array.of(9, 0.5, 9, 0.50001, 9, Number.NaN), 3))]).toEqual([sigmoid(-1), sigmoid(2), sigmoid(2)]);
+  expect([...(await scorer.run(Float32Array.of(9, 0.5, 9, 0.50001, 9, Number.NaN), 3))]).toEqual([
+    sigmoid(-1),
+    sigmoid(2),
+    sigmoid(2),
+  ]);
   await scorer.release();
   await expect(scorer.run(Float32Array.of(0, 0), 1)).rejects.toMatchObject({ code: "model_failed" });
 });
 
 it("what splits or adds up otherwise, or is no tree, stays with onnxruntime", async () => {
-  const greater = model({ name: "test", input: { name: "x", features: 2 }, output: "y", nodes: [node("ReduceMax", ["x"], "y", [attribute.ints("axes", [1])])], constants: [], metadata: {} });
+  const greater = model({
+    name: "test",
+    input: { name: "x", features: 2 },
+    output: "y",
+    nodes: [node("ReduceMax", ["x"], "y", [attribute.ints("axes", [1])])],
+    constants: [],
+    metadata: {},
+  });
   for (const onnx of [stump({ mode: "BRANCH_LT" }), stump({ aggregate: "MAX" }), greater]) {
     const scorer = await loadScorer(onnx, IO, WARNED);
     expect(scorer.kind).toBe("onnxruntime");
@@ -91,8 +152,15 @@ it("what splits or adds up otherwise, or is no tree, stays with onnxruntime", as
 
 it("our logistic regressions are computed as onnxruntime does, missing and infinite values included", async () => {
   const { matrix, labels } = randomRows(2000, 5, 22);
-  const trained = await trainModel({ algorithm: "logistic-regression", params: {}, train: matrix, labels, validation: null }, { onProgress: () => undefined });
-  const found = await difference(writeOnnx(trained, ["a", "b", "c", "d", "e"]), { input: INPUT, output: OUTPUT, features: 5 }, rowsOf(2000, 5).map((value, i) => (i % 97 === 0 ? 1e30 : value)));
+  const trained = await trainModel(
+    { algorithm: "logistic-regression", params: {}, train: matrix, labels, validation: null },
+    { onProgress: () => undefined },
+  );
+  const found = await difference(
+    writeOnnx(trained, ["a", "b", "c", "d", "e"]),
+    { input: INPUT, output: OUTPUT, features: 5 },
+    rowsOf(2000, 5).map((value, i) => (i % 97 === 0 ? 1e30 : value)),
+  );
   expect(found.kind).toBe("linear");
   expect(found.greatest).toBeLessThan(5e-7);
   expect(found.spread).toBeGreaterThan(0.1);
@@ -103,28 +171,44 @@ const SIX_TENTHS = 0.5999999642372131;
 
 it("a model that hangs on one row is ended in time, other callers get their scores, and so does the next one", async () => {
   const { onnx } = hangsAbove(1_000);
-  const scorer = await loadScorer(onnx, { input: "features", output: "probability", features: 1 }, WARNED, { timeoutMs: 500 });
+  const scorer = await loadScorer(onnx, { input: "features", output: "probability", features: 1 }, WARNED, {
+    timeoutMs: 500,
+  });
   onTestFinished(() => scorer.release());
   expect([...(await scorer.run(Float32Array.of(25, 36), 2))]).toEqual([0.5, SIX_TENTHS]);
-  const [hung, innocent, another] = await Promise.allSettled([scorer.run(Float32Array.of(25, 2_000), 2), scorer.run(Float32Array.of(25), 1), scorer.run(Float32Array.of(36), 1)]);
+  const [hung, innocent, another] = await Promise.allSettled([
+    scorer.run(Float32Array.of(25, 2_000), 2),
+    scorer.run(Float32Array.of(25), 1),
+    scorer.run(Float32Array.of(36), 1),
+  ]);
   expect(hung).toMatchObject({ status: "rejected", reason: { code: "model_hung" } });
-  expect([innocent, another]).toMatchObject([{ status: "fulfilled", value: Float32Array.of(0.5) }, { status: "fulfilled", value: Float32Array.of(SIX_TENTHS) }]);
+  expect([innocent, another]).toMatchObject([
+    { status: "fulfilled", value: Float32Array.of(0.5) },
+    { status: "fulfilled", value: Float32Array.of(SIX_TENTHS) },
+  ]);
 });
 
 it("a model's process dies alone: of memory, or by whoever kills it", async () => {
   const io = { input: "x", output: "y", features: 2 };
   const scorer = await loadScorer(mean(), io, WARNED);
   onTestFinished(() => scorer.release());
-  const children = (await readFile(`/proc/${process.pid}/task/${process.pid}/children`, "utf8")).trim().split(" ").map(Number);
+  const children = (await readFile(`/proc/${process.pid}/task/${process.pid}/children`, "utf8"))
+    .trim()
+    .split(" ")
+    .map(Number);
   const running = scorer.run(new Float32Array(2 * 200_000), 200_000);
-  for (const pid of children) if ((await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")).includes("session-process")) process.kill(pid, "SIGKILL");
+  for (const pid of children)
+    if ((await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")).includes("session-process"))
+      process.kill(pid, "SIGKILL");
   await expect(running).rejects.toMatchObject({ code: "model_died" });
   expect([...(await scorer.run(Float32Array.of(0.5, 0.25), 1))]).toEqual([0.375]);
   // The least that MODEL_MEMORY_MB takes is enough for a model.
   const small = await loadScorer(mean(), io, WARNED, { memoryBytes: 128 * 1024 ** 2 });
   onTestFinished(() => small.release());
   expect(await small.run(new Float32Array(2 * 2_000), 2_000)).toHaveLength(2_000);
-  await expect(loadScorer(memoryBomb(4e8), io, WARNED, { memoryBytes: 512 * 1024 ** 2 })).rejects.toThrow("Failed to allocate memory");
+  await expect(loadScorer(memoryBomb(4e8), io, WARNED, { memoryBytes: 512 * 1024 ** 2 })).rejects.toThrow(
+    "Failed to allocate memory",
+  );
 });
 
 it("a model's process that hangs does not outlive whoever started it", async () => {
@@ -135,7 +219,11 @@ it("a model's process that hangs does not outlive whoever started it", async () 
     setInterval(() => undefined, 1000);
     process.stdout.write("running");
   `;
-  const parent = spawn(process.execPath, ["--input-type=module", "-e", script, Buffer.from(hangsAbove(1_000).onnx).toString("base64")], { stdio: ["ignore", "pipe", "inherit"] });
+  const parent = spawn(
+    process.execPath,
+    ["--input-type=module", "-e", script, Buffer.from(hangsAbove(1_000).onnx).toString("base64")],
+    { stdio: ["ignore", "pipe", "inherit"] },
+  );
   await once(parent.stdout, "data");
   const child = Number((await readFile(`/proc/${parent.pid}/task/${parent.pid}/children`, "utf8")).trim());
   parent.kill("SIGKILL");

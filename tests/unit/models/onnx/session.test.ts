@@ -6,7 +6,14 @@ const IO = { input: "x", output: "y", features: 2 };
 
 /** A graph of one node from x [N, 2] to y. */
 function graph(opType: string, attributes: Uint8Array[] = []): Uint8Array {
-  return model({ name: "test", input: { name: "x", features: 2 }, output: "y", nodes: [node(opType, ["x"], "y", attributes)], constants: [], metadata: {} });
+  return model({
+    name: "test",
+    input: { name: "x", features: 2 },
+    output: "y",
+    nodes: [node(opType, ["x"], "y", attributes)],
+    constants: [],
+    metadata: {},
+  });
 }
 
 it("takes an output of one column, or the second of two", async () => {

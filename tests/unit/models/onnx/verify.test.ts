@@ -10,7 +10,10 @@ const part = randomRows(3000, 5, 21);
 const names = ["a", "b", "c", "d", "e"];
 
 function train(algorithm: TrainRequest["algorithm"], params: Record<string, unknown>): Promise<TrainedModel> {
-  return trainModel({ algorithm, params, train: part.matrix, labels: part.labels, validation: null }, { onProgress: () => undefined });
+  return trainModel(
+    { algorithm, params, train: part.matrix, labels: part.labels, validation: null },
+    { onProgress: () => undefined },
+  );
 }
 
 /** Rows with each threshold of the model itself, the float32 numbers next to it, signed zeros and nothing. */
@@ -38,7 +41,10 @@ function neighbour(value: number, step: number): number {
 
 describe.each<[TrainRequest["algorithm"], Record<string, unknown>]>([
   ["gradient-boosted-trees", { num_iterations: 50, max_depth: 6 }],
-  ["gradient-boosted-trees", { num_iterations: 30, grow_policy: "leafwise", bagging_fraction: 0.5, boost_from_average: true, max_bin: 16 }],
+  [
+    "gradient-boosted-trees",
+    { num_iterations: 30, grow_policy: "leafwise", bagging_fraction: 0.5, boost_from_average: true, max_bin: 16 },
+  ],
   ["logistic-regression", {}],
 ])("%s %j", (algorithm, params) => {
   it("scores alike in onnxruntime, and is written in the same bytes each time", async () => {

@@ -29,6 +29,9 @@ it("follows the definition on random scores with ties", () => {
   for (let round = 0; round < 20; round++) {
     const scores = Array.from({ length: 200 }, () => Math.floor(random() * 40));
     const labels = scores.map((score) => (random() * 60 < score ? 1 : 0));
-    expect(averagePrecision(Float64Array.from(scores), Uint8Array.from(labels))).toBeCloseTo(byDefinition(scores, labels), 12);
+    expect(averagePrecision(Float64Array.from(scores), Uint8Array.from(labels))).toBeCloseTo(
+      byDefinition(scores, labels),
+      12,
+    );
   }
 });

@@ -29,7 +29,17 @@ describe("one split, worked out by hand", () => {
   });
 
   it("chooses the feature with the greater gain", () => {
-    const part = labelled([[1, 1], [2, 1], [1, 1], [2, 2], [1, 2], [2, 2]], [0, 0, 0, 1, 1, 1]);
+    const part = labelled(
+      [
+        [1, 1],
+        [2, 1],
+        [1, 1],
+        [2, 2],
+        [1, 2],
+        [2, 2],
+      ],
+      [0, 0, 0, 1, 1, 1],
+    );
     expect(train(part, ONE).trees[0].feature[0]).toBe(1);
   });
 
@@ -49,7 +59,19 @@ describe("one split, worked out by hand", () => {
 
   it("cuts a gap in the middle of the node's values, though other nodes have values in it", () => {
     // The root splits on the first feature; in its right child, 1 and 9 are left of the second.
-    const part = labelled([[0, 4], [0, 5], [0, 6], [0, 5], [1, 1], [1, 1], [1, 9], [1, 9]], [0, 0, 0, 0, 0, 1, 1, 1]);
+    const part = labelled(
+      [
+        [0, 4],
+        [0, 5],
+        [0, 6],
+        [0, 5],
+        [1, 1],
+        [1, 1],
+        [1, 9],
+        [1, 9],
+      ],
+      [0, 0, 0, 0, 0, 1, 1, 1],
+    );
     const [tree] = train(part, { ...ONE, max_depth: 2 }).trees;
     expect([tree.feature[0], tree.threshold[0]]).toEqual([0, 0.5]);
     const right = tree.right[0];

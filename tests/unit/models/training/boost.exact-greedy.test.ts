@@ -12,7 +12,10 @@ const LEAST = 1;
 function greedy(part: Labelled, gradient: number[], hessian: number[], depth: number): number[] {
   const { rows, features, values } = part.matrix;
   const out = new Array<number>(rows).fill(0);
-  const sums = (set: number[]): [number, number] => [set.reduce((sum, row) => sum + gradient[row], 0), set.reduce((sum, row) => sum + hessian[row], 0)];
+  const sums = (set: number[]): [number, number] => [
+    set.reduce((sum, row) => sum + gradient[row], 0),
+    set.reduce((sum, row) => sum + hessian[row], 0),
+  ];
   const score = (set: number[]): number => {
     const [g, h] = sums(set);
     return g ** 2 / (h + LAMBDA);
@@ -54,7 +57,12 @@ describe("trees on few rows", () => {
     for (let tree = 0; tree < 3; tree++) {
       const p = [...expected].map((value) => 1 / (1 + Math.exp(-value)));
       const gradient = p.map((value, row) => value - part.labels[row]);
-      greedy(part, gradient, p.map((value) => value * (1 - value)), 3).forEach((value, row) => (expected[row] += value));
+      greedy(
+        part,
+        gradient,
+        p.map((value) => value * (1 - value)),
+        3,
+      ).forEach((value, row) => (expected[row] += value));
     }
     const found = raw(train(part, { num_iterations: 3, max_depth: 3, learning_rate: 0.3 }), part);
     for (let row = 0; row < 150; row++) expect(found[row], `row ${row}`).toBeCloseTo(expected[row], 6);
@@ -69,7 +77,10 @@ describe("trees on few rows", () => {
     const part = randomRows(400, 5, 3);
     const { rows, features, values } = part.matrix;
     const order = [...Array(rows).keys()].reverse();
-    const turned = labelled(order.map((row) => [...values.subarray(row * features, (row + 1) * features)]), order.map((row) => part.labels[row]));
+    const turned = labelled(
+      order.map((row) => [...values.subarray(row * features, (row + 1) * features)]),
+      order.map((row) => part.labels[row]),
+    );
     expect(train(turned, {})).toEqual(train(part, {}));
   });
 });

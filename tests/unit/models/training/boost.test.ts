@@ -43,7 +43,9 @@ describe("boosting", () => {
   });
 
   it("uses as many features a tree as it may", () => {
-    const used = train(part, { num_iterations: 40, feature_fraction: 0.34 }).trees.map(({ feature, left }) => new Set(feature.filter((_, node) => left[node] !== -1)));
+    const used = train(part, { num_iterations: 40, feature_fraction: 0.34 }).trees.map(
+      ({ feature, left }) => new Set(feature.filter((_, node) => left[node] !== -1)),
+    );
     expect(Math.max(...used.map((features) => features.size))).toBe(2);
     expect(new Set(used.flatMap((features) => [...features])).size).toBe(6);
   });
@@ -51,7 +53,13 @@ describe("boosting", () => {
   it("grows depth-wise to the depth, leaf-wise to the leaves", () => {
     const depthwise = train(part, { num_iterations: 5, max_depth: 3, min_child_weight: 0 }).trees;
     expect(depthwise.map((tree) => depthOf(tree))).toEqual([3, 3, 3, 3, 3]);
-    const leafwise = train(part, { num_iterations: 5, grow_policy: "leafwise", num_leaves: 12, max_depth: -1, min_child_weight: 0 }).trees;
+    const leafwise = train(part, {
+      num_iterations: 5,
+      grow_policy: "leafwise",
+      num_leaves: 12,
+      max_depth: -1,
+      min_child_weight: 0,
+    }).trees;
     expect(leafwise.map(leavesOf)).toEqual([12, 12, 12, 12, 12]);
     expect(Math.max(...leafwise.map((tree) => depthOf(tree)))).toBeGreaterThan(4);
     expect(depthOf(train(part, { num_iterations: 1, grow_policy: "leafwise", max_depth: 2 }).trees[0])).toBe(2);
@@ -59,7 +67,8 @@ describe("boosting", () => {
   });
 
   it("leaf-wise growth without a limit of leaves ends where depth-wise does", () => {
-    const leafwise = train(part, { num_iterations: 1, grow_policy: "leafwise", num_leaves: 1000, max_depth: 4 }).trees[0];
+    const leafwise = train(part, { num_iterations: 1, grow_policy: "leafwise", num_leaves: 1000, max_depth: 4 })
+      .trees[0];
     const depthwise = train(part, { num_iterations: 1, max_depth: 4 }).trees[0];
     expect([...leafwise.value].sort()).toEqual([...depthwise.value].sort());
   });
@@ -67,17 +76,23 @@ describe("boosting", () => {
   it("scores rows left out of the bag as the finished trees do", () => {
     // Were they not kept up to date, the second tree would be grown on wrong gradients and unlike one on exact ones.
     const params = { num_iterations: 30, bagging_fraction: 0.3, seed: 3 };
-    expect(precisionOf(train(part, params), validation)).toBeGreaterThan(0.9 * precisionOf(train(part, { num_iterations: 30 }), validation));
+    expect(precisionOf(train(part, params), validation)).toBeGreaterThan(
+      0.9 * precisionOf(train(part, { num_iterations: 30 }), validation),
+    );
   });
 
   it("stays with constant and empty features", () => {
     const { rows, features, values } = part.matrix;
     const wide = { matrix: { rows, features: 8, values: new Float32Array(rows * 8) }, labels: part.labels };
-    for (let row = 0; row < rows; row++) wide.matrix.values.set([5, Number.NaN, ...values.subarray(row * features, (row + 1) * features)], row * 8);
+    for (let row = 0; row < rows; row++)
+      wide.matrix.values.set([5, Number.NaN, ...values.subarray(row * features, (row + 1) * features)], row * 8);
     const shifted = train(wide, { num_iterations: 5 });
     const plain = train(part, { num_iterations: 5 });
     expect(shifted.trees.map(({ value }) => value)).toEqual(plain.trees.map(({ value }) => value));
-    const nothing = { matrix: { rows: 4, features: 1, values: Float32Array.of(1, 1, 1, 1) }, labels: Uint8Array.of(0, 1, 1, 0) };
+    const nothing = {
+      matrix: { rows: 4, features: 1, values: Float32Array.of(1, 1, 1, 1) },
+      labels: Uint8Array.of(0, 1, 1, 0),
+    };
     expect(train(nothing, { num_iterations: 2 }).trees.map(({ left }) => left.length)).toEqual([1, 1]);
   });
 });

@@ -5,8 +5,10 @@ import { resolveLogisticParams } from "../../../../models/training/params.js";
 import { seededRandom } from "../../../../models/training/random.js";
 import { labelled } from "./rows.js";
 
-const fit = (part: ReturnType<typeof labelled>, params: Record<string, unknown> = {}): ReturnType<typeof fitLogistic>["model"] =>
-  fitLogistic(part, resolveLogisticParams(params), () => undefined).model;
+const fit = (
+  part: ReturnType<typeof labelled>,
+  params: Record<string, unknown> = {},
+): ReturnType<typeof fitLogistic>["model"] => fitLogistic(part, resolveLogisticParams(params), () => undefined).model;
 
 it("finds the log-odds of a two-by-two table", () => {
   // One fraud of four at 0, three of four at 1: odds 1/3 and 3.
@@ -27,7 +29,16 @@ it("is where the penalised loss has no slope", () => {
 });
 
 it("takes the mean for what is missing, and stands constant, copied and separating features", () => {
-  const part = labelled([[1, 7, 1], [2, 7, 2], [NaN, 7, NaN], [3, 7, 3], [4, 7, 4]], [0, 0, 0, 1, 1]);
+  const part = labelled(
+    [
+      [1, 7, 1],
+      [2, 7, 2],
+      [NaN, 7, NaN],
+      [3, 7, 3],
+      [4, 7, 4],
+    ],
+    [0, 0, 0, 1, 1],
+  );
   const model = fit(part);
   expect([...model.mean]).toEqual([2.5, 7, 2.5]);
   expect(model.weights[1]).toBe(0);
@@ -36,7 +47,20 @@ it("takes the mean for what is missing, and stands constant, copied and separati
   predictLinear(model, part.matrix, out);
   expect(out[2]).toBe(model.intercept);
   // Without a penalty the copy gets no weight of its own instead of an arbitrary one.
-  expect(fit(labelled([[0, 0], [1, 1], [0, 0], [1, 1]], [0, 1, 1, 0]), { lambda_l2: 0 }).weights.every(Number.isFinite)).toBe(true);
+  expect(
+    fit(
+      labelled(
+        [
+          [0, 0],
+          [1, 1],
+          [0, 0],
+          [1, 1],
+        ],
+        [0, 1, 1, 0],
+      ),
+      { lambda_l2: 0 },
+    ).weights.every(Number.isFinite),
+  ).toBe(true);
 });
 
 it("is not put off by heavy tails or large offsets", () => {
@@ -45,7 +69,10 @@ it("is not put off by heavy tails or large offsets", () => {
     const amount = Math.exp(12 * random());
     return [amount, 1.6e9 + 1000 * random(), random()];
   });
-  const part = labelled(rows, rows.map(([amount, , x]) => (Math.log(amount) / 12 + x + 0.3 * random() > 1.5 ? 1 : 0)));
+  const part = labelled(
+    rows,
+    rows.map(([amount, , x]) => (Math.log(amount) / 12 + x + 0.3 * random() > 1.5 ? 1 : 0)),
+  );
   const out = new Float64Array(2000);
   predictLinear(fit(part), part.matrix, out);
   expect(averagePrecision(out, part.labels)).toBeGreaterThan(0.7);

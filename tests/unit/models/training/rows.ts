@@ -6,7 +6,10 @@ import { predictRaw, type TreeEnsemble } from "../../../../models/training/trees
 
 /** Rows as written, and their labels. */
 export function labelled(rows: readonly (readonly number[])[], labels: readonly number[]): Labelled {
-  return { matrix: { rows: rows.length, features: rows[0].length, values: Float32Array.from(rows.flat()) }, labels: Uint8Array.from(labels) };
+  return {
+    matrix: { rows: rows.length, features: rows[0].length, values: Float32Array.from(rows.flat()) },
+    labels: Uint8Array.from(labels),
+  };
 }
 
 /** Seeded rows with ties, missing values and a rare class that depends on two features together. */
@@ -15,7 +18,9 @@ export function randomRows(rows: number, features: number, seed: number): Labell
   const values: number[][] = [];
   const labels: number[] = [];
   for (let row = 0; row < rows; row++) {
-    const x = Array.from({ length: features }, (_, feature) => (feature % 3 === 1 ? Math.floor(6 * random()) : random() * 10 - 5));
+    const x = Array.from({ length: features }, (_, feature) =>
+      feature % 3 === 1 ? Math.floor(6 * random()) : random() * 10 - 5,
+    );
     const odds = Math.exp(-2.5 + 0.8 * x[0] + (x[1] > 3 ? 1.5 : 0) - 0.3 * x[0] * (x[1] - 2));
     labels.push(random() < odds / (1 + odds) ? 1 : 0);
     values.push(x.map((value) => (random() < 0.08 ? Number.NaN : value)));
@@ -26,7 +31,11 @@ export function randomRows(rows: number, features: number, seed: number): Labell
 /** Every row, feature and split that gains anything: what can be worked out by hand. */
 export const PLAIN = { bagging_fraction: 1, feature_fraction: 1, min_gain_to_split: 0 };
 
-export function train(part: Labelled, params: Record<string, unknown>, validation: Labelled | null = null): TreeEnsemble {
+export function train(
+  part: Labelled,
+  params: Record<string, unknown>,
+  validation: Labelled | null = null,
+): TreeEnsemble {
   return boost(part, validation, resolveTreeParams({ ...PLAIN, ...params }), () => undefined);
 }
 

@@ -5,7 +5,13 @@ import { PLAIN, randomRows, raw, train } from "./rows.js";
 
 const part = randomRows(2000, 5, 11);
 const validation = randomRows(500, 5, 12);
-const request: TrainRequest = { algorithm: "gradient-boosted-trees", params: { ...PLAIN, num_iterations: 20 }, train: part.matrix, labels: part.labels, validation: null };
+const request: TrainRequest = {
+  algorithm: "gradient-boosted-trees",
+  params: { ...PLAIN, num_iterations: 20 },
+  train: part.matrix,
+  labels: part.labels,
+  validation: null,
+};
 const silent = { onProgress: () => undefined };
 
 describe("training in a thread", () => {
@@ -13,12 +19,19 @@ describe("training in a thread", () => {
     const told: number[] = [];
     const model = await trainModel(request, { onProgress: ({ percent }) => told.push(percent) });
     expect(model.trees).toEqual(train(part, { num_iterations: 20 }));
-    expect(model).toMatchObject({ algorithm: "gradient-boosted-trees", iterations: 20, features: 5, params: { num_iterations: 20, max_bin: 1024 } });
+    expect(model).toMatchObject({
+      algorithm: "gradient-boosted-trees",
+      iterations: 20,
+      features: 5,
+      params: { num_iterations: 20, max_bin: 1024 },
+    });
     expect(model.seconds).toBeGreaterThan(0);
     expect(told).toEqual([...new Set(told)].sort((a, b) => a - b));
     expect(told.at(-1)).toBe(100);
     const expected = raw(train(part, { num_iterations: 20 }), validation);
-    expect([...score(model, validation.matrix)]).toEqual([...expected].map((value) => Math.fround(1 / (1 + Math.exp(-value)))));
+    expect([...score(model, validation.matrix)]).toEqual(
+      [...expected].map((value) => Math.fround(1 / (1 + Math.exp(-value)))),
+    );
   });
 
   it("reads shared memory in place and leaves other arrays as they are", async () => {
@@ -31,7 +44,10 @@ describe("training in a thread", () => {
   });
 
   it("stops early on the validation part", async () => {
-    const model = await trainModel({ ...request, params: { num_iterations: 500, early_stopping_rounds: 5, learning_rate: 0.5 }, validation }, silent);
+    const model = await trainModel(
+      { ...request, params: { num_iterations: 500, early_stopping_rounds: 5, learning_rate: 0.5 }, validation },
+      silent,
+    );
     expect(model.iterations).toBeLessThan(500);
     expect(model.trees?.trees.length).toBe(model.iterations);
   });
@@ -43,7 +59,9 @@ describe("training in a thread", () => {
   });
 
   it("ends when its signal aborts, before or while it runs", async () => {
-    await expect(trainModel(request, { ...silent, signal: AbortSignal.abort() })).rejects.toMatchObject({ code: "training_aborted" });
+    await expect(trainModel(request, { ...silent, signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: "training_aborted",
+    });
     const abort = new AbortController();
     const told: number[] = [];
     const running = trainModel(
@@ -73,9 +91,22 @@ describe("what can't be trained on is refused", () => {
     ["infinity", { train: withValue(Infinity) }, "training_infinite", /row 1, feature 2/],
     ["minus infinity", { train: withValue(-Infinity) }, "training_infinite", /row 1, feature 2/],
     ["an unknown parameter", { params: { depth: 3 } }, "training_params", /depth/],
-    ["early stopping without a validation part", { params: { early_stopping_rounds: 5 } }, "training_params", /validation/],
-    ["a validation part of one class", { params: { early_stopping_rounds: 5 }, validation: { ...validation, labels: new Uint8Array(500) } }, "training_one_class", /validation/],
+    [
+      "early stopping without a validation part",
+      { params: { early_stopping_rounds: 5 } },
+      "training_params",
+      /validation/,
+    ],
+    [
+      "a validation part of one class",
+      { params: { early_stopping_rounds: 5 }, validation: { ...validation, labels: new Uint8Array(500) } },
+      "training_one_class",
+      /validation/,
+    ],
   ])("%s", async (_, change, code, message) => {
-    await expect(trainModel({ ...request, ...change }, silent)).rejects.toMatchObject({ code, message: expect.stringMatching(message) as string });
+    await expect(trainModel({ ...request, ...change }, silent)).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message) as string,
+    });
   });
 });

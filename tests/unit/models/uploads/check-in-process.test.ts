@@ -7,33 +7,63 @@ import { featuresOf, samplesOf } from "../../../../models/uploads/upload.js";
 import { endless, fixture, fixtures, graphOf, mean, meanNodes, memoryBomb, slow } from "../../../support/uploads.js";
 
 const ROWS = 100;
-const features = (count: number): FeatureSpec[] => Array.from({ length: count }, (_, i) => ({ name: `f${i}`, type: "number", source: { kind: "attribute", attribute: `f${i}` }, default: null }));
+const features = (count: number): FeatureSpec[] =>
+  Array.from({ length: count }, (_, i) => ({
+    name: `f${i}`,
+    type: "number",
+    source: { kind: "attribute", attribute: `f${i}` },
+    default: null,
+  }));
 /** Rows of two features from 0 to 1; the expected score is their mean. */
-function request(onnx: Uint8Array, changed: { score?: (row: number, mean: number) => number; features?: number } = {}): CheckRequest {
+function request(
+  onnx: Uint8Array,
+  changed: { score?: (row: number, mean: number) => number; features?: number } = {},
+): CheckRequest {
   const values = Float32Array.from({ length: ROWS * (changed.features ?? 2) }, (_, i) => (i % 11) / 16);
   const scores = Float64Array.from({ length: ROWS }, (_, row) => (values[2 * row] + values[2 * row + 1]) / 2);
-  return { onnx, features: features(changed.features ?? 2), samples: { rows: ROWS, values, scores: scores.map((score, row) => changed.score?.(row, score) ?? score) } };
+  return {
+    onnx,
+    features: features(changed.features ?? 2),
+    samples: { rows: ROWS, values, scores: scores.map((score, row) => changed.score?.(row, score) ?? score) },
+  };
 }
 
 it("takes every exported model, and scores it as its library does", async () => {
   for (const { name, onnx, manifest, samples } of fixtures()) {
     const specs = featuresOf(manifest);
-    const checked = await checkInProcess({ onnx, input: manifest.input, output: manifest.output, features: specs, samples: samplesOf(samples, specs) });
+    const checked = await checkInProcess({
+      onnx,
+      input: manifest.input,
+      output: manifest.output,
+      features: specs,
+      samples: samplesOf(samples, specs),
+    });
     expect([name, checked.greatestDifference < 1e-6]).toEqual([name, true]);
   }
 });
 
 it("refuses scores that differ, in a batch or alone, and inputs of another width", async () => {
   expect((await checkInProcess(request(mean()))).greatestDifference).toBeLessThan(1e-7);
-  await expect(checkInProcess(request(mean(), { score: (row, score) => (row === 7 ? score + 2e-5 : score) }))).rejects.toThrow(/1 of 100 sample rows .* row 7 /);
+  await expect(
+    checkInProcess(request(mean(), { score: (row, score) => (row === 7 ? score + 2e-5 : score) })),
+  ).rejects.toThrow(/1 of 100 sample rows .* row 7 /);
   await expect(checkInProcess(request(mean(), { features: 3 }))).rejects.toMatchObject({ code: "model_shape" });
   // Right in a batch of all rows, wrong alone: each row's score leans on the others.
-  const total = graphOf([node("ReduceMean", ["x"], "mean", [attribute.ints("axes", [1])]), node("Softmax", ["mean"], "y", [attribute.int("axis", 0)])]);
+  const total = graphOf([
+    node("ReduceMean", ["x"], "mean", [attribute.ints("axes", [1])]),
+    node("Softmax", ["mean"], "y", [attribute.int("axis", 0)]),
+  ]);
   const means = request(mean()).samples.scores;
   const sum = means.reduce((all, value) => all + Math.exp(value), 0);
-  await expect(checkInProcess(request(total, { score: (row) => Math.exp(means[row]) / sum }))).rejects.toThrow("one by one");
-  await expect(checkInProcess(request(graphOf([node("ReduceSum", ["x"], "y")])))).rejects.toMatchObject({ code: "model_shape" });
-  await expect(checkInProcess(request(graphOf([node("Gemm", ["x"], "y")])))).rejects.toMatchObject({ code: "model_invalid" });
+  await expect(checkInProcess(request(total, { score: (row) => Math.exp(means[row]) / sum }))).rejects.toThrow(
+    "one by one",
+  );
+  await expect(checkInProcess(request(graphOf([node("ReduceSum", ["x"], "y")])))).rejects.toMatchObject({
+    code: "model_shape",
+  });
+  await expect(checkInProcess(request(graphOf([node("Gemm", ["x"], "y")])))).rejects.toMatchObject({
+    code: "model_invalid",
+  });
 });
 
 it("refuses a model whose work depends on the payment, though its samples never show it", async () => {
@@ -43,24 +73,47 @@ it("refuses a model whose work depends on the payment, though its samples never 
 describe("a model without a score for what the stream may bring", () => {
   it("is refused where a payment comes without its attributes, and accepted with defaults for them", async () => {
     const { onnx, manifest, samples } = fixture("sklearn-logistic");
-    const check = (specs: FeatureSpec[]) => checkInProcess({ onnx, input: manifest.input, output: manifest.output, features: specs, samples: samplesOf(samples, specs) });
+    const check = (specs: FeatureSpec[]) =>
+      checkInProcess({
+        onnx,
+        input: manifest.input,
+        output: manifest.output,
+        features: specs,
+        samples: samplesOf(samples, specs),
+      });
     const withDefaults = featuresOf(manifest);
     expect((await check(withDefaults)).warnings).toEqual([]);
-    await expect(check(withDefaults.map((spec) => ({ ...spec, default: null })))).rejects.toThrow(/gives NaN .* for a payment without "distance", "card_present".*SimpleImputer.*default in the manifest/);
+    await expect(check(withDefaults.map((spec) => ({ ...spec, default: null })))).rejects.toThrow(
+      /gives NaN .* for a payment without "distance", "card_present".*SimpleImputer.*default in the manifest/,
+    );
     const lacking = check(withDefaults.map((spec) => (spec.name === "distance" ? { ...spec, default: null } : spec)));
     await expect(lacking).rejects.toMatchObject({ code: "model_no_score" });
   });
 
   it("is refused where refunds or large amounts leave 0 to 1", async () => {
     const unbounded = graphOf([node("ReduceMean", ["x"], "y", [attribute.ints("axes", [1])])]);
-    await expect(checkInProcess({ ...request(unbounded), features: features(2).map((spec) => ({ ...spec, default: 0 })) })).rejects.toThrow(/gives -1 instead of a score from 0 to 1 .* a row of -1 everywhere.*Clip/);
+    await expect(
+      checkInProcess({ ...request(unbounded), features: features(2).map((spec) => ({ ...spec, default: 0 })) }),
+    ).rejects.toThrow(/gives -1 instead of a score from 0 to 1 .* a row of -1 everywhere.*Clip/);
   });
 
   it("is accepted with a warning where only values beyond float32's half range are meant", async () => {
     // (x / 1e30) × 1e30 is beyond float32 at its end: infinite, and minus itself no number.
-    const nodes = [...meanNodes("mean"), node("Mul", ["x", "ten32"], "large"), node("Sub", ["large", "large"], "nothing"), node("ReduceSum", ["nothing"], "sum", [attribute.int("keepdims", 1)]), node("Add", ["mean", "sum"], "y")];
-    const model = graphOf([node("Cast", ["ten"], "ten32", [attribute.int("to", 1)]), ...nodes], [doubles("ten", [], [1e10]), doubles("lower", [], [0]), doubles("upper", [], [1])]);
-    const { warnings } = await checkInProcess({ ...request(model), features: features(2).map((spec) => ({ ...spec, default: 0 })) });
+    const nodes = [
+      ...meanNodes("mean"),
+      node("Mul", ["x", "ten32"], "large"),
+      node("Sub", ["large", "large"], "nothing"),
+      node("ReduceSum", ["nothing"], "sum", [attribute.int("keepdims", 1)]),
+      node("Add", ["mean", "sum"], "y"),
+    ];
+    const model = graphOf(
+      [node("Cast", ["ten"], "ten32", [attribute.int("to", 1)]), ...nodes],
+      [doubles("ten", [], [1e10]), doubles("lower", [], [0]), doubles("upper", [], [1])],
+    );
+    const { warnings } = await checkInProcess({
+      ...request(model),
+      features: features(2).map((spec) => ({ ...spec, default: 0 })),
+    });
     expect(warnings[0]).toMatch(/gives NaN .* whose "f0" is 3.4e\+38/);
   });
 });
@@ -77,7 +130,9 @@ describe.runIf(process.platform === "linux")("memory", () => {
   });
 
   it("may end the process, but not whoever asked", async () => {
-    await expect(checkInProcess(request(mean()), { memoryBytes: 64 * 1024 ** 2 })).rejects.toMatchObject({ code: "model_died" });
+    await expect(checkInProcess(request(mean()), { memoryBytes: 64 * 1024 ** 2 })).rejects.toMatchObject({
+      code: "model_died",
+    });
   });
 });
 

@@ -15,7 +15,8 @@ const refused = (work: () => unknown): string => {
   return "taken";
 };
 const inModel = (graphField: Message): Message => message((writer) => writer.raw(field(7, graphField)));
-const tensor = (write: (writer: Parameters<Parameters<typeof message>[0]>[0]) => void): Message => message((writer) => write(writer.raw(field(8, "w"))));
+const tensor = (write: (writer: Parameters<Parameters<typeof message>[0]>[0]) => void): Message =>
+  message((writer) => write(writer.raw(field(8, "w"))));
 
 describe("inspectOnnx", () => {
   it("takes what exporters and we write", () => {
@@ -24,20 +25,43 @@ describe("inspectOnnx", () => {
   });
 
   it("finds external data wherever a tensor can stand", () => {
-    const byEntry = tensor((writer) => writer.raw(field(13, message((entry) => entry.raw(field(1, "location")).raw(field(2, "/etc/passwd"))))));
+    const byEntry = tensor((writer) =>
+      writer.raw(
+        field(
+          13,
+          message((entry) => entry.raw(field(1, "location")).raw(field(2, "/etc/passwd"))),
+        ),
+      ),
+    );
     const byLocation = tensor((writer) => writer.tag(14, WireType.Varint).int32(1));
     for (const external of [byEntry, byLocation]) {
       const inAttribute = field(1, field(5, field(5, external)));
       const inSubgraph = field(1, field(5, field(6, field(5, external))));
-      for (const graph of [field(5, external), field(15, field(1, external)), inAttribute, inSubgraph]) expect(refused(() => inspectOnnx(inModel(graph)))).toBe("onnx_external_data");
+      for (const graph of [field(5, external), field(15, field(1, external)), inAttribute, inSubgraph])
+        expect(refused(() => inspectOnnx(inModel(graph)))).toBe("onnx_external_data");
       expect(refused(() => inspectOnnx(field(25, field(7, field(5, field(10, external))))))).toBe("onnx_external_data");
     }
   });
 
   it("refuses tensors that claim more values than there are, dimensions packed or not", () => {
-    const claims = (...dims: number[]): Message => field(5, tensor((writer) => dims.forEach((dim) => writer.tag(1, WireType.Varint).int64(dim))));
-    const packed = field(5, tensor((writer) => writer.tag(1, WireType.LengthDelimited).fork().int64(1 << 30).int64(4).join()));
-    for (const graph of [claims(1 << 28), claims(1 << 20, 1 << 20, 1 << 20), packed]) expect(refused(() => inspectOnnx(inModel(graph)))).toBe("onnx_size");
+    const claims = (...dims: number[]): Message =>
+      field(
+        5,
+        tensor((writer) => dims.forEach((dim) => writer.tag(1, WireType.Varint).int64(dim))),
+      );
+    const packed = field(
+      5,
+      tensor((writer) =>
+        writer
+          .tag(1, WireType.LengthDelimited)
+          .fork()
+          .int64(1 << 30)
+          .int64(4)
+          .join(),
+      ),
+    );
+    for (const graph of [claims(1 << 28), claims(1 << 20, 1 << 20, 1 << 20), packed])
+      expect(refused(() => inspectOnnx(inModel(graph)))).toBe("onnx_size");
     expect(refused(() => inspectOnnx(inModel(claims(-1))))).toBe("onnx_malformed");
   });
 
@@ -45,7 +69,8 @@ describe("inspectOnnx", () => {
     const { onnx } = fixture("xgboost");
     const claim = message((writer) => writer.tag(7, WireType.LengthDelimited).uint32(2 ** 30));
     const garbage = Buffer.from("PK\u0003\u0004 this is not a model \xff\xff\xff");
-    for (const bytes of [garbage, claim, onnx.subarray(0, onnx.length - 10), onnx.subarray(0, 5000)]) expect(refused(() => inspectOnnx(bytes))).toBe("onnx_malformed");
+    for (const bytes of [garbage, claim, onnx.subarray(0, onnx.length - 10), onnx.subarray(0, 5000)])
+      expect(refused(() => inspectOnnx(bytes))).toBe("onnx_malformed");
   });
 
   it("refuses random operators, training information and bottomless graphs", () => {
@@ -58,7 +83,12 @@ describe("inspectOnnx", () => {
 });
 
 describe("normaliseOnnx", () => {
-  const run = async (onnx: Uint8Array, io: { input: string; output: string }, features: number, rows: number[][]): Promise<number[]> => {
+  const run = async (
+    onnx: Uint8Array,
+    io: { input: string; output: string },
+    features: number,
+    rows: number[][],
+  ): Promise<number[]> => {
     const session = await ModelSession.load(onnx, { ...io, features });
     const scores = [...(await session.run(Float32Array.from(rows.flat()), rows.length))];
     await session.release();
@@ -80,7 +110,18 @@ describe("normaliseOnnx", () => {
   });
 
   it("keeps what nested graphs read", async () => {
-    const value = (name: string): Message => message((writer) => writer.raw(field(1, name)).raw(field(2, field(1, message((type) => type.tag(1, WireType.Varint).int32(1))))));
+    const value = (name: string): Message =>
+      message((writer) =>
+        writer.raw(field(1, name)).raw(
+          field(
+            2,
+            field(
+              1,
+              message((type) => type.tag(1, WireType.Varint).int32(1)),
+            ),
+          ),
+        ),
+      );
     const branch = (name: string, from: string, nodes: Message[] = []): Message => {
       const graph = message((writer) => {
         for (const each of nodes) writer.raw(field(1, each));
@@ -89,12 +130,19 @@ describe("normaliseOnnx", () => {
       return message((writer) => writer.raw(field(1, name)).raw(field(6, graph)).tag(20, WireType.Varint).int32(5));
     };
     const nodes = [
-      node("ReduceMean", ["x"], "mean", [attribute.ints("axes", [1])]), node("Neg", ["x"], "unused"), node("Cast", ["one"], "yes", [attribute.int("to", 9)]),
-      node("If", ["yes"], "y", [branch("then_branch", "half", [node("Mul", ["mean", "mean"], "half")]), branch("else_branch", "other", [node("Neg", ["mean"], "other")])]),
+      node("ReduceMean", ["x"], "mean", [attribute.ints("axes", [1])]),
+      node("Neg", ["x"], "unused"),
+      node("Cast", ["one"], "yes", [attribute.int("to", 9)]),
+      node("If", ["yes"], "y", [
+        branch("then_branch", "half", [node("Mul", ["mean", "mean"], "half")]),
+        branch("else_branch", "other", [node("Neg", ["mean"], "other")]),
+      ]),
     ];
     const normalised = normaliseOnnx(graphOf(nodes, [doubles("one", [], [1])]), {});
     expect(Buffer.from(normalised.onnx).includes("unused")).toBe(false);
-    expect(await run(normalised.onnx, normalised, 2, [[0.2, 0.4]])).toEqual([Math.fround(Math.fround(0.3) * Math.fround(0.3))]);
+    expect(await run(normalised.onnx, normalised, 2, [[0.2, 0.4]])).toEqual([
+      Math.fround(Math.fround(0.3) * Math.fround(0.3)),
+    ]);
   });
 
   it("refuses other inputs and outputs, and names what is there", () => {
@@ -103,13 +151,22 @@ describe("normaliseOnnx", () => {
     expect(() => normaliseOnnx(onnx, { output: "score" })).toThrow('"label", "probabilities"');
     expect(refused(() => normaliseOnnx(onnx, { output: "label" }))).toBe("onnx_outputs");
     expect(refused(() => normaliseOnnx(field(2, "nothing"), {}))).toBe("onnx_malformed");
-    const twice = model({ name: "t", input: { name: "x", features: 2 }, output: "x2", nodes: [], constants: [], metadata: {} });
+    const twice = model({
+      name: "t",
+      input: { name: "x", features: 2 },
+      output: "x2",
+      nodes: [],
+      constants: [],
+      metadata: {},
+    });
     const second = message((writer) => writer.raw(twice).raw(field(7, field(2, "another graph"))));
     expect(refused(() => normaliseOnnx(second, {}))).toBe("onnx_malformed");
   });
 
   it("refuses more than two classes", () => {
-    const zipMap = message((writer) => writer.raw(node("ZipMap", ["x"], "y", [attribute.ints("classlabels_int64s", [0, 1, 2])], "ai.onnx.ml")));
+    const zipMap = message((writer) =>
+      writer.raw(node("ZipMap", ["x"], "y", [attribute.ints("classlabels_int64s", [0, 1, 2])], "ai.onnx.ml")),
+    );
     expect(() => normaliseOnnx(graphOf([zipMap]), {})).toThrow("3 classes");
   });
 });

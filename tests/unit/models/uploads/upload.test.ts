@@ -5,8 +5,14 @@ import { Manifest } from "../../../../models/manifest.js";
 import { fixtures } from "../../../support/uploads.js";
 
 const upload = (changed: Partial<UploadedManifest> = {}): UploadedManifest => ({
-  name: "mine", thresholds: { review: 0.5, decline: 0.9 },
-  features: [{ name: "amount", type: "number" }, { name: "distance", type: "number", default: 7 }, { name: "card_present", type: "boolean" }], ...changed,
+  name: "mine",
+  thresholds: { review: 0.5, decline: 0.9 },
+  features: [
+    { name: "amount", type: "number" },
+    { name: "distance", type: "number", default: 7 },
+    { name: "card_present", type: "boolean" },
+  ],
+  ...changed,
 });
 const rows = (length: number): { columns: string[]; rows: unknown[][]; scores: unknown[] } => ({
   columns: ["distance", "card_present", "amount"],
@@ -19,21 +25,42 @@ describe("an uploaded manifest", () => {
     expect(featuresOf(upload())).toEqual([
       { name: "amount", type: "number", source: { kind: "amount" }, default: null },
       { name: "distance", type: "number", source: { kind: "attribute", attribute: "distance" }, default: 7 },
-      { name: "card_present", type: "boolean", source: { kind: "attribute", attribute: "card_present" }, default: null },
+      {
+        name: "card_present",
+        type: "boolean",
+        source: { kind: "attribute", attribute: "card_present" },
+        default: null,
+      },
     ]);
-    expect(featuresOf(upload({ features: [{ name: "toString", type: "number" }] }))[0].source).toEqual({ kind: "attribute", attribute: "toString" });
+    expect(featuresOf(upload({ features: [{ name: "toString", type: "number" }] }))[0].source).toEqual({
+      kind: "attribute",
+      attribute: "toString",
+    });
   });
 
   it("becomes a manifest that fits its schema", () => {
     const manifest = manifestOfUpload(upload(), { onnx: Uint8Array.of(1), input: "x", output: "y" });
     expect(Value.Check(Manifest, manifest)).toBe(true);
-    for (const each of fixtures()) expect([each.name, Value.Check(UploadedManifest, each.manifest)]).toEqual([each.name, true]);
+    for (const each of fixtures())
+      expect([each.name, Value.Check(UploadedManifest, each.manifest)]).toEqual([each.name, true]);
   });
 
   it("is refused with two features of a name, or thresholds the wrong way round", () => {
-    expect(() => featuresOf(upload({ features: [{ name: "a", type: "number" }, { name: "a", type: "boolean" }] }))).toThrow('two features have the name "a"');
-    expect(() => featuresOf(upload({ thresholds: { review: 0.9, decline: 0.5 } }))).toThrow("above the decline threshold");
-    for (const name of ["../../etc", "a/b", "a@2", "A", "", "a".repeat(64)]) expect(Value.Check(UploadedManifest, upload({ name }))).toBe(false);
+    expect(() =>
+      featuresOf(
+        upload({
+          features: [
+            { name: "a", type: "number" },
+            { name: "a", type: "boolean" },
+          ],
+        }),
+      ),
+    ).toThrow('two features have the name "a"');
+    expect(() => featuresOf(upload({ thresholds: { review: 0.9, decline: 0.5 } }))).toThrow(
+      "above the decline threshold",
+    );
+    for (const name of ["../../etc", "a/b", "a@2", "A", "", "a".repeat(64)])
+      expect(Value.Check(UploadedManifest, upload({ name }))).toBe(false);
   });
 });
 
@@ -52,7 +79,11 @@ describe("sample rows", () => {
     ["null", "samples_invalid", () => null],
     ["a further field", "samples_invalid", (samples) => ({ ...samples, labels: [] })],
     ["a score too many", "samples_invalid", (samples) => ({ ...samples, scores: [...samples.scores, 0.5] })],
-    ["another column", "samples_invalid", (samples) => ({ ...samples, columns: ["distance", "card_present", "amounts"] })],
+    [
+      "another column",
+      "samples_invalid",
+      (samples) => ({ ...samples, columns: ["distance", "card_present", "amounts"] }),
+    ],
     ["a column too many", "samples_invalid", (samples) => ({ ...samples, columns: [...samples.columns, "more"] })],
     ["a short row", "samples_invalid", (samples) => ({ ...samples, rows: samples.rows.with(50, [1, 2]) })],
     ["text in a row", "samples_invalid", (samples) => ({ ...samples, rows: samples.rows.with(50, [1, 2, "3"]) })],

@@ -10,7 +10,12 @@ const cause = { code: "bad_amount" as const, reason: "amount is not a finite num
 
 function deadLetter(record: TestRecord): OutputRecord & { text: Record<string, string | undefined> } {
   const output = new PartitionOutput("fraud.dead-letters", 2);
-  appendDeadLetter(fetchedRecords({ topic: "fraud.transactions", partition: 2, firstOffset: 2 ** 33 }, [record]), 0, cause, output);
+  appendDeadLetter(
+    fetchedRecords({ topic: "fraud.transactions", partition: 2, firstOffset: 2 ** 33 }, [record]),
+    0,
+    cause,
+    output,
+  );
   const [written] = outputRecords(output);
   return { ...written, text: Object.fromEntries(written.headers.map(([name, value]) => [name, value?.toString()])) };
 }
@@ -21,21 +26,56 @@ describe("a dead letter", () => {
     const letter = deadLetter({ key: Buffer.from("karte-ü"), value });
     expect(letter.value?.equals(value)).toBe(true);
     expect(letter.key?.toString()).toBe("karte-ü");
-    expect(letter.text).toEqual({ ...cause, topic: "fraud.transactions", partition: "2", offset: String(2 ** 33), attempt: "1" });
+    expect(letter.text).toEqual({
+      ...cause,
+      topic: "fraud.transactions",
+      partition: "2",
+      offset: String(2 ** 33),
+      attempt: "1",
+    });
   });
 
-  it.each([[null, null], [Buffer.alloc(0), Buffer.alloc(0)], [null, Buffer.alloc(0)], [Buffer.alloc(0), null]])("keeps no key and no value apart from empty ones (%o, %o)", (key, value) => {
+  it.each([
+    [null, null],
+    [Buffer.alloc(0), Buffer.alloc(0)],
+    [null, Buffer.alloc(0)],
+    [Buffer.alloc(0), null],
+  ])("keeps no key and no value apart from empty ones (%o, %o)", (key, value) => {
     const letter = deadLetter({ key, value });
     expect([letter.key, letter.value]).toEqual([key, value]);
   });
 
-  it.each([["2", "2"], ["17", "17"], ["0", "1"], ["-1", "1"], ["x", "1"], ["", "1"], ["99999999", "1"]])("of a record whose attempt is %j says %j", (given, told) => {
-    expect(deadLetter({ value: null, headers: [["attempt", Buffer.from(given)], ["fraudstream-redrive-of", Buffer.from("fraud.dead-letters/0/1")]] }).text["attempt"]).toBe(told);
+  it.each([
+    ["2", "2"],
+    ["17", "17"],
+    ["0", "1"],
+    ["-1", "1"],
+    ["x", "1"],
+    ["", "1"],
+    ["99999999", "1"],
+  ])("of a record whose attempt is %j says %j", (given, told) => {
+    expect(
+      deadLetter({
+        value: null,
+        headers: [
+          ["attempt", Buffer.from(given)],
+          ["fraudstream-redrive-of", Buffer.from("fraud.dead-letters/0/1")],
+        ],
+      }).text["attempt"],
+    ).toBe(told);
   });
 
   it("copies a reply-to of 256 bytes, binary as it is, and no longer one", () => {
     const longest = randomBytes(256);
-    expect(deadLetter({ value: null, headers: [["a", null], ["reply-to", longest]] }).headers.find(([name]) => name === "reply-to")?.[1]).toEqual(longest);
+    expect(
+      deadLetter({
+        value: null,
+        headers: [
+          ["a", null],
+          ["reply-to", longest],
+        ],
+      }).headers.find(([name]) => name === "reply-to")?.[1],
+    ).toEqual(longest);
     expect(deadLetter({ value: null, headers: [["reply-to", randomBytes(257)]] }).text).not.toHaveProperty("reply-to");
     expect(replyToOf(fetchedRecords({ topic: "t" }, [{ value: null, headers: [["reply-to", null]] }]), 0)).toBeNull();
   });
@@ -46,17 +86,32 @@ describe("a dead letter", () => {
     const tooLong = Buffer.alloc(MAX_TRANSACTION_BYTES + 1, 7);
     const letter = deadLetter({ key: Buffer.from("k"), value: tooLong });
     expect([letter.key?.toString(), letter.value]).toEqual(["k", null]);
-    expect(letter.text).toMatchObject({ length: String(tooLong.length), sha256: createHash("sha256").update(tooLong).digest("hex") });
+    expect(letter.text).toMatchObject({
+      length: String(tooLong.length),
+      sha256: createHash("sha256").update(tooLong).digest("hex"),
+    });
   });
 
   it.each([32 * 1024, 32 * 1024 + 1, 5_000_000])("fits the topic with a key of %d bytes", (keyBytes) => {
     const output = new PartitionOutput("fraud.dead-letters", 0);
     const key = randomBytes(keyBytes);
-    appendDeadLetter(fetchedRecords({ topic: "t".repeat(249), partition: 0 }, [{ key, value: Buffer.alloc(MAX_TRANSACTION_BYTES), headers: [["reply-to", randomBytes(256)]] }]), 0, cause, output);
+    appendDeadLetter(
+      fetchedRecords({ topic: "t".repeat(249), partition: 0 }, [
+        { key, value: Buffer.alloc(MAX_TRANSACTION_BYTES), headers: [["reply-to", randomBytes(256)]] },
+      ]),
+      0,
+      cause,
+      output,
+    );
     expect(output.batches.map(({ length }) => length <= MAX_DEAD_LETTER_BYTES)).toEqual([true]);
     const [letter] = outputRecords(output);
     const headers = Object.fromEntries(letter.headers.map(([name, value]) => [name, value?.toString()]));
     if (keyBytes <= 32 * 1024) expect(letter.key?.equals(key)).toBe(true);
-    else expect([letter.key, headers["key-length"], headers["key-sha256"]]).toEqual([null, String(keyBytes), createHash("sha256").update(key).digest("hex")]);
+    else
+      expect([letter.key, headers["key-length"], headers["key-sha256"]]).toEqual([
+        null,
+        String(keyBytes),
+        createHash("sha256").update(key).digest("hex"),
+      ]);
   });
 });

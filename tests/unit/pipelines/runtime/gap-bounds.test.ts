@@ -1,14 +1,23 @@
 import { describe, expect, test } from "vitest";
 import { decodeMark, encodeMark, type Gap, type OffsetMark } from "../../../../infra/kafka/offset-mark.js";
 import { LATENESS_MS, RETENTION_MS } from "../../../../models/features/history-terms.js";
-import { addGapNumbers, GapBounds, gapNumbers, STAMP_DISORDER_MS, withoutGaps } from "../../../../pipelines/runtime/gap-bounds.js";
+import {
+  addGapNumbers,
+  GapBounds,
+  gapNumbers,
+  STAMP_DISORDER_MS,
+  withoutGaps,
+} from "../../../../pipelines/runtime/gap-bounds.js";
 import { CLOCK_SKEW_MS } from "../../../../schemas/transaction-reader.js";
 
 const NOW = Date.UTC(2026, 10, 30);
 const HOUR = 3_600_000;
 const markOf = (...gaps: Gap[]): OffsetMark => ({ topicId: "t", cluster: "c", gaps });
 const stamped = (timestamp: number): { timestamp: Float64Array } => ({ timestamp: Float64Array.of(timestamp) });
-const batchOf = (times: number[]): { eventTime: Float64Array; length: number } => ({ eventTime: Float64Array.from(times), length: times.length });
+const batchOf = (times: number[]): { eventTime: Float64Array; length: number } => ({
+  eventTime: Float64Array.from(times),
+  length: times.length,
+});
 
 describe("until when lost transactions can have happened", () => {
   test("is shortly behind the first record that is left, for a stream of the present", () => {
@@ -54,7 +63,10 @@ describe("until when lost transactions can have happened", () => {
   });
 
   test("is kept with the committed offset and in snapshots, and what was found out of it stays", () => {
-    const gaps = [{ from: 0, to: 5, until: NOW }, { from: 10, to: 20, until: null }];
+    const gaps = [
+      { from: 0, to: 5, until: NOW },
+      { from: 10, to: 20, until: null },
+    ];
     expect(decodeMark(encodeMark(markOf(...gaps))).gaps).toEqual(gaps);
     expect(decodeMark(JSON.stringify({ topic_id: "t", gap: gaps[1] })).gaps).toEqual([gaps[1]]);
     expect(decodeMark(JSON.stringify({ topic_id: "t", gaps: [{ from: "0" }, 7, null] })).gaps).toEqual([]);
@@ -66,8 +78,16 @@ describe("until when lost transactions can have happened", () => {
   });
 
   test("what is known to be lost is not looked for when a history is rebuilt", () => {
-    const gaps = [{ from: 100, to: 200, until: NOW }, { from: 300, to: 300, until: NOW }, { from: 350, to: 400, until: null }];
-    expect(withoutGaps(0, 500, gaps)).toEqual([{ from: 0, to: 100 }, { from: 200, to: 350 }, { from: 400, to: 500 }]);
+    const gaps = [
+      { from: 100, to: 200, until: NOW },
+      { from: 300, to: 300, until: NOW },
+      { from: 350, to: 400, until: null },
+    ];
+    expect(withoutGaps(0, 500, gaps)).toEqual([
+      { from: 0, to: 100 },
+      { from: 200, to: 350 },
+      { from: 400, to: 500 },
+    ]);
     expect(withoutGaps(100, 200, gaps)).toEqual([]);
     expect(withoutGaps(150, 360, gaps)).toEqual([{ from: 200, to: 350 }]);
     expect(withoutGaps(0, 100, [])).toEqual([{ from: 0, to: 100 }]);

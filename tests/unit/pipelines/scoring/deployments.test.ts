@@ -13,7 +13,14 @@ import { logistic, manifestOf, writeArtifact } from "../../../support/models.js"
 const log = createLogger({ logLevel: "silent" }, "test");
 
 /** The deployments of one worker, a state to put decisions in, and how often it was told of a change. */
-async function worker(...ids: string[]): Promise<{ deployments: Deployments; state: ControlState; decide: (champion: string | null, shadows?: string[]) => number; artifacts: string; conditions: Conditions; changes: () => number }> {
+async function worker(...ids: string[]): Promise<{
+  deployments: Deployments;
+  state: ControlState;
+  decide: (champion: string | null, shadows?: string[]) => number;
+  artifacts: string;
+  conditions: Conditions;
+  changes: () => number;
+}> {
   const artifacts = await mkdtemp(join(tmpdir(), "fraudstream-deployments-"));
   onTestFinished(() => rm(artifacts, { recursive: true, force: true }));
   const state = new ControlState();
@@ -25,14 +32,30 @@ async function worker(...ids: string[]): Promise<{ deployments: Deployments; sta
   };
   for (const id of ids) {
     const model = logistic();
-    apply(`model:${id}`, { "fraudstream.ModelRegistered": { model: id, manifest_sha256: await writeArtifact(artifacts, manifestOf(id, model), model.onnx), job: null } });
+    apply(`model:${id}`, {
+      "fraudstream.ModelRegistered": {
+        model: id,
+        manifest_sha256: await writeArtifact(artifacts, manifestOf(id, model), model.onnx),
+        job: null,
+      },
+    });
   }
   const deployed = (model: string): object => ({ model, review: 0.5, decline: 0.9 });
   const decide = (champion: string | null, shadows: string[] = []): number =>
-    apply("deployment", { "fraudstream.Deployed": { champion: champion === null ? null : deployed(champion), shadows: shadows.map(deployed) } });
+    apply("deployment", {
+      "fraudstream.Deployed": {
+        champion: champion === null ? null : deployed(champion),
+        shadows: shadows.map(deployed),
+      },
+    });
   let changes = 0;
   const conditions = new Conditions(log);
-  const deployments = new Deployments({ loadArtifact: (id, sha) => loadArtifact(artifacts, id, sha), log, conditions, onChange: () => (changes += 1) });
+  const deployments = new Deployments({
+    loadArtifact: (id, sha) => loadArtifact(artifacts, id, sha),
+    log,
+    conditions,
+    onChange: () => (changes += 1),
+  });
   onTestFinished(() => deployments.close());
   return { deployments, state, decide, artifacts, conditions, changes: () => changes };
 }
@@ -137,32 +160,42 @@ it("gives up waiting for a champion when the partition goes", async () => {
   await expect(waiting).rejects.toThrow();
 });
 
-it("puts a champion out of force: the newest earlier deployment that works scores, and a new one of the same model is tried anew", async () => {
-  const { deployments, state, decide, conditions } = await worker("a@1", "b@1", "c@1");
-  const first = decide("a@1", ["b@1", "c@1"]);
-  decide("b@1");
-  const third = decide("b@1", ["a@1"]);
-  await deployments.settle(state);
-  const failed = await deployments.acquire(never);
-  expect(failed.epoch).toBe(third);
-  // Of two partitions that find it out, the second has nothing left to do.
-  expect(await Promise.all([1, 2].map(() => deployments.putOutOfForce(failed, "the model gave no answer", { unconditionally: false })))).toEqual([true, true]);
-  expect(deployments.current).toMatchObject({ epoch: first, champion: { model: "a@1" } });
-  expect(deployments.epoch).toBe(first);
-  // What fails as champion is no shadow either.
-  expect(deployments.current?.shadows.map(({ model }) => model)).toEqual(["c@1"]);
-  expect(deployments.refused).toEqual([{ epoch: third, model: "b@1", reason: "the model gave no answer" }]);
-  expect(deployments.problems[0]).toMatch(/^epoch \d+ is out of force here: b@1 failed: the model gave no answer; a@1 of epoch \d+ scores instead$/);
-  expect(conditions.list()).toMatchObject([{ code: "deployment_out_of_force", blocking: false }]);
-  deployments.release(failed);
-  // Nothing but a new decision changes that.
-  await deployments.settle(state);
-  await deployments.retry();
-  expect(deployments.current?.epoch).toBe(first);
-  const again = decide("b@1");
-  await deployments.settle(state);
-  expect([deployments.current?.epoch, deployments.refused, conditions.list()]).toEqual([again, [], []]);
-});
+it(
+  "puts a champion out of force: the newest earlier deployment that works scores, and a new one of the same " +
+    "model is tried anew",
+  async () => {
+    const { deployments, state, decide, conditions } = await worker("a@1", "b@1", "c@1");
+    const first = decide("a@1", ["b@1", "c@1"]);
+    decide("b@1");
+    const third = decide("b@1", ["a@1"]);
+    await deployments.settle(state);
+    const failed = await deployments.acquire(never);
+    expect(failed.epoch).toBe(third);
+    // Of two partitions that find it out, the second has nothing left to do.
+    expect(
+      await Promise.all(
+        [1, 2].map(() => deployments.putOutOfForce(failed, "the model gave no answer", { unconditionally: false })),
+      ),
+    ).toEqual([true, true]);
+    expect(deployments.current).toMatchObject({ epoch: first, champion: { model: "a@1" } });
+    expect(deployments.epoch).toBe(first);
+    // What fails as champion is no shadow either.
+    expect(deployments.current?.shadows.map(({ model }) => model)).toEqual(["c@1"]);
+    expect(deployments.refused).toEqual([{ epoch: third, model: "b@1", reason: "the model gave no answer" }]);
+    expect(deployments.problems[0]).toMatch(
+      /^epoch \d+ is out of force here: b@1 failed: the model gave no answer; a@1 of epoch \d+ scores instead$/,
+    );
+    expect(conditions.list()).toMatchObject([{ code: "deployment_out_of_force", blocking: false }]);
+    deployments.release(failed);
+    // Nothing but a new decision changes that.
+    await deployments.settle(state);
+    await deployments.retry();
+    expect(deployments.current?.epoch).toBe(first);
+    const again = decide("b@1");
+    await deployments.settle(state);
+    expect([deployments.current?.epoch, deployments.refused, conditions.list()]).toEqual([again, [], []]);
+  },
+);
 
 it("keeps a champion that fails where no earlier deployment works, unless it is of no use at all", async () => {
   const { deployments, state, decide, artifacts, conditions } = await worker("a@1", "b@1", "c@1");
@@ -238,6 +271,10 @@ describe("a champion's health", () => {
 
   it("remembers an interruption for a while", () => {
     const health = new ChampionHealth();
-    expect([health.interrupted(0), health.interrupted(60_000), health.interrupted(10 * 60_000)]).toEqual([false, true, false]);
+    expect([health.interrupted(0), health.interrupted(60_000), health.interrupted(10 * 60_000)]).toEqual([
+      false,
+      true,
+      false,
+    ]);
   });
 });

@@ -8,7 +8,10 @@ async function tokenOf(timestamp: number): Promise<string> {
   const tokens: string[] = [];
   const blocks = new TableBlocks({
     table: "labels",
-    clickhouse: { command: () => Promise.resolve(), insertRows: ({ token }) => Promise.resolve(void tokens.push(token)) },
+    clickhouse: {
+      command: () => Promise.resolve(),
+      insertRows: ({ token }) => Promise.resolve(void tokens.push(token)),
+    },
     backoff: { firstMs: 1, mostMs: 1, signal: new AbortController().signal },
     limits: DEFAULT_LIMITS,
     onStored: () => {},
@@ -24,10 +27,14 @@ async function tokenOf(timestamp: number): Promise<string> {
   return tokens.join();
 }
 
-test("a block of a topic that was made anew has a token of its own, though its offsets are the same and it began with an end alone", async () => {
-  const former = await tokenOf(1_000);
-  expect(former).toMatch(/^[0-9a-f]{64}$/);
-  // ClickHouse stores a block of a known token once: the new topic's would be lost without a word.
-  expect(await tokenOf(2_000)).not.toBe(former);
-  expect(await tokenOf(1_000)).toBe(former);
-});
+test(
+  "a block of a topic that was made anew has a token of its own, though its offsets are the same and it began " +
+    "with an end alone",
+  async () => {
+    const former = await tokenOf(1_000);
+    expect(former).toMatch(/^[0-9a-f]{64}$/);
+    // ClickHouse stores a block of a known token once: the new topic's would be lost without a word.
+    expect(await tokenOf(2_000)).not.toBe(former);
+    expect(await tokenOf(1_000)).toBe(former);
+  },
+);

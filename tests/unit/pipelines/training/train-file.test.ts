@@ -15,7 +15,9 @@ interface Ended {
 
 /** Runs `npm run train -- ARGS` without npm. */
 function train(args: string[], onOutput?: (interrupt: () => void, out: string) => void): Promise<Ended> {
-  const child = spawn(process.execPath, [compiledModule("pipelines/training/train-file"), ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [compiledModule("pipelines/training/train-file"), ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let out = "";
   let err = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
@@ -33,7 +35,17 @@ describe("npm run train", () => {
   test("prints what was recognised, the results, and where the artifact is; a second run makes the next version", async () => {
     const folder = temporaryFolder();
     const file = fileWith(paysimCsv(4000), "Pay Sim.csv");
-    const first = await train([file, "--out", folder, "--param", "num_iterations=10", "--param", "max_depth=3", "--review-capacity", "0.05"]);
+    const first = await train([
+      file,
+      "--out",
+      folder,
+      "--param",
+      "num_iterations=10",
+      "--param",
+      "max_depth=3",
+      "--review-capacity",
+      "0.05",
+    ]);
     // Only progress, where the machine is busy.
     expect(first.err).toMatch(/^([a-z]+ \d+ %\n)*$/);
     expect(first.code).toBe(0);
@@ -42,27 +54,53 @@ describe("npm run train", () => {
     expect(first.out).toContain('left out: column "isFlaggedFraud", it would tell the label');
     expect(first.out).toMatch(/^test +1,200 +\d+ +0\.\d{4} +0\.\d{4}$/m);
     // The capacity is for what people review, beside what is declined.
-    const [review, decline] = ["review", "decline"].map((name) => Number(new RegExp(`^${name} from 0\\.\\d{4} +validation +\\S+ +\\S+ +(\\d+\\.\\d\\d) %$`, "m").exec(first.out)?.[1]));
+    const [review, decline] = ["review", "decline"].map((name) =>
+      Number(
+        new RegExp(`^${name} from 0\\.\\d{4} +validation +\\S+ +\\S+ +(\\d+\\.\\d\\d) %$`, "m").exec(first.out)?.[1],
+      ),
+    );
     expect(review).toBeGreaterThan(decline);
     expect(review - decline).toBeLessThanOrEqual(5);
     expect(first.out).toContain(`model pay-sim@1: ${join(folder, "pay-sim@1")}`);
     const { manifest } = await loadArtifact(folder, "pay-sim@1");
     expect(manifest.training.params).toMatchObject({ num_iterations: 10, max_depth: 3 });
 
-    const second = await train([file, "--out", folder, "--param", "num_iterations=2", "--name", "pay-sim", "--algorithm", "logistic-regression"]);
+    const second = await train([
+      file,
+      "--out",
+      folder,
+      "--param",
+      "num_iterations=2",
+      "--name",
+      "pay-sim",
+      "--algorithm",
+      "logistic-regression",
+    ]);
     expect(second.code).toBe(0);
     expect((await loadArtifact(folder, "pay-sim@2")).manifest.algorithm).toBe("logistic-regression");
   });
 
   test.each<[string, (folder: string) => string[], RegExp]>([
     ["a missing file", () => ["/nowhere.csv"], /^\/nowhere\.csv: there is no such file\n$/],
-    ["a bad cell", () => [fileWith("amount,label\n1,0\nx,1\n")], /line 3, column "amount": "x" is not a finite number\n$/],
+    [
+      "a bad cell",
+      () => [fileWith("amount,label\n1,0\nx,1\n")],
+      /line 3, column "amount": "x" is not a finite number\n$/,
+    ],
     ["one class", () => [fileWith("amount,label\n1,0\n2,0\n")], /column "label": the 2 rows hold only genuine/],
-    ["too few frauds", () => [fileWith("amount,label\n1,0\n2,0\n3,0\n4,1\n")], /^there are 1 frauds; training, validation and test need one each at least\n$/],
+    [
+      "too few frauds",
+      () => [fileWith("amount,label\n1,0\n2,0\n3,0\n4,1\n")],
+      /^there are 1 frauds; training, validation and test need one each at least\n$/,
+    ],
     ["an unknown parameter", () => [fileWith(ulbCsv(100)), "--param", "num_leafs=3"], /^num_leafs: /],
     ["a name that is none", () => [fileWith(ulbCsv(100)), "--name", "../x"], /^the model's name is "\.\.\/x"/],
     ["a role that is none", () => [fileWith(ulbCsv(100)), "--columns", "colour=red"], /^--columns "colour=red"/],
-    ["--register elsewhere", () => [fileWith(ulbCsv(100)), "--register"], /^--register needs the artifact where the roles look/],
+    [
+      "--register elsewhere",
+      () => [fileWith(ulbCsv(100)), "--register"],
+      /^--register needs the artifact where the roles look/,
+    ],
   ])("%s is one line and exit code 1", async (_, args, message) => {
     const folder = temporaryFolder();
     const { code, err } = await train([...args(folder), "--out", folder]);
@@ -74,17 +112,38 @@ describe("npm run train", () => {
 
   test("a wrong option names it; --help lists them all", async () => {
     const wrong = await train(["x.csv", "--review-capacity", "2"]);
-    expect([wrong.code, wrong.err.split("\n")[0]]).toEqual([1, "error: option '--review-capacity <share>' argument '2' is invalid. It must be a share over 0 and up to 1, such as 0.005."]);
+    expect([wrong.code, wrong.err.split("\n")[0]]).toEqual([
+      1,
+      "error: option '--review-capacity <share>' argument '2' is invalid. It must be a share over 0 and up " +
+        "to 1, such as 0.005.",
+    ]);
     const help = await train(["--help"]);
     expect(help.code).toBe(0);
-    for (const option of ["--register", "--name", "--algorithm", "--columns", "--param", "--currency", "--features", "--train", "--test", "--review-capacity", "--decline-precision", "--out"]) expect(help.out).toContain(option);
+    for (const option of [
+      "--register",
+      "--name",
+      "--algorithm",
+      "--columns",
+      "--param",
+      "--currency",
+      "--features",
+      "--train",
+      "--test",
+      "--review-capacity",
+      "--decline-precision",
+      "--out",
+    ])
+      expect(help.out).toContain(option);
   });
 
   test("Ctrl-C ends it with code 130, quietly, and stores nothing", async () => {
     const folder = temporaryFolder();
-    const { code, err } = await train([fileWith(paysimCsv(20_000)), "--out", folder, "--param", "num_iterations=10000"], (interrupt, out) => {
-      if (out.includes("transactions,")) interrupt();
-    });
+    const { code, err } = await train(
+      [fileWith(paysimCsv(20_000)), "--out", folder, "--param", "num_iterations=10000"],
+      (interrupt, out) => {
+        if (out.includes("transactions,")) interrupt();
+      },
+    );
     expect(code).toBe(130);
     expect(err).not.toMatch(/Error| at /);
     expect(readdirSync(folder)).toEqual([]);

@@ -6,11 +6,21 @@ import { readCsv } from "../../../../models/datasets/read-csv.js";
 import { inRequestWords } from "../../../../pipelines/training/trainer.js";
 
 test("a job's reason names fields of the request where a command's would name options", () => {
-  expect(inRequestWords("no column tells the label: name it with --columns label=NAME")).toBe('no column tells the label: name it with "columns": {"label": "NAME"} in the request');
-  expect(inRequestWords("two columns may be event_time or amount: --columns event_time=NAME or --columns amount=NAME")).toBe('two columns may be event_time or amount: "columns": {"event_time": "NAME"} in the request or "columns": {"amount": "NAME"} in the request');
-  expect(inRequestWords("set --review-capacity, --decline-precision or --currency")).toBe('set "review_capacity" in the request, "decline_precision" in the request or "currency" in the request');
+  expect(inRequestWords("no column tells the label: name it with --columns label=NAME")).toBe(
+    'no column tells the label: name it with "columns": {"label": "NAME"} in the request',
+  );
+  expect(
+    inRequestWords("two columns may be event_time or amount: --columns event_time=NAME or --columns amount=NAME"),
+  ).toBe(
+    'two columns may be event_time or amount: "columns": {"event_time": "NAME"} in the request or "columns": ' +
+      '{"amount": "NAME"} in the request',
+  );
+  expect(inRequestWords("set --review-capacity, --decline-precision or --currency")).toBe(
+    'set "review_capacity" in the request, "decline_precision" in the request or "currency" in the request',
+  );
   // Dashes of other kinds, and what a file itself holds, stay as they are.
-  for (const other of ["line 3 has 2 columns -- not 5", "a column named pre--order", "2018-07-25", "-5 is no amount"]) expect(inRequestWords(other)).toBe(other);
+  for (const other of ["line 3 has 2 columns -- not 5", "a column named pre--order", "2018-07-25", "-5 is no amount"])
+    expect(inRequestWords(other)).toBe(other);
 });
 
 test("a reason of the reader of files, as it is, becomes one of a request", async () => {

@@ -7,8 +7,13 @@ import { transaction, transactionReader, wireValue } from "../../../support/tran
 
 type Attributes = Record<string, number | string | boolean>;
 
-/** A batch and a function that reads transactions with such attributes into it; the rejection's code where there is one. */
-function filling(slots: AttributeSlot[], capacity = 8): { batch: TransactionBatch; give: (attributes: Attributes) => string } {
+/**
+ * A batch and a function that reads transactions with such attributes into it; the rejection's code where there is one.
+ */
+function filling(
+  slots: AttributeSlot[],
+  capacity = 8,
+): { batch: TransactionBatch; give: (attributes: Attributes) => string } {
   const batch = new TransactionBatch(slots);
   const reader = transactionReader(batch);
   const fields = new TransactionFields();
@@ -32,13 +37,26 @@ const slotsIn = (batch: TransactionBatch): number[] => [...batch.slots.subarray(
 
 describe("TransactionBatch", () => {
   it("keeps numbers, booleans and texts in their slots, and NaN where there is none", () => {
-    const { batch, give } = filling([{ attribute: "n", type: "number" }, { attribute: "b", type: "boolean" }, { attribute: "t", type: "boolean", equals: "web" }, { attribute: "t", type: "boolean", equals: "shop" }]);
-    expect([give({ n: 1.5, b: true, t: "shop", other: "stepped over" }), give({}), give({ n: -0, b: false, t: "we" }), give({ t: "webs" })]).toEqual(Array(4).fill("taken"));
+    const { batch, give } = filling([
+      { attribute: "n", type: "number" },
+      { attribute: "b", type: "boolean" },
+      { attribute: "t", type: "boolean", equals: "web" },
+      { attribute: "t", type: "boolean", equals: "shop" },
+    ]);
+    expect([
+      give({ n: 1.5, b: true, t: "shop", other: "stepped over" }),
+      give({}),
+      give({ n: -0, b: false, t: "we" }),
+      give({ t: "webs" }),
+    ]).toEqual(Array(4).fill("taken"));
     expect(slotsIn(batch)).toEqual([1.5, 1, 0, 1, NaN, NaN, NaN, NaN, -0, 0, 0, 0, NaN, NaN, 0, 0]);
   });
 
   it("compares texts by their bytes", () => {
-    const { batch, give } = filling([{ attribute: "t", type: "boolean", equals: "größe" }, { attribute: "t", type: "boolean", equals: "" }]);
+    const { batch, give } = filling([
+      { attribute: "t", type: "boolean", equals: "größe" },
+      { attribute: "t", type: "boolean", equals: "" },
+    ]);
     give({ t: "größe" });
     give({ t: "gro\u0308ße" });
     give({ t: "" });
@@ -46,7 +64,12 @@ describe("TransactionBatch", () => {
   });
 
   it("rejects the wrong type, and an attribute of two types takes both", () => {
-    const { batch, give } = filling([{ attribute: "n", type: "number" }, { attribute: "t", type: "boolean", equals: "x" }, { attribute: "both", type: "number" }, { attribute: "both", type: "boolean" }]);
+    const { batch, give } = filling([
+      { attribute: "n", type: "number" },
+      { attribute: "t", type: "boolean", equals: "x" },
+      { attribute: "both", type: "number" },
+      { attribute: "both", type: "boolean" },
+    ]);
     expect(give({ n: "1" })).toBe("wrong_attribute_type");
     expect(give({ n: true })).toBe("wrong_attribute_type");
     expect(give({ t: 1 })).toBe("wrong_attribute_type");
@@ -56,7 +79,10 @@ describe("TransactionBatch", () => {
   });
 
   it("leaves nothing of a rejected row in the next one", () => {
-    const { batch, give } = filling([{ attribute: "a", type: "number" }, { attribute: "z", type: "number" }]);
+    const { batch, give } = filling([
+      { attribute: "a", type: "number" },
+      { attribute: "z", type: "number" },
+    ]);
     expect(give({ a: 7, z: "wrong" })).toBe("wrong_attribute_type");
     expect(give({ z: 1 })).toBe("taken");
     expect(slotsIn(batch)).toEqual([NaN, 1]);
@@ -66,7 +92,9 @@ describe("TransactionBatch", () => {
     const { batch, give } = filling([{ attribute: "n", type: "number" }]);
     const largest = 3.4028234663852886e38;
     expect([largest, -largest, NaN].map((n) => give({ n }))).toEqual(["taken", "taken", "taken"]);
-    expect([3.5e38, -3.5e38, Infinity, -Infinity, Number.MAX_VALUE].map((n) => give({ n }))).toEqual(Array(5).fill("bad_attribute"));
+    expect([3.5e38, -3.5e38, Infinity, -Infinity, Number.MAX_VALUE].map((n) => give({ n }))).toEqual(
+      Array(5).fill("bad_attribute"),
+    );
     expect(slotsIn(batch)).toEqual([largest, -largest, NaN]);
   });
 

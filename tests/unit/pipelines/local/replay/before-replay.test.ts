@@ -3,7 +3,10 @@ import { warningsOf } from "../../../../../pipelines/local/replay/before-replay.
 
 const DAY = 86_400_000;
 const NOW = Date.UTC(2026, 10, 30);
-const file = (...days: number[]) => ({ eventTime: Float64Array.from(days, (day) => NOW + day * DAY), length: days.length });
+const file = (...days: number[]) => ({
+  eventTime: Float64Array.from(days, (day) => NOW + day * DAY),
+  length: days.length,
+});
 
 test("who replays old payments into a running system is told which of them will be stale", () => {
   const [all] = warningsOf(file(-3000, -2999, -2998), [NOW - DAY, NOW], NOW);

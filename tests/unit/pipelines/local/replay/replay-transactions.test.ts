@@ -11,7 +11,10 @@ const DAY_MS = 86_400_000;
 const from = Date.UTC(2026, 2, 2);
 const dataset = simulateDataset({ seed: 4, customers: 60, terminals: 20, from, to: from + 20 * DAY_MS });
 const topics = { transactions: "t", labels: "l" };
-const encode = { transaction: (value: Transaction) => Buffer.from(JSON.stringify(value)), label: (value: Label) => Buffer.from(JSON.stringify(value)) };
+const encode = {
+  transaction: (value: Transaction) => Buffer.from(JSON.stringify(value)),
+  label: (value: Label) => Buffer.from(JSON.stringify(value)),
+};
 
 /** Writes down what is published and when it is acknowledged, which takes a moment, the longer the earlier. */
 class Recorder {
@@ -43,7 +46,16 @@ class Recorder {
 }
 
 function run(publisher: Recorder, options: Partial<ReplayOptions> = {}): ReturnType<typeof replayTransactions> {
-  return replayTransactions({ rows: [{ dataset, start: 0, end: dataset.length }], publisher, topics, encode, pace: new Pace(null), schedule: new LabelSchedule(), signal: new AbortController().signal, ...options });
+  return replayTransactions({
+    rows: [{ dataset, start: 0, end: dataset.length }],
+    publisher,
+    topics,
+    encode,
+    pace: new Pace(null),
+    schedule: new LabelSchedule(),
+    signal: new AbortController().signal,
+    ...options,
+  });
 }
 
 describe("replayTransactions", () => {
@@ -52,7 +64,11 @@ describe("replayTransactions", () => {
     const replayed = await run(publisher);
     expect(publisher.transactions.map((each) => each.transaction_id)).toEqual(dataset.transactionId);
     expect(publisher.labels.map((each) => each.transaction_id)).toEqual(dataset.transactionId);
-    expect(replayed).toEqual({ transactions: dataset.length, labels: dataset.length, until: dataset.eventTime[dataset.length - 1] + 1 });
+    expect(replayed).toEqual({
+      transactions: dataset.length,
+      labels: dataset.length,
+      until: dataset.eventTime[dataset.length - 1] + 1,
+    });
     for (const record of publisher.records) {
       expect(record.key?.toString()).toBe((JSON.parse(String(record.value)) as { card_id: string }).card_id);
     }
@@ -60,27 +76,43 @@ describe("replayTransactions", () => {
     expect(publisher.mostUnderWay).toBeLessThanOrEqual(5);
   });
 
-  it("has each label acknowledged before the first transaction at or after its label_time, and no more than an hour early", async () => {
-    const publisher = new Recorder();
-    await run(publisher);
-    const labelTimes = publisher.labels.map((each) => each.label_time);
-    expect(labelTimes[0]).toBe(dataset.eventTime[0] + LABEL_DELAY_MS);
-    publisher.transactions.forEach((transaction, i) => {
-      const known = labelTimes.filter((time) => time <= transaction.event_time).length;
-      expect(publisher.labelsBefore[i]).toBeGreaterThanOrEqual(known);
-      const early = labelTimes[publisher.labelsBefore[i] - 1] ?? 0;
-      expect(early).toBeLessThan(transaction.event_time + DAY_MS / 24);
-    });
-    // The test would show nothing if the replay ended before the first label is due.
-    expect(publisher.labelsBefore.at(-1)).toBeGreaterThan(dataset.length / 3);
-  });
+  it(
+    "has each label acknowledged before the first transaction at or after its label_time, and no more than " +
+      "an hour early",
+    async () => {
+      const publisher = new Recorder();
+      await run(publisher);
+      const labelTimes = publisher.labels.map((each) => each.label_time);
+      expect(labelTimes[0]).toBe(dataset.eventTime[0] + LABEL_DELAY_MS);
+      publisher.transactions.forEach((transaction, i) => {
+        const known = labelTimes.filter((time) => time <= transaction.event_time).length;
+        expect(publisher.labelsBefore[i]).toBeGreaterThanOrEqual(known);
+        const early = labelTimes[publisher.labelsBefore[i] - 1] ?? 0;
+        expect(early).toBeLessThan(transaction.event_time + DAY_MS / 24);
+      });
+      // The test would show nothing if the replay ended before the first label is due.
+      expect(publisher.labelsBefore.at(-1)).toBeGreaterThan(dataset.length / 3);
+    },
+  );
 
   it("never lets a label travel in a transaction", async () => {
     const publisher = new Recorder();
     await run(publisher);
     for (const transaction of publisher.transactions) {
-      expect(Object.keys(transaction).sort()).toEqual(["amount", "attributes", "card_id", "currency", "event_time", "merchant_id", "transaction_id"]);
-      expect(Object.keys(transaction.attributes).filter((name) => !["channel", "category", "card_present", "distance_km", "known_device"].includes(name))).toEqual([]);
+      expect(Object.keys(transaction).sort()).toEqual([
+        "amount",
+        "attributes",
+        "card_id",
+        "currency",
+        "event_time",
+        "merchant_id",
+        "transaction_id",
+      ]);
+      expect(
+        Object.keys(transaction.attributes).filter(
+          (name) => !["channel", "category", "card_present", "distance_km", "known_device"].includes(name),
+        ),
+      ).toEqual([]);
     }
   });
 

@@ -1,6 +1,10 @@
 import { describe, expect, it } from "vitest";
 import type { Dataset } from "../../../../../models/datasets/dataset.js";
-import { simulate, simulateDataset, type SimulationOptions } from "../../../../../pipelines/local/simulator/simulate.js";
+import {
+  simulate,
+  simulateDataset,
+  type SimulationOptions,
+} from "../../../../../pipelines/local/simulator/simulate.js";
 
 const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
@@ -11,8 +15,20 @@ const town = { seed: 7, customers: 400, terminals: 90 };
 function lines(datasets: Iterable<Dataset>): string[] {
   return [...datasets].flatMap((data) =>
     data.transactionId.map((id, row) => {
-      const attributes = [...data.attributes].map(([name, column]) => `${name}=${column.type === "text" ? column.categories[column.codes[row]] : column.values[row]}`);
-      return [id, data.eventTime[row], data.cardId[row], data.merchantId[row], data.amount[row], data.currency[row], data.label[row], ...attributes].join(" ");
+      const attributes = [...data.attributes].map(
+        ([name, column]) =>
+          `${name}=${column.type === "text" ? column.categories[column.codes[row]] : column.values[row]}`,
+      );
+      return [
+        id,
+        data.eventTime[row],
+        data.cardId[row],
+        data.merchantId[row],
+        data.amount[row],
+        data.currency[row],
+        data.label[row],
+        ...attributes,
+      ].join(" ");
     }),
   );
 }
@@ -30,7 +46,9 @@ describe("simulate", () => {
   it("gives the same payments for a seed however the range is cut", () => {
     expect(whole.length).toBeGreaterThan(2_000);
     expect(lines(simulate(options))).toEqual(whole);
-    expect(inPieces(options, from + DAY_MS, from + 30 * HOUR_MS + 17, from + 31 * HOUR_MS, from + 31 * HOUR_MS)).toEqual(whole);
+    expect(
+      inPieces(options, from + DAY_MS, from + 30 * HOUR_MS + 17, from + 31 * HOUR_MS, from + 31 * HOUR_MS),
+    ).toEqual(whole);
     expect(lines([simulateDataset(options)])).toEqual(whole);
   });
 
@@ -43,7 +61,8 @@ describe("simulate", () => {
     const data = simulateDataset({ ...options, from: from + 5 * HOUR_MS, to: from + 3 * DAY_MS + HOUR_MS });
     expect(data.eventTime[0]).toBeGreaterThanOrEqual(from + 5 * HOUR_MS);
     expect(data.eventTime[data.length - 1]).toBeLessThan(from + 3 * DAY_MS + HOUR_MS);
-    for (let row = 1; row < data.length; row++) expect(data.eventTime[row]).toBeGreaterThanOrEqual(data.eventTime[row - 1]);
+    for (let row = 1; row < data.length; row++)
+      expect(data.eventTime[row]).toBeGreaterThanOrEqual(data.eventTime[row - 1]);
     expect(new Set(data.transactionId).size).toBe(data.length);
   });
 
@@ -66,11 +85,23 @@ describe("simulate", () => {
     const present = data.attributes.get("card_present");
     const distance = data.attributes.get("distance_km");
     const device = data.attributes.get("known_device");
-    if (channel?.type !== "text" || present?.type !== "boolean" || distance?.type !== "number" || device?.type !== "boolean") throw new Error("an attribute is missing");
-    expect(new Set(Array.from(channel.codes, (code) => channel.categories[code]))).toEqual(new Set(["chip", "contactless", "magstripe", "online"]));
+    if (
+      channel?.type !== "text" ||
+      present?.type !== "boolean" ||
+      distance?.type !== "number" ||
+      device?.type !== "boolean"
+    )
+      throw new Error("an attribute is missing");
+    expect(new Set(Array.from(channel.codes, (code) => channel.categories[code]))).toEqual(
+      new Set(["chip", "contactless", "magstripe", "online"]),
+    );
     for (let row = 0; row < data.length; row++) {
       const online = channel.categories[channel.codes[row]] === "online";
-      expect([present.values[row], Number.isNaN(distance.values[row]), Number.isNaN(device.values[row])]).toEqual([online ? 0 : 1, online, !online]);
+      expect([present.values[row], Number.isNaN(distance.values[row]), Number.isNaN(device.values[row])]).toEqual([
+        online ? 0 : 1,
+        online,
+        !online,
+      ]);
       expect(data.amount[row]).toBeGreaterThan(0);
       expect(Number((data.amount[row] * 100).toFixed(6))).toBe(Math.round(data.amount[row] * 100));
     }
@@ -93,8 +124,17 @@ describe("simulate", () => {
   });
 
   it("refuses what it can't simulate", () => {
-    for (const wrong of [{ seed: 1.5 }, { seed: -1 }, { customers: 0 }, { terminals: 1 }, { to: from - 1 }, { from: Number.NaN }]) {
-      expect(() => [...simulate({ ...options, ...wrong })]).toThrow(expect.objectContaining({ code: "bad_simulation" }));
+    for (const wrong of [
+      { seed: 1.5 },
+      { seed: -1 },
+      { customers: 0 },
+      { terminals: 1 },
+      { to: from - 1 },
+      { from: Number.NaN },
+    ]) {
+      expect(() => [...simulate({ ...options, ...wrong })]).toThrow(
+        expect.objectContaining({ code: "bad_simulation" }),
+      );
     }
   });
 });

@@ -10,8 +10,18 @@ const dataset = simulateDataset({ seed: 4, customers: 60, terminals: 20, from, t
 /** The prediction of a row whose transaction stands at partition 0 and the row's number. */
 function predictionOf(row: number, others: Partial<SeenPrediction> = {}): SeenPrediction {
   return {
-    transaction_id: dataset.transactionId[row], card_id: dataset.cardId[row], merchant_id: dataset.merchantId[row], amount: 1, currency: "EUR",
-    event_time: dataset.eventTime[row], score: 0.1, decision: "approve", stale: false, source_partition: 0, source_offset: 70_000 + row, ...others,
+    transaction_id: dataset.transactionId[row],
+    card_id: dataset.cardId[row],
+    merchant_id: dataset.merchantId[row],
+    amount: 1,
+    currency: "EUR",
+    event_time: dataset.eventTime[row],
+    score: 0.1,
+    decision: "approve",
+    stale: false,
+    source_partition: 0,
+    source_offset: 70_000 + row,
+    ...others,
   };
 }
 
@@ -25,13 +35,29 @@ function run(): Outcomes {
 /** What a run counts, with ClickHouse in step with the topic. */
 function countsOf(outcomes: Outcomes): Parameters<typeof problemsOf>[0] {
   const { sent, predicted, doubled, stale, others, deadLetters, lastDeadLetter } = outcomes;
-  return { published: sent, predicted, doubled, stale, others, deadLetters, lastDeadLetter, stored: { rows: predicted + doubled + others, transactions: predicted + others } };
+  return {
+    published: sent,
+    predicted,
+    doubled,
+    stale,
+    others,
+    deadLetters,
+    lastDeadLetter,
+    stored: { rows: predicted + doubled + others, transactions: predicted + others },
+  };
 }
 
 describe("Outcomes", () => {
   it("finds nothing wrong when each transaction comes back once", () => {
     const outcomes = run();
-    expect(outcomes).toMatchObject({ sent: 50, predicted: 50, doubled: 0, others: 0, missing: 0, decisions: { approve: 50, review: 0, decline: 0 } });
+    expect(outcomes).toMatchObject({
+      sent: 50,
+      predicted: 50,
+      doubled: 0,
+      others: 0,
+      missing: 0,
+      decisions: { approve: 50, review: 0, decline: 0 },
+    });
     expect(problemsOf(countsOf(outcomes))).toEqual([]);
     expect(outcomes.latency.quantile(0.99)).toBeCloseTo(10, 0);
   });
@@ -62,7 +88,10 @@ describe("Outcomes", () => {
     expect(outcomes.missing).toBe(2);
     expect(problemsOf(countsOf(outcomes))).toEqual(["without a prediction: 2 of 53 transactions"]);
     outcomes.deadLetter("invalid_amount", "the amount is NaN");
-    expect(problemsOf(countsOf(outcomes))).toEqual(["without a prediction: 2 of 53 transactions; there are 1 dead letters, the last because of invalid_amount: the amount is NaN"]);
+    expect(problemsOf(countsOf(outcomes))).toEqual([
+      "without a prediction: 2 of 53 transactions; there are 1 dead letters, the last because of " +
+        "invalid_amount: the amount is NaN",
+    ]);
   });
 
   it("is not alarmed by others' dead letters", () => {
@@ -81,17 +110,26 @@ describe("Outcomes", () => {
 
   it("compares ClickHouse with the topic", () => {
     const counts = countsOf(run());
-    expect(problemsOf({ ...counts, stored: { rows: 49, transactions: 49 } })).toEqual(["ClickHouse has 49 rows for 50 predictions on the topic"]);
-    expect(problemsOf({ ...counts, stored: { rows: 51, transactions: 50 } })).toEqual(["ClickHouse has 51 rows for 50 predictions on the topic"]);
-    expect(problemsOf({ ...counts, stored: { rows: 50, transactions: 49 } })).toEqual(["the rows in ClickHouse are for 49 transactions, those on the topic for 50"]);
+    expect(problemsOf({ ...counts, stored: { rows: 49, transactions: 49 } })).toEqual([
+      "ClickHouse has 49 rows for 50 predictions on the topic",
+    ]);
+    expect(problemsOf({ ...counts, stored: { rows: 51, transactions: 50 } })).toEqual([
+      "ClickHouse has 51 rows for 50 predictions on the topic",
+    ]);
+    expect(problemsOf({ ...counts, stored: { rows: 50, transactions: 49 } })).toEqual([
+      "the rows in ClickHouse are for 49 transactions, those on the topic for 50",
+    ]);
     expect(problemsOf({ ...counts, stored: null })).toEqual(["ClickHouse did not say what it has"]);
   });
 
   it("keeps the last alerts, newest first", () => {
     const outcomes = run();
     outcomes.send({ dataset, start: 50, end: 56 }, 2_000);
-    for (let row = 50; row < 56; row++) outcomes.prediction(predictionOf(row, { decision: row % 2 === 0 ? "review" : "decline" }), 2_001);
-    expect(outcomes.alerts.map(({ transaction_id }) => transaction_id)).toEqual([55, 54, 53].map((row) => dataset.transactionId[row]));
+    for (let row = 50; row < 56; row++)
+      outcomes.prediction(predictionOf(row, { decision: row % 2 === 0 ? "review" : "decline" }), 2_001);
+    expect(outcomes.alerts.map(({ transaction_id }) => transaction_id)).toEqual(
+      [55, 54, 53].map((row) => dataset.transactionId[row]),
+    );
     expect(outcomes.decisions).toEqual({ approve: 50, review: 3, decline: 3 });
   });
 });

@@ -35,8 +35,22 @@ it("is not shared with a former tenure that is still at work, and is handed on b
   // All that a history asks of Kafka where nothing is to be read again.
   const cluster = { identityOf: () => Promise.resolve({ cluster: "c", topicId: "t" }) } as unknown as KafkaCluster;
   const topics = topicsFor("", 1);
-  const histories = new PartitionHistories({ cluster, topics, schemas: new Schemas({ schemaRegistryUrl: null, schemasDir: null }), snapshots: new SnapshotStore(dir, log), clickhouse: null, snapshotEveryMs: 1_000, cards: null, log });
-  const tenure = { topic: topics.transactions.name, partition: 0, signal: new AbortController().signal, mark: { topicId: "t", cluster: "c", gaps: [] } } as unknown as Tenure;
+  const histories = new PartitionHistories({
+    cluster,
+    topics,
+    schemas: new Schemas({ schemaRegistryUrl: null, schemasDir: null }),
+    snapshots: new SnapshotStore(dir, log),
+    clickhouse: null,
+    snapshotEveryMs: 1_000,
+    cards: null,
+    log,
+  });
+  const tenure = {
+    topic: topics.transactions.name,
+    partition: 0,
+    signal: new AbortController().signal,
+    mark: { topicId: "t", cluster: "c", gaps: [] },
+  } as unknown as Tenure;
   const former = await histories.open(tenure, 0);
   former.begin();
   former.cards.fold(rowOf({ id: "a", time: Date.UTC(2026, 0, 1) }), 0, 0, planOf([]), null, new Float64Array(0), 0);
