@@ -14,6 +14,7 @@ import type { Manifest } from "./manifest.js";
 import { TOLERANCE, verifyOnnx } from "./onnx/verify.js";
 import { INPUT, OUTPUT, writeOnnx } from "./onnx/write.js";
 import { sharedMatrix, type Matrix } from "./training/matrix.js";
+import { readParams } from "./training/params.js";
 import { score, trainModel, type Algorithm, type TrainedModel } from "./training/train.js";
 
 /**
@@ -67,6 +68,7 @@ export async function buildModel(
     onProgress?.({ phase, percent });
   };
   checkThresholdOptions(options);
+  const { notes: paramNotes } = readParams(algorithm, params);
 
   enter("features", 0);
   const features = options.features === undefined ? selectFeatures(dataset) : featuresNamed(dataset, options.features);
@@ -133,7 +135,7 @@ export async function buildModel(
     test: test === null || testScores === null ? null : alertMetrics(test.labels, testScores, thresholds.decline),
   };
   enter("done", 100);
-  return { manifest, onnx, atDecline, split, notes: [...notes, ...split.notes, note] };
+  return { manifest, onnx, atDecline, split, notes: [...paramNotes, ...notes, ...split.notes, note] };
 }
 
 /**

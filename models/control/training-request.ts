@@ -5,7 +5,7 @@ import { parseTime } from "../../schemas/time-text.js";
 import { ROLES } from "../datasets/columns.js";
 import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../evaluation/thresholds.js";
 import { OfflineMetrics } from "../manifest.js";
-import { resolveLogisticParams, resolveTreeParams } from "../training/params.js";
+import { readParams } from "../training/params.js";
 
 const closed = { additionalProperties: false } as const;
 /** ISO 8601 with a zone. */
@@ -49,8 +49,20 @@ export const TrainingRequest = Type.Object(
     params: Type.Optional(
       Type.Record(
         Type.String({ maxLength: 100 }),
-        Type.Union([Type.Number(), Type.String({ maxLength: 100 }), Type.Boolean()]),
-        { description: "Parameters of the training, with LightGBM's names", maxProperties: 50 },
+        Type.Union([
+          Type.Number(),
+          Type.String({ maxLength: 100 }),
+          Type.Boolean(),
+          Type.Null(),
+          Type.Array(Type.Union([Type.Number(), Type.String({ maxLength: 100 })]), { maxItems: 100 }),
+        ]),
+        {
+          description:
+            "Parameters of the training, with LightGBM's names or aliases, or XGBoost's. What changes nothing here " +
+            "(verbose, metric, n_jobs) is taken, and said in the job's notes; null: the default",
+          maxProperties: 100,
+          examples: [{ objective: "binary", n_estimators: 200, num_leaves: 31, learning_rate: 0.05 }],
+        },
       ),
     ),
     features: Type.Optional(
@@ -222,7 +234,7 @@ export function checkTrainingRequest({
   test,
   enable,
 }: TrainingRequest): void {
-  (algorithm === "logistic-regression" ? resolveLogisticParams : resolveTreeParams)(params);
+  readParams(algorithm, params);
   if (before !== undefined && Number.isNaN(parseTime(before)))
     throw new RequestError("bad_training_request", "before: it is not a date");
   if (test === null && enable === "if_better")

@@ -33,8 +33,9 @@ export function boost(train: Labelled, validation: Labelled | null, params: Tree
   const bins = binMatrix(matrix, labels, params.max_bin, arena, (done) => report("binning", BINNING_PERCENT * done));
   const grower = new TreeGrower(bins, arena, { ...params, num_leaves: leafLimit(params) });
   const random = seededRandom(params.seed);
-  const unit = new ExactUnit(rows, params.scale_pos_weight);
-  const baseScore = params.boost_from_average ? Math.fround(averageOdds(labels, params.scale_pos_weight)) : 0;
+  const fraudWeight = params.is_unbalance ? balancingWeight(labels) : params.scale_pos_weight;
+  const unit = new ExactUnit(rows, fraudWeight);
+  const baseScore = params.boost_from_average ? Math.fround(averageOdds(labels, fraudWeight)) : 0;
   const raw = new Float64Array(rows).fill(baseScore);
   const gradients = arena.float64(2 * rows);
   const all = arena.int32(rows);
@@ -43,9 +44,11 @@ export function boost(train: Labelled, validation: Labelled | null, params: Tree
       ? null
       : new EarlyStopping(validation, baseScore, params.early_stopping_rounds);
   const trees: Tree[] = [];
+  let bag: Bag | null = null;
   for (let done = 1; done <= params.num_iterations; done++) {
-    unit.logisticGradients(raw, labels, params.scale_pos_weight, gradients);
-    const { inBag, others } = draw(random, all, params.bagging_fraction);
+    unit.logisticGradients(raw, labels, fraudWeight, gradients);
+    bag = nextBag(bag, done, random, all, params);
+    const { inBag, others } = bag;
     const chosen = sampleFeatures(random, bins.usable, params.feature_fraction);
     const tree = grower.grow(inBag, gradients, chosen);
     grower.addToGrown(tree, raw);
@@ -68,12 +71,40 @@ function averageOdds(labels: Uint8Array, fraudWeight: number): number {
   return Math.log((frauds * fraudWeight) / (labels.length - frauds));
 }
 
+/** The weight of a fraud with which all frauds weigh as much as all genuine rows. */
+function balancingWeight(labels: Uint8Array): number {
+  let frauds = 0;
+  for (const label of labels) frauds += label;
+  return (labels.length - frauds) / frauds;
+}
+
+/** The rows that a tree is grown on, ascending, and those that it isn't. */
+interface Bag {
+  inBag: Int32Array;
+  others: Int32Array;
+}
+
+/** @param tree counted from 1 */
+function nextBag(
+  last: Bag | null,
+  tree: number,
+  random: () => number,
+  all: Int32Array,
+  { bagging_fraction, bagging_freq }: TreeParams,
+): Bag {
+  if (bagging_freq === 0) return draw(random, all, 1);
+  if (last === null || (tree - 1) % bagging_freq === 0) return draw(random, all, bagging_fraction);
+  // The last tree has left them grouped by its leaves.
+  last.inBag.sort();
+  return last;
+}
+
 /**
  * Divides the rows at random.
  *
  * @param all as many as there are rows: filled with the rows in the bag, then the others
  */
-function draw(random: () => number, all: Int32Array, fraction: number): { inBag: Int32Array; others: Int32Array } {
+function draw(random: () => number, all: Int32Array, fraction: number): Bag {
   const rows = all.length;
   if (fraction >= 1) {
     for (let row = 0; row < rows; row++) all[row] = row;

@@ -1,7 +1,7 @@
 import { thresholdOf, type BinnedMatrix } from "./bins.js";
 import { HistogramLayout } from "./histogram.js";
 import type { Arena, Kernels } from "./kernels.js";
-import { SplitFinder, type Split, type SplitRules } from "./splits.js";
+import { SplitFinder, shrunk, type Split, type SplitRules } from "./splits.js";
 import type { Tree } from "./trees.js";
 
 export interface GrowRules extends SplitRules {
@@ -94,7 +94,8 @@ export class TreeGrower {
     for (const node of open) this.#release(node);
     this.#leaves = this.#leaves.filter((node) => this.#tree.isLeaf(node.id));
     for (const { id, gradient, hessian } of this.#leaves) {
-      this.#tree.setValue(id, (-gradient / (hessian + this.#rules.lambda_l2)) * this.#rules.learning_rate);
+      const { lambda_l1, lambda_l2, learning_rate } = this.#rules;
+      this.#tree.setValue(id, (-shrunk(gradient, lambda_l1) / (hessian + lambda_l2)) * learning_rate);
     }
     return this.#tree.finish();
   }
@@ -208,7 +209,7 @@ export class TreeGrower {
   /** Finds the node's best split; a node that has one is opened. */
   #evaluate(node: Node, histogram: Float64Array, open: Node[]): void {
     node.histogram = histogram;
-    node.split = this.#splits.best(histogram, this.#features, node.gradient, node.hessian);
+    node.split = this.#splits.best(histogram, this.#features, node.gradient, node.hessian, node.to - node.from);
     const childrenMaySplit = this.#rules.max_depth <= 0 || node.depth + 1 < this.#rules.max_depth;
     if (node.split === null || !childrenMaySplit || this.#inUse * this.#layout.size * 8 > HISTOGRAM_BYTES)
       this.#release(node);
@@ -216,8 +217,13 @@ export class TreeGrower {
   }
 
   #maySplit({ depth, from, to, hessian }: Node): boolean {
-    const { max_depth, min_sum_hessian_in_leaf } = this.#rules;
-    return to - from >= 2 && (max_depth <= 0 || depth < max_depth) && hessian >= 2 * min_sum_hessian_in_leaf;
+    const { max_depth, min_sum_hessian_in_leaf, min_data_in_leaf } = this.#rules;
+    const rows = to - from;
+    return (
+      rows >= Math.max(2, 2 * min_data_in_leaf) &&
+      (max_depth <= 0 || depth < max_depth) &&
+      hessian >= 2 * min_sum_hessian_in_leaf
+    );
   }
 
   #take(): Float64Array {

@@ -3,8 +3,10 @@ import type { HistogramLayout } from "./histogram.js";
 
 /** What a split must satisfy. */
 export interface SplitRules {
+  lambda_l1: number;
   lambda_l2: number;
   min_sum_hessian_in_leaf: number;
+  min_data_in_leaf: number;
   min_gain_to_split: number;
 }
 
@@ -21,6 +23,11 @@ export interface Split {
 
 /** A gain that is only rounding is none. */
 const ROUNDING = 1e-6;
+
+/** A sum of gradients as an L1 penalty leaves it. */
+export function shrunk(gradient: number, lambdaL1: number): number {
+  return lambdaL1 === 0 ? gradient : Math.sign(gradient) * Math.max(0, Math.abs(gradient) - lambdaL1);
+}
 
 /** The sum G² / (H + lambda) that a split must raise. */
 export function leafScore(gradient: number, hessian: number, lambda: number): number {
@@ -47,19 +54,33 @@ export class SplitFinder {
    * sides.
    *
    * @param gradient the node's sum, and `hessian` too
+   * @param rows in the node
    */
-  best(histogram: Float64Array, features: Int32Array, gradient: number, hessian: number): Split | null {
+  best(histogram: Float64Array, features: Int32Array, gradient: number, hessian: number, rows: number): Split | null {
     const { bins, offsets } = this.#layout;
-    const { lambda_l2: lambda, min_gain_to_split } = this.#rules;
-    // At least one row on each side: every row's hessian is above zero.
-    const least = Math.max(this.#rules.min_sum_hessian_in_leaf, Number.MIN_VALUE);
-    const parent = leafScore(gradient, hessian, lambda);
+    const { lambda_l1, lambda_l2: lambda, min_gain_to_split, min_data_in_leaf } = this.#rules;
+    // At least one row on each side: every row's hessian is above zero. Histograms don't count rows: as many are
+    // expected in a leaf as its share of the hessian says (LightGBM counts them so, too).
+    const expected = min_data_in_leaf > 1 ? ((min_data_in_leaf - 0.5) * hessian) / rows : 0;
+    const least = Math.max(this.#rules.min_sum_hessian_in_leaf, expected, Number.MIN_VALUE);
+    const parent = leafScore(shrunk(gradient, lambda_l1), hessian, lambda);
     const found = this.#found;
     found[0] = parent + min_gain_to_split + ROUNDING;
     let feature = -1;
     let bestBin = -1;
     let missingLeft: boolean | null = null;
     const scan = (candidate: number, numbers: number, leftGradient: number, leftHessian: number): boolean => {
+      if (lambda_l1 > 0) {
+        const bin = this.#scanShrunk(histogram, offsets[candidate], numbers, [leftGradient, leftHessian], {
+          gradient,
+          hessian,
+          least,
+        });
+        if (bin < 0) return false;
+        feature = candidate;
+        bestBin = bin;
+        return true;
+      }
       const from = histogram.byteOffset + 8 * offsets[candidate];
       const at = this.#kernels.scan(
         from,
@@ -89,6 +110,36 @@ export class SplitFinder {
     if (feature === -1) return null;
     const bin = this.#middleOfGap(histogram, feature, bestBin);
     return { feature, bin, missingLeft, gain: found[0] - parent, leftGradient: found[1], leftHessian: found[2] };
+  }
+
+  /** What the kernel does, with an L1 penalty. @returns the best bin, -1 when none exceeds what was found before */
+  #scanShrunk(
+    histogram: Float64Array,
+    from: number,
+    numbers: number,
+    [leftGradient, leftHessian]: [number, number],
+    node: { gradient: number; hessian: number; least: number },
+  ): number {
+    const { lambda_l1, lambda_l2 } = this.#rules;
+    const found = this.#found;
+    let [g, h] = [leftGradient, leftHessian];
+    let best = -1;
+    for (let bin = 0; bin < numbers; bin++) {
+      const here = histogram[from + 2 * bin + 1];
+      if (here === 0) continue;
+      g += histogram[from + 2 * bin];
+      h += here;
+      const right = node.hessian - h;
+      if (h < node.least) continue;
+      if (right < node.least) break;
+      const score =
+        leafScore(shrunk(g, lambda_l1), h, lambda_l2) +
+        leafScore(shrunk(node.gradient - g, lambda_l1), right, lambda_l2);
+      if (score <= found[0]) continue;
+      found.set([score, g, h]);
+      best = bin;
+    }
+    return best;
   }
 
   /** Of the cuts that divide the node's rows alike, the one nearest to the middle of the gap. */

@@ -233,8 +233,11 @@ export const TRAINING_ERRORS = {
     training_params: {
       status: 400,
       places: FROM_A_FILE,
-      meaning: "A parameter of the algorithm is unknown, given twice or out of range.",
-      remedy: "Correct `params` (`--param`).",
+      meaning:
+        "A parameter of the algorithm is unknown, given twice, out of range, excluded by another, or asks for what the " +
+        "trainer doesn't do.",
+      remedy:
+        "Correct `params` (`--param`): the message names the nearest parameter, the range, or what to do instead.",
     },
     training_shape: {
       places: ["job", "log"],

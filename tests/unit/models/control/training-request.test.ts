@@ -81,7 +81,7 @@ describe("a training request", () => {
 
   test.each<[string, object]>([
     ["unknown", { num_leafs: 3 }],
-    ["given twice", { n_estimators: 3, num_iterations: 3 }],
+    ["given twice", { n_estimators: 3, num_iterations: 4 }],
     ["out of range", { learning_rate: 0 }],
     ["that the algorithm hasn't got", { lambda: -1 }],
   ])("not a parameter that is %s", (_name, params) => {
