@@ -44,7 +44,8 @@ module.exports = {
       name: "events-stay-in-control",
       severity: "error",
       comment:
-        "control events are made and published by models/control alone; others call decisions.ts, jobs.ts and redrives.ts, and read ControlState",
+        "control events are made and published by models/control alone; others call decisions.ts, jobs.ts and " +
+        "redrives.ts, and read ControlState",
       from: { pathNot: "^(models/control|tests)/" },
       to: { path: "^models/control/events" },
     },

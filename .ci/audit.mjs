@@ -1,5 +1,5 @@
-// Known vulnerabilities of what production installs, high or critical: each is printed, and ends this with code 1. Where the registry
-// can't be asked (many mirrors don't take audits), a warning says so, and it is nobody's failure.
+// Prints each known vulnerability, high or critical, of the packages that production installs, and ends with code 1 if
+// there is one. A registry that does not answer audits (many mirrors do not) causes a warning and no failure.
 import { spawnSync } from "node:child_process";
 
 const { stdout } = spawnSync("npm", ["audit", "--omit=dev", "--audit-level=high", "--json"], {
@@ -12,7 +12,7 @@ let report = {};
 try {
   report = JSON.parse(stdout);
 } catch {
-  // Nothing that could be read: said below.
+  // The answer is not JSON: reported below.
 }
 const counts = report.metadata?.vulnerabilities;
 if (counts === undefined) {
@@ -23,10 +23,10 @@ if (counts === undefined) {
   const found = Object.values(report.vulnerabilities ?? {}).filter(
     ({ severity }) => severity === "high" || severity === "critical",
   );
-  for (const { name, severity, range, via } of found)
-    console.error(
-      `${severity}: ${name} ${range}: ${via.map((cause) => (typeof cause === "string" ? `through ${cause}` : `${cause.title} ${cause.url}`)).join("; ")}`,
-    );
+  for (const { name, severity, range, via } of found) {
+    const causes = via.map((cause) => (typeof cause === "string" ? `through ${cause}` : `${cause.title} ${cause.url}`));
+    console.error(`${severity}: ${name} ${range}: ${causes.join("; ")}`);
+  }
   console.log(`npm audit: ${counts.critical} critical, ${counts.high} high, ${counts.total} in all`);
   if (found.length > 0) process.exitCode = 1;
 }

@@ -1,5 +1,5 @@
-// Runs the tests on another version of Node: `npm run test:node -- 24 [vitest's arguments]`. That Node comes from the npm package `node`, and is kept in the
-// cache. Everything that the tests start runs on it, too.
+// Runs the tests on another version of Node: `npm run test:node -- 24 [vitest's arguments]`. That Node comes from the
+// npm package `node` and is kept in the cache. Every process that the tests start runs on it, too.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
 import { homedir } from "node:os";

@@ -79,9 +79,11 @@ async function fetchFile(url: URL, token: string, what: string): Promise<Uint8Ar
   }
   if (!response.ok) {
     await response.body?.cancel();
-    throw unavailable(
-      `the API answers ${response.status}${response.status === 401 || response.status === 404 ? " (is ARTIFACTS_TOKEN the same there, and the model registered?)" : ""}`,
-    );
+    const hint =
+      response.status === 401 || response.status === 404
+        ? " (is ARTIFACTS_TOKEN the same there, and the model registered?)"
+        : "";
+    throw unavailable(`the API answers ${response.status}${hint}`);
   }
   const chunks: Uint8Array[] = [];
   let length = 0;

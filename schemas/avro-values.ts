@@ -151,7 +151,7 @@ const NO_MOMENTS: readonly [RegExp, string][] = [
     "a date has no time of day; write a timestamp",
   ],
   [
-    /^(time-(millis|micros|nanos)|io\.debezium\.time\.(Time|MicroTime|NanoTime|ZonedTime)|org\.apache\.kafka\.connect\.data\.Time)$/,
+    /^(time-(milli|micro|nano)s|io\.debezium\.time\.(Micro|Nano|Zoned)?Time|org\.apache\.kafka\.connect\.data\.Time)$/,
     "a time of day has no date; write a timestamp",
   ],
 ];

@@ -5,6 +5,7 @@ import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 const here = new URL("./", import.meta.url);
 const out = new URL("generated.ts", here);
 const namespace = "fraudstream";
+const WIDTH = 120;
 const interfaces = new Map();
 
 function typeOf(schema) {
@@ -28,14 +29,12 @@ function typeOf(schema) {
   switch (schema.type) {
     case "record": {
       const fields = schema.fields.map((field) => {
-        const doc = field.doc ? `  /** ${field.doc} */\n` : "";
-        return `${doc}  ${field.name}: ${typeOf(field.type)};`;
+        return `${docstring(field.doc, "  ")}${property(field.name, typeOf(field.type))}`;
       });
-      const doc = schema.doc ? `/** ${schema.doc} */\n` : "";
       const body = fields.length
         ? `export interface ${schema.name} {\n${fields.join("\n")}\n}`
         : `export type ${schema.name} = Record<string, never>;`;
-      interfaces.set(schema.name, `${doc}${body}`);
+      interfaces.set(schema.name, `${docstring(schema.doc)}${body}`);
       return schema.name;
     }
     case "enum":
@@ -51,6 +50,23 @@ function typeOf(schema) {
     default:
       return typeOf(schema.type);
   }
+}
+/** A docstring of lines of at most 120 columns; none for no text. */
+function docstring(text, indent = "") {
+  if (!text) return "";
+  const line = `${indent}/** ${text} */`;
+  if (line.length <= WIDTH) return `${line}\n`;
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    if (`${indent} *${lines.at(-1)} ${word}`.length > WIDTH) lines.push("");
+    lines[lines.length - 1] += ` ${word}`;
+  }
+  return `${indent}/**\n${lines.map((part) => `${indent} *${part}\n`).join("")}${indent} */\n`;
+}
+/** A union that is longer than a line has a line for each of its types. */
+function property(name, type) {
+  const line = `  ${name}: ${type};`;
+  return line.length <= WIDTH ? line : `  ${name}:\n    | ${type.split(" | ").join("\n    | ")};`;
 }
 const isRecord = (schema) => typeof schema === "object" && schema.type === "record";
 /** A union of several records travels wrapped, `{ "namespace.Name": value }`, so that its branch can be told. */
@@ -68,7 +84,11 @@ for (const file of readdirSync(new URL("avro/", here))
     `/** schemas/avro/${file} */\nexport const ${name}Schema = ${JSON.stringify(schema, null, 2)} as const;`,
   );
 }
-const text = `// Made by schemas/generate.mjs from schemas/avro/*.avsc. Do not edit: change the .avsc and run \`npm run schemas\`.\n/* eslint-disable */\n${[...interfaces.values(), ...constants].join("\n\n")}\n`;
+const text = `// Made by schemas/generate.mjs from schemas/avro/*.avsc.
+// Do not edit: change the .avsc and run \`npm run schemas\`.
+/* eslint-disable */
+${[...interfaces.values(), ...constants].join("\n\n")}
+`;
 
 if (process.argv.includes("--check")) {
   if (readFileSync(out, "utf8") !== text) {

@@ -1,4 +1,5 @@
-// Made by schemas/generate.mjs from schemas/avro/*.avsc. Do not edit: change the .avsc and run `npm run schemas`.
+// Made by schemas/generate.mjs from schemas/avro/*.avsc.
+// Do not edit: change the .avsc and run `npm run schemas`.
 /* eslint-disable */
 export interface ModelRegistered {
   /** name@version */
@@ -59,7 +60,14 @@ export interface ControlEvent {
   at: number;
   /** A user id, or system:start, system:train. */
   who: string;
-  event: { "fraudstream.ModelRegistered": ModelRegistered } | { "fraudstream.Deployed": Deployed } | { "fraudstream.JobRequested": JobRequested } | { "fraudstream.JobClaimed": JobClaimed } | { "fraudstream.JobFinished": JobFinished } | { "fraudstream.JobCancelled": JobCancelled } | { "fraudstream.DeadLetterReplayed": DeadLetterReplayed };
+  event:
+    | { "fraudstream.ModelRegistered": ModelRegistered }
+    | { "fraudstream.Deployed": Deployed }
+    | { "fraudstream.JobRequested": JobRequested }
+    | { "fraudstream.JobClaimed": JobClaimed }
+    | { "fraudstream.JobFinished": JobFinished }
+    | { "fraudstream.JobCancelled": JobCancelled }
+    | { "fraudstream.DeadLetterReplayed": DeadLetterReplayed };
 }
 
 /** What became known of a transaction. */
@@ -74,7 +82,9 @@ export interface Label {
 
 export type BucketEntity = "merchant" | "card" | "watermark";
 
-/** What one source partition saw of a merchant (or of a card with frauds) in one sealed hour; or how far it is sealed. */
+/**
+ * What one source partition saw of a merchant (or of a card with frauds) in one sealed hour; or how far it is sealed.
+ */
 export interface MerchantBucket {
   entity: BucketEntity;
   /** merchant_id or card_id; empty for a watermark. */
@@ -171,7 +181,10 @@ export interface User {
 
 export interface OwnedPartition {
   partition: number;
-  /** Of the deployment that every later prediction of this partition carries, or a later one; an earlier one only if the worker says then that it refuses what is between. */
+  /**
+   * Of the deployment that every later prediction of this partition carries, or a later one; an earlier one only if the
+   * worker says then that it refuses what is between.
+   */
   epoch: number;
 }
 
@@ -199,7 +212,10 @@ export interface WorkerHeartbeat {
   partitions: OwnedPartition[];
   /** Models that could not be loaded, shadows that were dropped. */
   problems: string[];
-  /** Deployments later than the one in force here that this worker doesn't score with: their champion can't be loaded, failed, hung or gave no scores. */
+  /**
+   * Deployments later than the one in force here that this worker doesn't score with: their champion can't be loaded,
+   * failed, hung or gave no scores.
+   */
   refused: RefusedDeployment[];
   job: null | JobProgress;
   /** Of an API copy: the sign-ins that it has locked, and who is known to it (api/users/sign-in-locks.ts). */

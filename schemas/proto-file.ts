@@ -90,8 +90,12 @@ function resolveTypes(
   if (!PROTO_SCALARS.has(field.type) && !enums.has(field.type)) field.presence = true;
 }
 
-const TOKEN =
-  /\s+|\/\/[^\n]*|\/\*[\s\S]*?\*\/|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[A-Za-z_][\w.]*|\.[A-Za-z_][\w.]*|[+-]?(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)|[{}()[\]<>=;,:/.+-])/gy;
+const GAP = /\s+|\/\/[^\n]*|\/\*[\s\S]*?\*\//.source;
+const STRING = /"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'/.source;
+const NAME = /[A-Za-z_][\w.]*|\.[A-Za-z_][\w.]*/.source;
+const NUMBER = /[+-]?(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)/.source;
+const MARK = /[{}()[\]<>=;,:/.+-]/.source;
+const TOKEN = new RegExp(`${GAP}|(${STRING}|${NAME}|${NUMBER}|${MARK})`, "gy");
 const MOST_DEPTH = 64;
 const OPENING = new Set("{[("),
   CLOSING = new Set("}])");

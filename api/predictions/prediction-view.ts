@@ -76,8 +76,9 @@ export interface LabelledRow extends Shown {
 
 /** The columns of a LabelledRow, of predictions `p` that are joined with their labels `l`. */
 export const LABELLED_COLUMNS = `
-    p.transaction_id AS transaction_id, p.card_id AS card_id, merchant_id, amount, currency, toUnixTimestamp64Milli(p.event_time) AS event_time,
-    toUnixTimestamp64Milli(p.scored_at) AS scored_at, scoring_ms, score, decision, model, epoch, features, stale, reasons,
+    p.transaction_id AS transaction_id, p.card_id AS card_id, merchant_id, amount, currency,
+    toUnixTimestamp64Milli(p.event_time) AS event_time, toUnixTimestamp64Milli(p.scored_at) AS scored_at,
+    scoring_ms, score, decision, model, epoch, features, stale, reasons,
     l.transaction_id != '' AS labelled, l.is_fraud AS is_fraud, toUnixTimestamp64Milli(l.label_time) AS label_time`;
 
 /** How long a manifest that couldn't be read isn't asked for again. */

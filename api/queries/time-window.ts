@@ -27,8 +27,9 @@ export type AskedWindow = { duration: Duration } | { from: number; to: number | 
 
 export const DEFAULT_WINDOW = "P30D";
 
-const DURATION =
-  /^P(?=.)(?:(\d{1,4})Y)?(?:(\d{1,5})M)?(?:(\d{1,5})W)?(?:(\d{1,6})D)?(?:T(?=.)(?:(\d{1,7})H)?(?:(\d{1,9})M)?(?:(\d{1,10})(?:[.,](\d{1,3}))?S)?)?$/;
+const DAYS = /(?:(\d{1,4})Y)?(?:(\d{1,5})M)?(?:(\d{1,5})W)?(?:(\d{1,6})D)?/.source;
+const HOURS = /(?:(\d{1,7})H)?(?:(\d{1,9})M)?(?:(\d{1,10})(?:[.,](\d{1,3}))?S)?/.source;
+const DURATION = new RegExp(`^P(?=.)${DAYS}(?:T(?=.)${HOURS})?$`);
 const EARLIEST = Date.UTC(1970, 0, 1);
 
 /** A duration like P30D, P1M or PT36H; null: it isn't one, or it is empty. Fractions only of seconds. */

@@ -17,8 +17,17 @@ export function splitStatements(text: string): string[] {
 }
 
 /** Comments, here-documents, quoted texts and names (with \x and doubled quotes), then any other single character. */
-const PIECE =
-  /--[^\n]*|#[ !][^\n]*|\/\*[\s\S]*?\*\/|(\$\w*\$)[\s\S]*?\1|'(?:\\[\s\S]|''|[^'\\])*'|"(?:\\[\s\S]|""|[^"\\])*"|`(?:\\[\s\S]|``|[^`\\])*`|[\s\S]/g;
+const PIECE = new RegExp(
+  [
+    /--[^\n]*|#[ !][^\n]*|\/\*[\s\S]*?\*\//,
+    /(\$\w*\$)[\s\S]*?\1/,
+    /'(?:\\[\s\S]|''|[^'\\])*'|"(?:\\[\s\S]|""|[^"\\])*"|`(?:\\[\s\S]|``|[^`\\])*`/,
+    /[\s\S]/,
+  ]
+    .map(({ source }) => source)
+    .join("|"),
+  "g",
+);
 
 function isComment(piece: string): boolean {
   return piece.length > 1 && /^(--|#|\/\*)/.test(piece);

@@ -129,7 +129,8 @@ interface Container {
 async function startContainer(start: EngineStart, container: Container): Promise<RunningEngine> {
   await pull(container.image, start);
   const user = await userOptions();
-  const name = `fraudstream-${createHash("sha256").update(resolve(start.dataDir)).digest("hex").slice(0, 12)}-${container.engine}`;
+  const folder = createHash("sha256").update(resolve(start.dataDir)).digest("hex").slice(0, 12);
+  const name = `fraudstream-${folder}-${container.engine}`;
   for (let first = rememberedPort(start.dataDir, container.engine, container.preferredPort); ; first += 1) {
     const port = await freePorts(first, 1);
     const address = container.address(`127.0.0.1:${port}`);

@@ -99,11 +99,10 @@ export async function readStored(config: ClickHouseConfig, options: StoredOption
   const young =
     options.to > matured ? [`transactions from ${iso(matured)} on are left out: their labels may still come`] : [];
   const dataset = columns.finish(title, from, young);
-  if (dataset.historyRows === dataset.length)
-    throw new RequestError(
-      "dataset_empty",
-      `${title}: there are none${young.length === 0 ? "" : ` that are ${Math.round(options.maturityMs / 86_400_000)} days old`}`,
-    );
+  if (dataset.historyRows === dataset.length) {
+    const old = young.length === 0 ? "" : ` that are ${Math.round(options.maturityMs / 86_400_000)} days old`;
+    throw new RequestError("dataset_empty", `${title}: there are none${old}`);
+  }
   const { historyRows } = dataset;
   return historyRows === 0
     ? dataset

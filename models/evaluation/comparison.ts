@@ -121,13 +121,18 @@ export class ModelPairs {
     labels: Labels,
     currencies: readonly string[],
   ): Promise<{ sums: PairSum[]; times: { a: PairTimes; b: PairTimes } | null }> {
+    const latencies = (["a", "b"] as const).map(
+      (side) =>
+        `avg(scoring_ms_${side}) AS mean_${side}, ` +
+        `quantilesExactInclusive(0.5, 0.99)(scoring_ms_${side}) AS quantiles_${side}`,
+    );
     const sql = `
 SELECT
   decided_a AS a, decided_b AS b, coin AS currency, outcome,
   grouping(outcome) AS whole,
   count() AS rows,
   sum(greatest(amount, 0)) AS value,
-  ${(["a", "b"] as const).map((side) => `avg(scoring_ms_${side}) AS mean_${side}, quantilesExactInclusive(0.5, 0.99)(scoring_ms_${side}) AS ` + `quantiles_${side}`).join(",\n  ")}
+  ${latencies.join(",\n  ")}
 FROM (
   SELECT *, ${placeOfDecision("decision_a")} AS decided_a, ${placeOfDecision("decision_b")} AS decided_b, ${CURRENCY} AS
     coin,

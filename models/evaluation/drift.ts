@@ -1,8 +1,6 @@
-/**
- * The population stability index (PSI), Σ (aᵢ − eᵢ) · ln(aᵢ / eᵢ) over the shares of bins: N. Siddiqi, *Credit Risk
- * Scorecards*, Wiley 2006, with its thresholds. What chance alone makes of it grows as windows shrink: B. Yurdakul,
- * *Statistical Properties of Population Stability Index*, Western Michigan University 2018.
- */
+// The population stability index (PSI), Σ (aᵢ − eᵢ) · ln(aᵢ / eᵢ) over the shares of bins: N. Siddiqi, *Credit Risk
+// Scorecards*, Wiley 2006, with its thresholds. The share of it that is due to chance alone grows as windows shrink:
+// B. Yurdakul, *Statistical Properties of Population Stability Index*, Western Michigan University 2018.
 
 /** PSI from which on a population is watched, and above which it has drifted (Siddiqi 2006). */
 export const DRIFT_THRESHOLDS = { watch: 0.1, drifted: 0.25 } as const;

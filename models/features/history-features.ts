@@ -14,7 +14,8 @@ import {
 import type { FeatureSpec } from "./plan.js";
 
 const NAME = new RegExp(
-  `^(?:card_seconds_since_last|card_(${CARD_AGGREGATES.join("|")})_(\\d{1,5})([mhd])|(card_fraud_share|merchant_count|merchant_fraud_share)_(\\d{1,3})([hd]))$`,
+  `^(?:card_seconds_since_last|card_(${CARD_AGGREGATES.join("|")})_(\\d{1,5})([mhd])|` +
+    "(card_fraud_share|merchant_count|merchant_fraud_share)_(\\d{1,3})([hd]))$",
 );
 
 /** How features over time are named, for people. */

@@ -187,7 +187,9 @@ export class Deployments {
       }
       const problem =
         `epoch ${failed.epoch} is out of force here: ${refusal.model} failed: ${reason}; ` +
-        `${earlier === null ? "no earlier deployment works" : `${earlier.champion.model} of epoch ${earlier.epoch} scores instead`}`;
+        (earlier === null
+          ? "no earlier deployment works"
+          : `${earlier.champion.model} of epoch ${earlier.epoch} scores instead`);
       this.#log.error({ epoch: failed.epoch, model: refusal.model }, problem);
       this.#options.onFallback?.(refusal.model);
       this.#replace(earlier, earlier?.epoch ?? null, [problem, ...problems]);
@@ -451,8 +453,10 @@ export class Deployments {
     return { ...deployed, manifest, scorer, reasons: await this.#reasonsOf(onnx, io, manifest) };
   }
 
-  /** No reasons are no problem: predictions have none then. `GET /models/{id}` says so, too. */
-  /** In slices: meanwhile batches are scored with the model before. */
+  /**
+   * Null where the model cannot be explained: its predictions have no reasons then, as `GET /models/{id}` also says.
+   * Explains in slices, so that batches are scored with the previous model meanwhile.
+   */
   async #reasonsOf(onnx: Uint8Array, io: ModelIo, { model, features }: Manifest): Promise<AlertReasons | null> {
     try {
       return new AlertReasons(

@@ -10,7 +10,9 @@ import numpy as np
 import xgboost as xgb
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-folder, max_bin, runs = sys.argv[1], int((sys.argv + ["256"])[2]), int((sys.argv + ["256", "1"])[3] if len(sys.argv) > 3 else 1)
+folder = sys.argv[1]
+max_bin = int(sys.argv[2]) if len(sys.argv) > 2 else 256
+runs = int(sys.argv[3]) if len(sys.argv) > 3 else 1
 
 
 def part(name):
@@ -18,12 +20,29 @@ def part(name):
 
 
 (x, y), (test_x, test_y) = part("train"), part("test")
-params = {"objective": "binary:logistic", "tree_method": "hist", "nthread": 1, "max_depth": 6, "eta": 0.1, "max_bin": max_bin, "base_score": 0.5}
+params = {
+    "objective": "binary:logistic",
+    "tree_method": "hist",
+    "nthread": 1,
+    "max_depth": 6,
+    "eta": 0.1,
+    "max_bin": max_bin,
+    "base_score": 0.5,
+}
 for _ in range(runs):
     start, wall = time.process_time(), time.perf_counter()
     data = xgb.QuantileDMatrix(x, label=y, nthread=1, max_bin=max_bin)
     booster = xgb.train(params, data, 100)
     cpu, wall = time.process_time() - start, time.perf_counter() - wall
     p = booster.predict(xgb.DMatrix(test_x))
-    print(json.dumps({"bench": "xgboost " + xgb.__version__, "rows": len(y), "frauds": int(y.sum()), "max_bin": max_bin, "cpu_seconds": round(cpu, 2), "seconds": round(wall, 2),
-                      "roc_auc": round(roc_auc_score(test_y, p), 5), "average_precision": round(average_precision_score(test_y, p), 5)}), flush=True)
+    result = {
+        "bench": "xgboost " + xgb.__version__,
+        "rows": len(y),
+        "frauds": int(y.sum()),
+        "max_bin": max_bin,
+        "cpu_seconds": round(cpu, 2),
+        "seconds": round(wall, 2),
+        "roc_auc": round(roc_auc_score(test_y, p), 5),
+        "average_precision": round(average_precision_score(test_y, p), 5),
+    }
+    print(json.dumps(result), flush=True)

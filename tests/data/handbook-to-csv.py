@@ -1,4 +1,4 @@
-"""Turns the Fraud Detection Handbook's published data (one pickle a day) into the CSV that tests and benchmarks read."""
+"""Writes the Fraud Detection Handbook's published data (one pickle a day) as the CSV that tests and benchmarks read."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,8 @@ parser.add_argument("--first", default="2018-06-18", help="the first day (defaul
 parser.add_argument("--last", default="2018-08-14", help="the last day (default: %(default)s)")
 options = parser.parse_args()
 
-days = [pd.read_pickle(file) for file in sorted(options.folder.glob("*.pkl")) if options.first <= file.stem <= options.last]
+files = sorted(options.folder.glob("*.pkl"))
+days = [pd.read_pickle(file) for file in files if options.first <= file.stem <= options.last]
 if not days:
     parser.error(f"{options.folder} has no pickles from {options.first} to {options.last}")
 rows = pd.concat(days).sort_values(["TX_DATETIME", "TRANSACTION_ID"], kind="stable")[COLUMNS]

@@ -298,10 +298,9 @@ export class Outcomes {
       return null;
     }
     if (expected === undefined || expected.kind === "forwarded") {
-      this.#complaints.add(
-        "outcome without a transaction",
-        `a ${kind} at ${inPartition}/${at}${expected === undefined ? "" : ` of ${expected.entry.partition}/${expected.entry.offset}, which was sent on`}`,
-      );
+      const of =
+        expected === undefined ? "" : ` of ${expected.entry.partition}/${expected.entry.offset}, which was forwarded`;
+      this.#complaints.add("outcome without a transaction", `a ${kind} at ${inPartition}/${at}${of}`);
       return null;
     }
     const {

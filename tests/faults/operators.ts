@@ -204,7 +204,8 @@ async function signIn(origin: string): Promise<string> {
 /** A small CSV to train on, over HTTP. */
 async function dataset(): Promise<{ server: Server; link: string }> {
   const lines = [
-    "step,type,amount,nameOrig,oldbalanceOrg,newbalanceOrig,nameDest,oldbalanceDest,newbalanceDest,isFraud,isFlaggedFraud",
+    "step,type,amount,nameOrig,oldbalanceOrg,newbalanceOrig,nameDest,oldbalanceDest,newbalanceDest,isFraud," +
+      "isFlaggedFraud",
   ];
   for (let row = 0; row < 2_000; row++) {
     const fraud = row % 20 === 7;

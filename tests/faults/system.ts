@@ -148,6 +148,7 @@ export class System {
     await mkdir(join(this.dir, "logs"), { recursive: true });
     await writeFile(join(schemasDir, `${NEXT_TRANSACTION_ID}.avsc`), JSON.stringify(NEXT_TRANSACTION_SCHEMA));
     await writeFile(join(schemasDir, `${NEXT_PREDICTION_ID}.avsc`), JSON.stringify(NEXT_PREDICTION_SCHEMA));
+    const { port: deafPort } = this.#deaf.address() as AddressInfo;
     for (const [role, copies] of Object.entries(COPIES) as [Role, number][]) {
       for (let copy = 1; copy <= copies; copy++) {
         const name = `${role}-${copy}`;
@@ -160,7 +161,7 @@ export class System {
             logFile: join(this.dir, "logs", `${prefix}${name}.log`),
             settings: {
               ...this.test.settings,
-              KAFKA_BROKERS: `127.0.0.1:${(this.#deaf.address() as AddressInfo).port},127.0.0.1:${this.kafka.proxy(name).port}`,
+              KAFKA_BROKERS: `127.0.0.1:${deafPort},127.0.0.1:${this.kafka.proxy(name).port}`,
               CLICKHOUSE_URL: `http://127.0.0.1:${this.clickhouse.proxy(name).port}`,
               CLICKHOUSE_DATABASE: database,
               DATA_DIR: join(this.dir, "data", `${prefix}${name}`),

@@ -201,9 +201,11 @@ function bodyOf(
 ): Buffer {
   if (headers["content-type"].startsWith("multipart/form-data")) {
     headers["content-type"] = "multipart/form-data; boundary=b";
-    const part = (name: string): string =>
-      `--b\r\ncontent-disposition: form-data; ` +
-      `name="${name}"${random.next() < 0.7 ? '; filename="x"' : ""}\r\n\r\n${random.pick(["{}", "[]", asText(make(undefined)), random.bytes(50).toString("latin1"), ""])}\r\n`;
+    const part = (name: string): string => {
+      const file = random.next() < 0.7 ? '; filename="x"' : "";
+      const text = random.pick(["{}", "[]", asText(make(undefined)), random.bytes(50).toString("latin1"), ""]);
+      return `--b\r\ncontent-disposition: form-data; name="${name}"${file}\r\n\r\n${text}\r\n`;
+    };
     const bytes = Buffer.from(
       `${["manifest", "model", "samples", random.pick(ODD_TEXTS)]
         .filter(() => random.next() < 0.8)

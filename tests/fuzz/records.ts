@@ -115,8 +115,11 @@ export async function fuzzRecords(
         { topic: TOPIC, partition: 1, firstOffset: batch * BATCH },
         list.map(({ value, card }) => ({ value, key: Buffer.from(card), timestamp: FUZZ_TIME })),
       );
-      const how = (record?: number): string =>
-        `seed ${seed}, batch ${batch}${record === undefined ? "" : `, record ${record}: ${(list[record].value ?? Buffer.alloc(0)).subarray(0, 400).toString("hex")}`}`;
+      const how = (record?: number): string => {
+        if (record === undefined) return `seed ${seed}, batch ${batch}`;
+        const bytes = (list[record].value ?? Buffer.alloc(0)).subarray(0, 400);
+        return `seed ${seed}, batch ${batch}, record ${record}: ${bytes.toString("hex")}`;
+      };
       try {
         await findings.timed(
           () => how(),

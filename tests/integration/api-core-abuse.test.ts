@@ -416,7 +416,7 @@ test("neither log nor answers of all this hold a password, a token or a card num
     expect(everything.includes(text), text.slice(0, 8)).toBe(false);
 });
 
-test("a proxy that TRUST_PROXY does not name is warned of once; of one that it names the client's address is taken", async () => {
+test("warns once of a proxy that TRUST_PROXY does not name; takes the client's address from one it names", async () => {
   const lines: string[] = [];
   const log = pino({ level: "warn" }, { write: (line: string) => void lines.push(line) });
   const ask = (own: TestApi, remoteAddress: string, headers: Record<string, string>) =>

@@ -158,7 +158,7 @@ describe("without ClickHouse", () => {
   });
 });
 
-test("an API whose decisions or users are no longer those of their topics is not ready, and says what to do", async () => {
+test("an API whose decisions or users no longer match their topics is not ready, and says what to do", async () => {
   const { context, app } = await startTestApi();
   const { control, kafka, topics, produce } = context;
   await produce(async (producer) => {

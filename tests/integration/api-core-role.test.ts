@@ -74,7 +74,7 @@ describe("node dist/api/main.js", () => {
     expect(log()).toBe(`PORT ${port} on 127.0.0.1 is taken by another process: stop it, or set PORT to a free one\n`);
   });
 
-  test("starts with secrets from files, serves, finishes what is under way when it is told to stop, and ends", async () => {
+  test("starts with secrets from files, serves, finishes what is under way when told to stop, and ends", async () => {
     const folder = mkdtempSync(join(tmpdir(), "fraudstream-api-"));
     onTestFinished(() => rmSync(folder, { recursive: true }));
     const { jwtSecretFile, adminPasswordFile } = ensureSecrets(folder);

@@ -67,7 +67,7 @@ describe("two copies", () => {
     expect(await me(one, headers)).toMatchObject({ username, role: "operator" });
   });
 
-  test("of many who claim a name at once on both, one gets it, the others 409, and nothing of theirs is left", async () => {
+  test("of many who claim a name at once on both, one gets it; the others get 409 and leave nothing", async () => {
     const username = uniqueName();
     const answers = await Promise.all(
       Array.from({ length: 10 }, (_, i) =>
@@ -356,7 +356,7 @@ describe("registration", () => {
   });
 });
 
-test("a copy that has not heard of the users for too long lets nobody in, and goes on by itself when it does", async () => {
+test("a copy that has lost track of the users for too long lets nobody in, and recovers by itself", async () => {
   const { proxied, topic } = testKafka();
   const { proxy, cluster } = await proxied();
   const users = new UserDirectory({

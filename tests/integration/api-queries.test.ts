@@ -10,11 +10,12 @@ import { eventually } from "../support/eventually.js";
 
 /** Hours of work, unless it is ended. */
 const MARK = `mark-${process.pid}-${Date.now()}`;
-const ENDLESS = `SELECT count() AS count FROM numbers(1000000000000) WHERE sipHash64(number) % 7 = 1 AND '${MARK}' != ''`;
+const ENDLESS =
+  "SELECT count() AS count FROM numbers(1000000000000) " + `WHERE sipHash64(number) % 7 = 1 AND '${MARK}' != ''`;
 const request = (id = "u") => ({ user: { id } }) as never;
 const caller = () => Object.assign(new EventEmitter(), { destroyed: false });
 
-test("a query ends with its caller, heavy ones are a few at a time, and look-ups have a share of their own", async () => {
+test("a query ends with its caller, few heavy ones run at a time, and look-ups have a share of their own", async () => {
   const clickhouse = await clickhouseDatabase();
   const desk = new QueryDesk(clickhouse, { ...SHARES, heavy: { atOnce: 2, waiting: 2, ofUser: 3, limitMs: 60_000 } });
   const running = async (): Promise<number> =>
@@ -55,7 +56,7 @@ test("a query ends with its caller, heavy ones are a few at a time, and look-ups
   await expect(Promise.all(own)).resolves.toHaveLength(4);
 });
 
-test("a query that takes longer than its limit, and a ClickHouse that answers nothing, are a 503 within seconds", async () => {
+test("a query over its time limit, and a ClickHouse that does not answer, are a 503 within seconds", async () => {
   const clickhouse = await clickhouseDatabase();
   const desk = new QueryDesk(clickhouse, { ...SHARES, lookup: { ...SHARES.lookup, limitMs: 1_500 } });
   const begun = performance.now();

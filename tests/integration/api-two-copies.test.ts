@@ -92,7 +92,7 @@ it("a prediction asked of one copy is answered by it, and the other passes it ov
   );
 });
 
-it("a transaction that can't be scored is told to who asked; one that isn't scored in time has a place to look", async () => {
+it("a caller is told of a transaction that can't be scored, and where to look for one that is late", async () => {
   const { system, copies } = await openTwo();
   const [one, two] = copies;
   const worker = system.startWorker();
@@ -177,7 +177,7 @@ it("a transaction that can't be scored is told to who asked; one that isn't scor
   expect(await system.predictions()).toHaveLength(before + 2);
 });
 
-it("of two deployments at once through two copies exactly one wins, and what is published then is scored with it", async () => {
+it("of two deployments at once through two copies exactly one wins, and scores what is published then", async () => {
   const { system, copies } = await openTwo();
   await system.register("third@1", logistic());
   system.startWorker();

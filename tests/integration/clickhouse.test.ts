@@ -358,7 +358,7 @@ describe("applyRetention", () => {
     });
   });
 
-  it("never deletes because a number wrapped, however long the retention; a TTL that could wrap is replaced", async () => {
+  it("never deletes because a number wrapped, whatever the retention; a TTL that could wrap is replaced", async () => {
     const { config, clickhouse } = database();
     await migrate(config, log);
     const insert = (): Promise<void> =>

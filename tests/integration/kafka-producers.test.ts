@@ -188,7 +188,7 @@ describe("TransactionalProducer", () => {
     expect(await failed(producer.commit([], Date.now()))).toMatchObject({ code: "kafka_unknown_topic_or_partition" });
   });
 
-  test("a lost connection is an error that may pass; opening the id anew settles what became of the batch", async () => {
+  test("a lost connection is a retriable error; opening the id anew settles what became of the batch", async () => {
     const { cluster, topic, values, prefix, proxied } = testKafka();
     const [input, out] = [await topic("in"), await topic("out")];
     const group = `${prefix}group`;
@@ -310,7 +310,7 @@ describe("BatchProducer", () => {
     expect(await values(out)).toEqual(["first", "unknown", "anew"]);
   });
 
-  test("an unknown topic and a record that is too large are errors; the former leaves the producer usable", async () => {
+  test("an unknown topic and a record that is too large are errors; the first leaves the producer usable", async () => {
     const { cluster, topic, prefix, values } = testKafka();
     const out = await topic("out", 1, { "max.message.bytes": "100000" });
     const producer = await batching(cluster, { patienceMs: 300 });

@@ -160,7 +160,7 @@ class Stream {
   }
 }
 
-it("publishes the buckets of a naive computation, each once, though copies are killed with -9 and started again", async () => {
+it("publishes each bucket of a naive computation once, though copies are killed with -9 and restarted", async () => {
   const { system, dataDir, start } = await openSystem(3);
   const stream = new Stream(system);
   const first = start();
@@ -376,8 +376,8 @@ it(
     ];
     expect(await buckets()).toEqual(sealed);
 
-    // A feed without keys, or with another partitioner: its labels are sent on, once each, and a correction outlasts what
-    // it corrects.
+    // A feed without keys, or with another partitioner: each of its labels is forwarded once, and a correction outlasts
+    // what it corrects.
     const { name: labels } = system.topics.labels;
     await system.publish([recordOf(in1("f", T + 5 * HOUR)), recordOf(in1("g", T + 5 * HOUR))]);
     const fraud = (id: string) => ({

@@ -453,7 +453,8 @@ describe("GET /api/v1/predictions", () => {
     ]);
     const lines = file.body.split("\r\n");
     expect(lines[0]).toBe(
-      "transaction_id,event_time,card_id,merchant_id,amount,currency,score,decision,model,epoch,scored_at,scoring_ms,stale,is_fraud,label_time,reasons",
+      "transaction_id,event_time,card_id,merchant_id,amount,currency,score,decision,model,epoch,scored_at,scoring_ms," +
+        "stale,is_fraud,label_time,reasons",
     );
     expect(lines.slice(1, -1).map((line) => line.split(",")[0])).toEqual(order);
     // A spreadsheet must not run it.

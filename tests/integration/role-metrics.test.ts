@@ -180,7 +180,7 @@ test("a METRICS_PORT that is taken is one line", async () => {
   ]);
 });
 
-test("roles go on trying a Kafka or ClickHouse that can't be reached and say so in one line; commands end with one", async () => {
+test("roles keep trying an unreachable Kafka or ClickHouse and say so in one line; commands end with one", async () => {
   const { CLICKHOUSE_URL, ...kafka } = {
     KAFKA_BROKERS: kafkaConfig().brokers.join(","),
     CLICKHOUSE_URL: clickhouseConfig("x").url,

@@ -212,7 +212,7 @@ it("dead-letters the records that the champion fails on, and decides by threshol
   expect(system.workers[0].exit).toBeNull();
 });
 
-it("consumes nothing for a champion that has a score for nothing, and goes on when another one is deployed", async () => {
+it("consumes nothing while the champion scores nothing, and goes on when another one is deployed", async () => {
   const system = await openSystem();
   await system.register("broken@1", alwaysNan());
   await system.register("fine@1", logistic());

@@ -211,7 +211,10 @@ describe("the history of cards", () => {
       const lost = system.startWorker();
       expect(await lost.ended).toEqual({ code: 1, signal: null });
       expect(lost.tail()).toMatch(
-        /\[\d\]: the history of cards needs the records from offset 0 to \d+, which Kafka has deleted: set CLICKHOUSE_URL/,
+        new RegExp(
+          "\\[\\d\\]: the history of cards needs the records from offset 0 to \\d+, which Kafka has deleted: " +
+            "set CLICKHOUSE_URL",
+        ),
       );
 
       // Ended as it should: nobody is to wait for it.

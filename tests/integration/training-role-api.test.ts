@@ -35,7 +35,7 @@ async function asked(api: TestApi, body: object): Promise<string> {
   return id;
 }
 
-test("asked for over HTTP, watched, finished, failed, cancelled; another copy of the API knows it at once", async () => {
+test("jobs over HTTP are watched, finished, failed, cancelled; another copy of the API knows at once", async () => {
   const api = await startTestApi();
   const copy = await startTestApi({ prefix: api.prefix, database: api.database });
   const { page, release } = heldPage(ulbCsv(400));

@@ -105,7 +105,7 @@ describe("trainers as processes", () => {
       first.send("SIGSTOP");
       const second = system.startTrainer();
       expect(await system.inPhase(id, "downloading", 2)).toBe(second);
-      // The second has the job and is held up; the first wakes, and its job's process may have trained to the end by now.
+      // The second has the job and is held up; the first wakes. Its job's process may have trained to the end by now.
       first.send("SIGCONT");
       await first.logged("training ended: the job was cancelled or taken over by another trainer");
       const other = await system.request({ ...quick, dataset: `${origin}/y.csv` });
@@ -122,7 +122,7 @@ describe("trainers as processes", () => {
     },
   );
 
-  test("a job's process is killed, as a machine without memory does: the job has failed, the trainer goes on", async () => {
+  test("a job whose process is killed, as by a machine out of memory, has failed; the trainer goes on", async () => {
     const system = await TrainingSystem.open();
     const { origin } = await staticServer({
       "/held.csv": (_request, response) => void response.write("amount,label\n"),
@@ -293,7 +293,7 @@ describe("a trainer that dies between two of its decisions", () => {
     expect(state.deployments.map(({ champion }) => champion?.model)).toEqual(["died-4@1"]);
   });
 
-  test("another attempt, or a cancellation, right before it ends a job: its artifact goes, nothing is registered", async () => {
+  test("an attempt or a cancellation right before a job ends removes its artifact, and registers nothing", async () => {
     const system = await TrainingSystem.open();
     const { control, producer } = system.system;
     const { origin } = await staticServer({ "/x.csv": ulbCsv(400) });

@@ -233,7 +233,7 @@ test("a topic that is deleted and created again while all runs is read from its 
   expect(merchants.exit).toBeNull();
 });
 
-test("payments behind a foreign transaction that stays open are reported with its producer and how to end it", async () => {
+test("payments behind a foreign open transaction are reported with its producer and how to end it", async () => {
   const from = published;
   const { name } = system.topics.transactions;
   const foreign = createKafka(kafkaConfig(), `${system.prefix}foreign`, silent).producer({
@@ -254,7 +254,10 @@ test("payments behind a foreign transaction that stays open are reported with it
   );
   expect(line).toMatchObject({ blocking: true });
   expect(line.msg).toMatch(
-    /behind a transaction of producer id \d+ \(epoch \d+\).* abort --topic .*transactions --partition 0 --start-offset \d+/,
+    new RegExp(
+      "behind a transaction of producer id \\d+ \\(epoch \\d+\\).* abort --topic .*transactions --partition 0 " +
+        "--start-offset \\d+",
+    ),
   );
   await transactionOpen.abort();
   await expectOnce(from);
@@ -263,7 +266,7 @@ test("payments behind a foreign transaction that stays open are reported with it
   );
 });
 
-test("payments in a partition that is added while all runs are sent on to their card's, and every role says so", async () => {
+test("payments in a partition added while all runs are forwarded to their card's, as every role says", async () => {
   const { name } = system.topics.transactions;
   const merchants = new RoleProcess("merchants", system.settings);
   onTestFinished(() => merchants.kill());

@@ -5,18 +5,23 @@ import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
-/** Publishes records with Kafka's own client: `ProduceCompressed BROKERS TOPIC COUNT CODEC…`, one partition for each codec. */
+/** Publishes records with Kafka's own client: `ProduceCompressed BROKERS TOPIC COUNT CODEC…`, one partition a codec. */
 class ProduceCompressed {
   public static void main(String[] args) {
     int count = Integer.parseInt(args[2]);
     for (int partition = 0; partition < args.length - 3; partition++) {
       Properties settings = new Properties();
-      settings.putAll(Map.of("bootstrap.servers", args[0], "compression.type", args[3 + partition], "linger.ms", "200", "batch.size", "900000", "acks", "all"));
-      try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer())) {
+      settings.put("bootstrap.servers", args[0]);
+      settings.put("compression.type", args[3 + partition]);
+      settings.putAll(Map.of("linger.ms", "200", "batch.size", "900000", "acks", "all"));
+      ByteArraySerializer asIs = new ByteArraySerializer();
+      try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(settings, asIs, asIs)) {
         for (int i = 0; i < count; i++) {
           byte[] key = i % 3 == 0 ? null : ("key-" + i).getBytes(StandardCharsets.UTF_8);
-          ProducerRecord<byte[], byte[]> record = new ProducerRecord<>(args[1], partition, 1_700_000_000_000L + i, key, value(i));
-          if (i % 4 == 0) record.headers().add("n", String.valueOf(i).getBytes(StandardCharsets.UTF_8)).add("none", null);
+          long timestamp = 1_700_000_000_000L + i;
+          ProducerRecord<byte[], byte[]> record = new ProducerRecord<>(args[1], partition, timestamp, key, value(i));
+          byte[] number = String.valueOf(i).getBytes(StandardCharsets.UTF_8);
+          if (i % 4 == 0) record.headers().add("n", number).add("none", null);
           producer.send(record);
         }
       }

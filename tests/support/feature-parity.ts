@@ -195,8 +195,9 @@ export async function windowParity(config: ClickHouseConfig, { id, features }: P
   };
   const orDefault = (sql: string, fallback: number | null): string =>
     fallback === null ? sql : `if(isNaN(${sql}), ${fallback}, ${sql})`;
+  const columns = looked.map(({ term, fallback }, i) => `${orDefault(value(term), fallback)} AS expected_${i}`);
   const rows = `
-    SELECT source_partition, source_offset, isLast, ${looked.map(({ term, fallback }, i) => `${orDefault(value(term), fallback)} AS expected_${i}`).join(", ")}
+    SELECT source_partition, source_offset, isLast, ${columns.join(", ")}
     FROM (
       SELECT *, ${[...means].map((ms) => `${over("avg(amount)", ms)} AS mean_${ms}, `).join("")}
         lagInFrame(ms, 1, 0) OVER (PARTITION BY card_id ORDER BY ms, source_offset ROWS BETWEEN UNBOUNDED PRECEDING AND

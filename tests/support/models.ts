@@ -6,7 +6,7 @@ import type { Manifest } from "../../models/manifest.js";
 import { attribute, doubles, model, node, type Message } from "../../models/onnx/graph.js";
 import { endlessLoop } from "./onnx-loop.js";
 
-/** Tiny models with scores that a test can work out, and some that misbehave. */
+// Tiny models whose scores a test can compute, and some that misbehave.
 
 /** The probability that `logistic` models give: a sigmoid of the amount, in units of 100. */
 export function sigmoidOf(amount: number): number {

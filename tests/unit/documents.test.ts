@@ -132,7 +132,7 @@ test("a guarantee is named by a link to it, in documents and in code", () => {
   expect(loose).toEqual([]);
 });
 
-test("the index of decisions has each record with its title, status and date, and each record follows the template", () => {
+test("the index of decisions has each record's title, status and date, and each record follows the template", () => {
   const folder = "infra/decisions";
   const index = unwrapped(read(`${folder}/README.md`));
   const records = readdirSync(join(root, folder))

@@ -45,7 +45,8 @@ CREATE TABLE IF NOT EXISTS predictions (
   epoch Int64,
   features Array(Float32) COMMENT 'in the order of the manifest',
   stale Bool,
-  reasons Array(Tuple(feature LowCardinality(String), contribution Float64)) COMMENT 'empty where there are none to give',
+  reasons Array(Tuple(feature LowCardinality(String), contribution Float64))
+    COMMENT 'empty where there are none to give',
   source_topic LowCardinality(String),
   source_partition UInt32,
   source_offset UInt64 CODEC(Delta, LZ4),
@@ -59,8 +60,8 @@ SETTINGS non_replicated_deduplication_window = 1000;
 
 CREATE TABLE IF NOT EXISTS shadow_predictions AS predictions;
 
--- One row a transaction in the end: the label with the highest offset. Relabelling can fall into another month, so FINAL
--- must look across partitions here (never set do_not_merge_across_partitions_select_final for this table).
+-- One row a transaction in the end: the label with the highest offset. Relabelling can fall into another month, so
+-- FINAL must look across partitions here (never set do_not_merge_across_partitions_select_final for this table).
 CREATE TABLE IF NOT EXISTS labels (
   topic LowCardinality(String),
   partition UInt32,

@@ -1,9 +1,10 @@
 -- Labels at the event time of their transaction, so that the metrics of a window read the labels of that window only.
 -- `labels` stays the truth; what is here is made from it, at intervals (infra/decisions/0005-metrics.md).
 --
--- A placement takes the labels that were inserted before its `cut`: each is then in `labels_by_event` at the event time of
--- every prediction of its transaction, or, while there is no prediction, in `labels_without_event` under the placement.
--- Its row in `label_placements` comes last and makes it count. Labels inserted from the cut on are read from `labels`.
+-- A placement takes the labels that were inserted before its `cut`: each is then in `labels_by_event` at the event time
+-- of every prediction of its transaction, or, while there is no prediction, in `labels_without_event` under the
+-- placement. Its row in `label_placements` comes last and makes it count. Labels inserted from the cut on are read from
+-- `labels`.
 
 CREATE TABLE IF NOT EXISTS labels_by_event (
   event_time DateTime64(3, 'UTC') CODEC(Delta, LZ4),

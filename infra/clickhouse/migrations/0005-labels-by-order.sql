@@ -1,13 +1,14 @@
--- The label of a transaction that counts is the one that was published last, and no longer the one with the highest offset:
--- offsets of two partitions, of a topic that was made anew, or of another cluster say nothing about order
+-- The label of a transaction that counts is the one that was published last, and no longer the one with the highest
+-- offset: offsets of two partitions, of a topic that was made anew, or of another cluster say nothing about order
 -- (infra/decisions/0014-order.md).
 --
--- `version` is the time of publication in milliseconds times 2^20, and within a millisecond the place in the partition. Rows
--- that were stored before this migration don't have that time: among them the one that was inserted last counts, and any later
--- label counts against them. Rows that an older version of the sink writes afterwards have the time of their insertion.
+-- `version` is the time of publication in milliseconds times 2^20, and within a millisecond the place in the partition.
+-- Rows that were stored before this migration don't have that time: among them the one that was inserted last counts,
+-- and any later label takes precedence over them. Rows that an older version of the sink writes afterwards have the
+-- time of their insertion.
 --
--- The version of a table's rows can't be changed, so the table is copied. All of it may be run again from the top wherever it
--- ended: what was copied twice is stored once, and nothing is dropped before it is in the other table.
+-- The version of a table's rows can't be changed, so the table is copied. All of it may be run again from the top
+-- wherever it ended: what was copied twice is stored once, and nothing is dropped before it is in the other table.
 
 CREATE TABLE IF NOT EXISTS labels (
   topic LowCardinality(String),
@@ -24,7 +25,8 @@ PARTITION BY toYYYYMM(inserted_at)
 ORDER BY (card_id, transaction_id)
 SETTINGS non_replicated_deduplication_window = 1000;
 
-ALTER TABLE labels ADD COLUMN IF NOT EXISTS version UInt64 DEFAULT bitShiftLeft(toUInt64(toUnixTimestamp64Milli(inserted_at)), 18) + bitAnd(offset, 262143) AFTER label_time;
+ALTER TABLE labels ADD COLUMN IF NOT EXISTS version UInt64
+DEFAULT bitShiftLeft(toUInt64(toUnixTimestamp64Milli(inserted_at)), 18) + bitAnd(offset, 262143) AFTER label_time;
 
 CREATE TABLE IF NOT EXISTS labels_before_0005 AS labels;
 
@@ -43,13 +45,16 @@ CREATE TABLE IF NOT EXISTS labels_of_0005 (
 PARTITION BY toYYYYMM(inserted_at)
 ORDER BY (card_id, transaction_id);
 
-INSERT INTO labels_of_0005 (topic, partition, offset, transaction_id, card_id, is_fraud, label_time, version, inserted_at)
+INSERT INTO labels_of_0005
+  (topic, partition, offset, transaction_id, card_id, is_fraud, label_time, version, inserted_at)
 SETTINGS max_partitions_per_insert_block = 0
 SELECT topic, partition, offset, transaction_id, card_id, is_fraud, label_time, version, inserted_at FROM labels;
 
-INSERT INTO labels_of_0005 (topic, partition, offset, transaction_id, card_id, is_fraud, label_time, version, inserted_at)
+INSERT INTO labels_of_0005
+  (topic, partition, offset, transaction_id, card_id, is_fraud, label_time, version, inserted_at)
 SETTINGS max_partitions_per_insert_block = 0
-SELECT topic, partition, offset, transaction_id, card_id, is_fraud, label_time, version, inserted_at FROM labels_before_0005;
+SELECT topic, partition, offset, transaction_id, card_id, is_fraud, label_time, version, inserted_at
+FROM labels_before_0005;
 
 DROP TABLE labels_before_0005 SYNC;
 
@@ -60,7 +65,8 @@ ALTER TABLE labels MODIFY SETTING non_replicated_deduplication_window = 1000;
 -- What an older version of the sink has stored while the table was copied.
 INSERT INTO labels (topic, partition, offset, transaction_id, card_id, is_fraud, label_time, version, inserted_at)
 SETTINGS max_partitions_per_insert_block = 0, insert_deduplicate = 0
-SELECT topic, partition, offset, transaction_id, card_id, is_fraud, label_time, version, inserted_at FROM labels_before_0005;
+SELECT topic, partition, offset, transaction_id, card_id, is_fraud, label_time, version, inserted_at
+FROM labels_before_0005;
 
 DROP TABLE labels_before_0005 SYNC;
 

@@ -1,7 +1,7 @@
--- What each role may do in ClickHouse, and no more; the database is `fraud` (CLICKHOUSE_DATABASE). Run after create-users.sh, by
--- a user with access management. Not run where it was written: the local ClickHouse (chdb) has no users. There its grammar is tested,
--- and that its tables are those of the migrations.
--- system.tables and system.parts, which the sink looks at, are open to all users and show each what it has grants for.
+-- What each role may do in ClickHouse, and no more; the database is `fraud` (CLICKHOUSE_DATABASE). Run after
+-- create-users.sh, by a user with access management. Not run where it was written: the local ClickHouse (chdb) has no
+-- users. Tests check its grammar, and that its tables are those of the migrations.
+-- system.tables and system.parts, which the sink reads, are open to all users and show each what it has grants for.
 
 -- Makes the tables, changes and fills them, and sets how long they keep their rows.
 GRANT CREATE DATABASE, CREATE TABLE, DROP TABLE, ALTER TABLE, SELECT, INSERT ON fraud.* TO sink;

@@ -3,8 +3,10 @@ export const HIDDEN = "[hidden]";
 
 /** In a name without its separators, at any position: `clientSecret`, `x-amz-security-token`, `CARD_CVC`. */
 const SECRET_PART = new RegExp(
-  "passw|passphrase|passcode|passkey|pwd|kennwort|motdepasse|contrasen|seedphrase|mnemonic|recoverycode|secret|token|authori[sz]ation|apikey|accesskey|privatekey|signingkey|encryptionkey|enckey|credential|cookie|" +
-    "cvv|cvc|cvn|securitycode|seccode|verificationcode|verificationvalue|cardverification|signature|sessionid|pincode|pinblock|cardpin|userpin|onetime|trackdata|magstripe",
+  "passw|passphrase|passcode|passkey|pwd|kennwort|motdepasse|contrasen|seedphrase|mnemonic|recoverycode|secret|token|" +
+    "authori[sz]ation|apikey|accesskey|privatekey|signingkey|encryptionkey|enckey|credential|cookie|cvv|cvc|cvn|" +
+    "securitycode|seccode|verificationcode|verificationvalue|cardverification|signature|sessionid|pincode|pinblock|" +
+    "cardpin|userpin|onetime|trackdata|magstripe",
 );
 /** As a word of a name: short ones are in too many others (`shipping`, `signal`). */
 const SECRET_WORDS = new Set([
@@ -55,8 +57,11 @@ const VALUE = /"(?:[^"\\]|\\.)*"?|\\{1,31}"[^"]*"?|'(?:[^'\\]|\\.)*'?|[^\s,;&"'{
 /** What follows `password:` in prose is a word. */
 const LIKE_A_SECRET = /\d|^.{20}/;
 /** Headers whose value is a secret to its end, whatever its scheme is. */
-const HEADER =
-  /\b((?:proxy-)?authorization|(?:set-)?cookie)(\s{0,3}:\s{0,3})(?!(?:basic|bearer)\s)([^\s"'][^\r\n"'\\]*)(?:"[^"\r\n]*"[^"\r\n]*)*/gi;
+const HEADER = new RegExp(
+  /\b((?:proxy-)?authorization|(?:set-)?cookie)(\s{0,3}:\s{0,3})(?!(?:basic|bearer)\s)/.source +
+    /([^\s"'][^\r\n"'\\]*)(?:"[^"\r\n]*"[^"\r\n]*)*/.source,
+  "gi",
+);
 const BEARER = /\b(bearer|basic)\s+[\w.~+/=-]{8,}/gi;
 const JWT = /\beyJ[\w-]{6,}\.[\w-]{2,}\.[\w-]*/g;
 

@@ -36,7 +36,8 @@ export function panelLines(view: StreamView): string[] {
       `${count(decisions.decline)}`,
     `  labels        ${count(view.labels)}`,
     `  ClickHouse    ${view.stored === null ? "no answer" : `${count(view.stored)} predictions`}`,
-    `  dead letters  ${count(view.deadLetters)}${lastDeadLetter === null ? "" : `, the last: ${lastDeadLetter.code}: ${lastDeadLetter.reason}`}`,
+    `  dead letters  ${count(view.deadLetters)}` +
+      (lastDeadLetter === null ? "" : `, the last: ${lastDeadLetter.code}: ${lastDeadLetter.reason}`),
     ...view.problems.map((problem) => `  problem       ${problem}`),
     "  last alerts",
   ];

@@ -13,10 +13,8 @@ import {
 } from "../../../models/evaluation/stored-rows.js";
 import { RequestError } from "../../../schemas/errors.js";
 
-/**
- * The protocol of the Fraud Detection Handbook's baseline table (Le Borgne, Siblini, Lebichot, Bontempi, 2022): a week
- * to train on, a week in which its labels arrive, a week to test on, the last of the data.
- */
+// The protocol of the Fraud Detection Handbook's baseline table (Le Borgne, Siblini, Lebichot, Bontempi, 2022): a week
+// to train on, a week in which its labels arrive, and a week to test on, the last of the data.
 
 /** Event times, epoch milliseconds, `to` exclusive. */
 export interface Week {

@@ -295,7 +295,7 @@ describe("wrong passwords", () => {
     },
   );
 
-  test("are told to every copy that has the secret, and so is who is known, under names that nobody reads", async () => {
+  test("are told to every copy that has the secret, and so is who is known, under opaque names", async () => {
     const lines: string[] = [];
     const share = (told: string[]): Promise<void> => Promise.resolve(void lines.splice(0, lines.length, ...told));
     const one = new SignInLocks({ secret: "s", share });
@@ -391,8 +391,14 @@ describe("the OpenAPI document", () => {
               document.components.schemas[schema.$ref?.split("/").at(-1) ?? ""].examples?.[0];
             const vague = /"[^"]*":"(string|…)"|\["(string|…)/.exec(JSON.stringify(shown) ?? "");
             if (shown === undefined || vague !== null) wrong.push([where, vague?.[0]]);
+            const escaped = path
+              .replaceAll("~", "~0")
+              .replaceAll("/", "~1")
+              .replaceAll("{", "%7B")
+              .replaceAll("}", "%7D");
+            const part = status === "body" ? "requestBody" : `responses/${status}`;
             const fits = ajv.compile({
-              $ref: `doc#/paths/${path.replaceAll("~", "~0").replaceAll("/", "~1").replaceAll("{", "%7B").replaceAll("}", "%7D")}/${method}/${status === "body" ? "requestBody" : `responses/${status}`}/content/application~1json/schema`,
+              $ref: `doc#/paths/${escaped}/${method}/${part}/content/application~1json/schema`,
             });
             if (!fits(shown)) wrong.push([where, fits.errors]);
             seen++;

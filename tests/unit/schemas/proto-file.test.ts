@@ -22,7 +22,9 @@ import "common/money.proto";
 option java_package = "com.acme.pay";
 
 /* Not the record: */
-message Ignored { option deprecated = true; string a = 1 [json_name = "x", (custom.opt) = { a: 1, b: [1, 2] }]; reserved 2, 4 to 6; }
+message Ignored {
+  option deprecated = true; string a = 1 [json_name = "x", (custom.opt) = { a: 1, b: [1, 2] }]; reserved 2, 4 to 6;
+}
 message Payment {
   enum Channel { option allow_alias = true; UNKNOWN = 0; WEB = 1; ONLINE = 1; POS = 2 [deprecated = true]; }
   string transaction_id = 1;
@@ -251,8 +253,12 @@ describe("Protocol Buffers", () => {
   });
 
   test("proto2's defaults stand for what is absent, in every type; what has none is missing", () => {
-    const fields = String.raw`optional string currency = 6 [deprecated = false, default = "E" 'U\122']; optional Kind kind = 7 [default = POS]; optional sint32 s = 8 [default = -3]; optional double d = 9 [default = -2.5e1];
-      optional bool b = 10 [default = true]; optional fixed32 f = 11 [default = 0x10]; optional float g = 12 [default = inf]; optional int64 i = 13 [default = -7]; optional int32 none = 14; required string must = 15; optional group Old = 16 { optional int32 x = 1; }`;
+    const fields = String.raw`optional string currency = 6 [deprecated = false, default = "E" 'U\122'];
+      optional Kind kind = 7 [default = POS]; optional sint32 s = 8 [default = -3];
+      optional double d = 9 [default = -2.5e1]; optional bool b = 10 [default = true];
+      optional fixed32 f = 11 [default = 0x10]; optional float g = 12 [default = inf];
+      optional int64 i = 13 [default = -7]; optional int32 none = 14; required string must = 15;
+      optional group Old = 16 { optional int32 x = 1; }`;
     const more = "enum Kind { WEB = 0; POS = 1; }";
     const expected = new Map<string, unknown>([
       ["kind", "POS"],

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { readConfig } from "../../../../infra/config/config.js";
 import { SETTINGS, unknownSettings } from "../../../../infra/config/unknown-settings.js";
 
-test("a variable that is nearly a setting is named, with the one that was meant; others' variables are left alone", () => {
+test("names a variable that is nearly a setting, with the one that was meant; leaves others' variables alone", () => {
   expect(unknownSettings({ MERCHANT_WAITS_MS: "5" })).toEqual([
     "MERCHANT_WAITS_MS is not a setting and has no effect: did you mean MERCHANT_WAIT_MS?",
   ]);

@@ -133,7 +133,7 @@ describe("addresses that are not public", () => {
     expect(asked).toEqual(["/metadata", "/inner", "/v6", "/data.csv"]);
   });
 
-  test("a name that resolves otherwise a moment later is looked up once: what was checked is connected to", async () => {
+  test("a name that resolves otherwise a moment later is looked up once: connects to what was checked", async () => {
     const { port, asked } = await staticServer({ "/data.csv": CSV });
     const answers = ["127.0.0.1", "127.0.0.2"];
     let lookups = 0;

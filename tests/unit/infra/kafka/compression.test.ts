@@ -74,7 +74,7 @@ describe("what was packed comes back", () => {
     expect((await unpacked(LZ4, lz4.compressSync(content))).equals(content)).toBe(true);
   });
 
-  test("of zstd: raw and repeated blocks, one segment, a frame behind another, a window larger than all of it", async () => {
+  test("of zstd: raw and repeated blocks, one segment, a frame behind another, an oversized window", async () => {
     const raw = random.bytes(1000);
     const content = Buffer.concat([raw, Buffer.alloc(100_000, 9)]);
     const blocks = [{ raw }, { repeat: [9, 100_000] as [number, number] }];

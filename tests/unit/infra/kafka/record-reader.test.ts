@@ -429,7 +429,7 @@ describe("batches that unpack to too much", () => {
     expect(fetches.length).toBeLessThan(4);
   });
 
-  test("a batch of valid records that is larger comes in pieces, from wherever one begins, each record once", async () => {
+  test("a larger batch of valid records comes in pieces, from wherever one begins, each record once", async () => {
     const value = Buffer.alloc(MIB);
     const bytes = handMadeBatch({
       baseOffset: 10,
@@ -460,7 +460,7 @@ describe("batches that unpack to too much", () => {
     }
   });
 
-  test("whether a large batch can be read is told by all of it: none of its records comes before it is known", async () => {
+  test("none of a large batch's records comes before it is known that all of it can be read", async () => {
     const value = Buffer.alloc(MIB);
     for (const spoil of [
       (records: Buffer) => Buffer.concat([records, Buffer.from([0])]),

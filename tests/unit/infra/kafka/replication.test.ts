@@ -41,7 +41,10 @@ test("topics that a lost broker takes acknowledged records from are told in one 
     { name: "d", copies: 3, minInsync: null },
   ];
   expect(riskOf(topics, 3)).toMatch(
-    /^topics can lose acknowledged records with a single broker: kept by one of 3 brokers: a \(.+\); acknowledged by one broker, min\.insync\.replicas=1: b \(.+\)$/,
+    new RegExp(
+      "^topics can lose acknowledged records with a single broker: kept by one of 3 brokers: a \\(.+\\); " +
+        "acknowledged by one broker, min\\.insync\\.replicas=1: b \\(.+\\)$",
+    ),
   );
   expect(riskOf(topics.slice(2), 3)).toBeNull();
   // With one broker there is nothing to choose.

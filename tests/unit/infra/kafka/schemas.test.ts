@@ -215,7 +215,10 @@ describe("with a registry", () => {
       const refused = new Schemas(options).register(TOPICS);
       await expect(refused).rejects.toBeInstanceOf(UsageError);
       await expect(refused).rejects.toThrow(
-        /test\.transactions.*none of the same fields under test\.transactions-value or test\.transactions-fraudstream\.Transaction/,
+        new RegExp(
+          "test\\.transactions.*none of the same fields under test\\.transactions-value or " +
+            "test\\.transactions-fraudstream\\.Transaction",
+        ),
       );
       // A subject of our own beside the producers'.
       registry.schemas.set(902, { schema: JSON.stringify(FIXED_SCHEMAS.get(1_000_001)?.schema) });

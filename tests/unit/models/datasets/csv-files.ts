@@ -31,7 +31,8 @@ export function paysimCsv(rows: number): string {
   const random = numbers(1);
   const types = ["PAYMENT", "TRANSFER", "CASH_OUT", "DEBIT", "CASH_IN"];
   const lines = [
-    "step,type,amount,nameOrig,oldbalanceOrg,newbalanceOrig,nameDest,oldbalanceDest,newbalanceDest,isFraud,isFlaggedFraud",
+    "step,type,amount,nameOrig,oldbalanceOrg,newbalanceOrig,nameDest,oldbalanceDest,newbalanceDest,isFraud," +
+      "isFlaggedFraud",
   ];
   for (let row = 0; row < rows; row++) {
     const fraud = random() < 0.05;

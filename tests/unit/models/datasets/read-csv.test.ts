@@ -5,7 +5,9 @@ import { readCsv, type CsvOptions } from "../../../../models/datasets/read-csv.j
 import { RequestError } from "../../../../schemas/errors.js";
 import { fileWith, paysimCsv, temporaryFolder, ulbCsv } from "./csv-files.js";
 
-const HANDBOOK = `TRANSACTION_ID,TX_DATETIME,CUSTOMER_ID,TERMINAL_ID,TX_AMOUNT,TX_TIME_SECONDS,TX_TIME_DAYS,TX_FRAUD,TX_FRAUD_SCENARIO
+const HANDBOOK =
+  "TRANSACTION_ID,TX_DATETIME,CUSTOMER_ID,TERMINAL_ID,TX_AMOUNT,TX_TIME_SECONDS,TX_TIME_DAYS,TX_FRAUD," +
+  `TX_FRAUD_SCENARIO
 10,2018-06-18 00:00:15,1263,145,32.27,15,0,0,0
 11,2018-06-18 00:00:20,2400,7641,27.6,20,0,1,2
 12,2018-06-18 00:01:05,1263,7641,1e2,65,0,0,0
@@ -77,7 +79,8 @@ describe("recognised files", () => {
   test("plain names, in any case and spelling", async () => {
     const dataset = await readCsv(
       fileWith(
-        "Transaction ID,eventTime,CARD-ID,merchant_id,Amount,Currency,Is_Fraud\na,2020-02-29T12:00:00.5+02:00,c,m,-5,eur,true\nb,2020-02-29T12:00Z,c,m,0,,False\n",
+        "Transaction ID,eventTime,CARD-ID,merchant_id,Amount,Currency,Is_Fraud\n" +
+          "a,2020-02-29T12:00:00.5+02:00,c,m,-5,eur,true\nb,2020-02-29T12:00Z,c,m,0,,False\n",
       ),
     );
     expect([...dataset.eventTime]).toEqual([Date.UTC(2020, 1, 29, 10, 0, 0, 500), Date.UTC(2020, 1, 29, 12)]);
@@ -151,7 +154,8 @@ describe("the shape of the text", () => {
   test("ids of many digits stay as they are", async () => {
     const dataset = await readCsv(
       fileWith(
-        "transaction_id,card_id,amount,label,big\n123456789012345678901234567890,0042,1,0,9007199254740993\n00,9007199254740993,1,1,1\n",
+        "transaction_id,card_id,amount,label,big\n" +
+          "123456789012345678901234567890,0042,1,0,9007199254740993\n00,9007199254740993,1,1,1\n",
       ),
     );
     expect(dataset.transactionId[0]).toBe("123456789012345678901234567890");

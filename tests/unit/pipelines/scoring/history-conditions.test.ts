@@ -52,7 +52,11 @@ test(
     const [{ code, message, blocking }] = conditions.list();
     expect([code, blocking, history.problems]).toEqual(["late_transactions", false, [message]]);
     expect(message).toMatch(
-      /^t\[3\]: 9 of the last 40 transactions are late: .* stands at 2026-06-20T01:00:00.000Z, 18.0 days ahead of the newest of them\. It leapt there from 2026-06-01T00:00:00.000Z at 20.*, with transactions at offsets 10 to 19\. .*TOPIC_PREFIX/,
+      new RegExp(
+        "^t\\[3\\]: 9 of the last 40 transactions are late: .* stands at 2026-06-20T01:00:00.000Z, 18.0 days ahead " +
+          "of the newest of them\\. It leapt there from 2026-06-01T00:00:00.000Z at 20.*, with transactions at " +
+          "offsets 10 to 19\\. .*TOPIC_PREFIX",
+      ),
     );
     history.forget("t", 3);
     expect([conditions.list(), history.problems]).toEqual([[], []]);
@@ -67,7 +71,10 @@ test("a few late ones among many are no condition, and a clock whose leap was no
   batch(100, times, { transactions: 10, late: 10, newestLate: START }, 4);
   expect(conditions.list().map(({ message }) => message)).toEqual([
     expect.stringMatching(
-      /^t\[4\]: 10 of the last 10 .* 9.0 days ahead of the newest of them\. It stood there when this worker took the partition over/,
+      new RegExp(
+        "^t\\[4\\]: 10 of the last 10 .* 9.0 days ahead of the newest of them\\. It stood there when this worker " +
+          "took the partition over",
+      ),
     ),
   ]);
   for (let partition = 5; partition < 25; partition++)

@@ -116,7 +116,7 @@ describe("a new model beside the champion", () => {
     });
   });
 
-  test("stays where it can't be judged: a champion that hangs, or has no score for the rows, holds up no job", async () => {
+  test("keeps a champion that can't be judged: one that hangs or scores no rows holds up no job", async () => {
     const artifactsDir = temporaryFolder();
     const options = {
       artifactsDir,

@@ -32,7 +32,7 @@ function train(args: string[], onOutput?: (interrupt: () => void, out: string) =
 }
 
 describe("npm run train", () => {
-  test("prints what was recognised, the results, and where the artifact is; a second run makes the next version", async () => {
+  test("prints recognised columns, results and the artifact's path; a second run makes the next version", async () => {
     const folder = temporaryFolder();
     const file = fileWith(paysimCsv(4000), "Pay Sim.csv");
     const first = await train([

@@ -116,7 +116,7 @@ describe("replayTransactions", () => {
     }
   });
 
-  it("stops when it is told to, at a row that a later run can begin with, with the labels of what it published", async () => {
+  it("stops when told to, at a row that a later run can begin with, with the labels of what it published", async () => {
     const publisher = new Recorder();
     const stop = new AbortController();
     const replayed = await run(publisher, { signal: stop.signal, onSend: ({ end }) => end > 500 && stop.abort() });
