@@ -112,6 +112,11 @@ export class BucketBuilder {
     return false;
   }
 
+  /** The event time that the partition has come to, epoch milliseconds; -Infinity at first. */
+  get clock(): number {
+    return this.#clock.time;
+  }
+
   /**
    * Adds an accepted transaction after sealing what it lets be sealed, as far as it is believed (PartitionClock). A
    * repeat seals nothing.

@@ -14,6 +14,8 @@ type Kind = "merchant" | "card";
  */
 export class MerchantWindows {
   readonly #watermarks: Float64Array;
+  /** By source partition: its buckets below this index may lack what was lost. */
+  readonly #gaps: Float64Array;
   #complete = Number.NEGATIVE_INFINITY;
   #oldest = Number.NEGATIVE_INFINITY;
   readonly #kinds: Record<Kind, KindBuckets>;
@@ -21,6 +23,7 @@ export class MerchantWindows {
   /** @param sourcePartitions how many partitions the transactions have */
   constructor(sourcePartitions: number) {
     this.#watermarks = new Float64Array(sourcePartitions).fill(Number.NEGATIVE_INFINITY);
+    this.#gaps = new Float64Array(sourcePartitions).fill(Number.NEGATIVE_INFINITY);
     this.#kinds = { merchant: new KindBuckets(sourcePartitions), card: new KindBuckets(sourcePartitions) };
   }
 
@@ -32,6 +35,11 @@ export class MerchantWindows {
   /** Buckets below this index have been evicted: a window that reaches further back lacks them. -Infinity: none. */
   get oldest(): number {
     return this.#oldest;
+  }
+
+  /** Buckets below this index may lack transactions or labels that were lost; -Infinity: none are known to be. */
+  get lackingBelow(): number {
+    return this.#gaps.reduce((highest, until) => Math.max(highest, until), Number.NEGATIVE_INFINITY);
   }
 
   get bytes(): number {
@@ -73,6 +81,11 @@ export class MerchantWindows {
     this.#complete = complete;
     this.#kinds.merchant.settle(complete);
     this.#kinds.card.settle(complete);
+  }
+
+  /** Buckets of the partition below this index may lack what was lost. What was said of it before is over. */
+  gap(partition: number, until: number): void {
+    this.#gaps[partition] = until;
   }
 
   /**

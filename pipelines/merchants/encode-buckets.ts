@@ -7,10 +7,12 @@ import { BUCKET_ENTITY } from "../runtime/bucket-records.js";
 /** The longest id, and everything else at its longest. */
 const MOST_BYTES = 512;
 const NO_ID = Buffer.alloc(0);
+const GAP_ID = Buffer.from("gap");
 
 /**
  * Writes what one source partition has sealed in Avro (schemas/avro/merchant-bucket.avsc, field by field) into its
- * output. Keys are texts: `merchant/<hour>/<partition>/<id>`, `card/<hour>/<partition>/<id>`, `watermark/<partition>`.
+ * output. Keys are texts: `merchant/<hour>/<partition>/<id>`, `card/<hour>/<partition>/<id>`, `watermark/<partition>`,
+ * `gap/<partition>`.
  */
 export class BucketEncoder {
   readonly #partition: number;
@@ -18,6 +20,7 @@ export class BucketEncoder {
   readonly #bytes = Buffer.allocUnsafe(MOST_BYTES);
   readonly #key = Buffer.allocUnsafe(MOST_BYTES);
   readonly #watermarkKey: Buffer;
+  readonly #gapKey: Buffer;
   /** The start of the last bucket's keys. */
   #head = { kind: "", bucket: Number.NaN, length: 0 };
 
@@ -25,6 +28,7 @@ export class BucketEncoder {
     this.#partition = partition;
     this.#schemaId = schemaId;
     this.#watermarkKey = Buffer.from(`watermark/${partition}`);
+    this.#gapKey = Buffer.from(`gap/${partition}`);
   }
 
   bucket(
@@ -46,6 +50,15 @@ export class BucketEncoder {
   /** Every bucket of the partition below this index has been appended, now or earlier. */
   watermark(bucket: number, output: PartitionOutput): void {
     output.append(this.#watermarkKey, this.#value(BUCKET_ENTITY.watermark, NO_ID, bucket, 0, 0));
+  }
+
+  /**
+   * Buckets of the partition below this index may lack what was lost before it was folded. The last gap of a partition
+   * counts. It is a watermark of the epoch's beginning with an id, since the schema has no symbol for it: to a reader of
+   * an earlier version it says nothing.
+   */
+  gap(until: number, output: PartitionOutput): void {
+    output.append(this.#gapKey, this.#value(BUCKET_ENTITY.watermark, GAP_ID, 0, until, 0));
   }
 
   #value(entity: number, id: Buffer, bucket: number, count: number, frauds: number): Buffer {

@@ -23,6 +23,8 @@ export interface LabelFeedOptions {
   /** What stands for card ids; null: they stand for themselves. */
   cards: CardIds | null;
   signal: AbortSignal;
+  /** Labels were deleted before they were read. @param first the first offset that is left @param until none is later */
+  onLost: (first: number, until: number) => void;
 }
 
 /** Where a feed goes on, and of which topic: one that was made anew counts from 0 again. */
@@ -105,6 +107,7 @@ export class LabelFeed {
     const { log, topic, partition } = this.#options;
     const first = await this.#reader.firstOffset();
     let next = this.#next ?? first;
+    if ((this.#next ?? 0) < first) this.#options.onLost(first, await this.#stampOf(first, end));
     if (next < first || next > end) {
       if (next < first)
         log.error({ topic, partition, next, first }, "the topic's retention has deleted labels that were not read");
@@ -133,6 +136,12 @@ export class LabelFeed {
 
   close(): Promise<void> {
     return this.#reader.close();
+  }
+
+  /** When the first label that is left was published, or now, where there is none. */
+  async #stampOf(first: number, end: number): Promise<number> {
+    const records = first < end ? await this.#reader.fetch(first) : null;
+    return records === null || records.count === 0 ? Date.now() : records.timestamp[0];
   }
 
   async #learn(records: FetchedRecords): Promise<void> {

@@ -8,7 +8,7 @@
  *              those in
  *              partitions that were added to the topic (added-labels.ts)
  *  3. fold     in the records' order: each transaction seals what its event time lets it, then is added itself
- *  4. encode   the sealed buckets, and behind them the partition's watermark (encode-buckets.ts)
+ *  4. encode   the sealed buckets, what they may lack, and behind them the partition's watermark (encode-buckets.ts)
  *  5. commit   buckets, watermark and offset in one Kafka transaction. Without a bucket, only the offset now and then
  * Any error ends the tenure; the next one folds the log again up to the committed offset (open-builder.ts), without
  * output. Since buckets and offset are one transaction, and a watermark is never taken back, each bucket is published
@@ -23,6 +23,9 @@ import { TransactionalProducer } from "../../infra/kafka/transactional-producer.
 import type { BucketBuilder } from "../../models/features/bucket-builder.js";
 import { messageOf } from "../../schemas/errors.js";
 import type { LiveTenure, PartitionHandler } from "../runtime/partition-consumer.js";
+import { BUCKET_MS } from "../../models/features/history-terms.js";
+import { CLOCK_SKEW_MS } from "../../schemas/transaction-reader.js";
+import { GapBounds } from "../runtime/gap-bounds.js";
 import { BucketEncoder } from "./encode-buckets.js";
 import type { AddedLabels } from "./added-labels.js";
 import type { LabelFeed, MisplacedLabels } from "./label-feed.js";
@@ -61,6 +64,7 @@ export class MerchantsTenure implements PartitionHandler {
   readonly #fold: TransactionFold;
   readonly #labels: LabelFeed;
   readonly #addedLabels: AddedLabels;
+  readonly #gaps: GapBounds;
   readonly #encoder: BucketEncoder;
   readonly #output: PartitionOutput;
   /** For looking whether the partition has ended. */
@@ -76,6 +80,8 @@ export class MerchantsTenure implements PartitionHandler {
   #committedAt = Date.now();
   #active = Date.now();
   #published = 0;
+  /** The end of the gap that was published last, as a bucket's index; null: none was in this tenure. */
+  #gapTold: number | null = null;
   #snapshotAt = Date.now();
   #snapshotOffset = -1;
   #saving: Promise<void> | null = null;
@@ -101,6 +107,7 @@ export class MerchantsTenure implements PartitionHandler {
     this.#builder = builder;
     this.#labels = labels;
     this.#addedLabels = addedLabels;
+    this.#gaps = new GapBounds(tenure.mark);
     this.#deadLettersFrom = deadLettersFrom;
     this.#fold = new TransactionFold(schemas, topics.transactions.partitions, builder, deps.cards);
     this.#encoder = new BucketEncoder(partition, schemas.idOf("merchantBuckets"));
@@ -160,6 +167,7 @@ export class MerchantsTenure implements PartitionHandler {
   process(records: FetchedRecords): Promise<void> {
     return this.#inTurn(async () => {
       this.#active = Number.POSITIVE_INFINITY;
+      this.#gaps.meet(records, this.#builder.clock, Date.now());
       const newest = await this.#fold.decode(records);
       await this.#addedLabels.forward(this.#builder, this.#forwardLabels);
       if (this.#builder.sealable(newest) > this.#builder.sealed)
@@ -167,6 +175,7 @@ export class MerchantsTenure implements PartitionHandler {
       const before = this.#builder.sealed;
       this.#fold.apply(this.#emit);
       this.#position = records.nextOffset;
+      this.#gaps.committed(this.#fold.batch, this.#builder.clock);
       if (this.#builder.sealed > before) await this.#publish();
       else if (Date.now() - this.#committedAt >= COMMIT_EVERY_MS) await this.#commitOffset();
       this.#active = Date.now();
@@ -215,9 +224,21 @@ export class MerchantsTenure implements PartitionHandler {
   }
 
   async #publish(): Promise<void> {
+    this.#tellOfGaps();
     this.#encoder.watermark(this.#builder.sealed, this.#output);
     await this.#commit([this.#output]);
     this.#output.reset();
+  }
+
+  /** Windows over buckets that lack what was lost must say so: the gap is there before the watermark is. */
+  #tellOfGaps(): void {
+    const { until } = this.#gaps;
+    if (until === Number.NEGATIVE_INFINITY) return;
+    // Where nothing has come since, what was lost has happened by now.
+    const bucket = Math.ceil((Number.isFinite(until) ? until : Date.now() + CLOCK_SKEW_MS) / BUCKET_MS);
+    if (bucket === this.#gapTold) return;
+    this.#encoder.gap(bucket, this.#output);
+    this.#gapTold = bucket;
   }
 
   async #commitOffset(): Promise<void> {

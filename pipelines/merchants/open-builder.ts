@@ -1,7 +1,7 @@
 import type { CardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
 import type { ClickHouseConfig } from "../../infra/config/config.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
-import type { OffsetMark } from "../../infra/kafka/offset-mark.js";
+import { addGaps, type OffsetMark } from "../../infra/kafka/offset-mark.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
@@ -119,6 +119,10 @@ export async function openBuilder(
     partitions: topics.labels.partitions,
     cards,
     signal,
+    onLost: (first: number, until: number) => {
+      // Of no offset of the transactions: a place of its own among their gaps.
+      addGaps(tenure.mark, [{ from: -first, to: -first, until: until + STAMP_DISORDER_MS }]);
+    },
   };
   const labels = await LabelFeed.open(ofLabels, labelsAt, await forwardedBefore(ofLabels, group));
   try {

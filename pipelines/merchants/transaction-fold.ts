@@ -13,7 +13,8 @@ export class TransactionFold {
   readonly #schemas: Schemas;
   readonly #partitions: number;
   readonly #builder: BucketBuilder;
-  readonly #batch = new TransactionBatch([]);
+  /** What was decoded last. */
+  readonly batch = new TransactionBatch([]);
   readonly #reader: TransactionReader;
   #records: FetchedRecords | null = null;
   /** Records that are no transaction. */
@@ -22,7 +23,7 @@ export class TransactionFold {
   misplaced = 0;
 
   constructor(schemas: Schemas, partitions: number, builder: BucketBuilder, cards: CardIds | null) {
-    this.#reader = new TransactionReader(this.#batch, cards, schemas.shapes.transactions);
+    this.#reader = new TransactionReader(this.batch, cards, schemas.shapes.transactions);
     this.#schemas = schemas;
     this.#partitions = partitions;
     this.#builder = builder;
@@ -35,7 +36,7 @@ export class TransactionFold {
    * @returns its newest event time, -Infinity where there is none
    */
   async decode(records: FetchedRecords, refused: ReadonlySet<number> = NONE): Promise<number> {
-    const batch = this.#batch;
+    const batch = this.batch;
     await learnSchemas(records, this.#reader, this.#schemas);
     const without = new Set<number>();
     if (refused.size > 0)
@@ -52,7 +53,7 @@ export class TransactionFold {
 
   /** Adds the transactions that were read, each after what it lets be sealed. @param before offset at which to stop */
   apply(emit: EmitBucket, before = Number.POSITIVE_INFINITY): void {
-    const batch = this.#batch;
+    const batch = this.batch;
     const builder = this.#builder;
     const { offset } = this.#records as FetchedRecords;
     for (let row = 0; row < batch.length; row++) {
@@ -67,7 +68,7 @@ export class TransactionFold {
   }
 
   #isHere(row: number): boolean {
-    const batch = this.#batch;
+    const batch = this.batch;
     return (
       forwardTo(
         this.#records as FetchedRecords,

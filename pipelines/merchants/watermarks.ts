@@ -71,8 +71,8 @@ export class Watermarks {
       let found = false;
       for (let next = from; next < to;) {
         const records = await reader.fetch(next);
-        this.#records.read(records, (entity, _bytes, _at, _length, bucket) => {
-          if (entity !== BUCKET_ENTITY.watermark) return;
+        this.#records.read(records, (entity, _bytes, _at, length, bucket) => {
+          if (entity !== BUCKET_ENTITY.watermark || length > 0) return;
           found = true;
           tail.watermark = Math.max(tail.watermark, bucket);
         });

@@ -196,7 +196,7 @@ export class MerchantBoard {
             this.#stopping.signal.throwIfAborted();
             const fetched = await reader.fetch(next[partition]);
             this.#records.read(fetched, (entity, bytes, at, length, bucket, source, count, frauds) => {
-              if (!met[partition]) {
+              if (!met[partition] && !isGap(entity, length)) {
                 met[partition] = true;
                 oldestInTopic = Math.max(oldestInTopic, entity === BUCKET_ENTITY.watermark ? bucket : bucket + 1);
                 windows.evict(oldestInTopic);
@@ -272,10 +272,14 @@ export class MerchantBoard {
   }
 }
 
+/** Whether a record tells of a gap (encode-buckets.ts). */
+const isGap = (entity: number, idLength: number): boolean => entity === BUCKET_ENTITY.watermark && idLength > 0;
+
 /** Adds records to windows. */
 function takeInto(windows: MerchantWindows): OnBucket {
   return (entity, bytes, at, length, bucket, partition, count, frauds) => {
-    if (entity === BUCKET_ENTITY.watermark) windows.watermark(partition, bucket);
+    if (isGap(entity, length)) windows.gap(partition, count);
+    else if (entity === BUCKET_ENTITY.watermark) windows.watermark(partition, bucket);
     else
       windows.add(
         entity === BUCKET_ENTITY.card ? "card" : "merchant",

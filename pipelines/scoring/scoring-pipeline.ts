@@ -24,6 +24,7 @@ import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
 import type { ControlLog } from "../../models/control/log.js";
+import { BUCKET_MS } from "../../models/features/history-terms.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import { MAX_TRANSACTION_BYTES, type Topics } from "../../schemas/topics.js";
 import { TransactionReader } from "../../schemas/transaction-reader.js";
@@ -201,7 +202,7 @@ export class ScoringTenure implements PartitionHandler {
     );
     this.#history.committed(records.nextOffset);
     histories.afterBatch(this.#history);
-    const lostUntil = this.#gaps.until;
+    const lostUntil = Math.max(this.#gaps.until, this.#deps.merchants.windows.lackingBelow * BUCKET_MS);
     this.#gaps.committed(batch, this.#history.cards.clock);
     meter.committed(records, counts, rejections, performance.now() - startedAt);
     conditions.committed(records, { clockBefore, clock: this.#history.cards.clock, lostUntil }, counts);

@@ -119,6 +119,7 @@ export function foldHistory(
   let stale = 0;
   let beyondReach = 0;
   let lacking = 0;
+  const { lackingBelow } = windows;
   for (let row = 0; row < batch.length; row++) {
     if (row % WARMED_ROWS === 0) history.warm(batch, row, Math.min(row + WARMED_ROWS, batch.length));
     const at = row * size;
@@ -140,17 +141,17 @@ export function foldHistory(
       newestLate = Math.max(newestLate, batch.eventTime[row]);
     }
     if (outcome === BEYOND_REACH) beyondReach += 1;
+    let lacks =
+      lostUntil > Number.NEGATIVE_INFINITY && plan.looksBackTo(lostUntil, batch.eventTime[row], batch.history, at);
     if (needsMerchants) {
       windows.lookup(batch, row, plan, batch.history, at);
       const needed = MerchantWindows.needed(batch.eventTime[row]);
       // The oldest buckets may have been forgotten, and be gone from their topic.
       behind ||= needed > windows.complete || needed - longestBuckets < windows.oldest;
+      lacks ||= needed - longestBuckets < lackingBelow;
     }
-    if (lostUntil > Number.NEGATIVE_INFINITY && plan.looksBackTo(lostUntil, batch.eventTime[row], batch.history, at)) {
-      behind = true;
-      lacking += 1;
-    }
-    if (behind) {
+    if (lacks) lacking += 1;
+    if (behind || lacks) {
       batch.stale[row] = 1;
       stale += 1;
     }

@@ -103,6 +103,16 @@ describe("windows of merchants", () => {
       cardFrauds(windows, "other", 0, B + 9),
     ]).toEqual([2, 3, 1, 0, 0]);
   });
+
+  test("lack what the latest gap of any partition ends with, and a partition's later word counts", () => {
+    const windows = new MerchantWindows(2);
+    expect(windows.lackingBelow).toBe(-Infinity);
+    windows.gap(0, B + 9);
+    windows.gap(1, B + 3);
+    expect(windows.lackingBelow).toBe(B + 9);
+    windows.gap(0, B + 1);
+    expect(windows.lackingBelow).toBe(B + 3);
+  });
 });
 
 interface Bucket {
