@@ -37,7 +37,7 @@ import { trainingJobRoutes } from "./routes/training-jobs.js";
 import { registrationRoutes, userRoutes } from "./routes/users.js";
 
 /** What one resource adds to the app. */
-export type Routes = (app: FastifyInstance, context: ApiContext) => Promise<void>;
+type Routes = (app: FastifyInstance, context: ApiContext) => Promise<void>;
 
 /** Routes for signed-in users who have the permission that each route names in its `config`. */
 const SIGNED_IN_ROUTES: readonly Routes[] = [

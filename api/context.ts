@@ -20,7 +20,7 @@ import type { QueryDesk } from "./queries/query-desk.js";
 import type { ReplyListener } from "./predictions/reply-listener.js";
 
 /** The latest heartbeat of every process that has sent one recently. */
-export interface WorkerBoard {
+interface WorkerBoard {
   /** Heartbeats of a role that are younger than `maxAgeMs`. */
   alive(role: string, maxAgeMs?: number): WorkerHeartbeat[];
   /** Resolves at the next heartbeat of anybody, or when the signal aborts. */

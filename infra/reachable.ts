@@ -8,7 +8,7 @@ import { probeBroker, probeClickHouse } from "./health/probe-server.js";
 type Named = Pick<Config, "kafka" | "clickhouse">;
 
 /** How long a server may take to answer a command. */
-export const ANSWERS_WITHIN_MS = 3_000;
+const ANSWERS_WITHIN_MS = 3_000;
 
 /**
  * Asks each server that the configuration names whether it is there and speaks the protocol, before anything waits for

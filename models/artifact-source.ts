@@ -10,7 +10,7 @@ export interface ArtifactSource {
 }
 
 /** The path of a file under an API's address; the hash is that of the manifest, which holds the ONNX file's. */
-export function artifactPath(manifestSha256: string, file: ArtifactFile): string {
+function artifactPath(manifestSha256: string, file: ArtifactFile): string {
   return `/api/v1/artifacts/${manifestSha256}/${file}`;
 }
 

@@ -214,7 +214,7 @@ export async function loadManifest(
  *
  * @throws FraudstreamError `manifest_invalid`, naming the first field that is wrong
  */
-export function parseManifest(modelId: string, json: Uint8Array): Manifest {
+function parseManifest(modelId: string, json: Uint8Array): Manifest {
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json));

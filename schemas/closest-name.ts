@@ -1,5 +1,5 @@
 /** A name that differs in more letters, or in more of its letters, was hardly meant: one edit for so many of them. */
-export interface Tolerance {
+interface Tolerance {
   mostEdits: number;
   lettersPerEdit: number;
 }

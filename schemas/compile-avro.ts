@@ -290,7 +290,7 @@ function inSequence<F>(ops: Op<F>[]): Op<F> {
 }
 
 /** An op of a type, or of a union: each branch its own. */
-export function branched<F>(type: AvroSchema, compileBranch: (branch: AvroSchema) => Op<F>): Op<F> {
+function branched<F>(type: AvroSchema, compileBranch: (branch: AvroSchema) => Op<F>): Op<F> {
   if (!Array.isArray(type)) return compileBranch(type);
   const branches = type.map(compileBranch);
   return (cursor, fields, target) => {

@@ -28,7 +28,7 @@ export interface ProtoFile {
   enums: ReadonlyMap<string, ReadonlyMap<number, string>>;
 }
 
-export const PROTO_SCALARS = new Set([
+const PROTO_SCALARS = new Set([
   "double",
   "float",
   "int32",

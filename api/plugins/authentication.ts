@@ -8,14 +8,14 @@ import { HttpProblem } from "./errors.js";
 import type { RateLimits } from "./rate-limits.js";
 
 /** Who makes a request. */
-export interface AuthenticatedUser {
+interface AuthenticatedUser {
   id: string;
   username: string;
   role: Role;
 }
 
 /** The token that a request came with. */
-export interface SignedIn {
+interface SignedIn {
   user: AuthenticatedUser;
   /** Epoch seconds. */ expiresAt: number;
 }

@@ -124,7 +124,7 @@ const OTHER_TEXTS: Readonly<Record<string, string>> = {
 };
 
 /** An example of what fits a schema, made of its fields' names, so that it can't age. */
-export function exampleOf(schema: unknown, name = ""): unknown {
+function exampleOf(schema: unknown, name = ""): unknown {
   if (typeof schema !== "object" || schema === null) return null;
   const part = schema as Part;
   if (Array.isArray(part.examples) && part.examples.length > 0) return part.examples[0] as unknown;
@@ -215,7 +215,7 @@ const TITLES: Readonly<Record<string, string>> = {
 };
 
 /** The errors that an operation may answer with, each with an example. */
-export function errorResponses(hasToken: boolean, hasId: boolean): Record<string, object> {
+function errorResponses(hasToken: boolean, hasId: boolean): Record<string, object> {
   const statuses = ["400", ...(hasToken ? ["401", "403"] : []), ...(hasId ? ["404"] : []), "429", "503"];
   return Object.fromEntries(
     statuses.map((status) => [

@@ -7,7 +7,7 @@ import { withExamples } from "./examples.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 
 /** How every error looks: RFC 9457. */
-export const ProblemSchema = Type.Object(
+const ProblemSchema = Type.Object(
   {
     type: Type.String(),
     title: Type.String(),

@@ -11,7 +11,7 @@ declare module "fastify" {
 }
 
 /** A hook that refuses callers who may do none of these. To run after authentication. */
-export function requirePermission(...permissions: readonly Permission[]): onRequestHookHandler {
+function requirePermission(...permissions: readonly Permission[]): onRequestHookHandler {
   return function checkPermission(request, _reply, done) {
     const { role } = request.user;
     if (can(role, ...permissions)) done();

@@ -6,8 +6,9 @@ interface CompilerOptions {
   customOptions: Record<string, unknown>;
 }
 type Compile = (route: { schema: unknown; httpPart?: string }) => (data: unknown) => unknown;
-// CommonJS whose types name another ajv than the one that it brings.
-const AjvCompiler = createRequire(import.meta.url)("@fastify/ajv-compiler") as () => (
+const require = createRequire(import.meta.url);
+// A CommonJS package whose types name another version of ajv than the one it depends on.
+const AjvCompiler = require("@fastify/ajv-compiler") as () => (
   schemas: Record<string, unknown>,
   options: CompilerOptions,
 ) => Compile;

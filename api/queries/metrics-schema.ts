@@ -53,11 +53,11 @@ export type SeriesMetrics = Static<typeof SeriesMetrics>;
 
 const series = Type.Optional(Type.Array(SeriesMetrics, { description: "With by: each hour or day that has rows." }));
 
-export const GroupMetrics = Type.Object(
+const GroupMetrics = Type.Object(
   { currency: Type.Optional(Type.String()), decision: Type.Optional(Type.String()), ...figures, series },
   { title: "GroupMetrics" },
 );
-export type GroupMetrics = Static<typeof GroupMetrics>;
+type GroupMetrics = Static<typeof GroupMetrics>;
 
 export const CardPrecision = Type.Object(
   {

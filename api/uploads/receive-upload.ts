@@ -13,7 +13,7 @@ type Part = keyof ReceivedUpload;
 
 const MIB = 1024 ** 2;
 /** Most bytes of each part. */
-export const MOST_BYTES: Readonly<Record<Part, number>> = { manifest: MIB, model: 64 * MIB, samples: 8 * MIB };
+const MOST_BYTES: Readonly<Record<Part, number>> = { manifest: MIB, model: 64 * MIB, samples: 8 * MIB };
 const PARTS = Object.keys(MOST_BYTES) as Part[];
 
 /** For `@fastify/multipart`: one part more than is wanted, so that it can be named. */

@@ -13,7 +13,7 @@ import type { AuthConfig } from "../../infra/config/config.js";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
 
 /** What a good token says. */
-export interface VerifiedToken {
+interface VerifiedToken {
   subject: string;
   /** The user's token version when it was made; null: not one of ours. */
   version: number | null;

@@ -44,7 +44,7 @@ export interface ClickHouseWriter {
   insertRows(block: InsertBlock, options?: { signal?: AbortSignal }): Promise<void>;
 }
 
-export interface InsertBlock {
+interface InsertBlock {
   table: string;
   columns: readonly string[];
   rows: Buffer;

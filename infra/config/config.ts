@@ -9,7 +9,7 @@ import { LABEL_NAMES, TRANSACTION_NAMES, recordShape } from "./record-shape-sett
 import { bad, duration, integer, key, matching, oneOf, pem, secret, text, url, type Env } from "./settings.js";
 
 /** PEM texts of a TLS connection. */
-export interface TlsConfig {
+interface TlsConfig {
   /** Whom to trust; absent: the authorities that Node trusts. */
   ca?: string;
   /** What this side shows of itself, where the server asks for it. */
@@ -65,7 +65,7 @@ export interface TrainingConfig {
 }
 
 /** How scoring workers run models, and where they get them from when they aren't in `artifacts`. */
-export interface ModelsConfig {
+interface ModelsConfig {
   /** Of one run of a model that runs in a process of its own, milliseconds. */
   timeoutMs: number;
   /** That such a process may write to, bytes. */
@@ -77,7 +77,7 @@ export interface ModelsConfig {
 }
 
 /** How scoring workers keep what they know of cards, and wait for what is known of merchants. */
-export interface HistoryConfig {
+interface HistoryConfig {
   /** How long a batch waits for merchants' buckets before it is scored without the newest, milliseconds. */
   merchantWaitMs: number;
   /** Between two snapshots of a partition, milliseconds. */

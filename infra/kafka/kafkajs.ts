@@ -19,7 +19,7 @@ interface RequestQueue {
 const CHECK_AGAIN_MS = 10;
 
 /** What kafkajs' member of a group has, as far as it is used here. */
-export interface GroupMember {
+interface GroupMember {
   groupId: string;
   coordinator: unknown;
   cluster: { findGroupCoordinator: (group: { groupId: string }) => Promise<unknown> };
@@ -42,7 +42,7 @@ function loadKafkajs(): typeof KafkaJs {
  * another one without it. Here it looks for the coordinator whenever it can't reach the one that it knows. It stays the
  * member that it was: nothing is given out anew.
  */
-export function followCoordinator({ prototype }: { prototype: GroupMember }): void {
+function followCoordinator({ prototype }: { prototype: GroupMember }): void {
   const { heartbeat, commitOffsets } = prototype;
   const following = async (member: GroupMember, ask: () => Promise<void>): Promise<void> => {
     try {

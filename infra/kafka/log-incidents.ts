@@ -5,7 +5,7 @@
  * - `deleted`: retention has deleted records that weren't read;
  * - `forgotten`: the group's committed offset is gone, and another trace tells where it stood.
  */
-export type IncidentKind = "recreated" | "cut_off" | "deleted" | "forgotten";
+type IncidentKind = "recreated" | "cut_off" | "deleted" | "forgotten";
 
 export interface LogIncident {
   kind: IncidentKind;

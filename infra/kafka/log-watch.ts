@@ -199,7 +199,7 @@ export class LogWatch {
 }
 
 /** What more partitions than configured mean, for a role that starts, too. */
-export function addedPartitionsText(topic: string, count: number, configured: number): string {
+function addedPartitionsText(topic: string, count: number, configured: number): string {
   return (
     `${topic} has ${partitionText(count)}, ${configured} are configured: leave TOPIC_PARTITIONS as it is, ` +
     "cards keep their partitions. Transactions and labels that arrive in the additional ones are sent on to " +

@@ -7,7 +7,7 @@ import { dockerAnswers, startDockerClickHouse, startDockerKafka } from "./docker
 import type { EngineStart, RunningEngine } from "./engine.js";
 import { canRunJava, startJavaKafka } from "./kafka-java.js";
 
-export { writeStackFile, type StackAddresses } from "./data-dir.js";
+export { writeStackFile } from "./data-dir.js";
 
 /** Kafka and ClickHouse, ready to be used. */
 export interface LocalStack {

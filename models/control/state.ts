@@ -20,7 +20,7 @@ export interface RegisteredModel {
   job: string | null;
 }
 
-export type JobStatus = "pending" | "processing" | "processed" | "error" | "cancelled";
+type JobStatus = "pending" | "processing" | "processed" | "error" | "cancelled";
 
 /** A training job, as far as its events have told. */
 export interface TrainingJob {

@@ -18,7 +18,7 @@ const MOST_UNPACKED = { ratio: 200, from: 64 * 1024 * 1024 };
 const MOST_COLUMNS = 2_000;
 
 /** Limits for a file from an untrusted source. */
-export interface CsvLimits {
+interface CsvLimits {
   /** Unpacked. */ bytes: number;
   rows: number;
 }

@@ -19,7 +19,7 @@ export const DriftReference = Type.Object({ rows: Type.Integer(), features: Type
 export type DriftReference = Static<typeof DriftReference>;
 
 /** Bins of values that are there; missing ones have their own. */
-export const MOST_BINS = 10;
+const MOST_BINS = 10;
 
 /** Edges are quantiles of so many rows, evenly spaced, at most; all rows are counted. */
 const ROWS_FOR_EDGES = 200_000;

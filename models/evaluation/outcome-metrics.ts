@@ -19,7 +19,7 @@ export interface OutcomeSum {
 }
 
 /** Frauds by value in one currency; the amounts of alerts and of the others, refunds counting nothing. */
-export interface CurrencyValue {
+interface CurrencyValue {
   currency: string;
   detected: number;
   missed: number;

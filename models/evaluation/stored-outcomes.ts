@@ -26,7 +26,7 @@ export interface Slices {
  * A slice: the number of its hour or day since 1970, and the number (from 1) of its currency or decision; 0: not told
  * apart.
  */
-export interface SliceKey {
+interface SliceKey {
   at: number;
   grp: number;
 }

@@ -86,7 +86,7 @@ export function labelParams({ placement, maturedBefore }: Labels): Record<string
 }
 
 /** The predictions of a scope, repeats removed, as a query. */
-export function rowsOf(scope: Scope, columns: readonly string[]): string {
+function rowsOf(scope: Scope, columns: readonly string[]): string {
   return `SELECT ${columns.join(", ")} FROM ${scope.table} FINAL WHERE ${conditionOf(scope)}`;
 }
 

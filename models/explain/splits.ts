@@ -21,7 +21,7 @@ export interface Split {
   before: number;
 }
 
-export interface Child {
+interface Child {
   /** Splits come first, each before those below it; leaves after all splits. */
   slot: number;
   /** `before` times the share of the split's cover that goes to this child. */

@@ -6,7 +6,7 @@ import type { BucketRows } from "./history-rows.js";
 import { BUCKET_MS, LABEL_DELAY_MS, REPEAT_HORIZON_MS, RETENTION_MS } from "./history-terms.js";
 import { PartitionClock } from "./partition-clock.js";
 
-export type BucketKind = "merchant" | "card";
+type BucketKind = "merchant" | "card";
 export type EmitBucket = (kind: BucketKind, id: Buffer, bucket: number, count: number, frauds: number) => void;
 
 /** What a builder has seen since it was made or restored. */

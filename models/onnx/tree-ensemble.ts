@@ -4,7 +4,7 @@ import { readGraph, type Graph, type GraphNode } from "./read-graph.js";
 import { REGRESSOR_ATTRIBUTES, treeNodes } from "./tree-nodes.js";
 
 /** How the sum of the leaves becomes a probability: as Sigmoid, or as a classifier's LOGISTIC. */
-export type Link = "sigmoid" | "logistic";
+type Link = "sigmoid" | "logistic";
 
 /** Binary trees whose leaves add up to log-odds, node by node over all trees; a leaf is its own child. */
 export interface FlatTrees {

@@ -5,7 +5,7 @@ import type { Matrix } from "./matrix.js";
 const GREATEST = Math.fround(3.4028234663852886e38);
 
 /** Bin numbers of one feature, a row each. */
-export type BinColumn = Uint8Array | Uint16Array;
+type BinColumn = Uint8Array | Uint16Array;
 
 /**
  * A matrix as bin numbers, column by column. Numbers take the bins 0 to `cuts.length`: a value's bin is the first whose

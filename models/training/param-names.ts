@@ -1,5 +1,5 @@
 /** A value as a request or the command line may give it. */
-export type GivenValue = number | string | boolean | null | readonly unknown[];
+type GivenValue = number | string | boolean | null | readonly unknown[];
 
 /** LightGBM's aliases of the parameters that the trainer has, and XGBoost's and scikit-learn's names of them. */
 const TREE_ALIASES = aliases({
@@ -95,7 +95,7 @@ const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
 };
 
 /** What isn't done here: the values with which it is off, and what to do instead. */
-export interface Undone {
+interface Undone {
   off: readonly GivenValue[];
   instead: string;
 }

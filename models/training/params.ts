@@ -16,8 +16,8 @@ export const TreeParams = Type.Object(
     /** Splits from root to leaf at most; -1: no limit but `num_leaves`. @default 5 */
     max_depth: Type.Integer({ minimum: -1, maximum: 64, default: 5 }),
     /**
-     * Leaves of a tree at most; 0: 31 when growing leaf-wise, as many as `max_depth` allows when depth-wise. Given alone,
-     * trees grow leaf-wise to any depth. @default 0
+     * Leaves of a tree at most; 0: 31 when growing leaf-wise, as many as `max_depth` allows when depth-wise. Given
+     * alone, trees grow leaf-wise to any depth. @default 0
      */
     num_leaves: Type.Integer({ minimum: 0, maximum: 65_536, default: 0 }),
     /**

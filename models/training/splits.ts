@@ -30,7 +30,7 @@ export function shrunk(gradient: number, lambdaL1: number): number {
 }
 
 /** The sum G² / (H + lambda) that a split must raise. */
-export function leafScore(gradient: number, hessian: number, lambda: number): number {
+function leafScore(gradient: number, hessian: number, lambda: number): number {
   return (gradient * gradient) / (hessian + lambda);
 }
 

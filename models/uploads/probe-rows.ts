@@ -6,7 +6,7 @@ import type { FeatureSpec } from "../features/plan.js";
  * count: that a model gives no score there is said, but its upload isn't refused for it, and it isn't put out of force
  * for it (score-models.ts).
  */
-export const LARGEST_CHECKED = 1e12;
+const LARGEST_CHECKED = 1e12;
 const FLOAT32_MAX = 3.4028234663852886e38;
 const MOST_NAMED = 5;
 

@@ -13,8 +13,8 @@ const BASE_FEATURES: Readonly<Record<string, FeatureSource>> = {
   night: { kind: "night" },
 };
 const MOST_FEATURES = 2_000;
-export const LEAST_SAMPLES = 100;
-export const MOST_SAMPLES = 10_000;
+const LEAST_SAMPLES = 100;
+const MOST_SAMPLES = 10_000;
 
 const UploadedFeature = Type.Object(
   {

@@ -43,7 +43,7 @@ import {
 import { TransactionFold } from "./transaction-fold.js";
 
 /** The transactional id of a source partition: whoever holds it owns the partition. */
-export function merchantsTransactionalId(group: string, partition: number): string {
+function merchantsTransactionalId(group: string, partition: number): string {
   return `${group}-${partition}`;
 }
 

@@ -17,12 +17,12 @@ export interface Cause {
 
 export const REPLY_TO = "reply-to";
 /** A longer one is not ours and is not copied. */
-export const MAX_REPLY_TO_BYTES = 256;
+const MAX_REPLY_TO_BYTES = 256;
 /** A longer key (only a compressed batch can bring one) would not fit beside the longest value and the headers. */
 const MAX_KEY_BYTES = 32 * 1024;
 const ATTEMPT = "attempt";
 /** On a dead letter that was sent again: where it stands among the dead letters, `<topic>/<partition>/<offset>`. */
-export const REDRIVE_OF = "fraudstream-redrive-of";
+const REDRIVE_OF = "fraudstream-redrive-of";
 /**
  * On a dead letter of a transaction: of which topic its offset is, as with committed offsets (OffsetMark). A name may
  * come to mean another one.

@@ -73,7 +73,7 @@ export interface ScoringDeps {
 }
 
 /** The transactional id of an input partition: whoever holds it owns the partition. */
-export function scoringTransactionalId(group: string, partition: number): string {
+function scoringTransactionalId(group: string, partition: number): string {
   return `${group}-${partition}`;
 }
 

@@ -234,8 +234,8 @@ export const TRAINING_ERRORS = {
       status: 400,
       places: FROM_A_FILE,
       meaning:
-        "A parameter of the algorithm is unknown, given twice, out of range, excluded by another, or asks for what the " +
-        "trainer doesn't do.",
+        "A parameter of the algorithm is unknown, given twice, out of range, excluded by another, or asks for what " +
+        "the trainer doesn't do.",
       remedy:
         "Correct `params` (`--param`): the message names the nearest parameter, the range, or what to do instead.",
     },

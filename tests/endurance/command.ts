@@ -15,7 +15,7 @@ import { Sampler, type Sample } from "./sampler.js";
 import { SystemUnderLoad } from "./system.js";
 
 /** A number that a run takes, with its default and what it means. */
-export interface Option {
+interface Option {
   default: number;
   what: string;
 }
@@ -32,7 +32,7 @@ export interface Endurance<Name extends string> {
   run: (run: Run<Name>) => Promise<{ figures: Record<string, unknown>; wrong: string[] }>;
 }
 
-export interface Run<Name extends string> {
+interface Run<Name extends string> {
   options: Record<Name, number>;
   engines: Engines;
   under: SystemUnderLoad;

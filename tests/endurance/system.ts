@@ -163,7 +163,7 @@ const MERCHANT_FEATURE: FeatureSpec = {
 };
 
 /** A weighted sum over the windows of a card and a merchant. */
-export function windowed(): TestModel {
+function windowed(): TestModel {
   const features = [...HISTORY_FEATURES, MERCHANT_FEATURE];
   return weighted(
     features,

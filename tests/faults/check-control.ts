@@ -2,7 +2,7 @@ import type { ControlEvent, DeployedModel } from "../../schemas/generated.js";
 import type { Complaints } from "./complaints.js";
 import type { Acknowledged } from "./operators.js";
 
-export interface FoldedDeployment {
+interface FoldedDeployment {
   champion: DeployedModel | null;
   shadows: DeployedModel[];
 }

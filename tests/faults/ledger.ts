@@ -38,7 +38,7 @@ function decode(value: Buffer, allowed: readonly number[]): { id: number; value:
   return { id, value: type.fromBuffer(value.subarray(5)) };
 }
 
-export class UnknownSchema extends Error {
+class UnknownSchema extends Error {
   constructor(id: number) {
     super(`unknown schema ${id}`);
   }

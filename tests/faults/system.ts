@@ -17,7 +17,7 @@ import { NEXT_TRANSACTION_ID, NEXT_TRANSACTION_SCHEMA } from "./traffic.js";
 
 export const PARTITIONS = 4;
 const COPIES: Record<Role, number> = { scoring: 3, sink: 2, merchants: 2, training: 2, api: 2 };
-export const SLOTS = Object.entries(COPIES).flatMap(([role, copies]) =>
+const SLOTS = Object.entries(COPIES).flatMap(([role, copies]) =>
   Array.from({ length: copies }, (_, i) => `${role}-${i + 1}`),
 );
 
@@ -79,7 +79,7 @@ export const HANGS = "hangs@1";
 export const MUTE = "mute@1";
 /** The greatest amount of the stream is 99.75. */
 const HANGS_ABOVE = 99.6;
-export const FIRST_DEPLOYMENT = { champion: "windows@1", shadows: ["cards@1"] };
+const FIRST_DEPLOYMENT = { champion: "windows@1", shadows: ["cards@1"] };
 
 /** Below the ports that systems give out themselves. */
 const firstPort = (): number => 12_000 + (process.pid % 300) * 60;

@@ -15,10 +15,10 @@ export interface Outgoing {
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
-export const CARDS = 600;
-export const MERCHANTS = 60;
-export const TRANSACTION_ID = 1_000_001;
-export const LABEL_ID = 1_000_003;
+const CARDS = 600;
+const MERCHANTS = 60;
+const TRANSACTION_ID = 1_000_001;
+const LABEL_ID = 1_000_003;
 /**
  * The next version of the producers' schema, with one more optional field. In every role's SCHEMAS_DIR from the start.
  */

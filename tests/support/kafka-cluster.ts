@@ -12,7 +12,7 @@ import { settledEnd } from "./settled.js";
 export const silent = createLogger({ logLevel: "silent" }, "test");
 
 /** The cluster behind a proxy that can be cut, whatever addresses the brokers give of themselves. */
-export class ProxiedCluster extends KafkaCluster {
+class ProxiedCluster extends KafkaCluster {
   readonly #proxy: CuttableProxy;
 
   constructor(proxy: CuttableProxy) {

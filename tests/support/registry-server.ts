@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { onTestFinished } from "vitest";
 
-export interface RegisteredSchema {
+interface RegisteredSchema {
   schema: string;
   schemaType?: string;
   references?: { name: string; subject: string; version: number }[];

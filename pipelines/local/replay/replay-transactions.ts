@@ -128,7 +128,7 @@ async function publishLabels(options: ReplayOptions, time: number): Promise<numb
 }
 
 /** A row as its payment system would publish it. */
-export function transactionOf(dataset: Dataset, row: number): Transaction {
+function transactionOf(dataset: Dataset, row: number): Transaction {
   const attributes: Transaction["attributes"] = {};
   for (const [name, column] of dataset.attributes) {
     if (column.type === "text") {
@@ -149,7 +149,7 @@ export function transactionOf(dataset: Dataset, row: number): Transaction {
 }
 
 /** What becomes known of a row a week later. */
-export function labelOf(dataset: Dataset, row: number): Label {
+function labelOf(dataset: Dataset, row: number): Label {
   return {
     transaction_id: dataset.transactionId[row],
     card_id: dataset.cardId[row],

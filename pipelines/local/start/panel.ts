@@ -102,7 +102,7 @@ const COLOURS: readonly (readonly [RegExp, string])[] = [
  * Ids, names of files and reasons come from elsewhere: what would steer the terminal, or turn a line round, is shown as
  * `?`.
  */
-export function printable(text: string): string {
+function printable(text: string): string {
   return text.replace(/[\p{Cc}\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, "?");
 }
 

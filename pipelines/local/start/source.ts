@@ -40,7 +40,7 @@ export interface Source {
 }
 
 /** A CSV file, and what a training request has to say of it. */
-export interface TrainingFile {
+interface TrainingFile {
   file: string;
   request: Pick<TrainingRequest, "columns" | "before" | "review_capacity" | "decline_precision">;
 }

@@ -23,7 +23,7 @@ export interface ScoredBatch {
   scoredAt: number;
 }
 
-export const DECISIONS = ["approve", "review", "decline"] as const;
+const DECISIONS = ["approve", "review", "decline"] as const;
 
 /** Index into DECISIONS, which is also the order of the Avro enum. */
 export function decide(score: number, review: number, decline: number): number {

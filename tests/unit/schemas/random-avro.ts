@@ -1,7 +1,7 @@
 import type { AvroObject, AvroSchema } from "../../../schemas/avro-cursor.js";
 import type { RandomSource } from "../../support/random-source.js";
 
-export type Attribute = number | boolean | string | undefined;
+type Attribute = number | boolean | string | undefined;
 
 /**
  * A type and values of it: as avsc takes them with `wrapUnions`, and as the attribute that a reader should make of

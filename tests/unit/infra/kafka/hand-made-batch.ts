@@ -1,6 +1,6 @@
 import { crc32c } from "@node-rs/crc32";
 
-export interface HandMadeRecord {
+interface HandMadeRecord {
   key?: Buffer | null;
   value?: Buffer | null;
   headers?: [name: string, value: Buffer | null][];

@@ -36,7 +36,7 @@ export function rowsOf({ id, card, merchant, time }: TestTransaction): BucketRow
   };
 }
 
-export function applyLabel(builder: BucketBuilder, { id, card, fraud, time }: TestLabel): void {
+function applyLabel(builder: BucketBuilder, { id, card, fraud, time }: TestLabel): void {
   const bytes = Buffer.from(`_${card}${id}`);
   const cardLength = Buffer.byteLength(card);
   builder.label(bytes, 1, cardLength, 1 + cardLength, bytes.length - 1 - cardLength, fraud, time);
