@@ -97,7 +97,7 @@ export class BucketBuilder {
   }
 
   /** Whether the same transaction came before, within the horizon: it seals nothing and counts nowhere. */
-  isRepeat(rows: BucketRows, row: number): boolean {
+  #isRepeat(rows: BucketRows, row: number): boolean {
     const known = this.#known;
     const time = rows.eventTime[row];
     known.point(
@@ -122,7 +122,7 @@ export class BucketBuilder {
    * repeat seals nothing.
    */
   sealAndAdd(rows: BucketRows, row: number, emit: EmitBucket): void {
-    if (this.isRepeat(rows, row)) {
+    if (this.#isRepeat(rows, row)) {
       this.counts.repeats++;
       return;
     }
@@ -142,13 +142,7 @@ export class BucketBuilder {
     this.#addTransaction(rows, row);
   }
 
-  /** Adds an accepted transaction. A late one and a repeat are counted, not added. */
-  transaction(rows: BucketRows, row: number): void {
-    if (this.isRepeat(rows, row)) this.counts.repeats++;
-    else this.#addTransaction(rows, row);
-  }
-
-  /** `#known` points at it. */
+  /** A late one is counted, not added. `#known` points at it. */
   #addTransaction(rows: BucketRows, row: number): void {
     const { counts } = this;
     const time = rows.eventTime[row];

@@ -37,7 +37,7 @@ export class DatasetHistory {
     const rows = this.#rows;
     rows.fill(this.#dataset, from, to);
     for (let i = 0, at = 0; from + i < to; i++, at += plan.size) {
-      if (plan.needsMerchants) this.#seal(rows.eventTime[i]);
+      if (plan.needsMerchants) this.#sealAndAdd(rows, i);
       const folded = this.#cards.fold(rows, i, from + i, plan, this.#merchants, out, at);
       if (folded >= 0) {
         out.fill(Number.NaN, at, at + plan.size);
@@ -46,21 +46,22 @@ export class DatasetHistory {
       }
       if (!plan.needsMerchants) continue;
       this.#merchants.lookup(rows, i, plan, out, at);
-      this.#builder.transaction(rows, i);
       if (this.#dataset.label[from + i] === 1)
         this.#label(rows, i, this.#dataset.labelTime?.[from + i] ?? rows.eventTime[i] + LABEL_DELAY_MS);
     }
     this.#cards.commit();
   }
 
-  #seal(eventTime: number): void {
-    const upTo = this.#builder.sealable(eventTime);
-    if (!(upTo > this.#builder.sealed)) return;
-    this.#builder.seal(upTo, (kind, id, bucket, count, frauds) =>
+  /** What a transaction seals is there for its own windows, as where the merchants role is ahead of scoring. */
+  #sealAndAdd(rows: DatasetRows, i: number): void {
+    const before = this.#builder.sealed;
+    this.#builder.sealAndAdd(rows, i, (kind, id, bucket, count, frauds) =>
       this.#merchants.add(kind, id, 0, id.length, 0, bucket, count, frauds),
     );
-    this.#merchants.watermark(0, upTo);
-    this.#merchants.evict(upTo - KEPT_BUCKETS - 2);
+    const { sealed } = this.#builder;
+    if (sealed === before) return;
+    this.#merchants.watermark(0, sealed);
+    this.#merchants.evict(sealed - KEPT_BUCKETS - 2);
   }
 
   #label(

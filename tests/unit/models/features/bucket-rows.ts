@@ -1,5 +1,6 @@
 import { BUCKET_MS, LABEL_DELAY_MS, REPEAT_HORIZON_MS } from "../../../../models/features/history-terms.js";
-import { BucketBuilder } from "../../../../models/features/bucket-builder.js";
+import { BucketBuilder, type EmitBucket } from "../../../../models/features/bucket-builder.js";
+import { PartitionClock } from "../../../../models/features/partition-clock.js";
 import type { BucketRows } from "../../../../models/features/history-rows.js";
 
 export interface TestTransaction {
@@ -42,26 +43,21 @@ function applyLabel(builder: BucketBuilder, { id, card, fraud, time }: TestLabel
   builder.label(bytes, 1, cardLength, 1 + cardLength, bytes.length - 1 - cardLength, fraud, time);
 }
 
-/** Feeds events to a builder, which seals before each transaction what that lets it seal. */
+/** Feeds events to a builder. */
 export function build(
   events: readonly TestEvent[],
   builder = new BucketBuilder(),
   found: Buckets = new Map(),
 ): Buckets {
-  const seal = (upTo: number): void =>
-    builder.seal(upTo, (kind, id, bucket, count, frauds) => {
-      const key = `${kind} ${id.toString()} ${bucket}`;
-      if (found.has(key)) throw new Error(`${key} comes twice`);
-      found.set(key, [count, frauds]);
-    });
+  const emit: EmitBucket = (kind, id, bucket, count, frauds) => {
+    const key = `${kind} ${id.toString()} ${bucket}`;
+    if (found.has(key)) throw new Error(`${key} comes twice`);
+    found.set(key, [count, frauds]);
+  };
   for (const event of events) {
-    if ("seal" in event) seal(event.seal);
+    if ("seal" in event) builder.seal(event.seal, emit);
     else if ("label" in event) applyLabel(builder, event.label);
-    else {
-      const rows = rowsOf(event.transaction);
-      if (!builder.isRepeat(rows, 0)) seal(builder.sealable(event.transaction.time));
-      builder.transaction(rows, 0);
-    }
+    else builder.sealAndAdd(rowsOf(event.transaction), 0, emit);
   }
   return found;
 }
@@ -70,9 +66,11 @@ export function build(
 export function naiveBuckets(events: readonly TestEvent[]): Buckets {
   const found: Buckets = new Map();
   const accepted: TestTransaction[] = [];
+  const clock = new PartitionClock();
   let sealed = Number.NEGATIVE_INFINITY;
   events.forEach((event, at) => {
     let upTo = "seal" in event ? event.seal : sealed;
+    if ("seal" in event) clock.raise(upTo * BUCKET_MS + LABEL_DELAY_MS);
     const before = events.slice(0, at);
     const known = [...accepted];
     if ("transaction" in event) {
@@ -83,7 +81,8 @@ export function naiveBuckets(events: readonly TestEvent[]): Buckets {
       );
       if (!repeat) {
         accepted.push(transaction);
-        upTo = Math.floor((transaction.time - LABEL_DELAY_MS) / BUCKET_MS);
+        clock.advance(transaction.time);
+        upTo = Math.floor((clock.time - LABEL_DELAY_MS) / BUCKET_MS);
       }
     }
     if (upTo <= sealed) return;
