@@ -61,6 +61,18 @@ export const Manifest = Type.Object(
      * one.
      */
     drift: Type.Optional(DriftReference),
+    /**
+     * How an uploaded model's scores of its sample rows were beside the expected ones, and what its author let them
+     * differ by; absent where the model was trained here, or uploaded before this was recorded.
+     */
+    check: Type.Optional(
+      Type.Object({
+        rows: Type.Integer(),
+        greatest_difference: Type.Number(),
+        differing_rows: Type.Integer(),
+        tolerance: Type.Object({ differing_rows: Type.Integer(), difference: Type.Number() }),
+      }),
+    ),
     created_at: Type.String(),
   },
   { title: "Manifest" },

@@ -6,7 +6,8 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { loadArtifact } from "../../models/artifacts.js";
 import { Manifest } from "../../models/manifest.js";
 import { refusalsOf } from "../../models/control/liveness.js";
-import { UploadedManifest, UploadedSamples } from "../../models/uploads/upload.js";
+import { UploadedSamples } from "../../models/uploads/samples.js";
+import { UploadedManifest } from "../../models/uploads/upload.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { ApiContext } from "../context.js";
 import { CoverageSchema, attributeCoverage, coverageView } from "../deployments/attribute-coverage.js";
@@ -119,6 +120,16 @@ const UploadBody = Type.Object(
   },
   { additionalProperties: false, description: "Each part is a file or a field; manifest and samples are JSON." },
 );
+
+const UploadCheck = Type.Object({
+  rows: Type.Integer(),
+  greatest_difference: Type.Number({ description: "Between a score and the expected one." }),
+  differing_rows: Type.Integer({ description: "Rows that differ by more, as the manifest's tolerance lets them." }),
+  ms_per_row: Type.Number({ description: "Of a call with one row, measured here." }),
+  warnings: Type.Array(Type.String(), {
+    description: "Inputs that the model gives no score for, although it is accepted.",
+  }),
+});
 
 /** Models: listing, deploying, uploading. */
 export async function modelRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
@@ -289,14 +300,6 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
     httpPart: "body",
   }) as ManifestValidator | undefined;
   if (validator === undefined) throw new FraudstreamError("no_validator", "the model routes need the app's validator");
-  const check = Type.Object({
-    rows: Type.Integer(),
-    greatest_difference: Type.Number({ description: "Between a score and the expected one." }),
-    ms_per_row: Type.Number({ description: "Of a call with one row, measured here." }),
-    warnings: Type.Array(Type.String(), {
-      description: "Inputs that the model gives no score for, although it is accepted.",
-    }),
-  });
   const uploadSchema = {
     tags,
     summary: "Upload a model that was trained elsewhere",
@@ -304,7 +307,7 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
     body: UploadBody,
     response: {
       201: Type.Object(
-        { id: Type.String(), manifest: Manifest, check },
+        { id: Type.String(), manifest: Manifest, check: UploadCheck },
         { description: "Stored and registered; not enabled." },
       ),
     },
@@ -339,6 +342,7 @@ export async function modelRoutes(app: FastifyInstance, context: ApiContext): Pr
           check: {
             rows: samples,
             greatest_difference: checked.greatestDifference,
+            differing_rows: checked.differingRows,
             ms_per_row: checked.msPerRow,
             warnings: checked.warnings,
           },

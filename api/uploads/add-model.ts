@@ -1,9 +1,11 @@
 import { saveNextVersion, type Artifact } from "../../models/artifacts.js";
 import { registerModel } from "../../models/control/decisions.js";
 import type { CheckedModel } from "../../models/uploads/check-model.js";
+import { TOLERANCE } from "../../models/onnx/verify.js";
 import { checkInProcess } from "../../models/uploads/check-in-process.js";
 import type { UploadedManifest } from "../../models/uploads/upload.js";
-import { featuresOf, manifestOfUpload, samplesOf } from "../../models/uploads/upload.js";
+import { featuresOf, manifestOfUpload } from "../../models/uploads/upload.js";
+import { samplesOf } from "../../models/uploads/samples.js";
 import { errorRow } from "../../schemas/error-codes.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { ApiContext } from "../context.js";
@@ -38,13 +40,26 @@ export async function addModel(
     return {
       samples: rows.rows,
       checked: await checkInProcess(
-        { onnx: upload.model, input: manifest.input, output: manifest.output, features, samples: rows },
+        {
+          onnx: upload.model,
+          input: manifest.input,
+          output: manifest.output,
+          features,
+          samples: rows,
+          tolerance: manifest.tolerance,
+        },
         {},
         signal,
       ),
     };
   });
-  const built = { manifest: manifestOfUpload(manifest, checked), onnx: checked.onnx };
+  const check = {
+    rows: samples,
+    greatest_difference: checked.greatestDifference,
+    differing_rows: checked.differingRows,
+    tolerance: { differing_rows: 0, difference: TOLERANCE, ...manifest.tolerance },
+  };
+  const built = { manifest: manifestOfUpload(manifest, checked, check), onnx: checked.onnx };
   for (let tries = 1; ; tries++) {
     const artifact = await saveNextVersion(context.config.artifacts, manifest.name, built);
     try {

@@ -4,9 +4,16 @@ import { ModelSession } from "../onnx/session.js";
 import { TOLERANCE } from "../onnx/verify.js";
 import { inspectOnnx } from "./inspect-onnx.js";
 import { normaliseOnnx, type NormalisedOnnx } from "./normalise-onnx.js";
+import {
+  compareScores,
+  mostDiffering,
+  scoresDiffer,
+  type ScoreComparison,
+  type ScoreTolerance,
+} from "./compare-scores.js";
 import { checkOperators } from "./operators.js";
 import { noScore, probesOf, type Probe } from "./probe-rows.js";
-import type { Samples } from "./upload.js";
+import type { Samples } from "./samples.js";
 
 export interface CheckRequest {
   onnx: Uint8Array;
@@ -14,12 +21,15 @@ export interface CheckRequest {
   output?: string | undefined;
   features: readonly FeatureSpec[];
   samples: Samples;
+  tolerance?: ScoreTolerance | undefined;
 }
 
 /** A model that scores its samples as its author said. */
 export interface CheckedModel extends NormalisedOnnx {
-  /** Of a score and its expected one. */
+  /** Of a score and its expected one, of all rows but those that differ by more than the tolerance. */
   greatestDifference: number;
+  /** Sample rows that differ by more, as the manifest lets them. */
+  differingRows: number;
   /** Mean of a call with one row, here and now. */
   msPerRow: number;
   /** What the model has no score for, though it is accepted; for people. */
@@ -37,34 +47,53 @@ const SLOWEST_BATCH_MS = 1_000;
  *
  * @throws FraudstreamError those of `inspectOnnx`, `normaliseOnnx` and `checkOperators`, `model_invalid`,
  *   `model_shape`,
- *   `model_failed`, `scores_differ` where a score isn't within 1e-5 of the expected one, of all rows at once or of each
- *   alone,
+ *   `model_failed`, `scores_differ` where a score isn't within 1e-5 of the expected one (or what the manifest lets it
+ *   differ by), of all rows at once or of each alone,
  *   `model_no_score` where a payment that the stream may bring gets none, `model_too_slow`
  */
-export async function checkModel({ onnx, input, output, features, samples }: CheckRequest): Promise<CheckedModel> {
+export async function checkModel(request: CheckRequest): Promise<CheckedModel> {
+  const { onnx, input, output, features } = request;
   inspectOnnx(onnx);
   const normalised = normaliseOnnx(onnx, { input, output });
   checkOperators(normalised.onnx, normalised.input);
-  const width = features.length;
   const session = await ModelSession.load(normalised.onnx, {
     input: normalised.input,
     output: normalised.output,
-    features: width,
+    features: features.length,
   });
   try {
-    const together = differences(await session.run(samples.values, samples.rows), samples.scores, "in one batch");
-    const alone = new Float32Array(samples.rows);
-    const started = performance.now();
-    for (let row = 0; row < samples.rows; row++)
-      [alone[row]] = await session.run(samples.values.subarray(row * width, (row + 1) * width), 1);
-    const msPerRow = (performance.now() - started) / samples.rows;
-    const greatestDifference = Math.max(together, differences(alone, samples.scores, "one by one"));
-    const { rows, warnings } = await probe(session, probesOf(features, samples.values.slice(0, width)));
-    await checkBatches(session, [...rows, { values: samples.values, scores: alone }], width);
-    return { ...normalised, greatestDifference, msPerRow, warnings };
+    return { ...normalised, ...(await checkScores(session, request)) };
   } finally {
     await session.release();
   }
+}
+
+async function checkScores(
+  session: ModelSession,
+  { features, samples, tolerance = {} }: CheckRequest,
+): Promise<Omit<CheckedModel, keyof NormalisedOnnx>> {
+  const width = features.length;
+  const score = (values: Float32Array, rows: number): Promise<Float32Array> => session.run(values, rows);
+  const compared = async (got: Float32Array, how: string): Promise<ScoreComparison> => {
+    const comparison = compareScores(got, samples, tolerance);
+    if (comparison.differing.length <= mostDiffering(samples.rows, tolerance)) return comparison;
+    throw await scoresDiffer(score, { features, samples, tolerance }, got, comparison.differing, how);
+  };
+  const together = await compared(await session.run(samples.values, samples.rows), "in one batch");
+  const alone = new Float32Array(samples.rows);
+  const started = performance.now();
+  for (let row = 0; row < samples.rows; row++)
+    [alone[row]] = await session.run(samples.values.subarray(row * width, (row + 1) * width), 1);
+  const msPerRow = (performance.now() - started) / samples.rows;
+  const single = await compared(alone, "one by one");
+  const { rows, warnings } = await probe(session, probesOf(features, samples.values.slice(0, width)));
+  await checkBatches(session, [...rows, { values: samples.values, scores: alone }], width);
+  return {
+    greatestDifference: Math.max(together.greatestDifference, single.greatestDifference),
+    differingRows: single.differing.length,
+    msPerRow,
+    warnings,
+  };
 }
 
 interface ScoredRows {
@@ -123,21 +152,3 @@ async function checkBatches(session: ModelSession, parts: readonly ScoredRows[],
 }
 
 const MOST_NAMED = 3;
-
-/** The greatest difference. */
-function differences(got: Float32Array, expected: Float64Array, how: string): number {
-  let greatest = 0;
-  const wrong: number[] = [];
-  expected.forEach((score, row) => {
-    const difference = Math.abs(got[row] - score);
-    greatest = Math.max(greatest, difference);
-    if (!(difference <= TOLERANCE)) wrong.push(row);
-  });
-  if (wrong.length === 0) return greatest;
-  const named = wrong.slice(0, MOST_NAMED).map((row) => `row ${row} ${got[row]} instead of ${expected[row]}`);
-  throw new FraudstreamError(
-    "scores_differ",
-    `scored ${how}, ${wrong.length} of ${expected.length} sample rows are more than ${TOLERANCE} off: ` +
-      `${named.join(", ")}. The stream has float32 features: score the samples on float32 values`,
-  );
-}

@@ -2,6 +2,7 @@ import { Type, type Static } from "@sinclair/typebox";
 import { FraudstreamError } from "../../schemas/errors.js";
 import { sha256 } from "../artifacts.js";
 import { FeatureSpec, featureHash, type FeatureSource } from "../features/plan.js";
+import { ScoreTolerance } from "./compare-scores.js";
 import type { Manifest } from "../manifest.js";
 import type { NormalisedOnnx } from "./normalise-onnx.js";
 
@@ -13,8 +14,6 @@ const BASE_FEATURES: Readonly<Record<string, FeatureSource>> = {
   night: { kind: "night" },
 };
 const MOST_FEATURES = 2_000;
-const LEAST_SAMPLES = 100;
-const MOST_SAMPLES = 10_000;
 
 const UploadedFeature = Type.Object(
   {
@@ -57,6 +56,7 @@ export const UploadedManifest = Type.Object(
       { review: Type.Number({ minimum: 0 }), decline: Type.Number({ minimum: 0 }) },
       { additionalProperties: false },
     ),
+    tolerance: Type.Optional(ScoreTolerance),
     training: Type.Optional(
       Type.Object(
         {
@@ -89,32 +89,6 @@ export const UploadedManifest = Type.Object(
 export type UploadedManifest = Static<typeof UploadedManifest>;
 
 /**
- * What `samplesOf` reads: written down for the documentation, checked by hand, since there may be millions of values.
- */
-export const UploadedSamples = Type.Object(
-  {
-    columns: Type.Array(Type.String(), { description: "The features' names, in any order." }),
-    rows: Type.Array(Type.Array(Type.Union([Type.Number(), Type.Boolean(), Type.Null()])), {
-      minItems: LEAST_SAMPLES,
-      maxItems: MOST_SAMPLES,
-      description: "null: absent, the feature's default is taken.",
-    }),
-    scores: Type.Array(Type.Number({ minimum: 0, maximum: 1 }), {
-      description: "The probability of fraud of each row, scored on float32 values.",
-    }),
-  },
-  { additionalProperties: false },
-);
-
-/** Rows that the author has scored, as the model's input takes them. */
-export interface Samples {
-  rows: number;
-  /** Row by row, in the order of the features. */
-  values: Float32Array;
-  scores: Float64Array;
-}
-
-/**
  * The features of an upload, whole.
  *
  * @throws FraudstreamError `manifest_invalid` where the parts don't fit each other
@@ -137,7 +111,11 @@ export function featuresOf(manifest: UploadedManifest): FeatureSpec[] {
 }
 
 /** The manifest of an uploaded model that was checked; the artifact gets its version when it is saved. */
-export function manifestOfUpload(upload: UploadedManifest, checked: NormalisedOnnx): Manifest {
+export function manifestOfUpload(
+  upload: UploadedManifest,
+  checked: NormalisedOnnx,
+  check?: NonNullable<Manifest["check"]>,
+): Manifest {
   const { name, algorithm = "onnx", thresholds, training = {} } = upload;
   const features = featuresOf(upload);
   const { source = "uploaded", rows = 0, frauds = 0, from = 0, to = 0, params = {}, seconds = 0 } = training;
@@ -154,68 +132,7 @@ export function manifestOfUpload(upload: UploadedManifest, checked: NormalisedOn
     training: { source, rows, frauds, from, to, params, seconds },
     validation: null,
     test: null,
+    ...(check === undefined ? {} : { check }),
     created_at: new Date().toISOString(),
   };
-}
-
-/**
- * The sample rows of an upload: `{"columns": [feature, …], "rows": [[value, …], …], "scores": [expected, …]}`, columns
- * in any order, null for an absent value (the feature's default is then taken).
- *
- * @throws FraudstreamError `samples_invalid`, `samples_too_few`, naming row and column
- */
-export function samplesOf(json: unknown, features: readonly FeatureSpec[]): Samples {
-  const { columns, rows, scores } = partsOf(json);
-  const order = features.map(({ name }) => {
-    const at = columns.indexOf(name);
-    if (at < 0) throw invalid(`they have no column ${JSON.stringify(name)}`);
-    return at;
-  });
-  if (columns.length !== features.length)
-    throw invalid(`they have ${columns.length} columns for ${features.length} features`);
-  if (scores.length !== rows.length) throw invalid(`they have ${rows.length} rows and ${scores.length} scores`);
-  if (rows.length < LEAST_SAMPLES)
-    throw new FraudstreamError(
-      "samples_too_few",
-      `there are ${rows.length} sample rows; at least ${LEAST_SAMPLES} are needed`,
-    );
-  if (rows.length > MOST_SAMPLES) throw invalid(`there are ${rows.length} of them; at most ${MOST_SAMPLES} are taken`);
-  const width = features.length;
-  const values = new Float32Array(rows.length * width);
-  rows.forEach((cells, row) => {
-    if (!Array.isArray(cells) || cells.length !== width) throw invalid(`row ${row} is not a list of ${width} values`);
-    features.forEach((feature, i) => {
-      values[row * width + i] = valueOf((cells as unknown[])[order[i]], feature, row);
-    });
-  });
-  scores.forEach((score, row) => {
-    if (typeof score !== "number" || !(score >= 0 && score <= 1))
-      throw invalid(`the score of row ${row} is ${JSON.stringify(score)}; it must be a number from 0 to 1`);
-  });
-  return { rows: rows.length, values, scores: Float64Array.from(scores as number[]) };
-}
-
-function partsOf(json: unknown): { columns: unknown[]; rows: unknown[]; scores: unknown[] } {
-  if (typeof json !== "object" || json === null || Array.isArray(json))
-    throw invalid("they must be an object with columns, rows and scores");
-  const { columns, rows, scores, ...others } = json as Record<string, unknown>;
-  const [other] = Object.keys(others);
-  if (other !== undefined)
-    throw invalid(`${JSON.stringify(other.slice(0, 100))} is not one of columns, rows and scores`);
-  if (!Array.isArray(columns) || !Array.isArray(rows) || !Array.isArray(scores))
-    throw invalid("columns, rows and scores must be lists");
-  return { columns, rows, scores };
-}
-
-/** As the stream makes a feature of an attribute: float32, booleans as 0 and 1, the default where it is absent. */
-function valueOf(cell: unknown, { name, default: missing }: FeatureSpec, row: number): number {
-  if (cell === null) return missing ?? NaN;
-  if (typeof cell === "boolean") return cell ? 1 : 0;
-  if (typeof cell !== "number" || !Number.isFinite(cell))
-    throw invalid(`row ${row}, column ${JSON.stringify(name)}: a number, true, false or null is needed`);
-  return cell;
-}
-
-function invalid(reason: string): FraudstreamError {
-  return new FraudstreamError("samples_invalid", `the sample rows: ${reason}`);
 }

@@ -164,7 +164,9 @@ export const MODEL_ERRORS = {
     scores_differ: {
       status: 422,
       meaning: "The model scores the sample rows otherwise than its author, or a row's score depends on others.",
-      remedy: "Score the samples on float32 values, with the model that is uploaded.",
+      remedy:
+        "The message says which it is: ties at thresholds (export with division, or declare a `tolerance`), samples that " +
+        "are no float32, the other class, or another model.",
     },
     shadow_failed: {
       places: ["log"],

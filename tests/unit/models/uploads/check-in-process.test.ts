@@ -3,7 +3,8 @@ import { attribute, doubles, node } from "../../../../models/onnx/graph.js";
 import type { FeatureSpec } from "../../../../models/features/plan.js";
 import type { CheckRequest } from "../../../../models/uploads/check-model.js";
 import { checkInProcess } from "../../../../models/uploads/check-in-process.js";
-import { featuresOf, samplesOf } from "../../../../models/uploads/upload.js";
+import { featuresOf } from "../../../../models/uploads/upload.js";
+import { samplesOf } from "../../../../models/uploads/samples.js";
 import { endless, fixture, fixtures, graphOf, mean, meanNodes, memoryBomb, slow } from "../../../support/uploads.js";
 
 const ROWS = 100;

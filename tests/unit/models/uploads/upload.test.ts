@@ -1,6 +1,7 @@
 import { Value } from "@sinclair/typebox/value";
 import { describe, expect, it } from "vitest";
-import { UploadedManifest, featuresOf, manifestOfUpload, samplesOf } from "../../../../models/uploads/upload.js";
+import { UploadedManifest, featuresOf, manifestOfUpload } from "../../../../models/uploads/upload.js";
+import { samplesOf } from "../../../../models/uploads/samples.js";
 import { Manifest } from "../../../../models/manifest.js";
 import { fixtures } from "../../../support/uploads.js";
 
