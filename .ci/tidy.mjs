@@ -2,6 +2,7 @@
 // unit tests whose path mirrors no source file. Prints each place that fails, and ends with code 1 if there is one.
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 
 const WIDTH = 120;
 
@@ -19,52 +20,56 @@ const LONG_LINES = [
 /** Unit tests of something that is no source file. */
 const OTHER_TESTS = new Map([["tests/unit/documents.test.ts", "tests the documents of the whole repository"]]);
 
-const files = execFileSync("git", ["ls-files", "-co", "--exclude-standard", "-z"], { encoding: "utf8" })
-  .split("\0")
-  .filter((file) => file !== "" && existsSync(file));
-const complaints = [];
+/** The exceptions that a line has needed so far. */
 const needed = new Set();
 
-for (const file of files) {
-  const text = readFileSync(file, "utf8");
-  if (text.includes("\0")) continue; // Not a text.
-  text.split("\n").forEach((line, index) => checkWidth(file, line, index + 1));
-  if (/\.(?:ts|js|mjs|cjs)$/.test(file)) checkDocstrings(file, text);
-  if (/^tests\/unit\/.*\.test\.ts$/.test(file)) checkMirror(file);
-}
-for (const exception of LONG_LINES)
-  if (!needed.has(exception))
-    complaints.push(`.ci/tidy.mjs: no long line needs the exception ${exception.file} any more`);
-for (const file of OTHER_TESTS.keys())
-  if (!files.includes(file)) complaints.push(`.ci/tidy.mjs: ${file} does not exist any more`);
-
-if (complaints.length > 0) {
-  console.error(complaints.join("\n"));
-  console.error(`${complaints.length} places to tidy: see "What npm run check refuses" in CONTRIBUTING.md`);
-  process.exitCode = 1;
+/** What a file fails in, one line for each place. */
+export function tidyComplaints(file, text) {
+  if (text.includes("\0")) return []; // Not a text.
+  const complaints = text.split("\n").flatMap((line, index) => widthComplaints(file, line, index + 1));
+  if (/\.(?:ts|js|mjs|cjs)$/.test(file)) complaints.push(...docstringComplaints(file, text));
+  if (/^tests\/unit\/.*\.test\.ts$/.test(file)) complaints.push(...mirrorComplaints(file));
+  return complaints;
 }
 
-function checkWidth(file, line, number) {
-  if (line.length <= WIDTH) return;
+function widthComplaints(file, line, number) {
+  if (line.length <= WIDTH) return [];
   // What people see as one character may be several code units.
   const columns = [...line].length;
-  if (columns <= WIDTH) return;
+  if (columns <= WIDTH) return [];
   const exception = LONG_LINES.find((one) => one.file.test(file) && (one.line?.test(line) ?? true));
-  if (exception === undefined) complaints.push(`${file}:${number}: ${columns} columns, more than ${WIDTH}`);
-  else needed.add(exception);
+  if (exception === undefined) return [`${file}:${number}: ${columns} columns, more than ${WIDTH}`];
+  needed.add(exception);
+  return [];
 }
 
-function checkDocstrings(file, text) {
-  for (const { index } of text.matchAll(/\*\/\n\s*\/\*\*/g)) {
+function docstringComplaints(file, text) {
+  return [...text.matchAll(/\*\/\n\s*\/\*\*/g)].map(({ index }) => {
     const line = text.slice(0, index).split("\n").length;
-    complaints.push(`${file}:${line}: a docstring that documents nothing: another one follows it`);
-  }
+    return `${file}:${line}: a docstring that documents nothing: another one follows it`;
+  });
 }
 
 /** tests/unit/models/artifacts.test.ts tests models/artifacts.ts, and artifacts.disk.test.ts one aspect of it. */
-function checkMirror(file) {
-  if (OTHER_TESTS.has(file)) return;
+function mirrorComplaints(file) {
   const [, source] = /^tests\/unit\/(.*?)(?:\.[\w-]+)?\.test\.ts$/.exec(file);
-  if (existsSync(`${source}.ts`)) return;
-  complaints.push(`${file}: a unit test's path mirrors its source file, and there is no ${source}.ts`);
+  if (OTHER_TESTS.has(file) || existsSync(`${source}.ts`)) return [];
+  return [`${file}: a unit test's path mirrors its source file, and there is no ${source}.ts`];
 }
+
+function checkAll() {
+  const files = execFileSync("git", ["ls-files", "-co", "--exclude-standard", "-z"], { encoding: "utf8" })
+    .split("\0")
+    .filter((file) => file !== "" && existsSync(file));
+  const complaints = files.flatMap((file) => tidyComplaints(file, readFileSync(file, "utf8")));
+  for (const { file } of LONG_LINES.filter((exception) => !needed.has(exception)))
+    complaints.push(`.ci/tidy.mjs: no long line needs the exception ${file} any more`);
+  for (const file of OTHER_TESTS.keys())
+    if (!existsSync(file)) complaints.push(`.ci/tidy.mjs: ${file} does not exist any more`);
+  if (complaints.length === 0) return;
+  console.error(complaints.join("\n"));
+  console.error(`${complaints.length} places to tidy`);
+  process.exitCode = 1;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) checkAll();

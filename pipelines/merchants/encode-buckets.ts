@@ -54,8 +54,8 @@ export class BucketEncoder {
 
   /**
    * Buckets of the partition below this index may lack what was lost before it was folded. The last gap of a partition
-   * counts. It is a watermark of the epoch's beginning with an id, since the schema has no symbol for it: to a reader of
-   * an earlier version it says nothing.
+   * counts. It is written as a watermark at the beginning of the epoch, with an id, since the schema has no symbol for
+   * it: readers of earlier versions ignore it.
    */
   gap(until: number, output: PartitionOutput): void {
     output.append(this.#gapKey, this.#value(BUCKET_ENTITY.watermark, GAP_ID, 0, until, 0));

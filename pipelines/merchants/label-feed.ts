@@ -23,7 +23,12 @@ export interface LabelFeedOptions {
   /** What stands for card ids; null: they stand for themselves. */
   cards: CardIds | null;
   signal: AbortSignal;
-  /** Labels were deleted before they were read. @param first the first offset that is left @param until none is later */
+  /**
+   * Labels were deleted before they were read.
+   *
+   * @param first the first offset that is left
+   * @param until none is later
+   */
   onLost: (first: number, until: number) => void;
 }
 

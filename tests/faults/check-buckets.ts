@@ -108,8 +108,8 @@ export class Buckets {
     const readable = transactions.filter(({ readable: at }) => at <= sealedAt);
     const read = transactions.filter(({ readable: from }) => from + READ_WITHIN_MS <= sealedAt);
     const exact = [transactions, sent, readable, read].find((each) => each.length === count);
-    // What came, or was let go by an open transaction, shortly before the seal may have been read or not: whoever seals a
-    // quiet partition looks for its end and for its labels first, over a connection that may be slow.
+    // What came, or was released by an open transaction, shortly before the seal may have been read or not: whoever
+    // seals a quiet partition looks for its end and for its labels first, over a connection that may be slow.
     if (exact === undefined && (count < read.length || count > sent.length))
       return (
         `${count} with ${frauds} frauds, and ${transactions.length} without faults, of which ${sent.length} ` +

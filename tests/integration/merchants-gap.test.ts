@@ -94,7 +94,7 @@ async function predictionAt(days: number): Promise<{ count: number; stale: boole
   return { count: found.prediction.features[1], stale: found.prediction.stale };
 }
 
-test("windows of merchants that may miss payments which retention deleted before they were counted are stale", async () => {
+test("merchant windows that may miss payments deleted by retention before they were counted are stale", async () => {
   await publish(5, 0);
   await publish(3, 0.5);
   expect(await predictionAt(8)).toEqual({ count: 8, stale: false });
