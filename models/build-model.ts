@@ -169,13 +169,13 @@ function partsOf(
   return [first, second, test.length === 0 ? null : third];
 }
 
-/** Rows that may be trained and tested on: neither mere history nor repeats, which the stream refuses. */
+/** Rows that may be trained and tested on: no mere history, labelled, no repeats, which the stream refuses. */
 function usableRows(dataset: Dataset): { rows: Uint32Array; notes: string[] } {
   const refused = new Set(repeatedRows(dataset));
   const rows = Uint32Array.from(
     { length: dataset.length - dataset.historyRows },
     (_, i) => dataset.historyRows + i,
-  ).filter((row) => !refused.has(row));
+  ).filter((row) => !refused.has(row) && dataset.unlabelled?.[row] !== 1);
   return {
     rows,
     notes:

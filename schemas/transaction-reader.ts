@@ -1,5 +1,6 @@
 import type { AttributeTarget, Unreadable } from "./avro-attributes.js";
 import type { AvroSchema } from "./avro-cursor.js";
+import { isCurrency } from "./currencies.js";
 import { transactionSchema } from "./generated.js";
 import { checkId } from "./ids.js";
 import { RecordReader } from "./record-reader.js";
@@ -82,9 +83,20 @@ export interface CardIds {
   of(bytes: Uint8Array, at: number, length: number): Buffer;
 }
 
-const EARLIEST_EVENT_TIME = Date.UTC(2000, 0, 1);
+/** No transaction is older. */
+export const EARLIEST_EVENT_TIME = Date.UTC(2000, 0, 1);
 /** How far ahead of its record's time, and of the reader's clock, a transaction may lie. */
 export const CLOCK_SKEW_MS = 5 * 60 * 1000;
+
+/**
+ * What is wrong with an event time, wherever it comes in; null: nothing.
+ *
+ * @param time of the record, or the present
+ */
+export function eventTimeFault(eventTime: number, time: number): "early" | "ahead" | null {
+  if (!(eventTime >= EARLIEST_EVENT_TIME)) return "early";
+  return eventTime > time + CLOCK_SKEW_MS ? "ahead" : null;
+}
 
 const TRANSACTION: RecordSpec<TransactionFields> = {
   required: ["transaction_id", "event_time", "card_id", "merchant_id", "amount", "currency"],
@@ -213,41 +225,16 @@ function validate(fields: TransactionFields, recordTime: number): void {
   checkId("merchant_id", fields.bytes, fields.merchantIdAt, fields.merchantIdLength);
   if (!Number.isFinite(fields.amount)) throw new TransactionRejected("bad_amount", "amount is not a finite number");
   const { bytes, currencyAt } = fields;
-  if (
-    fields.currencyLength !== 3 ||
-    !CURRENCIES[currencyIndex(bytes[currencyAt], bytes[currencyAt + 1], bytes[currencyAt + 2])]
-  ) {
+  if (fields.currencyLength !== 3 || !isCurrency(bytes[currencyAt], bytes[currencyAt + 1], bytes[currencyAt + 2])) {
     throw new TransactionRejected("bad_currency", "currency is not an ISO 4217 code");
   }
   const { eventTime } = fields;
   if (Number.isNaN(eventTime)) throw new TransactionRejected("event_time_early", "event_time is missing or no number");
-  if (!(eventTime >= EARLIEST_EVENT_TIME))
-    throw new TransactionRejected("event_time_early", "event_time lies before 2000");
-  if (eventTime > recordTime + CLOCK_SKEW_MS)
+  const fault = eventTimeFault(eventTime, recordTime);
+  if (fault === "early") throw new TransactionRejected("event_time_early", "event_time lies before 2000");
+  if (fault === "ahead")
     throw new TransactionRejected(
       "event_time_ahead",
       "event_time lies more than five minutes ahead of the record's time or of the present",
     );
-}
-
-const LETTERS = 26;
-/** Codes of ISO 4217 that Intl leaves out: funds, metals, units of account, tests. */
-const FURTHER_CURRENCIES =
-  "BOV CHE CHW CLF COU MXV USN UYI UYW VED XAD XAG XAU XBA XBB XBC XBD XPD XPT XTS XUA XXX".split(" ");
-/** By the three letters' index: whether ISO 4217 has (or had) that code. */
-const CURRENCIES = knownCurrencies();
-
-function knownCurrencies(): Uint8Array {
-  const known = new Uint8Array(LETTERS ** 3);
-  for (const code of [...Intl.supportedValuesOf("currency"), ...FURTHER_CURRENCIES])
-    known[currencyIndex(code.charCodeAt(0), code.charCodeAt(1), code.charCodeAt(2))] = 1;
-  return known;
-}
-
-function currencyIndex(a: number, b: number, c: number): number {
-  const first = a - 65,
-    second = b - 65,
-    third = c - 65;
-  if (first < 0 || first >= LETTERS || second < 0 || second >= LETTERS || third < 0 || third >= LETTERS) return -1;
-  return (first * LETTERS + second) * LETTERS + third;
 }

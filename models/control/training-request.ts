@@ -2,7 +2,8 @@ import { Type, type Static, type TLiteral } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { FraudstreamError, RequestError, messageOf } from "../../schemas/errors.js";
 import { parseTime } from "../../schemas/time-text.js";
-import { ROLES } from "../datasets/columns.js";
+import { READING_FIELDS, READING_FIELD_NAMES } from "../datasets/reading-request.js";
+import { parseTimeFormat } from "../datasets/times/time-format.js";
 import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../evaluation/thresholds.js";
 import { OfflineMetrics } from "../manifest.js";
 import { readParams } from "../training/params.js";
@@ -25,26 +26,13 @@ export const TrainingRequest = Type.Object(
         Type.String({
           pattern: "^https?://",
           maxLength: 2_000,
-          description: "A public http or https link to a CSV file, plain or gzipped",
+          description: "A public http or https link to a CSV file: plain, gzipped, zipped or by zstd",
         }),
         TimeRange,
       ],
       { description: "A link to a CSV file, or the event times of stored transactions" },
     ),
-    columns: Type.Optional(
-      Type.Object(
-        Object.fromEntries(
-          ROLES.map((role) => [
-            role,
-            Type.Optional(Type.Union([Type.String({ minLength: 1, maxLength: 200 }), Type.Null()])),
-          ]),
-        ),
-        {
-          ...closed,
-          description: "Which column of the file has which role, where its name does not say; null: the file has none",
-        },
-      ),
-    ),
+    ...READING_FIELDS,
     algorithm: Type.Union([Type.Literal("gradient-boosted-trees"), Type.Literal("logistic-regression")]),
     params: Type.Optional(
       Type.Record(
@@ -222,18 +210,10 @@ export function eventTimes(range: Static<typeof TimeRange>, what: string): Event
 /**
  * What the schema can't say, so that it is said before anything is fetched.
  *
- * @throws RequestError `bad_training_request`, `training_params`
+ * @throws RequestError `bad_training_request`, `bad_time_format`, `training_params`
  */
-export function checkTrainingRequest({
-  algorithm,
-  params = {},
-  dataset,
-  columns,
-  before,
-  train,
-  test,
-  enable,
-}: TrainingRequest): void {
+export function checkTrainingRequest(request: TrainingRequest): void {
+  const { algorithm, params = {}, dataset, before, train, test, enable } = request;
   readParams(algorithm, params);
   if (before !== undefined && Number.isNaN(parseTime(before)))
     throw new RequestError("bad_training_request", "before: it is not a date");
@@ -244,10 +224,17 @@ export function checkTrainingRequest({
     );
   if (train !== undefined) eventTimes(train, "train");
   if (test !== undefined && test !== null) eventTimes(test, "test");
+  if (request.time_format !== undefined) parseTimeFormat(request.time_format);
   if (typeof dataset !== "string") {
     eventTimes(dataset, "dataset");
-    if (columns !== undefined)
+    const field = READING_FIELD_NAMES.find((name) => request[name] !== undefined);
+    if (field === "columns")
       throw new RequestError("bad_training_request", "columns: stored transactions have no columns to name");
+    if (field !== undefined)
+      throw new RequestError(
+        "bad_training_request",
+        `${field}: it says how a file is read; stored transactions are none`,
+      );
   } else if (!URL.canParse(dataset)) throw new RequestError("bad_training_request", "dataset: it is not a URL");
   else if (new URL(dataset).username !== "" || new URL(dataset).password !== "")
     throw new RequestError("bad_training_request", "dataset: a link must not hold a user name or password");

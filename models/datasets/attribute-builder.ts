@@ -1,87 +1,58 @@
 import type { AttributeColumn } from "./dataset.js";
-import { isMissingMarker, parseNumber, quoted } from "./values.js";
+import { Growing } from "./growing.js";
+import { readNumber, type DecimalMark } from "./numbers.js";
+import { isMissingMarker } from "./values.js";
 
-/** A text attribute with more different values than this is left out. */
-export const MOST_CATEGORIES = 20;
+/** A text attribute with more different values than this is left out: each value is a feature of its own. */
+export const MOST_CATEGORIES = 300;
 
-/** A typed array that grows by doubling. */
-export class Growing<T extends Float64Array | Int8Array | Uint8Array> {
-  readonly #make: new (length: number) => T;
-  #values: T;
-  length = 0;
+/** How an attribute's cells are read. */
+export type AttributeKind = { type: "number"; mark: DecimalMark } | { type: "text" };
 
-  constructor(make: new (length: number) => T) {
-    this.#make = make;
-    this.#values = new make(1024);
-  }
-
-  push(value: number): void {
-    if (this.length === this.#values.length) {
-      const larger = new this.#make(this.length * 2);
-      larger.set(this.#values);
-      this.#values = larger;
-    }
-    this.#values[this.length++] = value;
-  }
-
-  at(index: number): number {
-    return this.#values[index];
-  }
-
-  /** The values in the given order of rows; null: as they came. */
-  take(order: Uint32Array | null): T {
-    if (order === null) return this.#values.slice(0, this.length) as T;
-    const taken = new this.#make(this.length);
-    for (let row = 0; row < order.length; row++) taken[row] = this.#values[order[row]];
-    return taken;
-  }
-}
-
-/**
- * Finds a column's type while it is read, in one pass and without keeping its text. It is read as numbers and, until it
- * shows more than 20 different texts, as one-byte codes of a dictionary; whichever can't hold a cell is given up. So a
- * column of codes that turns out to hold text at its last line still has its texts, and no column is held twice for
- * long.
- */
+/** Gathers an attribute's cells in the file's order. */
 export class AttributeBuilder {
   readonly name: string;
-  #numbers: Growing<Float64Array> | null = new Growing(Float64Array);
-  #codes: Growing<Int8Array> | null = new Growing(Int8Array);
+  readonly #kind: AttributeKind;
+  readonly #numbers = new Growing(Float64Array);
+  #codes: Growing<Int16Array> | null = new Growing(Int16Array);
   readonly #dictionary = new Map<string, number>();
-  #notNumber: { line: number; text: string } | null = null;
-  #present = false;
+  /** Words that stand where a number is missing, and how often; empty cells aside. */
+  readonly words = new Map<string, number>();
+  missing = 0;
 
-  constructor(name: string) {
+  constructor(name: string, kind: AttributeKind) {
     this.name = name;
+    this.#kind = kind;
   }
 
   /** @param text a trimmed cell; empty: absent */
-  add(text: string, line: number): void {
-    if (this.#numbers !== null) {
-      const number = parseNumber(text);
-      if (Number.isNaN(number) && text !== "" && !isMissingMarker(text)) {
-        this.#notNumber = { line, text };
-        this.#numbers = null;
-      } else {
-        if (!Number.isNaN(number)) this.#present = true;
-        this.#numbers.push(number);
+  add(text: string): void {
+    if (this.#kind.type === "number") {
+      const number = text === "" ? Number.NaN : readNumber(text, this.#kind.mark);
+      if (Number.isNaN(number)) {
+        this.missing += 1;
+        if (text !== "" && (this.words.size < MOST_WORDS || this.words.has(text)))
+          this.words.set(text, (this.words.get(text) ?? 0) + 1);
       }
+      this.#numbers.push(number);
+      return;
     }
+    if (text === "") this.missing += 1;
     if (this.#codes === null) return;
     let code = text === "" ? -1 : this.#dictionary.get(text);
     if (code === undefined && this.#dictionary.size < MOST_CATEGORIES)
       this.#dictionary.set(text, (code = this.#dictionary.size));
-    if (code === undefined) this.#codes = null;
-    else this.#codes.push(code);
+    if (code !== undefined) this.#codes.push(code);
+    else this.#codes = null;
   }
 
-  /** The column in the given order of rows, or why it can't be an attribute. */
+  /** The column in the given order of rows (null: as they came), or why it can't be an attribute. */
   finish(order: Uint32Array | null): AttributeColumn | string {
-    if (this.#numbers !== null && this.#present) return { type: "number", values: this.#numbers.take(order) };
-    if (this.#codes === null) {
-      const { line, text } = this.#notNumber ?? { line: 0, text: "" };
-      return `neither numbers (line ${line} holds ${quoted(text)}) nor at most ${MOST_CATEGORIES} different texts`;
+    if (this.#kind.type === "number") {
+      if (this.missing === this.#numbers.length) return "empty on every line";
+      return { type: "number", values: this.#numbers.take(order) };
     }
+    if (this.#codes === null) return `text, with more than ${MOST_CATEGORIES} different values`;
     const texts = [...this.#dictionary.keys()];
     const values = texts.filter((text) => !isMissingMarker(text));
     if (values.length === 0) return "empty on every line";
@@ -92,3 +63,6 @@ export class AttributeBuilder {
     return { type: "boolean", values: Float64Array.from(codes, (code) => (code < 0 ? Number.NaN : meaning[code])) };
   }
 }
+
+/** Different words that are told in a note. */
+const MOST_WORDS = 10;

@@ -1,10 +1,9 @@
-import { createReadStream } from "node:fs";
-import { open } from "node:fs/promises";
 import { Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { createGunzip } from "node:zlib";
 import { CsvError, Parser, type Options } from "csv-parse";
 import { RequestError, messageOf } from "../../schemas/errors.js";
+import { explainedPacking, notCsv, openText, type TableFormat } from "./files/source.js";
+import type { Chunks } from "./files/unpack.js";
 import { quoted } from "./values.js";
 
 /** A longer record means that a quote was never closed, or that the file is not CSV. */
@@ -32,34 +31,35 @@ export interface ReadOptions {
 
 /** Takes the records of a file. */
 export interface RecordSink {
+  /** @param cells as many as the header has */
   add(cells: string[], line: number): void;
 }
 
 /**
- * Reads a comma-separated file with a header, plain or gzipped (told by its first bytes), record by record.
+ * Reads a table with a header, record by record.
  *
- * @param start gets the trimmed names of line 1 and returns what takes the records: their cells, as many as the header
- * has, and the line they end on. What either throws ends the reading
+ * @param start gets the trimmed names of the header and returns what takes the records: their cells, as many as the
+ * header has, and the line they end on. What either throws ends the reading
  * @returns what `start` returned
- * @throws RequestError `file_not_found`, `file_unreadable`, `csv_empty`, `not_csv`, `csv_ragged_line`, `csv_bad_quote`,
- *   `csv_truncated`, and by `limits` `csv_too_large`, `csv_bomb`, `csv_too_many_rows`, `csv_too_many_columns`; each
- *   names the file
+ * @throws BadBytes where the text is not in the format's encoding
+ * @throws RequestError `csv_empty`, `not_csv`, `csv_ragged_line`, `csv_bad_quote`, `csv_truncated`, and by `limits`
+ *   `csv_too_large`, `csv_bomb`, `csv_too_many_rows`, `csv_too_many_columns`; each names the file
  */
 export async function readRecords<T extends RecordSink>(
   file: string,
+  format: TableFormat,
   start: (header: string[]) => T,
   options: ReadOptions = {},
 ): Promise<T> {
   const { limits } = options;
-  const { size, gzip } = await inspect(file);
   const read: { header: string[] | null; sink: T | null; records: number } = { header: null, sink: null, records: 0 };
-  const parser = new RecordParser((cells, line) => {
+  const parser = new RecordParser(format, (cells, line) => {
     if (read.sink === null) {
       read.header = checkedHeader(file, cells);
       if (limits !== undefined && cells.length > MOST_COLUMNS)
         throw new RequestError(
           "csv_too_many_columns",
-          `${file} line 1: ${cells.length} columns; ${MOST_COLUMNS} are the most`,
+          `${file} line ${line}: ${cells.length} columns; ${MOST_COLUMNS} are the most`,
         );
       read.sink = start(read.header);
       return;
@@ -72,24 +72,35 @@ export async function readRecords<T extends RecordSink>(
       );
     read.sink.add(cells, line);
   });
-  const source = createReadStream(file, { highWaterMark: 256 * 1024 });
-  const checked = (chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer> =>
-    refuseBinary(file, chunks, (unpacked) => {
-      if (limits !== undefined) refuseBomb(file, unpacked, source.bytesRead, limits);
-      options.onProgress?.((100 * source.bytesRead) / size, read.records);
-    });
+  const source = openText(file, format, options.signal, (unpacked) => {
+    if (limits !== undefined) refuseBomb(file, unpacked, source.bytesRead(), limits);
+    options.onProgress?.(Math.min(100, (100 * source.bytesRead()) / format.bytes), read.records);
+  });
+  const text = format.skipFirstLine ? withoutFirstLine(source.text) : source.text;
   const nowhere = new Writable({ objectMode: true, write: (_chunk, _encoding, done) => done() });
-  const signal = options.signal === undefined ? {} : { signal: options.signal };
   try {
-    if (gzip) await pipeline(source, createGunzip({ chunkSize: 64 * 1024 }), checked, parser, nowhere, signal);
-    else await pipeline(source, checked, parser, nowhere, signal);
+    await pipeline(text, parser, nowhere, options.signal === undefined ? {} : { signal: options.signal });
   } catch (error) {
     throw explained(file, error, read.header, parser);
+  } finally {
+    source.stream.destroy();
   }
   if (read.sink === null)
     throw new RequestError("csv_empty", `${file} line 1: the file is empty; it needs a header and transactions`);
   if (read.records === 0) throw new RequestError("csv_empty", `${file} line 2: nothing follows the header`);
   return read.sink;
+}
+
+async function* withoutFirstLine(text: Chunks): AsyncGenerator<Buffer> {
+  let skipping = true;
+  for await (const chunk of text) {
+    const end = skipping ? chunk.indexOf(0x0a) : -1;
+    if (!skipping) yield chunk;
+    else if (end >= 0) {
+      skipping = false;
+      yield chunk.subarray(end + 1);
+    }
+  }
 }
 
 /**
@@ -98,28 +109,34 @@ export async function readRecords<T extends RecordSink>(
  */
 class RecordParser extends Parser {
   readonly #onRecord: (cells: string[], line: number) => void;
-  /** csv-parse counts CR LF inside quotes as two lines. */
-  #surplus = 0;
+  /** Lines before the text that is parsed. */
+  readonly #skipped: number;
   #failed = false;
   /** On which the last record ended. */
   lastLine = 0;
 
-  constructor(onRecord: (cells: string[], line: number) => void) {
-    const options: Options = { bom: true, skip_empty_lines: true, max_record_size: MAX_RECORD_BYTES };
+  constructor({ delimiter, quote, skipFirstLine }: TableFormat, onRecord: (cells: string[], line: number) => void) {
+    const options: Options = {
+      delimiter,
+      quote,
+      escape: quote,
+      record_delimiter: "\n",
+      skip_empty_lines: true,
+      max_record_size: MAX_RECORD_BYTES,
+    };
     super(options);
     this.#onRecord = onRecord;
+    this.#skipped = skipFirstLine ? 1 : 0;
   }
 
   /** That is being parsed. */
   get currentLine(): number {
-    return this.info.lines - this.#surplus;
+    return this.info.lines + this.#skipped;
   }
 
   override push(record: string[] | null): boolean {
     if (record === null) return super.push(null);
     if (this.#failed) return true;
-    if (this.currentLine - this.lastLine > 1)
-      this.#surplus += record.reduce((count, cell) => count + cell.split("\r\n").length - 1, 0);
     this.lastLine = this.currentLine;
     try {
       this.#onRecord(record, this.lastLine);
@@ -128,41 +145,6 @@ class RecordParser extends Parser {
       this.destroy(error instanceof Error ? error : new Error(messageOf(error)));
     }
     return true;
-  }
-}
-
-async function inspect(file: string): Promise<{ size: number; gzip: boolean }> {
-  try {
-    const handle = await open(file);
-    try {
-      const { size } = await handle.stat();
-      const { buffer, bytesRead } = await handle.read(Buffer.alloc(2), 0, 2, 0);
-      return { size, gzip: bytesRead === 2 && buffer[0] === 0x1f && buffer[1] === 0x8b };
-    } finally {
-      await handle.close();
-    }
-  } catch (cause) {
-    const code = codeOf(cause);
-    if (code === "ENOENT") throw new RequestError("file_not_found", `${file}: there is no such file`, { cause });
-    if (code === "EISDIR") throw new RequestError("file_unreadable", `${file} is a folder, not a CSV file`, { cause });
-    throw new RequestError("file_unreadable", `${file} can't be read: ${messageOf(cause)}`, { cause });
-  }
-}
-
-/** Text has no zero bytes, unless it is UTF-16, which then begins with a mark. */
-async function* refuseBinary(
-  file: string,
-  chunks: AsyncIterable<Buffer>,
-  onChunk: (bytes: number) => void,
-): AsyncGenerator<Buffer> {
-  let first = true;
-  let bytes = 0;
-  for await (const chunk of chunks) {
-    if (first && chunk.includes(0) && !(chunk[0] === 0xff && chunk[1] === 0xfe)) throw notCsv(file);
-    first = false;
-    bytes += chunk.length;
-    yield chunk;
-    onChunk(bytes);
   }
 }
 
@@ -181,34 +163,12 @@ function checkedHeader(file: string, cells: string[]): string[] {
   const header = cells.map((cell) => cell.trim());
   // U+FFFD is what bytes that are no UTF-8 become.
   if (header.some((name) => /[\p{Cc}\uFFFD]/u.test(name))) throw notCsv(file);
-  const other = [";", "\t", "|"].find((separator) => header.length === 1 && header[0].includes(separator));
-  if (other !== undefined)
-    throw new RequestError(
-      "not_csv",
-      `${file} line 1: the columns are separated by ${JSON.stringify(other)}; they must be separated by ","`,
-    );
   return header;
 }
 
 function explained(file: string, error: unknown, header: string[] | null, parser: RecordParser): unknown {
   if (error instanceof CsvError) return explainedCsv(file, error, header, parser);
-  const { lastLine } = parser;
-  const code = codeOf(error);
-  if (code === "Z_BUF_ERROR")
-    return new RequestError(
-      "csv_truncated",
-      `${file}: the gzip data ends too early, after line ${lastLine}: the file was cut off`,
-      { cause: error },
-    );
-  if (code?.startsWith("Z_"))
-    return new RequestError(
-      "csv_truncated",
-      `${file}: the gzip data is damaged after line ${lastLine} (${messageOf(error)})`,
-      { cause: error },
-    );
-  if (code === "EIO" || code === "EACCES")
-    return new RequestError("file_unreadable", `${file} can't be read: ${messageOf(error)}`, { cause: error });
-  return error;
+  return explainedPacking(file, error, `after line ${parser.lastLine}`);
 }
 
 /** What is wrong with a quote, by csv-parse's code. */
@@ -242,15 +202,4 @@ function explainedCsv(file: string, error: CsvError, header: string[] | null, pa
     `${file} line ${line}${column}: ${BAD_QUOTES[error.code] ?? error.message}`,
     { cause: error },
   );
-}
-
-function notCsv(file: string): RequestError {
-  return new RequestError(
-    "not_csv",
-    `${file} line 1: this is not a CSV file (comma-separated UTF-8 text with a header, plain or gzipped)`,
-  );
-}
-
-function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }

@@ -4,6 +4,17 @@ export type AttributeColumn =
   /** `codes[row]` is an index into `categories`; -1: absent. */
   | { type: "text"; codes: Int32Array; categories: string[] };
 
+/** What was made of one column of a file. */
+export interface ColumnReading {
+  name: string;
+  /** A role in the transaction, the type of an attribute, or that it was left out. */
+  taken_for: string;
+  why: string;
+  examples: string[];
+  /** Cells that hold nothing, or a word for that. */
+  missing: number;
+}
+
 /** Labelled transactions, column by column, in event-time order (ties in the source's order). */
 export interface Dataset {
   /** Where it came from, for people. */
@@ -23,6 +34,8 @@ export interface Dataset {
    * replay has it.
    */
   labelTime: Float64Array | null;
+  /** 1: the row has no label, and is only history: nothing is trained or tested on it. Absent: all have one. */
+  unlabelled?: Uint8Array;
   /** So many of the first rows are only history of the others: nothing is trained or tested on them. */
   historyRows: number;
   /** Whether cards (and merchants) at their times are real, so that their history means something; false: made up. */
@@ -31,4 +44,6 @@ export interface Dataset {
   attributes: Map<string, AttributeColumn>;
   /** What was recognised, made up or left out, a line each, for people. */
   notes: string[];
+  /** Of a file: what each column was taken for. */
+  columns?: ColumnReading[];
 }

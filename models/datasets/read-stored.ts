@@ -6,7 +6,7 @@ import { RequestError } from "../../schemas/errors.js";
 import { RETENTION_MS } from "../features/history-terms.js";
 import type { Dataset } from "./dataset.js";
 import { StoredColumns } from "./stored-columns.js";
-import { EARLIEST_TIME } from "./values.js";
+import { EARLIEST_EVENT_TIME } from "../../schemas/transaction-reader.js";
 
 export interface StoredOptions {
   /** Event times, epoch milliseconds: from `from` up to, not including, `to`. */
@@ -76,8 +76,8 @@ ORDER BY t.event_time, t.topic, t.partition, t.offset`;
  */
 export async function readStored(config: ClickHouseConfig, options: StoredOptions): Promise<Dataset> {
   const matured = options.now - options.maturityMs;
-  const from = Math.max(options.from, EARLIEST_TIME);
-  const historyFrom = Math.max(from - RETENTION_MS, EARLIEST_TIME);
+  const from = Math.max(options.from, EARLIEST_EVENT_TIME);
+  const historyFrom = Math.max(from - RETENTION_MS, EARLIEST_EVENT_TIME);
   const to = Math.min(options.to, matured, LATEST_STORED);
   const title = `stored transactions, ${iso(options.from)} to ${iso(options.to)}`;
   const slices = from < to ? await slicesOf(config, historyFrom, to, options.signal) : [];

@@ -33,6 +33,7 @@ export function sliceDataset(dataset: Dataset, { start, end }: RowRange): Datase
     currency: dataset.currency.slice(start, end),
     label: dataset.label.subarray(start, end),
     labelTime: dataset.labelTime?.subarray(start, end) ?? null,
+    ...(dataset.unlabelled && { unlabelled: dataset.unlabelled.subarray(start, end) }),
     historyRows: Math.min(end - start, Math.max(0, dataset.historyRows - start)),
     hasCards: dataset.hasCards,
     hasMerchants: dataset.hasMerchants,

@@ -1,5 +1,6 @@
-import { Growing, MOST_CATEGORIES } from "./attribute-builder.js";
+import { MOST_CATEGORIES } from "./attribute-builder.js";
 import type { AttributeColumn, Dataset } from "./dataset.js";
+import { Growing } from "./growing.js";
 
 /** A stored transaction with its label; attributes by the type that they were sent with. */
 export interface StoredRow {
@@ -139,7 +140,7 @@ export class StoredColumns {
 
 /** Codes of a dictionary, until it has too many texts. */
 class TextColumn {
-  #codes: Growing<Int8Array> | null = new Growing(Int8Array);
+  #codes: Growing<Int16Array> | null = new Growing(Int16Array);
   readonly #dictionary = new Map<string, number>();
 
   put(row: number, text: string): void {

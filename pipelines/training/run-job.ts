@@ -4,6 +4,7 @@ import { download } from "../../infra/download/download.js";
 import { buildModel, type BuildOptions } from "../../models/build-model.js";
 import type { Dataset } from "../../models/datasets/dataset.js";
 import { readCsv } from "../../models/datasets/read-csv.js";
+import { toReadingOptions } from "../../models/datasets/reading-request.js";
 import { readStored } from "../../models/datasets/read-stored.js";
 import { sliceDataset } from "../../models/datasets/split.js";
 import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../../models/evaluation/thresholds.js";
@@ -12,6 +13,7 @@ import { FraudstreamError, RequestError, UsageError, messageOf } from "../../sch
 import { parseTime } from "../../schemas/time-text.js";
 import { compareWithChampion } from "./compare-with-champion.js";
 import type { Incumbent, JobProgress, JobResult, JobSpec } from "./job-messages.js";
+import { inRequestWords } from "./request-words.js";
 
 export interface RunJobDeps {
   report: (progress: JobProgress) => void;
@@ -62,7 +64,7 @@ export async function runJob(spec: JobSpec, { report, incumbent }: RunJobDeps): 
     manifest,
     onnx,
     metrics: {
-      rows: dataset.length - dataset.historyRows,
+      rows: dataset.length - dataset.historyRows - unlabelledRows(dataset),
       frauds: dataset.label.subarray(dataset.historyRows).reduce((sum, label) => sum + label, 0),
       training_seconds: manifest.training.seconds,
       features: manifest.features.length,
@@ -71,10 +73,14 @@ export async function runJob(spec: JobSpec, { report, incumbent }: RunJobDeps): 
       decline_precision: request.decline_precision ?? DEFAULT_DECLINE_PRECISION,
       validation: manifest.validation,
       test: manifest.test,
-      notes: [...dataset.notes, ...built.notes],
+      notes: [...dataset.notes, ...built.notes].map(inRequestWords),
       comparison,
     },
   };
+}
+
+function unlabelledRows({ unlabelled, historyRows }: Dataset): number {
+  return unlabelled?.subarray(historyRows).reduce((sum, value) => sum + value, 0) ?? 0;
 }
 
 /** The rows before a time. That the rest was there shows only in the types of columns, and in which texts they hold. */
@@ -116,7 +122,7 @@ async function readLink(
   });
   try {
     return await readCsv(file, {
-      columns: request.columns ?? {},
+      ...toReadingOptions(request),
       limits: { bytes: limits.maxUnpackedBytes, rows: limits.maxRows },
       onProgress: (percent, rows) =>
         tell({ phase: "reading", percent: DOWNLOADED + (percent * (READ - DOWNLOADED)) / 100, rows }),
@@ -159,7 +165,7 @@ function fileName(link: string): string {
 
 /** `Card_Transactions.csv.gz` → `card-transactions` */
 function modelName(file: string): string {
-  const stem = file.toLowerCase().replace(/(\.csv)?(\.gz)?$/, "");
+  const stem = file.toLowerCase().replace(/(\.(csv|tsv|txt))?(\.(gz|zip|zst))?$/, "");
   return (
     stem
       .replace(/[^a-z0-9]+/g, "-")

@@ -1,9 +1,9 @@
 import { basename } from "node:path";
 import { checkModelName, saveNextVersion, type Artifact } from "../../models/artifacts.js";
 import { buildModel, type BuildOptions, type BuiltModel } from "../../models/build-model.js";
-import type { ColumnOverrides } from "../../models/datasets/columns.js";
 import type { Dataset } from "../../models/datasets/dataset.js";
 import { readCsv } from "../../models/datasets/read-csv.js";
+import type { ReadingOptions } from "../../models/datasets/reading-options.js";
 import { checkThresholdOptions, NEVER } from "../../models/evaluation/thresholds.js";
 import type { AlertMetrics } from "../../models/evaluation/metrics.js";
 import type { OfflineMetrics } from "../../models/manifest.js";
@@ -12,8 +12,7 @@ import { resolveLogisticParams, resolveTreeParams } from "../../models/training/
 export interface TrainFileOptions extends Omit<BuildOptions, "model"> {
   /** @default made from the file's name */
   name?: string;
-  columns?: ColumnOverrides;
-  currency?: string;
+  reading?: ReadingOptions;
   artifactsDir: string;
 }
 
@@ -44,8 +43,7 @@ export async function trainFile(file: string, options: TrainFileOptions, deps: T
   const dataset = await readCsv(file, {
     onProgress: (percent) => deps.onProgress("reading", percent),
     signal,
-    ...(options.columns === undefined ? {} : { columns: options.columns }),
-    ...(options.currency === undefined ? {} : { currency: options.currency }),
+    ...options.reading,
   });
   for (const line of describe(file, dataset)) print(line);
 
@@ -68,7 +66,7 @@ export async function trainFile(file: string, options: TrainFileOptions, deps: T
 function nameOf(file: string): string {
   const stem = basename(file)
     .toLowerCase()
-    .replace(/(\.csv)?(\.gz)?$/, "");
+    .replace(/(\.(csv|tsv|txt))?(\.(gz|zip|zst))?$/, "");
   return (
     stem
       .replace(/[^a-z0-9]+/g, "-")

@@ -5,22 +5,23 @@ import { runCommand } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger } from "../../infra/logging.js";
 import { checkReachable } from "../../infra/reachable.js";
 import type { Artifact } from "../../models/artifacts.js";
-import { parseColumnOverrides } from "../../models/datasets/columns.js";
 import { DEFAULT_CURRENCY } from "../../models/datasets/read-csv.js";
-import { parseDateTime, parseNumber } from "../../models/datasets/values.js";
+import { toReadingOptions } from "../../models/datasets/reading-request.js";
+import { parseDateTime } from "../../models/datasets/times/date-text.js";
+import { parseNumber } from "../../models/datasets/values.js";
 import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../../models/evaluation/thresholds.js";
 import type { Algorithm } from "../../models/training/train.js";
 import { UsageError } from "../../schemas/errors.js";
+import { addReadingFlags, readingRequestOf, type ReadingFlags } from "../runtime/reading-flags.js";
 import { registerArtifact } from "./register-artifact.js";
 import { trainFile } from "./train-command.js";
 
 type Param = number | string | boolean;
 
-interface Flags {
+interface Flags extends ReadingFlags {
   register?: boolean;
   name?: string;
   algorithm: Algorithm;
-  columns?: string[];
   param?: Record<string, Param>;
   features?: string[];
   train?: EventTimes;
@@ -31,21 +32,15 @@ interface Flags {
   out?: string;
 }
 
-const command = new Command("npm run train --")
+const command = addReadingFlags(new Command("npm run train --"))
   .description("Trains a model on labelled transactions, and stores it as an artifact.")
-  .argument("<file>", "a CSV file with a header, plain or gzipped")
+  .argument("<file>", "a CSV file with a header: plain, gzipped, zipped or by zstd")
   .option("--register", "make the model known to the system, so that it can be deployed")
   .option("--name <name>", "of the model (default: made from the file's name)")
   .addOption(
     new Option("--algorithm <algorithm>", "what to train")
       .choices(["gradient-boosted-trees", "logistic-regression"])
       .default("gradient-boosted-trees"),
-  )
-  .option(
-    "--columns <role=column,...>",
-    "which column is what, where names don't tell: transaction_id, event_time, card_id, merchant_id, amount, " +
-      "currency, label",
-    collect,
   )
   .option(
     "--param <name=value>",
@@ -93,8 +88,7 @@ await runCommand(log, async (lifecycle) => {
       {
         algorithm: flags.algorithm,
         params: flags.param ?? {},
-        columns: parseColumnOverrides(flags.columns ?? []),
-        currency: flags.currency,
+        reading: { ...toReadingOptions(readingRequestOf(flags)), currency: flags.currency },
         reviewCapacity: flags.reviewCapacity,
         declinePrecision: flags.declinePrecision,
         artifactsDir: flags.out === undefined ? config.artifacts : resolve(flags.out),
@@ -128,10 +122,6 @@ async function registrar(): Promise<(artifact: Artifact) => Promise<string>> {
     );
   await checkReachable({ kafka, clickhouse: null });
   return (artifact) => registerArtifact(config, kafka, log, artifact);
-}
-
-function collect(value: string, previous: string[] = []): string[] {
-  return [...previous, value];
 }
 
 function collectParam(text: string, previous: Record<string, Param> = {}): Record<string, Param> {

@@ -24,6 +24,7 @@ import type { WorkerHeartbeat } from "../../schemas/generated.js";
 import { runJobProcess } from "./job-child.js";
 import type { Incumbent, JobResult } from "./job-messages.js";
 import type { Producing } from "./producing.js";
+import { inRequestWords } from "./request-words.js";
 import { settleJob, TRAINER } from "./settle-job.js";
 import type { TrainerSigns } from "./trainer-signs.js";
 
@@ -306,13 +307,6 @@ export class Trainer {
       };
     });
   }
-}
-
-/** Reasons that speak of a command's options, in the words of a training request: its fields. */
-export function inRequestWords(reason: string): string {
-  return reason
-    .replace(/--columns (\w+)=NAME/g, (_, role: string) => `"columns": {"${role}": "NAME"} in the request`)
-    .replace(/(?<![\w-])--([a-z][a-z-]*)/g, (_, option: string) => `"${option.replaceAll("-", "_")}" in the request`);
 }
 
 /** The highest version of a name that was ever registered. */

@@ -14,6 +14,22 @@ export const TRAINING_ERRORS = {
       meaning: "The choice of columns is contradictory.",
       remedy: "Correct `columns` (`--columns`).",
     },
+    bad_delimiter: {
+      places: FROM_A_FILE,
+      meaning: "The delimiter that was named is not one of comma, semicolon, tab and pipe.",
+      remedy: "Correct `delimiter` (`--delimiter`), or leave it out.",
+    },
+    unknown_encoding: {
+      places: FROM_A_FILE,
+      meaning: "The encoding that was named is not known.",
+      remedy: "Correct `encoding` (`--encoding`), or leave it out.",
+    },
+    bad_labels: {
+      places: FROM_A_FILE,
+      meaning:
+        "What the words of the label column mean was not said as fraud=WORD or genuine=WORD, or both of one word.",
+      remedy: "Correct `labels` (`--labels`).",
+    },
     bad_test_range: {
       places: FROM_A_FILE,
       meaning: "The test range has too few frauds or too few genuine transactions.",
@@ -25,11 +41,27 @@ export const TRAINING_ERRORS = {
       meaning: "The review capacity or the decline precision is no share over 0 and up to 1.",
       remedy: "Correct it.",
     },
+    bad_time_format: {
+      status: 400,
+      places: FROM_A_FILE,
+      meaning: "The format of times is neither a unit nor a pattern.",
+      remedy: "Correct `time_format` (`--time-format`).",
+    },
     bad_training_request: {
       status: 400,
       places: ["job"],
       meaning: "A field of the training request is wrong.",
       remedy: "Correct the field that is named.",
+    },
+    csv_ambiguous: {
+      places: FROM_A_FILE,
+      meaning: "Cells can be read in more than one way: which number of a date is the day, what a number counts.",
+      remedy: "Say which with the option that the message names.",
+    },
+    csv_bad_encoding: {
+      places: FROM_A_FILE,
+      meaning: "The file's bytes are not text in the encoding that it is in by its looks, or by what was said.",
+      remedy: "Save it as UTF-8, or name its encoding with `encoding` (`--encoding`).",
     },
     csv_bad_quote: {
       places: FROM_A_FILE,
@@ -84,7 +116,7 @@ export const TRAINING_ERRORS = {
     },
     csv_truncated: {
       places: FROM_A_FILE,
-      meaning: "The gzip data ends too early, or is damaged.",
+      meaning: "The packed data (gzip, zstd) ends too early, or is damaged.",
       remedy: "Get the file again.",
     },
     dataset_empty: {
@@ -176,7 +208,7 @@ export const TRAINING_ERRORS = {
     },
     not_csv: {
       places: FROM_A_FILE,
-      meaning: "This is not comma-separated UTF-8 text with a header, plain or gzipped.",
+      meaning: "This is not delimited text with a header, plain, gzipped or zipped.",
       remedy: "Take another file, or convert it.",
     },
     too_few_rows: {
@@ -248,6 +280,11 @@ export const TRAINING_ERRORS = {
       places: ["log"],
       meaning: "The job was cancelled, or another trainer has it by now.",
       remedy: "Nothing.",
+    },
+    zip_archive: {
+      places: FROM_A_FILE,
+      meaning: "The zip archive does not hold exactly one data file that can be read.",
+      remedy: "Unpack it, and take one CSV file of it.",
     },
   },
 } as const satisfies ErrorGroup;

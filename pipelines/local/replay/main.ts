@@ -8,10 +8,11 @@ import { checkReachable } from "../../../infra/reachable.js";
 import { unknownSettings } from "../../../infra/config/unknown-settings.js";
 import { runCommand } from "../../../infra/lifecycle/lifecycle.js";
 import { createLogger } from "../../../infra/logging.js";
-import { parseColumnOverrides } from "../../../models/datasets/columns.js";
 import { readCsv } from "../../../models/datasets/read-csv.js";
+import { toReadingOptions } from "../../../models/datasets/reading-request.js";
 import { UsageError } from "../../../schemas/errors.js";
 import { allTopics, subjectTopics, topicsFor } from "../../../schemas/topics.js";
+import { addReadingFlags, readingRequestOf, type ReadingFlags } from "../../runtime/reading-flags.js";
 import { parseDuration, parseRate } from "./arguments.js";
 import { newestEventTimes, warningsOf } from "./before-replay.js";
 import { LabelSchedule } from "./label-schedule.js";
@@ -19,27 +20,19 @@ import { Pace } from "./pace.js";
 import { replayTransactions } from "./replay-transactions.js";
 import { withTimeLimit } from "../../../infra/async/abort-signals.js";
 
-interface Flags {
+interface Flags extends ReadingFlags {
   rate?: number;
   for?: number;
-  columns: string[];
 }
 
-const command = new Command("npm run replay --")
+const command = addReadingFlags(new Command("npm run replay --"))
   .description(
     "Publishes the transactions of a file, in order of time, and each one's label a week of event time " +
       "later, into the Kafka cluster that KAFKA_BROKERS names.",
   )
-  .argument("<file>", "a CSV file with a header, plain or gzipped")
+  .argument("<file>", "a CSV file with a header: plain, gzipped, zipped or by zstd")
   .option("--rate <n>", "transactions a second (default: as fast as possible)", parseRate)
   .option("--for <duration>", "end after that time, such as 60s, 5m or 1h", parseDuration)
-  .option(
-    "--columns <role=column,...>",
-    "which column is what, where names don't tell: transaction_id, event_time, card_id, merchant_id, amount, " +
-      "currency, label",
-    (value: string, before: string[]) => [...before, value],
-    [],
-  )
   .showHelpAfterError("(--help shows what there is)")
   .parse();
 
@@ -59,7 +52,7 @@ await runCommand(log, async (lifecycle) => {
         "tells its address",
     );
   await checkReachable({ kafka: config.kafka, clickhouse: null });
-  const dataset = await readCsv(file, { columns: parseColumnOverrides(flags.columns), signal });
+  const dataset = await readCsv(file, { ...toReadingOptions(readingRequestOf(flags)), signal });
   for (const note of dataset.notes) process.stderr.write(`${note}\n`);
 
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);

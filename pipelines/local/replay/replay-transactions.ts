@@ -116,11 +116,14 @@ async function publishLabels(options: ReplayOptions, time: number): Promise<numb
     const due = options.schedule.take(time, LABEL_BATCH);
     if (due.length === 0) return published;
     const records = due.flatMap(({ dataset, start, end }) =>
-      Array.from({ length: end - start }, (_, i) => {
-        const label = labelOf(dataset, start + i);
-        return { key: Buffer.from(label.card_id), value: options.encode.label(label) };
-      }),
+      Array.from({ length: end - start }, (_, i) => start + i)
+        .filter((row) => dataset.unlabelled?.[row] !== 1)
+        .map((row) => {
+          const label = labelOf(dataset, row);
+          return { key: Buffer.from(label.card_id), value: options.encode.label(label) };
+        }),
     );
+    if (records.length === 0) continue;
     await options.publisher.publish(options.topics.labels, records);
     published += records.length;
     options.onAcknowledged?.("labels", records.length);

@@ -3,13 +3,15 @@ import { parseDuration, parseRate } from "../replay/arguments.js";
 import { DEFAULT_CUSTOMERS, DEFAULT_SEED } from "./simulated-rows.js";
 import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../../../models/evaluation/thresholds.js";
 import type { TrainingRequest } from "../../../models/control/training-request.js";
-import { parseColumnOverrides, type ColumnOverrides } from "../../../models/datasets/columns.js";
+import type { ReadingRequest } from "../../../models/datasets/reading-request.js";
+import { addReadingFlags, readingRequestOf, type ReadingFlags } from "../../runtime/reading-flags.js";
 
 /** What `npm start` was asked for. */
 export interface StartOptions {
   /** A CSV file to take the transactions from; null: they are simulated. */
   dataset: string | null;
-  columns: ColumnOverrides;
+  /** How it is to be read. */
+  reading: ReadingRequest;
   /** Transactions a second; null: as fast as possible. */
   rate: number | null;
   /** Ends the stream after so many milliseconds. */
@@ -28,9 +30,8 @@ export const WATCHABLE_RATE = 300;
 /** Transactions of `--once` from the simulator. */
 export const ONCE_ROWS = 20_000;
 
-interface Flags {
+interface Flags extends ReadingFlags {
   dataset?: string;
-  columns: string[];
   rate?: number;
   for?: number;
   once: boolean;
@@ -42,21 +43,14 @@ interface Flags {
 
 /** Reads the command line; with --help or a mistake in it, it says so and ends the process. */
 export function readStartOptions(argv: readonly string[]): StartOptions {
-  const command = new Command("npm start --")
+  const command = addReadingFlags(new Command("npm start --"))
     .description(
       "Brings up Kafka and ClickHouse, trains a first model, scores a stream of transactions and shows what happens.",
     )
     .option(
       "--dataset <file>",
-      "a CSV file with a header, plain or gzipped: train on its first 70 % by time, replay the rest " +
+      "a CSV file with a header, plain, gzipped, zipped or by zstd: train on its first 70 % by time, replay the rest " +
         "(default: simulated payments)",
-    )
-    .option(
-      "--columns <role=column,...>",
-      "which column of the file is what, where names don't tell: transaction_id, event_time, card_id, " +
-        "merchant_id, amount, currency, label",
-      (value: string, before: string[]) => [...before, value],
-      [],
     )
     .option(
       "--rate <n>",
@@ -105,7 +99,7 @@ export function readStartOptions(argv: readonly string[]): StartOptions {
   const rate = flags.rate ?? (once || dataset !== null ? null : WATCHABLE_RATE);
   return {
     dataset,
-    columns: parseColumnOverrides(flags.columns),
+    reading: readingRequestOf(flags),
     rate,
     forMs: flags.for ?? null,
     once,

@@ -5,6 +5,7 @@ import { basename, join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Config } from "../../../infra/config/config.js";
 import { readCsv } from "../../../models/datasets/read-csv.js";
+import { toReadingOptions, type ReadingRequest } from "../../../models/datasets/reading-request.js";
 import { splitByTime, type RowRange } from "../../../models/datasets/split.js";
 import type { TrainingRequest } from "../../../models/control/training-request.js";
 import { LABEL_DELAY_MS, simulate } from "../simulator/simulate.js";
@@ -42,7 +43,7 @@ export interface Source {
 /** A CSV file, and what a training request has to say of it. */
 interface TrainingFile {
   file: string;
-  request: Pick<TrainingRequest, "columns" | "before" | "review_capacity" | "decline_precision">;
+  request: Pick<TrainingRequest, keyof ReadingRequest | "before" | "review_capacity" | "decline_precision">;
 }
 
 /** Simulated payments whose labels are still to come, an hour of them: each takes memory until then. */
@@ -159,7 +160,7 @@ async function datasetSource(
         `DATA_DIR=.data-2 npm start -- --dataset ${path}`,
     );
   }
-  const dataset = await readCsv(file, { columns: options.columns, signal });
+  const dataset = await readCsv(file, { ...toReadingOptions(options.reading), signal });
   progress(`${path}: ${count(dataset.length)} transactions`);
   for (const line of dataset.notes) progress(`  ${line}`);
   const rest = restByTime(dataset.eventTime, path);
@@ -172,7 +173,7 @@ async function datasetSource(
         file,
         request: {
           ...options.thresholds,
-          columns: options.columns,
+          ...options.reading,
           before: new Date(dataset.eventTime[rest.start]).toISOString(),
         },
       }),
@@ -223,7 +224,7 @@ async function fileSha256(file: string, signal: AbortSignal): Promise<string> {
 function modelNameOf(file: string): string {
   const stem = basename(file)
     .toLowerCase()
-    .replace(/(\.csv)?(\.gz)?$/, "");
+    .replace(/(\.(csv|tsv|txt))?(\.(gz|zip|zst))?$/, "");
   return (
     stem
       .replace(/[^a-z0-9]+/g, "-")

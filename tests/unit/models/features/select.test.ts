@@ -36,7 +36,7 @@ test("amount, time and each attribute are features; a text is one feature a valu
 
 test("rows beyond one block, and an attribute that the data set lacks", async () => {
   const rows = Array.from({ length: 10_000 }, (_, row) => `${row},${row % 2},${row * 2}`);
-  const dataset = await readCsv(fileWith(`amount,label,x\n${rows.join("\n")}\n`));
+  const dataset = await readCsv(fileWith(`amount,label,x\n${rows.join("\n")}\n`), { keep: ["x"] });
   const specs = [
     ...selectFeatures(dataset),
     { name: "y", type: "number", source: { kind: "attribute", attribute: "y" }, default: -1 } as const,

@@ -103,7 +103,7 @@ describe("the command line", () => {
   it("has a rate that can be watched when nothing is said, and none for a file or --once", () => {
     expect(read()).toEqual({
       dataset: null,
-      columns: {},
+      reading: {},
       rate: 300,
       forMs: null,
       once: false,

@@ -12,7 +12,7 @@ import { fileWith, temporaryFolder } from "../../../models/datasets/csv-files.js
 const never = new AbortController().signal;
 const options: StartOptions = {
   dataset: null,
-  columns: {},
+  reading: {},
   rate: null,
   forMs: null,
   once: true,
