@@ -8,6 +8,7 @@ import { partitionOfKey } from "../../infra/kafka/murmur2.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { readHeaders } from "../../infra/kafka/records.js";
 import { TransactionalProducer } from "../../infra/kafka/transactional-producer.js";
+import { ROLES } from "../../infra/roles.js";
 import { appendReplayed } from "../../models/control/redrives.js";
 import type { LetterCoordinates } from "../../models/control/state.js";
 import { FraudstreamError } from "../../schemas/errors.js";
@@ -90,7 +91,7 @@ async function replayOnce(
   mended: MendedRecord | null,
 ): Promise<ReplayResult> {
   const { cluster, config, control, topics } = context;
-  const producer = await TransactionalProducer.open(cluster, `${config.topicPrefix}replay`);
+  const producer = await TransactionalProducer.open(cluster, config.topicPrefix + ROLES.api.transactional.name);
   try {
     await control.readToEnd();
     const letterAt = (at: DeadLetterCoordinates): LetterCoordinates => ({ topic: topics.deadLetters.name, ...at });

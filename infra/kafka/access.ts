@@ -1,21 +1,20 @@
 import type { Admin, AclEntry } from "kafkajs";
 import { allTopics, type Topics } from "../../schemas/topics.js";
+import { ROLE_NAMES, ROLES, type Role, type RoleSpec } from "../roles.js";
 import { kafkajs } from "./kafkajs.js";
 
 const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } = kafkajs;
 
+/** Others than our roles that speak to Kafka, and the topics that they read and write. */
+const OTHERS = {
+  publisher: { reads: [], writes: ["transactions"] },
+  labeller: { reads: [], writes: ["labels"] },
+  reader: { reads: ["predictions"], writes: [] },
+} as const;
+
 /** Who speaks to Kafka: our roles, and three kinds of others. */
-export const KAFKA_USERS = [
-  "scoring",
-  "sink",
-  "merchants",
-  "training",
-  "api",
-  "publisher",
-  "labeller",
-  "reader",
-] as const;
-export type KafkaUser = (typeof KAFKA_USERS)[number];
+export type KafkaUser = Role | keyof typeof OTHERS;
+export const KAFKA_USERS = [...ROLE_NAMES, ...(Object.keys(OTHERS) as (keyof typeof OTHERS)[])] as const;
 
 /** Something that a user may do. READ and WRITE include DESCRIBE: to see that a thing is there, and where. */
 export interface Grant {
@@ -26,47 +25,6 @@ export interface Grant {
   prefixed?: true;
 }
 
-type TopicKey = keyof Topics;
-
-/** The topics that each user reads and writes, and nothing else that Kafka would have to allow them. */
-const TOPICS: Readonly<Record<KafkaUser, { read: readonly TopicKey[]; write: readonly TopicKey[] }>> = {
-  // Sends a transaction on that stands in another partition than its card's; reads what was refused when it folds
-  // again, and both when Kafka has forgotten where it stood.
-  scoring: {
-    read: ["transactions", "merchantBuckets", "control", "deadLetters", "predictions"],
-    write: ["predictions", "shadowPredictions", "deadLetters", "transactions", "workers"],
-  },
-  // Labels that can't be stored become dead letters.
-  sink: {
-    read: ["transactions", "predictions", "shadowPredictions", "labels", "deadLetters", "control"],
-    write: ["deadLetters"],
-  },
-  // Sends a label on that stands in another partition than its card's.
-  merchants: { read: ["transactions", "labels", "merchantBuckets"], write: ["merchantBuckets", "labels"] },
-  training: { read: ["control", "workers"], write: ["control", "workers"] },
-  // Publishes what comes over HTTP, waits for its outcome, sends dead letters again to where they came from, and tells
-  // other copies which sign-ins are locked.
-  api: {
-    read: ["control", "users", "workers", "predictions", "deadLetters"],
-    write: ["control", "users", "transactions", "labels", "workers"],
-  },
-  publisher: { read: [], write: ["transactions"] },
-  labeller: { read: [], write: ["labels"] },
-  reader: { read: ["predictions"], write: [] },
-};
-
-/** The consumer group that a role is a member of, and under which transactional ids it produces, behind the prefix. */
-const GROUPS: Readonly<Partial<Record<KafkaUser, string>>> = {
-  scoring: "scoring",
-  sink: "sink",
-  merchants: "merchants",
-};
-const TRANSACTIONAL: Readonly<Partial<Record<KafkaUser, { name: string; prefixed?: true }>>> = {
-  scoring: { name: "scoring-", prefixed: true },
-  merchants: { name: "merchants-", prefixed: true },
-  api: { name: "replay" },
-};
-const ROLES = new Set<KafkaUser>(["scoring", "sink", "merchants", "training", "api"]);
 /** A reader's consumer groups begin with this, behind the topic prefix. */
 const READERS = "reader-";
 
@@ -74,26 +32,32 @@ const READERS = "reader-";
  * All that a user needs of Kafka, and no more: the one place from which SECURITY.md, the command and the tests take it.
  */
 export function grantsOf(user: KafkaUser, topics: Topics, prefix: string): Grant[] {
-  const { read, write } = TOPICS[user];
+  const role: RoleSpec | null = user in ROLES ? ROLES[user as Role] : null;
+  const { reads, writes } = role ?? OTHERS[user as keyof typeof OTHERS];
   const grants: Grant[] = [
-    ...read.map((topic) => ({ operation: "READ" as const, resource: "topic" as const, name: topics[topic].name })),
-    ...write.map((topic) => ({ operation: "WRITE" as const, resource: "topic" as const, name: topics[topic].name })),
+    ...reads.map((topic) => ({ operation: "READ" as const, resource: "topic" as const, name: topics[topic].name })),
+    ...writes.map((topic) => ({ operation: "WRITE" as const, resource: "topic" as const, name: topics[topic].name })),
   ];
-  // Every role looks at its start whether all topics are there, with their partitions.
-  const seen = new Set(grants.map(({ name }) => name));
-  if (ROLES.has(user))
-    for (const { name } of allTopics(topics))
-      if (!seen.has(name)) grants.push({ operation: "DESCRIBE", resource: "topic", name });
-  const group = GROUPS[user];
-  if (group !== undefined) grants.push({ operation: "READ", resource: "group", name: `${prefix}${group}` });
   if (user === "reader")
     grants.push({ operation: "READ", resource: "group", name: `${prefix}${READERS}`, prefixed: true });
-  // What /metrics tells of lag.
-  if (user === "api")
-    for (const watched of ["scoring", "sink"])
-      grants.push({ operation: "DESCRIBE", resource: "group", name: `${prefix}${watched}` });
-  const transactional = TRANSACTIONAL[user];
-  if (transactional !== undefined)
+  return role === null ? grants : [...grants, ...furtherGrants(role, grants, topics, prefix)];
+}
+
+/** What a role needs beside the topics that it reads and writes. */
+function furtherGrants(
+  { group, watches, transactional }: RoleSpec,
+  granted: readonly Grant[],
+  topics: Topics,
+  prefix: string,
+): Grant[] {
+  const grants: Grant[] = [];
+  // Every role looks at its start whether all topics are there, with their partitions.
+  const seen = new Set(granted.map(({ name }) => name));
+  for (const { name } of allTopics(topics))
+    if (!seen.has(name)) grants.push({ operation: "DESCRIBE", resource: "topic", name });
+  if (group !== null) grants.push({ operation: "READ", resource: "group", name: `${prefix}${group}` });
+  for (const watched of watches) grants.push({ operation: "DESCRIBE", resource: "group", name: `${prefix}${watched}` });
+  if (transactional !== null)
     grants.push({
       operation: "WRITE",
       resource: "transactional-id",

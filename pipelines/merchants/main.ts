@@ -14,6 +14,7 @@ import { createRegistry } from "../../infra/metrics/registry.js";
 import { serveProbes } from "../../infra/metrics/serve.js";
 import { waitUntilReachable } from "../../infra/reachable.js";
 import { SnapshotStore } from "../../infra/snapshots.js";
+import { ROLES } from "../../infra/roles.js";
 import { UsageError } from "../../schemas/errors.js";
 import { allTopics, subjectTopics, topicsFor } from "../../schemas/topics.js";
 import { BucketRecordReader } from "../runtime/bucket-records.js";
@@ -35,7 +36,7 @@ await runRole(log, async (lifecycle) => {
       "KAFKA_BROKERS is not set: the merchants role needs a Kafka cluster (npm start brings one of its own)",
     );
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
-  const group = `${config.topicPrefix}merchants`;
+  const group = config.topicPrefix + ROLES.merchants.group;
   await waitUntilReachable(
     { kafka: config.kafka, clickhouse: null },
     { log, signal: lifecycle.signal, without: config },

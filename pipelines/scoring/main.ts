@@ -18,6 +18,7 @@ import { SnapshotStore } from "../../infra/snapshots.js";
 import { createRegistry, gauge } from "../../infra/metrics/registry.js";
 import { serveProbes } from "../../infra/metrics/serve.js";
 import { waitUntilReachable } from "../../infra/reachable.js";
+import { ROLES } from "../../infra/roles.js";
 import { artifactSource } from "../../models/artifact-source.js";
 import { ControlLog } from "../../models/control/log.js";
 import { UsageError } from "../../schemas/errors.js";
@@ -55,7 +56,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
     );
   const worker = `scoring-${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`;
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);
-  const group = `${config.topicPrefix}scoring`;
+  const group = config.topicPrefix + ROLES.scoring.group;
   await waitUntilReachable(
     { kafka: config.kafka, clickhouse: null },
     { log, signal: lifecycle.signal, without: config },

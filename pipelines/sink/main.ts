@@ -11,6 +11,7 @@ import { createLogger } from "../../infra/logging.js";
 import { createRegistry } from "../../infra/metrics/registry.js";
 import { serveProbes } from "../../infra/metrics/serve.js";
 import { waitUntilReachable } from "../../infra/reachable.js";
+import { ROLES } from "../../infra/roles.js";
 import { UsageError } from "../../schemas/errors.js";
 import { allTopics, subjectTopics, topicsFor } from "../../schemas/topics.js";
 import { startPlacingLabels } from "./place-labels.js";
@@ -66,7 +67,7 @@ await runRole(log, async (lifecycle) => {
     clickhouse,
     schemas,
     topics,
-    group: `${config.topicPrefix}sink`,
+    group: config.topicPrefix + ROLES.sink.group,
     log,
     cards: cardPseudonyms(config),
     registry,

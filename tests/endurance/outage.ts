@@ -3,7 +3,8 @@
  * up with in the time that it takes at twice the rate. `npm run test:outage -- --help`.
  */
 import { runEndurance } from "./command.js";
-import { ROLES, type RoleName } from "./system.js";
+import { ROLE_NAMES, type Role } from "../../infra/roles.js";
+
 import { quantileOf, tallyOf } from "./slopes.js";
 import { answersOf, type Sample, type Sampler } from "./sampler.js";
 
@@ -97,7 +98,7 @@ await runEndurance({
 function grown({ samples }: Sampler, name: string): string[] {
   const of = samples.filter(({ phase }) => phase === name);
   const quarter = Math.floor(of.length / 4);
-  return ROLES.flatMap((role) => {
+  return ROLE_NAMES.flatMap((role) => {
     const median = (part: Sample[]): number =>
       quantileOf(
         part.flatMap(({ residentMb }) => residentMb[role] ?? []),
@@ -116,7 +117,7 @@ function figuresOf({ samples, probes }: Sampler, name: string): Record<string, u
     answersOf(probes.filter((probe) => probe.phase === name && probe.what === what));
   return {
     seconds: of.length < 2 ? 0 : (last?.seconds ?? 0) - of[0].seconds,
-    ready: Object.fromEntries(ROLES.map((role: RoleName) => [role, tallyOf(of.map(({ ready }) => ready[role] ?? 0))])),
+    ready: Object.fromEntries(ROLE_NAMES.map((role: Role) => [role, tallyOf(of.map(({ ready }) => ready[role] ?? 0))])),
     resident_mb: { first: of[0]?.residentMb, last: last?.residentMb },
     handles: last?.handles,
     most_scoring_lag: Math.max(0, ...of.map(({ scoringLag }) => scoringLag ?? 0)),

@@ -8,7 +8,8 @@ import { UsageError } from "../../schemas/errors.js";
 import { runEndurance } from "./command.js";
 import { keptStateMb } from "./kept-state.js";
 import { answersOf } from "./sampler.js";
-import { ROLES, heavy, type RoleName } from "./system.js";
+import { ROLE_NAMES, type Role } from "../../infra/roles.js";
+import { heavy } from "./system.js";
 
 /** What a role may take beyond what it keeps by design: batches in hand, queues, garbage. */
 const MOST_GROWN_MB = 250;
@@ -43,14 +44,14 @@ await runEndurance({
     const keptBefore = await keptStateMb(under);
 
     /** What roles keep only grows meanwhile: nothing is old enough to be forgotten. */
-    const checkMemory = async (): Promise<{ peak: Partial<Record<RoleName, number>>; kept: typeof keptBefore }> => {
+    const checkMemory = async (): Promise<{ peak: Partial<Record<Role, number>>; kept: typeof keptBefore }> => {
       const kept = await keptStateMb(under);
-      const byDesign: Partial<Record<RoleName, number>> = {
+      const byDesign: Partial<Record<Role, number>> = {
         scoring: kept.scoring - keptBefore.scoring,
         merchants: kept.merchants - keptBefore.merchants,
       };
-      const peak: Partial<Record<RoleName, number>> = {};
-      for (const role of ROLES) {
+      const peak: Partial<Record<Role, number>> = {};
+      for (const role of ROLE_NAMES) {
         const most = Math.max(...sampler.samples.map(({ residentMb }) => residentMb[role] ?? 0));
         const allowed = (steady[role] ?? 0) + (byDesign[role] ?? 0) + MOST_GROWN_MB;
         if (most > allowed)

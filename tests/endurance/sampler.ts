@@ -1,9 +1,10 @@
 import { readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Role } from "../../infra/roles.js";
 import type { Answer } from "./client.js";
 import type { PacedLoad } from "./load.js";
 import { quantileOf, tallyOf } from "./slopes.js";
-import type { RoleName, SystemUnderLoad } from "./system.js";
+import type { SystemUnderLoad } from "./system.js";
 
 /** One look at the whole system. */
 export interface Sample {
@@ -11,10 +12,10 @@ export interface Sample {
   seconds: number;
   phase: string;
   /** Resident memory, MB, and open file descriptors, by role. */
-  residentMb: Partial<Record<RoleName, number>>;
-  handles: Partial<Record<RoleName, number>>;
+  residentMb: Partial<Record<Role, number>>;
+  handles: Partial<Record<Role, number>>;
   /** Status of `/health/ready`, by role; 0: no answer. */
-  ready: Partial<Record<RoleName, number>>;
+  ready: Partial<Record<Role, number>>;
   /** As the API's `/metrics` tells it; null: it doesn't. */
   scoringLag: number | null;
   sinkLag: number | null;

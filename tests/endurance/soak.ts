@@ -5,7 +5,7 @@
 import { runEndurance } from "./command.js";
 import { keptStateMb } from "./kept-state.js";
 import { quantileOf, slopeOf } from "./slopes.js";
-import { ROLES, type RoleName } from "./system.js";
+import { ROLE_NAMES, type Role } from "../../infra/roles.js";
 
 /** What may grow in an hour, over the last half: MB of a role that holds no history, file descriptors, records, ms. */
 const MOST_AN_HOUR = { residentMb: 48, handles: 6, lag: 1_000, latencyMs: 20 };
@@ -28,7 +28,7 @@ await runEndurance({
     await phase("last half", minutes * 30);
     const atEnd = await keptStateMb(under);
     const anHour = 60 / (minutes / 2);
-    const stateMbAnHour: Partial<Record<RoleName, number>> = {
+    const stateMbAnHour: Partial<Record<Role, number>> = {
       scoring: (atEnd.scoring - atHalf.scoring) * anHour,
       merchants: (atEnd.merchants - atHalf.merchants) * anHour,
     };
@@ -49,7 +49,7 @@ await runEndurance({
       return { median: quantileOf(values, 0.5), highest: quantileOf(values, 1), an_hour: Number(growth.toFixed(2)) };
     };
     const roles = Object.fromEntries(
-      ROLES.map((role) => [
+      ROLE_NAMES.map((role) => [
         role,
         {
           resident_mb: hourly(

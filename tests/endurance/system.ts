@@ -7,17 +7,15 @@ import { freePorts } from "../../infra/local/ports.js";
 import type { FeatureSpec } from "../../models/features/plan.js";
 import { attribute, doubles, model, node, type Message } from "../../models/onnx/graph.js";
 import { startRole, type MeasuredProcess } from "../bench/support/child.js";
+import { ROLE_NAMES, ROLES, type Role } from "../../infra/roles.js";
 import { HISTORY_FEATURES } from "../support/card-histories.js";
 import { weighted, type TestModel } from "../support/models.js";
 import { TestSystem } from "../support/workers-system.js";
 import { HttpClient } from "./client.js";
 import type { Engines } from "./engines.js";
 
-export const ROLES = ["scoring", "sink", "merchants", "training", "api"] as const;
-export type RoleName = (typeof ROLES)[number];
-
 export interface RunningRole {
-  name: RoleName;
+  name: Role;
   process: MeasuredProcess;
   port: number;
 }
@@ -75,16 +73,15 @@ export class SystemUnderLoad {
       await system.register("shadow@1", windowed());
       await system.deploy("champion@1", ["shadow@1"]);
       let next = FIRST_PORT;
-      for (const name of ROLES) {
+      for (const name of ROLE_NAMES) {
         const port = await freePorts(next, 1);
         next = port + 1;
-        const module = name === "api" ? "api/main" : `pipelines/${name}/main`;
         under.roles.push({
           name,
           port,
           process: startRole(
-            module,
-            { ...common, ...(name === "api" ? { PORT: String(port) } : { METRICS_PORT: String(port) }) },
+            ROLES[name].module,
+            { ...common, ...(ROLES[name].hasMetricsPort ? { METRICS_PORT: String(port) } : { PORT: String(port) }) },
             join(logs, `${name}.log`),
           ),
         });
@@ -121,7 +118,7 @@ export class SystemUnderLoad {
   }
 
   /** The samples of a role's `/metrics`, by name and labels; null: it doesn't answer. */
-  async metrics(role: RoleName): Promise<Map<string, number> | null> {
+  async metrics(role: Role): Promise<Map<string, number> | null> {
     const port = this.roles.find(({ name }) => name === role)?.port ?? 0;
     const { status, text } = await this.client.ask(port, "GET", "/metrics", { timeoutMs: 5_000 });
     if (status !== 200) return null;

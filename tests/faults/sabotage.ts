@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { committedOffset } from "../../infra/kafka/group-membership.js";
+import type { Role } from "../../infra/roles.js";
 import type { WorkerHeartbeat } from "../../schemas/generated.js";
 import { eventually } from "../support/eventually.js";
 import { check } from "./check.js";
@@ -10,7 +11,7 @@ import { pause } from "./nemesis.js";
 import { Operators } from "./operators.js";
 import { seededRandom } from "../../models/training/random.js";
 import { settled } from "./settle.js";
-import type { Role, Slot } from "./slot.js";
+import type { Slot } from "./slot.js";
 import { PARTITIONS, type System } from "./system.js";
 import { Traffic } from "./traffic.js";
 

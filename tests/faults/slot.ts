@@ -4,16 +4,7 @@ import { once } from "node:events";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { compiledModule } from "../../infra/package-root.js";
-
-export type Role = "scoring" | "sink" | "merchants" | "training" | "api";
-
-const MODULES: Record<Role, string> = {
-  scoring: "pipelines/scoring/main",
-  sink: "pipelines/sink/main",
-  merchants: "pipelines/merchants/main",
-  training: "pipelines/training/main",
-  api: "api/main",
-};
+import { ROLES, type Role } from "../../infra/roles.js";
 
 export interface Exit {
   code: number | null;
@@ -61,7 +52,7 @@ export class Slot {
   }) {
     this.name = name;
     this.role = role;
-    this.module = module ?? MODULES[role];
+    this.module = module ?? ROLES[role].module;
     this.#settings = settings;
     this.#logFile = logFile;
   }
@@ -80,7 +71,7 @@ export class Slot {
     const log = openSync(this.#logFile, "a");
     writeSync(log, `${JSON.stringify({ level: 30, time: Date.now(), msg: `--- ${this.name} starts` })}\n`);
     // A module beside the roles' is told which one it is to be.
-    const own = this.module !== MODULES[this.role];
+    const own = this.module !== ROLES[this.role].module;
     const child = spawn(process.execPath, [compiledModule(this.module), ...(own ? [this.role] : [])], {
       stdio: ["ignore", "ignore", log, "ipc"],
       env: { ...process.env, NODE_OPTIONS: REPORTING + dirname(this.#logFile), ...this.#settings },

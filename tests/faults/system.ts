@@ -7,12 +7,13 @@ import { freePorts } from "../../infra/local/ports.js";
 import type { FeatureSpec } from "../../models/features/plan.js";
 import type { TopicSpec } from "../../schemas/topics.js";
 import { alwaysNan, amountFeature, hangsAbove, nanForRefunds } from "../support/models.js";
+import type { Role } from "../../infra/roles.js";
 import { TestSystem } from "../support/workers-system.js";
 import { kafkaJs } from "../support/workers-kafkajs.js";
 import { ClickHouseEngine, KafkaEngine, type Engine } from "./engines.js";
 import { NEXT_PREDICTION_ID, NEXT_PREDICTION_SCHEMA } from "./next-schemas.js";
 import type { Proxy } from "./proxy.js";
-import { Slot, type Exit, type Role } from "./slot.js";
+import { Slot, type Exit } from "./slot.js";
 import { NEXT_TRANSACTION_ID, NEXT_TRANSACTION_SCHEMA } from "./traffic.js";
 
 export const PARTITIONS = 4;

@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { compiledModule } from "../../infra/package-root.js";
+import { ROLES, type Role } from "../../infra/roles.js";
 import { eventually } from "./eventually.js";
 
 export interface WorkerExit {
@@ -29,9 +30,9 @@ export class RoleProcess {
   #rest = "";
   #exit: WorkerExit | null = null;
 
-  constructor(role: "scoring" | "sink" | "training" | "merchants", settings: Record<string, string>) {
+  constructor(role: Exclude<Role, "api">, settings: Record<string, string>) {
     this.role = role;
-    this.#child = spawn(process.execPath, [compiledModule(`pipelines/${role}/main`)], {
+    this.#child = spawn(process.execPath, [compiledModule(ROLES[role].module)], {
       stdio: ["ignore", "ignore", "pipe", "ipc"],
       env: { ...process.env, ...settings },
     });

@@ -11,6 +11,7 @@ import { checkReachable } from "../../../infra/reachable.js";
 import { freePorts } from "../../../infra/local/ports.js";
 import { startLocalStack, writeStackFile, type LocalStack } from "../../../infra/local/stack.js";
 import type { Logger } from "../../../infra/logging.js";
+import { ROLE_NAMES, ROLES } from "../../../infra/roles.js";
 import { ControlLog } from "../../../models/control/log.js";
 import { waitUntilLive } from "../../../models/control/liveness.js";
 import { WorkerBoard } from "../../../models/control/workers.js";
@@ -88,22 +89,24 @@ export async function startRoles(
   const workers = await WorkerBoard.open({ cluster, topic: topics.workers.name, schemas, log, lookBackMs: 0 });
   lifecycle.add("workers", () => workers.close());
   screen.status("  scoring, sink, merchants, training and API are starting");
-  const metricsPort = config.metricsPort === null ? null : await freePorts(config.metricsPort, 4);
-  const metrics = (role: number): Record<string, string> =>
-    metricsPort === null ? {} : { METRICS_PORT: String(metricsPort + role) };
-  await startRole("scoring", config, stack, lifecycle, metrics(0));
-  await startRole("sink", config, stack, lifecycle, metrics(1));
-  await startRole("merchants", config, stack, lifecycle, metrics(2));
+  const withMetrics = ROLE_NAMES.filter((role) => ROLES[role].hasMetricsPort);
+  const metricsPort = config.metricsPort === null ? null : await freePorts(config.metricsPort, withMetrics.length);
   const { allowPrivate } = config.training;
   const mayFetch =
     allowPrivate === true
       ? {}
       : { DATASETS_ALLOW_PRIVATE: [...(allowPrivate === false ? [] : allowPrivate), fetchFrom].join(",") };
-  await startRole("training", config, stack, lifecycle, { ...metrics(3), ...mayFetch });
+  for (const [i, role] of withMetrics.entries())
+    await startRole(role, config, stack, lifecycle, {
+      ...(metricsPort === null ? {} : { METRICS_PORT: String(metricsPort + i) }),
+      ...(role === "training" ? mayFetch : {}),
+    });
   const api = await startApi(config, stack, lifecycle);
   for (const hint of api.hints) screen.line(hint);
   if (metricsPort !== null)
-    screen.line(`metrics of scoring, sink, merchants and training on ports ${metricsPort} to ${metricsPort + 3}`);
+    screen.line(
+      `metrics of ${withMetrics.join(", ")} on ports ${metricsPort} to ${metricsPort + withMetrics.length - 1}`,
+    );
   return { api, workers };
 }
 

@@ -3,17 +3,8 @@ import type { Config } from "../../../infra/config/config.js";
 import type { Lifecycle } from "../../../infra/lifecycle/lifecycle.js";
 import { EngineProcess } from "../../../infra/local/engine-process.js";
 import type { LocalStack } from "../../../infra/local/stack.js";
+import { ROLES, type Role } from "../../../infra/roles.js";
 import { UsageError } from "../../../schemas/errors.js";
-
-export type Role = "scoring" | "sink" | "merchants" | "training" | "api";
-
-const MODULES: Record<Role, string> = {
-  scoring: "pipelines/scoring/main",
-  sink: "pipelines/sink/main",
-  merchants: "pipelines/merchants/main",
-  training: "pipelines/training/main",
-  api: "api/main",
-};
 
 /** How long a role may take to finish the batch in hand before it is killed. */
 const GRACE_MS = 15_000;
@@ -34,7 +25,7 @@ export async function startRole(
   const logFile = join(config.dataDir, "logs", `${role}.log`);
   const child = await EngineProcess.start({
     name: role,
-    module: MODULES[role],
+    module: ROLES[role].module,
     args: [],
     logFile,
     env: {
