@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Turns } from "../../infra/async/turns.js";
 import type { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
 import { KeptLog } from "../../infra/kafka/kept-log.js";
@@ -59,7 +60,7 @@ export class UserDirectory {
   readonly #ends: PartitionReader;
   readonly #outcomes = new Map<number, boolean>();
   #next = 0;
-  #asking: Promise<unknown> = Promise.resolve();
+  readonly #asking = new Turns();
   #following: Promise<void> | null = null;
   #readAt = Date.now();
   readonly #mostStaleMs: number;
@@ -129,9 +130,7 @@ export class UserDirectory {
   /** Folds everything that the topic holds at the time of the call. */
   async readToEnd(): Promise<void> {
     // One question at a time: requests on a connection are answered in turn anyway.
-    const asked = this.#asking.then(() => this.#ends.endOffset());
-    this.#asking = asked.catch(() => {});
-    const end = await asked;
+    const end = await this.#asking.take(() => this.#ends.endOffset());
     if (this.#next === end) return;
     await this.#kept.inTurn(async () => {
       while (this.#next < end) await this.#foldNext();

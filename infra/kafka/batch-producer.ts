@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { Turns } from "../async/turns.js";
 import { call, retrying, type BrokerAddress, type KafkaCluster } from "./cluster.js";
 import { ConnectionsByBroker } from "./connections-by-broker.js";
 import { KafkaError, toKafkaError } from "./errors.js";
@@ -35,7 +36,7 @@ export class BatchProducer {
   readonly #connections: ConnectionsByBroker;
   readonly #sequences = new Map<string, number>();
   readonly #partitionCounts = new Map<string, number>();
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
   readonly #closing = new AbortController();
   /** The error of a batch that may have been stored or not: another batch under its sequence could be taken for it. */
   #failure: KafkaError | null = null;
@@ -115,14 +116,14 @@ export class BatchProducer {
    * Waits for what is under way, for a few seconds, and closes the connections: what is not acknowledged by then fails.
    */
   async close(): Promise<void> {
-    await Promise.race([this.#turn.catch(() => {}), sleep(CLOSE_WITHIN_MS, undefined, { ref: false })]);
+    await Promise.race([this.#turns.over(), sleep(CLOSE_WITHIN_MS, undefined, { ref: false })]);
     this.#closing.abort();
     await this.#connections.close();
-    await this.#turn.catch(() => {});
+    await this.#turns.over();
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(() => {
+    return this.#turns.take(async () => {
       if (this.#failure !== null)
         throw new KafkaError("PRODUCER_FAILED", "an earlier batch of this producer failed; it must be opened anew", {
           retriable: true,
@@ -130,8 +131,6 @@ export class BatchProducer {
         });
       return work();
     });
-    this.#turn = done.catch(() => {});
-    return done;
   }
 
   async #partitionsOf(topic: string): Promise<number> {

@@ -1,3 +1,4 @@
+import { Turns } from "../async/turns.js";
 import type { KafkaCluster } from "./cluster.js";
 import { KafkaError, LOG_CUT_OFF, TOPIC_RECREATED } from "./errors.js";
 import type { PartitionReader } from "./partition-reader.js";
@@ -12,7 +13,7 @@ export class KeptLog {
   readonly #reader: PartitionReader;
   readonly #consequence: string;
   #replaced: string | null = null;
-  #turn: Promise<void> = Promise.resolve();
+  readonly #turns = new Turns();
 
   /** @param consequence of a log that was replaced: what that means, and what to do */
   constructor(cluster: KafkaCluster, reader: PartitionReader, consequence: string) {
@@ -50,9 +51,7 @@ export class KeptLog {
 
   /** One fold at a time, for all callers. */
   inTurn(work: () => Promise<void>): Promise<void> {
-    const done = this.#turn.then(work);
-    this.#turn = done.catch(() => {});
-    return done;
+    return this.#turns.take(work);
   }
 
   close(): Promise<void> {

@@ -15,6 +15,7 @@
  * once.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { Turns } from "../../infra/async/turns.js";
 import { encodeMark } from "../../infra/kafka/offset-mark.js";
 import { PartitionOutput } from "../../infra/kafka/partition-output.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
@@ -73,7 +74,7 @@ export class MerchantsTenure implements PartitionHandler {
   /** Dead letters of transactions that aren't folded yet begin here or later. */
   #deadLettersFrom: number;
   /** One at a time: a batch, a look at the quiet partition, the end. */
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
   /** Records before it have been folded; null: none, and no offset was ever committed. */
   #position: number | null;
   #committed: number | null;
@@ -325,7 +326,7 @@ export class MerchantsTenure implements PartitionHandler {
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(async () => {
+    return this.#turns.take(async () => {
       try {
         return await work();
       } catch (error) {
@@ -333,7 +334,5 @@ export class MerchantsTenure implements PartitionHandler {
         throw error;
       }
     });
-    this.#turn = done.catch(() => {});
-    return done;
   }
 }

@@ -1,3 +1,4 @@
+import { Turns } from "../../infra/async/turns.js";
 import type { Conditions } from "../../infra/health/conditions.js";
 import type { Logger } from "../../infra/logging.js";
 import type { Artifact } from "../../models/artifacts.js";
@@ -87,7 +88,7 @@ export class Deployments {
   /** Epochs whose champion can't be loaded for another reason than files that are missing. */
   readonly #broken = new Set<number>();
   #problems: string[] = [];
-  #settling: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
   /** While models are being loaded none is freed: the new deployment may take it over. */
   #loading = false;
   #waiting: (() => void)[] = [];
@@ -136,12 +137,12 @@ export class Deployments {
 
   /** Loads the newest deployment that can be loaded, unless that is in force already. One at a time. */
   settle(state: ControlState): Promise<void> {
-    return this.#inTurn(() => this.#settle(state));
+    return this.#turns.take(() => this.#settle(state));
   }
 
   /** Looks once more for files that were missing, and whether a champion that failed hasn't done so for a while. */
   retry(now = Date.now()): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#turns.take(async () => {
       for (const [epoch, at] of this.#failing) if (now - at >= FAILS_FOR_MS) this.#failsNoMore(epoch);
       if (!this.#incomplete || this.#state === null) return;
       this.#seen = -1;
@@ -160,7 +161,7 @@ export class Deployments {
     reason: string,
     { unconditionally }: { unconditionally: boolean },
   ): Promise<boolean> {
-    return this.#inTurn(async () => {
+    return this.#turns.take(async () => {
       // Several partitions may find it out at the same time.
       if (this.#current !== failed) return true;
       const refusal = { epoch: failed.epoch, model: failed.champion.model, reason };
@@ -197,12 +198,6 @@ export class Deployments {
     });
   }
 
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#settling.then(work);
-    this.#settling = done.catch(() => undefined);
-    return done;
-  }
-
   /** The deployment in force, held until `release`. Waits until there is one. */
   async acquire(signal: AbortSignal): Promise<LoadedDeployment> {
     while (this.#current === null) {
@@ -235,7 +230,7 @@ export class Deployments {
   }
 
   async close(): Promise<void> {
-    await this.#settling;
+    await this.#turns.over();
     const current = this.#current;
     this.#current = null;
     // One that has scored nothing has no users yet: the process of its model would keep this one alive.
