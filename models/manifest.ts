@@ -1,6 +1,7 @@
 import { Type, type Static } from "@sinclair/typebox";
 import { DriftReference } from "./evaluation/drift-reference.js";
 import { FeatureSpec } from "./features/plan.js";
+import type { ModelIo } from "./onnx/session.js";
 
 const Metric = Type.Union([Type.Number(), Type.Null()]);
 
@@ -32,6 +33,8 @@ export const Manifest = Type.Object(
     /** Names of the ONNX graph's input and of its output that holds the probability of fraud. */
     input: Type.String({ minLength: 1 }),
     output: Type.String({ minLength: 1 }),
+    /** Rows of every run, where the graph takes a fixed number. */
+    batch: Type.Optional(Type.Integer({ minimum: 1 })),
     features: Type.Array(FeatureSpec, { minItems: 1 }),
     feature_hash: Type.String({ pattern: "^[0-9a-f]{64}$" }),
     /** Of model.onnx. */
@@ -78,3 +81,8 @@ export const Manifest = Type.Object(
   { title: "Manifest" },
 );
 export type Manifest = Static<typeof Manifest>;
+
+/** How a model's graph is called. */
+export function modelIo({ input, output, features, batch }: Manifest): ModelIo {
+  return { input, output, features: features.length, batch };
+}

@@ -2,7 +2,7 @@ import { Type, type Static, type TSchema } from "@sinclair/typebox";
 import { loadArtifact, loadManifest } from "../../models/artifacts.js";
 import { explainingModel } from "../../models/explain/explain-model.js";
 import { inSlices } from "../../models/explain/pieces.js";
-import { Manifest, OfflineMetrics } from "../../models/manifest.js";
+import { Manifest, OfflineMetrics, modelIo } from "../../models/manifest.js";
 import type { RegisteredModel } from "../../models/control/state.js";
 import type { Liveness } from "../../models/control/liveness.js";
 import { FraudstreamError } from "../../schemas/errors.js";
@@ -123,9 +123,7 @@ export class ModelViews {
     if (cause !== undefined) return cause;
     try {
       const { manifest, onnx } = await loadArtifact(this.#context.config.artifacts, model, manifestSha256);
-      await inSlices(
-        explainingModel(onnx, { input: manifest.input, output: manifest.output, features: manifest.features.length }),
-      );
+      await inSlices(explainingModel(onnx, modelIo(manifest)));
       cause = null;
     } catch (error) {
       if (!(error instanceof FraudstreamError)) throw error;

@@ -4,7 +4,7 @@ import type { CheckedModel } from "../../models/uploads/check-model.js";
 import { TOLERANCE } from "../../models/onnx/verify.js";
 import { checkInProcess } from "../../models/uploads/check-in-process.js";
 import type { UploadedManifest } from "../../models/uploads/upload.js";
-import { featuresOf, manifestOfUpload } from "../../models/uploads/upload.js";
+import { manifestOfUpload, uploadedColumns } from "../../models/uploads/upload.js";
 import { samplesOf } from "../../models/uploads/samples.js";
 import { errorRow } from "../../schemas/error-codes.js";
 import { FraudstreamError } from "../../schemas/errors.js";
@@ -34,17 +34,18 @@ export async function addModel(
   signal: AbortSignal,
 ): Promise<{ artifact: Artifact; checked: CheckedModel; samples: number }> {
   const manifest = manifestFrom(upload.manifest, validator);
-  const { checked, samples } = await refusing(context, async () => {
-    const features = featuresOf(manifest);
-    const rows = samplesOf(jsonOf(upload.samples, "samples"), features);
+  const { columns, checked, samples } = await refusing(context, async () => {
+    const json = jsonOf(upload.samples, "samples");
+    const columns = uploadedColumns(manifest, json);
+    const rows = samplesOf(json, columns);
     return {
+      columns,
       samples: rows.rows,
       checked: await checkInProcess(
         {
           onnx: upload.model,
-          input: manifest.input,
-          output: manifest.output,
-          features,
+          words: manifest,
+          columns,
           samples: rows,
           tolerance: manifest.tolerance,
         },
@@ -59,7 +60,7 @@ export async function addModel(
     differing_rows: checked.differingRows,
     tolerance: { differing_rows: 0, difference: TOLERANCE, ...manifest.tolerance },
   };
-  const built = { manifest: manifestOfUpload(manifest, checked, check), onnx: checked.onnx };
+  const built = { manifest: manifestOfUpload(manifest, columns, checked, check), onnx: checked.onnx };
   for (let tries = 1; ; tries++) {
     const artifact = await saveNextVersion(context.config.artifacts, manifest.name, built);
     try {

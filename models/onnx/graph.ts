@@ -39,6 +39,8 @@ export const attribute = {
       for (const value of values) writer.int64(value);
       writer.join();
     }),
+  tensor: (name: string, value: Message): Message =>
+    attributeOf(name, 4, (writer) => writer.tag(5, WireType.LengthDelimited).bytes(value)),
   strings: (name: string, values: Iterable<string>): Message =>
     attributeOf(name, 8, (writer) => {
       for (const value of values) writer.tag(9, WireType.LengthDelimited).string(value);
@@ -83,18 +85,67 @@ export function doubles(name: string, dims: readonly number[], values: Iterable<
   });
 }
 
-/** ValueInfoProto of a float32 tensor with one row a transaction. */
-export function rowsOf(name: string, columns: number): Message {
+/** TensorProto without a name, as a Constant node has it. */
+export const tensor = {
+  integers: (dims: readonly number[], values: Iterable<number>): Message =>
+    tensorOf(dims, 7, (writer) => {
+      writer.tag(7, WireType.LengthDelimited).fork();
+      for (const value of values) writer.int64(value);
+      writer.join();
+    }),
+  floats: (dims: readonly number[], values: Iterable<number>): Message =>
+    tensorOf(dims, FLOAT, (writer) => {
+      writer.tag(4, WireType.LengthDelimited).fork();
+      for (const value of values) writer.float(value);
+      writer.join();
+    }),
+};
+
+function tensorOf(dims: readonly number[], type: number, values: (writer: BinaryWriter) => void): Message {
+  return message((writer) => {
+    for (const dim of dims) writer.tag(1, WireType.Varint).int64(dim);
+    writer.tag(2, WireType.Varint).int32(type);
+    values(writer);
+  });
+}
+
+/** ValueInfoProto of a float32 tensor of any shape. */
+export function floatsNamed(name: string): Message {
+  return valueInfo(
+    name,
+    message((writer) => writer.tag(1, WireType.Varint).int32(FLOAT)),
+  );
+}
+
+/** OperatorSetIdProto. */
+export function opset(domain: string, version: number): Message {
+  return message((writer) =>
+    writer.tag(1, WireType.LengthDelimited).string(domain).tag(2, WireType.Varint).int64(version),
+  );
+}
+
+/**
+ * ValueInfoProto of a float32 tensor with one row a transaction.
+ *
+ * @param rows of every run; absent: any number
+ */
+export function rowsOf(name: string, columns: number, rows?: number): Message {
   const dims = [
-    message((writer) => writer.tag(2, WireType.LengthDelimited).string("N")),
+    rows === undefined
+      ? message((writer) => writer.tag(2, WireType.LengthDelimited).string("N"))
+      : message((writer) => writer.tag(1, WireType.Varint).int64(rows)),
     message((writer) => writer.tag(1, WireType.Varint).int64(columns)),
   ];
   const shape = message((writer) => {
     for (const dim of dims) writer.tag(1, WireType.LengthDelimited).bytes(dim);
   });
-  const tensor = message((writer) =>
+  const floats = message((writer) =>
     writer.tag(1, WireType.Varint).int32(FLOAT).tag(2, WireType.LengthDelimited).bytes(shape),
   );
+  return valueInfo(name, floats);
+}
+
+function valueInfo(name: string, tensor: Message): Message {
   const type = message((writer) => writer.tag(1, WireType.LengthDelimited).bytes(tensor));
   return message((writer) =>
     writer.tag(1, WireType.LengthDelimited).string(name).tag(2, WireType.LengthDelimited).bytes(type),
@@ -122,13 +173,7 @@ export function model(graph: {
     writer.tag(2, WireType.LengthDelimited).string("fraudstream");
     writer.tag(7, WireType.LengthDelimited).bytes(graphProto);
     for (const { domain, version } of OPSETS) {
-      writer
-        .tag(8, WireType.LengthDelimited)
-        .bytes(
-          message((opset) =>
-            opset.tag(1, WireType.LengthDelimited).string(domain).tag(2, WireType.Varint).int64(version),
-          ),
-        );
+      writer.tag(8, WireType.LengthDelimited).bytes(opset(domain, version));
     }
     for (const [key, value] of Object.entries(graph.metadata)) {
       writer

@@ -6,6 +6,8 @@ export interface ModelIo {
   input: string;
   output: string;
   features: number;
+  /** Rows of every run, where the graph takes a fixed number; absent: any number. */
+  batch?: number | undefined;
 }
 
 /**
@@ -32,8 +34,8 @@ export class ModelSession {
   }
 
   /**
-   * Loads a model whose input is float32 [N, features] and whose output is float32 [N], [N, 1] or [N, 2] (the second
-   * column is then the probability of fraud), and tries it on one row.
+   * Loads a model whose input is float32 [N, features] (or [batch, features]) and whose output is float32 [N], [N, 1]
+   * or [N, 2] (the second column is then the probability of fraud), and tries it on one row.
    *
    * @throws FraudstreamError `model_invalid` when onnxruntime refuses the file, `model_shape` when its input or output
    *   is another, `model_failed` when it can't score
@@ -65,10 +67,15 @@ export class ModelSession {
    * @throws FraudstreamError `model_shape`, `model_failed`
    */
   async run(features: Float32Array, rows: number): Promise<Float32Array> {
-    const { input, output, features: width } = this.#io;
+    const { features: width, batch } = this.#io;
     if (rows === 0) return new Float32Array();
     if (features.length < rows * width)
       throw new FraudstreamError("model_shape", `${features.length} values are not ${rows} rows of ${width} features`);
+    return batch === undefined ? this.#runOnce(features, rows) : this.#runInBatches(features, rows, batch);
+  }
+
+  async #runOnce(features: Float32Array, rows: number): Promise<Float32Array> {
+    const { input, output, features: width } = this.#io;
     // onnxruntime reads the array in place, but not from shared memory.
     const values =
       features.buffer instanceof SharedArrayBuffer
@@ -93,6 +100,21 @@ export class ModelSession {
     return probabilities;
   }
 
+  /** As many rows at a time as the graph takes; the last batch is filled up with its last row. */
+  async #runInBatches(features: Float32Array, rows: number, batch: number): Promise<Float32Array> {
+    const { features: width } = this.#io;
+    const scores = new Float32Array(rows);
+    const values = new Float32Array(batch * width);
+    for (let from = 0; from < rows; from += batch) {
+      for (let row = 0; row < batch; row++) {
+        const at = Math.min(from + row, rows - 1) * width;
+        values.set(features.subarray(at, at + width), row * width);
+      }
+      scores.set((await this.#runOnce(values, batch)).subarray(0, rows - from), from);
+    }
+    return scores;
+  }
+
   /** The session is of no use afterwards. */
   release(): Promise<void> {
     return this.#session.release();
@@ -101,7 +123,7 @@ export class ModelSession {
 
 type Metadata = readonly InferenceSession.ValueMetadata[];
 
-function checkInput(inputs: Metadata, { input, features }: ModelIo): void {
+function checkInput(inputs: Metadata, { input, features, batch }: ModelIo): void {
   const [only] = inputs;
   if (inputs.length !== 1 || only.name !== input) refuse("inputs", inputs, input);
   const [rows, width] = only.isTensor ? only.shape : [];
@@ -111,9 +133,9 @@ function checkInput(inputs: Metadata, { input, features }: ModelIo): void {
     only.isTensor &&
     only.type === "float32" &&
     only.shape.length === 2 &&
-    !isFixed(rows) &&
+    (batch === undefined ? !isFixed(rows) : rows === batch) &&
     (!isFixed(width) || width === features);
-  if (!fits) refuse("inputs", inputs, `float32 [N, ${features}] ${input}`);
+  if (!fits) refuse("inputs", inputs, `float32 [${batch ?? "N"}, ${features}] ${input}`);
 }
 
 function checkOutput(outputs: Metadata, { output }: ModelIo): void {

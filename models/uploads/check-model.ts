@@ -1,5 +1,5 @@
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
-import type { FeatureSpec } from "../features/plan.js";
+import type { ModelColumn } from "./columns.js";
 import { ModelSession } from "../onnx/session.js";
 import { TOLERANCE } from "../onnx/verify.js";
 import { inspectOnnx } from "./inspect-onnx.js";
@@ -13,13 +13,15 @@ import {
 } from "./compare-scores.js";
 import { checkOperators } from "./operators.js";
 import { noScore, probesOf, type Probe } from "./probe-rows.js";
+import { unnamedTexts } from "./unnamed-texts.js";
 import type { Samples } from "./samples.js";
+import type { GraphWords } from "./score-map.js";
 
 export interface CheckRequest {
   onnx: Uint8Array;
-  input?: string | undefined;
-  output?: string | undefined;
-  features: readonly FeatureSpec[];
+  /** What the manifest says of how the graph is called and read. */
+  words?: GraphWords | undefined;
+  columns: readonly ModelColumn[];
   samples: Samples;
   tolerance?: ScoreTolerance | undefined;
 }
@@ -52,17 +54,33 @@ const SLOWEST_BATCH_MS = 1_000;
  *   `model_no_score` where a payment that the stream may bring gets none, `model_too_slow`
  */
 export async function checkModel(request: CheckRequest): Promise<CheckedModel> {
-  const { onnx, input, output, features } = request;
-  inspectOnnx(onnx);
-  const normalised = normaliseOnnx(onnx, { input, output });
-  checkOperators(normalised.onnx, normalised.input);
-  const session = await ModelSession.load(normalised.onnx, {
-    input: normalised.input,
-    output: normalised.output,
-    features: features.length,
-  });
+  inspectOnnx(request.onnx);
+  const { onnx, words = {}, columns } = request;
+  const { fixedBatch, ...anyBatch } = normaliseOnnx(onnx, words, columns, "any");
   try {
-    return { ...normalised, ...(await checkScores(session, request)) };
+    return await checkForm(anyBatch, request);
+  } catch (error) {
+    if (fixedBatch === null) throw error;
+  }
+  // A graph that was exported for a fixed batch mostly takes any; one that doesn't is run in batches of its size.
+  return checkForm(normaliseOnnx(onnx, words, columns, "fixed"), request);
+}
+
+async function checkForm({ onnx, input, output, batch }: NormalisedOnnx, request: CheckRequest): Promise<CheckedModel> {
+  checkOperators(onnx, input);
+  const { columns } = request;
+  const features = columns.reduce((sum, column) => sum + column.features.length, 0);
+  const session = await ModelSession.load(onnx, { input, output, batch, features });
+  try {
+    const checked = await checkScores(session, request);
+    return {
+      onnx,
+      input,
+      output,
+      ...(batch === undefined ? {} : { batch }),
+      ...checked,
+      warnings: [...unnamedTexts(onnx, columns), ...checked.warnings],
+    };
   } finally {
     await session.release();
   }
@@ -70,8 +88,9 @@ export async function checkModel(request: CheckRequest): Promise<CheckedModel> {
 
 async function checkScores(
   session: ModelSession,
-  { features, samples, tolerance = {} }: CheckRequest,
+  { columns, samples, tolerance = {} }: CheckRequest,
 ): Promise<Omit<CheckedModel, keyof NormalisedOnnx>> {
+  const features = columns.flatMap((column) => column.features);
   const width = features.length;
   const score = (values: Float32Array, rows: number): Promise<Float32Array> => session.run(values, rows);
   const compared = async (got: Float32Array, how: string): Promise<ScoreComparison> => {
@@ -87,7 +106,7 @@ async function checkScores(
   const msPerRow = (performance.now() - started) / samples.rows;
   const single = await compared(alone, "one by one");
   const { rows, warnings } = await probe(session, probesOf(features, samples.values.slice(0, width)));
-  await checkBatches(session, [...rows, { values: samples.values, scores: alone }], width);
+  await checkBatches(session, [...rows, { values: samples.values, scores: alone }], width, tolerance.difference);
   return {
     greatestDifference: Math.max(together.greatestDifference, single.greatestDifference),
     differingRows: single.differing.length,
@@ -122,7 +141,12 @@ async function probe(
 }
 
 /** A row must get the same score whatever else is in its batch, and a full batch must not take long. */
-async function checkBatches(session: ModelSession, parts: readonly ScoredRows[], width: number): Promise<void> {
+async function checkBatches(
+  session: ModelSession,
+  parts: readonly ScoredRows[],
+  width: number,
+  most = TOLERANCE,
+): Promise<void> {
   const values = Float32Array.from(parts.flatMap((part) => [...part.values]));
   const scores = Float32Array.from(parts.flatMap((part) => [...part.scores]));
   for (const size of BATCHES) {
@@ -140,7 +164,7 @@ async function checkBatches(session: ModelSession, parts: readonly ScoredRows[],
         `a batch of ${size} rows took the model ${(ms / 1_000).toFixed(1)} s; at most ` +
           `${SLOWEST_BATCH_MS / 1_000} s is taken`,
       );
-    const wrong = got.findIndex((score, row) => !(Math.abs(score - scores[rows[row]]) <= TOLERANCE));
+    const wrong = got.findIndex((score, row) => !(Math.abs(score - scores[rows[row]]) <= most));
     if (wrong >= 0) {
       throw new FraudstreamError(
         "scores_differ",

@@ -96,14 +96,17 @@ async function causeOf(
   const outside = got.findIndex((value) => value < 0 || value > 1);
   if (outside >= 0)
     return (
-      `The output is no probability (row ${outside} gives ${got[outside]}): take an output of probabilities, or map it ` +
-      "to 0..1 with the manifest's score_map"
+      `The output is no probability (row ${outside} gives ${got[outside]}): take an output of probabilities, or map ` +
+      "it to 0..1 with the manifest's score_map"
     );
   const ties = await tiesIn(score, features.length, samples, differing.slice(0, MOST_NAMED));
   if (ties !== null) return tieCause(ties, features, samples, differing.length);
   const others = differing.filter((row) => Math.abs(1 - got[row] - samples.scores[row]) <= TOLERANCE).length;
   if (others > 1 && others > differing.length / 2)
-    return "The expected scores are those of the other class: name fraud's with the manifest's fraud_class or fraud_column";
+    return (
+      "The expected scores are those of the other class: name fraud's with the manifest's fraud_class or " +
+      "fraud_column"
+    );
   const { count = 0, first = null } = samples.inexact ?? {};
   if (first !== null)
     return (
@@ -112,8 +115,8 @@ async function causeOf(
       "samples on float32 values (X.astype(numpy.float32))"
     );
   return (
-    "The sample values are float32, and the rows aren't at thresholds: compare the order of the features, what is done " +
-    "to them before the model, and which output and class is taken"
+    "The sample values are float32, and the rows aren't at thresholds: compare the order of the features, what is " +
+    "done to them before the model, and which output and class is taken"
   );
 }
 
@@ -151,18 +154,20 @@ function tieCause(
       return `in row ${row} ${name} is ${value}, and the score changes between ${from} and ${to}`;
     })
     .join("; ");
-  const ties = `They are ties at a threshold of the model's trees, which float32 and float64 put on different sides: ${named}. `;
+  const ties =
+    `They are ties at a threshold of the model's trees, which float32 and float64 put on different sides: ` +
+    `${named}. `;
   if (found.every(({ row }) => inexact?.rows.has(row) === true))
     return (
-      `${ties}The values of ${found.length === 1 ? "this row" : "these rows"} are no float32, which the stream has: score ` +
-      "the samples on float32 values (X.astype(numpy.float32))"
+      `${ties}The values of ${found.length === 1 ? "this row" : "these rows"} are no float32, which the stream has: ` +
+      "score the samples on float32 values (X.astype(numpy.float32))"
     );
   const most = mostDiffering(rows, { differing_rows: rows });
   return (
-    `${ties}The sample values are float32 already; what the library computes before its trees is rounded otherwise in ` +
-    "ONNX. Export it in the library's own arithmetic (skl2onnx: options={StandardScaler: {'div': 'div'}}, since " +
-    "scikit-learn divides where ONNX's Scaler multiplies), or train the trees on unscaled values, which they do as well " +
-    "with" +
+    `${ties}The sample values are float32 already; what the library computes before its trees is rounded otherwise ` +
+    "in ONNX. Export it in the library's own arithmetic (skl2onnx: options={StandardScaler: {'div': 'div'}}, since " +
+    "scikit-learn divides where ONNX's Scaler multiplies), or train the trees on unscaled values, which they do as " +
+    "well with" +
     (differing <= most ? `, or let the manifest accept it: "tolerance": {"differing_rows": ${differing}}` : "")
   );
 }

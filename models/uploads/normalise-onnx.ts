@@ -1,226 +1,135 @@
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import { FraudstreamError } from "../../schemas/errors.js";
-import { FLOAT, rowsOf } from "../onnx/graph.js";
-import { fieldsOf, type Field } from "../onnx/fields.js";
-
-/** Field numbers of onnx.proto. */
-const MODEL_GRAPH = 7;
-const GRAPH = { node: 1, initializer: 5, input: 11, output: 12, sparseInitializer: 15 } as const;
-const NODE = { input: 1, output: 2, opType: 4, attribute: 5 } as const;
-const ATTRIBUTE = { name: 1, graph: 6, ints: 8, strings: 9, graphs: 11 } as const;
-const TENSOR_NAME = 8;
-const VALUE_INFO = { name: 1, type: 2 } as const;
-const TYPE_TENSOR = 1;
-const TENSOR_ELEMENT = 1;
-
-interface Node {
-  opType: string;
-  inputs: string[];
-  outputs: string[];
-  attributes: Uint8Array[];
-}
-
-/** A graph's input or output. */
-interface Value {
-  name: string;
-  isFloatTensor: boolean;
-  bytes: Uint8Array;
-}
+import { floatsNamed, opset, rowsOf } from "../onnx/graph.js";
+import type { Field } from "../onnx/fields.js";
+import { AdapterNodes, OWN_OPSETS, type Opsets } from "./adapters.js";
+import { bindInputs, type BoundInput } from "./bind-inputs.js";
+import type { ModelColumn } from "./columns.js";
+import { chooseOutput, type ChosenOutput } from "./fraud-class.js";
+import { GRAPH, MODEL, liveSteps, namesReadIn, partsOfOnnx, type GraphParts } from "./graph-parts.js";
+import type { GraphWords } from "./score-map.js";
 
 export interface NormalisedOnnx {
   onnx: Uint8Array;
   /** Names of the graph's only input and only output. */
   input: string;
   output: string;
+  /** Rows that a run must have; absent: any number. */
+  batch?: number;
 }
 
+/** Whether a graph with a fixed batch is to take any number of rows, or the number that it was exported with. */
+export type Batch = "any" | "fixed";
+
 /**
- * Brings an exported model into the one form that we score: one output, the probabilities. A ZipMap, which makes a
- * sequence of maps of them, is cut out, and so is what only computes other outputs, such as the label.
+ * Brings an exported model into the one form that we score: one float32 matrix with a row for each payment in, one
+ * output, the probabilities of fraud. Nodes before its inputs make what they take (columns apart, texts, other types,
+ * other shapes), nodes behind its output choose fraud's column and map it to 0..1. A ZipMap, which makes a sequence
+ * of maps of the probabilities, is cut out, and so is what only computes other outputs, such as the label. A model that
+ * has the form already stays as it is.
  *
- * @param wanted names as the model's author knows them; missing ones are derived from the graph
- * @throws FraudstreamError `onnx_malformed`, `onnx_inputs`, `onnx_outputs`
+ * @param words what the model's author says; what is missing is derived from the graph
+ * @returns `fixedBatch`: the rows that its inputs have, as it was exported; null: any number
+ * @throws FraudstreamError `onnx_malformed`, `onnx_inputs`, `onnx_outputs`, `model_shape`
  */
 export function normaliseOnnx(
   onnx: Uint8Array,
-  wanted: { input?: string | undefined; output?: string | undefined },
-): NormalisedOnnx {
-  const model = [...fieldsOf(onnx)];
-  const graphs = model.filter((field) => field.holds(MODEL_GRAPH));
-  if (graphs.length !== 1)
-    throw new FraudstreamError("onnx_malformed", `not an ONNX file: it has ${graphs.length} graphs`);
-  const graph = [...fieldsOf(graphs[0].bytes)];
-  const nodes = new Map<Field, Node>();
-  for (const field of graph) if (field.holds(GRAPH.node)) nodes.set(field, nodeOf(field.bytes));
-  const input = chooseInput(graph, wanted.input);
-  const output = chooseOutput(graph, [...nodes.values()], wanted.output);
-  const live = liveNodes(nodes, output.name);
+  words: GraphWords,
+  columns: readonly ModelColumn[],
+  batch: Batch = "any",
+): NormalisedOnnx & { fixedBatch: number | null } {
+  const parts = partsOfOnnx(onnx);
+  const chosen = chooseOutput(parts, words);
+  const live = liveSteps(parts.steps, chosen.name);
+  const bound = bindInputs(parts.inputs, namesRead(parts, live, chosen.name), columns, words);
+  const fixedBatch = bound.find(({ rows }) => rows !== null)?.rows ?? null;
+  const rows = batch === "fixed" ? fixedBatch : null;
+  const front = isPlainInput(parts, bound, columns) ? null : bound;
+  const back = isPlainOutput(chosen, words) ? null : chosen;
+  const adapter = front === null && back === null ? null : new AdapterNodes(opsetsOf(parts), namesIn(parts));
+  const width = columns.reduce((sum, { features }) => sum + features.length, 0);
+  let input = bound[0]?.name ?? parts.inputs[0].name;
+  if (front !== null && adapter !== null) {
+    input = adapter.name("features");
+    for (const each of front) adapter.feed(input, width, each);
+  }
+  const before = adapter?.nodes.splice(0) ?? [];
+  const output = back === null || adapter === null ? chosen.name : adapter.score(back, words.score_map);
+  const behind = adapter?.nodes ?? [];
 
   const writer = new BinaryWriter();
-  for (const field of graph) {
-    if (field.holds(GRAPH.output) || (nodes.has(field) && !live.has(field))) continue;
-    writer.raw(field.raw);
-  }
-  writer.tag(GRAPH.output, WireType.LengthDelimited).bytes(output.bytes);
-  const rewritten = writer.finish();
+  for (const each of before) writer.tag(GRAPH.node, WireType.LengthDelimited).bytes(each);
+  for (const field of parts.graph)
+    if (isKept(field, parts, live, adapter !== null, front !== null)) writer.raw(field.raw);
+  for (const each of behind) writer.tag(GRAPH.node, WireType.LengthDelimited).bytes(each);
+  if (front !== null) writer.tag(GRAPH.input, WireType.LengthDelimited).bytes(rowsOf(input, width, rows ?? undefined));
+  writer.tag(GRAPH.output, WireType.LengthDelimited).bytes(outputOf(chosen, back === null ? null : output));
+  const whole = assembled(parts, writer.finish(), adapter !== null);
+  return { onnx: whole, input, output, fixedBatch, ...(rows === null ? {} : { batch: rows }) };
+}
+
+/** What a graph that is already as we score it takes: one float32 matrix [any, features]. */
+function isPlainInput({ inputs }: GraphParts, bound: readonly BoundInput[], columns: readonly ModelColumn[]): boolean {
+  if (inputs.length !== 1 || bound.length > 1 || columns.some(({ category }) => category !== null)) return false;
+  if (bound.length === 0) return inputs[0].element === "float";
+  const [{ element, rank, rows, columns: taken }] = bound;
+  const inOrder = taken.length === columns.length && taken.every(({ column }, i) => column === columns[i]);
+  return element === "float" && rank === 2 && rows === null && inOrder;
+}
+
+/** float32, and fraud is the only column or the second of two. */
+function isPlainOutput({ element, column, columns }: ChosenOutput, { score_map }: GraphWords): boolean {
+  return score_map === undefined && element === "float" && (column === null || (column === 1 && columns === 2));
+}
+
+function isKept(
+  field: Field,
+  { steps }: GraphParts,
+  live: ReadonlySet<Field>,
+  adapted: boolean,
+  otherInput: boolean,
+): boolean {
+  if (field.holds(GRAPH.output) || (steps.has(field) && !live.has(field))) return false;
+  if (otherInput && field.holds(GRAPH.input)) return false;
+  // What is said of shapes between may hold for the exported batch only; runtimes derive it anew.
+  return !(adapted && field.holds(GRAPH.valueInfo));
+}
+
+function outputOf(chosen: ChosenOutput, score: string | null): Uint8Array {
+  if (score !== null) return floatsNamed(score);
+  return chosen.declared?.bytes ?? rowsOf(chosen.name, chosen.columns ?? 2);
+}
+
+function assembled({ model, graphField, opsets }: GraphParts, graph: Uint8Array, adapted: boolean): Uint8Array {
   const whole = new BinaryWriter();
   for (const field of model) {
-    if (field === graphs[0]) whole.tag(MODEL_GRAPH, WireType.LengthDelimited).bytes(rewritten);
+    if (field === graphField) whole.tag(MODEL.graph, WireType.LengthDelimited).bytes(graph);
     else whole.raw(field.raw);
   }
-  return { onnx: whole.finish(), input, output: output.name };
+  if (adapted)
+    for (const [domain, version] of [
+      ["", OWN_OPSETS.main],
+      ["ai.onnx.ml", OWN_OPSETS.ml],
+    ] as const)
+      if (!opsets.has(domain)) whole.tag(MODEL.opset, WireType.LengthDelimited).bytes(opset(domain, version));
+  return whole.finish();
 }
 
-function chooseInput(graph: readonly Field[], wanted: string | undefined): string {
-  // Old exporters list the constants among the inputs.
-  const constants = new Set(
-    graph.filter((field) => field.holds(GRAPH.initializer)).map((field) => textIn(field.bytes, TENSOR_NAME)),
-  );
-  const inputs = graph
-    .filter((field) => field.holds(GRAPH.input))
-    .map((field) => textIn(field.bytes, VALUE_INFO.name))
-    .filter((name) => !constants.has(name));
-  if (inputs.length !== 1)
-    throw new FraudstreamError(
-      "onnx_inputs",
-      `the model has ${inputs.length} inputs (${listed(inputs)}); export it with a single one, a float ` +
-        "tensor [None, features]",
-    );
-  if (wanted !== undefined && wanted !== inputs[0])
-    throw new FraudstreamError(
-      "onnx_inputs",
-      `the model's input is ${JSON.stringify(inputs[0])}, the manifest says ${JSON.stringify(wanted)}`,
-    );
-  return inputs[0];
+function opsetsOf({ opsets }: GraphParts): Opsets {
+  return { main: opsets.get("") ?? OWN_OPSETS.main, ml: opsets.get("ai.onnx.ml") ?? OWN_OPSETS.ml };
 }
 
-function chooseOutput(graph: readonly Field[], nodes: readonly Node[], wanted: string | undefined): Value {
-  const outputs = graph.filter((field) => field.holds(GRAPH.output)).map((field) => valueOf(field.bytes));
-  const producer = new Map(nodes.flatMap((node) => node.outputs.map((name) => [name, node] as const)));
-  const zipMapOf = (name: string): Node | undefined => {
-    for (
-      let node = producer.get(name), steps = 0;
-      node !== undefined && steps <= nodes.length;
-      node = producer.get(node.inputs[0] ?? ""), steps++
-    ) {
-      if (node.opType === "ZipMap") return node;
-      if (node.opType !== "Identity") return undefined;
-    }
-    return undefined;
-  };
-  const names = listed(outputs.map(({ name }) => name));
-  const fitting = outputs.filter(({ name, isFloatTensor }) => isFloatTensor || zipMapOf(name) !== undefined);
-  if (wanted === undefined && fitting.length !== 1) {
-    throw new FraudstreamError(
-      "onnx_outputs",
-      `of the model's outputs (${names}) ${fitting.length} can be probabilities; the manifest must name one that is`,
-    );
-  }
-  const chosen = wanted === undefined ? fitting[0] : outputs.find(({ name }) => name === wanted);
-  if (chosen === undefined)
-    throw new FraudstreamError("onnx_outputs", `the model has no output ${JSON.stringify(wanted)}; it has ${names}`);
-  const zipMap = zipMapOf(chosen.name);
-  if (zipMap === undefined) {
-    if (!chosen.isFloatTensor)
-      throw new FraudstreamError(
-        "onnx_outputs",
-        `the model's output ${JSON.stringify(chosen.name)} is neither a float tensor nor made by a ZipMap; ` +
-          `it has ${names}`,
-      );
-    return chosen;
-  }
-  const classes = classesOf(zipMap);
-  if (classes !== 2)
-    throw new FraudstreamError(
-      "onnx_outputs",
-      `the model has ${classes} classes; it must have two, the second one being fraud`,
-    );
-  const [name] = zipMap.inputs;
-  return { name, isFloatTensor: true, bytes: rowsOf(name, classes) };
-}
-
-/** The nodes that an output needs. */
-function liveNodes(nodes: ReadonlyMap<Field, Node>, output: string): Set<Field> {
-  const producers = new Map(
-    [...nodes].flatMap(([field, node]) =>
-      node.outputs.filter((name) => name !== "").map((name) => [name, { field, node }] as const),
-    ),
-  );
-  const live = new Set<Field>();
-  const open = [output];
-  for (let name = open.pop(); name !== undefined; name = open.pop()) {
-    const producer = producers.get(name);
-    if (producer === undefined || live.has(producer.field)) continue;
-    live.add(producer.field);
-    open.push(...producer.node.inputs, ...producer.node.attributes.flatMap(namesReadIn));
-  }
-  return live;
-}
-
-/** Every name that the graphs of an attribute (of If, Loop, Scan) read, from inside or from outside. */
-function namesReadIn(attribute: Uint8Array): string[] {
-  const names: string[] = [];
-  for (const field of fieldsOf(attribute)) {
-    if (!field.holds(ATTRIBUTE.graph, ATTRIBUTE.graphs)) continue;
-    for (const inner of fieldsOf(field.bytes)) {
-      // A branch may pass on a value of the outer graph as its output.
-      if (inner.holds(GRAPH.output)) names.push(textIn(inner.bytes, VALUE_INFO.name));
-      if (!inner.holds(GRAPH.node)) continue;
-      const { inputs, attributes } = nodeOf(inner.bytes);
-      names.push(...inputs, ...attributes.flatMap(namesReadIn));
-    }
+/** The names that what is computed reads. */
+function namesRead({ steps }: GraphParts, live: ReadonlySet<Field>, output: string): Set<string> {
+  const names = new Set([output]);
+  for (const [field, { inputs, attributes }] of steps) {
+    if (!live.has(field)) continue;
+    for (const name of [...inputs, ...attributes.flatMap(namesReadIn)]) names.add(name);
   }
   return names;
 }
 
-function nodeOf(message: Uint8Array): Node {
-  const node: Node = { opType: "", inputs: [], outputs: [], attributes: [] };
-  for (const field of fieldsOf(message)) {
-    if (field.holds(NODE.input)) node.inputs.push(field.text);
-    else if (field.holds(NODE.output)) node.outputs.push(field.text);
-    else if (field.holds(NODE.opType)) node.opType = field.text;
-    else if (field.holds(NODE.attribute)) node.attributes.push(field.bytes);
-  }
-  return node;
-}
-
-/** How many classes a ZipMap names. */
-function classesOf(zipMap: Node): number {
-  let classes = 0;
-  for (const attribute of zipMap.attributes) {
-    if (!textIn(attribute, ATTRIBUTE.name).startsWith("classlabels_")) continue;
-    for (const field of fieldsOf(attribute)) {
-      if (field.no === ATTRIBUTE.ints) classes += field.integers.length;
-      else if (field.holds(ATTRIBUTE.strings)) classes++;
-    }
-  }
-  return classes;
-}
-
-function valueOf(message: Uint8Array): Value {
-  let isFloatTensor = false;
-  for (const field of fieldsOf(message)) {
-    if (!field.holds(VALUE_INFO.type)) continue;
-    for (const type of fieldsOf(field.bytes)) {
-      if (type.holds(TYPE_TENSOR))
-        isFloatTensor = [...fieldsOf(type.bytes)].some(
-          (element) => element.no === TENSOR_ELEMENT && element.integers[0] === FLOAT,
-        );
-    }
-  }
-  return { name: textIn(message, VALUE_INFO.name), isFloatTensor, bytes: message };
-}
-
-/** A text field of a message; empty when it has none. */
-function textIn(message: Uint8Array, no: number): string {
-  let text = "";
-  for (const field of fieldsOf(message)) if (field.holds(no)) text = field.text;
-  return text;
-}
-
-const MOST_LISTED = 5;
-
-function listed(names: readonly string[]): string {
-  const shown = names.slice(0, MOST_LISTED).map((name) => JSON.stringify(name.slice(0, 100)));
-  return names.length > MOST_LISTED ? `${shown.join(", ")}, …` : shown.join(", ") || "none";
+function namesIn({ steps, inputs, outputs, constants }: GraphParts): Set<string> {
+  const names = new Set([...[...inputs, ...outputs].map(({ name }) => name), ...constants.keys()]);
+  for (const step of steps.values()) for (const name of [...step.inputs, ...step.outputs]) names.add(name);
+  return names;
 }

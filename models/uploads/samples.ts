@@ -1,6 +1,7 @@
 import { Type } from "@sinclair/typebox";
 import { FraudstreamError } from "../../schemas/errors.js";
 import type { FeatureSpec } from "../features/plan.js";
+import type { ModelColumn } from "./columns.js";
 
 const LEAST_SAMPLES = 100;
 const MOST_SAMPLES = 10_000;
@@ -11,10 +12,10 @@ const MOST_SAMPLES = 10_000;
 export const UploadedSamples = Type.Object(
   {
     columns: Type.Array(Type.String(), { description: "The features' names, in any order." }),
-    rows: Type.Array(Type.Array(Type.Union([Type.Number(), Type.Boolean(), Type.Null()])), {
+    rows: Type.Array(Type.Array(Type.Union([Type.Number(), Type.Boolean(), Type.String(), Type.Null()])), {
       minItems: LEAST_SAMPLES,
       maxItems: MOST_SAMPLES,
-      description: "null: absent, the feature's default is taken.",
+      description: "Texts for categories. null: absent, the feature's default is taken.",
     }),
     scores: Type.Array(Type.Number({ minimum: 0, maximum: 1 }), {
       description: "The probability of fraud of each row, scored on float32 values.",
@@ -24,7 +25,7 @@ export const UploadedSamples = Type.Object(
 );
 
 /** Sample values that the stream, which has float32, can't have. */
-export interface InexactValues {
+interface InexactValues {
   count: number;
   rows: Set<number>;
   first: { row: number; feature: string; value: number } | null;
@@ -46,15 +47,15 @@ export interface Samples {
  *
  * @throws FraudstreamError `samples_invalid`, `samples_too_few`, naming row and column
  */
-export function samplesOf(json: unknown, features: readonly FeatureSpec[]): Samples {
+export function samplesOf(json: unknown, model: readonly ModelColumn[]): Samples {
   const { columns, rows, scores } = partsOf(json);
-  const order = features.map(({ name }) => {
+  const order = model.map(({ name }) => {
     const at = columns.indexOf(name);
     if (at < 0) throw invalid(`they have no column ${JSON.stringify(name)}`);
     return at;
   });
-  if (columns.length !== features.length)
-    throw invalid(`they have ${columns.length} columns for ${features.length} features`);
+  if (columns.length !== model.length)
+    throw invalid(`they have ${columns.length} columns for ${model.length} features`);
   if (scores.length !== rows.length) throw invalid(`they have ${rows.length} rows and ${scores.length} scores`);
   if (rows.length < LEAST_SAMPLES)
     throw new FraudstreamError(
@@ -62,25 +63,55 @@ export function samplesOf(json: unknown, features: readonly FeatureSpec[]): Samp
       `there are ${rows.length} sample rows; at least ${LEAST_SAMPLES} are needed`,
     );
   if (rows.length > MOST_SAMPLES) throw invalid(`there are ${rows.length} of them; at most ${MOST_SAMPLES} are taken`);
-  const width = features.length;
-  const values = new Float32Array(rows.length * width);
-  const inexact: InexactValues = { count: 0, rows: new Set(), first: null };
-  rows.forEach((cells, row) => {
-    if (!Array.isArray(cells) || cells.length !== width) throw invalid(`row ${row} is not a list of ${width} values`);
-    features.forEach((feature, i) => {
-      const value = valueOf((cells as unknown[])[order[i]], feature, row);
-      values[row * width + i] = value;
-      if (Object.is(Math.fround(value), value)) return;
-      inexact.count++;
-      inexact.rows.add(row);
-      inexact.first ??= { row, feature: feature.name, value };
-    });
-  });
+  const values = valuesOf(rows, model, order);
   scores.forEach((score, row) => {
     if (typeof score !== "number" || !(score >= 0 && score <= 1))
       throw invalid(`the score of row ${row} is ${JSON.stringify(score)}; it must be a number from 0 to 1`);
   });
-  return { rows: rows.length, values, scores: Float64Array.from(scores as number[]), inexact };
+  return { rows: rows.length, ...values, scores: Float64Array.from(scores as number[]) };
+}
+
+/** The different texts of a column of sample rows that were not checked yet, in their order. */
+export function textsOf(json: unknown, column: string): string[] {
+  const { columns, rows } = partsOf(json ?? { columns: [], rows: [], scores: [] });
+  const at = columns.indexOf(column);
+  const texts = new Set<string>();
+  for (const cells of rows) {
+    const cell: unknown = Array.isArray(cells) ? cells[at] : undefined;
+    if (typeof cell === "string") texts.add(cell);
+  }
+  return [...texts].sort();
+}
+
+function valuesOf(
+  rows: readonly unknown[],
+  model: readonly ModelColumn[],
+  order: readonly number[],
+): { values: Float32Array; inexact: InexactValues } {
+  const width = model.reduce((sum, { features }) => sum + features.length, 0);
+  const values = new Float32Array(rows.length * width);
+  const inexact: InexactValues = { count: 0, rows: new Set(), first: null };
+  let at = 0;
+  for (const [row, cells] of rows.entries()) {
+    if (!Array.isArray(cells) || cells.length !== model.length)
+      throw invalid(`row ${row} is not a list of ${model.length} values`);
+    for (const [i, { name, features, category }] of model.entries()) {
+      const cell = (cells as unknown[])[order[i]];
+      if (category !== null) {
+        if (cell !== null && typeof cell !== "string")
+          throw invalid(`row ${row}, column ${JSON.stringify(name)}: a text or null is needed`);
+        for (const text of category.values) values[at++] = cell === null ? Number.NaN : Number(cell === text);
+        continue;
+      }
+      const value = valueOf(cell, features[0], row);
+      values[at++] = value;
+      if (Object.is(Math.fround(value), value)) continue;
+      inexact.count++;
+      inexact.rows.add(row);
+      inexact.first ??= { row, feature: name, value };
+    }
+  }
+  return { values, inexact };
 }
 
 function partsOf(json: unknown): { columns: unknown[]; rows: unknown[]; scores: unknown[] } {

@@ -7,7 +7,7 @@ import { explainingModel } from "../../models/explain/explain-model.js";
 import { inSlices } from "../../models/explain/pieces.js";
 import { HistoryPlan, historySlotsOf } from "../../models/features/history-plan.js";
 import { slotsOf, type AttributeSlot } from "../../models/features/plan.js";
-import type { Manifest } from "../../models/manifest.js";
+import { modelIo, type Manifest } from "../../models/manifest.js";
 import type { SessionLimits } from "../../models/onnx/guarded-session.js";
 import { loadScorer, type Scorer } from "../../models/onnx/scorer.js";
 import type { ModelIo } from "../../models/onnx/session.js";
@@ -436,7 +436,7 @@ export class Deployments {
     const { manifest, onnx } = await this.#options.loadArtifact(deployed.model, registered.manifestSha256);
     // Refuses what nobody computes before the model is anybody's.
     historySlotsOf([manifest.features]);
-    const io = { input: manifest.input, output: manifest.output, features: manifest.features.length };
+    const io = modelIo(manifest);
     const scorer = await loadScorer(onnx, io, this.#log.child({ model: deployed.model }), this.#options.limits);
     try {
       // The first run allocates and shapes: better now than on the first transaction.

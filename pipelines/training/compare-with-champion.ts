@@ -4,7 +4,7 @@ import type { Dataset } from "../../models/datasets/dataset.js";
 import { evaluate } from "../../models/evaluation/metrics.js";
 import type { FeatureSource } from "../../models/features/plan.js";
 import { featureMatrix } from "../../models/features/feature-matrix.js";
-import type { Manifest, OfflineMetrics } from "../../models/manifest.js";
+import { modelIo, type Manifest, type OfflineMetrics } from "../../models/manifest.js";
 import { loadScorer } from "../../models/onnx/scorer.js";
 import type { Comparison } from "../../models/control/training-request.js";
 import { FraudstreamError } from "../../schemas/errors.js";
@@ -115,12 +115,7 @@ async function scoresOf(
   rows: Uint32Array,
 ): Promise<Float32Array> {
   const { values, features } = featureMatrix(dataset, manifest.features, rows);
-  const scorer = await loadScorer(
-    onnx,
-    { input: manifest.input, output: manifest.output, features },
-    { warn: () => undefined },
-    { timeoutMs: RUN_MS },
-  );
+  const scorer = await loadScorer(onnx, modelIo(manifest), { warn: () => undefined }, { timeoutMs: RUN_MS });
   const scores = new Float32Array(rows.length);
   try {
     for (let from = 0; from < rows.length; from += ROWS_AT_ONCE) {

@@ -165,8 +165,8 @@ export const MODEL_ERRORS = {
       status: 422,
       meaning: "The model scores the sample rows otherwise than its author, or a row's score depends on others.",
       remedy:
-        "The message says which it is: ties at thresholds (export with division, or declare a `tolerance`), samples that " +
-        "are no float32, the other class, or another model.",
+        "The message says which it is: ties at thresholds (export with division, or declare a `tolerance`), samples " +
+        "that are no float32, the other class, or another model.",
     },
     shadow_failed: {
       places: ["log"],

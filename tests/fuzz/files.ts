@@ -7,7 +7,7 @@ import { buildModel } from "../../models/build-model.js";
 import { checkInProcess } from "../../models/uploads/check-in-process.js";
 import { inspectOnnx } from "../../models/uploads/inspect-onnx.js";
 import { normaliseOnnx } from "../../models/uploads/normalise-onnx.js";
-import { featuresOf } from "../../models/uploads/upload.js";
+import { uploadedColumns } from "../../models/uploads/upload.js";
 import { samplesOf } from "../../models/uploads/samples.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import { RandomSource } from "../support/random-source.js";
@@ -128,20 +128,19 @@ export async function fuzzOnnx(
     const how = `seed ${seed}, onnx ${n} of ${name}`;
     const look = (): Promise<void> => {
       inspectOnnx(bytes);
-      normaliseOnnx(bytes, { input: manifest.input, output: manifest.output });
+      normaliseOnnx(bytes, manifest, uploadedColumns(manifest));
       return Promise.resolve();
     };
     try {
       if (n % processOf === 0) {
         counts.processes += 1;
-        const features = featuresOf(manifest);
+        const columns = uploadedColumns(manifest);
         await checkInProcess(
           {
             onnx: bytes,
-            input: manifest.input,
-            output: manifest.output,
-            features,
-            samples: samplesOf(samples, features),
+            words: manifest,
+            columns,
+            samples: samplesOf(samples, columns),
           },
           { timeoutMs: 20_000 },
           signal,

@@ -3,7 +3,7 @@ import { readdir } from "node:fs/promises";
 import { connect } from "node:net";
 import { describe, expect, it } from "vitest";
 import type { FeatureSpec } from "../../models/features/plan.js";
-import { featuresOf } from "../../models/uploads/upload.js";
+import { uploadedColumns } from "../../models/uploads/upload.js";
 import { transaction, transactionRecord } from "../support/transactions.js";
 import { endless, field, fixture, fixtures, mean, memoryBomb, message, type Fixture } from "../support/uploads.js";
 import { get, multipartOf, openModelsApi, partsOf, put, upload, type Parts } from "../support/models-api.js";
@@ -40,7 +40,7 @@ it("takes models of scikit-learn, XGBoost and LightGBM, which score in the strea
     const enabled = await put(api, `/models/${name}@1/enabled`, { enabled: true, role: "champion" });
     expect([name, enabled.status]).toEqual([name, 200]);
 
-    const features = featuresOf(manifest);
+    const features = uploadedColumns(manifest).flatMap((column) => column.features);
     await system.publish(samples.rows.map((row, i) => transactionRecord(transactionOf(features, row, `${name}-${i}`))));
     await system.consumed();
     const scores = new Map(

@@ -1,20 +1,22 @@
 import { describe, expect, it } from "vitest";
 import { attribute, doubles, node } from "../../../../models/onnx/graph.js";
-import type { FeatureSpec } from "../../../../models/features/plan.js";
 import type { CheckRequest } from "../../../../models/uploads/check-model.js";
 import { checkInProcess } from "../../../../models/uploads/check-in-process.js";
-import { featuresOf } from "../../../../models/uploads/upload.js";
+import { columnOfFeature, type ModelColumn } from "../../../../models/uploads/columns.js";
+import { uploadedColumns } from "../../../../models/uploads/upload.js";
 import { samplesOf } from "../../../../models/uploads/samples.js";
 import { endless, fixture, fixtures, graphOf, mean, meanNodes, memoryBomb, slow } from "../../../support/uploads.js";
 
 const ROWS = 100;
-const features = (count: number): FeatureSpec[] =>
-  Array.from({ length: count }, (_, i) => ({
-    name: `f${i}`,
-    type: "number",
-    source: { kind: "attribute", attribute: `f${i}` },
-    default: null,
-  }));
+const columns = (count: number, missing: number | null = null): ModelColumn[] =>
+  Array.from({ length: count }, (_, i) =>
+    columnOfFeature({
+      name: `f${i}`,
+      type: "number",
+      source: { kind: "attribute", attribute: `f${i}` },
+      default: missing,
+    }),
+  );
 /** Rows of two features from 0 to 1; the expected score is their mean. */
 function request(
   onnx: Uint8Array,
@@ -24,20 +26,19 @@ function request(
   const scores = Float64Array.from({ length: ROWS }, (_, row) => (values[2 * row] + values[2 * row + 1]) / 2);
   return {
     onnx,
-    features: features(changed.features ?? 2),
+    columns: columns(changed.features ?? 2),
     samples: { rows: ROWS, values, scores: scores.map((score, row) => changed.score?.(row, score) ?? score) },
   };
 }
 
 it("takes every exported model, and scores it as its library does", async () => {
   for (const { name, onnx, manifest, samples } of fixtures()) {
-    const specs = featuresOf(manifest);
+    const columns = uploadedColumns(manifest);
     const checked = await checkInProcess({
       onnx,
-      input: manifest.input,
-      output: manifest.output,
-      features: specs,
-      samples: samplesOf(samples, specs),
+      words: manifest,
+      columns,
+      samples: samplesOf(samples, columns),
     });
     expect([name, checked.greatestDifference < 1e-6]).toEqual([name, true]);
   }
@@ -74,28 +75,29 @@ it("refuses a model whose work depends on the payment, though its samples never 
 describe("a model without a score for what the stream may bring", () => {
   it("is refused where a payment comes without its attributes, and accepted with defaults for them", async () => {
     const { onnx, manifest, samples } = fixture("sklearn-logistic");
-    const check = (specs: FeatureSpec[]) =>
+    const check = (changed: ModelColumn[]) =>
       checkInProcess({
         onnx,
-        input: manifest.input,
-        output: manifest.output,
-        features: specs,
-        samples: samplesOf(samples, specs),
+        words: manifest,
+        columns: changed,
+        samples: samplesOf(samples, changed),
       });
-    const withDefaults = featuresOf(manifest);
+    const withDefaults = uploadedColumns(manifest);
+    const withoutDefault = (column: ModelColumn): ModelColumn =>
+      columnOfFeature({ ...column.features[0], default: null });
     expect((await check(withDefaults)).warnings).toEqual([]);
-    await expect(check(withDefaults.map((spec) => ({ ...spec, default: null })))).rejects.toThrow(
+    await expect(check(withDefaults.map(withoutDefault))).rejects.toThrow(
       /gives NaN .* for a payment without "distance", "card_present".*SimpleImputer.*default in the manifest/,
     );
-    const lacking = check(withDefaults.map((spec) => (spec.name === "distance" ? { ...spec, default: null } : spec)));
+    const lacking = check(withDefaults.map((column) => (column.name === "distance" ? withoutDefault(column) : column)));
     await expect(lacking).rejects.toMatchObject({ code: "model_no_score" });
   });
 
   it("is refused where refunds or large amounts leave 0 to 1", async () => {
     const unbounded = graphOf([node("ReduceMean", ["x"], "y", [attribute.ints("axes", [1])])]);
-    await expect(
-      checkInProcess({ ...request(unbounded), features: features(2).map((spec) => ({ ...spec, default: 0 })) }),
-    ).rejects.toThrow(/gives -1 instead of a score from 0 to 1 .* a row of -1 everywhere.*Clip/);
+    await expect(checkInProcess({ ...request(unbounded), columns: columns(2, 0) })).rejects.toThrow(
+      /gives -1 instead of a score from 0 to 1 .* a row of -1 everywhere.*Clip/,
+    );
   });
 
   it("is accepted with a warning where only values beyond float32's half range are meant", async () => {
@@ -113,7 +115,7 @@ describe("a model without a score for what the stream may bring", () => {
     );
     const { warnings } = await checkInProcess({
       ...request(model),
-      features: features(2).map((spec) => ({ ...spec, default: 0 })),
+      columns: columns(2, 0),
     });
     expect(warnings[0]).toMatch(/gives NaN .* whose "f0" is 3.4e\+38/);
   });

@@ -3,7 +3,7 @@ import { Value } from "@sinclair/typebox/value";
 import { attribute, doubles, node } from "../../../../models/onnx/graph.js";
 import { checkModel, type CheckRequest } from "../../../../models/uploads/check-model.js";
 import { compareScores, mostDiffering } from "../../../../models/uploads/compare-scores.js";
-import { UploadedManifest, featuresOf } from "../../../../models/uploads/upload.js";
+import { UploadedManifest, uploadedColumns } from "../../../../models/uploads/upload.js";
 import { samplesOf } from "../../../../models/uploads/samples.js";
 import { exportedPipeline } from "../../../support/exported-pipelines.js";
 import { graphOf } from "../../../support/uploads.js";
@@ -12,9 +12,9 @@ import { graphOf } from "../../../support/uploads.js";
 function scaledForest(change: { name?: string; cell?: (value: number) => number } = {}): CheckRequest {
   const { name = "scaled-forest", cell = (value) => value } = change;
   const { manifest, onnx, samples } = exportedPipeline(name);
-  const features = featuresOf(manifest);
+  const columns = uploadedColumns(manifest);
   const rows = samples.rows.map((cells) => cells.map((value) => (typeof value === "number" ? cell(value) : value)));
-  return { onnx, features, samples: samplesOf({ ...samples, rows }, features), output: manifest.output };
+  return { onnx, columns, samples: samplesOf({ ...samples, rows }, columns), words: manifest };
 }
 
 describe("a scaled forest with values at its thresholds", () => {
@@ -23,7 +23,11 @@ describe("a scaled forest with values at its thresholds", () => {
       expect.objectContaining({
         code: "scores_differ",
         message: expect.stringMatching(
-          /31 of 10000 sample rows.*ties at a threshold.*in row 553 "amount" is [\d.]+, and the score changes between [\d.]+ and [\d.]+; in row 639 .*float32 already.*'div'.*"differing_rows": 31/s,
+          new RegExp(
+            '31 of 10000 sample rows.*ties at a threshold.*in row 553 "amount" is [\\d.]+, and the score changes ' +
+              "between [\\d.]+ and [\\d.]+; in row 639 .*float32 already.*'div'.*\"differing_rows\": 31",
+            "s",
+          ),
         ) as string,
       }) as Error,
     );
@@ -55,7 +59,7 @@ describe("scores that differ for other reasons", () => {
     score: (row: number) => number,
     cell = (row: number) => row / 128,
   ): CheckRequest => {
-    const features = featuresOf({
+    const columns = uploadedColumns({
       name: "m",
       thresholds: { review: 0.5, decline: 0.9 },
       features: [
@@ -65,7 +69,7 @@ describe("scores that differ for other reasons", () => {
     });
     const rows = Array.from({ length: 100 }, (_, row) => [cell(row), cell(row)]);
     const samples = { columns: ["a", "b"], rows, scores: rows.map((_, row) => score(row)) };
-    return { onnx, features, samples: samplesOf(samples, features) };
+    return { onnx, columns, samples: samplesOf(samples, columns) };
   };
   const first = graphOf([node("ReduceMean", ["x"], "y", [attribute.ints("axes", [1]), attribute.int("keepdims", 1)])]);
 

@@ -4,6 +4,8 @@ import { attribute, doubles, model, node, type Message } from "../../../../model
 import { ModelSession } from "../../../../models/onnx/session.js";
 import { inspectOnnx } from "../../../../models/uploads/inspect-onnx.js";
 import { normaliseOnnx } from "../../../../models/uploads/normalise-onnx.js";
+import { columnOfFeature } from "../../../../models/uploads/columns.js";
+import { uploadedColumns } from "../../../../models/uploads/upload.js";
 import { field, fixture, fixtures, graphOf, mean, message } from "../../../support/uploads.js";
 
 const refused = (work: () => unknown): string => {
@@ -82,6 +84,10 @@ describe("inspectOnnx", () => {
   });
 });
 
+const TWO = ["a", "b"].map((name) =>
+  columnOfFeature({ name, type: "number", source: { kind: "attribute", attribute: name }, default: 0 }),
+);
+
 describe("normaliseOnnx", () => {
   const run = async (
     onnx: Uint8Array,
@@ -97,7 +103,7 @@ describe("normaliseOnnx", () => {
 
   it("cuts ZipMap out, tells input and output by itself, and keeps the scores", async () => {
     for (const { name, onnx, manifest, samples } of fixtures()) {
-      const normalised = normaliseOnnx(onnx, {});
+      const normalised = normaliseOnnx(onnx, {}, uploadedColumns(manifest));
       expect([name, normalised.input]).toEqual([name, manifest.input]);
       expect(Buffer.from(normalised.onnx).includes("ZipMap")).toBe(false);
       // A label, where the exporter gave one, isn't computed any more.
@@ -105,7 +111,7 @@ describe("normaliseOnnx", () => {
       const rows = samples.rows.slice(0, 5).map((row) => row.map((value) => value ?? NaN));
       const scores = await run(normalised.onnx, normalised, manifest.features.length, rows);
       scores.forEach((score, row) => expect(score).toBeCloseTo(samples.scores[row], 6));
-      expect(normaliseOnnx(onnx, { input: manifest.input, output: manifest.output })).toEqual(normalised);
+      expect(normaliseOnnx(onnx, manifest, uploadedColumns(manifest))).toEqual(normalised);
     }
   });
 
@@ -138,7 +144,7 @@ describe("normaliseOnnx", () => {
         branch("else_branch", "other", [node("Neg", ["mean"], "other")]),
       ]),
     ];
-    const normalised = normaliseOnnx(graphOf(nodes, [doubles("one", [], [1])]), {});
+    const normalised = normaliseOnnx(graphOf(nodes, [doubles("one", [], [1])]), {}, TWO);
     expect(Buffer.from(normalised.onnx).includes("unused")).toBe(false);
     expect(await run(normalised.onnx, normalised, 2, [[0.2, 0.4]])).toEqual([
       Math.fround(Math.fround(0.3) * Math.fround(0.3)),
@@ -146,11 +152,12 @@ describe("normaliseOnnx", () => {
   });
 
   it("refuses other inputs and outputs, and names what is there", () => {
-    const { onnx } = fixture("lightgbm-zipmap");
-    expect(refused(() => normaliseOnnx(onnx, { input: "features" }))).toBe("onnx_inputs");
-    expect(() => normaliseOnnx(onnx, { output: "score" })).toThrow('"label", "probabilities"');
-    expect(refused(() => normaliseOnnx(onnx, { output: "label" }))).toBe("onnx_outputs");
-    expect(refused(() => normaliseOnnx(field(2, "nothing"), {}))).toBe("onnx_malformed");
+    const { onnx, manifest } = fixture("lightgbm-zipmap");
+    const columns = uploadedColumns(manifest);
+    expect(refused(() => normaliseOnnx(onnx, { input: "features" }, columns))).toBe("onnx_inputs");
+    expect(() => normaliseOnnx(onnx, { output: "score" }, columns)).toThrow('"label", "probabilities"');
+    expect(refused(() => normaliseOnnx(onnx, { output: "label" }, columns))).toBe("onnx_outputs");
+    expect(refused(() => normaliseOnnx(field(2, "nothing"), {}, TWO))).toBe("onnx_malformed");
     const twice = model({
       name: "t",
       input: { name: "x", features: 2 },
@@ -160,13 +167,15 @@ describe("normaliseOnnx", () => {
       metadata: {},
     });
     const second = message((writer) => writer.raw(twice).raw(field(7, field(2, "another graph"))));
-    expect(refused(() => normaliseOnnx(second, {}))).toBe("onnx_malformed");
+    expect(refused(() => normaliseOnnx(second, {}, TWO))).toBe("onnx_malformed");
   });
 
-  it("refuses more than two classes", () => {
+  it("refuses more than two classes unless it is told which is fraud", () => {
     const zipMap = message((writer) =>
       writer.raw(node("ZipMap", ["x"], "y", [attribute.ints("classlabels_int64s", [0, 1, 2])], "ai.onnx.ml")),
     );
-    expect(() => normaliseOnnx(graphOf([zipMap]), {})).toThrow("3 classes");
+    expect(() => normaliseOnnx(graphOf([zipMap]), {}, TWO)).toThrow(
+      /classes are "0", "1", "2": let the manifest say which is fraud/,
+    );
   });
 });

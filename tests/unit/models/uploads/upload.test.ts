@@ -1,7 +1,8 @@
 import { Value } from "@sinclair/typebox/value";
 import { describe, expect, it } from "vitest";
-import { UploadedManifest, featuresOf, manifestOfUpload } from "../../../../models/uploads/upload.js";
+import { UploadedManifest, manifestOfUpload, uploadedColumns } from "../../../../models/uploads/upload.js";
 import { samplesOf } from "../../../../models/uploads/samples.js";
+import type { FeatureSpec } from "../../../../models/features/plan.js";
 import { Manifest } from "../../../../models/manifest.js";
 import { fixtures } from "../../../support/uploads.js";
 
@@ -20,6 +21,9 @@ const rows = (length: number): { columns: string[]; rows: unknown[][]; scores: u
   rows: Array.from({ length }, (_, i) => [i === 0 ? null : 0.1, i % 2 === 0, i === 1 ? null : i]),
   scores: Array.from({ length }, () => 0.25),
 });
+
+const featuresOf = (manifest: UploadedManifest): FeatureSpec[] =>
+  uploadedColumns(manifest).flatMap(({ features }) => features);
 
 describe("an uploaded manifest", () => {
   it("gets sources and defaults where its author leaves them out", () => {
@@ -40,7 +44,11 @@ describe("an uploaded manifest", () => {
   });
 
   it("becomes a manifest that fits its schema", () => {
-    const manifest = manifestOfUpload(upload(), { onnx: Uint8Array.of(1), input: "x", output: "y" });
+    const manifest = manifestOfUpload(upload(), uploadedColumns(upload()), {
+      onnx: Uint8Array.of(1),
+      input: "x",
+      output: "y",
+    });
     expect(Value.Check(Manifest, manifest)).toBe(true);
     for (const each of fixtures())
       expect([each.name, Value.Check(UploadedManifest, each.manifest)]).toEqual([each.name, true]);
@@ -66,10 +74,10 @@ describe("an uploaded manifest", () => {
 });
 
 describe("sample rows", () => {
-  const features = featuresOf(upload());
+  const columns = uploadedColumns(upload());
 
   it("are put in the features' order, float32, with defaults where a value is absent", () => {
-    const samples = samplesOf(rows(100), features);
+    const samples = samplesOf(rows(100), columns);
     expect(samples.rows).toBe(100);
     expect([...samples.values.subarray(0, 9)]).toEqual([0, 7, 1, NaN, Math.fround(0.1), 0, 2, Math.fround(0.1), 1]);
   });
@@ -93,6 +101,6 @@ describe("sample rows", () => {
     ["a score above 1", "samples_invalid", (samples) => ({ ...samples, scores: samples.scores.with(3, 1.01) })],
   ];
   it.each(broken)("are refused with %s", (_what, code, change) => {
-    expect(() => samplesOf(change(rows(100)), features)).toThrow(expect.objectContaining({ code }) as Error);
+    expect(() => samplesOf(change(rows(100)), columns)).toThrow(expect.objectContaining({ code }) as Error);
   });
 });
