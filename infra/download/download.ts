@@ -4,13 +4,14 @@ import type { IncomingMessage } from "node:http";
 import { pipeline } from "node:stream/promises";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import type { AddressPolicy } from "./addresses.js";
+import { codingsOf, decoded } from "./content-encoding.js";
 import { HEAD_BYTES, whyNotCsv, whyNotCsvType } from "./looks-like-csv.js";
 import { checkedUrl, requestOnce, systemResolve, type Resolve } from "./request.js";
 
 export interface DownloadOptions {
   /** Which addresses may be connected to. */
   policy: AddressPolicy;
-  /** Most bytes, as they travel. */
+  /** Most bytes, as they travel and as they are stored. */
   maxBytes: number;
   /** How long nothing may come, milliseconds. */
   stallMs: number;
@@ -26,7 +27,7 @@ export interface DownloadOptions {
 const MOST_REDIRECTS = 5;
 
 /**
- * Fetches a CSV file (plain or gzipped, stored as it comes) from an http or https link to a new file, streamed.
+ * Fetches a CSV file (stored packed where it comes packed) from an http or https link to a new file, streamed.
  * Redirects are followed here, each checked like the link itself. Where it fails, no file is left.
  *
  * @returns bytes that were stored
@@ -83,13 +84,7 @@ function checkedResponse(response: IncomingMessage, maxBytes: number): IncomingM
     throw new FraudstreamError("download_status", `the server answered with status ${statusCode}, not 200`, {
       retriable: statusCode >= 500 || statusCode === 429,
     });
-  const encoding = headers["content-encoding"] ?? "identity";
-  // A gzipped body is stored as it is: its reader recognises gzip.
-  if (!/^(identity|gzip|x-gzip)$/i.test(encoding))
-    throw new FraudstreamError(
-      "download_encoding",
-      `the server sent content encoding ${encoding}; gzip or none were asked for`,
-    );
+  codingsOf(headers["content-encoding"] ?? "");
   const reason = whyNotCsvType(headers["content-type"] ?? "");
   if (reason !== null) throw notCsv(reason);
   if (Number(headers["content-length"] ?? 0) > maxBytes) throw tooLarge(maxBytes);
@@ -97,9 +92,11 @@ function checkedResponse(response: IncomingMessage, maxBytes: number): IncomingM
 }
 
 async function store(response: IncomingMessage, file: string, options: DownloadOptions, clock: Clock): Promise<number> {
+  const codings = codingsOf(response.headers["content-encoding"] ?? "");
   const length = response.headers["content-length"];
   const total = length === undefined ? null : Number(length);
   let bytes = 0;
+  let stored = 0;
   let head: Buffer | null = Buffer.alloc(0);
   const checkHead = (): void => {
     if (head === null) return;
@@ -107,17 +104,24 @@ async function store(response: IncomingMessage, file: string, options: DownloadO
     if (reason !== null) throw notCsv(reason);
     head = null;
   };
-  const checked = async function* (chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const received = async function* (chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     for await (const chunk of chunks) {
       clock.sign();
       bytes += chunk.length;
       if (bytes > options.maxBytes) throw tooLarge(options.maxBytes);
+      yield chunk;
+      options.onProgress?.(bytes, total);
+    }
+  };
+  const checked = async function* (chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    for await (const chunk of decoded(received(chunks), codings)) {
+      stored += chunk.length;
+      if (stored > options.maxBytes) throw tooLarge(options.maxBytes);
       if (head !== null) {
         head = Buffer.concat([head, chunk.subarray(0, HEAD_BYTES)]);
         if (head.length >= HEAD_BYTES) checkHead();
       }
       yield chunk;
-      options.onProgress?.(bytes, total);
     }
     checkHead();
   };
@@ -134,7 +138,7 @@ async function store(response: IncomingMessage, file: string, options: DownloadO
       { cause: error },
     );
   }
-  return bytes;
+  return stored;
 }
 
 /** Ends a download that takes too long, or that its caller gives up. */

@@ -153,8 +153,8 @@ export const TRAINING_ERRORS = {
     },
     download_encoding: {
       places: ["job"],
-      meaning: "The server sent a content encoding that was not asked for.",
-      remedy: "Serve the file plain or with gzip.",
+      meaning: "The server sent a content encoding that cannot be undone.",
+      remedy: "Serve the file plain, or with gzip, br, deflate or zstd.",
     },
     download_not_csv: {
       places: ["job"],

@@ -152,6 +152,14 @@ describe("packing", () => {
     });
   });
 
+  test("Zstandard, in several frames; cut off", async () => {
+    const frames = Buffer.concat([zstdOf("amount,label\n1,0\n"), zstdOf("2,1\n3,0\n")]);
+    expect([...(await readCsv(fileWith(frames))).amount]).toEqual([1, 2, 3]);
+    await expect(readCsv(fileWith(frames.subarray(0, frames.length - 3)))).rejects.toMatchObject({
+      code: "csv_truncated",
+    });
+  });
+
   test("a zip archive with one CSV, packed or not", async () => {
     for (const stored of [false, true]) {
       const dataset = await readCsv(
@@ -200,6 +208,15 @@ describe("packing", () => {
     expect(await refused('[{"amount": 1}]')).toMatch(/it is JSON/);
   });
 });
+
+/** A frame of one block that is stored as it is. */
+function zstdOf(content: string): Buffer {
+  const block = (content.length << 3) | 1;
+  return Buffer.concat([
+    Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x20, content.length, block & 0xff, (block >> 8) & 0xff, block >> 16]),
+    Buffer.from(content),
+  ]);
+}
 
 /** A zip archive, as any packer writes it. */
 function zipOf(files: readonly [string, string][], stored = false): Buffer {
