@@ -3,6 +3,7 @@ import { sha256 } from "./artifacts.js";
 import type { Dataset } from "./datasets/dataset.js";
 import { splitDataset, type Split, type SplitOptions } from "./datasets/split.js";
 import { driftReference } from "./evaluation/drift-reference.js";
+import { leakWarnings } from "./evaluation/leak-warnings.js";
 import { alertMetrics, evaluate, type AlertMetrics } from "./evaluation/metrics.js";
 import { rank } from "./evaluation/ranking.js";
 import { checkThresholdOptions, chooseThresholds, type ThresholdOptions } from "./evaluation/thresholds.js";
@@ -45,8 +46,10 @@ export interface BuiltModel {
   atDecline: { validation: AlertMetrics; test: AlertMetrics | null };
   /** Which rows were for what. */
   split: Split;
-  /** How the rows were split, for people. */
+  /** How the rows were split, for people; the warnings, too. */
   notes: string[];
+  /** What is too good to be true: see `leakWarnings`. */
+  warnings: string[];
 }
 
 /**
@@ -78,34 +81,24 @@ export async function buildModel(
 
   // Thresholds need rows that the model hasn't seen; the model that is kept needs the newest rows most of all.
   enter("training", 5);
-  const train = (
-    part: Part,
-    request: { params: Readonly<Record<string, unknown>>; validation: Part | null },
-    from: number,
-    to: number,
-  ): Promise<TrainedModel> =>
-    trainModel(
-      { algorithm, params: request.params, train: part.matrix, labels: part.labels, validation: request.validation },
-      {
-        onProgress: ({ phase, percent }) => onProgress?.({ phase, percent: from + (percent * (to - from)) / 100 }),
-        ...(signal === undefined ? {} : { signal }),
-      },
-    );
+  const train = trainerOf(algorithm, onProgress, signal);
   const early = await train(first, { params, validation }, 5, 42);
   const seen = joined(first, validation);
   const trained = await train(seen, { params: keptParams(early), validation: null }, 42, 85);
 
   enter("onnx", 85);
-  const names = features.map(({ name }) => name);
-  const onnx = writeOnnx(trained, names);
-  for (const { matrix } of test === null ? [validation] : [validation, test]) {
+  const onnx = writeOnnx(
+    trained,
+    features.map(({ name }) => name),
+  );
+  for (const { matrix } of test === null ? [validation] : [validation, test])
     refuseDifference(await verifyOnnx(onnx, trained, head(matrix, COMPARED_ROWS)));
-  }
 
   enter("evaluation", 95);
   const scores = score(early, validation.matrix);
   const { note, ...thresholds } = chooseThresholds(rank(validation.labels, scores), options);
   const testScores = test === null ? null : score(trained, test.matrix);
+  const validationMetrics = evaluate(validation.labels, scores, thresholds.review);
   const manifest: Manifest = {
     format: 1,
     model: options.model,
@@ -120,12 +113,11 @@ export async function buildModel(
       source: dataset.source,
       rows: seen.labels.length,
       frauds: seen.labels.reduce((sum, label) => sum + label, 0),
-      from: Math.min(...[split.train, split.validation].map((rows) => dataset.eventTime[rows[0]])),
-      to: Math.max(...[split.train, split.validation].map((rows) => dataset.eventTime[rows[rows.length - 1]])),
+      ...timesOf(dataset, split),
       params: { ...trained.params, ...earlyStopping(early) },
       seconds: Math.round((early.seconds + trained.seconds) * 1000) / 1000,
     },
-    validation: evaluate(validation.labels, scores, thresholds.review),
+    validation: validationMetrics,
     test: test === null || testScores === null ? null : evaluate(test.labels, testScores, thresholds.review),
     drift: driftReference(seen.matrix, score(trained, seen.matrix), settledRows(dataset, features, split)),
     created_at: new Date().toISOString(),
@@ -134,8 +126,43 @@ export async function buildModel(
     validation: alertMetrics(validation.labels, scores, thresholds.decline),
     test: test === null || testScores === null ? null : alertMetrics(test.labels, testScores, thresholds.decline),
   };
+  const warnings = leakWarnings(
+    test === null || manifest.test === null
+      ? { name: "validation", metrics: validationMetrics, ...validation }
+      : { name: "test", metrics: manifest.test, ...test },
+    features,
+  );
   enter("done", 100);
-  return { manifest, onnx, atDecline, split, notes: [...paramNotes, ...notes, ...split.notes, note] };
+  const told = [...paramNotes, ...notes, ...split.notes, note, ...warnings];
+  return { manifest, onnx, atDecline, split, notes: told, warnings };
+}
+
+type Train = (
+  part: Part,
+  request: { params: Readonly<Record<string, unknown>>; validation: Part | null },
+  from: number,
+  to: number,
+) => Promise<TrainedModel>;
+
+/** Trains on a part, and reports percent of the whole, `from` to `to`. */
+function trainerOf(algorithm: Algorithm, onProgress: BuildProgress["onProgress"], signal?: AbortSignal): Train {
+  return (part, { params, validation }, from, to) =>
+    trainModel(
+      { algorithm, params, train: part.matrix, labels: part.labels, validation },
+      {
+        onProgress: ({ phase, percent }) => onProgress?.({ phase, percent: from + (percent * (to - from)) / 100 }),
+        ...(signal === undefined ? {} : { signal }),
+      },
+    );
+}
+
+/** Event times of the first and the last row that a model was made with. */
+function timesOf({ eventTime }: Dataset, { train, validation }: Split): { from: number; to: number } {
+  const parts = [train, validation];
+  return {
+    from: Math.min(...parts.map((rows) => eventTime[rows[0]])),
+    to: Math.max(...parts.map((rows) => eventTime[rows[rows.length - 1]])),
+  };
 }
 
 /**

@@ -110,6 +110,13 @@ export const TrainingRequest = Type.Object(
         description: "if_better: make it the champion if it does better on rows later than both models' training data",
       }),
     ),
+    accept_warnings: Type.Optional(
+      Type.Boolean({
+        default: false,
+        description:
+          "Whether if_better may enable a model that is too good to be true: one with `warnings` in its metrics",
+      }),
+    ),
     metric: Type.Optional(
       literals(["average_precision", "f1"], {
         default: "average_precision",
@@ -185,6 +192,14 @@ export const JobMetrics = Type.Object(
     validation: Type.Union([OfflineMetrics, Type.Null()]),
     test: Type.Union([OfflineMetrics, Type.Null()]),
     manifest_sha256: Type.String(),
+    /** Absent in jobs of older versions. */
+    warnings: Type.Optional(
+      Type.Array(Type.String(), {
+        description:
+          "What is too good to be true: metrics close to 1, or a feature that finds the frauds by itself. " +
+          "They keep if_better from enabling the model, unless the request accepts them",
+      }),
+    ),
     notes: Type.Array(Type.String(), { description: "Notes on what was recognised, generated or left out" }),
     comparison: Type.Union([Comparison, Type.Null()]),
   },

@@ -17,7 +17,7 @@ const KNOWN: readonly KnownDataSet[] = [
   { name: "PaySim", has: ["step", "nameorig"], timeLength: "hours" },
   { name: "PaySim", has: ["step", "oldbalanceorg"], timeLength: "hours" },
   { name: "BankSim", has: ["step", "zipcodeori", "zipmerchant"], timeLength: "days" },
-  { name: "ULB credit cards", has: ["time", "v1", "v2", "class"], timeLength: "seconds" },
+  { name: "ULB credit cards", has: ["time", "v1", "v2", "v3", "amount"], timeLength: "seconds" },
   {
     name: "IEEE-CIS",
     has: ["transactiondt", "transactionamt", "card1", "card2"],

@@ -8,7 +8,12 @@ import { toReadingOptions } from "../../models/datasets/reading-request.js";
 import { readStored } from "../../models/datasets/read-stored.js";
 import { sliceDataset } from "../../models/datasets/split.js";
 import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../../models/evaluation/thresholds.js";
-import { checkTrainingRequest, eventTimes, type TrainingRequest } from "../../models/control/training-request.js";
+import {
+  checkTrainingRequest,
+  eventTimes,
+  type Comparison,
+  type TrainingRequest,
+} from "../../models/control/training-request.js";
 import { FraudstreamError, RequestError, UsageError, messageOf } from "../../schemas/errors.js";
 import { parseTime } from "../../schemas/time-text.js";
 import { compareWithChampion } from "./compare-with-champion.js";
@@ -52,11 +57,14 @@ export async function runJob(spec: JobSpec, { report, incumbent }: RunJobDeps): 
   let comparison: JobResult["metrics"]["comparison"] = null;
   if (request.enable === "if_better") {
     tell({ phase: "comparing", percent: BUILT, rows: dataset.length });
-    comparison = await compareWithChampion(dataset, built, {
-      incumbent: await incumbent(),
-      artifactsDir: spec.artifactsDir,
-      metric: request.metric ?? "average_precision",
-    });
+    comparison = unlessSuspicious(
+      await compareWithChampion(dataset, built, {
+        incumbent: await incumbent(),
+        artifactsDir: spec.artifactsDir,
+        metric: request.metric ?? "average_precision",
+      }),
+      request.accept_warnings === true ? [] : built.warnings,
+    );
   }
   const { manifest, onnx } = built;
   return {
@@ -73,9 +81,20 @@ export async function runJob(spec: JobSpec, { report, incumbent }: RunJobDeps): 
       decline_precision: request.decline_precision ?? DEFAULT_DECLINE_PRECISION,
       validation: manifest.validation,
       test: manifest.test,
+      warnings: built.warnings.map(inRequestWords),
       notes: [...dataset.notes, ...built.notes].map(inRequestWords),
       comparison,
     },
+  };
+}
+
+/** A model that is too good to be true is not enabled unless the request says that it may be. */
+function unlessSuspicious(comparison: Comparison, warnings: readonly string[]): Comparison {
+  if (warnings.length === 0 || !comparison.better) return comparison;
+  return {
+    ...comparison,
+    better: false,
+    reason: `${comparison.reason}, but it is too good to be true (see warnings): "accept_warnings": true enables it`,
   };
 }
 

@@ -143,6 +143,12 @@ export const START_ERRORS = {
       meaning: "Another process uses DATA_DIR.",
       remedy: "Stop it, or use another DATA_DIR.",
     },
+    suspicious_model: {
+      places: ["exit"],
+      meaning:
+        "The first model is too good to be true: a feature may tell the label. It was trained, but not deployed.",
+      remedy: "Leave the feature out with `--drop`, or say `--yes`.",
+    },
     unreachable: {
       places: ["exit"],
       meaning: "Kafka or ClickHouse does not answer at the address of its setting.",

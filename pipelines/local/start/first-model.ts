@@ -13,6 +13,8 @@ export interface FirstModelOptions {
   server: Pick<FileServer, "offer">;
   screen: Screen;
   signal: AbortSignal;
+  /** Deploys the model even if it is too good to be true. */
+  yes: boolean;
 }
 
 const LOOK_EVERY_MS = 400;
@@ -22,7 +24,8 @@ const LOOK_EVERY_MS = 400;
  * Told to stop, it cancels the job first.
  *
  * @returns the deployment's epoch, and the link to the file, which stays good
- * @throws UsageError `first_training` when the job fails or is cancelled; the signal's reason when it aborts
+ * @throws UsageError `first_training` when the job fails or is cancelled, `suspicious_model` when its model is too good
+ *   to be true; the signal's reason when it aborts
  */
 export async function trainFirstModel({
   source,
@@ -30,6 +33,7 @@ export async function trainFirstModel({
   server,
   screen,
   signal,
+  yes,
 }: FirstModelOptions): Promise<{ epoch: number; sample: string }> {
   screen.status("  the transactions to train on are made ready");
   const { file, request } = await source.trainingFile();
@@ -46,6 +50,14 @@ export async function trainFirstModel({
   const id = await desk.request(whole);
   screen.line(`training job ${id} is asked for`);
   const { model, metrics } = await finished(id, desk, screen, signal);
+  const { warnings = [] } = metrics;
+  for (const warning of warnings) screen.line(warning);
+  if (warnings.length > 0 && !yes)
+    throw new UsageError(
+      "suspicious_model",
+      `Model ${model} is not deployed: its metrics are too good to be true (see the warnings above). Leave out what ` +
+        "tells the label with --drop NAME, or say --yes to deploy it all the same",
+    );
   const epoch = await desk.enable(model, metrics);
   for (const line of resultLines(model, epoch, metrics)) screen.line(line);
   return { epoch, sample };

@@ -35,7 +35,7 @@ async function start(lifecycle: Lifecycle, log: Logger, screen: Screen): Promise
 
   const source = await prepareSource(options, config, (line) => screen.line(line), signal);
   const system = await bringUp(context);
-  const { workers } = await startWithModel(source, context, system);
+  const { workers } = await startWithModel(source, context, system, options.yes);
 
   const running = run(options, source, context, system, workers);
   // Ctrl-C ends the transactions; the rest of the run comes before the roles are stopped.
@@ -48,7 +48,7 @@ async function start(lifecycle: Lifecycle, log: Logger, screen: Screen): Promise
 }
 
 /** Starts the roles, and has a model trained by them where one is needed. @returns the roles */
-async function startWithModel(source: Source, context: Context, system: System): Promise<Roles> {
+async function startWithModel(source: Source, context: Context, system: System, yes: boolean): Promise<Roles> {
   const { lifecycle, screen } = context;
   const { signal } = lifecycle;
   const deployment = system.control.state.deployment;
@@ -64,7 +64,7 @@ async function startWithModel(source: Source, context: Context, system: System):
   }
   const roles = await startRoles(context, system, server.address);
   const training = openDesk(roles, system, context).then((desk) =>
-    trainFirstModel({ source, desk, server, screen, signal }),
+    trainFirstModel({ source, desk, server, screen, signal, yes }),
   );
   // Ctrl-C cancels the job while there still is an API to do it.
   lifecycle.add("first training", () =>

@@ -18,6 +18,8 @@ export interface StartOptions {
   forMs: number | null;
   /** Ends it after all of a file, or so many simulated transactions. */
   once: boolean;
+  /** Deploys a first model even if it is too good to be true. */
+  yes: boolean;
   /** Of the simulated payments, and their cards; null: not given. */
   seed: number | null;
   customers: number | null;
@@ -35,6 +37,7 @@ interface Flags extends ReadingFlags {
   rate?: number;
   for?: number;
   once: boolean;
+  yes: boolean;
   seed?: number;
   customers?: number;
   reviewCapacity?: number;
@@ -64,6 +67,7 @@ export function readStartOptions(argv: readonly string[]): StartOptions {
         "only if each has exactly one prediction",
       false,
     )
+    .option("--yes", "deploy the first model even if its metrics are too good to be true", false)
     .option(
       "--seed <n>",
       `of the simulated payments (default: ${DEFAULT_SEED}; a DATA_DIR keeps to its first)`,
@@ -103,6 +107,7 @@ export function readStartOptions(argv: readonly string[]): StartOptions {
     rate,
     forMs: flags.for ?? null,
     once,
+    yes: flags.yes,
     seed,
     customers,
     thresholds,

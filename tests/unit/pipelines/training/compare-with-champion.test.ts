@@ -54,6 +54,7 @@ function built(model: TestModel, seenUntil: number, review = 0.7): BuiltModel {
     manifest: { ...manifest, thresholds: { review, decline: 2 }, training: { ...manifest.training, to: seenUntil } },
     onnx: model.onnx,
     notes: [],
+    warnings: [],
     atDecline: { validation: {} as never, test: null },
     split: {
       train: Uint32Array.from([0, 1, 2, 3, 4, 5, 6, 7]),

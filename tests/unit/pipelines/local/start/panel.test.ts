@@ -107,6 +107,7 @@ describe("the command line", () => {
       rate: 300,
       forMs: null,
       once: false,
+      yes: false,
       seed: null,
       customers: null,
       thresholds: {},

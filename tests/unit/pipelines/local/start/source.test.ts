@@ -15,6 +15,7 @@ const options: StartOptions = {
   reading: {},
   rate: null,
   forMs: null,
+  yes: false,
   once: true,
   seed: null,
   customers: null,
