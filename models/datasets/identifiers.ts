@@ -17,6 +17,8 @@ const LEAST_STEPS = 30;
 const STEPS_BACK = 0.01;
 /** Values that a card's own number must have to be one: more than limits, ages or ratings have. */
 const MOST_CODES = 50;
+/** Of all cards, so many have a value of their own. */
+const OWN_SHARE = 0.9;
 /** Codes of a region, a shop or a bank have as many digits each, and are this many at least. */
 const CODE_DIGITS = 5;
 const MANY_CODES = 100;
@@ -114,7 +116,7 @@ function perCard(values: Float64Array, distinct: number, { cardId, hasCards }: R
     else if (before !== value) return null;
     else repeats += 1;
   }
-  return repeats > 0 && distinct > ofCard.size / 2
+  return repeats > 0 && distinct > OWN_SHARE * ofCard.size
     ? "an identifier: it is the same on all rows of a card, for each card another"
     : null;
 }
