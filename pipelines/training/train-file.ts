@@ -5,7 +5,8 @@ import { runCommand } from "../../infra/lifecycle/lifecycle.js";
 import { createLogger } from "../../infra/logging.js";
 import { checkReachable } from "../../infra/reachable.js";
 import type { Artifact } from "../../models/artifacts.js";
-import { DEFAULT_CURRENCY } from "../../models/datasets/read-csv.js";
+import { lookAt, lookLines } from "../../models/datasets/look.js";
+import { DEFAULT_CURRENCY, readCsv } from "../../models/datasets/read-csv.js";
 import { toReadingOptions } from "../../models/datasets/reading-request.js";
 import { parseDateTime } from "../../models/datasets/times/date-text.js";
 import { parseNumber } from "../../models/datasets/values.js";
@@ -19,6 +20,7 @@ import { trainFile } from "./train-command.js";
 type Param = number | string | boolean;
 
 interface Flags extends ReadingFlags {
+  look: boolean;
   register?: boolean;
   name?: string;
   algorithm: Algorithm;
@@ -35,6 +37,7 @@ interface Flags extends ReadingFlags {
 const command = addReadingFlags(new Command("npm run train --"))
   .description("Trains a model on labelled transactions, and stores it as an artifact.")
   .argument("<file>", "a CSV file with a header: plain, gzipped, zipped or by zstd")
+  .option("--look", "only show how the file is read: nothing is trained", false)
   .option("--register", "make the model known to the system, so that it can be deployed")
   .option("--name <name>", "of the model (default: made from the file's name)")
   .addOption(
@@ -82,13 +85,21 @@ await runCommand(log, async (lifecycle) => {
       "--register needs the artifact where the roles look for it (ARTIFACTS): leave out --out",
     );
   const progress = showProgress(process.stderr);
+  const reading = { ...toReadingOptions(readingRequestOf(flags)), currency: flags.currency };
   try {
+    if (flags.look) {
+      const onProgress = (percent: number): void => progress.show("reading", percent);
+      const dataset = await readCsv(command.args[0], { ...reading, onProgress, signal: lifecycle.signal });
+      progress.clear();
+      for (const line of lookLines(lookAt(dataset))) process.stdout.write(`${line}\n`);
+      return;
+    }
     await trainFile(
       command.args[0],
       {
         algorithm: flags.algorithm,
         params: flags.param ?? {},
-        reading: { ...toReadingOptions(readingRequestOf(flags)), currency: flags.currency },
+        reading,
         reviewCapacity: flags.reviewCapacity,
         declinePrecision: flags.declinePrecision,
         artifactsDir: flags.out === undefined ? config.artifacts : resolve(flags.out),
