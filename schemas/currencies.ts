@@ -16,7 +16,7 @@ const UNLISTED = "CKD CNH CNT FOK GGP IMP JEP KID PRB SLS SPL TVD";
 /** By the three letters' index: whether the code is, or was, a currency's. */
 const KNOWN = knownCurrencies();
 
-/** Whether three bytes are the code of a currency: of ISO 4217, also a withdrawn one, or one of those in use beside it. */
+/** Whether three bytes are the code of a currency: of ISO 4217, also a withdrawn one, or one in use beside it. */
 export function isCurrency(a: number, b: number, c: number): boolean {
   const index = currencyIndex(a, b, c);
   return index >= 0 && KNOWN[index] === 1;

@@ -5,8 +5,6 @@ import { knownDataSet, type KnownDataSet } from "./known-data-sets.js";
 import { findTime } from "./times/find-time.js";
 import type { TimeParts } from "./times/time-reading.js";
 
-export { ROLES, type Role } from "./column-names.js";
-
 /**
  * Columns that the user named: the column of each role, or several joined by "+"; null: the file has none, whatever its
  * names say.
@@ -175,8 +173,8 @@ function recognise(
       if (second < 0) return index;
       throw new RequestError(
         "csv_duplicate_column",
-        `${file} line 1: columns ${JSON.stringify(columns[index].name)} and ${JSON.stringify(columns[second].name)} could ` +
-          `both be the ${role}: choose with --columns ${role}=NAME`,
+        `${file} line 1: columns ${JSON.stringify(columns[index].name)} and ${JSON.stringify(columns[second].name)} ` +
+          `could both be the ${role}: choose with --columns ${role}=NAME`,
       );
     }
   return -1;

@@ -222,7 +222,8 @@ export class DatasetBuilder implements RecordSink {
       this.#notes.push(
         role === "currency"
           ? `currency: no column; ${this.#plan.currency} everywhere`
-          : `${role}: no column${weak ? " that is different on every row" : ""}; made up in the file's order, one a row`,
+          : `${role}: no column${weak ? " that is different on every row" : ""}; ` +
+              "made up in the file's order, one a row",
       );
       return Array.from({ length: this.#label.length }, (_, row) => made(order === null ? row : order[row]));
     }

@@ -22,12 +22,14 @@ const OWN_SHARE = 0.9;
 /** Codes of a region, a shop or a bank have as many digits each, and are this many at least. */
 const CODE_DIGITS = 5;
 const MANY_CODES = 100;
-const ID_NAME =
-  /(^|[\s_.-])(id|ids|uuid|guid|no|nr|num|number|key|ref|reference|zip|zipcode|postcode|postal|phone|tel|ssn|iban|bin|account|acct|serial|seq|sequence|index|idx|row)$|[a-z](Id|ID|No|Num|Number|Key|Ref)$/;
+const ID_WORDS =
+  "id|ids|uuid|guid|no|nr|num|number|key|ref|reference|zip|zipcode|postcode|postal|phone|tel|ssn|iban|bin|account|" +
+  "acct|serial|seq|sequence|index|idx|row";
+const ID_NAME = new RegExp(`(^|[\\s_.-])(${ID_WORDS})$|[a-z](Id|ID|No|Num|Number|Key|Ref)$`);
 
 /**
- * Why a column identifies its row, its card or something like it, and is not a feature: by what it holds, whatever it is
- * called. A model would learn by heart what never comes again. Null: it does not.
+ * Why a column identifies its row, its card or something like it, and is not a feature: by what it holds, whatever it
+ * is called. A model would memorize values that never come again. Null: it does not.
  *
  * @param column in the order of time
  */

@@ -13,8 +13,8 @@ export type LabelMeanings = (text: string) => number | null | undefined;
 
 const FRAUD = words(
   "1 true t yes y fraud fraudulent fraudster frauds is_fraud confirmed_fraud suspected_fraud chargeback charged_back " +
-    "chargebacked cb disputed illicit bad scam stolen unauthorized unauthorised positive pos anomaly attack malicious " +
-    "criminal theft",
+    "chargebacked cb disputed illicit bad scam stolen unauthorized unauthorised positive pos anomaly attack " +
+    "malicious criminal theft",
 );
 const GENUINE = words(
   "0 false f no n legit legitimate genuine not_fraud non_fraud nonfraud notfraud no_fraud nofraud not_fraudulent " +
@@ -119,17 +119,4 @@ function known(word: string): number | undefined {
   // 1.0, 0.000
   const number = parseNumber(word);
   return number === 1 ? 1 : number === 0 ? 0 : undefined;
-}
-
-/** Whether the words of a column are all labels, of both kinds, so that it may be the label where no name tells. */
-export function looksLikeLabels({ texts }: ColumnProfile): boolean {
-  if (texts === null) return false;
-  const found = new Set<number>();
-  for (const text of texts.keys()) {
-    if (text === "" || isMissingMarker(text)) continue;
-    const value = known(normal(text));
-    if (value === undefined) return false;
-    found.add(value);
-  }
-  return found.size === 2;
 }

@@ -4,7 +4,7 @@ import { isMissingMarker, parseNumber } from "./values.js";
 export type DecimalMark = "." | ",";
 
 /** What a cell's digits and marks say of the column's decimal mark. */
-export type NumberForm =
+type NumberForm =
   /** Digits, perhaps with a point: as JavaScript and most files write numbers. */
   | "plain"
   /** Only a decimal point explains it: `1,234.50`, or a comma at each thousand more than once. */
@@ -18,8 +18,17 @@ export type NumberForm =
 
 const PLAIN = /^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$/;
 /** Signs and codes of currencies around a number, and what accountants write for a negative one. */
-const AROUND =
-  /^(?<open>\()?\s*(?<sign>[-+\u2212])?\s*(?:\p{Sc}|[A-Z]{1,3}\p{Sc}|[A-Z]{3}(?=[\s\d-])|Rs\.?|kr\.?|CHF)?\s*(?<sign2>[-+\u2212])?\s*(?<digits>\d[\d.,'\u2019\s\u00a0\u202f]*|[.,]\d+)(?<exponent>[eE][-+]?\d+)?\s*(?:\p{Sc}|[A-Z]{3}|kr\.?|z\u0142|%)?\s*(?<after>-)?(?<close>\))?$/u;
+const AROUND = new RegExp(
+  [
+    /^(?<open>\()?\s*(?<sign>[-+\u2212])?\s*/u,
+    /(?:\p{Sc}|[A-Z]{1,3}\p{Sc}|[A-Z]{3}(?=[\s\d-])|Rs\.?|kr\.?|CHF)?\s*(?<sign2>[-+\u2212])?\s*/u,
+    /(?<digits>\d[\d.,'\u2019\s\u00a0\u202f]*|[.,]\d+)(?<exponent>[eE][-+]?\d+)?\s*/u,
+    /(?:\p{Sc}|[A-Z]{3}|kr\.?|z\u0142|%)?\s*(?<after>-)?(?<close>\))?$/u,
+  ]
+    .map(({ source }) => source)
+    .join(""),
+  "u",
+);
 const SPACES = /[\s'\u2019\u00a0\u202f]/g;
 /** Groups of three before the last (two in India), so that `1,2,3` is no number. */
 const COMMA_GROUPS = /^\d{1,3}(,\d{2,3})*,\d{3}$/;
@@ -27,7 +36,7 @@ const POINT_GROUPS = /^\d{1,3}(\.\d{3})+$/;
 const SPACE_GROUPS = /^\d{1,3}([\s'\u2019\u00a0\u202f]\d{3})*([.,]\d*)?$/;
 
 /** How a cell writes a number down. @param text trimmed, not empty */
-export function numberForm(text: string): NumberForm {
+function numberForm(text: string): NumberForm {
   if (PLAIN.test(text)) return "plain";
   const digits = AROUND.exec(text)?.groups?.["digits"]?.trim();
   if (digits === undefined || !balanced(text)) return "none";

@@ -21,8 +21,8 @@ const PROFILED = 55;
 
 /**
  * Reads labelled transactions from a delimited file, plain, gzipped, zipped or by Zstandard, into typed arrays. It is
- * read twice: first every cell is looked at, to find how the file is written and what its columns hold (reading-plan.ts),
- * then it is read so. `notes` say what was recognised, made up or left out.
+ * read twice: first every cell is looked at, to find how the file is written and what its columns hold
+ * (reading-plan.ts), then it is read so. `notes` say what was recognised, made up or left out.
  *
  * @throws RequestError one line that names file, line and column; those of `formatOf`, `readRecords` and `planReading`,
  *   and `csv_bad_value`, `csv_one_class`, `bad_currency`

@@ -120,7 +120,9 @@ function amountMark(
   if (given === undefined && numbers.undecided)
     notes.push(
       `WARNING: column ${JSON.stringify(name)}: numbers such as 1,234 are read ` +
-        `${mark === "." ? "as more than a thousand (--decimal comma: as 1.234)" : "with a decimal comma (--decimal point: as 1234)"}`,
+        (mark === "."
+          ? "as more than a thousand (--decimal comma: as 1.234)"
+          : "with a decimal comma (--decimal point: as 1234)"),
     );
   return mark;
 }
@@ -144,8 +146,8 @@ function damageNotes(columns: readonly ColumnProfile[], roles: RolePlan["roles"]
         ...(damaged.count === 0
           ? []
           : [
-              `WARNING: ${where}: ${damaged.count} cells hold U+FFFD, the first on line ${damaged.line}: letters were lost ` +
-                "before the file came here, and different ids may have become one",
+              `WARNING: ${where}: ${damaged.count} cells hold U+FFFD, the first on line ${damaged.line}: letters ` +
+                "were lost before the file came here, and different ids may have become one",
             ]),
         ...(shortened.count === 0
           ? []

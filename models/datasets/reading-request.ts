@@ -23,8 +23,8 @@ export const READING_FIELDS = {
       minLength: 1,
       maxLength: 100,
       description:
-        "How event times are written: what their numbers count (seconds, minutes, hours, days since the file's start; " +
-        "epoch-s, epoch-ms, epoch-us, epoch-ns, epoch-days; excel-days), or a pattern (%d/%m/%Y %H:%M)",
+        "How event times are written: what their numbers count (seconds, minutes, hours, days since the file's " +
+        "start; epoch-s, epoch-ms, epoch-us, epoch-ns, epoch-days; excel-days), or a pattern (%d/%m/%Y %H:%M)",
     }),
   ),
   day_first: Type.Optional(
@@ -79,11 +79,4 @@ export function toReadingOptions(request: ReadingRequest): ReadingOptions {
     ...(encoding !== undefined && { encoding }),
     ...(currency !== undefined && { currency }),
   };
-}
-
-/** The fields that say how to read, of a larger request. */
-export function readingFieldsOf(request: ReadingRequest): ReadingRequest {
-  return Object.fromEntries(
-    READING_FIELD_NAMES.filter((name) => request[name] !== undefined).map((name) => [name, request[name]]),
-  );
 }

@@ -16,8 +16,12 @@ export function parseNumber(text: string): number {
 }
 
 /** What people, spreadsheets, databases, R and Python write where a number is missing. */
-const MISSING =
-  /^(nan|[-+]nan|na|n\/a|n\.a\.?|#n\/a|#na|#value!|#ref!|#div\/0!|#null!|#num!|null|nil|none|missing|unknown|undefined|empty|<na>|\(null\)|\\n|[?.*_]|-{1,3}|[\u2013\u2014]|\?{2,3}|\.\.|[-+]?inf(inity)?|1\.#(inf|qnan|ind).*|-1\.#(inf|ind).*)$/i;
+const MISSING_WORDS = [
+  /nan|[-+]nan|na|n\/a|n\.a\.?|#n\/a|#na|#value!|#ref!|#div\/0!|#null!|#num!|null|nil|none|missing|unknown|undefined/,
+  /empty|<na>|\(null\)|\\n|[?.*_]|-{1,3}|[\u2013\u2014]|\?{2,3}|\.\./,
+  /[-+]?inf(inity)?|1\.#(inf|qnan|ind).*|-1\.#(inf|ind).*/,
+];
+const MISSING = new RegExp(`^(${MISSING_WORDS.map(({ source }) => source).join("|")})$`, "i");
 
 /** @param text trimmed */
 export function isMissingMarker(text: string): boolean {

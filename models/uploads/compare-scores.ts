@@ -155,7 +155,7 @@ function tieCause(
     })
     .join("; ");
   const ties =
-    `They are ties at a threshold of the model's trees, which float32 and float64 put on different sides: ` +
+    "They are ties at a threshold of the model's trees, which float32 and float64 put on different sides: " +
     `${named}. `;
   if (found.every(({ row }) => inexact?.rows.has(row) === true))
     return (

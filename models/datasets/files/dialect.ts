@@ -9,7 +9,7 @@ export interface Dialect {
   skipFirstLine: boolean;
 }
 
-export const DELIMITERS = [",", ";", "\t", "|"] as const;
+const DELIMITERS = [",", ";", "\t", "|"] as const;
 
 const NAMES: Readonly<Record<string, string>> = {
   ",": ",",

@@ -31,8 +31,8 @@ const HEAD_BYTES = 256 * 1024;
 /**
  * Looks at the beginning of a file: how it is packed, encoded and delimited.
  *
- * @throws RequestError `file_not_found`, `file_unreadable`, `not_csv`, `zip_archive`, `csv_truncated`, `unknown_encoding`,
- *   `bad_delimiter`
+ * @throws RequestError `file_not_found`, `file_unreadable`, `not_csv`, `zip_archive`, `csv_truncated`,
+ *   `unknown_encoding`, `bad_delimiter`
  */
 export async function formatOf(file: string, options: FormatOptions): Promise<TableFormat> {
   const { bytes, entry } = await inspect(file);

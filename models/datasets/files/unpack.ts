@@ -34,14 +34,14 @@ export async function* unpacked(
   yield* layer;
 }
 
-export function packingOf(head: Uint8Array): Packing {
+function packingOf(head: Uint8Array): Packing {
   if (head.length >= 2 && head[0] === 0x1f && head[1] === 0x8b) return "gzip";
   if (head.length >= 4 && head[0] === 0x28 && head[1] === 0xb5 && head[2] === 0x2f && head[3] === 0xfd) return "zstd";
   return "plain";
 }
 
 /** The first bytes (fewer at the end of the data), and all of it with them. */
-export async function peeked(chunks: Chunks, bytes: number): Promise<{ head: Buffer; whole: Chunks }> {
+async function peeked(chunks: Chunks, bytes: number): Promise<{ head: Buffer; whole: Chunks }> {
   const iterator = chunks[Symbol.asyncIterator]();
   const read: Buffer[] = [];
   let length = 0;

@@ -21,7 +21,8 @@ export interface DateParts {
 
 const MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const MONTH =
-  "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?";
+  "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|" +
+  "nov(?:ember)?|dec(?:ember)?";
 const WEEKDAY = /^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+/i;
 
 /** Year, month, day. */
@@ -42,8 +43,11 @@ const ASCTIME = new RegExp(
   "i",
 );
 
-const CLOCK =
-  /^(?:T|,?\s+(?:at\s+)?|_|-|:)?(\d{1,2})(?::(\d\d)(?::(\d\d)(?:[.,:](\d{1,9}))?)?)?\s*([ap])?(?:\.?m\.?)?(?=$|[\sZ+-])/i;
+const CLOCK = new RegExp(
+  /^(?:T|,?\s+(?:at\s+)?|_|-|:)?(\d{1,2})(?::(\d\d)(?::(\d\d)(?:[.,:](\d{1,9}))?)?)?\s*/.source +
+    /([ap])?(?:\.?m\.?)?(?=$|[\sZ+-])/.source,
+  "i",
+);
 const ZONE = /^\s*(Z|[A-Z]{2,4}|(?:UTC|GMT)?[+-]\d\d(?::?\d\d)?)?(?:\s*\([A-Za-z ]+\)|\[[A-Za-z_/]+\])?$/i;
 
 /** Minutes ahead of UTC, of the names that mean one zone in mail and logs. */
@@ -90,7 +94,10 @@ const DIGIT_0 = 48;
 const DIGIT_9 = 57;
 const DASH = 45;
 
-/** `2024-03-01` and `2024-03-01 12:30:00`, which nearly all files have, without a regular expression. Undefined: another notation. */
+/**
+ * `2024-03-01` and `2024-03-01 12:30:00`, which nearly all files have, without a regular expression. Undefined: another
+ * notation.
+ */
 function plainDate(text: string): DateParts | null | undefined {
   const { length } = text;
   if (length !== 10 && length !== 19) return undefined;

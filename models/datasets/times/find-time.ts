@@ -24,8 +24,10 @@ const PARTS = {
   date: /date|^day$|^dt$/,
 } as const;
 /** Times that are not the transaction's. */
-const OTHER_TIMES =
-  /birth|dob|born|expir|valid|open|signup|regist|member|login|since|join|issue|label|fraud|chargeback|report|settle|post(ed|ing)|update|modif|load|ingest|clos|due|activat/;
+const OTHER_TIMES = new RegExp(
+  "birth|dob|born|expir|valid|open|signup|regist|member|login|since|join|issue|label|fraud|chargeback|report|settle|" +
+    "post(ed|ing)|update|modif|load|ingest|clos|due|activat",
+);
 const TIMELY = /time|date|creat|when|stamp|occur|event|trans|purchase|(at|ts|dt)$/;
 
 /**

@@ -66,8 +66,8 @@ function unitOf(file: string, { name, numbers }: ColumnProfile, { knownLength, n
   if (length !== null) return sinceStart(length, greatest, now);
   throw new RequestError(
     "csv_ambiguous",
-    `${file} line 1, column ${JSON.stringify(name)}: its numbers, ${shown(least)} to ${shown(greatest)}, may be seconds, ` +
-      "minutes, hours or days: say which with --time-format seconds (or minutes, hours, days, epoch-days ...)",
+    `${file} line 1, column ${JSON.stringify(name)}: its numbers, ${shown(least)} to ${shown(greatest)}, may be ` +
+      "seconds, minutes, hours or days: say which with --time-format seconds (or minutes, hours, days, epoch-days ...)",
   );
 }
 
@@ -105,8 +105,8 @@ function dated(file: string, { name, times }: ColumnProfile, dayFirst: boolean |
   if (order === null && times.open > 0)
     throw new RequestError(
       "csv_ambiguous",
-      `${where}: ${quoted(times.firstOpen?.text ?? "")} has the day first or the month, and no date of the column tells: ` +
-        "say --day-first, or --no-day-first where the month comes first",
+      `${where}: ${quoted(times.firstOpen?.text ?? "")} has the day first or the month, and no date of the column ` +
+        "tells: say --day-first, or --no-day-first where the month comes first",
     );
   const chosen: DayOrder = order ?? "day first";
   return {

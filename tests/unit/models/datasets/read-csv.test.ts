@@ -267,8 +267,8 @@ describe("bad input is one line that names file, line and column", () => {
       "a label of 2",
       "amount,label\n1,2\n",
       "csv_bad_value",
-      'line 2, column "label": "2" is not a label (0 or 1, true or false, fraud or genuine): say which words are which ' +
-        "with --labels fraud=WORD,genuine=WORD",
+      'line 2, column "label": "2" is not a label (0 or 1, true or false, fraud or genuine): say which words are ' +
+        "which with --labels fraud=WORD,genuine=WORD",
     ],
     [
       "no label on any line",
@@ -316,7 +316,8 @@ describe("bad input is one line that names file, line and column", () => {
       "a currency sign",
       "currency,amount,label\n€,1,0\n",
       "csv_bad_value",
-      'line 2, column "currency": "€" is not a currency (three letters, ISO 4217); --columns currency= leaves the column out',
+      'line 2, column "currency": "€" is not a currency (three letters, ISO 4217); --columns currency= leaves the ' +
+        "column out",
     ],
     [
       "genuine only",
