@@ -21,6 +21,7 @@ import { artifactRoutes } from "./routes/artifacts.js";
 import { auditRoutes } from "./routes/audit.js";
 import { compareRoutes } from "./routes/compare.js";
 import { deadLetterRoutes } from "./routes/dead-letters.js";
+import { datasetRoutes } from "./routes/datasets.js";
 import { deploymentRoutes } from "./routes/deployments.js";
 import { driftRoutes } from "./routes/drift.js";
 import { healthRoutes } from "./routes/health.js";
@@ -44,6 +45,7 @@ const SIGNED_IN_ROUTES: readonly Routes[] = [
   userRoutes,
   auditRoutes,
   trainingJobRoutes,
+  datasetRoutes,
   metricsRoutes,
   compareRoutes,
   driftRoutes,

@@ -18,7 +18,7 @@ import { FraudstreamError, RequestError, UsageError, messageOf } from "../../sch
 import { parseTime } from "../../schemas/time-text.js";
 import { compareWithChampion } from "./compare-with-champion.js";
 import type { Incumbent, JobProgress, JobResult, JobSpec } from "./job-messages.js";
-import { inRequestWords } from "./request-words.js";
+import { inRequestWords } from "../../models/control/request-words.js";
 
 export interface RunJobDeps {
   report: (progress: JobProgress) => void;

@@ -24,7 +24,7 @@ import type { WorkerHeartbeat } from "../../schemas/generated.js";
 import { runJobProcess } from "./job-child.js";
 import type { Incumbent, JobResult } from "./job-messages.js";
 import type { Producing } from "./producing.js";
-import { inRequestWords } from "./request-words.js";
+import { inRequestWords } from "../../models/control/request-words.js";
 import { settleJob, TRAINER } from "./settle-job.js";
 import type { TrainerSigns } from "./trainer-signs.js";
 

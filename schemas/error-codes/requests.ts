@@ -237,7 +237,7 @@ export const REQUEST_ERRORS = {
     busy: {
       status: 503,
       retriable: true,
-      meaning: "Too many passwords, queries or models are being checked at once.",
+      meaning: "Too many passwords, queries, models or files are being checked at once, or a check took too long.",
       remedy: "Repeat after Retry-After.",
     },
     overloaded: {

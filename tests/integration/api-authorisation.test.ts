@@ -25,6 +25,7 @@ const WHO: Record<string, string> = {
   "GET /api/v1/audit": "oA",
   "GET /api/v1/users/me": "saoA",
   "PATCH /api/v1/users/me": "saoA",
+  "POST /api/v1/datasets/look": "oA",
   "POST /api/v1/training-jobs": "oA",
   "DELETE /api/v1/training-jobs/{id}": "oA",
   "GET /api/v1/training-jobs": "aoA",

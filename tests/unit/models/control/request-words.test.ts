@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { readCsv } from "../../../../models/datasets/read-csv.js";
-import { inRequestWords } from "../../../../pipelines/training/request-words.js";
+import { inRequestWords } from "../../../../models/control/request-words.js";
 
 test("a job's reason names fields of the request where a command's would name options", () => {
   expect(inRequestWords("no column tells the label: name it with --columns label=NAME")).toBe(
