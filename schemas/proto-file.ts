@@ -195,7 +195,7 @@ class ProtoParser {
     if (!Number.isInteger(number) || number < 1) throw new TypeError(`not a .proto file: ${name} has no field number`);
     const from = this.#at;
     this.#skipStatement();
-    // The fields of a group are nobody's.
+    // A group's statement holds its fields, and no options of its own.
     const options = type === "group" ? [] : this.#tokens.slice(from, this.#at);
     const said = /field_presence=(IMPLICIT|EXPLICIT|LEGACY_REQUIRED)/.exec(options.join(""))?.[1];
     const implicit = said === undefined ? this.#implicit : said === "IMPLICIT";

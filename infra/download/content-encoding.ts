@@ -10,9 +10,9 @@ const STORED = /^(x-gzip|gzip|zstd)$/;
 const DECODED = /^(br|deflate)$/;
 
 /**
- * The codings of a body that are to be undone before it is stored, the outermost first. gzip and zstd are stored as they
- * come, where nothing else is beneath them: whoever reads the file knows them by their bytes. What is no coding (utf-8,
- * aws-chunked, binary, nothing at all), though some stores send it, says nothing of the bytes.
+ * The codings of a body that are to be undone before it is stored, the outermost first. gzip and zstd are stored as
+ * they come, where nothing else is beneath them: the reader of the file recognises them by their bytes. Values that
+ * some stores send and that are no coding (utf-8, aws-chunked, binary, an empty one) are ignored.
  *
  * @throws FraudstreamError `download_encoding`
  */

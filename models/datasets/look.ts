@@ -39,7 +39,8 @@ const TOO_MUCH = 0.85;
 const LEAST_FRAUDS = 10;
 
 const OPTIONS = [
-  "--columns ROLE=NAME (transaction_id, event_time, card_id, merchant_id, amount, currency, label; NAME+NAME joins two)",
+  "--columns ROLE=NAME (transaction_id, event_time, card_id, merchant_id, amount, currency, label; NAME+NAME joins " +
+    "two)",
   "--time-format seconds|minutes|hours|days|epoch-ms|...|%d/%m/%Y %H:%M, --day-first, --no-day-first",
   "--labels fraud=WORD,genuine=WORD",
   "--keep NAME, --drop NAME",

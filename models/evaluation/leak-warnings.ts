@@ -45,8 +45,8 @@ export function leakWarnings(part: MeasuredPart, features: readonly FeatureSpec[
     const { name: called, source } = features[feature];
     const column = source.kind === "attribute" ? source.attribute : null;
     warnings.push(
-      `WARNING: feature ${JSON.stringify(called)} by itself finds the frauds (average precision ${alone.toFixed(4)}): ` +
-        "is it known when a payment is scored?" +
+      `WARNING: feature ${JSON.stringify(called)} by itself finds the frauds ` +
+        `(average precision ${alone.toFixed(4)}): is it known when a payment is scored?` +
         (column === null ? "" : ` If not, leave it out with --drop ${JSON.stringify(column)}`),
     );
   }

@@ -31,7 +31,7 @@ export interface LoadedDeployment {
   readonly health: ChampionHealth;
   /** Those that work; one that fails is taken out until the next epoch. */
   shadows: LoadedModel[];
-  /** All that it holds in memory, dropped shadows included: freed when nobody scores with it any more. */
+  /** All that it holds in memory, dropped shadows included: freed when no batch scores with it any more. */
   readonly models: readonly LoadedModel[];
   /** The attributes that its models read. */
   readonly slots: AttributeSlot[];
@@ -48,13 +48,13 @@ export interface DeploymentsOptions {
   limits?: SessionLimits;
   /** Called when `current` or the problems have changed. */
   onChange: () => void;
-  /** Is told how long a deployment took to be loaded and put in force. */
+  /** Called with the time that a deployment took to be loaded and put in force. */
   onSwap?: (ms: number) => void;
-  /** Is told that a champion was put out of force here. */
+  /** Called when a champion is put out of force here. */
   onFallback?: (model: string) => void;
 }
 
-/** Files that are missing, or are being copied at this moment, may be there later; so may whoever has them. */
+/** Files that are missing or still being copied may be there later, and the API that serves them may come back. */
 const MAY_COME = new Set(["artifact_missing", "artifact_corrupt", "artifact_unavailable"]);
 const MOST_TRIED_AGAIN = 10;
 /** A champion that stays, since nothing works instead, is reported for so long after it failed last. */
@@ -66,9 +66,9 @@ const NOTHING_SCORES = "no_deployment_works";
 
 /**
  * The deployments of fraud.control in the memory of one worker. `current` changes only when the models of another one
- * are loaded; whoever scores takes it once for each batch. That is the newest that can be loaded, and the one before
- * where a champion hangs, fails or gives no scores: such a deployment is out of force in this worker until it starts
- * again, and a newer deployment of the same model is tried anew.
+ * are loaded; a batch takes it once. It is the newest deployment that can be loaded, or the one before where a champion
+ * hangs, fails or gives no scores: such a deployment is out of force in this worker until it starts again, and a newer
+ * deployment of the same model is tried again.
  */
 export class Deployments {
   readonly #options: DeploymentsOptions;
@@ -434,7 +434,7 @@ export class Deployments {
     const inMemory = this.#models().find(({ model }) => model === deployed.model);
     if (inMemory !== undefined) return { ...inMemory, ...deployed };
     const { manifest, onnx } = await this.#options.loadArtifact(deployed.model, registered.manifestSha256);
-    // Refuses what nobody computes before the model is anybody's.
+    // Refuses features that this version does not compute, before the model is loaded.
     historySlotsOf([manifest.features]);
     const io = modelIo(manifest);
     const scorer = await loadScorer(onnx, io, this.#log.child({ model: deployed.model }), this.#options.limits);

@@ -58,8 +58,8 @@ const MOST_MS = 1_000;
 const DEEP = 2_000;
 
 /**
- * Requests of every route of an OpenAPI document, most of them with something wrong: none may be answered 5xx, or late,
- * or tell a secret or a card number that it wasn't asked for by that request.
+ * Requests of every route of an OpenAPI document, most of them with an error: no answer may be a 5xx, or late, or hold
+ * a secret or a card number that the request did not contain.
  *
  * @param secrets what no answer may hold
  * @param cpuMs processor time of the API so far; a slow answer is a finding only when the API itself was busy for that

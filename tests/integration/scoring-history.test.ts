@@ -217,7 +217,7 @@ describe("the history of cards", () => {
         ),
       );
 
-      // Ended as it should: nobody is to wait for it.
+      // It ended as expected, so the test must not wait for it.
       system.workers.splice(system.workers.indexOf(lost), 1);
 
       const rebuilt = system.startWorker(settings);

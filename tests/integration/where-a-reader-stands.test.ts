@@ -123,10 +123,10 @@ test(
     });
     let from = published;
     worker = system.startWorker();
-    // More than a few hundred in each partition: they tell when in the stream's own time the gap was.
+    // More than a few hundred in each partition: they show when, in the stream's own time, the gap was.
     await publish(900);
     await expectOnce(from);
-    // What they told is committed with the next ones.
+    // What they showed is committed with the next ones.
     await publish(20);
     await expectOnce(from);
     const staleness = async (): Promise<boolean[]> =>

@@ -2,7 +2,7 @@
 --
 -- A row's key is the coordinates (topic, partition, offset) of the record that it was made from; ReplacingMergeTree
 -- drops repeats when it merges, FINAL when it reads. Sorting keys begin with the time, which is part of the record and
--- so a function of the coordinates: infra/decisions/0003-clickhouse-keys.md tells why.
+-- so a function of the coordinates: infra/decisions/0003-clickhouse-keys.md says why.
 -- The deduplication window makes the server forget blocks that the sink repeats after a lost answer.
 -- Times are UTC whatever the server's zone. TTLs are set from the settings when the sink starts (retention.ts).
 

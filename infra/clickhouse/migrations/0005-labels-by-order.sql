@@ -1,5 +1,5 @@
 -- The label of a transaction that counts is the one that was published last, and no longer the one with the highest
--- offset: offsets of two partitions, of a topic that was made anew, or of another cluster say nothing about order
+-- offset: offsets of two partitions, of a recreated topic, or of another cluster say nothing about order
 -- (infra/decisions/0014-order.md).
 --
 -- `version` is the time of publication in milliseconds times 2^20, and within a millisecond the place in the partition.

@@ -110,8 +110,8 @@ export async function testWeekMetrics(
 }
 
 /**
- * Writes down which cards are left out on which test day: those with a fraud from the training week's first day on that
- * is known by then. @returns the table
+ * Writes a table of the cards that are left out on each test day: those with a fraud since the first day of the
+ * training week that is known by that day. @returns the table
  */
 async function knownCards(
   clickhouse: ClickHouse,

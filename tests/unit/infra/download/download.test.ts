@@ -175,7 +175,7 @@ describe("addresses that are not public", () => {
       Promise.resolve([{ address: answers[lookups++] ?? "127.0.0.3", family: 4 }]);
     expect((await fetched(`http://data.example:${port}/data.csv`, { resolve })).file).toBe(CSV);
     expect([lookups, asked.length]).toEqual([1, 1]);
-    // A second download asks anew: the name now leads elsewhere.
+    // A second download resolves the name again, which now leads elsewhere.
     await expectRefused("download_private_address", `http://data.example:${port}/data.csv`, { resolve });
     expect([lookups, asked.length]).toEqual([2, 1]);
   });

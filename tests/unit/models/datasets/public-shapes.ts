@@ -33,7 +33,8 @@ export const PUBLIC_SHAPES: PublicShape[] = [
   {
     name: "evalml's fraud_transactions",
     text: shape(
-      "id,card_id,store_id,datetime,amount,currency,customer_present,expiration_date,provider,lat,lng,region,country,fraud",
+      "id,card_id,store_id,datetime,amount,currency,customer_present,expiration_date,provider,lat,lng,region,country," +
+        "fraud",
       ({ row, card, merchant, time, amount, fraud }) => [
         row,
         30_000 + number(card),
@@ -59,7 +60,8 @@ export const PUBLIC_SHAPES: PublicShape[] = [
   {
     name: "PaySim",
     text: shape(
-      "step,type,amount,nameOrig,oldbalanceOrg,newbalanceOrig,nameDest,oldbalanceDest,newbalanceDest,isFraud,isFlaggedFraud",
+      "step,type,amount,nameOrig,oldbalanceOrg,newbalanceOrig,nameDest,oldbalanceDest,newbalanceDest,isFraud," +
+        "isFlaggedFraud",
       ({ time, amount, card, merchant, fraud, row }) => [
         hours(time),
         ["PAYMENT", "TRANSFER", "CASH_OUT", "DEBIT", "CASH_IN"][row % 5],
@@ -82,8 +84,8 @@ export const PUBLIC_SHAPES: PublicShape[] = [
   {
     name: "Sparkov",
     text: shape(
-      ",trans_date_trans_time,cc_num,merchant,category,amt,first,last,gender,street,city,state,zip,lat,long,city_pop,job," +
-        "dob,trans_num,unix_time,merch_lat,merch_long,is_fraud",
+      ",trans_date_trans_time,cc_num,merchant,category,amt,first,last,gender,street,city,state,zip,lat,long,city_pop," +
+        "job,dob,trans_num,unix_time,merch_lat,merch_long,is_fraud",
       ({ row, time, card, merchant, amount, fraud }) => [
         row,
         iso(time),
@@ -118,8 +120,8 @@ export const PUBLIC_SHAPES: PublicShape[] = [
   {
     name: "IEEE-CIS",
     text: shape(
-      "TransactionID,isFraud,TransactionDT,TransactionAmt,ProductCD,card1,card2,card3,card4,card5,card6,addr1,addr2,dist1," +
-        "P_emaildomain,R_emaildomain,C1,D1,M4,V1,V2,id_30",
+      "TransactionID,isFraud,TransactionDT,TransactionAmt,ProductCD,card1,card2,card3,card4,card5,card6,addr1,addr2," +
+        "dist1,P_emaildomain,R_emaildomain,C1,D1,M4,V1,V2,id_30",
       ({ row, time, amount, card, fraud }) => [
         2_987_000 + row,
         Number(fraud),
@@ -165,7 +167,8 @@ export const PUBLIC_SHAPES: PublicShape[] = [
   {
     name: "TabFormer",
     text: shape(
-      "User,Card,Year,Month,Day,Time,Amount,Use Chip,Merchant Name,Merchant City,Merchant State,Zip,MCC,Errors?,Is Fraud?",
+      "User,Card,Year,Month,Day,Time,Amount,Use Chip,Merchant Name,Merchant City,Merchant State,Zip,MCC,Errors?," +
+        "Is Fraud?",
       ({ row, time, card, merchant, amount, fraud }) => [
         number(card) % 20,
         Math.floor(number(card) / 20),
@@ -215,8 +218,8 @@ export const PUBLIC_SHAPES: PublicShape[] = [
     name: "Bank Account Fraud",
     text: shape(
       "fraud_bool,income,name_email_similarity,prev_address_months_count,customer_age,days_since_request," +
-        "intended_balcon_amount,payment_type,zip_count_4w,velocity_6h,employment_status,credit_risk_score,email_is_free," +
-        "proposed_credit_limit,source,session_length_in_minutes,device_os,device_fraud_count,month",
+        "intended_balcon_amount,payment_type,zip_count_4w,velocity_6h,employment_status,credit_risk_score," +
+        "email_is_free,proposed_credit_limit,source,session_length_in_minutes,device_os,device_fraud_count,month",
       ({ row, fraud, amount }) => [
         Number(fraud),
         (1 + pick(9)) / 10,
