@@ -113,8 +113,8 @@ const UploadBody = Type.Object(
       type: "string",
       format: "binary",
       description:
-        "One ONNX file of at most 64 MiB: one float input [None, features], and an output with the " +
-        "probability of fraud, a float tensor or a ZipMap's.",
+        "One ONNX file of at most 64 MiB: inputs of numbers, booleans or texts ([None, n] or [None]), and an output " +
+        "with the probability of fraud, a float tensor or a ZipMap's.",
     }),
     samples: UploadedSamples,
   },

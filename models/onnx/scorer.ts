@@ -4,6 +4,7 @@ import { seededRandom } from "../training/random.js";
 import { GuardedSession, type SessionLimits } from "./guarded-session.js";
 import { linearParts, scoreLinear } from "./linear-model.js";
 import { readGraph } from "./read-graph.js";
+import { withoutRounding } from "./rounded-scores.js";
 import { ModelSession, type ModelIo } from "./session.js";
 import { flatTrees, type FlatTrees } from "./tree-ensemble.js";
 import { TreeKernel } from "./tree-kernel.js";
@@ -130,7 +131,7 @@ class ComputedHere implements Scorer {
 
   run(features: Float32Array, rows: number): Promise<Float32Array> {
     if (this.#score === null) return Promise.reject(new FraudstreamError("model_failed", "the model was released"));
-    return Promise.resolve(this.#score(features, rows));
+    return Promise.resolve(withoutRounding(this.#score(features, rows)));
   }
 
   release(): Promise<void> {

@@ -1,5 +1,6 @@
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
+import { withoutRounding } from "./rounded-scores.js";
 
 /** What a model's graph is called from outside. */
 export interface ModelIo {
@@ -94,10 +95,10 @@ export class ModelSession {
         `output ${output} is ${result.type} [${dims.join(", ")}] for ${rows} rows`,
       );
     }
-    if (data.length === rows) return data;
+    if (data.length === rows) return withoutRounding(data);
     const probabilities = new Float32Array(rows);
     for (let row = 0; row < rows; row++) probabilities[row] = data[2 * row + 1];
-    return probabilities;
+    return withoutRounding(probabilities);
   }
 
   /** As many rows at a time as the graph takes; the last batch is filled up with its last row. */

@@ -69,26 +69,31 @@ export function bindInputs(
   return bound;
 }
 
+/** @throws FraudstreamError `onnx_inputs` for an input that the manifest names and the graph hasn't got */
+export function checkInputNames(inputs: readonly GraphValue[], { input, inputs: mapping = [] }: GraphWords): void {
+  if (input !== undefined && mapping.length > 0)
+    throw refused("the manifest names both input and inputs; give one of them");
+  if (input !== undefined && inputs.length === 1 && input !== inputs[0].name)
+    throw refused(`the model's input is ${quoted(inputs[0].name)}, the manifest says ${quoted(input)}`);
+  if (input !== undefined && inputs.every(({ name }) => name !== input))
+    throw refused(`the model has no input ${quoted(input)}; it has ${namesOf(inputs)}`);
+  const unknown = mapping.filter(({ name }) => inputs.every((each) => each.name !== name)).map(({ name }) => name);
+  if (unknown.length > 0) throw refused(`the model has no input ${listed(unknown)}; it has ${namesOf(inputs)}`);
+}
+
 /** The names of each input's features. */
 function namesFor(
   inputs: readonly GraphValue[],
   used: ReadonlySet<string>,
   columns: readonly ModelColumn[],
-  { input, inputs: mapping }: GraphWords,
+  { inputs: mapping }: GraphWords,
 ): Map<string, string[]> {
   if (mapping !== undefined) {
-    if (input !== undefined) throw refused("the manifest names both input and inputs; give one of them");
-    const unknown = mapping.filter(({ name }) => inputs.every((each) => each.name !== name)).map(({ name }) => name);
-    if (unknown.length > 0) throw refused(`the model has no input ${listed(unknown)}; it has ${namesOf(inputs)}`);
     const lacking = inputs.filter(({ name }) => used.has(name) && mapping.every((each) => each.name !== name));
     if (lacking.length > 0) throw refused(`the manifest's inputs lack ${namesOf(lacking)}`);
     return new Map(mapping.map(({ name, features }) => [name, features]));
   }
-  if (inputs.length === 1) {
-    if (input !== undefined && input !== inputs[0].name)
-      throw refused(`the model's input is ${quoted(inputs[0].name)}, the manifest says ${quoted(input)}`);
-    return new Map([[inputs[0].name, columns.map(({ name }) => name)]]);
-  }
+  if (inputs.length === 1) return new Map([[inputs[0].name, columns.map(({ name }) => name)]]);
   const lacking = inputs.filter(({ name }) => used.has(name) && columns.every((column) => column.name !== name));
   if (lacking.length > 0)
     throw refused(`the model has ${inputs.length} inputs, and no feature has the name of ${namesOf(lacking)}; ${HOW}`);

@@ -116,7 +116,7 @@ async function causeOf(
     );
   return (
     "The sample values are float32, and the rows aren't at thresholds: compare the order of the features, what is " +
-    "done to them before the model, and which output and class is taken"
+    "done to them before the model, which output and class is taken, and what onnxruntime gives in Python"
   );
 }
 

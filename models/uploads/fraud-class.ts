@@ -61,7 +61,8 @@ export function chooseOutput(parts: GraphParts, wanted: GraphWords): ChosenOutpu
     const classes = labelsOf(zipMap);
     if (classes.length < 2) throw refused(`the model has ${classes.length} classes; it must have two at least`);
     const column = columnOf(classes, classes.length, wanted);
-    return { name: zipMap.inputs[0], element: "float", rank: 2, column, declared: null, columns: classes.length };
+    const element = chosen.mapped ?? "float";
+    return { name: zipMap.inputs[0], element, rank: 2, column, declared: null, columns: classes.length };
   }
   const { name, element, dims } = chosen;
   const columns = dims?.length === 2 ? dims[1] : null;

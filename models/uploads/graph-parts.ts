@@ -12,6 +12,8 @@ const TENSOR_NAME = 8;
 const VALUE_INFO = { name: 1, type: 2 } as const;
 const TYPE = { tensor: 1, sequence: 4, map: 5 } as const;
 const TENSOR_TYPE = { element: 1, shape: 2 } as const;
+const SEQUENCE_OF = 1;
+const MAP_TO = 2;
 const SHAPE_DIM = 1;
 const DIM_VALUE = 1;
 
@@ -42,6 +44,8 @@ export interface GraphValue {
   element: Element | null;
   /** null of a dimension: any size; null: not said. */
   dims: (number | null)[] | null;
+  /** Of a ZipMap's output, a sequence of maps: what their values are. */
+  mapped: Element | null;
   bytes: Uint8Array;
 }
 
@@ -153,9 +157,13 @@ function opsetsOf(model: readonly Field[]): Map<string, number> {
 }
 
 function valueOf(message: Uint8Array): GraphValue {
-  const value: GraphValue = { name: textIn(message, VALUE_INFO.name), element: null, dims: null, bytes: message };
+  const name = textIn(message, VALUE_INFO.name);
+  const value: GraphValue = { name, element: null, dims: null, mapped: null, bytes: message };
   for (const field of fieldsOf(message)) {
     if (!field.holds(VALUE_INFO.type)) continue;
+    const mapped = partAt(field.bytes, [TYPE.sequence, SEQUENCE_OF, TYPE.map, MAP_TO, TYPE.tensor]);
+    for (const part of fieldsOf(mapped))
+      if (part.no === TENSOR_TYPE.element) value.mapped = ELEMENTS.get(part.integers[0] as 1) ?? null;
     for (const type of fieldsOf(field.bytes)) {
       if (!type.holds(TYPE.tensor)) continue;
       for (const part of fieldsOf(type.bytes)) {
@@ -165,6 +173,17 @@ function valueOf(message: Uint8Array): GraphValue {
     }
   }
   return value;
+}
+
+/** The message that a path of field numbers leads to; empty where there is none. */
+function partAt(message: Uint8Array, path: readonly number[]): Uint8Array {
+  let at = message;
+  for (const no of path) {
+    const field = [...fieldsOf(at)].find((each) => each.holds(no));
+    if (field === undefined) return new Uint8Array();
+    at = field.bytes;
+  }
+  return at;
 }
 
 function dimsOf(shape: Uint8Array): (number | null)[] {

@@ -2,7 +2,7 @@ import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { floatsNamed, opset, rowsOf } from "../onnx/graph.js";
 import type { Field } from "../onnx/fields.js";
 import { AdapterNodes, OWN_OPSETS, type Opsets } from "./adapters.js";
-import { bindInputs, type BoundInput } from "./bind-inputs.js";
+import { bindInputs, checkInputNames, type BoundInput } from "./bind-inputs.js";
 import type { ModelColumn } from "./columns.js";
 import { chooseOutput, type ChosenOutput } from "./fraud-class.js";
 import { GRAPH, MODEL, liveSteps, namesReadIn, partsOfOnnx, type GraphParts } from "./graph-parts.js";
@@ -38,6 +38,7 @@ export function normaliseOnnx(
   batch: Batch = "any",
 ): NormalisedOnnx & { fixedBatch: number | null } {
   const parts = partsOfOnnx(onnx);
+  checkInputNames(parts.inputs, words);
   const chosen = chooseOutput(parts, words);
   const live = liveSteps(parts.steps, chosen.name);
   const bound = bindInputs(parts.inputs, namesRead(parts, live, chosen.name), columns, words);

@@ -4,6 +4,7 @@ import { connect } from "node:net";
 import { describe, expect, it } from "vitest";
 import type { FeatureSpec } from "../../models/features/plan.js";
 import { uploadedColumns } from "../../models/uploads/upload.js";
+import { exportedPipeline, type Cell } from "../support/exported-pipelines.js";
 import { transaction, transactionRecord } from "../support/transactions.js";
 import { endless, field, fixture, fixtures, mean, memoryBomb, message, type Fixture } from "../support/uploads.js";
 import { get, multipartOf, openModelsApi, partsOf, put, upload, type Parts } from "../support/models-api.js";
@@ -53,6 +54,46 @@ it("takes models of scikit-learn, XGBoost and LightGBM, which score in the strea
       ...samples.scores.map((score, i) => Math.abs((scores.get(`${name}-${i}`) ?? NaN) - score)),
     );
     expect([name, greatest < 1e-5]).toEqual([name, true]);
+  }
+  expect(await system.deadLetters()).toEqual([]);
+});
+
+/** The transaction of a row of an exported pipeline. */
+function paymentOf(columns: readonly string[], row: readonly Cell[], id: string) {
+  const attributes: Record<string, number | boolean | string> = {};
+  const changed = { transaction_id: id, card_id: id, event_time: DAY, amount: 0, attributes };
+  columns.forEach((name, i) => {
+    const value = row[i];
+    if (value === null) return;
+    if (name === "amount") changed.amount = Number(value);
+    else attributes[name] = value;
+  });
+  return transaction(0, changed);
+}
+
+it("takes pipelines with several inputs and texts, which score payments with missing and unseen values", async () => {
+  const { system, api } = await openModelsApi();
+  system.startWorker();
+  for (const name of ["sklearn-logistic", "catboost-texts", "sklearn-groups", "float16", "isolation-forest"]) {
+    const pipeline = exportedPipeline(name, 300);
+    const { samples, manifest } = pipeline;
+    const uploaded = await upload(api, partsOf(pipeline));
+    expect([name, uploaded.status, uploaded.body]).toMatchObject([name, 201, { check: { differing_rows: 0 } }]);
+    const enabled = await put(api, `/models/${name}@1/enabled`, { enabled: true, role: "champion" });
+    expect([name, enabled.status]).toEqual([name, 200]);
+    await system.publish(
+      samples.rows.map((row, i) => transactionRecord(paymentOf(samples.columns, row, `${name}-${i}`))),
+    );
+    await system.consumed();
+    const scores = new Map(
+      (await system.predictions())
+        .filter(({ prediction }) => prediction.epoch === enabled.body.epoch)
+        .map(({ prediction }) => [prediction.transaction_id, prediction.score]),
+    );
+    const greatest = Math.max(
+      ...samples.scores.map((score, i) => Math.abs((scores.get(`${name}-${i}`) ?? NaN) - score)),
+    );
+    expect([name, scores.size, greatest < (manifest.tolerance?.difference ?? 1e-5)]).toEqual([name, 300, true]);
   }
   expect(await system.deadLetters()).toEqual([]);
 });

@@ -5,7 +5,7 @@ import { packageRoot } from "../../infra/package-root.js";
 import type { UploadedManifest } from "../../models/uploads/upload.js";
 
 /** A cell of rows.csv.gz; null: absent. */
-type Cell = number | string | boolean | null;
+export type Cell = number | string | boolean | null;
 
 /** One pipeline of tests/fixtures/onnx-pipelines, in the parts of an upload. */
 export interface ExportedPipeline {

@@ -3,6 +3,7 @@ import type { LightMyRequestResponse } from "fastify";
 import type { Role } from "../../api/users/roles.js";
 import { startTestApi, type TestApi } from "./api.js";
 import { kafkaConfig, uniquePrefix } from "./engines.js";
+import type { ExportedPipeline } from "./exported-pipelines.js";
 import type { Fixture } from "./uploads.js";
 import { TestSystem } from "./workers-system.js";
 
@@ -80,7 +81,7 @@ export interface Parts {
   [other: string]: string | Uint8Array | undefined;
 }
 
-export function partsOf({ manifest, onnx, samples }: Fixture): Parts {
+export function partsOf({ manifest, onnx, samples }: Fixture | ExportedPipeline): Parts {
   return { manifest: JSON.stringify(manifest), model: onnx, samples: JSON.stringify(samples) };
 }
 
