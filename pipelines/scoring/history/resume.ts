@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { SEALED_KEY, type CardPseudonyms } from "../../../infra/privacy/card-pseudonyms.js";
 import type { KafkaCluster } from "../../../infra/kafka/cluster.js";
+import { KafkaError } from "../../../infra/kafka/errors.js";
 import { PartitionReader } from "../../../infra/kafka/partition-reader.js";
 import { readHeaders, type FetchedRecords } from "../../../infra/kafka/records.js";
 import type { Schemas } from "../../../infra/kafka/schemas.js";
@@ -340,9 +341,10 @@ async function newestForwarded(
     if (home === partition) continue;
     const reader = new PartitionReader(cluster, topics.transactions.name, home, { signal });
     try {
+      const [first, end] = [await reader.firstOffset(), await reader.endOffset()];
       const bounds = {
-        first: Math.max(await reader.firstOffset(), await reader.offsetAt(since)),
-        end: Math.min(await reader.endOffset(), await reader.offsetAt(until)),
+        first: Math.max(first, await offsetAt(reader, since, first)),
+        end: Math.min(end, await offsetAt(reader, until, end)),
       };
       const output = await newestIn(forwardedOf(reader, topic, partition), bounds, source);
       if (output !== null) found.push(output);
@@ -351,6 +353,19 @@ async function newestForwarded(
     }
   }
   return found;
+}
+
+/**
+ * A time's place in the log of transactions. A broker unpacks batches in which it looks for it, and runs out of memory
+ * where one of them is a bomb: then nothing is left out.
+ */
+async function offsetAt(reader: PartitionReader, time: number, otherwise: number): Promise<number> {
+  try {
+    return await reader.offsetAt(time);
+  } catch (error) {
+    if (error instanceof KafkaError && error.code === "kafka_unknown_server_error") return otherwise;
+    throw error;
+  }
 }
 
 function forwardedOf(reader: PartitionReader, topic: string, partition: number): OutputsFrom {
