@@ -90,6 +90,7 @@ async function checkWith(
   if (labels.hasFormer) labels.settleFormer(await storedLabels(clickhouse));
   // Of a transaction the table keeps the label that was published last.
   const verdicts = labels.last();
+  labels.compare(await storedLabels(clickhouse), complaints);
   for (const { partition, offset, card, id, isFraud } of verdicts.values()) {
     stored.expect("labels", partition, offset, `${id}/${card}/${isFraud}`);
     metrics.label(card, id, isFraud);

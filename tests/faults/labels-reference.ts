@@ -97,6 +97,22 @@ export class LabelsReference {
     return last;
   }
 
+  /** The table has of each transaction what was published last. @param stored by `card id` */
+  compare(stored: ReadonlyMap<string, Stored>, complaints: Complaints): void {
+    const last = this.last();
+    for (const [key, row] of stored) {
+      const { partition, offset, isFraud } = last.get(key) ?? {};
+      if (partition !== row.partition || offset !== row.offset || isFraud !== row.isFraud)
+        complaints.add("labels stored", `${key}: ${JSON.stringify(row)}, of ${this.#describe(key)}`);
+    }
+  }
+
+  /** All that was said of a `card id`. */
+  #describe(key: string): string {
+    const said = this.#records.filter(({ card, id }) => `${card} ${id}` === key);
+    return JSON.stringify(said.map((record) => ({ ...record, former: record.former !== null })));
+  }
+
   get hasFormer(): boolean {
     return this.#records.some(({ former }) => former !== null);
   }
