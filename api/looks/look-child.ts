@@ -24,7 +24,7 @@ export interface LookSpec {
 export type FromLook = { kind: "look"; look: Look } | { kind: "failed"; code: ErrorCode; message: string };
 
 /** Somebody waits for the answer: a larger file is for a training job. */
-const MOST = { bytes: 1024 ** 3, unpacked: 4 * 1024 ** 3, rows: 2_000_000, ms: 120_000 };
+const MOST = { bytes: 256 * 1024 ** 2, unpacked: 4 * 1024 ** 3, rows: 2_000_000, ms: 120_000 };
 
 /**
  * Fetches and reads a file in a process of its own.

@@ -6,7 +6,7 @@ import { FraudstreamError, RequestError } from "../../schemas/errors.js";
 import type { ApiContext } from "../context.js";
 import { lookInProcess, type LookRequest } from "../looks/look-child.js";
 
-/** Each is a process with a file of up to a gigabyte. */
+/** Each is a process with a file of up to 256 MiB, which in a container is in memory. */
 const AT_ONCE = 2;
 
 const Body = Type.Object(

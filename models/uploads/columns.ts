@@ -123,10 +123,13 @@ function categoryColumn(
   if (source.kind !== "attribute" || source.equals !== undefined)
     throw invalid(`the category ${quoted} must come from an attribute as it is`);
   if (typeof absent === "number") throw invalid(`the default of the category ${quoted} must be a text or null`);
-  const values = [...(categories ?? texts(name))];
-  if (values.length === 0)
+  const named = categories ?? texts(name);
+  if (named.length === 0)
     throw invalid(`the category ${quoted} has no categories, neither in the manifest nor in the sample rows`);
   const { attribute } = source;
+  const missing = absent ?? "";
+  // An attribute may come as the text that stands for an absent one (Protocol Buffers have "" for both).
+  const values = named.includes(missing) ? [...named] : [...named, missing];
   return {
     name,
     features: values.map((value) => ({
@@ -135,7 +138,7 @@ function categoryColumn(
       source: { kind: "attribute", attribute, equals: value },
       default: null,
     })),
-    category: { values, absent: absent ?? "", unknown: unknown ?? unseen(values) },
+    category: { values, absent: missing, unknown: unknown ?? unseen(values) },
   };
 }
 

@@ -62,7 +62,6 @@ export function samplesOf(json: unknown, model: readonly ModelColumn[]): Samples
       "samples_too_few",
       `there are ${rows.length} sample rows; at least ${LEAST_SAMPLES} are needed`,
     );
-  if (rows.length > MOST_SAMPLES) throw invalid(`there are ${rows.length} of them; at most ${MOST_SAMPLES} are taken`);
   const values = valuesOf(rows, model, order);
   scores.forEach((score, row) => {
     if (typeof score !== "number" || !(score >= 0 && score <= 1))
@@ -123,6 +122,7 @@ function partsOf(json: unknown): { columns: unknown[]; rows: unknown[]; scores: 
     throw invalid(`${JSON.stringify(other.slice(0, 100))} is not one of columns, rows and scores`);
   if (!Array.isArray(columns) || !Array.isArray(rows) || !Array.isArray(scores))
     throw invalid("columns, rows and scores must be lists");
+  if (rows.length > MOST_SAMPLES) throw invalid(`there are ${rows.length} of them; at most ${MOST_SAMPLES} are taken`);
   return { columns, rows, scores };
 }
 

@@ -7,9 +7,11 @@ import { headerSchemaOf, schemaKeyOf } from "../../infra/kafka/writer-of.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
 import type { BucketBuilder } from "../../models/features/bucket-builder.js";
+import { BUCKET_MS } from "../../models/features/history-terms.js";
 import type { CardIds } from "../../schemas/transaction-reader.js";
 import { LabelReader } from "../../schemas/label-reader.js";
 import type { SchemaKey } from "../../schemas/wire-format.js";
+import { STAMP_DISORDER_MS } from "../runtime/gap-bounds.js";
 import { forwardedHeaders, forwardTo } from "../transactions/placement.js";
 
 export interface LabelFeedOptions {
@@ -112,7 +114,7 @@ export class LabelFeed {
     const { log, topic, partition } = this.#options;
     const first = await this.#reader.firstOffset();
     let next = this.#next ?? first;
-    if ((this.#next ?? 0) < first) this.#options.onLost(first, await this.#stampOf(first, end));
+    if ((this.#next ?? 0) < first) await this.#reportLost(builder, first, end);
     if (next < first || next > end) {
       if (next < first)
         log.error({ topic, partition, next, first }, "the topic's retention has deleted labels that were not read");
@@ -143,10 +145,17 @@ export class LabelFeed {
     return this.#reader.close();
   }
 
-  /** When the first label that is left was published, or now, where there is none. */
-  async #stampOf(first: number, end: number): Promise<number> {
+  /**
+   * No lost label is newer than the first that is left. Those that were too old for any bucket that is still to be
+   * sealed change nothing; and of a log that has none left, a feed that has lost its place can't say whether there were
+   * newer ones.
+   */
+  async #reportLost(builder: BucketBuilder, first: number, end: number): Promise<void> {
     const records = first < end ? await this.#reader.fetch(first) : null;
-    return records === null || records.count === 0 ? Date.now() : records.timestamp[0];
+    const isEmpty = records === null || records.count === 0;
+    if (isEmpty && this.#next === null) return;
+    const until = (isEmpty ? Date.now() : records.timestamp[0]) + STAMP_DISORDER_MS;
+    if (until > builder.sealed * BUCKET_MS) this.#options.onLost(first, until);
   }
 
   async #learn(records: FetchedRecords): Promise<void> {

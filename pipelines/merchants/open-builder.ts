@@ -121,7 +121,7 @@ export async function openBuilder(
     signal,
     onLost: (first: number, until: number) => {
       // Of no offset of the transactions: a place of its own among their gaps.
-      addGaps(tenure.mark, [{ from: -first, to: -first, until: until + STAMP_DISORDER_MS }]);
+      addGaps(tenure.mark, [{ from: -1 - first, to: -1 - first, until }]);
     },
   };
   const labels = await LabelFeed.open(ofLabels, labelsAt, await forwardedBefore(ofLabels, group));

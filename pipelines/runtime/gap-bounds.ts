@@ -62,11 +62,10 @@ export class GapBounds {
   }
 
   #lower(bound: number): void {
-    this.#mark.gaps = this.#mark.gaps.map(({ from, to, until }) => ({
-      from,
-      to,
-      until: Math.min(until ?? Infinity, bound),
-    }));
+    // Lost labels (below 0) were another topic's: the transactions that follow say nothing of them.
+    this.#mark.gaps = this.#mark.gaps.map((gap) =>
+      gap.from < 0 ? gap : { ...gap, until: Math.min(gap.until ?? Infinity, bound) },
+    );
   }
 }
 

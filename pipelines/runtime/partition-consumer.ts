@@ -183,10 +183,10 @@ export class PartitionConsumer {
     const blocking = [...this.#loops.values()].every(silent);
     for (const [key, loop] of this.#loops) {
       const { waitingSince, trouble } = loop.reading;
+      const seconds = Math.round((now - (waitingSince ?? now)) / 1_000);
       const message = (): string =>
-        `nothing could be read from ${subjectOf(key)} for ` +
-        `${Math.round((now - (waitingSince ?? now)) / 1_000)} s: ${trouble ?? "its broker does not answer"}; ` +
-        "check the Kafka brokers";
+        `nothing could be read from ${subjectOf(key)} for ${seconds} s: ` +
+        (trouble ?? "its broker does not answer; check the Kafka brokers");
       conditions?.set(silent(loop), "kafka_silent", subjectOf(key), message, { blocking });
     }
   }
@@ -212,8 +212,10 @@ export class PartitionConsumer {
           return;
         }
         reading.waitingSince ??= Date.now();
-        reading.trouble = messageOf(error);
-        log.warn({ code: error.code, retryInMs: pause }, reading.trouble);
+        const trouble = messageOf(error);
+        // What is folded again may come from ClickHouse.
+        reading.trouble = error instanceof KafkaError ? `${trouble}; check the Kafka brokers` : trouble;
+        log.warn({ code: error.code, retryInMs: pause }, trouble);
         await sleep(pause, undefined, { signal }).catch(() => {});
       }
     }

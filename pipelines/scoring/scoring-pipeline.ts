@@ -2,7 +2,7 @@
  * Kafka → Kafka. The path of a batch of transactions of one partition, in one Kafka transaction:
  *
  *  1. begin    announce the output partitions and the offset behind the batch; this goes on while the rest is done
- *  2. decode   records become columns; what is no transaction becomes a dead letter (steps/decode-transactions.ts)
+ *  2. decode   records become columns; what is no transaction becomes a dead letter (decode-transactions.ts)
  *  3. history  what belongs to another partition is sent on, repeats become dead letters, the rest is folded into the
  *              history of its cards, and what that and merchants' buckets say joins the columns (steps/fold-history.ts)
  *  4. score    features and ONNX, the champion first, then the shadows (steps/score-models.ts)

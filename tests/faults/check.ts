@@ -87,10 +87,9 @@ async function checkWith(
   // Those that were not read before they were deleted count for nobody: which they are the table tells, before it is
   // compared.
   const verdictsAreKnown = !labels.isUncertain;
-  if (labels.hasFormer) labels.settleFormer(await storedLabels(clickhouse));
+  await compareStored(labels, clickhouse, complaints);
   // Of a transaction the table keeps the label that was published last.
   const verdicts = labels.last();
-  labels.compare(await storedLabels(clickhouse), complaints);
   for (const { partition, offset, card, id, isFraud } of verdicts.values()) {
     stored.expect("labels", partition, offset, `${id}/${card}/${isFraud}`);
     metrics.label(card, id, isFraud);
@@ -225,6 +224,12 @@ async function readInputs(system: System, formers: readonly FormerTopic[], store
     },
   );
   return inputs;
+}
+
+async function compareStored(labels: LabelsReference, clickhouse: ClickHouse, complaints: Complaints): Promise<void> {
+  const stored = await storedLabels(clickhouse);
+  if (labels.hasFormer) labels.settleFormer(stored);
+  labels.compare(stored, complaints);
 }
 
 /** Where each transaction's label stands that the table has, by `card id`. */

@@ -40,7 +40,8 @@ const REASON_BYTES = 13;
 
 /**
  * Writes predictions in Avro (schemas/avro/prediction.avsc, field by field) straight into a topic's output: texts and
- * features are copied from where they stand. tests/unit/scoring holds it to avsc's reading of the same schema.
+ * features are copied from where they stand. tests/unit/pipelines/scoring/steps holds it to avsc's reading of the same
+ * schema.
  */
 export class PredictionEncoder {
   readonly #sourceTopic: Buffer;

@@ -318,7 +318,8 @@ describe("texts", () => {
 
   it("are what the attribute is, unseen or absent", async () => {
     // onnxruntime's default for an unseen text is -0.
-    expect((await scoresOf(encoder, [channel], rows)).map(Math.abs)).toEqual([0.25, 0.75, 0, 0.5]);
+    const withEmpty = [...rows.map((row) => [...row, Number.isNaN(row[0]) ? Number.NaN : 0]), [0, 0, 1]];
+    expect((await scoresOf(encoder, [channel], withEmpty)).map(Math.abs)).toEqual([0.25, 0.75, 0, 0.5, 0.5]);
   });
 
   it("are the declared ones where the attribute is unknown or absent", async () => {
@@ -341,6 +342,13 @@ describe("texts", () => {
         source: { kind: "attribute", attribute: "how", equals: "pos" },
         default: null,
       },
+      // What an absent one stands for, since an attribute may come as that, too.
+      {
+        name: "channel=",
+        type: "boolean",
+        source: { kind: "attribute", attribute: "how", equals: "" },
+        default: null,
+      },
     ]);
     expect(() => columnsOf([channel, number("channel=web")])).toThrow(/two features have the name "channel=web"/);
     expect(() => columnsOf([{ name: "a", type: "category" }])).toThrow(/no categories, neither in the manifest/);
@@ -348,7 +356,7 @@ describe("texts", () => {
     expect(() => columnsOf([number("a", { default: "x" })])).toThrow(/a number or null/);
     expect(() => columnsOf([number("a", { categories: ["x"] })])).toThrow(/its type must be "category"/);
     const many = Array.from({ length: 2_001 }, (_, i) => `c${i}`);
-    expect(() => columnsOf([{ name: "a", type: "category" }], () => many)).toThrow(/come to 2001 values/);
+    expect(() => columnsOf([{ name: "a", type: "category" }], () => many)).toThrow(/come to 2002 values/);
   });
 
   it("that the model's encoder knows and no category names are said", async () => {
