@@ -15,10 +15,11 @@ export interface PartitionReaderOptions {
   /** About how many bytes a fetch brings at most; a single larger batch still comes whole. */
   maxBytes?: number;
   /**
-   * The topic that is read, where a name may have come to mean another one since. @default the one that the name means
-   * at the first request
+   * The topic that is read, where a name may have come to mean another one since: whoever reads up to an offset of a
+   * topic would wait in vain in the one that has its name now. @default null: the one that the name means at the first
+   * request
    */
-  topicId?: string;
+  topicId?: string | null;
   /** How long trouble with the cluster is waited out before it becomes the caller's. */
   patienceMs?: number;
   signal?: AbortSignal;

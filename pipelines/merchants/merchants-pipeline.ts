@@ -101,19 +101,19 @@ export class MerchantsTenure implements PartitionHandler {
     committed: number | null,
   ) {
     const { topics, schemas, cluster } = deps;
-    const { topic, partition, signal } = tenure;
+    const { topic, partition, signal, mark } = tenure;
     this.#deps = deps;
     this.#tenure = tenure;
     this.#producer = producer;
     this.#builder = builder;
     this.#labels = labels;
     this.#addedLabels = addedLabels;
-    this.#gaps = new GapBounds(tenure.mark);
+    this.#gaps = new GapBounds(mark);
     this.#deadLettersFrom = deadLettersFrom;
     this.#fold = new TransactionFold(schemas, topics.transactions.partitions, builder, deps.cards);
     this.#encoder = new BucketEncoder(partition, schemas.idOf("merchantBuckets"));
     this.#output = new PartitionOutput(topics.merchantBuckets.name, partition);
-    this.#reader = new PartitionReader(cluster, topic, partition, { signal });
+    this.#reader = new PartitionReader(cluster, topic, partition, { signal, topicId: mark.topicId });
     this.#position = this.#committed = committed;
     this.#timer = setInterval(() => void this.#look(), LOOK_EVERY_MS);
   }

@@ -187,7 +187,8 @@ async function foldAgain(
 ): Promise<number> {
   const { cluster, schemas, topics, clickhouse, cards } = deps;
   const source = { topic, partition };
-  const reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: FETCH_BYTES });
+  const { topicId } = mark;
+  const reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: FETCH_BYTES, topicId });
   const { partitions } = topics.transactions;
   const fold = new TransactionFold(schemas, partitions, builder, cards);
   try {

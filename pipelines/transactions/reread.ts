@@ -26,13 +26,13 @@ const FETCH_BYTES = 4 * 1024 * 1024;
 /** Reads a partition between two offsets, fetching ahead. An abort ends it with the signal's reason. */
 async function* recordsBetween(
   cluster: KafkaCluster,
-  { topic, partition }: TopicPartition,
+  { topic, partition, topicId = null }: TopicPartition & { topicId?: string | null },
   from: number,
   to: number,
   signal: AbortSignal,
 ): AsyncGenerator<FetchedRecords> {
   signal.throwIfAborted();
-  const reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: FETCH_BYTES });
+  const reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: FETCH_BYTES, topicId });
   const onAbort = (): void => void reader.close();
   signal.addEventListener("abort", onAbort, { once: true });
   const fetch = (at: number): Promise<FetchedRecords> => {
@@ -60,6 +60,8 @@ export interface RereadOptions {
   cluster: KafkaCluster;
   schemas: Schemas;
   source: TopicPartition;
+  /** Which topic of that name the offsets are of; null: the one that is there. */
+  topicId: string | null;
   /** Partitions of the topic. */
   partitions: number;
   /** As they were when the history was scored. */
@@ -84,7 +86,7 @@ export interface Refused {
  *   gone
  */
 export async function reread(
-  { cluster, schemas, source, partitions, cards, log, signal, onLost }: RereadOptions,
+  { cluster, schemas, source, topicId, partitions, cards, log, signal, onLost }: RereadOptions,
   history: CardHistory,
   from: number,
   to: number,
@@ -93,7 +95,7 @@ export async function reread(
   const batch = new TransactionBatch([]);
   const reader = new TransactionReader(batch, cards, schemas.shapes.transactions);
   let folded = 0;
-  for await (const records of recordsBetween(cluster, source, from, to, signal)) {
+  for await (const records of recordsBetween(cluster, { ...source, topicId }, from, to, signal)) {
     let lost: number | null = null;
     await learnSchemas(records, reader, schemas);
     for (const { record, code, reason } of decodeTransactions(records, reader, batch)) {

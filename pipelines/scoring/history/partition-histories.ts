@@ -293,7 +293,8 @@ export class PartitionHistories {
     if (from === to) return 0;
     const source = { topic, partition };
     const { partitions } = topics.transactions;
-    const reader = new PartitionReader(cluster, topic, partition, { signal });
+    const { topicId } = mark;
+    const reader = new PartitionReader(cluster, topic, partition, { signal, topicId });
     const first = await reader.firstOffset().finally(() => reader.close());
     const stored = Math.min(first, to);
     const { next, ...refused } = await refusedOffsets(
@@ -322,7 +323,7 @@ export class PartitionHistories {
         stretch.to,
       );
     folded += await reread(
-      { cluster, schemas, source, partitions, cards, log, signal, onLost: (gap) => addGaps(mark, [gap]) },
+      { cluster, schemas, source, topicId, partitions, cards, log, signal, onLost: (gap) => addGaps(mark, [gap]) },
       history.cards,
       Math.max(from, stored),
       to,

@@ -122,11 +122,7 @@ class SourceLog {
     } = tenure;
     this.#schemas = schemas;
     this.#tenure = tenure;
-    this.#reader = new PartitionReader(cluster, topic, partition, {
-      signal,
-      maxBytes: 1,
-      ...(topicId === null ? {} : { topicId }),
-    });
+    this.#reader = new PartitionReader(cluster, topic, partition, { signal, maxBytes: 1, topicId });
     this.#transactions = new TransactionReader(this.#batch, cards, schemas.shapes.transactions);
   }
 
