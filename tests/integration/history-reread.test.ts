@@ -1,8 +1,14 @@
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
+import { createKafka } from "../../infra/kafka/client.js";
+import { Schemas } from "../../infra/kafka/schemas.js";
+import { CardHistory } from "../../models/features/card-history.js";
+import { reread } from "../../pipelines/transactions/reread.js";
 import { transactionSchema } from "../../schemas/generated.js";
 import { kafkaConfig, uniquePrefix } from "../support/engines.js";
+import { eventually } from "../support/eventually.js";
+import { silent } from "../support/kafka-cluster.js";
 import { amountFeature, logistic } from "../support/models.js";
 import { transaction, transactionRecord, wireValue } from "../support/transactions.js";
 import { TestSystem } from "../support/workers-system.js";
@@ -49,4 +55,44 @@ test("a transaction that was scored and can't be read again is a gap, not a hist
   await expect
     .poll(async () => (await system.predictions()).map(({ prediction }) => prediction.features[1]), { timeout: 30_000 })
     .toEqual([1, 2, 3, 4]);
+});
+
+test("of a topic that was deleted nothing is read again in the one that has its name now", async () => {
+  const system = await TestSystem.open({ kafka: kafkaConfig(), prefix: uniquePrefix(), partitions: 1 });
+  onTestFinished(() => system.close());
+  const { name } = system.topics.transactions;
+  const admin = createKafka(kafkaConfig(), `${system.prefix}admin`, silent).admin();
+  await admin.connect();
+  onTestFinished(() => admin.disconnect());
+  const payments = Array.from({ length: 5 }, (_, n) => transactionRecord(transaction(n)));
+  await system.publishTo(0, payments);
+  const former = await system.cluster.identityOf(name);
+  await admin.deleteTopics({ topics: [name] });
+  await eventually("the topic is created", () =>
+    admin.createTopics({ topics: [{ topic: name, numPartitions: 1 }] }).then(
+      () => true,
+      () => false,
+    ),
+  );
+  await eventually("a payment is in it", () =>
+    system.publishTo(0, payments.slice(0, 1)).then(
+      () => true,
+      () => false,
+    ),
+  );
+  const options = {
+    cluster: system.cluster,
+    schemas: new Schemas({ schemaRegistryUrl: null, schemasDir: null }),
+    source: { topic: name, partition: 0 },
+    topicId: former.topicId,
+    partitions: 1,
+    cards: null,
+    log: silent,
+    signal: AbortSignal.timeout(20_000),
+    onLost: () => {},
+  };
+  // The fifth offset, which the new one doesn't have, would be waited for.
+  await expect(reread(options, new CardHistory(), 0, 5, { offsets: new Set(), complete: true })).rejects.toMatchObject({
+    code: "kafka_topic_recreated",
+  });
 });
