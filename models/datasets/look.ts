@@ -30,7 +30,32 @@ export const Look = Type.Object(
     notes: Type.Array(Type.String(), { description: "What was recognised, made up or left out" }),
     options: Type.Array(Type.String(), { description: "How to say otherwise" }),
   },
-  { ...closed, title: "DatasetLook" },
+  {
+    ...closed,
+    title: "DatasetLook",
+    examples: [
+      {
+        rows: 57_000,
+        from: "2026-10-23T09:30:00.000Z",
+        to: "2026-11-22T09:30:00.000Z",
+        labelled: 56_820,
+        frauds: 171,
+        fraud_share: 0.003,
+        columns: [
+          {
+            name: "store_id",
+            taken_for: "merchant_id",
+            why: "its name is one of a merchant's",
+            examples: ["m-17", "m-204"],
+            missing: 0,
+          },
+        ],
+        leaks: [],
+        notes: ["180 rows without a label are history only"],
+        options: ["--keep NAME, --drop NAME"],
+      },
+    ],
+  },
 );
 export type Look = Static<typeof Look>;
 

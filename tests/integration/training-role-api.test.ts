@@ -59,6 +59,7 @@ test("jobs over HTTP are watched, finished, failed, cancelled; another copy of t
   const missing = await asked(copy, { ...trees, dataset: `${origin}/missing.csv` });
   expect((await shown(copy, id)).request).toEqual({
     ...request,
+    accept_warnings: false,
     enable: "never",
     metric: "average_precision",
     review_capacity: DEFAULT_REVIEW_CAPACITY,

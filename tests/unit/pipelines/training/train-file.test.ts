@@ -93,7 +93,11 @@ describe("npm run train", () => {
       () => [fileWith("amount,label\n1,0\n2,0\n3,0\n4,1\n")],
       /^there are 1 frauds; training, validation and test need one each at least\n$/,
     ],
-    ["an unknown parameter", () => [fileWith(ulbCsv(100)), "--param", "num_leafs=3"], /^num_leafs: /],
+    [
+      "an unknown parameter",
+      () => [fileWith(ulbCsv(100)), "--param", "num_leafs=3"],
+      /^num_leafs is not a parameter of .*did you mean num_leaf/,
+    ],
     ["a name that is none", () => [fileWith(ulbCsv(100)), "--name", "../x"], /^the model's name is "\.\.\/x"/],
     ["a role that is none", () => [fileWith(ulbCsv(100)), "--columns", "colour=red"], /^--columns "colour=red"/],
     [
