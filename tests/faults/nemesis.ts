@@ -292,6 +292,7 @@ export class Nemesis {
     try {
       await Promise.all(this.#foreign);
       const former = await gate.closedFor(async () => {
+        if (topic === "transactions") await this.#endReplays();
         // Where everything is to be read first, other faults go on meanwhile.
         const free = drain ? [] : system.slots.map(({ name }) => name).filter((name) => !this.#busy.has(name));
         for (const name of free) this.#busy.add(name);
@@ -304,6 +305,21 @@ export class Nemesis {
       return `${former.records.length} records, ${former.drained ? "all of them read" : "not all of them read"}`;
     } finally {
       this.#deleting = false;
+    }
+  }
+
+  /**
+   * The API sends dead letters again also when its caller has given up: what it sends between the last look at a topic
+   * and its deletion would be seen by nobody.
+   */
+  async #endReplays(): Promise<void> {
+    const { system, signal } = this.#options;
+    for (const { name } of system.of("api")) {
+      while (this.#busy.has(name)) await pause(200, signal);
+      this.#busy.add(name);
+      await system.slot(name).stop();
+      system.slot(name).start();
+      this.#busy.delete(name);
     }
   }
 
