@@ -2,7 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdir, open, readFile, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Value } from "@sinclair/typebox/value";
-import { FraudstreamError, RequestError, messageOf } from "../schemas/errors.js";
+import { FraudstreamError, RequestError, codeOf, messageOf } from "../schemas/errors.js";
 import { featureHash } from "./features/plan.js";
 import { Manifest } from "./manifest.js";
 
@@ -115,7 +115,7 @@ export async function keepArtifact(
     await mkdir(artifactsDir, { recursive: true });
     await rename(folder, join(artifactsDir, `.${modelId}.${randomBytes(6).toString("hex")}.broken`)).catch(
       (error: unknown) => {
-        if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+        if (codeOf(error) !== "ENOENT") throw error;
       },
     );
     await putInPlace(artifactsDir, modelId, manifestJson, onnx);
@@ -147,8 +147,7 @@ async function putInPlace(
     await rename(draft, artifactFolder(artifactsDir, modelId));
   } catch (error) {
     await rm(draft, { recursive: true, force: true });
-    if (error instanceof Error && "code" in error && (error.code === "ENOTEMPTY" || error.code === "EEXIST"))
-      throw exists(modelId);
+    if (["ENOTEMPTY", "EEXIST"].includes(codeOf(error) ?? "")) throw exists(modelId);
     throw error;
   }
   await syncFolder(artifactsDir);
@@ -267,7 +266,7 @@ async function entriesOf(folder: string): Promise<string[]> {
   try {
     return await readdir(folder);
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return [];
+    if (codeOf(error) === "ENOENT") return [];
     throw error;
   }
 }

@@ -45,6 +45,11 @@ export class RequestError extends FraudstreamError {
   }
 }
 
+/** The code of an error, such as the system's `ENOENT` or zlib's `Z_BUF_ERROR`; null: it has none. */
+export function codeOf(error: unknown): string | null {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : null;
+}
+
 /** The text of whatever was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

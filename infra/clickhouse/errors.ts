@@ -1,5 +1,5 @@
 import { ClickHouseError } from "@clickhouse/client";
-import { FraudstreamError, messageOf } from "../../schemas/errors.js";
+import { FraudstreamError, codeOf, messageOf } from "../../schemas/errors.js";
 
 /**
  * The server's error codes that a later try of the same request can overcome (ClickHouse's ErrorCodes.cpp): it is
@@ -67,7 +67,7 @@ export function toClickHouseFailure(error: unknown): unknown {
       cause: error,
     });
   }
-  const code = error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
+  const code = codeOf(error) ?? "";
   const what = `ClickHouse did not answer: ${code === "" ? "" : `${code}: `}${firstLine(messageOf(error))}`;
   return new FraudstreamError("clickhouse_unreachable", what, { retriable: !FINAL_NODE_CODE.test(code), cause: error });
 }

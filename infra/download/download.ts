@@ -2,7 +2,7 @@ import { createWriteStream } from "node:fs";
 import { rm } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
 import { pipeline } from "node:stream/promises";
-import { FraudstreamError, messageOf } from "../../schemas/errors.js";
+import { FraudstreamError, codeOf, messageOf } from "../../schemas/errors.js";
 import type { AddressPolicy } from "./addresses.js";
 import { codingsOf, decoded } from "./content-encoding.js";
 import { HEAD_BYTES, whyNotCsv, whyNotCsvType } from "./looks-like-csv.js";
@@ -129,7 +129,7 @@ async function store(response: IncomingMessage, file: string, options: DownloadO
     await pipeline(response, checked, createWriteStream(file, { flags: "wx" }), { signal: clock.signal });
   } catch (error) {
     if (error instanceof FraudstreamError) throw error;
-    const code = error instanceof Error && "code" in error ? String(error.code) : "";
+    const code = codeOf(error) ?? "";
     if (/^(ENOSPC|EDQUOT|EIO|EACCES|EROFS|ENOENT|EEXIST)$/.test(code))
       throw new FraudstreamError("download_disk", `the file could not be written: ${code}`, { cause: error });
     throw new FraudstreamError(

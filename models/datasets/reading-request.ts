@@ -4,6 +4,9 @@ import type { ReadingOptions } from "./reading-options.js";
 
 const closed = { additionalProperties: false } as const;
 const Name = Type.String({ minLength: 1, maxLength: 200 });
+/** How delimiters and decimal marks are called. */
+export const DELIMITER_NAMES = ["comma", "semicolon", "tab", "pipe"] as const;
+export const DECIMAL_NAMES = ["point", "comma"] as const;
 const Words = Type.Array(Type.String({ minLength: 1, maxLength: 100 }), { minItems: 1, maxItems: 100 });
 const ColumnNames = (description: string) =>
   Type.Optional(Type.Array(Name, { minItems: 1, maxItems: 2_000, uniqueItems: true, description }));
@@ -44,11 +47,14 @@ export const READING_FIELDS = {
   keep: ColumnNames("Columns to use that would be left out: what looks like an identifier, or like the label"),
   drop: ColumnNames("Columns to leave out"),
   decimal: Type.Optional(
-    Type.Union([Type.Literal("point"), Type.Literal("comma")], { description: "What separates decimals" }),
+    Type.Union(
+      DECIMAL_NAMES.map((name) => Type.Literal(name)),
+      { description: "What separates decimals" },
+    ),
   ),
   delimiter: Type.Optional(
     Type.Union(
-      (["comma", "semicolon", "tab", "pipe"] as const).map((name) => Type.Literal(name)),
+      DELIMITER_NAMES.map((name) => Type.Literal(name)),
       { description: "What separates cells" },
     ),
   ),

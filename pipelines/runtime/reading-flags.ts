@@ -1,7 +1,7 @@
 import { Option, type Command } from "commander";
 import { parseColumnOverrides } from "../../models/datasets/columns.js";
 import { parseLabelWords } from "../../models/datasets/labels.js";
-import type { ReadingRequest } from "../../models/datasets/reading-request.js";
+import { DECIMAL_NAMES, DELIMITER_NAMES, type ReadingRequest } from "../../models/datasets/reading-request.js";
 
 /** Options of a command that say how a file is to be read. */
 export interface ReadingFlags {
@@ -11,8 +11,8 @@ export interface ReadingFlags {
   labels?: string[];
   keep?: string[];
   drop?: string[];
-  decimal?: "point" | "comma";
-  delimiter?: "comma" | "semicolon" | "tab" | "pipe";
+  decimal?: (typeof DECIMAL_NAMES)[number];
+  delimiter?: (typeof DELIMITER_NAMES)[number];
   encoding?: string;
 }
 
@@ -48,8 +48,8 @@ export function addReadingFlags(command: Command): Command {
     )
     .option("--keep <name,...>", "columns to use that would be left out", names)
     .option("--drop <name,...>", "columns to leave out", names)
-    .addOption(new Option("--decimal <mark>", "what separates decimals").choices(["point", "comma"]))
-    .addOption(new Option("--delimiter <name>", "what separates cells").choices(["comma", "semicolon", "tab", "pipe"]))
+    .addOption(new Option("--decimal <mark>", "what separates decimals").choices(DECIMAL_NAMES))
+    .addOption(new Option("--delimiter <name>", "what separates cells").choices(DELIMITER_NAMES))
     .option("--encoding <name>", "of the file, such as utf-8 or windows-1252");
 }
 

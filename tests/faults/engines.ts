@@ -1,17 +1,14 @@
-import { execFile } from "node:child_process";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { promisify } from "node:util";
 import { EngineProcess } from "../../infra/local/engine-process.js";
 import { fetchKafkaJars } from "../../infra/local/kafka-jars.js";
 import { newClusterId } from "../../infra/local/kafka-java.js";
-import { brokerProperties } from "../../infra/local/kafka-properties.js";
 import { freePorts } from "../../infra/local/ports.js";
 import { clickhouseAnswers, kafkaAnswers } from "../../infra/local/ready.js";
+import { QUIET, prepareStorage } from "./broker-storage.js";
 import { Proxy } from "./proxy.js";
 
-const run = promisify(execFile);
 const START_MS = 300_000;
 const STOP_MS = 20_000;
 
@@ -26,12 +23,6 @@ export interface Engine {
   /** The process itself. */
   signal(signal: NodeJS.Signals): void;
 }
-
-const QUIET = [
-  "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-  "-Dorg.slf4j.simpleLogger.showDateTime=true",
-  "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
-];
 
 /**
  * One Kafka broker with a listener for each role process, whose advertised address is that process' own proxy: so every
@@ -69,7 +60,6 @@ export class KafkaEngine implements Engine {
       advertised.push(`USER${i}://127.0.0.1:${proxy.port}`);
     }
     const protocols = ["DIRECT", "CONTROLLER", ...users.map((_, i) => `USER${i}`)].map((name) => `${name}:PLAINTEXT`);
-    // Of a property that is given twice, the last one counts.
     const ours = {
       listeners: listeners.join(","),
       "advertised.listeners": advertised.join(","),
@@ -78,39 +68,16 @@ export class KafkaEngine implements Engine {
       "num.network.threads": 1,
       "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1_000,
     };
-    const base = brokerProperties({
+    const place = {
       bind: "127.0.0.1",
       port: first,
       controllerPort: first + 1,
       advertised: `127.0.0.1:${first}`,
       logDir: join(this.#folder, "data"),
-    });
-    await writeFile(
-      this.#properties,
-      base +
-        Object.entries(ours)
-          .map(([name, value]) => `${name}=${value}\n`)
-          .join(""),
-    );
+    };
     this.#clusterId = newClusterId();
-    await run(
-      "java",
-      [
-        "-Xmx256m",
-        "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
-        ...QUIET,
-        "-cp",
-        join(this.#jars, "*"),
-        "kafka.tools.StorageTool",
-        "format",
-        "-t",
-        this.#clusterId,
-        "-c",
-        this.#properties,
-      ],
-      { timeout: START_MS },
-    );
+    const storage = { jars: this.#jars, clusterId: this.#clusterId, properties: this.#properties };
+    await prepareStorage(storage, place, ours);
   }
 
   /** The address for whoever must not be disturbed but by the broker's own end. */

@@ -196,13 +196,7 @@ export class Nemesis {
         return this.#recreate(action);
       case "upgrade": {
         for (const name of action.slots) {
-          while (this.#busy.has(name)) await pause(200, signal);
-          this.#busy.add(name);
-          const slot = system.slot(name);
-          await slot.stop();
-          slot.module = "tests/faults/next-version";
-          slot.start();
-          this.#busy.delete(name);
+          await this.#restart(name, "tests/faults/next-version");
           feed.state.upgraded = true;
           await pause(action.everyMs, signal);
         }
@@ -313,14 +307,19 @@ export class Nemesis {
    * and its deletion would be seen by nobody.
    */
   async #endReplays(): Promise<void> {
+    for (const { name } of this.#options.system.of("api")) await this.#restart(name);
+  }
+
+  /** Stops a copy when nothing else is done to it, and starts it again. @param module what it runs from then on */
+  async #restart(name: string, module?: string): Promise<void> {
     const { system, signal } = this.#options;
-    for (const { name } of system.of("api")) {
-      while (this.#busy.has(name)) await pause(200, signal);
-      this.#busy.add(name);
-      await system.slot(name).stop();
-      system.slot(name).start();
-      this.#busy.delete(name);
-    }
+    while (this.#busy.has(name)) await pause(200, signal);
+    this.#busy.add(name);
+    const slot = system.slot(name);
+    await slot.stop();
+    if (module !== undefined) slot.module = module;
+    slot.start();
+    this.#busy.delete(name);
   }
 
   #log(entry: object): void {

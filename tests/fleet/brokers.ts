@@ -1,22 +1,14 @@
-import { execFile } from "node:child_process";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { EngineProcess } from "../../infra/local/engine-process.js";
 import { fetchKafkaJars } from "../../infra/local/kafka-jars.js";
 import { newClusterId } from "../../infra/local/kafka-java.js";
-import { brokerProperties } from "../../infra/local/kafka-properties.js";
 import { freePorts } from "../../infra/local/ports.js";
 import { kafkaAnswers } from "../../infra/local/ready.js";
+import { QUIET, prepareStorage } from "../faults/broker-storage.js";
 
-const run = promisify(execFile);
 const START_MS = 300_000;
 const STOP_MS = 20_000;
-const QUIET = [
-  "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-  "-Dorg.slf4j.simpleLogger.showDateTime=true",
-  "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
-];
 
 interface Broker {
   id: number;
@@ -123,7 +115,6 @@ export class Brokers {
       advertised: `127.0.0.1:${first + id - 1}`,
       logDir: join(folder, "data"),
     };
-    // Of a property that is given twice, the last one counts.
     const ours = {
       "node.id": id,
       "controller.quorum.voters": voters,
@@ -136,31 +127,7 @@ export class Brokers {
       "num.network.threads": 1,
     };
     const properties = join(folder, "server.properties");
-    await writeFile(
-      properties,
-      brokerProperties(place) +
-        Object.entries(ours)
-          .map(([name, value]) => `${name}=${value}\n`)
-          .join(""),
-    );
-    await run(
-      "java",
-      [
-        "-Xmx256m",
-        "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
-        ...QUIET,
-        "-cp",
-        join(this.#jars, "*"),
-        "kafka.tools.StorageTool",
-        "format",
-        "-t",
-        this.#clusterId,
-        "-c",
-        properties,
-      ],
-      { timeout: START_MS },
-    );
+    await prepareStorage({ jars: this.#jars, clusterId: this.#clusterId, properties }, place, ours);
   }
 
   async #start(broker: Broker): Promise<void> {

@@ -1,6 +1,6 @@
 import { createReadStream, type ReadStream } from "node:fs";
 import { open } from "node:fs/promises";
-import { RequestError, messageOf } from "../../../schemas/errors.js";
+import { RequestError, codeOf, messageOf } from "../../../schemas/errors.js";
 import { dialectOf, parseDelimiter, type Dialect } from "./dialect.js";
 import { checkEncoding, encodingOf, textOf, type Encoding } from "./encoding.js";
 import { inflated, unpacked, type Chunks } from "./unpack.js";
@@ -198,8 +198,4 @@ export function explainedPacking(file: string, error: unknown, where: string): u
   if (code === "EIO" || code === "EACCES")
     return new RequestError("file_unreadable", `${file} can't be read: ${messageOf(error)}`, { cause: error });
   return error;
-}
-
-function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }
