@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from "node:timers/promises";
+import { RETRY, retry } from "./async/retry.js";
 import { messageOf, UsageError } from "../schemas/errors.js";
 import type { Config } from "./config/config.js";
 import type { Logger } from "./logging.js";
@@ -59,9 +59,7 @@ export interface WaitOptions {
   againMs?: number;
 }
 
-const ROLE_TRIES_MS = 60_000;
 const SAY_EVERY_MS = 20_000;
-const AGAIN_MS = 1_000;
 /** Engines that start, or are busy, may take longer than a command would wait. */
 const ANSWERS_ROLE_WITHIN_MS = 5_000;
 
@@ -76,9 +74,9 @@ export async function waitUntilReachable(
     log,
     signal,
     without = { clickhouse: null },
-    forMs = ROLE_TRIES_MS,
+    forMs = RETRY.servers.forMs,
     sayEveryMs = SAY_EVERY_MS,
-    againMs = AGAIN_MS,
+    againMs = RETRY.servers.firstMs,
   }: WaitOptions,
 ): Promise<void> {
   if (without.clickhouse !== null) {
@@ -87,24 +85,26 @@ export async function waitUntilReachable(
     );
   }
   const started = performance.now();
-  for (let saidAt = -Infinity; ;) {
-    try {
-      return await checkReachable(needed, ANSWERS_ROLE_WITHIN_MS);
-    } catch (error) {
-      if (!(error instanceof UsageError)) throw error;
-      const now = performance.now();
-      if (now - started >= forMs)
-        throw new UsageError(error.code, `${error.message} It was tried for ${Math.round((now - started) / 1_000)} s`, {
-          cause: error,
-        });
-      if (now - saidAt >= sayEveryMs) {
+  const triedForMs = (): number => performance.now() - started;
+  let saidAt = -Infinity;
+  const policy = { firstMs: againMs, mostMs: againMs, forMs };
+  try {
+    await retry(() => checkReachable(needed, ANSWERS_ROLE_WITHIN_MS), policy, {
+      signal,
+      again: (error) => error instanceof UsageError,
+      onRetry: (error) => {
+        if (performance.now() - saidAt < sayEveryMs) return;
+        saidAt = performance.now();
         log.warn(
-          { code: error.code, triesForMs: Math.round(forMs - (now - started)) },
-          `${error.message} It is tried again`,
+          { code: (error as UsageError).code, triesForMs: Math.round(forMs - triedForMs()) },
+          `${messageOf(error)} It is tried again`,
         );
-        saidAt = now;
-      }
-    }
-    await sleep(againMs, undefined, { signal });
+      },
+    });
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError(error.code, `${error.message} It was tried for ${Math.round(triedForMs() / 1_000)} s`, {
+      cause: error,
+    });
   }
 }

@@ -7,7 +7,7 @@ import { KeptLog } from "../../infra/kafka/kept-log.js";
 import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
-import { waitOut } from "../../infra/async/wait-out.js";
+import { waitOut } from "../../infra/async/retry.js";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
 import type { User, UserRole } from "../../schemas/generated.js";
 import { UserFold } from "./user-fold.js";

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { RETRY, retry, type RetryPolicy } from "../async/retry.js";
 import { Turns } from "../async/turns.js";
-import { call, retrying, type BrokerAddress, type KafkaCluster } from "./cluster.js";
+import { call, type BrokerAddress, type KafkaCluster } from "./cluster.js";
 import { ConnectionsByBroker } from "./connections-by-broker.js";
 import { KafkaError, toKafkaError } from "./errors.js";
 import { partitionOfKey } from "./murmur2.js";
@@ -30,7 +31,7 @@ const CLOSE_WITHIN_MS = 3_000;
  */
 export class BatchProducer {
   readonly #cluster: KafkaCluster;
-  readonly #patienceMs: number;
+  readonly #policy: RetryPolicy;
   readonly #producerId: bigint;
   readonly #producerEpoch: number;
   readonly #connections: ConnectionsByBroker;
@@ -44,37 +45,35 @@ export class BatchProducer {
   private constructor(
     cluster: KafkaCluster,
     connections: ConnectionsByBroker,
-    patienceMs: number,
+    policy: RetryPolicy,
     producerId: bigint,
     producerEpoch: number,
   ) {
     this.#cluster = cluster;
     this.#connections = connections;
-    this.#patienceMs = patienceMs;
+    this.#policy = policy;
     this.#producerId = producerId;
     this.#producerEpoch = producerEpoch;
   }
 
   static async open(cluster: KafkaCluster, options: BatchProducerOptions = {}): Promise<BatchProducer> {
-    const { patienceMs = 30_000 } = options;
-    return retrying(
-      async () => {
-        const connections = new ConnectionsByBroker(cluster);
-        try {
-          const opened = await call(
-            await connections.to(await cluster.anyBroker()),
-            initProducerIdV4.api,
-            [null, 0, -1n, -1],
-            "asking for a producer id",
-          );
-          return new BatchProducer(cluster, connections, patienceMs, opened.producerId, opened.producerEpoch);
-        } catch (error) {
-          await connections.close();
-          throw error;
-        }
-      },
-      { deadlineMs: patienceMs },
-    );
+    const { patienceMs = RETRY.kafkaRequest.forMs } = options;
+    const policy = { ...RETRY.kafkaRequest, forMs: patienceMs };
+    return retry(async () => {
+      const connections = new ConnectionsByBroker(cluster);
+      try {
+        const opened = await call(
+          await connections.to(await cluster.anyBroker()),
+          initProducerIdV4.api,
+          [null, 0, -1n, -1],
+          "asking for a producer id",
+        );
+        return new BatchProducer(cluster, connections, policy, opened.producerId, opened.producerEpoch);
+      } catch (error) {
+        await connections.close();
+        throw error;
+      }
+    }, policy);
   }
 
   /**
@@ -136,10 +135,7 @@ export class BatchProducer {
   async #partitionsOf(topic: string): Promise<number> {
     let count = this.#partitionCounts.get(topic);
     if (count === undefined) {
-      count = await retrying(() => this.#cluster.partitionsOf(topic), {
-        deadlineMs: this.#patienceMs,
-        signal: this.#closing.signal,
-      });
+      count = await retry(() => this.#cluster.partitionsOf(topic), this.#policy, { signal: this.#closing.signal });
       this.#partitionCounts.set(topic, count);
     }
     return count;
@@ -167,7 +163,7 @@ export class BatchProducer {
   /** The same bytes go out again after trouble: the broker knows them by their sequence and stores them once. */
   async #sendBatch(topic: string, partition: number, batch: Buffer): Promise<number> {
     let moved = false;
-    const sent = retrying(
+    const sent = retry(
       async () => {
         const address: BrokerAddress = await this.#cluster.leaderOf(topic, partition, moved);
         try {
@@ -180,7 +176,8 @@ export class BatchProducer {
           throw error;
         }
       },
-      { deadlineMs: this.#patienceMs, signal: this.#closing.signal },
+      this.#policy,
+      { signal: this.#closing.signal },
     );
     return sent.catch((error: unknown) => {
       this.#failure ??= toKafkaError(error, `producing to ${topic}[${partition}]`);

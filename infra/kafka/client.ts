@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Admin, Kafka, KafkaConfig as KafkaJsConfig, LogEntry } from "kafkajs";
+import { RETRY, retry } from "../async/retry.js";
 import type { KafkaConfig, Replication } from "../config/config.js";
 import type { Logger } from "../logging.js";
 import type { TopicSpec } from "../../schemas/topics.js";
@@ -119,19 +119,11 @@ async function createMissing(
     );
 }
 
-const KNOWN_WITHIN_MS = 30_000;
 const NOT_YET = new Set<unknown>(["UNKNOWN_TOPIC_OR_PARTITION", "LEADER_NOT_AVAILABLE"]);
 
 /** Repeats what fails since a topic that was just made isn't known to every broker yet. */
-async function onceKnown(ask: () => Promise<void>): Promise<void> {
-  for (const deadline = Date.now() + KNOWN_WITHIN_MS; ;) {
-    try {
-      return await ask();
-    } catch (error) {
-      if (!NOT_YET.has((error as { type?: unknown }).type) || Date.now() > deadline) throw error;
-      await sleep(50);
-    }
-  }
+function onceKnown(ask: () => Promise<void>): Promise<void> {
+  return retry(ask, RETRY.newTopic, { again: (error) => NOT_YET.has((error as { type?: unknown }).type) });
 }
 
 async function checkPartitions(admin: Admin, topics: readonly TopicSpec[]): Promise<void> {

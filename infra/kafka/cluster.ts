@@ -1,5 +1,5 @@
 import { isIP } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
+import { RETRY, retry } from "../async/retry.js";
 import type { KafkaConfig } from "../config/config.js";
 import type { Logger } from "../logging.js";
 import { BrokerConnection, SILENT_AFTER_MS } from "./broker-connection.js";
@@ -50,9 +50,6 @@ export interface KafkaClusterOptions {
  */
 const STOP_WITHIN_MS = 5_000;
 
-/** How long a question goes round among brokers of which some are silent, before it is the caller's to try again. */
-const SILENCE_WAITED_OUT_MS = 10_000;
-const ASK_AGAIN_MS = 100;
 const CONNECT_WITHIN_MS = 4_000;
 /** A broker that was silent gets this long to show that it is back, before anything is asked of it again. */
 const PROBE_MS = 3_000;
@@ -213,7 +210,7 @@ export class KafkaCluster {
   async clusterId(): Promise<string> {
     const ask = async (): Promise<string> =>
       (await this.#ask(metadataV12.api, [[], false, false], "asking for the cluster's id")).clusterId ?? "";
-    return retrying(ask, { deadlineMs: START_PATIENCE_MS });
+    return retry(ask, RETRY.kafkaAtStart);
   }
 
   /**
@@ -289,23 +286,23 @@ export class KafkaCluster {
   /** Asks a question that any broker can answer: the next one, where one does not. */
   async #ask<A extends unknown[], R>(api: API<A, R>, args: A, doing: string): Promise<R> {
     const others = this.#addresses().length - 1;
-    const deadline = Date.now() + SILENCE_WAITED_OUT_MS;
-    for (;;) {
+    const ask = async (): Promise<R> => {
       let connection: Connection | null = null;
       try {
         connection = await this.#controlConnection();
         return await call(connection, api, args, doing, others > 0 ? METADATA_WITHIN_MS : undefined);
       } catch (error) {
-        if (!(error instanceof KafkaError) || error.code !== "kafka_network") throw error;
-        if (connection !== null && this.#control === connection) {
+        if (isNetwork(error) && connection !== null && this.#control === connection) {
           this.#control = null;
           void connection.close();
         }
-        // Brokers that refuse are away; those that are silent may be back by the next time.
-        if (this.#closed || !this.#silent.any || Date.now() > deadline) throw error;
-        await sleep(ASK_AGAIN_MS);
+        throw error;
       }
-    }
+    };
+    return retry(ask, RETRY.nextBroker, {
+      // Brokers that refuse are away; those that are silent may be back by the next time.
+      again: (error) => isNetwork(error) && !this.#closed && this.#silent.any,
+    });
   }
 
   /** Every broker that is known, those that were silent last. */
@@ -404,36 +401,6 @@ export function send<T>(
   return answered(connection, answer, silentMs, doing);
 }
 
-/** As long as kafkajs' clients are started again (`onceReached`). */
-const START_PATIENCE_MS = 60_000;
-const FIRST_PAUSE_MS = 5;
-const LONGEST_PAUSE_MS = 1_000;
-
-export interface RetryOptions {
-  deadlineMs: number;
-  signal?: AbortSignal | undefined;
-  /** Which errors are worth another try; those marked retriable by default. */
-  retry?: (error: KafkaError) => boolean;
-}
-
-/**
- * Repeats what fails with such a KafkaError, with growing pauses, until `deadlineMs` have passed or `signal` aborts.
- * The first pauses are short: a transaction that is still completing is done within milliseconds.
- */
-export async function retrying<T>(work: () => Promise<T>, options: RetryOptions): Promise<T> {
-  const { retry = (error) => error.retriable } = options;
-  const deadline = Date.now() + options.deadlineMs;
-  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
-    try {
-      return await work();
-    } catch (error) {
-      const again =
-        error instanceof KafkaError &&
-        retry(error) &&
-        Date.now() + pause < deadline &&
-        options.signal?.aborted !== true;
-      if (!again) throw error;
-      await sleep(pause, undefined, options.signal ? { signal: options.signal } : {});
-    }
-  }
+function isNetwork(error: unknown): boolean {
+  return error instanceof KafkaError && error.code === "kafka_network";
 }

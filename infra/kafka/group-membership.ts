@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Consumer, Kafka } from "kafkajs";
+import { RETRY, retry } from "../async/retry.js";
 import type { Logger } from "../logging.js";
-import { call, retrying, type KafkaCluster } from "./cluster.js";
+import { call, type KafkaCluster } from "./cluster.js";
 import { messageOf } from "../../schemas/errors.js";
 import { KafkaError, toKafkaError } from "./errors.js";
 import { kafkajs, mayComeBack, onceReached } from "./kafkajs.js";
@@ -29,7 +30,6 @@ const SESSION_TIMEOUT_MS = 6_000;
 /** A coordinator may be silent for this long while members gather, and not for much longer (watched-socket.ts). */
 const REBALANCE_TIMEOUT_MS = 8_000;
 const HEARTBEAT_MS = 500;
-const COME_BACK_MS = 1_000;
 /** Leaving is only a courtesy: a member that is gone is noticed after the session time-out. */
 const LEAVE_WITHIN_MS = 3_000;
 /** How soon a topic with more partitions than before, or one that was created again, is noticed and assigned anew. */
@@ -114,7 +114,7 @@ export class GroupMembership {
   async #comeBack(): Promise<void> {
     while (this.#crashed && !this.#stopping) {
       this.#crashed = false;
-      await sleep(COME_BACK_MS);
+      await sleep(RETRY.away.firstMs);
       if (this.#stopping) return;
       try {
         await this.#consumer.connect();
@@ -207,7 +207,7 @@ export async function committedOffset(
   cluster: KafkaCluster,
   group: string,
   partition: TopicPartition,
-  patienceMs = 60_000,
+  patienceMs: number = RETRY.kafkaAtStart.forMs,
 ): Promise<number | null> {
   return (await committedPosition(cluster, group, partition, patienceMs))?.offset ?? null;
 }
@@ -217,9 +217,9 @@ export async function committedPosition(
   cluster: KafkaCluster,
   group: string,
   { topic, partition }: TopicPartition,
-  patienceMs = 60_000,
+  patienceMs: number = RETRY.kafkaAtStart.forMs,
 ): Promise<{ offset: number; metadata: string | null } | null> {
-  return retrying(
+  return retry(
     async () => {
       const connection = await cluster.open(await cluster.coordinatorOf("group", group));
       try {
@@ -236,6 +236,6 @@ export async function committedPosition(
         await connection.close();
       }
     },
-    { deadlineMs: patienceMs },
+    { ...RETRY.kafkaRequest, forMs: patienceMs },
   );
 }

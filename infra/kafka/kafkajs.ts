@@ -1,6 +1,6 @@
 import { createRequire } from "node:module";
-import { setTimeout as sleep } from "node:timers/promises";
 import type * as KafkaJs from "kafkajs";
+import { RETRY, retry } from "../async/retry.js";
 import { messageOf } from "../../schemas/errors.js";
 import { refusalOf } from "./refusals.js";
 
@@ -131,24 +131,17 @@ function isOrIsCausedBy(error: unknown, is: (failure: Error) => boolean): boolea
   return false;
 }
 
-const TRIED_FOR_MS = 60_000;
-const AGAIN_MS = 500;
-
 /**
  * Repeats what a client of kafkajs does when a role starts, for a minute beside kafkajs' own patience, when the cluster
  * or a topic goes away under it.
  */
 export async function onceReached<T>(kafka: Pick<KafkaJs.Kafka, "logger">, work: () => Promise<T>): Promise<T> {
-  const deadline = Date.now() + TRIED_FOR_MS;
-  for (let told = false; ; told = true) {
-    try {
-      return await work();
-    } catch (error) {
-      // A TypeError: kafkajs takes an answer for granted that it hasn't got when every broker has gone.
-      const mayPass = mayComeBack(error) || error instanceof TypeError;
-      if (!mayPass || refusalOf(error) !== null || Date.now() > deadline) throw error;
-      if (!told) kafka.logger().error(`Kafka went away while this starts; it is tried again: ${messageOf(error)}`);
-    }
-    await sleep(AGAIN_MS);
-  }
+  return retry(work, RETRY.kafkajsAtStart, {
+    // A TypeError: kafkajs takes an answer for granted that it hasn't got when every broker has gone.
+    again: (error) => (mayComeBack(error) || error instanceof TypeError) && refusalOf(error) === null,
+    onRetry: (error, attempt) => {
+      if (attempt === 1)
+        kafka.logger().error(`Kafka went away while this starts; it is tried again: ${messageOf(error)}`);
+    },
+  });
 }

@@ -1,5 +1,6 @@
 import { SILENT_AFTER_MS } from "./broker-connection.js";
-import { retrying, call, send, type KafkaCluster } from "./cluster.js";
+import { RETRY, retry } from "../async/retry.js";
+import { call, send, type KafkaCluster } from "./cluster.js";
 import { KafkaError, TOPIC_RECREATED, protocolError, toKafkaError } from "./errors.js";
 import { NO_TOPIC_ID } from "./offset-mark.js";
 import { waitAfter, type OpenReader, type OpenTransactionWait } from "./open-readers.js";
@@ -173,7 +174,7 @@ export class PartitionReader implements OpenReader {
 
   /** Asks the partition's leader, looking for it again when it has moved, with patience for passing trouble. */
   #asking<T>(doing: string, ask: (connection: Connection, doing: string) => Promise<T>): Promise<T> {
-    return retrying(
+    return retry(
       async () => {
         if (this.#closed) throw new KafkaError("CLOSED", `${doing}: the reader is closed`, { retriable: false });
         try {
@@ -189,7 +190,8 @@ export class PartitionReader implements OpenReader {
           throw error;
         }
       },
-      { deadlineMs: this.#patienceMs, signal: this.#signal, retry: (error) => error.retriable && !error.recreated },
+      { ...RETRY.kafkaRequest, forMs: this.#patienceMs },
+      { signal: this.#signal, again: (error) => error instanceof KafkaError && error.retriable && !error.recreated },
     );
   }
 

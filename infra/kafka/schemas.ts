@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createRequire } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";
+import { RETRY, pauseBefore } from "../async/retry.js";
 import type { Type } from "avsc";
 import type { AvroSchema } from "../../schemas/avro-cursor.js";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
@@ -134,13 +135,14 @@ export class Schemas {
     const deadline = this.#unknown.deadline(key, this.#loading.size);
     this.#unavailable.delete(key);
     let schema: WriterSchema | null = null;
-    for (let pause = 100; ; pause = Math.min(pause * 2, 1_000)) {
+    for (let tries = 1; ; tries++) {
       schema = (await this.#fromDirectory(key)) ?? (await this.#unlessFailing(key));
       if (schema !== null && !(schema instanceof UnavailableWriter)) {
         this.#known.set(key, schema);
         if (this.#registry !== null) this.#health?.gave(key);
         return schema;
       }
+      const pause = pauseBefore(RETRY.unknownSchema, tries);
       if (Date.now() + pause > deadline || (typeof key === "number" && key > LARGEST_ID)) break;
       await sleep(pause);
     }

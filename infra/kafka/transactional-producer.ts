@@ -1,5 +1,6 @@
+import { RETRY, retry } from "../async/retry.js";
 import { REPLICATED_WITHIN_MS } from "./broker-connection.js";
-import { call, retrying, type BrokerAddress, type KafkaCluster } from "./cluster.js";
+import { call, type BrokerAddress, type KafkaCluster } from "./cluster.js";
 import { ConnectionsByBroker, addressKey } from "./connections-by-broker.js";
 import { KafkaError, protocolError } from "./errors.js";
 import { produce, type PartitionBatch } from "./produce.js";
@@ -73,8 +74,8 @@ export class TransactionalProducer {
     transactionalId: string,
     options: TransactionalProducerOptions = {},
   ): Promise<TransactionalProducer> {
-    const { transactionTimeoutMs = 60_000, patienceMs = 30_000 } = options;
-    return retrying(
+    const { transactionTimeoutMs = 60_000, patienceMs = RETRY.kafkaRequest.forMs } = options;
+    return retry(
       async () => {
         const coordinator = await cluster.coordinatorOf("transaction", transactionalId);
         const connections = new ConnectionsByBroker(cluster);
@@ -101,7 +102,7 @@ export class TransactionalProducer {
           throw error;
         }
       },
-      { deadlineMs: patienceMs },
+      { ...RETRY.kafkaRequest, forMs: patienceMs },
     );
   }
 
@@ -311,7 +312,11 @@ export class TransactionalProducer {
 
   /** Only what the coordinator itself says will pass is tried again; a broken connection leaves the outcome open. */
   #patiently(work: () => Promise<void>): Promise<void> {
-    return retrying(work, { deadlineMs: this.#patienceMs, retry: (error) => WAIT_FOR.has(error.code) });
+    return retry(
+      work,
+      { ...RETRY.kafkaRequest, forMs: this.#patienceMs },
+      { again: (error) => error instanceof KafkaError && WAIT_FOR.has(error.code) },
+    );
   }
 }
 

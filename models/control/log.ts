@@ -7,7 +7,7 @@ import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { readHeaders, type FetchedRecords } from "../../infra/kafka/records.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
-import { waitOut } from "../../infra/async/wait-out.js";
+import { waitOut } from "../../infra/async/retry.js";
 import { FraudstreamError, UsageError, messageOf } from "../../schemas/errors.js";
 import type { ControlEvent } from "../../schemas/generated.js";
 import type { EntityEvent } from "./events.js";

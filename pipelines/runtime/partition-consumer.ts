@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Kafka } from "kafkajs";
+import { RETRY, pauseBefore } from "../../infra/async/retry.js";
 import type { Conditions } from "../../infra/health/conditions.js";
 import type { Logger } from "../../infra/logging.js";
 import type { KafkaCluster } from "../../infra/kafka/cluster.js";
@@ -71,8 +72,6 @@ interface Reading {
   trouble: string | null;
 }
 
-const FIRST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 2_000;
 const STOP_WITHIN_MS = 6_000;
 /** A partition that could not be read for this long, beyond what a fetch may wait for records, is reported. */
 const SILENT_MS = 10_000;
@@ -193,9 +192,9 @@ export class PartitionConsumer {
 
   async #consume(partition: TopicPartition, signal: AbortSignal, reading: Reading): Promise<void> {
     const log = this.#options.log.child({ topic: partition.topic, partition: partition.partition });
-    for (let pause = FIRST_PAUSE_MS; !signal.aborted; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
+    for (let failures = 0; !signal.aborted;) {
       try {
-        await this.#tenure(partition, signal, reading, () => (pause = FIRST_PAUSE_MS));
+        await this.#tenure(partition, signal, reading, () => (failures = 0));
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof KafkaError && error.fenced) {
@@ -215,6 +214,7 @@ export class PartitionConsumer {
         const trouble = messageOf(error);
         // What is folded again may come from ClickHouse.
         reading.trouble = error instanceof KafkaError ? `${trouble}; check the Kafka brokers` : trouble;
+        const pause = pauseBefore(RETRY.partition, ++failures);
         log.warn({ code: error.code, retryInMs: pause }, trouble);
         await sleep(pause, undefined, { signal }).catch(() => {});
       }

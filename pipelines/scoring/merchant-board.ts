@@ -3,7 +3,7 @@ import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { reposition } from "../../infra/kafka/reposition.js";
 import type { Schemas } from "../../infra/kafka/schemas.js";
 import type { Logger } from "../../infra/logging.js";
-import { waitOut } from "../../infra/async/wait-out.js";
+import { waitOut } from "../../infra/async/retry.js";
 import { unlessAborted } from "../../infra/async/within.js";
 import { BUCKET_MS, LABEL_DELAY_MS, RETENTION_MS } from "../../models/features/history-terms.js";
 import { MerchantWindows } from "../../models/features/merchant-windows.js";

@@ -21,7 +21,7 @@ import type { SinkTable } from "../../infra/clickhouse/tables.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import type { Logger } from "../../infra/logging.js";
 import { unlessAborted, within } from "../../infra/async/within.js";
-import type { Backoff } from "./backoff.js";
+import { RETRY, type Backoff } from "../../infra/async/retry.js";
 import type { PartitionHandler, Tenure } from "../runtime/partition-consumer.js";
 import { type Commit, OffsetCommits, PartitionProgress } from "./offset-commits.js";
 import type { Refusal, RowMapper } from "./rows/row-mapper.js";
@@ -99,7 +99,7 @@ export class SinkPipeline {
     this.#deps = deps;
     this.#commits = new OffsetCommits(deps.commit, deps.log);
     const backoff: Backoff = {
-      ...(deps.pauses ?? { firstMs: 200, mostMs: 10_000 }),
+      ...(deps.pauses ?? RETRY.clickhouse),
       signal: this.#abort.signal,
       onRetry: (error) => this.#away(error),
     };
@@ -220,7 +220,7 @@ export class SinkPipeline {
   }
 
   /** Logged when it happens and then now and then, with the latest cause. */
-  #away(error: Error): void {
+  #away(error: unknown): void {
     const now = performance.now();
     if (this.counts.clickhouseUp || now - this.#toldAwayAt > REMIND_MS) {
       this.#deps.log.warn({ err: error }, "ClickHouse does not take rows, reading pauses until it does");

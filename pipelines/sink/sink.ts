@@ -17,7 +17,7 @@ import type { Topics } from "../../schemas/topics.js";
 import type { SchemaKey } from "../../schemas/wire-format.js";
 import type { Kafka } from "kafkajs";
 import { PartitionConsumer } from "../runtime/partition-consumer.js";
-import { type Backoff, retried } from "./backoff.js";
+import { RETRY, retry, type Backoff } from "../../infra/async/retry.js";
 import { SinkDeadLetters } from "./sink-dead-letters.js";
 import { predictionRows } from "./rows/avro-rows.js";
 import { controlEventRows } from "./rows/control-event-rows.js";
@@ -61,16 +61,17 @@ export async function prepareClickHouse(
   { retention, log, signal, owner, takeOver = null }: PrepareOptions,
 ): Promise<void> {
   let told = false;
-  const onRetry = (error: Error): void => {
+  const onRetry = (error: unknown): void => {
     if (!told) log.warn({ err: error }, "waiting for ClickHouse");
     told = true;
   };
-  await retried(
+  await retry(
     async () => {
       await migrate(config, log, { signal, ...(owner && { owner }), takeOver });
       await applyRetention(clickhouse, log, retention);
     },
-    { firstMs: 200, mostMs: 5_000, signal, onRetry },
+    RETRY.migration,
+    { signal, onRetry },
   );
 }
 
@@ -88,7 +89,7 @@ export async function startSink(lifecycle: Lifecycle, options: SinkOptions): Pro
     const order = Math.min(labelOrder(records, index), Date.now());
     return deadLetters.send(records, index, refusal, "store-labels", [[LABEL_ORDER, String(order)]]);
   };
-  const backoff: Backoff = { firstMs: 200, mostMs: 10_000, signal: lifecycle.signal };
+  const backoff: Backoff = { ...RETRY.clickhouse, signal: lifecycle.signal };
   const deps = { lookup: (key: SchemaKey) => schemas.load(key), backoff, log, cards };
   const routes = new Map<string, SinkRoute>([
     [

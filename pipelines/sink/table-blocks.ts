@@ -5,7 +5,7 @@ import { SINK_COLUMNS, type SinkTable } from "../../infra/clickhouse/tables.js";
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import { unlessAborted } from "../../infra/async/within.js";
 import { messageOf } from "../../schemas/errors.js";
-import { type Backoff, retried } from "./backoff.js";
+import { type Backoff, retry } from "../../infra/async/retry.js";
 import type { PartitionProgress } from "./offset-commits.js";
 
 /** When a block is closed and sent: whichever comes first. */
@@ -174,7 +174,7 @@ export class TableBlocks {
     if (block.count > 0) {
       const started = performance.now();
       const insert = { table, columns: SINK_COLUMNS[table], rows: block.rows.written(), token: tokenOf(table, block) };
-      await retried(() => clickhouse.insertRows(insert, { signal: backoff.signal }), backoff);
+      await retry(() => clickhouse.insertRows(insert, { signal: backoff.signal }), backoff, backoff);
       onStored(table, { rows: block.count, bytes: insert.rows.length, ms: performance.now() - started });
     }
     for (const [progress, range] of block.ranges) progress.advance(range.end);

@@ -5,7 +5,7 @@ import { maskedText } from "../../infra/privacy/masking/masked-text.js";
 import type { ClickHouseConfig, TrainingConfig } from "../../infra/config/config.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
 import type { Logger } from "../../infra/logging.js";
-import { waitOut } from "../../infra/async/wait-out.js";
+import { RETRY, waitOut } from "../../infra/async/retry.js";
 import { saveNextVersion, type Artifact } from "../../models/artifacts.js";
 import type { ControlLog } from "../../models/control/log.js";
 import {
@@ -49,7 +49,6 @@ const MOST_ATTEMPTS = 5;
 const LOOK_EVERY_MS = 1_000;
 /** How long the trainer that finished a job has to settle it before others do. */
 const SETTLE_AFTER_MS = 5_000;
-const RETRY_PAUSE_MS = 1_000;
 
 /** Takes training jobs off fraud.control, one at a time. */
 export class Trainer {
@@ -227,7 +226,7 @@ export class Trainer {
         if (error.code === "conflict") break;
         if (!error.retriable || signal.aborted) throw error;
         this.#log.warn({ job: claim.job.id }, `a job's end could not be published yet: ${error.message}`);
-        await sleep(RETRY_PAUSE_MS, undefined, { signal });
+        await sleep(RETRY.away.firstMs, undefined, { signal });
       }
       await control.readToEnd();
       if (!isNewest(control, claim)) break;

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { BatchProducer } from "../../infra/kafka/batch-producer.js";
 import { createKafka } from "../../infra/kafka/client.js";
-import { retrying } from "../../infra/kafka/cluster.js";
+import { RETRY, retry } from "../../infra/async/retry.js";
 import { KafkaError } from "../../infra/kafka/errors.js";
 import { committedOffset } from "../../infra/kafka/group-membership.js";
 import { produce } from "../../infra/kafka/produce.js";
@@ -86,13 +86,10 @@ async function fill(test: TestKafka, topic: string, partitions: number, count: n
 
 /** Writes a batch as it is. A topic made just now may have a leader that doesn't know of it yet. */
 async function produceRaw({ cluster }: TestKafka, topic: string, batch: Buffer): Promise<void> {
-  await retrying(
-    async () => {
-      const connection = await cluster.open(await cluster.leaderOf(topic, 0, true));
-      await produce(connection, null, [{ topic, partition: 0, batch }]).finally(() => connection.close());
-    },
-    { deadlineMs: 30_000 },
-  );
+  await retry(async () => {
+    const connection = await cluster.open(await cluster.leaderOf(topic, 0, true));
+    await produce(connection, null, [{ topic, partition: 0, batch }]).finally(() => connection.close());
+  }, RETRY.kafkaRequest);
 }
 
 const partitionsOf = (of: Member): number[] => of.consumer.assigned.map(({ partition }) => partition).sort();

@@ -4,7 +4,7 @@ import type { Logger } from "../../../infra/logging.js";
 import { predictionSchema } from "../../../schemas/generated.js";
 import type { CardIds } from "../../../schemas/transaction-reader.js";
 import { replyToOf } from "../../runtime/dead-letters.js";
-import type { Backoff } from "../backoff.js";
+import type { Backoff } from "../../../infra/async/retry.js";
 import { AvroTranscoder, type ReaderSchema } from "./avro-transcoder.js";
 import { type Refusal, type RowMapper, writeCoordinates } from "./row-mapper.js";
 import { payloadAt, type SchemaLookup, WriterSchemas } from "./writer-schemas.js";

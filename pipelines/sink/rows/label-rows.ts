@@ -5,7 +5,7 @@ import type { RecordCode } from "../../../schemas/error-codes.js";
 import { LabelReader } from "../../../schemas/label-reader.js";
 import { PLAIN_SHAPE, type RecordShape } from "../../../schemas/record-shape.js";
 import type { SchemaKey } from "../../../schemas/wire-format.js";
-import { retried } from "../backoff.js";
+import { retry } from "../../../infra/async/retry.js";
 import type { AvroRowsDeps } from "./avro-rows.js";
 import { learningWriters, type Refusal, type RowMapper, writeCoordinates } from "./row-mapper.js";
 
@@ -31,7 +31,8 @@ export function labelRows({
   partitions,
 }: AvroRowsDeps & { shape?: RecordShape; partitions?: number }): RowMapper {
   const reader = new LabelReader(cards, shape);
-  const learn = async (key: SchemaKey): Promise<void> => reader.learn(key, await retried(() => lookup(key), backoff));
+  const learn = async (key: SchemaKey): Promise<void> =>
+    reader.learn(key, await retry(() => lookup(key), backoff, backoff));
   return {
     prepare: learningWriters(reader, learn),
     write(records, index, out): Refusal | null {

@@ -13,7 +13,7 @@ import { TransactionRejected } from "../../../schemas/transaction-rejected.js";
 import { PLAIN_SHAPE, type RecordShape } from "../../../schemas/record-shape.js";
 import type { SchemaKey } from "../../../schemas/wire-format.js";
 import { UnavailableWriter } from "../../../schemas/writer-schema.js";
-import { type Backoff, retried } from "../backoff.js";
+import { type Backoff, retry } from "../../../infra/async/retry.js";
 import { learningWriters, type Refusal, type RowMapper, writeCoordinates } from "./row-mapper.js";
 import type { SchemaLookup } from "./writer-schemas.js";
 
@@ -49,7 +49,7 @@ export function transactionRows({
 
   const told = new Set<SchemaKey>();
   const learn = async (key: SchemaKey): Promise<void> => {
-    const schema = await retried(async () => await lookup(key), backoff);
+    const schema = await retry(async () => await lookup(key), backoff, backoff);
     if ((schema === null || schema instanceof UnavailableWriter) && !told.has(key) && told.size < MOST_TOLD) {
       told.add(key);
       log.warn({ schema: key }, "transactions of this schema id can't be read");

@@ -3,7 +3,7 @@ import type { FetchedRecords } from "../../../infra/kafka/records.js";
 import type { AvroSchema } from "../../../schemas/avro-cursor.js";
 import { UnavailableWriter, isAvro, type WriterSchema } from "../../../schemas/writer-schema.js";
 import { WIRE_HEAD_BYTES, schemaIdOf, type SchemaKey } from "../../../schemas/wire-format.js";
-import { type Backoff, retried } from "../backoff.js";
+import { type Backoff, retry } from "../../../infra/async/retry.js";
 import type { Refusal } from "./row-mapper.js";
 
 /**
@@ -61,7 +61,7 @@ export class WriterSchemas<T> {
   }
 
   async #learn(id: number): Promise<void> {
-    const schema = await retried(() => this.#lookup(id), this.#backoff);
+    const schema = await retry(() => this.#lookup(id), this.#backoff, this.#backoff);
     if (schema === null) return this.#refuse(id, { code: "unknown_schema", reason: `no schema has the id ${id}` });
     if (schema instanceof UnavailableWriter)
       return this.#refuse(id, { code: "schema_unavailable", reason: `schema ${id}: ${schema.reason}` });
