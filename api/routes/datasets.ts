@@ -14,7 +14,7 @@ const Body = Type.Object(
     dataset: Type.String({
       pattern: "^https?://",
       maxLength: 2_000,
-      description: "A public http or https link to a CSV file: plain, gzipped, zipped or by zstd",
+      description: "A public http or https link to a CSV file (plain, gzipped, zipped or by zstd) or a Parquet file",
     }),
     ...READING_FIELDS,
   },

@@ -27,8 +27,8 @@ export interface DownloadOptions {
 const MOST_REDIRECTS = 5;
 
 /**
- * Fetches a CSV file (stored packed where it comes packed) from an http or https link to a new file, streamed.
- * Redirects are followed here, each checked like the link itself. Where it fails, no file is left.
+ * Fetches a CSV file (stored packed where it comes packed) or a Parquet file from an http or https link to a new file,
+ * streamed. Redirects are followed here, each checked like the link itself. Where it fails, no file is left.
  *
  * @returns bytes that were stored
  * @throws FraudstreamError `download_bad_url`, `download_private_address`, `download_unreachable`,
@@ -193,5 +193,5 @@ function tooLarge(maxBytes: number): FraudstreamError {
 }
 
 function notCsv(reason: string): FraudstreamError {
-  return new FraudstreamError("download_not_csv", `the link leads to no CSV file: ${reason}`);
+  return new FraudstreamError("download_not_csv", `the link leads to no CSV or Parquet file: ${reason}`);
 }

@@ -15,8 +15,8 @@ export function whyNotCsvType(contentType: string): string | null {
 }
 
 /**
- * Why a file that begins like this is not a CSV, plain or gzipped; null: it may be one. A zip archive, Zstandard and
- * gzip within gzip are its reader's to open.
+ * Why a file that begins like this is not a CSV, plain or gzipped; null: it may be one. A zip archive, Zstandard,
+ * Parquet and gzip within gzip are its reader's to open.
  */
 export function whyNotCsv(head: Uint8Array): string | null {
   if (head.length === 0) return "it is empty";
@@ -31,9 +31,10 @@ export function whyNotCsv(head: Uint8Array): string | null {
   }
 }
 
-/** By the first bytes of a zip archive and of Zstandard. */
+/** By the first bytes of a zip archive, of Zstandard and of Parquet. */
 function isPacked(head: Uint8Array): boolean {
   const [a, b, c, d] = head;
+  if (a === 0x50 && b === 0x41 && c === 0x52 && d === 0x31) return true;
   return (a === 0x50 && b === 0x4b && (c === 3 || c === 5)) || (a === 0x28 && b === 0xb5 && c === 0x2f && d === 0xfd);
 }
 

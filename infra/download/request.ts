@@ -57,7 +57,7 @@ export async function requestOnce(
     // A connection of its own: one that is kept alive might have been opened under another check.
     agent: false,
     headers: {
-      accept: "text/csv, application/gzip, */*;q=0.5",
+      accept: "text/csv, application/vnd.apache.parquet, application/gzip, */*;q=0.5",
       "accept-encoding": "gzip, identity",
       "user-agent": "fraudstream",
     },

@@ -26,11 +26,12 @@ export const TrainingRequest = Type.Object(
         Type.String({
           pattern: "^https?://",
           maxLength: 2_000,
-          description: "A public http or https link to a CSV file: plain, gzipped, zipped or by zstd",
+          description:
+            "A public http or https link to a CSV file (plain, gzipped, zipped or by zstd) or a Parquet file",
         }),
         TimeRange,
       ],
-      { description: "A link to a CSV file, or the event times of stored transactions" },
+      { description: "A link to a CSV or Parquet file, or the event times of stored transactions" },
     ),
     ...READING_FIELDS,
     algorithm: Type.Union([Type.Literal("gradient-boosted-trees"), Type.Literal("logistic-regression")]),

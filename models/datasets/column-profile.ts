@@ -1,4 +1,4 @@
-import type { RecordSink } from "./csv-records.js";
+import type { RecordSink } from "./records.js";
 import { NumberProfile } from "./numbers.js";
 import { TimeProfile } from "./times/time-profile.js";
 

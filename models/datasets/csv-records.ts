@@ -4,36 +4,11 @@ import { CsvError, Parser, type Options } from "csv-parse";
 import { RequestError, messageOf } from "../../schemas/errors.js";
 import { explainedPacking, notCsv, openText, type TableFormat } from "./files/source.js";
 import type { Chunks } from "./files/unpack.js";
+import { refuseBomb, refuseColumns, refuseRows, type ReadOptions, type RecordSink } from "./records.js";
 import { quoted } from "./values.js";
 
 /** A longer record means that a quote was never closed, or that the file is not CSV. */
 const MAX_RECORD_BYTES = 1_000_000;
-
-/**
- * A gzip file that unpacks to more than this many times its size, beyond what tables of zeros do, was made to do harm.
- */
-const MOST_UNPACKED = { ratio: 200, from: 64 * 1024 * 1024 };
-/** Of files that are limited: each column costs memory before it has a value. */
-const MOST_COLUMNS = 2_000;
-
-/** Limits for a file from an untrusted source. */
-interface CsvLimits {
-  /** Unpacked. */ bytes: number;
-  rows: number;
-}
-
-export interface ReadOptions {
-  /** 0 to 100, by bytes of the file, and the records so far. */
-  onProgress?: (percent: number, records: number) => void;
-  limits?: CsvLimits;
-  signal?: AbortSignal;
-}
-
-/** Takes the records of a file. */
-export interface RecordSink {
-  /** @param cells as many as the header has */
-  add(cells: string[], line: number): void;
-}
 
 /**
  * Reads a table with a header, record by record.
@@ -56,20 +31,12 @@ export async function readRecords<T extends RecordSink>(
   const parser = new RecordParser(format, (cells, line) => {
     if (read.sink === null) {
       read.header = checkedHeader(file, cells);
-      if (limits !== undefined && cells.length > MOST_COLUMNS)
-        throw new RequestError(
-          "csv_too_many_columns",
-          `${file} line ${line}: ${cells.length} columns; ${MOST_COLUMNS} are the most`,
-        );
+      refuseColumns(`${file} line ${line}`, cells.length, limits);
       read.sink = start(read.header);
       return;
     }
     read.records += 1;
-    if (limits !== undefined && read.records > limits.rows)
-      throw new RequestError(
-        "csv_too_many_rows",
-        `${file} line ${line}: more than ${limits.rows} rows, the most that are taken`,
-      );
+    refuseRows(`${file} line ${line}`, read.records, limits);
     read.sink.add(cells, line);
   });
   const source = openText(file, format, options.signal, (unpacked) => {
@@ -146,17 +113,6 @@ class RecordParser extends Parser {
     }
     return true;
   }
-}
-
-function refuseBomb(file: string, unpacked: number, packed: number, { bytes }: CsvLimits): void {
-  if (unpacked > bytes)
-    throw new RequestError("csv_too_large", `${file} holds more than ${bytes} bytes unpacked, the most that are taken`);
-  const { ratio, from } = MOST_UNPACKED;
-  if (unpacked > from && unpacked > ratio * packed)
-    throw new RequestError(
-      "csv_bomb",
-      `${file} unpacks to more than ${ratio} times its size: it is taken for a compression bomb`,
-    );
 }
 
 function checkedHeader(file: string, cells: string[]): string[] {

@@ -5,7 +5,7 @@ import { MAX_ID_BYTES, isLongId } from "../../schemas/ids.js";
 import { LABEL_DELAY_MS } from "../features/history-terms.js";
 import { AttributeBuilder } from "./attribute-builder.js";
 import type { Role } from "./column-names.js";
-import type { RecordSink } from "./csv-records.js";
+import type { RecordSink } from "./records.js";
 import type { AttributeColumn, Dataset } from "./dataset.js";
 import { Growing } from "./growing.js";
 import { whyIdentifier } from "./identifiers.js";

@@ -1,14 +1,16 @@
 import { RequestError } from "../../schemas/errors.js";
 import { isCurrencyCode } from "../../schemas/currencies.js";
 import { FileProfile } from "./column-profile.js";
-import { readRecords, type ReadOptions } from "./csv-records.js";
+import { readRecords } from "./csv-records.js";
 import type { Dataset } from "./dataset.js";
 import { DatasetBuilder } from "./dataset-builder.js";
 import { delimiterName } from "./files/dialect.js";
 import { BadBytes } from "./files/encoding.js";
 import { formatOf, type TableFormat } from "./files/source.js";
+import { readParquet } from "./parquet/read-parquet.js";
 import { planReading } from "./reading-plan.js";
 import type { ReadingOptions } from "./reading-options.js";
+import type { ReadOptions, RecordSink } from "./records.js";
 import { quoted } from "./values.js";
 
 /** ISO 4217 for "no currency": nothing is claimed that the file doesn't say. */
@@ -20,12 +22,13 @@ export interface CsvOptions extends ReadOptions, ReadingOptions {}
 const PROFILED = 55;
 
 /**
- * Reads labelled transactions from a delimited file, plain, gzipped, zipped or by Zstandard, into typed arrays. It is
- * read twice: first every cell is looked at, to find how the file is written and what its columns hold
- * (reading-plan.ts), then it is read so. `notes` say what was recognised, made up or left out.
+ * Reads labelled transactions into typed arrays, from a delimited file, plain, gzipped, zipped or by Zstandard, or from
+ * a Parquet file, whose values are read as the cells that they would be in a delimited one. It is read twice: first
+ * every cell is looked at, to find how the file is written and what its columns hold (reading-plan.ts), then it is read
+ * so. `notes` say what was recognised, made up or left out.
  *
- * @throws RequestError one line that names file, line and column; those of `formatOf`, `readRecords` and `planReading`,
- *   and `csv_bad_value`, `csv_one_class`, `bad_currency`
+ * @throws RequestError one line that names file, line (of Parquet: row) and column; those of `formatOf`,
+ *   `readRecords`, `readParquet` and `planReading`, and `csv_bad_value`, `csv_one_class`, `bad_currency`
  */
 export async function readCsv(file: string, options: CsvOptions = {}): Promise<Dataset> {
   const currency = options.currency ?? DEFAULT_CURRENCY;
@@ -35,10 +38,35 @@ export async function readCsv(file: string, options: CsvOptions = {}): Promise<D
       `the currency is ${quoted(currency)}; it must be three capital letters (ISO 4217)`,
     );
   const format = await formatOf(file, options);
+  if (format.parquet === null) return readTable(file, format, options, currency);
+  try {
+    const dataset = await readTable(file, format, options, currency);
+    const { leftOut } = format.parquet;
+    dataset.notes = dataset.notes.map(inRowWords);
+    dataset.notes.splice(1, 0, ...leftOut.map(({ name, why }) => `left out: column ${JSON.stringify(name)}, ${why}`));
+    dataset.columns = [
+      ...(dataset.columns ?? []).map((column) => ({ ...column, why: inRowWords(column.why) })),
+      ...leftOut.map(({ name, why }) => ({ name, taken_for: "left out", why, examples: [], missing: 0 })),
+    ];
+    return dataset;
+  } catch (error) {
+    if (!(error instanceof RequestError)) throw error;
+    throw new RequestError(error.code, inRowWords(error.message), { cause: error });
+  }
+}
+
+/** What is said of the lines of a table, of the rows of a Parquet file, which has no line for its header. */
+function inRowWords(text: string): string {
+  return text
+    .replace(/ line 1\b(?=[:,])| lines 2 to the end\b/g, "")
+    .replace(/\bline (\d+)/g, (_, line: string) => `row ${Number(line) - 1}`);
+}
+
+async function readTable(file: string, format: TableFormat, options: CsvOptions, currency: string): Promise<Dataset> {
   const profile = await profiled(file, format, options);
   const plan = planReading(file, profile.file, options, profile.format.delimiter, currency);
   const { onProgress } = options;
-  const builder = await readRecords(file, profile.format, () => new DatasetBuilder(file, plan), {
+  const builder = await recordsOf(file, profile.format, () => new DatasetBuilder(file, plan), {
     ...options,
     ...(onProgress && {
       onProgress: (percent, records) => onProgress(PROFILED + (percent * (100 - PROFILED)) / 100, records),
@@ -47,6 +75,17 @@ export async function readCsv(file: string, options: CsvOptions = {}): Promise<D
   const dataset = builder.finish();
   dataset.notes.unshift(...describeFormat(profile.format));
   return dataset;
+}
+
+function recordsOf<T extends RecordSink>(
+  file: string,
+  format: TableFormat,
+  start: (header: string[]) => T,
+  options: ReadOptions,
+): Promise<T> {
+  return format.parquet === null
+    ? readRecords(file, format, start, options)
+    : readParquet(file, format.parquet, start, options);
 }
 
 /**
@@ -60,7 +99,7 @@ async function profiled(
 ): Promise<{ file: FileProfile; format: TableFormat }> {
   const { onProgress } = options;
   const read = (as: TableFormat): Promise<FileProfile> =>
-    readRecords(file, as, (header) => new FileProfile(header), {
+    recordsOf(file, as, (header) => new FileProfile(header), {
       ...options,
       ...(onProgress && { onProgress: (percent, records) => onProgress((percent * PROFILED) / 100, records) }),
     });
@@ -89,7 +128,8 @@ function badEncoding(file: string, line: number, encoding: string): RequestError
 }
 
 /** What is not plain UTF-8 with commas. */
-function describeFormat({ encoding, delimiter, quote, packing }: TableFormat): string[] {
+function describeFormat({ encoding, delimiter, quote, packing, parquet }: TableFormat): string[] {
+  if (parquet !== null) return ["file: Parquet"];
   const notes = [
     ...(encoding === "utf-8"
       ? []

@@ -36,7 +36,7 @@ interface Flags extends ReadingFlags {
 
 const command = addReadingFlags(new Command("npm run train --"))
   .description("Trains a model on labelled transactions, and stores it as an artifact.")
-  .argument("<file>", "a CSV file with a header: plain, gzipped, zipped or by zstd")
+  .argument("<file>", "a CSV file with a header (plain, gzipped, zipped or by zstd), or a Parquet file")
   .option("--look", "only show how the file is read: nothing is trained", false)
   .option("--register", "make the model known to the system, so that it can be deployed")
   .option("--name <name>", "of the model (default: made from the file's name)")

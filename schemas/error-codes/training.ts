@@ -30,6 +30,11 @@ export const TRAINING_ERRORS = {
         "What the words of the label column mean was not said as fraud=WORD or genuine=WORD, or both of one word.",
       remedy: "Correct `labels` (`--labels`).",
     },
+    bad_parquet: {
+      places: FROM_A_FILE,
+      meaning: "The Parquet file is damaged, encrypted, or written in a way that is not read; the message says where.",
+      remedy: "Get the file again, or write it anew.",
+    },
     bad_test_range: {
       places: FROM_A_FILE,
       meaning: "The test range has too few frauds or too few genuine transactions.",
@@ -158,7 +163,7 @@ export const TRAINING_ERRORS = {
     },
     download_not_csv: {
       places: ["job"],
-      meaning: "The link leads to something else than a CSV file.",
+      meaning: "The link leads to something else than a CSV or Parquet file.",
       remedy: "Correct the link.",
     },
     download_private_address: {
@@ -208,7 +213,7 @@ export const TRAINING_ERRORS = {
     },
     not_csv: {
       places: FROM_A_FILE,
-      meaning: "This is not delimited text with a header, plain, gzipped or zipped.",
+      meaning: "This is neither delimited text with a header, plain, gzipped or zipped, nor a Parquet file.",
       remedy: "Take another file, or convert it.",
     },
     too_few_rows: {

@@ -1,6 +1,8 @@
 import { createReadStream, type ReadStream } from "node:fs";
 import { open } from "node:fs/promises";
 import { RequestError, codeOf, messageOf } from "../../../schemas/errors.js";
+import { DamagedParquet } from "../parquet/damaged.js";
+import { isParquet, readFooter, type ParquetFooter } from "../parquet/footer.js";
 import { dialectOf, parseDelimiter, type Dialect } from "./dialect.js";
 import { checkEncoding, encodingOf, textOf, type Encoding } from "./encoding.js";
 import { inflated, unpacked, type Chunks } from "./unpack.js";
@@ -23,7 +25,12 @@ export interface TableFormat extends Dialect {
   bytes: number;
   /** gzip, zstd, zip, as often as it was packed; empty: plain. */
   packing: string[];
+  /** What a Parquet file says of itself; null: it is a text. */
+  parquet: ParquetFooter | null;
 }
+
+/** What means nothing in a Parquet file. */
+const NO_TEXT = { delimiter: ",", quote: null, skipFirstLine: false, encoding: "utf-8", entry: null, packing: [] };
 
 /** Bytes that tell how a file is written. */
 const HEAD_BYTES = 256 * 1024;
@@ -32,10 +39,11 @@ const HEAD_BYTES = 256 * 1024;
  * Looks at the beginning of a file: how it is packed, encoded and delimited.
  *
  * @throws RequestError `file_not_found`, `file_unreadable`, `not_csv`, `zip_archive`, `csv_truncated`,
- *   `unknown_encoding`, `bad_delimiter`
+ *   `bad_parquet`, `unknown_encoding`, `bad_delimiter`
  */
 export async function formatOf(file: string, options: FormatOptions): Promise<TableFormat> {
-  const { bytes, entry } = await inspect(file);
+  const { bytes, entry, parquet } = await inspect(file);
+  if (parquet !== null) return { ...NO_TEXT, bytes, parquet };
   const packing: string[] = entry === null ? [] : ["zip"];
   const source = stored(file, entry);
   try {
@@ -47,7 +55,7 @@ export async function formatOf(file: string, options: FormatOptions): Promise<Ta
     if (encoding === "utf-8" && controlShare(head) > MOST_CONTROL) throw notCsv(file, "it is binary");
     const sample = await sampleText(head, encoding);
     const given = options.delimiter === undefined ? undefined : parseDelimiter(options.delimiter);
-    return { ...dialectOf(sample, head.length < HEAD_BYTES, given), encoding, entry, bytes, packing };
+    return { ...dialectOf(sample, head.length < HEAD_BYTES, given), encoding, entry, bytes, packing, parquet };
   } catch (error) {
     throw explainedPacking(file, error, "at its beginning");
   } finally {
@@ -105,19 +113,24 @@ function stored(file: string, entry: ZipEntry | null, signal?: AbortSignal): { s
   return { stream, chunks: entry?.deflated === true ? inflated(chunks) : chunks };
 }
 
-async function inspect(file: string): Promise<{ bytes: number; entry: ZipEntry | null }> {
+async function inspect(file: string): Promise<Pick<TableFormat, "bytes" | "entry" | "parquet">> {
   try {
     const handle = await open(file);
     try {
       const { size } = await handle.stat();
-      const { buffer, bytesRead } = await handle.read(Buffer.alloc(4), 0, 4, 0);
-      const entry = isZip(buffer.subarray(0, bytesRead)) ? await onlyEntry(file, handle, size) : null;
-      return { bytes: size, entry };
+      const { buffer, bytesRead } = await handle.read(Buffer.alloc(8), 0, 8, 0);
+      const head = buffer.subarray(0, bytesRead);
+      return {
+        bytes: size,
+        entry: isZip(head) ? await onlyEntry(file, handle, size) : null,
+        parquet: isParquet(head) ? await readFooter(handle, size) : null,
+      };
     } finally {
       await handle.close();
     }
   } catch (cause) {
     if (cause instanceof RequestError) throw cause;
+    if (cause instanceof DamagedParquet) throw badParquet(file, cause);
     const code = codeOf(cause);
     if (code === "ENOENT") throw new RequestError("file_not_found", `${file}: there is no such file`, { cause });
     if (code === "EISDIR") throw new RequestError("file_unreadable", `${file} is a folder, not a CSV file`, { cause });
@@ -156,12 +169,13 @@ function controlShare(head: Buffer): number {
 
 /** What begins with these bytes, and what to do about it. */
 const OTHERS: readonly [RegExp, string][] = [
-  [/^PAR1/, "it is a Parquet file: convert it to CSV"],
+  [/^PAR1[^\t\n\r\x20-\x7e]/, "it is a Parquet file that was packed once more: unpack it"],
+  [/^PARE[^\t\n\r\x20-\x7e]/, "it is an encrypted Parquet file"],
   [/^\xd0\xcf\x11\xe0/, "it is an old Excel workbook (xls): save the sheet as CSV"],
   [/^(BZh[1-9]|\xfd7zXZ|7z\xbc\xaf|Rar!)/, "it is packed by bzip2, xz, 7z or rar: unpack it, or pack it by gzip"],
   [/^SQLite format 3/, "it is an SQLite database: export its table as CSV"],
   [/^%PDF-/, "it is a PDF document"],
-  [/^(ARROW1|Obj\x01|ORC)/, "it is an Arrow, Avro or ORC file: convert it to CSV"],
+  [/^(ARROW1|Obj\x01|ORC)/, "it is an Arrow, Avro or ORC file: convert it to Parquet or CSV"],
   [/^(\xef\xbb\xbf)?\s*<(!doctype|html|\?xml)/i, "it is a web page or XML"],
   [/^(\xef\xbb\xbf)?\s*[[{]\s*["{}[\]]/, "it is JSON"],
 ];
@@ -172,10 +186,17 @@ function refuseOther(file: string, head: Buffer): void {
   if (other !== undefined) throw notCsv(file, other[1]);
 }
 
+/** @param where the row group and the column, where they are known */
+export function badParquet(file: string, cause: Error, where = ""): RequestError {
+  return new RequestError("bad_parquet", `${file}: the Parquet file can't be read: ${where}${messageOf(cause)}`, {
+    cause,
+  });
+}
+
 export function notCsv(file: string, reason?: string): RequestError {
   return new RequestError(
     "not_csv",
-    `${file} line 1: this is not a CSV file (delimited text with a header, plain, gzipped or zipped)` +
+    `${file} line 1: this is neither a CSV file (delimited text with a header, plain, gzipped or zipped) nor Parquet` +
       (reason === undefined ? "" : `: ${reason}`),
   );
 }

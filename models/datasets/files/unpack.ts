@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { createGunzip, createInflateRaw } from "node:zlib";
 import { Decompress } from "fzstd";
 import { RequestError, messageOf } from "../../../schemas/errors.js";
+import { ZSTD_HEAD_BYTES, refuseLargeWindow } from "./zstd-head.js";
 
 export type Chunks = AsyncIterable<Buffer>;
 
@@ -172,12 +173,8 @@ async function* unzstd(chunks: Chunks): AsyncGenerator<Buffer> {
       throw new RequestError("csv_truncated", `the zstd data is damaged or cut off (${messageOf(cause)})`, { cause });
     }
   };
-  const { head, whole } = await peeked(chunks, 6);
-  if (windowOf(head) > MOST_WINDOW)
-    throw new RequestError(
-      "csv_truncated",
-      "the zstd data needs a window of over 128 MB: pack it without --ultra or --long",
-    );
+  const { head, whole } = await peeked(chunks, ZSTD_HEAD_BYTES);
+  refuseLargeWindow(head);
   for await (const chunk of whole) {
     // In pieces, so that little is held when it unpacks to much.
     for (let at = 0; at < chunk.length; at += UNPACKED_CHUNK) {
@@ -187,14 +184,4 @@ async function* unzstd(chunks: Chunks): AsyncGenerator<Buffer> {
   }
   push(new Uint8Array(0), true);
   yield* out.splice(0);
-}
-
-/** The decoder keeps this much of what it has unpacked. */
-const MOST_WINDOW = 128 * 1024 * 1024;
-
-/** Bytes that a Zstandard frame wants to be kept, where its head says so (RFC 8878, 3.1.1.1.2). */
-function windowOf(head: Uint8Array): number {
-  if (head.length < 6 || (head[4] & 0x20) !== 0) return 0;
-  const base = 2 ** (10 + (head[5] >> 3));
-  return base + (base / 8) * (head[5] & 7);
 }

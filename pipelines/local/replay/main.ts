@@ -30,7 +30,7 @@ const command = addReadingFlags(new Command("npm run replay --"))
     "Publishes the transactions of a file, in order of time, and each one's label a week of event time " +
       "later, into the Kafka cluster that KAFKA_BROKERS names.",
   )
-  .argument("<file>", "a CSV file with a header: plain, gzipped, zipped or by zstd")
+  .argument("<file>", "a CSV file with a header (plain, gzipped, zipped or by zstd), or a Parquet file")
   .option("--rate <n>", "transactions a second (default: as fast as possible)", parseRate)
   .option("--for <duration>", "end after that time, such as 60s, 5m or 1h", parseDuration)
   .showHelpAfterError("(--help shows what there is)")

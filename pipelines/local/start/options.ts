@@ -52,8 +52,8 @@ export function readStartOptions(argv: readonly string[]): StartOptions {
     )
     .option(
       "--dataset <file>",
-      "a CSV file with a header, plain, gzipped, zipped or by zstd: train on its first 70 % by time, replay the rest " +
-        "(default: simulated payments)",
+      "a CSV file with a header (plain, gzipped, zipped or by zstd), or a Parquet file: train on its first 70 % by " +
+        "time, replay the rest (default: simulated payments)",
     )
     .option(
       "--rate <n>",

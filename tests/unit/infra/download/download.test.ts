@@ -83,6 +83,7 @@ describe("a file arrives as it was sent", () => {
     ["gzip, br", brotliCompressSync(gzipSync(CSV))],
     ["", Buffer.concat([gzipSync(CSV), Buffer.alloc(100_000)])],
     ["", Buffer.from("PK\x03\x04 an archive")],
+    ["", readFileSync("tests/fixtures/parquet/plain.parquet")],
     ["", Buffer.from(CSV, "utf16le")],
   ])("is stored packed, by content encoding %j, for its reader to open", async (encoding, body) => {
     const { origin } = await staticServer({
