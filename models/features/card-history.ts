@@ -1,4 +1,5 @@
 import type { Section } from "../../infra/snapshots.js";
+import { CARD_AGGREGATE_NAMES, valuesOfWindow } from "./card-aggregates.js";
 import { bytesOf, float64Of, grown, grownCapacity, int32Of } from "./columns.js";
 import { EntityTable, hashOf } from "./entity-table.js";
 import {
@@ -16,11 +17,10 @@ import {
   TIME,
   WORDS,
 } from "./event-pages.js";
-import type { HistoryPlan } from "./history-plan.js";
+import type { CardWindow, HistoryPlan } from "./history-plan.js";
 import type { HistoryRows } from "./history-rows.js";
 import {
   BUCKET_MS,
-  CARD_AGGREGATES,
   LABEL_DELAY_MS,
   LATENESS_MS,
   LONGEST_WINDOW_MS,
@@ -57,8 +57,6 @@ const SWEPT_CARDS = 16;
  */
 const TRIM_EVERY = 4;
 
-const [COUNT, SUM, MEAN, MAX, STD, , OVER_MEAN] = CARD_AGGREGATES.map((_, i) => i);
-
 /**
  * The cards of one partition: a fold of its transactions. Each card's events are a list by (event time, arrival),
  * newest first, from which every window is computed anew. What `fold` did since the last `commit` can be taken back
@@ -93,6 +91,7 @@ export class CardHistory {
   /** The card that the sweep looks at next. */
   #sweepAt = 0;
   #shareCounts = new Float64Array(0);
+  readonly #values = new Float64Array(CARD_AGGREGATE_NAMES.length);
   readonly #near = new Int32Array(WARMED_ROWS);
 
   /** The greatest event time so far that was believed, epoch milliseconds; -Infinity at first. */
@@ -189,7 +188,7 @@ export class CardHistory {
     rank += 1;
 
     // The transaction itself, then back in time; as the walk passes the start of a window, what was met is its value.
-    const { cardWindows, lastSlot, needsStd, needsDistinct } = plan;
+    const { cardWindows, lastSlot, needsSquares, needsDistinct } = plan;
     const reachMs = busy ? plan.windowsReachMs : plan.reachMs;
     const shares = plan.cardShares.length > 0 ? this.#startShares(plan) : 0;
     const lastBucket = Math.floor((time - LABEL_DELAY_MS) / BUCKET_MS) - 1;
@@ -220,7 +219,7 @@ export class CardHistory {
         return number[n + OFFSET];
       if (event === older && age <= LONGEST_WINDOW_MS) last = age / 1000;
       while (age >= windowMs) {
-        writeWindow(plan, window, amount, count, sum, max, squares, distinct, out, at);
+        writeWindow(cardWindows[window], this.#values, amount, count, sum, max, squares, distinct, out, at);
         window += 1;
         windowMs = window < cardWindows.length ? cardWindows[window].windowMs : Infinity;
       }
@@ -229,7 +228,7 @@ export class CardHistory {
       count += 1;
       sum += value;
       if (value > max) max = value;
-      if (needsStd) {
+      if (needsSquares) {
         // Welford 1962: no difference of large sums.
         const away = value - mean;
         mean += away / count;
@@ -249,8 +248,8 @@ export class CardHistory {
     const beyondReach = rank >= MAX_CARD_EVENTS && (event !== NONE || busy);
     const isUnknown = beyondReach && (window < cardWindows.length || shares > 0);
     for (; window < cardWindows.length; window++) {
-      if (beyondReach) leaveOut(plan, window, out, at);
-      else writeWindow(plan, window, amount, count, sum, max, squares, distinct, out, at);
+      if (beyondReach) leaveOut(cardWindows[window], out, at);
+      else writeWindow(cardWindows[window], this.#values, amount, count, sum, max, squares, distinct, out, at);
     }
     if (lastSlot >= 0) out[at + lastSlot] = last;
     for (let i = 0; i < shares; i++) {
@@ -542,16 +541,10 @@ export class CardHistory {
   }
 }
 
-/** A window whose value isn't known. */
-function leaveOut(plan: HistoryPlan, window: number, out: Float64Array, at: number): void {
-  const { slots } = plan.cardWindows[window];
-  for (let i = 0; i < slots.length; i++) out[at + slots[i]] = Number.NaN;
-}
-
-/** @param squares sum of squared distances from the mean */
+/** @param values room for those of the window */
 function writeWindow(
-  plan: HistoryPlan,
-  window: number,
+  { aggregates, slots }: CardWindow,
+  values: Float64Array,
   amount: number,
   count: number,
   sum: number,
@@ -561,18 +554,13 @@ function writeWindow(
   out: Float64Array,
   at: number,
 ): void {
-  const { aggregates, slots } = plan.cardWindows[window];
-  for (let i = 0; i < aggregates.length; i++) {
-    const aggregate = aggregates[i];
-    let value = distinct;
-    if (aggregate === COUNT) value = count;
-    else if (aggregate === SUM) value = sum;
-    else if (aggregate === MEAN) value = sum / count;
-    else if (aggregate === MAX) value = max;
-    else if (aggregate === STD) value = Math.sqrt(squares / count);
-    else if (aggregate === OVER_MEAN) value = sum > 0 ? amount / (sum / count) : Number.NaN;
-    out[at + slots[i]] = value;
-  }
+  valuesOfWindow(values, amount, count, sum, max, squares, distinct);
+  for (let i = 0; i < aggregates.length; i++) out[at + slots[i]] = values[aggregates[i]];
+}
+
+/** A window whose value isn't known. */
+function leaveOut({ slots }: CardWindow, out: Float64Array, at: number): void {
+  for (let i = 0; i < slots.length; i++) out[at + slots[i]] = Number.NaN;
 }
 
 /** The other 32 bits of a transaction id's hash: another start and another multiplier than `hashOf`'s. */

@@ -1,26 +1,25 @@
 import {
   BUCKET,
-  CARD_AGGREGATES,
   DELAY,
   LONGEST_WINDOW_MS,
   MERCHANT_AGGREGATES,
   SHORTEST_WINDOW_MS,
   durationMs,
-  type CardAggregate,
   type CardSource,
   type MerchantAggregate,
   type MerchantSource,
 } from "./history-terms.js";
+import { CARD_AGGREGATE_NAMES, type CardAggregate } from "./card-aggregates.js";
 import type { FeatureSpec } from "./plan.js";
 
 const NAME = new RegExp(
-  `^(?:card_seconds_since_last|card_(${CARD_AGGREGATES.join("|")})_(\\d{1,5})([mhd])|` +
+  `^(?:card_seconds_since_last|card_(${CARD_AGGREGATE_NAMES.join("|")})_(\\d{1,5})([mhd])|` +
     "(card_fraud_share|merchant_count|merchant_fraud_share)_(\\d{1,3})([hd]))$",
 );
 
 /** How features over time are named, for people. */
 export const HISTORY_NAMES =
-  `card_seconds_since_last, card_{${CARD_AGGREGATES.join(",")}}_{window}, card_fraud_share_{window}, ` +
+  `card_seconds_since_last, card_{${CARD_AGGREGATE_NAMES.join(",")}}_{window}, card_fraud_share_{window}, ` +
   `merchant_{${MERCHANT_AGGREGATES.join(",")}}_{window}; a window is 30m, 12h or 7d, up to 30d; where labels ` +
   "are waited for, whole hours";
 

@@ -1,11 +1,10 @@
+import { CARD_AGGREGATES, CARD_AGGREGATE_NAMES, isCardAggregate, type CardAggregate } from "./card-aggregates.js";
 import {
   BUCKET_MS,
-  CARD_AGGREGATES,
   LABEL_DELAY_MS,
   LONGEST_WINDOW_MS,
   REPEAT_HORIZON_MS,
   historyTerm,
-  type CardAggregate,
   type CardSource,
   type HistoryTerm,
   type MerchantAggregate,
@@ -55,7 +54,7 @@ export function historySlotsOf(models: readonly (readonly { source: { kind: stri
 /** A card's exact window: what is written when the walk back in time passes its start. */
 export interface CardWindow {
   windowMs: number;
-  /** Indexes into CARD_AGGREGATES. */
+  /** Places in CARD_AGGREGATE_NAMES. */
   aggregates: Uint8Array;
   /** The slot of each. */
   slots: Uint16Array;
@@ -86,7 +85,7 @@ export class HistoryPlan {
   readonly longestShareBuckets: number;
   readonly longestMerchantBuckets: number;
   /** What the walk has to add up. */
-  readonly needsStd: boolean;
+  readonly needsSquares: boolean;
   readonly needsDistinct: boolean;
   /** How far back the walk goes at most, and how far for the windows alone. */
   readonly reachMs: number;
@@ -104,7 +103,7 @@ export class HistoryPlan {
         const mine = exact.filter((term) => term.windowMs === windowMs);
         return {
           windowMs,
-          aggregates: Uint8Array.from(mine, ({ aggregate }) => CARD_AGGREGATES.indexOf(aggregate)),
+          aggregates: Uint8Array.from(mine, ({ aggregate }) => CARD_AGGREGATE_NAMES.indexOf(aggregate)),
           slots: Uint16Array.from(mine, ({ at }) => at),
         };
       });
@@ -124,8 +123,8 @@ export class HistoryPlan {
     const shareReach = this.cardShares.map(({ buckets }) => LABEL_DELAY_MS + (buckets + 2) * BUCKET_MS);
     this.windowsReachMs = Math.max(0, ...exact.map(({ windowMs }) => windowMs), ...shareReach);
     this.reachMs = Math.max(REPEAT_HORIZON_MS, this.windowsReachMs);
-    this.needsStd = exact.some(({ aggregate }) => aggregate === "std");
-    this.needsDistinct = exact.some(({ aggregate }) => aggregate === "distinct_merchants");
+    this.needsSquares = exact.some(({ aggregate }) => CARD_AGGREGATES[aggregate].needs === "squares");
+    this.needsDistinct = exact.some(({ aggregate }) => CARD_AGGREGATES[aggregate].needs === "distinct");
   }
 
   /**
@@ -148,5 +147,5 @@ export class HistoryPlan {
 }
 
 function isExact<T extends HistoryTerm>(term: T): term is T & { aggregate: CardAggregate } {
-  return term.kind === "card" && (CARD_AGGREGATES as readonly string[]).includes(term.aggregate);
+  return term.kind === "card" && isCardAggregate(term.aggregate);
 }

@@ -1,5 +1,6 @@
 import { Type, type Static } from "@sinclair/typebox";
 import { FraudstreamError } from "../../schemas/errors.js";
+import { CardAggregateName, type CardAggregate } from "./card-aggregates.js";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -41,29 +42,10 @@ export const HISTORY_TERMS: readonly number[] = [
 export const DELAY = "P7D";
 export const BUCKET = "PT1H";
 
-export const CARD_AGGREGATES = [
-  "count",
-  "sum",
-  "mean",
-  "max",
-  "std",
-  "distinct_merchants",
-  "amount_over_mean",
-] as const;
-export type CardAggregate = (typeof CARD_AGGREGATES)[number];
 export const MERCHANT_AGGREGATES = ["count", "fraud_share"] as const;
 export type MerchantAggregate = (typeof MERCHANT_AGGREGATES)[number];
 
 const closed = { additionalProperties: false } as const;
-const CardAggregates = Type.Union([
-  Type.Literal("count"),
-  Type.Literal("sum"),
-  Type.Literal("mean"),
-  Type.Literal("max"),
-  Type.Literal("std"),
-  Type.Literal("distinct_merchants"),
-  Type.Literal("amount_over_mean"),
-]);
 const Window = Type.String({ minLength: 3, maxLength: 20, description: "ISO 8601, from PT1M to P30D" });
 const delayed = {
   window: Type.String({ minLength: 3, maxLength: 20, description: "ISO 8601, whole hours from PT1H to P30D" }),
@@ -73,7 +55,7 @@ const delayed = {
 
 /** What is known of a card before, and with, a transaction. */
 export const CardSource = Type.Union([
-  Type.Object({ kind: Type.Literal("card"), aggregate: CardAggregates, window: Window }, closed),
+  Type.Object({ kind: Type.Literal("card"), aggregate: CardAggregateName, window: Window }, closed),
   Type.Object({ kind: Type.Literal("card"), aggregate: Type.Literal("seconds_since_last") }, closed),
   Type.Object({ kind: Type.Literal("card"), aggregate: Type.Literal("fraud_share"), ...delayed }, closed),
 ]);

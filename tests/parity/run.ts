@@ -3,6 +3,7 @@ import { createClickHouse, type ClickHouse } from "../../infra/clickhouse/client
 import type { ClickHouseConfig, KafkaConfig } from "../../infra/config/config.js";
 import { Schemas } from "../../infra/kafka/schemas.js";
 import type { Dataset } from "../../models/datasets/dataset.js";
+import { CARD_AGGREGATE_NAMES } from "../../models/features/card-aggregates.js";
 import { historyFeature } from "../../models/features/history-features.js";
 import type { FeatureSpec } from "../../models/features/plan.js";
 import { LabelSchedule, type Rows } from "../../pipelines/local/replay/label-schedule.js";
@@ -16,8 +17,6 @@ import { eventually } from "../support/eventually.js";
 import { RoleProcess } from "../support/workers.js";
 import { TestSystem } from "../support/workers-system.js";
 
-const CARD_AGGREGATES = ["count", "sum", "mean", "max", "std", "distinct_merchants", "amount_over_mean"];
-
 /**
  * Every feature over time that there is, over three windows; what is missing is -1, since a linear model gives no score
  * for NaN.
@@ -25,7 +24,7 @@ const CARD_AGGREGATES = ["count", "sum", "mean", "max", "std", "distinct_merchan
 export const PARITY_FEATURES: FeatureSpec[] = [
   amountFeature,
   ...["1d", "7d", "30d"].flatMap((window) => [
-    ...CARD_AGGREGATES.map((aggregate) => `card_${aggregate}_${window}`),
+    ...CARD_AGGREGATE_NAMES.map((aggregate) => `card_${aggregate}_${window}`),
     `card_fraud_share_${window}`,
     `merchant_count_${window}`,
     `merchant_fraud_share_${window}`,

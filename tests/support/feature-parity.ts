@@ -2,6 +2,7 @@ import { createClickHouse } from "../../infra/clickhouse/client.js";
 import { streamRows } from "../../infra/clickhouse/stream-rows.js";
 import type { ClickHouseConfig } from "../../infra/config/config.js";
 import { readStored } from "../../models/datasets/read-stored.js";
+import { CARD_AGGREGATES, type CardAggregate } from "../../models/features/card-aggregates.js";
 import { featureMatrix, repeatedRows } from "../../models/features/feature-matrix.js";
 import { historyTerm, type CardSource } from "../../models/features/history-terms.js";
 import type { FeatureSpec } from "../../models/features/plan.js";
@@ -162,16 +163,6 @@ const TOLERANCE = 1e-6;
 /** A RANGE of 30 days in milliseconds is more than the 31 bits that ClickHouse takes. Event times must be multiples. */
 const UNIT_MS = 10;
 
-/** The values of windows, by the SQL of the aggregate over one. */
-const SQL: Record<string, string> = {
-  count: "count()",
-  sum: "sum(amount)",
-  mean: "avg(amount)",
-  max: "max(amount)",
-  std: "stddevPopStable(amount)",
-  distinct_merchants: "uniqExact(merchant_id)",
-};
-
 /**
  * Holds the card windows of every stored prediction to ClickHouse's window functions over the table `transactions`:
  * another program's arithmetic, with nothing of ours. For transactions that came in the order of their times, which are
@@ -184,14 +175,12 @@ export async function windowParity(config: ClickHouseConfig, { id, features }: P
       ? [{ name, index: index + 1, fallback, term: historyTerm(source as CardSource) }]
       : [],
   );
-  const means = new Set(looked.flatMap(({ term }) => (term.aggregate === "amount_over_mean" ? [term.windowMs] : [])));
   const over = (sql: string, ms: number): string =>
     `${sql} OVER (PARTITION BY card_id ORDER BY tick RANGE BETWEEN ${ms / UNIT_MS - 1} PRECEDING AND CURRENT ROW)`;
   const value = ({ aggregate, windowMs }: (typeof looked)[number]["term"]): string => {
     if (aggregate === "seconds_since_last")
       return `if(before = 0 OR ms - before > 30 * 86400000, nan, (ms - before) / 1000)`;
-    if (aggregate === "amount_over_mean") return `if(mean_${windowMs} > 0, amount / mean_${windowMs}, nan)`;
-    return `toFloat64(${over(SQL[aggregate], windowMs)})`;
+    return `toFloat64(${CARD_AGGREGATES[aggregate as CardAggregate].sql((sql) => over(sql, windowMs))})`;
   };
   const orDefault = (sql: string, fallback: number | null): string =>
     fallback === null ? sql : `if(isNaN(${sql}), ${fallback}, ${sql})`;
@@ -199,7 +188,7 @@ export async function windowParity(config: ClickHouseConfig, { id, features }: P
   const rows = `
     SELECT source_partition, source_offset, isLast, ${columns.join(", ")}
     FROM (
-      SELECT *, ${[...means].map((ms) => `${over("avg(amount)", ms)} AS mean_${ms}, `).join("")}
+      SELECT *,
         lagInFrame(ms, 1, 0) OVER (PARTITION BY card_id ORDER BY ms, source_offset ROWS BETWEEN UNBOUNDED PRECEDING AND
           CURRENT ROW) AS before,
         row_number() OVER (PARTITION BY card_id, ms ORDER BY source_offset DESC) = 1 AS isLast

@@ -1,12 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { ACCEPTED, BEYOND_REACH, CardHistory, TOO_LATE } from "../../../../models/features/card-history.js";
 import type { Section } from "../../../../infra/snapshots.js";
-import {
-  CARD_AGGREGATES,
-  LATENESS_MS,
-  MAX_CARD_EVENTS,
-  RETENTION_MS,
-} from "../../../../models/features/history-terms.js";
+import { CARD_AGGREGATE_NAMES } from "../../../../models/features/card-aggregates.js";
+import { LATENESS_MS, MAX_CARD_EVENTS, RETENTION_MS } from "../../../../models/features/history-terms.js";
 import { seededRandom } from "../../../../models/training/random.js";
 import { Folder, NaiveHistory, type CardEvent } from "./card-rows.js";
 
@@ -32,7 +28,7 @@ describe("a card's windows, by hand", () => {
   });
 
   test("each aggregate", () => {
-    const folder = new Folder(CARD_AGGREGATES.map((name) => `card_${name}_7d`));
+    const folder = new Folder(CARD_AGGREGATE_NAMES.map((name) => `card_${name}_7d`));
     folder.values({ id: "a", time: START, amount: 2, merchant: "x" });
     folder.values({ id: "b", time: START + DAY, amount: 4, merchant: "y" });
     // Mean 4, squared distances 4 + 0 + 4 over 3.
@@ -189,7 +185,7 @@ describe("a card with more events than are walked through", () => {
 describe("over random streams", () => {
   const WINDOWS = { "30m": 30 * MINUTE, "1d": DAY, "30d": 30 * DAY };
   const NAMES = [
-    ...Object.keys(WINDOWS).flatMap((window) => CARD_AGGREGATES.map((name) => `card_${name}_${window}`)),
+    ...Object.keys(WINDOWS).flatMap((window) => CARD_AGGREGATE_NAMES.map((name) => `card_${name}_${window}`)),
     "card_seconds_since_last",
   ];
 
