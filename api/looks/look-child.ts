@@ -37,7 +37,6 @@ export async function lookInProcess(
   training: TrainingConfig,
   signal: AbortSignal,
 ): Promise<Look> {
-  const folder = await mkdtemp(join(tmpdir(), "fraudstream-look-"));
   const limits: TrainingConfig = {
     ...training,
     maxBytes: Math.min(training.maxBytes, MOST.bytes),
@@ -45,6 +44,17 @@ export async function lookInProcess(
     maxRows: Math.min(training.maxRows, MOST.rows),
     deadlineMs: Math.min(training.deadlineMs, MOST.ms),
   };
+  const folder = await mkdtemp(join(tmpdir(), "fraudstream-look-"));
+  try {
+    // A caller who left meanwhile has told it already.
+    if (signal.aborted) throw new FraudstreamError("busy", "the caller did not wait for the answer");
+    return await answerOf({ request, folder, limits }, signal);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function answerOf(spec: LookSpec, signal: AbortSignal): Promise<Look> {
   const child = fork(compiledModule("api/looks/look-process"), [], {
     serialization: "advanced",
     stdio: ["ignore", "ignore", "ignore", "ipc"],
@@ -58,7 +68,7 @@ export async function lookInProcess(
     child.on("message", (message: FromLook) => (answer = message));
     child.on("error", () => undefined);
     const ended = once(child, "close");
-    child.send({ request, folder, limits } satisfies LookSpec, () => {});
+    child.send(spec, () => {});
     await ended;
     const found = answer as FromLook | null;
     if (found === null)
@@ -72,6 +82,5 @@ export async function lookInProcess(
     clearTimeout(timer);
     signal.removeEventListener("abort", kill);
     kill();
-    await rm(folder, { recursive: true, force: true });
   }
 }

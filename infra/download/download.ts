@@ -114,9 +114,11 @@ async function store(response: IncomingMessage, file: string, options: DownloadO
     }
   };
   const checked = async function* (chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-    for await (const chunk of decoded(received(chunks), codings)) {
-      stored += chunk.length;
-      if (stored > options.maxBytes) throw tooLarge(options.maxBytes);
+    const refuseLarge = (bytes: number): void => {
+      if (bytes > options.maxBytes) throw tooLarge(options.maxBytes);
+    };
+    for await (const chunk of decoded(received(chunks), codings, refuseLarge)) {
+      refuseLarge((stored += chunk.length));
       if (head !== null) {
         head = Buffer.concat([head, chunk.subarray(0, HEAD_BYTES)]);
         if (head.length >= HEAD_BYTES) checkHead();

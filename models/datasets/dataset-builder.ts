@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 import { RequestError } from "../../schemas/errors.js";
 import { isCurrencyCode } from "../../schemas/currencies.js";
+import { currencyOfNumber } from "../../schemas/currency-numbers.js";
 import { MAX_ID_BYTES, isLongId } from "../../schemas/ids.js";
 import { LABEL_DELAY_MS } from "../features/history-terms.js";
 import { AttributeBuilder } from "./attribute-builder.js";
@@ -24,6 +25,9 @@ interface TextColumn {
   interned: Map<string, string> | null;
 }
 
+/** Currencies that a note names. */
+const MOST_TOLD = 5;
+
 /** Takes records in the file's order; `finish` puts them in the order of event time. */
 export class DatasetBuilder implements RecordSink {
   readonly #file: string;
@@ -37,6 +41,7 @@ export class DatasetBuilder implements RecordSink {
   readonly #notes: string[] = [];
   readonly #signs = new Set<string>();
   readonly #leftOut = new Map<string, string>();
+  readonly #currencyNumbers = new Map<string, string>();
   #unlabelledRows = 0;
   #withoutMerchant = 0;
 
@@ -227,7 +232,7 @@ export class DatasetBuilder implements RecordSink {
       );
       return Array.from({ length: this.#label.length }, (_, row) => made(order === null ? row : order[row]));
     }
-    this.#recognised(role);
+    this.#recognised(role, role === "currency" ? this.#currencyWords() : undefined);
     return order === null ? given.values : Array.from(order, (row) => given.values[row]);
   }
 
@@ -240,13 +245,22 @@ export class DatasetBuilder implements RecordSink {
     );
   }
 
+  /** The stream takes letters only: so a file's numbers are what the numbers stand for. */
+  #currencyWords(): string | undefined {
+    const told = [...this.#currencyNumbers].slice(0, MOST_TOLD).map(([number, code]) => `${number} is ${code}`);
+    return told.length === 0 ? undefined : `numbers of ISO 4217 (${told.join(", ")})`;
+  }
+
   #currency(text: string, line: number, indexes: readonly number[]): string {
-    const code = text === "" || isMissingMarker(text) ? this.#plan.currency : text.toUpperCase();
+    const letters = currencyOfNumber(text);
+    if (letters !== null) this.#currencyNumbers.set(text, letters);
+    const code = letters ?? (text === "" || isMissingMarker(text) ? this.#plan.currency : text.toUpperCase());
     if (!isCurrencyCode(code))
       throw this.#bad(
         line,
         indexes,
-        `${quoted(text)} is not a currency (three letters, ISO 4217); --columns currency= leaves the column out`,
+        `${quoted(text)} is not a currency (three letters or digits, ISO 4217); --columns currency= leaves the ` +
+          "column out",
       );
     return code;
   }

@@ -1,7 +1,8 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import { packageRoot } from "../../infra/package-root.js";
 import { readCsv } from "../../models/datasets/read-csv.js";
 import { buildModel } from "../../models/build-model.js";
 import { checkInProcess } from "../../models/uploads/check-in-process.js";
@@ -58,6 +59,45 @@ export async function fuzzCsv(
             () => `${how}, training`,
             () => buildModel(dataset, { model: "fuzz@1", params: { num_iterations: 3 } }, { signal }),
           );
+      } catch (error) {
+        note(error, counts, findings, how);
+      }
+      onProgress((counts.files += 1));
+    }
+    return counts;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Mutated Parquet files of several writers, read as training reads those of strangers. */
+export async function fuzzParquet(
+  seed: number,
+  count: number,
+  findings: Findings,
+  onProgress: (done: number) => void = () => {},
+  signal: AbortSignal = never,
+): Promise<FileCounts> {
+  const counts: FileCounts = { files: 0, taken: 0, refused: {} };
+  const folder = await mkdtemp(join(tmpdir(), "fraudstream-fuzz-"));
+  const file = join(folder, "data.parquet");
+  const from = join(packageRoot(), "tests/fixtures/parquet");
+  const names = (await readdir(from)).filter((name) => name.endsWith(".parquet")).sort();
+  const samples = await Promise.all(names.map((name) => readFile(join(from, name))));
+  try {
+    for (let n = 0; n < count && !signal.aborted; n++) {
+      const random = new RandomSource(seed * 100_003 + n);
+      await writeFile(
+        file,
+        mutated(random.pick(samples), random, () => random.pick(samples)),
+      );
+      const how = `seed ${seed}, parquet ${n}`;
+      try {
+        await findings.timed(
+          () => how,
+          () => readCsv(file, { limits: { bytes: 1e9, rows: 1e6 } }),
+        );
+        counts.taken += 1;
       } catch (error) {
         note(error, counts, findings, how);
       }

@@ -8,14 +8,22 @@ import { createLogger } from "../../infra/logging.js";
 import { UsageError, messageOf } from "../../schemas/errors.js";
 import { Engines } from "../endurance/engines.js";
 import { csvSamples } from "./csv-samples.js";
-import { fuzzCsv, fuzzOnnx } from "./files.js";
+import { fuzzCsv, fuzzOnnx, fuzzParquet } from "./files.js";
 import { Findings } from "./findings.js";
 import { LiveSystem } from "./live.js";
 import { fuzzRecords } from "./records.js";
 
-const PARTS = ["records", "csv", "onnx", "kafka", "http"] as const;
+const PARTS = ["records", "csv", "parquet", "onnx", "kafka", "http"] as const;
 type Part = (typeof PARTS)[number];
-const DEFAULTS = { seed: 1, records: 1_000_000, csv: 5_000, onnx: 20_000, "kafka-records": 50_000, requests: 20_000 };
+const DEFAULTS = {
+  seed: 1,
+  records: 1_000_000,
+  csv: 5_000,
+  parquet: 5_000,
+  onnx: 20_000,
+  "kafka-records": 50_000,
+  requests: 20_000,
+};
 /** One in so many ONNX files goes through a process of its own. */
 const PROCESS_OF = 50;
 const TOLD_EVERY_MS = 10_000;
@@ -25,6 +33,7 @@ const USAGE = `npm run test:fuzz -- [${PARTS.join("] [")}] [options]
   --seed N            what is made of everything that is random (${DEFAULTS.seed})
   --records N         mutated Avro and JSON records through the steps of scoring, in this process (${DEFAULTS.records})
   --csv N             mutated CSV files, read as training does (${DEFAULTS.csv})
+  --parquet N         mutated Parquet files, read as a stranger's (${DEFAULTS.parquet})
   --onnx N            mutated ONNX files, one in ${PROCESS_OF} in a process of its own (${DEFAULTS.onnx})
   --kafka-records N   mutated records through Kafka, a worker and the sink (${DEFAULTS["kafka-records"]})
   --requests N        HTTP requests made from the OpenAPI document (${DEFAULTS.requests})
@@ -62,6 +71,9 @@ await runCommand(log, async (lifecycle) => {
   );
   await run("csv", numbers.csv, async (onProgress) =>
     fuzzCsv(seed, numbers.csv, await csvSamples(), findings, onProgress, signal),
+  );
+  await run("parquet", numbers.parquet, (onProgress) =>
+    fuzzParquet(seed, numbers.parquet, findings, onProgress, signal),
   );
   await run("onnx", numbers.onnx, (onProgress) =>
     fuzzOnnx(seed, numbers.onnx, PROCESS_OF, findings, onProgress, signal),

@@ -34,6 +34,8 @@ const NO_TEXT = { delimiter: ",", quote: null, skipFirstLine: false, encoding: "
 
 /** Bytes that tell how a file is written. */
 const HEAD_BYTES = 256 * 1024;
+/** Of packed data within packed data that holds less than those. */
+const MOST_INNER = 64 * 1024 * 1024;
 
 /**
  * Looks at the beginning of a file: how it is packed, encoded and delimited.
@@ -47,7 +49,10 @@ export async function formatOf(file: string, options: FormatOptions): Promise<Ta
   const packing: string[] = entry === null ? [] : ["zip"];
   const source = stored(file, entry);
   try {
-    const head = await headOf(unpacked(source.chunks, (layer) => void packing.push(layer)));
+    const onInner = (inner: number): void => {
+      if (inner > MOST_INNER) throw hollow(file);
+    };
+    const head = await headOf(unpacked(source.chunks, (layer) => void packing.push(layer), onInner));
     refuseOther(file, head);
     const encoding = options.encoding === undefined ? encodingOf(head) : checkEncoding(options.encoding);
     if (encoding !== "utf-16le" && encoding !== "utf-16be" && head.includes(0))
@@ -61,6 +66,10 @@ export async function formatOf(file: string, options: FormatOptions): Promise<Ta
   } finally {
     source.stream.destroy();
   }
+}
+
+function hollow(file: string): RequestError {
+  return new RequestError("csv_bomb", `${file} unpacks to packed data that holds nothing: it is taken for a bomb`);
 }
 
 /** What there is of the beginning: that the rest is damaged is said when it is read. */
@@ -88,7 +97,7 @@ export interface TextSource {
   stream: ReadStream;
 }
 
-/** @param onUnpacked called with the bytes of the text so far */
+/** @param onUnpacked called with the bytes of the text so far, or of what is packed within what was unpacked */
 export function openText(
   file: string,
   { entry, encoding }: TableFormat,
@@ -98,7 +107,7 @@ export function openText(
   const { stream, chunks } = stored(file, entry, signal);
   const counted = async function* (): AsyncGenerator<Buffer> {
     let bytes = 0;
-    for await (const chunk of unpacked(chunks)) {
+    for await (const chunk of unpacked(chunks, () => {}, onUnpacked)) {
       yield chunk;
       onUnpacked((bytes += chunk.length));
     }

@@ -17,11 +17,13 @@ const MOST_LAYERS = 3;
  * Takes gzip and Zstandard off, as often as they were put on.
  *
  * @param onLayer called for each layer, with what it is
+ * @param onInner called with the bytes so far of what is unpacked from one layer and packed by the next
  * @throws RequestError `csv_truncated`; the errors of zlib
  */
 export async function* unpacked(
   chunks: Chunks,
-  onLayer: (packing: Packing) => void = () => {},
+  onLayer: (packing: Packing) => void,
+  onInner: (bytes: number) => void,
 ): AsyncGenerator<Buffer> {
   let layer = chunks;
   for (let layers = 0; ; layers++) {
@@ -30,9 +32,18 @@ export async function* unpacked(
     const packing = packingOf(head);
     if (packing === "plain" || layers === MOST_LAYERS) break;
     onLayer(packing);
+    if (layers > 0) layer = counted(layer, onInner);
     layer = packing === "gzip" ? gunzipped(layer) : unzstd(layer);
   }
   yield* layer;
+}
+
+async function* counted(chunks: Chunks, onBytes: (bytes: number) => void): AsyncGenerator<Buffer> {
+  let bytes = 0;
+  for await (const chunk of chunks) {
+    onBytes((bytes += chunk.length));
+    yield chunk;
+  }
 }
 
 function packingOf(head: Uint8Array): Packing {

@@ -6,6 +6,14 @@ const LOCAL_HEADER = 0x04034b50;
 const CENTRAL_HEADER = 0x02014b50;
 const END_OF_DIRECTORY = 0x06054b50;
 const END_BYTES = 22;
+/** Of large archives (zip64): where their own end of the directory is, and it. */
+const LOCATOR = 0x07064b50;
+const LOCATOR_BYTES = 20;
+const LARGE_END = 0x06064b50;
+const LARGE_END_BYTES = 56;
+/** The extra field with what has no room in an entry of the directory. */
+const LARGE_FIELD = 1;
+const ELSEWHERE = 0xffffffff;
 /** Of a comment behind the directory. */
 const MOST_COMMENT = 0xffff;
 const MOST_DIRECTORY = 16 * 1024 * 1024;
@@ -69,32 +77,64 @@ export async function onlyEntry(file: string, handle: FileHandle, size: number):
 
 /** The archive's directory, which stands at its end. */
 async function listed(handle: FileHandle, size: number): Promise<Listed[]> {
-  const from = Math.max(0, size - END_BYTES - MOST_COMMENT);
+  const from = Math.max(0, size - LOCATOR_BYTES - END_BYTES - MOST_COMMENT);
   const tail = await bytesAt(handle, from, size - from);
   let end = tail.length - END_BYTES;
   while (end >= 0 && tail.readUInt32LE(end) !== END_OF_DIRECTORY) end--;
   if (end < 0) throw new RequestError("zip_archive", "a zip archive that was cut off: its directory is not there");
-  const count = tail.readUInt16LE(end + 10);
-  const bytes = tail.readUInt32LE(end + 12);
-  const start = tail.readUInt32LE(end + 16);
-  if (count === 0xffff || start === 0xffffffff || bytes > MOST_DIRECTORY)
-    throw new RequestError("zip_archive", "a zip archive of the large kind (zip64): unpack it, and take the CSV file");
+  const large = end >= LOCATOR_BYTES && tail.readUInt32LE(end - LOCATOR_BYTES) === LOCATOR;
+  const { start, bytes } = large
+    ? await largeEnd(handle, tail.readBigUInt64LE(end - LOCATOR_BYTES + 8))
+    : { start: tail.readUInt32LE(end + 16), bytes: tail.readUInt32LE(end + 12) };
+  if (bytes > MOST_DIRECTORY) throw new RequestError("zip_archive", "a zip archive of too many files: unpack it");
   const directory = await bytesAt(handle, start, bytes);
   const entries: Listed[] = [];
   for (let at = 0; at + 46 <= directory.length && directory.readUInt32LE(at) === CENTRAL_HEADER;) {
     const nameEnd = at + 46 + directory.readUInt16LE(at + 28);
+    const extraEnd = nameEnd + directory.readUInt16LE(at + 30);
     entries.push({
       flags: directory.readUInt16LE(at + 8),
       method: directory.readUInt16LE(at + 10),
-      bytes: directory.readUInt32LE(at + 20),
-      header: directory.readUInt32LE(at + 42),
+      ...placeOf(directory.subarray(at, at + 46), directory.subarray(nameEnd, extraEnd)),
       name: directory.toString("utf8", at + 46, nameEnd),
     });
-    at = nameEnd + directory.readUInt16LE(at + 30) + directory.readUInt16LE(at + 32);
+    at = extraEnd + directory.readUInt16LE(at + 32);
   }
-  if (entries.some((entry) => entry.bytes === 0xffffffff || entry.header === 0xffffffff))
-    throw new RequestError("zip_archive", "a zip archive of the large kind (zip64): unpack it, and take the CSV file");
   return entries;
+}
+
+/** Where the directory of a large archive is. */
+async function largeEnd(handle: FileHandle, at: bigint): Promise<{ start: number; bytes: number }> {
+  const end = at > Number.MAX_SAFE_INTEGER ? Buffer.alloc(0) : await bytesAt(handle, Number(at), LARGE_END_BYTES);
+  if (end.length < LARGE_END_BYTES || end.readUInt32LE(0) !== LARGE_END) throw damaged();
+  return { start: place(end, 48), bytes: place(end, 40) };
+}
+
+/** Of an entry of the directory. What doesn't fit into its 32 bits is in the extra field, in this order. */
+function placeOf(entry: Buffer, extra: Buffer): Pick<Listed, "bytes" | "header"> {
+  const [unpacked, bytes, header] = [24, 20, 42].map((at) => entry.readUInt32LE(at));
+  if (bytes !== ELSEWHERE && header !== ELSEWHERE) return { bytes, header };
+  let field = Buffer.alloc(0);
+  for (let at = 0; at + 4 <= extra.length; at += 4 + extra.readUInt16LE(at + 2))
+    if (extra.readUInt16LE(at) === LARGE_FIELD) field = Buffer.from(extra.subarray(at + 4));
+  let at = unpacked === ELSEWHERE ? 8 : 0;
+  const next = (small: number): number => {
+    if (small !== ELSEWHERE) return small;
+    at += 8;
+    return place(field, at - 8);
+  };
+  return { bytes: next(bytes), header: next(header) };
+}
+
+function place(bytes: Buffer, at: number): number {
+  if (at + 8 > bytes.length) throw damaged();
+  const value = bytes.readBigUInt64LE(at);
+  if (value > Number.MAX_SAFE_INTEGER) throw damaged();
+  return Number(value);
+}
+
+function damaged(): RequestError {
+  return new RequestError("zip_archive", "a damaged zip archive");
 }
 
 async function bytesAt(handle: FileHandle, position: number, length: number): Promise<Buffer> {

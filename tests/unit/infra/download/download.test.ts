@@ -13,6 +13,21 @@ const CSV = `amount,label\n${"12.5,0\n".repeat(20_000)}`;
 const local = addressPolicy(["127.0.0.1/32"]);
 const defaults: DownloadOptions = { policy: local, maxBytes: 10_000_000, stallMs: 5_000, deadlineMs: 20_000 };
 
+/** A body as S3's clients frame it. @param signature behind each size; empty: none */
+function awsFramed(
+  body: string | Uint8Array,
+  signature = `;chunk-signature=${"0123456789abcdef".repeat(4)}`,
+  trailer = "\r\n",
+): Buffer {
+  const bytes = Buffer.from(body);
+  const frames: (Buffer | string)[] = [];
+  for (let at = 0; at < bytes.length; at += 8192) {
+    const piece = bytes.subarray(at, at + 8192);
+    frames.push(`${piece.length.toString(16)}${signature}\r\n`, piece, "\r\n");
+  }
+  return Buffer.concat([...frames, `0${signature}\r\n`, trailer].map((part) => Buffer.from(part)));
+}
+
 /** Downloads to a file of the test's own, and says what is there afterwards. */
 async function fetched(
   link: string,
@@ -69,6 +84,10 @@ describe("a file arrives as it was sent", () => {
     ["deflate", deflateSync(CSV)],
     ["deflate", deflateRawSync(CSV)],
     ["br, gzip", gzipSync(brotliCompressSync(CSV))],
+    ["aws-chunked", awsFramed(CSV)],
+    ["aws-chunked", awsFramed(CSV, "", "x-amz-checksum-crc32:sOO8/Q==\r\n\r\n")],
+    ["br, aws-chunked", awsFramed(brotliCompressSync(CSV))],
+    ["aws-chunked,deflate", awsFramed(deflateSync(CSV))],
   ])("content encoding %j", async (encoding, body) => {
     const { origin } = await staticServer({
       "/x.csv": (_request, response) => void response.writeHead(200, { "content-encoding": encoding }).end(body),
@@ -92,6 +111,32 @@ describe("a file arrives as it was sent", () => {
     const { code, file } = await fetched(`${origin}/x.csv.gz`);
     const wanted = encoding === "gzip, br" ? gzipSync(CSV) : body;
     expect([code, file]).toEqual(["", wanted.toString("latin1")]);
+  });
+
+  test("frames of aws-chunked that are broken, or cut off", async () => {
+    const framed = awsFramed(CSV);
+    const { origin } = await staticServer(
+      Object.fromEntries(
+        [framed.subarray(0, -200), framed.subarray(0, -20_000), Buffer.concat([framed.subarray(0, 9_000), framed])].map(
+          (body, n): [string, Handler] => [
+            `/${n}`,
+            (_request, response) => void response.writeHead(200, { "content-encoding": "aws-chunked" }).end(body),
+          ],
+        ),
+      ),
+    );
+    for (const n of [0, 1, 2]) await expectRefused("download_broken", `${origin}/${n}`);
+  });
+
+  test("too many codings, and one that unpacks to much that holds nothing", async () => {
+    const hollow = Buffer.concat(Array.from({ length: 4_000_000 }, () => Buffer.from([0, 0, 0, 0xff, 0xff])));
+    const { origin } = await staticServer({
+      "/4": (_request, response) => void response.writeHead(200, { "content-encoding": "br, br, br, br" }).end(CSV),
+      "/hollow": (_request, response) =>
+        void response.writeHead(200, { "content-encoding": "deflate, gzip" }).end(gzipSync(hollow)),
+    });
+    expect(await expectRefused("download_encoding", `${origin}/4`)).toMatch(/packed the file 4 times/);
+    await expectRefused("download_too_large", `${origin}/hollow`);
   });
 
   test("through five redirects, absolute and relative, and not through six", async () => {

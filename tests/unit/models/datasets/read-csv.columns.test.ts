@@ -196,6 +196,15 @@ describe("roles", () => {
     expect(notes).toContain("20 rows name no merchant: each counts as one of its own");
   });
 
+  test("currencies by number become letters, with a note: the stream takes letters only", async () => {
+    const { currency, notes } = await read("amount,currency,label\n1,978,0\n2,840,1\n3,36.0,0\n4,usd,0\n5,978,0\n");
+    expect(currency).toEqual(["EUR", "USD", "AUD", "USD", "EUR"]);
+    expect(notes).toContain('currency: column "currency", numbers of ISO 4217 (978 is EUR, 840 is USD, 36.0 is AUD)');
+    expect((await refusal("amount,currency,label\n1,978,0\n2,1,1\n"))[1]).toMatch(
+      /line 3, column "currency": "1" is not a currency \(three letters or digits, ISO 4217\)/,
+    );
+  });
+
   test("what the stream would refuse is refused here, with the line", async () => {
     const row = (currency: string, card = "c"): string =>
       `event_time,card_id,amount,currency,label\n2024-01-01,c,1,EUR,0\n2024-01-01,${card},1,${currency},1\n`;

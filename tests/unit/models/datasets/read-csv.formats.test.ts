@@ -178,6 +178,19 @@ describe("packing", () => {
     }
   });
 
+  test("a zip archive of the large kind (zip64)", async () => {
+    for (const all of [false, true]) {
+      const { length, cardId } = await readCsv(fileWith(largeZipOf("payments.csv", text, all)));
+      expect([length, cardId[0]]).toEqual([300, ROWS[0].card]);
+    }
+    const damaged = largeZipOf("payments.csv", text, true);
+    damaged.fill(0xff, damaged.length - 22 - 20 + 8, damaged.length - 22 - 20 + 16);
+    await expect(readCsv(fileWith(damaged))).rejects.toMatchObject({
+      code: "zip_archive",
+      message: expect.stringMatching(/is a damaged zip archive$/) as unknown,
+    });
+  });
+
   test("other archives and files say what they are", async () => {
     const refused = (content: Uint8Array | string): Promise<string> =>
       readCsv(fileWith(content)).then(
@@ -216,6 +229,36 @@ function zstdOf(content: string): Buffer {
     Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x20, content.length, block & 0xff, (block >> 8) & 0xff, block >> 16]),
     Buffer.from(content),
   ]);
+}
+
+/** A zip archive whose sizes and places have 64 bits. @param all those of the directory, too */
+function largeZipOf(name: string, content: string, all: boolean): Buffer {
+  const small = zipOf([[name, content]]);
+  const end = small.length - 22;
+  const start = small.readUInt32LE(end + 16);
+  const central = Buffer.from(small.subarray(start, end));
+  const field = Buffer.alloc(4 + 24);
+  field.writeUInt16LE(1, 0);
+  field.writeUInt16LE(24, 2);
+  // Unpacked, packed, and where the entry is.
+  for (const [index, at] of [24, 20, 42].entries()) {
+    field.writeBigUInt64LE(BigInt(central.readUInt32LE(at)), 4 + 8 * index);
+    central.writeUInt32LE(0xffffffff, at);
+  }
+  central.writeUInt16LE(field.length, 30);
+  const last = Buffer.from(small.subarray(end));
+  last.writeUInt32LE(central.length + field.length, 12);
+  if (!all) return Buffer.concat([small.subarray(0, start), central, field, last]);
+  const large = Buffer.alloc(56);
+  large.writeUInt32LE(0x06064b50, 0);
+  large.writeBigUInt64LE(44n, 4);
+  large.writeBigUInt64LE(BigInt(central.length + field.length), 40);
+  large.writeBigUInt64LE(BigInt(start), 48);
+  const locator = Buffer.alloc(20);
+  locator.writeUInt32LE(0x07064b50, 0);
+  locator.writeBigUInt64LE(BigInt(start + central.length + field.length), 8);
+  last.fill(0xff, 8, 20);
+  return Buffer.concat([small.subarray(0, start), central, field, large, locator, last]);
 }
 
 /** A zip archive, as any packer writes it. */

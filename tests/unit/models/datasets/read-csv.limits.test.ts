@@ -31,6 +31,20 @@ test("a compression bomb is refused long before it is unpacked: empty lines, row
   await expect(readCsv(fileWith(zeros("0")), { limits })).rejects.toEqual(code("csv_bad_quote"));
 });
 
+test("packed data within packed data that holds nothing", async () => {
+  // Deflate's empty blocks, in one member of gzip.
+  const empty = Buffer.from([0, 0, 0, 0xff, 0xff]);
+  const member = Buffer.concat([
+    gzipSync("").subarray(0, 10),
+    Buffer.alloc(80_000_000, empty),
+    Buffer.from([1, 0, 0, 0xff, 0xff]),
+    Buffer.alloc(8),
+  ]);
+  const started = performance.now();
+  await expect(readCsv(fileWith(gzipSync(member)), { limits })).rejects.toEqual(code("csv_bomb"));
+  expect(performance.now() - started).toBeLessThan(20_000);
+});
+
 test("progress tells percent and records", async () => {
   const seen: [number, number][] = [];
   await readCsv(fileWith(ulbCsv(3_000)), { onProgress: (percent, records) => seen.push([percent, records]) });

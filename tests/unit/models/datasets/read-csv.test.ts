@@ -316,8 +316,8 @@ describe("bad input is one line that names file, line and column", () => {
       "a currency sign",
       "currency,amount,label\n€,1,0\n",
       "csv_bad_value",
-      'line 2, column "currency": "€" is not a currency (three letters, ISO 4217); --columns currency= leaves the ' +
-        "column out",
+      'line 2, column "currency": "€" is not a currency (three letters or digits, ISO 4217); --columns currency= ' +
+        "leaves the column out",
     ],
     [
       "genuine only",
