@@ -1,15 +1,14 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { tmpdir } from "node:os";
-import { compiledModule } from "../../infra/package-root.js";
 import type { ErrorCode } from "../../schemas/error-codes.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import { FAILED, Frames, LOAD, frameOf, type Frame } from "./frames.js";
+import { limitedProcess, reservedByNode } from "./limited-process.js";
 import type { ModelIo } from "./session.js";
 
 export interface SessionLimits {
   /** Of one run, milliseconds. @default five seconds */
   timeoutMs?: number;
-  /** That the model's process may write to, bytes. @default 1 GiB */
+  /** That the model's process may write to beyond what Node needs, bytes. @default 1 GiB */
   memoryBytes?: number;
 }
 
@@ -25,8 +24,6 @@ const LOAD_MS = 60_000;
 const STEP_MS = 100;
 const LONGEST_STEP_MS = 1_000;
 const HEAP_MB = 256;
-/** The shell sets the limits and becomes Node. RLIMIT_DATA holds on Linux; elsewhere only time and heap are bounded. */
-const LIMITED = 'ulimit -d "$1"; ulimit -c 0; shift 1; exec "$@"';
 const STDERR_CHARACTERS = 300;
 
 interface Request {
@@ -46,6 +43,7 @@ export class GuardedSession {
   readonly #io: ModelIo;
   readonly #timeoutMs: number;
   readonly #memoryBytes: number;
+  readonly #reserved: number;
   #child: ChildProcess | null = null;
   /** The first is with the process. */
   readonly #requests: Request[] = [];
@@ -55,16 +53,18 @@ export class GuardedSession {
     onnx: Uint8Array,
     io: ModelIo,
     { timeoutMs = TIMEOUT_MS, memoryBytes = MEMORY_BYTES }: SessionLimits,
+    reserved: number,
   ) {
     this.#onnx = onnx;
     this.#io = io;
     this.#timeoutMs = timeoutMs;
     this.#memoryBytes = memoryBytes;
+    this.#reserved = reserved;
   }
 
   /** @throws FraudstreamError as `ModelSession.load`; `model_hung`, `model_died` */
   static async load(onnx: Uint8Array, io: ModelIo, limits: SessionLimits = {}): Promise<GuardedSession> {
-    const session = new GuardedSession(onnx, io, limits);
+    const session = new GuardedSession(onnx, io, limits, await reservedByNode(2));
     try {
       // Loading tries the model on one row, and `run` loads it where it isn't.
       await session.#start();
@@ -119,17 +119,12 @@ export class GuardedSession {
   }
 
   #spawn(): void {
-    const node = [
-      process.execPath,
-      `--max-old-space-size=${HEAP_MB}`,
-      compiledModule("models/onnx/session-process"),
-      String(process.pid),
-    ];
-    const child = spawn("/bin/sh", ["-c", LIMITED, "sh", String(Math.floor(this.#memoryBytes / 1024)), ...node], {
-      stdio: ["pipe", "pipe", "pipe"],
-      env: {},
-      cwd: tmpdir(),
+    const { command, args, options } = limitedProcess("models/onnx/session-process", [String(process.pid)], {
+      memoryBytes: this.#memoryBytes,
+      reserved: this.#reserved,
+      heapMb: HEAP_MB,
     });
+    const child = spawn(command, args, { ...options, stdio: ["pipe", "pipe", "pipe"] });
     this.#child = child;
     const frames = new Frames();
     let stderr = "";

@@ -1,9 +1,8 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { tmpdir } from "node:os";
-import { compiledModule } from "../../infra/package-root.js";
 import type { ErrorCode } from "../../schemas/error-codes.js";
 import { FraudstreamError } from "../../schemas/errors.js";
+import { limitedProcess, reservedByNode } from "../onnx/limited-process.js";
 import type { CheckedModel, CheckRequest } from "./check-model.js";
 
 /** What the process says at its end. */
@@ -12,15 +11,13 @@ export type CheckAnswer = { checked: CheckedModel } | { refused: { code: ErrorCo
 export interface CheckLimits {
   /** Of the process, of its processor time, too. @default one minute */
   timeoutMs?: number;
-  /** Memory that the process may write to, bytes. @default 1 GiB */
+  /** Memory that the process may write to beyond what Node needs, bytes. @default 1 GiB */
   memoryBytes?: number;
 }
 
 const TIMEOUT_MS = 60_000;
 const MEMORY_BYTES = 1024 ** 3;
 const HEAP_MB = 384;
-/** The shell sets the limits and becomes Node. RLIMIT_DATA holds on Linux; elsewhere only time and heap are bounded. */
-const LIMITED = 'ulimit -d "$1"; ulimit -S -t "$2"; ulimit -c 0; shift 2; exec "$@"';
 const STDERR_CHARACTERS = 300;
 
 /**
@@ -36,18 +33,19 @@ export async function checkInProcess(
   { timeoutMs = TIMEOUT_MS, memoryBytes = MEMORY_BYTES }: CheckLimits = {},
   signal?: AbortSignal,
 ): Promise<CheckedModel> {
+  const reserved = await reservedByNode(1);
   signal?.throwIfAborted();
-  const node = [process.execPath, `--max-old-space-size=${HEAP_MB}`, compiledModule("models/uploads/check-process")];
-  const child = spawn(
-    "/bin/sh",
-    ["-c", LIMITED, "sh", String(Math.floor(memoryBytes / 1024)), String(Math.ceil(timeoutMs / 1000)), ...node],
-    {
-      stdio: ["ignore", "ignore", "pipe", "ipc"],
-      serialization: "advanced",
-      env: {},
-      cwd: tmpdir(),
-    },
-  );
+  const { command, args, options } = limitedProcess("models/uploads/check-process", [], {
+    memoryBytes,
+    reserved,
+    heapMb: HEAP_MB,
+    cpuSeconds: Math.ceil(timeoutMs / 1000),
+  });
+  const child = spawn(command, args, {
+    ...options,
+    stdio: ["ignore", "ignore", "pipe", "ipc"],
+    serialization: "advanced",
+  });
   let stderr = "";
   child.stderr?.setEncoding("utf8").on("data", (text: string) => (stderr = (stderr + text).slice(-STDERR_CHARACTERS)));
   let timedOut = false;

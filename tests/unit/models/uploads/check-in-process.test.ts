@@ -133,7 +133,7 @@ describe.runIf(process.platform === "linux")("memory", () => {
   });
 
   it("may end the process, but not whoever asked", async () => {
-    await expect(checkInProcess(request(mean()), { memoryBytes: 64 * 1024 ** 2 })).rejects.toMatchObject({
+    await expect(checkInProcess(request(mean()), { memoryBytes: 16 * 1024 ** 2 })).rejects.toMatchObject({
       code: "model_died",
     });
   });
