@@ -3,12 +3,12 @@ import { decodeMark, formerTopicOf } from "../../infra/kafka/offset-mark.js";
 import type { BucketBuilder } from "../../models/features/bucket-builder.js";
 import { LabelFeed, type LabelFeedOptions, type MisplacedLabels } from "./label-feed.js";
 
-/** How often added partitions, and labels in them, are looked for while nothing is sealed. */
+/** How often to look for added partitions, and for labels in them, while no bucket is sealed. */
 const LOOK_EVERY_MS = 1_000;
 
 /**
- * The offset before which a group has sent on all labels that stood in a partition of other partitions' cards; null:
- * none were. What was committed in a topic that had this name before says nothing of this one.
+ * The offset before which a group has forwarded all labels of a partition that belong to other partitions' cards; null:
+ * none were forwarded. An offset committed for an earlier topic of this name does not count.
  */
 export async function forwardedBefore(
   { cluster, topic, partition }: Pick<LabelFeedOptions, "cluster" | "topic" | "partition">,
@@ -23,8 +23,8 @@ export async function forwardedBefore(
 }
 
 /**
- * Labels in partitions that were added to their topic: no card is at home there, so all of them are sent on to the
- * partition of their card. Partition n looks after the added ones that are n modulo the configured count.
+ * Labels in partitions that were added to their topic: no card belongs there, so all of them are forwarded to their
+ * card's partition. Partition n takes care of the added partitions whose number modulo the configured count is n.
  */
 export class AddedLabels {
   readonly #options: LabelFeedOptions;
@@ -37,12 +37,12 @@ export class AddedLabels {
     this.#group = group;
   }
 
-  /** Those that were sent on, that are too large for it, and so on. */
+  /** Counts of the labels that were forwarded, that are too large to forward, and so on. */
   count(of: "unreadable" | "forwarded" | "misplaced" | "ahead"): number {
     return this.#feeds.reduce((sum, feed) => sum + feed[of], 0);
   }
 
-  /** Sends on what is there, unless that was looked at a moment ago. */
+  /** Forwards the labels that are there, unless it looked a moment ago. */
   async forward(builder: BucketBuilder, send: (labels: MisplacedLabels) => Promise<void>): Promise<void> {
     const now = Date.now();
     if (now - this.#lookedAt < LOOK_EVERY_MS) return;

@@ -4,13 +4,13 @@ import { writeLong, writeText } from "../../schemas/avro-writer.js";
 import { writeWireHead } from "../../schemas/wire-format.js";
 import { BUCKET_ENTITY } from "../runtime/bucket-records.js";
 
-/** The longest id, and everything else at its longest. */
+/** Size with the longest id, and with everything else at its longest. */
 const MOST_BYTES = 512;
 const NO_ID = Buffer.alloc(0);
 const GAP_ID = Buffer.from("gap");
 
 /**
- * Writes what one source partition has sealed in Avro (schemas/avro/merchant-bucket.avsc, field by field) into its
+ * Encodes in Avro (schemas/avro/merchant-bucket.avsc, field by field) what one source partition has sealed, into its
  * output. Keys are texts: `merchant/<hour>/<partition>/<id>`, `card/<hour>/<partition>/<id>`, `watermark/<partition>`,
  * `gap/<partition>`.
  */
@@ -53,9 +53,9 @@ export class BucketEncoder {
   }
 
   /**
-   * Buckets of the partition below this index may lack what was lost before it was folded. The last gap of a partition
-   * counts. It is written as a watermark at the beginning of the epoch, with an id, since the schema has no symbol for
-   * it: readers of earlier versions ignore it.
+   * Buckets of the partition below this index may lack data that was lost before it was folded. The last gap of a
+   * partition counts. It is written as a watermark at the beginning of the epoch, with an id, since the schema has no
+   * symbol for it: readers of earlier versions ignore it.
    */
   gap(until: number, output: PartitionOutput): void {
     output.append(this.#gapKey, this.#value(BUCKET_ENTITY.watermark, GAP_ID, 0, until, 0));

@@ -22,25 +22,25 @@ export interface LabelFeedOptions {
   partition: number;
   /** Partitions of the topic. */
   partitions: number;
-  /** What stands for card ids; null: they stand for themselves. */
+  /** Replaces card ids; null: card ids are used as they are. */
   cards: CardIds | null;
   signal: AbortSignal;
   /**
-   * Labels were deleted before they were read.
+   * Called when labels were deleted before they were read.
    *
    * @param first the first offset that is left
-   * @param until none is later
+   * @param until no deleted label is later than this
    */
   onLost: (first: number, until: number) => void;
 }
 
-/** Where a feed goes on, and of which topic: one that was made anew counts from 0 again. */
+/** Where a feed resumes, and in which topic: a topic that was created again counts from 0. */
 export interface LabelPosition {
   topicId: string;
   next: number;
 }
 
-/** Labels of other partitions, to be sent there, and the offset in this partition before which all have been. */
+/** Labels of other partitions' cards, to be sent there, and the offset in this partition before which all have been. */
 export interface MisplacedLabels {
   outputs: readonly PartitionOutput[];
   partition: number;
@@ -49,26 +49,26 @@ export interface MisplacedLabels {
 }
 
 const FETCH_BYTES = 4 * 1024 * 1024;
-/** A label that doesn't fit into a batch by itself with its headers. */
+/** A label that, with its headers, doesn't fit into a batch even on its own. */
 const MAX_FORWARDED_BYTES = 900 * 1024;
 
-/** The labels of one partition, read when they are asked for. */
+/** Reads the labels of one partition on demand. */
 export class LabelFeed {
   readonly #options: LabelFeedOptions;
   readonly #reader: PartitionReader;
   readonly #labels: LabelReader;
   readonly #topicId: string;
-  /** Every label before this offset has been applied; null: none was read yet. */
+  /** Every label before this offset has been applied; null: none has been read yet. */
   #next: number | null;
-  /** Labels of other partitions before this offset have been sent on. */
+  /** Labels of other partitions' cards before this offset have been forwarded. */
   #forwardedTo: number;
-  /** Labels that are none: the sink has sent them to the dead letters. */
+  /** Records that are not valid labels: the sink has sent them to the dead letters. */
   unreadable = 0;
-  /** Labels of cards that belong to another partition, and that were sent there. */
+  /** Labels of cards that belong to another partition; they were forwarded there. */
   forwarded = 0;
-  /** Labels of cards that belong to another partition, and that are too large to be sent there. */
+  /** Labels of cards that belong to another partition but are too large to forward. */
   misplaced = 0;
-  /** Labels that were published too far ahead of the clock here: the sink has sent them to the dead letters. */
+  /** Labels published too far ahead of this machine's clock: the sink has sent them to the dead letters. */
   ahead = 0;
 
   private constructor(options: LabelFeedOptions, topicId: string, next: number | null, forwardedTo: number) {
@@ -82,8 +82,9 @@ export class LabelFeed {
   }
 
   /**
-   * @param position where to go on, unless the topic is another one by now; null: at the log's beginning
-   * @param forwardedTo labels of other partitions before this offset have been sent on; null: as far as they were read
+   * @param position where to resume, unless the topic is another one by now; null: at the log's beginning
+   * @param forwardedTo labels of other partitions' cards before this offset have been forwarded; null: as far as they
+   *   were read
    */
   static async open(
     options: LabelFeedOptions,
@@ -98,15 +99,15 @@ export class LabelFeed {
     return new LabelFeed(options, topicId, next, forwardedTo ?? next ?? 0);
   }
 
-  /** Null: nothing was read yet. */
+  /** Null: nothing has been read yet. */
   get position(): LabelPosition | null {
     return this.#next === null ? null : { topicId: this.#topicId, next: this.#next };
   }
 
   /**
-   * Applies every label that is committed at the time of this call, and sends on those of other partitions' cards.
+   * Applies every label that is committed at the time of this call, and forwards those of other partitions' cards.
    *
-   * @param forward returns once they have been sent, together with the offset behind them
+   * @param forward returns once they have been sent, together with the offset after them
    */
   async readToEnd(builder: BucketBuilder, forward: (labels: MisplacedLabels) => Promise<void>): Promise<void> {
     const end = await this.#reader.endOffset();
@@ -146,8 +147,8 @@ export class LabelFeed {
   }
 
   /**
-   * No lost label is newer than the first that is left. Those that were too old for any bucket that is still to be
-   * sealed change nothing; and of a log that has none left, a feed that has lost its place can't say whether there were
+   * No lost label is newer than the first one left. Lost labels that are too old for any bucket still to be sealed
+   * change nothing. If the log has no labels left, a feed that has lost its position can't tell whether there were
    * newer ones.
    */
   async #reportLost(builder: BucketBuilder, first: number, end: number): Promise<void> {
@@ -172,7 +173,7 @@ export class LabelFeed {
     }
   }
 
-  /** @returns what is to be sent on */
+  /** @returns what to forward */
   #apply(records: FetchedRecords, builder: BucketBuilder): PartitionOutput[] {
     const { bytes, valueAt, valueLength } = records;
     const labels = this.#labels;
@@ -210,7 +211,7 @@ export class LabelFeed {
     return [...outputs.values()];
   }
 
-  /** The label's own bytes under its card as the key, with the time at which it was published. */
+  /** The label's own bytes, keyed by its card, with the time at which it was published. */
   #forward(
     records: FetchedRecords,
     index: number,

@@ -1,18 +1,17 @@
 /**
  * Kafka → Kafka. The path of a batch of transactions of one source partition:
  *
- *  1. decode   records become columns, checked as scoring checks them; what scoring refuses or sends on is left out
- *  2. labels where a transaction of the batch seals a bucket: this partition's labels, up to the end asked for now;
- *     those of
- *              other partitions' cards are sent there, with the offset behind them in one Kafka transaction; so are
- *              those in
- *              partitions that were added to the topic (added-labels.ts)
- *  3. fold     in the records' order: each transaction seals what its event time lets it, then is added itself
- *  4. encode   the sealed buckets, what they may lack, and behind them the partition's watermark (encode-buckets.ts)
- *  5. commit   buckets, watermark and offset in one Kafka transaction. Without a bucket, only the offset now and then
+ *  1. decode   records become columns, checked as scoring checks them; what scoring refuses or forwards is left out
+ *  2. labels   if a transaction of the batch seals a bucket: this partition's labels are read, up to the end asked for
+ *              now. Labels of other partitions' cards are forwarded in one Kafka transaction with the offset after
+ *              them; so are labels in partitions that were added to the topic (added-labels.ts)
+ *  3. fold     in the order of the records: each transaction first seals the buckets that its event time closes, then
+ *              is added itself
+ *  4. encode   the sealed buckets, their gaps, and after them the partition's watermark (encode-buckets.ts)
+ *  5. commit   buckets, watermark and offset in one Kafka transaction; without a bucket, only the offset, now and then
  * Any error ends the tenure; the next one folds the log again up to the committed offset (open-builder.ts), without
- * output. Since buckets and offset are one transaction, and a watermark is never taken back, each bucket is published
- * once.
+ * output. Since buckets and offset are committed in one transaction, and a watermark never moves back, each bucket is
+ * published once.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { Turns } from "../../infra/async/turns.js";
@@ -48,12 +47,12 @@ function merchantsTransactionalId(group: string, partition: number): string {
   return `${group}-${partition}`;
 }
 
-/** A partition that was read to its end and has been quiet for this long takes the others' watermark. */
+/** A partition that was read to its end and has been quiet for this long takes over the others' watermark. */
 const QUIET_MS = 1_000;
 const LOOK_EVERY_MS = 500;
-/** An offset without buckets is committed this late: records are folded again up to there, so nothing is lost. */
+/** How long an offset without buckets may stay uncommitted: nothing is lost, since its records are folded again. */
 const COMMIT_EVERY_MS = 5_000;
-/** At the end of a tenure, a commit and a snapshot are waited for so long. */
+/** How long the end of a tenure waits for a commit and a snapshot. */
 const CLOSE_WITHIN_MS = 5_000;
 
 /** Seals the buckets of one partition while this process owns it. */
@@ -68,27 +67,27 @@ export class MerchantsTenure implements PartitionHandler {
   readonly #gaps: GapBounds;
   readonly #encoder: BucketEncoder;
   readonly #output: PartitionOutput;
-  /** For looking whether the partition has ended. */
+  /** Used to check whether the partition has been read to its end. */
   readonly #reader: PartitionReader;
   readonly #timer: NodeJS.Timeout;
-  /** Dead letters of transactions that aren't folded yet begin here or later. */
+  /** Dead letters of transactions that aren't folded yet begin at this offset or later. */
   #deadLettersFrom: number;
-  /** One at a time: a batch, a look at the quiet partition, the end. */
+  /** One at a time: a batch, a check of the quiet partition, the end. */
   readonly #turns = new Turns();
-  /** Records before it have been folded; null: none, and no offset was ever committed. */
+  /** Records before this offset have been folded; null: none, and no offset was ever committed. */
   #position: number | null;
   #committed: number | null;
   #committedAt = Date.now();
   #active = Date.now();
   #published = 0;
-  /** The end of the gap that was published last, as a bucket's index; null: none was in this tenure. */
+  /** The end of the gap that was published last, as a bucket index; null: none in this tenure. */
   #gapTold: number | null = null;
   #snapshotAt = Date.now();
   #snapshotOffset = -1;
   #saving: Promise<void> | null = null;
-  /** A look is waiting for its turn, or at work: batches must not queue behind more than one. */
+  /** A check is queued or running: batches must not queue behind more than one. */
   #looking = false;
-  /** Something stands at this position that is yet to be processed: looking again would only read it again. */
+  /** The record at this position is yet to be processed: checking again would only read it again. */
   #aheadOf: number | null = null;
   #failed = false;
   #closed = false;
@@ -118,7 +117,7 @@ export class MerchantsTenure implements PartitionHandler {
     this.#timer = setInterval(() => void this.#look(), LOOK_EVERY_MS);
   }
 
-  /** Begins a tenure: fences the former owner, asks where it stood, and brings the fold to there. */
+  /** Begins a tenure: fences the former owner, asks where it stood, and folds up to there. */
   static async open(
     deps: MerchantsDeps,
     tenure: LiveTenure,
@@ -128,7 +127,7 @@ export class MerchantsTenure implements PartitionHandler {
       merchantsTransactionalId(deps.group, tenure.partition),
     );
     try {
-      // Null, whatever the reason: all of the log is folded, and what was published is not published again (its
+      // Null, whatever the reason: the whole log is folded, and what was published is not published again (its
       // watermark is sealed).
       const { offset: committed } = await tenure.committed();
       const opened = await openBuilder(deps, tenure, committed);
@@ -187,7 +186,7 @@ export class MerchantsTenure implements PartitionHandler {
     clearInterval(this.#timer);
     await this.#inTurn(async () => {
       this.#closed = true;
-      // After an error the transaction's outcome is open, and the fold may be ahead of what was published.
+      // After an error the outcome of the transaction is unknown, and the fold may be ahead of what was published.
       if (!this.#failed) await Promise.race([this.#leave(), sleep(CLOSE_WITHIN_MS, undefined, { ref: false })]);
     }).catch((error: unknown) =>
       this.#deps.log.debug({ partition: this.#tenure.partition }, `leaving a partition: ${messageOf(error)}`),
@@ -207,8 +206,8 @@ export class MerchantsTenure implements PartitionHandler {
   };
 
   /**
-   * Labels of other partitions' cards, once each: until they were sent, the group's offset in the labels stands before
-   * them.
+   * Forwards labels of other partitions' cards, each once: until they are sent, the group's offset in the labels stays
+   * before them.
    */
   readonly #forwardLabels = async ({ outputs, partition, topicId, next }: MisplacedLabels): Promise<void> => {
     const { group, topics } = this.#deps;
@@ -217,7 +216,7 @@ export class MerchantsTenure implements PartitionHandler {
     await this.#producer.commit(outputs, Date.now());
   };
 
-  /** What is folded must be at the committed offset for a snapshot to be of use. */
+  /** A snapshot is only of use if the fold is at the committed offset. */
   async #leave(): Promise<void> {
     await this.#commitOffset();
     await this.#saving;
@@ -231,11 +230,11 @@ export class MerchantsTenure implements PartitionHandler {
     this.#output.reset();
   }
 
-  /** Windows over buckets that lack what was lost must say so: the gap is there before the watermark is. */
+  /** Windows over buckets that lack lost records must say so: the gap is published before the watermark. */
   #tellOfGaps(): void {
     const { until } = this.#gaps;
     if (until === Number.NEGATIVE_INFINITY) return;
-    // Where nothing has come since, what was lost has happened by now.
+    // If nothing has arrived since, the lost records are in the past by now.
     const bucket = Math.ceil((Number.isFinite(until) ? until : Date.now() + CLOCK_SKEW_MS) / BUCKET_MS);
     if (bucket === this.#gapTold) return;
     this.#encoder.gap(bucket, this.#output);
@@ -269,7 +268,7 @@ export class MerchantsTenure implements PartitionHandler {
     this.#saving = this.#save(position).finally(() => (this.#saving = null));
   }
 
-  /** A snapshot is only a cache: what goes wrong is logged. */
+  /** A snapshot is only a cache: failures are logged. */
   async #save(offset: number): Promise<void> {
     const { cluster, snapshots, cards, log } = this.#deps;
     const { topic, partition, signal, mark } = this.#tenure;
@@ -288,7 +287,10 @@ export class MerchantsTenure implements PartitionHandler {
     }
   }
 
-  /** Where nothing comes any more: others go on, and whoever adds the partitions up must not wait for this one. */
+  /**
+   * For a partition where nothing arrives any more: the others move on, and whoever sums up the partitions must not
+   * wait for this one.
+   */
   async #look(): Promise<void> {
     if (this.#closed || this.#failed || this.#looking || Date.now() - this.#active < QUIET_MS) return;
     this.#looking = true;
@@ -310,7 +312,7 @@ export class MerchantsTenure implements PartitionHandler {
     }
   }
 
-  /** Whether every record that can be seen has been folded; markers and aborted records don't count. */
+  /** Whether every visible record has been folded; markers and aborted records don't count. */
   async #atEnd(): Promise<boolean> {
     if (this.#aheadOf !== null && this.#aheadOf === this.#position) return false;
     const end = await this.#reader.endOffset();

@@ -1,10 +1,10 @@
 import { gauge, type Registry } from "../../infra/metrics/registry.js";
 import { BUCKET_MS } from "../../models/features/history-terms.js";
 
-/** What a tenure tells of itself. */
+/** What a tenure reports. */
 export interface MerchantsState {
   partition: number;
-  /** Its watermark, as a bucket's index; -Infinity: none yet. */
+  /** Its watermark, as a bucket index; -Infinity: none yet. */
   sealed: number;
   buckets: number;
   transactions: number;
@@ -42,7 +42,7 @@ const TOTALS: [Exclude<keyof MerchantsState, "partition" | "sealed">, string][] 
   ["bytes", "Memory of unsealed buckets."],
 ];
 
-/** What the role tells on /metrics, per partition, since the partition became this process's. */
+/** What the role reports on /metrics, per partition, since this process took the partition over. */
 export function merchantsMetrics(registry: Registry, states: () => readonly MerchantsState[]): void {
   const labelNames = ["partition"];
   for (const [field, help] of TOTALS) {

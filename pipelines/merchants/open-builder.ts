@@ -28,11 +28,11 @@ export interface MerchantsDeps {
   schemas: Schemas;
   watermarks: Watermarks;
   snapshots: SnapshotStore;
-  /** Where transactions are stored that Kafka has deleted; null: nowhere. */
+  /** Where transactions that Kafka has deleted are stored; null: nowhere. */
   clickhouse: ClickHouseConfig | null;
-  /** Between two snapshots of a partition, milliseconds. */
+  /** Time between two snapshots of a partition, milliseconds. */
   snapshotEveryMs: number;
-  /** What stands for card ids; null: they stand for themselves. */
+  /** Replaces card ids; null: card ids are used as they are. */
   cards: CardPseudonyms | null;
   log: Logger;
 }
@@ -44,12 +44,12 @@ const LABELS_TOPIC = "labels/topic";
 const DEAD_LETTERS_FROM = "dead-letters-from";
 const GAPS = "gaps";
 const FETCH_BYTES = 4 * 1024 * 1024;
-/** What lay ahead of the present when it was scored may not do so now. */
+/** A transaction that was ahead of the clock when it was scored may no longer be. */
 const AHEAD = "event_time_ahead";
 
 const IN_SILENCE = (): void => {};
 
-/** A copy of a builder's state, with where its labels end and what its log has lost. */
+/** A copy of a builder's state, with the end of its labels and what its log has lost. */
 export function snapshotSections(
   builder: BucketBuilder,
   labels: LabelPosition | null,
@@ -63,7 +63,10 @@ export function snapshotSections(
   ];
 }
 
-/** For the same snapshot: dead letters of transactions that aren't in it stand here or later in their partition. */
+/**
+ * Goes with the same snapshot: dead letters of transactions that aren't in it are at this offset or later in their
+ * partition.
+ */
 export function deadLettersSection(from: number): Section {
   return { name: DEAD_LETTERS_FROM, data: Float64Array.of(from) };
 }
@@ -75,7 +78,7 @@ function restored(
 ): { builder: BucketBuilder; labelsAt: LabelPosition | null; offset: number; deadLettersFrom: number } {
   const sections = new Map<string, ArrayBufferView>(list.map(({ name, data }) => [name, data]));
   const [next] = float64Of(sections, LABELS_NEXT);
-  // A snapshot of an earlier version doesn't say of which topic, nor the rest.
+  // A snapshot of an earlier version doesn't name its topic, and lacks the rest, too.
   const topicId = sections.has(LABELS_TOPIC) ? Buffer.from(bytesOf(sections, LABELS_TOPIC)).toString() : "";
   const [deadLettersFrom] = sections.has(DEAD_LETTERS_FROM) ? float64Of(sections, DEAD_LETTERS_FROM) : [0];
   const builder = BucketBuilder.restore(sections);
@@ -83,7 +86,7 @@ function restored(
   return { builder, labelsAt: next < 0 ? null : { topicId, next }, offset, deadLettersFrom };
 }
 
-/** What a tenure begins with. */
+/** The state in which a tenure begins. */
 export interface OpenedBuilder {
   builder: BucketBuilder;
   labels: LabelFeed;
@@ -92,10 +95,11 @@ export interface OpenedBuilder {
 }
 
 /**
- * The unsealed buckets of a partition as of the committed offset: the newest snapshot that isn't ahead of it, and the
- * log from there, folded without output. What was published by the clock of other partitions is sealed as well.
+ * The unsealed buckets of a partition as of the committed offset: the newest snapshot that isn't ahead of it, plus the
+ * log from there, folded without output. Buckets that were published because of other partitions' clocks are sealed as
+ * well.
  *
- * @throws FraudstreamError `history_gap` where transactions of unsealed buckets are nowhere any more
+ * @throws FraudstreamError `history_gap` if transactions of unsealed buckets are no longer stored anywhere
  */
 export async function openBuilder(
   deps: MerchantsDeps,
@@ -120,7 +124,7 @@ export async function openBuilder(
     cards,
     signal,
     onLost: (first: number, until: number) => {
-      // Of no offset of the transactions: a place of its own among their gaps.
+      // Not an offset of the transactions: a separate entry among their gaps.
       addGaps(tenure.mark, [{ from: -1 - first, to: -1 - first, until }]);
     },
   };
@@ -151,8 +155,8 @@ export async function openBuilder(
 }
 
 /**
- * A watermark is published with all that it seals: where the topic has a lower one than the fold, it has lost its end,
- * or all.
+ * A watermark is published together with all that it seals: if the topic's watermark is lower than the fold's, the
+ * topic has lost its end, or everything.
  */
 function reportLostBuckets(
   { cluster, topics: { merchantBuckets } }: MerchantsDeps,
@@ -168,7 +172,7 @@ function reportLostBuckets(
   cluster.incidents.report({ kind: "cut_off", topic: merchantBuckets.name, partition, lost: 0, message });
 }
 
-/** A partition whose refused transactions are asked for, and which topic that is. */
+/** A partition whose refused transactions are looked up, and its topic. */
 type RefusalsOf = Pick<Tenure, "topic" | "partition" | "signal" | "mark">;
 
 interface FoldedAgain {
@@ -193,7 +197,7 @@ async function foldAgain(
   const fold = new TransactionFold(schemas, partitions, builder, cards);
   try {
     const first = await reader.firstOffset();
-    /** What lies before can neither be in an unsealed bucket nor be repeated in one. */
+    /** Records before it can neither be in an unsealed bucket nor be repeated in one. */
     const neededFrom = (published - REPEAT_BUCKETS) * BUCKET_MS;
     if (first > from && (await deletedBefore(reader, first)) >= neededFrom) {
       for (const stretch of withoutGaps(from, Math.min(first, to), mark.gaps)) {
@@ -226,8 +230,8 @@ async function foldAgain(
 }
 
 /**
- * What scoring refused since it lay ahead of the present, by dead letters, and where retention has deleted some of
- * those by ClickHouse.
+ * What scoring refused because it was ahead of the clock: from the dead letters, and where retention has deleted some
+ * of those, from ClickHouse.
  */
 async function refusedAhead(
   { cluster, topics, clickhouse, log }: MerchantsDeps,
@@ -253,8 +257,8 @@ async function refusedAhead(
 }
 
 /**
- * Where the dead letters of transactions from an offset on begin, looked for from where they began before. What comes
- * of it is kept in a snapshot: the fold that goes on from there reads no others.
+ * Where the dead letters of transactions from an offset on begin, searched from where they began before. The result is
+ * kept in a snapshot: the fold that resumes from it reads no others.
  */
 export async function deadLettersOf(
   { cluster, topics }: MerchantsDeps,
@@ -272,7 +276,7 @@ export async function deadLettersOf(
 }
 
 /**
- * Every transaction that retention has deleted happened before this: none lies further ahead of its record's time than
+ * Every transaction that retention has deleted happened before this: none is further ahead of its record's time than
  * the skew.
  */
 async function deletedBefore(reader: PartitionReader, first: number): Promise<number> {

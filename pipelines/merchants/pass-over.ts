@@ -2,8 +2,8 @@ import type { TopicPartition } from "../../infra/kafka/group-membership.js";
 import type { PartitionHandler, Tenure } from "../runtime/partition-consumer.js";
 
 /**
- * For a partition that was added to the transactions' topic: no card is at home in it. Scoring sends what arrives there
- * on to the partition of its card, where it counts, so it is only passed over.
+ * For a partition that was added to the transactions' topic: no card belongs to it. Scoring forwards what arrives there
+ * to the partition of its card, where it counts, so this role only skips it.
  */
 export async function passOver(
   tenure: Tenure,

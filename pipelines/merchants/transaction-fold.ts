@@ -17,7 +17,7 @@ export class TransactionFold {
   readonly batch = new TransactionBatch([]);
   readonly #reader: TransactionReader;
   #records: FetchedRecords | null = null;
-  /** Records that are no transaction. */
+  /** Records that are not valid transactions. */
   rejected = 0;
   /** Transactions whose card belongs to another partition: they count there. */
   misplaced = 0;
@@ -30,10 +30,10 @@ export class TransactionFold {
   }
 
   /**
-   * Reads a batch. What lies ahead of the present is refused, as scoring refuses it.
+   * Reads a batch. Transactions that are ahead of the clock are refused, as scoring refuses them.
    *
-   * @param refused offsets that scoring refused for that; they may not lie ahead any more
-   * @returns its newest event time, -Infinity where there is none
+   * @param refused offsets that scoring refused for that reason; they may no longer be ahead
+   * @returns the batch's newest event time, -Infinity if it has none
    */
   async decode(records: FetchedRecords, refused: ReadonlySet<number> = NONE): Promise<number> {
     const batch = this.batch;
@@ -51,7 +51,7 @@ export class TransactionFold {
     return newest;
   }
 
-  /** Adds the transactions that were read, each after what it lets be sealed. @param before offset at which to stop */
+  /** Adds the transactions that were read, each after sealing what it closes. @param before offset at which to stop */
   apply(emit: EmitBucket, before = Number.POSITIVE_INFINITY): void {
     const batch = this.batch;
     const builder = this.#builder;

@@ -3,7 +3,7 @@ import { PartitionReader } from "../../infra/kafka/partition-reader.js";
 import { reposition } from "../../infra/kafka/reposition.js";
 import { BUCKET_ENTITY, type BucketRecordReader } from "../runtime/bucket-records.js";
 
-/** A watermark is the last record of its transaction, a marker stands behind it. */
+/** A watermark is the last record of its transaction; a marker follows it. */
 const LAST_RECORDS = 4;
 
 /** The last watermark of each source partition, as the buckets topic has it. */
@@ -11,7 +11,7 @@ export class Watermarks {
   readonly #cluster: KafkaCluster;
   readonly #records: BucketRecordReader;
   readonly #partitions: Tail[];
-  /** Looking is shared: idle partitions ask at about the same time. */
+  /** A read is shared: idle partitions ask at about the same time. */
   #looking: Promise<number[]> | null = null;
 
   constructor(cluster: KafkaCluster, topic: string, partitions: number, records: BucketRecordReader) {
@@ -28,7 +28,7 @@ export class Watermarks {
   /** The last committed watermark of a source partition, as a bucket's index; -Infinity: none. */
   async of(partition: number): Promise<number> {
     const tail = this.#partitions[partition];
-    // One that is under way may have begun before what its caller wants to see.
+    // A read under way may have begun before what its caller wants to see.
     await tail.looking?.catch(() => {});
     tail.looking ??= this.#look(tail).finally(() => (tail.looking = null));
     return tail.looking;
@@ -50,7 +50,7 @@ export class Watermarks {
     await Promise.all(this.#partitions.map(({ reader }) => reader.close()));
   }
 
-  /** Looks at the last records, and further back until a watermark is found. */
+  /** Reads the last records, and further back until it finds a watermark. */
   async #look(tail: Tail): Promise<number> {
     try {
       return await this.#lookOnce(tail);
@@ -81,7 +81,7 @@ export class Watermarks {
       if (found) break;
       to = from;
     }
-    // Of a log that has lost its end, what was read isn't taken back.
+    // If the log has lost its end, what was read isn't taken back.
     tail.end = end;
     return tail.watermark;
   }
@@ -90,7 +90,7 @@ export class Watermarks {
 interface Tail {
   reader: PartitionReader;
   watermark: number;
-  /** What lies before has been looked at. */
+  /** Everything before this offset has been read. */
   end: number;
   looking: Promise<number> | null;
 }

@@ -22,7 +22,7 @@ export type OnBucket = (
   frauds: number,
 ) => void;
 
-/** Reads records of `fraud.merchant-buckets` without an object a record. */
+/** Reads records of `fraud.merchant-buckets` without creating an object per record. */
 export class BucketRecordReader {
   readonly #schemaId: number;
   readonly #cursor = new AvroCursor();
@@ -31,14 +31,15 @@ export class BucketRecordReader {
   /** Records that could not be read. */
   unreadable = 0;
 
-  /** @param schemaId that our records carry */
+  /** @param schemaId the id that our records carry */
   constructor(schemaId: number, log: Logger | null = null) {
     this.#schemaId = schemaId;
     this.#log = log;
   }
 
   /**
-   * Reads what a fetch brought. A record that is no bucket is logged and left out: it would stop every reader for good.
+   * Reads the records of a fetch. A record that is not a valid bucket is logged and skipped: otherwise it would stop
+   * every reader for good.
    */
   read(records: FetchedRecords, onBucket: OnBucket): void {
     const { bytes, valueAt, valueLength } = records;
@@ -51,7 +52,7 @@ export class BucketRecordReader {
     }
   }
 
-  /** False: the bytes are no bucket. */
+  /** False: the bytes are not a valid bucket. */
   #readOne(bytes: Buffer, from: number, end: number, onBucket: OnBucket): boolean {
     const cursor = this.#cursor;
     cursor.set(bytes, from, end);

@@ -8,7 +8,7 @@ import { readHeaders, type FetchedRecords } from "../../infra/kafka/records.js";
 import type { RecordCode } from "../../schemas/error-codes.js";
 import { MAX_TRANSACTION_BYTES } from "../../schemas/topics.js";
 
-/** Why a record could not be used, and where on its way that came out. */
+/** Why a record could not be used, and at which step this was found. */
 export interface Cause {
   code: RecordCode;
   reason: string;
@@ -21,16 +21,16 @@ const MAX_REPLY_TO_BYTES = 256;
 /** A longer key (only a compressed batch can bring one) would not fit beside the longest value and the headers. */
 const MAX_KEY_BYTES = 32 * 1024;
 const ATTEMPT = "attempt";
-/** On a dead letter that was sent again: where it stands among the dead letters, `<topic>/<partition>/<offset>`. */
+/** On a dead letter that was sent again: its place among the dead letters, `<topic>/<partition>/<offset>`. */
 const REDRIVE_OF = "fraudstream-redrive-of";
 /**
- * On a dead letter of a transaction: of which topic its offset is, as with committed offsets (OffsetMark). A name may
- * come to mean another one.
+ * On a dead letter of a transaction: the topic that its offset belongs to, as with committed offsets (OffsetMark). A
+ * name may later refer to another topic.
  */
 export const SOURCE_LOG = "source-log";
 const PLACE = /^.{1,300}\/\d{1,10}\/\d{1,16}$/;
 
-/** The reply-to header of a record; null: none that is copied. */
+/** The reply-to header of a record; null: there is none to copy. */
 export function replyToOf(records: FetchedRecords, record: number): Buffer | null {
   // Almost every record has no headers: their count is its own first byte.
   if (records.bytes[records.headersAt[record]] === 0) return null;
@@ -40,7 +40,7 @@ export function replyToOf(records: FetchedRecords, record: number): Buffer | nul
   return null;
 }
 
-/** Appends the dead letter of a record to an output. @param mark of the topic that the record stands in */
+/** Appends the dead letter of a record to an output. @param mark of the record's topic */
 export function appendDeadLetter(
   records: FetchedRecords,
   record: number,
@@ -60,21 +60,21 @@ export function appendDeadLetter(
 }
 
 /**
- * Whether the offset that a dead letter names is of a topic that had the source's name before. @param mark of the topic
- * that is there
+ * Whether the offset in a dead letter belongs to an earlier topic of the source's name. @param mark of the current
+ * topic
  */
 export function isOfFormerTopic(sourceLog: string | undefined, mark: OffsetMark): boolean {
-  // Those of earlier versions don't say.
+  // Dead letters of earlier versions don't say.
   return sourceLog !== undefined && sourceLog !== "" && formerTopicOf(decodeMark(sourceLog), mark) !== null;
 }
 
 /**
- * A dead letter: the untouched key and bytes of the source, its coordinates and the cause in the headers. Of a value or
- * a key that is larger than dead letters may be, its length and sha256 instead; of a batch that could not be read,
- * those of the batch, and the last offset that it covers.
+ * A dead letter: the key and bytes of the source, unchanged, with its coordinates and the cause in the headers. A value
+ * or key larger than dead letters may be is replaced by its length and sha256; a batch that could not be read, by those
+ * of the batch and the last offset that it covers.
  *
- * @param cards where card ids have pseudonyms: the key is one, and what the source said is sealed
- * @param more headers
+ * @param cards if card ids have pseudonyms: the key is a pseudonym, and the source's content is sealed
+ * @param more further headers
  */
 export function deadLetterOf(
   records: FetchedRecords,
@@ -122,8 +122,8 @@ function sha256(bytes: Uint8Array): string {
 }
 
 /**
- * How often the record has been tried: once, unless it was sent again and says so. Producers have headers named
- * `attempt` of their own, which count nothing.
+ * How often the record has been tried: once, unless it was sent again and says so. Producers may have `attempt` headers
+ * of their own; those do not count.
  */
 export function attemptOf(records: FetchedRecords, record: number): string {
   if (records.bytes[records.headersAt[record]] === 0) return "1";

@@ -5,23 +5,23 @@ import { CLOCK_SKEW_MS } from "../../schemas/transaction-reader.js";
 
 /** Producers' clocks differ: a record may be stamped earlier than one before it in the log, by less than this. */
 export const STAMP_DISORDER_MS = 3_600_000;
-/** Transactions behind a gap that tell how far the stream's own time had come. */
+/** How many transactions after a gap it takes to tell how far the stream's own time had come. */
 const TELLING_ROWS = 256;
-/** One of ten may be a stray, far ahead of the others. */
+/** One in ten may be a stray, far ahead of the others. */
 const BELOW_STRAYS = 0.9;
 
 /**
  * Until when, in event time, the records of a partition's gaps can have happened: windows that begin before that may
- * miss some. Two bounds hold, and the lower one counts:
+ * miss some of them. There are two bounds, and the lower one counts:
  *
- * - No transaction lies further ahead of its record's time than the skew, and what was lost came before what is left.
- *   That holds at once, for a stream
- *   of the present exactly. For one of old data it would hold until the end.
+ * - No transaction is further ahead of its record's time than the skew, and what was lost came before what is left.
+ *   This bound is known at once, and is exact for a stream of current data. In a stream of old data, windows would
+ *   begin before it until the end.
  * - Transactions more than LATENESS_MS older than those before them are late, and stale in any case. So what was lost
- *   isn't newer by more
- *   than that than what follows it: known once a few hundred transactions have come, of which some may be strays.
+ *   is at most that much newer than what follows it: known once a few hundred transactions have arrived, some of which
+ *   may be strays.
  *
- * They are kept in the mark of the tenure, that is, committed with each offset.
+ * The bounds are kept in the mark of the tenure, so they are committed with each offset.
  */
 export class GapBounds {
   readonly #mark: OffsetMark;
@@ -32,7 +32,7 @@ export class GapBounds {
     this.#mark = mark;
   }
 
-  /** No lost transaction is later, epoch milliseconds; -Infinity: none is known to be lost. */
+  /** No lost transaction is later than this, epoch milliseconds; -Infinity: none is known to be lost. */
   get until(): number {
     return this.#mark.gaps.reduce(
       (latest, { until }) => Math.max(latest, until ?? Number.POSITIVE_INFINITY),
@@ -40,7 +40,10 @@ export class GapBounds {
     );
   }
 
-  /** Before the next records are folded, and their offset is committed. @param clock the partition's, as of now */
+  /**
+   * To be called before the next records are folded and their offset is committed. @param clock the partition's current
+   * clock
+   */
   meet(records: Pick<FetchedRecords, "timestamp">, clock: number, now: number): void {
     if (this.#mark.gaps.every(({ until }) => until !== null)) return;
     const byStamp = Math.min(records.timestamp[0], now) + CLOCK_SKEW_MS + STAMP_DISORDER_MS;
@@ -48,7 +51,7 @@ export class GapBounds {
     this.#mark.gaps = this.#mark.gaps.map((gap) => (gap.until === null ? { ...gap, until } : gap));
   }
 
-  /** After a batch has been committed. @param clock the partition's, with it */
+  /** To be called after a batch has been committed. @param clock the partition's clock after the batch */
   committed({ eventTime, length }: { eventTime: Float64Array; length: number }, clock: number): void {
     if (this.#mark.gaps.length === 0) return;
     for (let row = 0; row < length && this.#told < TELLING_ROWS; row++) {
@@ -57,24 +60,24 @@ export class GapBounds {
       if (this.#told === TELLING_ROWS)
         this.#lower(this.#times.sort()[Math.floor(TELLING_ROWS * BELOW_STRAYS)] + LATENESS_MS);
     }
-    // No window reaches back so far.
+    // No window reaches back that far.
     this.#mark.gaps = this.#mark.gaps.filter(({ until }) => until === null || until > clock - RETENTION_MS);
   }
 
   #lower(bound: number): void {
-    // Lost labels (below 0) were another topic's: the transactions that follow say nothing of them.
+    // Lost labels (below 0) belong to another topic: the transactions that follow say nothing about them.
     this.#mark.gaps = this.#mark.gaps.map((gap) =>
       gap.from < 0 ? gap : { ...gap, until: Math.min(gap.until ?? Infinity, bound) },
     );
   }
 }
 
-/** As a part of a snapshot: three numbers a gap. */
+/** As part of a snapshot: three numbers per gap. */
 export function gapNumbers(gaps: readonly Gap[]): Float64Array {
   return Float64Array.from(gaps.flatMap(({ from, to, until }) => [from, to, until ?? Number.NaN]));
 }
 
-/** Adds those of a snapshot to a mark: Kafka may have forgotten what was committed. */
+/** Adds the gaps of a snapshot to a mark: Kafka may have forgotten what was committed. */
 export function addGapNumbers(mark: OffsetMark, numbers: ArrayLike<number>): void {
   for (let i = 0; i + 2 < numbers.length; i += 3)
     addGaps(mark, [
@@ -82,7 +85,7 @@ export function addGapNumbers(mark: OffsetMark, numbers: ArrayLike<number>): voi
     ]);
 }
 
-/** A stretch of offsets, without those that are known to be lost: nothing of them can be had any more. */
+/** A range of offsets without those that are known to be lost: nothing is left of these. */
 export function withoutGaps(from: number, to: number, gaps: readonly Gap[]): { from: number; to: number }[] {
   const stretches: { from: number; to: number }[] = [];
   let next = from;

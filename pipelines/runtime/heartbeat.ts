@@ -6,22 +6,20 @@ import type { WorkerHeartbeat } from "../../schemas/generated.js";
 import { messageOf } from "../../schemas/errors.js";
 
 export interface HeartbeatOptions {
-  /** Opens the producer: again when the former one has failed. */
+  /** Opens the producer; called again when the previous one has failed. */
   openProducer: () => Promise<BatchProducer>;
   topic: string;
   schemas: Schemas;
   log: Logger;
   worker: string;
   role: string;
-  /** What to say; asked at each beat. */
+  /** The content of a heartbeat; asked for at each beat. */
   report: () => Pick<WorkerHeartbeat, "partitions" | "problems" | "refused" | "job">;
 }
 
 const EVERY_MS = 1_000;
 
-/**
- * Says what one process is doing, once a second and whenever `beat` is called. Trouble with it never stops the role.
- */
+/** Reports what one process is doing, once a second and whenever `beat` is called. Its failures never stop the role. */
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
   #producer: BatchProducer | null = null;
@@ -39,7 +37,7 @@ export class Heartbeat {
     this.beat();
   }
 
-  /** Sends a heartbeat soon; calls while one is under way are answered by one more. */
+  /** Sends a heartbeat soon; calls made while one is under way cause one more. */
   beat(): void {
     // A deployment may change while the role is stopping; a producer opened then would never be closed.
     if (this.#stopped) return;

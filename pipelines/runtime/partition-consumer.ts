@@ -12,33 +12,33 @@ import { PartitionReader, type PartitionReaderOptions } from "../../infra/kafka/
 import type { FetchedRecords } from "../../infra/kafka/records.js";
 import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 
-/** What is done with one partition while it is ours. */
+/** Handles one partition while it is ours. */
 export interface PartitionHandler {
-  /** The next records, in order; the batch behind them is fetched meanwhile. An error ends the tenure. */
+  /** The next records, in order; the following batch is fetched meanwhile. An error ends the tenure. */
   process(records: FetchedRecords): Promise<void>;
-  /** The tenure is over: nothing more will come, and what is under way must not be waited for long. */
+  /** The tenure is over: no more records come, and work under way must not be waited for long. */
   close(): Promise<void>;
 }
 
 export interface Tenure extends TopicPartition {
   /** Aborts when the partition is no longer ours, or the role stops. */
   signal: AbortSignal;
-  /** What is committed beside each offset of this tenure. */
+  /** Committed with each offset of this tenure. */
   mark: OffsetMark;
   /** Where the group's consumption of this partition stands; asks Kafka when it is called. */
   committed(): Promise<Standing>;
 }
 
 /**
- * Where a group stands in a log, or why what it has committed doesn't tell:
+ * Where a group stands in a log, or why its committed offset doesn't tell:
  * - `none`: there is no committed offset: the group is new, or Kafka has forgotten it (`offsets.retention.minutes`);
- * - `recreated`: it is of another topic, which had this name before;
+ * - `recreated`: the offset belongs to an earlier topic of this name;
  * - `cut_off`: the log ends before it.
  */
 export type Standing = { offset: number; why: "committed" } | { offset: null; why: "none" | "recreated" | "cut_off" };
 
 export interface LiveTenure extends Tenure {
-  /** Ends the tenure with an error though no record has come; it begins anew as after any error. */
+  /** Ends the tenure with an error although no record has come; the next tenure begins, as after any error. */
   fail(error: unknown): void;
 }
 
@@ -49,10 +49,11 @@ export interface PartitionConsumerOptions {
   group: string;
   topics: string[];
   /**
-   * Begins a tenure: prepares the handler and says from which offset it wants records. Null: from the log's beginning.
+   * Begins a tenure: prepares the handler and returns the offset from which it wants records. Null: from the log's
+   * beginning.
    */
   open: (tenure: LiveTenure) => Promise<{ handler: PartitionHandler; start: number | null }>;
-  /** Something that no new try can mend. */
+  /** Called with an error that retrying cannot fix. */
   onFailure: (error: unknown) => void;
   reader?: Omit<PartitionReaderOptions, "signal">;
   /** Where it reports that nothing can be fetched. @default nowhere */
@@ -65,34 +66,34 @@ interface Loop {
   reading: Reading;
 }
 
-/** Whether a partition is being read, for those who ask why nothing comes. */
+/** Whether a partition is being read, to explain why no records come. */
 interface Reading {
-  /** Epoch milliseconds since when a fetch, or a tenure, has not come to its end; null: none is waited for. */
+  /** Epoch milliseconds since when a fetch, or a tenure, has been unfinished; null: nothing is being waited for. */
   waitingSince: number | null;
   trouble: string | null;
 }
 
 const STOP_WITHIN_MS = 6_000;
-/** A partition that could not be read for this long, beyond what a fetch may wait for records, is reported. */
+/** A partition that could not be read for this long, on top of what a fetch may wait for records, is reported. */
 const SILENT_MS = 10_000;
 const LOOK_EVERY_MS = 2_000;
 
 /**
- * Consumes the partitions that a group assigns to this process, each in a loop of its own: a tenure begins when the
- * partition is assigned, and begins anew after an error that may pass. Being fenced is different: then the worker
- * leaves the group and joins it again, so that two owners never fence each other in turn.
+ * Consumes the partitions that a group assigns to this process, each in its own loop: a tenure begins when the
+ * partition is assigned, and begins again after a transient error. Being fenced is different: then the worker leaves
+ * the group and rejoins it, so that two owners never take turns fencing each other.
  */
 export class PartitionConsumer {
   readonly #options: PartitionConsumerOptions;
   readonly #membership: GroupMembership;
   readonly #loops = new Map<string, Loop>();
-  /** Ids that a topic's name has meant in this process's life, by topic. */
+  /** Topic ids that each topic name has stood for since this process started. */
   readonly #topicIds = new Map<string, Set<string>>();
-  /** Of the tenures that run. */
+  /** Marks of the running tenures. */
   readonly #marks = new Map<string, OffsetMark>();
-  /** Incidents that were reported: a tenure that begins again meets the same. */
+  /** Incidents already reported: a tenure that begins again meets the same ones. */
   readonly #reported = new Set<string>();
-  /** Loops of partitions that were taken from us and that have not ended yet. */
+  /** Loops of partitions that were revoked and that have not ended yet. */
   readonly #ending = new Map<string, Promise<void>>();
   #stopped = false;
   #looking: NodeJS.Timeout | null = null;
@@ -122,7 +123,7 @@ export class PartitionConsumer {
     return this.#membership.start();
   }
 
-  /** Ends the tenures after the batch in hand and leaves the group. */
+  /** Ends the tenures after the current batch and leaves the group. */
   async stop(): Promise<void> {
     this.#stopped = true;
     if (this.#looking !== null) clearInterval(this.#looking);
@@ -131,7 +132,7 @@ export class PartitionConsumer {
     const loops = [...this.#loops.values()];
     for (const loop of loops) loop.abort.abort();
     const ended = Promise.all([...loops.map((loop) => loop.done), ...this.#ending.values()]);
-    // A tenure that waits for a broker that is gone holds nothing that the next owner would not settle.
+    // A tenure that waits for a lost broker holds nothing that the next owner would not settle.
     await Promise.race([ended, sleep(STOP_WITHIN_MS, undefined, { ref: false })]);
     await this.#membership.stop();
   }
@@ -172,7 +173,7 @@ export class PartitionConsumer {
     loop.abort.abort();
   }
 
-  /** Reports partitions that can't be read; when none of them can, the role isn't ready. */
+  /** Reports partitions that can't be read; if none of them can, the role isn't ready. */
   #look(): void {
     const { conditions } = this.#options;
     const now = Date.now();
@@ -203,7 +204,7 @@ export class PartitionConsumer {
           void this.#membership.rejoin().catch((failure: unknown) => this.#options.onFailure(failure));
           return;
         }
-        // Whatever Kafka said, the outcome is settled by taking the partition over anew.
+        // Whatever Kafka answered, taking the partition over again settles the outcome.
         const mayPass =
           (error instanceof KafkaError && !error.refused) || (error instanceof FraudstreamError && error.retriable);
         if (!mayPass) {
@@ -212,7 +213,7 @@ export class PartitionConsumer {
         }
         reading.waitingSince ??= Date.now();
         const trouble = messageOf(error);
-        // What is folded again may come from ClickHouse.
+        // Records that are folded again may come from ClickHouse.
         reading.trouble = error instanceof KafkaError ? `${trouble}; check the Kafka brokers` : trouble;
         const pause = pauseBefore(RETRY.partition, ++failures);
         log.warn({ code: error.code, retryInMs: pause }, trouble);
@@ -282,7 +283,7 @@ export class PartitionConsumer {
     }
   }
 
-  /** Compares what the group has committed with the log that is there. */
+  /** Compares the group's committed offset with the log that exists now. */
   async #standing(partition: TopicPartition, reader: PartitionReader, mark: OffsetMark): Promise<Standing> {
     const { cluster, group } = this.#options;
     const where = `${partition.topic}[${partition.partition}]`;
@@ -295,7 +296,7 @@ export class PartitionConsumer {
         `${where}: the topic was deleted and created again (its id was ${formerId}, now it is ` +
         `${mark.topicId}): ${group} reads it from its beginning. Records of the former one that had not been ` +
         "read are lost";
-      // What the fold of the former one held isn't in this one's.
+      // The former topic's records, which its fold held, aren't in this topic's fold.
       addGaps(mark, [{ from: 0, to: 0, until: null }]);
       this.#report(`recreated ${where} ${mark.topicId}`, { kind: "recreated", ...partition, lost: 0, message });
       return { offset: null, why: "recreated" };
@@ -319,7 +320,7 @@ export class PartitionConsumer {
     return { offset: null, why: "cut_off" };
   }
 
-  /** @param start where the group stood; null: it is new here, so nothing that it should have read is lost */
+  /** @param start where the group stood; null: it is new here, so it has lost nothing that it should have read */
   #noteGap(partition: TopicPartition, mark: OffsetMark, start: number | null, first: number): void {
     const from = start ?? 0;
     addGaps(mark, [{ from, to: first, until: null }]);
@@ -343,8 +344,8 @@ const END_LOOKS = 5;
 const END_LOOK_EVERY_MS = 200;
 
 /**
- * Where the log ends if that is before an offset, else null. Looked at several times: a new leader may not know its end
- * at once.
+ * Where the log ends if that is before an offset, else null. Checked several times: a new leader may not know its end
+ * at first.
  */
 async function endBefore(reader: PartitionReader, offset: number): Promise<number | null> {
   for (let look = 1; ; look++) {

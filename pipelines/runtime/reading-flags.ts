@@ -3,7 +3,7 @@ import { parseColumnOverrides } from "../../models/datasets/columns.js";
 import { parseLabelWords } from "../../models/datasets/labels.js";
 import { DECIMAL_NAMES, DELIMITER_NAMES, type ReadingRequest } from "../../models/datasets/reading-request.js";
 
-/** Options of a command that say how a file is to be read. */
+/** Options of a command that say how to read a file. */
 export interface ReadingFlags {
   columns?: string[];
   timeFormat?: string;
@@ -25,7 +25,7 @@ const names = (value: string, before: string[] = []): string[] => [
     .filter((name) => name !== ""),
 ];
 
-/** Gives a command the options that say how a file is to be read, where its looks leave something open. */
+/** Adds to a command the options that say how to read a file whose content leaves it open. */
 export function addReadingFlags(command: Command): Command {
   return command
     .option(
@@ -54,7 +54,7 @@ export function addReadingFlags(command: Command): Command {
 }
 
 /**
- * What the options say, as a training request says it.
+ * What the options say, in the form of a training request.
  *
  * @throws RequestError `bad_columns`, `bad_labels`
  */

@@ -4,13 +4,15 @@ import type { CardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
 import type { SnapshotOf } from "../../infra/snapshots.js";
 import { HISTORY_TERMS } from "../../models/features/history-terms.js";
 
-/** A role's fold of partitions: its name, and the layout of its sections (of another one no snapshot is loaded). */
+/**
+ * A role's fold of partitions: its name, and the layout of its sections (snapshots of another layout are not loaded).
+ */
 export interface FoldKind {
   kind: string;
   layout: number;
 }
 
-/** What a snapshot of a partition's fold is of. @param cards under other pseudonyms the cards are others */
+/** What a snapshot of a partition's fold was made from. @param cards with other pseudonyms, the cards are others */
 export async function snapshotOf(
   cluster: KafkaCluster,
   { kind, layout }: FoldKind,

@@ -1,17 +1,17 @@
-/** So many rows without a score tell of a champion that never gave one, or gives fewer than it doesn't. */
+/** This many rows without a score tell against a champion that has failed on more rows than it has scored. */
 const TELLING_FAILURES = 8;
-/** Of so many rows, a tenth without a score tells of the champion, too. */
+/** In this many rows, a tenth without a score tells against the champion, too. */
 const TELLING_ROWS = 100;
 const TELLING_SHARE = 0.1;
-/** Beyond so many rows the older ones count half. */
+/** Beyond this many rows, the older ones count half. */
 const REMEMBERED_ROWS = 512;
-/** Two runs that didn't end within this time are no chance. */
+/** Two unfinished runs within this time are not a coincidence. */
 const INTERRUPTIONS_WITHIN_MS = 5 * 60_000;
 
 /**
- * How a champion does in one worker: it tells a model that doesn't work from payments that it has no score for. Rows
- * that say nothing of the model (dead letters that are sent again, values that no upload is checked with) aren't
- * counted.
+ * The health of a champion in one worker: it tells a model that doesn't work from payments that it has no score for.
+ * Rows that say nothing about the model (dead letters that are sent again, values that no upload is checked with)
+ * aren't counted.
  */
 export class ChampionHealth {
   #scored = 0;
@@ -27,7 +27,7 @@ export class ChampionHealth {
     this.#failed /= 2;
   }
 
-  /** A run hung, or its process died. @returns whether that has happened before, not long ago */
+  /** A run hung, or its process died. @returns whether that has happened before, recently */
   interrupted(now: number): boolean {
     const again = now - this.#interruptedAt < INTERRUPTIONS_WITHIN_MS;
     this.#interruptedAt = now;
@@ -39,7 +39,7 @@ export class ChampionHealth {
     return this.#scored > 0;
   }
 
-  /** Whether it is the model that fails; null: it is not. For people. */
+  /** Why the model is the one to fail, for people; null: it is not. */
   get fault(): string | null {
     const rows = this.#scored + this.#failed;
     const mostly = this.#failed >= TELLING_FAILURES && this.#failed > this.#scored;

@@ -29,9 +29,9 @@ export interface LoadedDeployment {
   readonly epoch: number;
   readonly champion: LoadedModel;
   readonly health: ChampionHealth;
-  /** Those that work; one that fails is taken out until the next epoch. */
+  /** Shadows that work; one that fails is removed until the next epoch. */
   shadows: LoadedModel[];
-  /** All that it holds in memory, dropped shadows included: freed when no batch scores with it any more. */
+  /** All models it holds in memory, dropped shadows included: freed when no batch scores with it any more. */
   readonly models: readonly LoadedModel[];
   /** The attributes that its models read. */
   readonly slots: AttributeSlot[];
@@ -40,11 +40,11 @@ export interface LoadedDeployment {
 }
 
 export interface DeploymentsOptions {
-  /** Gives a model's files, by the sha256 of the manifest. @throws FraudstreamError */
+  /** Returns a model's files by the sha256 of its manifest. @throws FraudstreamError */
   loadArtifact: (model: string, manifestSha256: string) => Promise<Artifact>;
   log: Logger;
   conditions: Conditions;
-  /** Of one run of a model that runs in a process of its own. */
+  /** Limits of one run of a model that runs in its own process. */
   limits?: SessionLimits;
   /** Called when `current` or the problems have changed. */
   onChange: () => void;
@@ -54,10 +54,10 @@ export interface DeploymentsOptions {
   onFallback?: (model: string) => void;
 }
 
-/** Files that are missing or still being copied may be there later, and the API that serves them may come back. */
+/** Files that are missing or still being copied may appear later, and the API that serves them may come back. */
 const MAY_COME = new Set(["artifact_missing", "artifact_corrupt", "artifact_unavailable"]);
 const MOST_TRIED_AGAIN = 10;
-/** A champion that stays, since nothing works instead, is reported for so long after it failed last. */
+/** A champion that stays because nothing else works is reported for this long after its last failure. */
 const FAILS_FOR_MS = 5 * 60_000;
 const CHAMPION_FAILS = "champion_fails";
 const OUT_OF_FORCE = "deployment_out_of_force";
@@ -65,10 +65,10 @@ const NOT_LOADED = "deployment_not_loaded";
 const NOTHING_SCORES = "no_deployment_works";
 
 /**
- * The deployments of fraud.control in the memory of one worker. `current` changes only when the models of another one
- * are loaded; a batch takes it once. It is the newest deployment that can be loaded, or the one before where a champion
- * hangs, fails or gives no scores: such a deployment is out of force in this worker until it starts again, and a newer
- * deployment of the same model is tried again.
+ * The deployments of fraud.control in the memory of one worker. `current` changes only once the models of another
+ * deployment are loaded; a batch reads it once. It is the newest deployment that can be loaded, or the one before it if
+ * a champion hangs, fails or gives no scores: such a deployment is out of force in this worker until it restarts, and a
+ * newer deployment of the same model is tried again.
  */
 export class Deployments {
   readonly #options: DeploymentsOptions;
@@ -79,22 +79,22 @@ export class Deployments {
   #epoch: number | null = null;
   /** Epoch of the newest deployment that was looked at. */
   #seen = -1;
-  /** Whether files were missing that may come. */
+  /** Whether files were missing that may appear. */
   #incomplete = false;
   #state: ControlState | null = null;
-  /** Those that aren't to be scored with, by epoch: put out of force here, or not to be loaded. */
+  /** Deployments not to be scored with, by epoch: put out of force here, or impossible to load. */
   readonly #outOfForce = new Map<number, RefusedDeployment>();
   #notLoaded: RefusedDeployment[] = [];
-  /** Epochs whose champion can't be loaded for another reason than files that are missing. */
+  /** Epochs whose champion can't be loaded for a reason other than missing files. */
   readonly #broken = new Set<number>();
   #problems: string[] = [];
   readonly #turns = new Turns();
-  /** While models are being loaded none is freed: the new deployment may take it over. */
+  /** While models are being loaded, none are freed: the new deployment may reuse them. */
   #loading = false;
   #waiting: (() => void)[] = [];
   /** Conditions of refused deployments that are raised. */
   #told: { code: string; epoch: number }[] = [];
-  /** Epochs whose champion fails while nothing can take its place, and when it last did. */
+  /** Epochs whose champion fails while nothing can take its place, and when it last failed. */
   readonly #failing = new Map<number, number>();
   readonly #users = new Map<LoadedDeployment, number>();
 
@@ -109,7 +109,7 @@ export class Deployments {
     return this.#current;
   }
 
-  /** The epoch in force, also where it says that there is no champion; null: none could be loaded yet. */
+  /** The epoch in force, even if it has no champion; null: none could be loaded yet. */
   get epoch(): number | null {
     return this.#epoch;
   }
@@ -119,7 +119,7 @@ export class Deployments {
     return this.#problems;
   }
 
-  /** Later deployments than the one in force that this worker doesn't score with. */
+  /** Deployments later than the one in force that this worker doesn't score with. */
   get refused(): RefusedDeployment[] {
     const epoch = this.#epoch ?? -1;
     return [...this.#outOfForce.values(), ...this.#notLoaded]
@@ -128,7 +128,7 @@ export class Deployments {
   }
 
   /**
-   * Whether a champion is wanted, and this worker can score with none: its partitions are better off with another
+   * Whether a champion is wanted but this worker can score with none: its partitions are better off with another
    * worker.
    */
   get stuck(): boolean {
@@ -140,7 +140,7 @@ export class Deployments {
     return this.#turns.take(() => this.#settle(state));
   }
 
-  /** Looks once more for files that were missing, and whether a champion that failed hasn't done so for a while. */
+  /** Looks again for files that were missing, and checks whether a failing champion has not failed for a while. */
   retry(now = Date.now()): Promise<void> {
     return this.#turns.take(async () => {
       for (const [epoch, at] of this.#failing) if (now - at >= FAILS_FOR_MS) this.#failsNoMore(epoch);
@@ -153,8 +153,8 @@ export class Deployments {
   /**
    * Puts a deployment out of force in this worker, and the newest earlier one that works in its place.
    *
-   * @param unconditionally also where none works: then nothing is scored until there is one
-   * @returns whether another deployment is in force than the one that failed; false: none works, and it stays
+   * @param unconditionally even if none works: then nothing is scored until one does
+   * @returns whether a deployment other than the failed one is in force; false: none works, and it stays
    */
   putOutOfForce(
     failed: LoadedDeployment,
@@ -162,7 +162,7 @@ export class Deployments {
     { unconditionally }: { unconditionally: boolean },
   ): Promise<boolean> {
     return this.#turns.take(async () => {
-      // Several partitions may find it out at the same time.
+      // Several partitions may notice it at the same time.
       if (this.#current !== failed) return true;
       const refusal = { epoch: failed.epoch, model: failed.champion.model, reason };
       const known = this.#outOfForce.get(failed.epoch);
@@ -172,7 +172,7 @@ export class Deployments {
       const earlier =
         this.#state === null ? null : await this.#loadNewest(this.#state, this.#earlierThan(failed.epoch), problems);
       if (earlier === null && !unconditionally) {
-        // The deployment in force has its files: those of earlier ones are no reason to load it again.
+        // The deployment in force has its files: missing files of earlier ones are no reason to load it again.
         this.#incomplete = incomplete;
         if (known === undefined) this.#outOfForce.delete(failed.epoch);
         this.#failing.set(failed.epoch, Date.now());
@@ -214,12 +214,11 @@ export class Deployments {
   release(deployment: LoadedDeployment): void {
     this.#users.set(deployment, (this.#users.get(deployment) ?? 1) - 1);
     this.#dropUnused();
-    // That was the last batch of an older epoch in its partition: said at once, but after the tenure has taken note of
-    // it.
+    // That was the last batch of an older epoch in its partition: reported at once, but after the tenure has noted it.
     if (deployment !== this.#current) queueMicrotask(this.#options.onChange);
   }
 
-  /** Takes a shadow out until the next epoch. */
+  /** Removes a shadow until the next epoch. */
   dropShadow(deployment: LoadedDeployment, shadow: LoadedModel, reason: string): void {
     if (!deployment.shadows.includes(shadow)) return;
     deployment.shadows = deployment.shadows.filter((other) => other !== shadow);
@@ -244,10 +243,10 @@ export class Deployments {
     if (newest === null || newest.epoch === this.#seen) return;
     this.#seen = newest.epoch;
     this.#incomplete = false;
-    // What is broken stays so; only files that were missing may have come.
+    // What is broken stays broken; only missing files may have appeared.
     this.#notLoaded = again ? this.#notLoaded.filter(({ epoch }) => this.#broken.has(epoch)) : [];
     if (newest.champion === null) {
-      // Decided so: without a champion nothing is consumed.
+      // A decision: without a champion nothing is consumed.
       this.#replace(null, newest.epoch, []);
       return;
     }
@@ -255,7 +254,7 @@ export class Deployments {
     const problems = again
       ? this.#problems.filter((problem) => [...this.#broken].some((epoch) => problem.startsWith(`epoch ${epoch} `)))
       : [];
-    // At start the newest that can be loaded; later the one that is in force stays when the newest can't be.
+    // At the start, the newest that can be loaded; later, the one in force stays if the newest can't be loaded.
     const candidates = this.#usable(this.#current === null ? [...state.deployments].reverse() : [newest], newest.epoch);
     const loaded = await this.#loadNewest(
       state,
@@ -273,14 +272,14 @@ export class Deployments {
     this.#options.onChange();
   }
 
-  /** The deployments before one, newest first, as far as they may be scored with. */
+  /** The deployments before one, newest first, as far as they may be used for scoring. */
   #earlierThan(epoch: number): Deployment[] {
     const deployments = this.#state?.deployments ?? [];
     return this.#usable(deployments.filter((deployment) => deployment.epoch < epoch).reverse(), epoch);
   }
 
   /**
-   * Without those that are out of force, and those before them of the same champion; nothing from before a withdrawal
+   * Leaves out those that are out of force, and earlier ones with the same champion; nothing from before a withdrawal
    * counts.
    */
   #usable(newestFirst: readonly Deployment[], newest: number): Deployment[] {
@@ -298,8 +297,8 @@ export class Deployments {
   }
 
   /**
-   * The first of these that can be loaded. While models are being loaded none is freed: the new deployment may take it
-   * over.
+   * The first of these that can be loaded. While models are being loaded, none are freed: the new deployment may reuse
+   * them.
    */
   async #loadNewest(
     state: ControlState,
@@ -335,7 +334,7 @@ export class Deployments {
     this.#options.onChange();
   }
 
-  /** What lasts until another deployment is decided, or files come. */
+  /** Conditions that last until another deployment is decided, or files appear. */
   #tellConditions(): void {
     const conditions = this.#conditions;
     const refused = new Map(this.refused.map((each) => [each.epoch, each]));
@@ -427,14 +426,14 @@ export class Deployments {
     };
   }
 
-  /** A model that is in memory is used again. */
+  /** Reuses a model that is in memory. */
   async #loadModel(state: ControlState, deployed: DeployedModel): Promise<LoadedModel> {
     const registered = state.models.get(deployed.model);
     if (registered === undefined) throw new FraudstreamError("unknown_model", `${deployed.model} is not registered`);
     const inMemory = this.#models().find(({ model }) => model === deployed.model);
     if (inMemory !== undefined) return { ...inMemory, ...deployed };
     const { manifest, onnx } = await this.#options.loadArtifact(deployed.model, registered.manifestSha256);
-    // Refuses features that this version does not compute, before the model is loaded.
+    // Refuses features that this version does not compute before loading the model.
     historySlotsOf([manifest.features]);
     const io = modelIo(manifest);
     const scorer = await loadScorer(onnx, io, this.#log.child({ model: deployed.model }), this.#options.limits);
@@ -449,7 +448,7 @@ export class Deployments {
   }
 
   /**
-   * Null where the model cannot be explained: its predictions have no reasons then, as `GET /models/{id}` also says.
+   * Null if the model cannot be explained: then its predictions have no reasons, as `GET /models/{id}` also says.
    * Explains in slices, so that batches are scored with the previous model meanwhile.
    */
   async #reasonsOf(onnx: Uint8Array, io: ModelIo, { model, features }: Manifest): Promise<AlertReasons | null> {
@@ -464,7 +463,7 @@ export class Deployments {
     }
   }
 
-  /** What is tried again and again is said once. */
+  /** A failure that repeats with each attempt is logged once. */
   #report(problems: string[], problem: string): void {
     if (!this.#problems.includes(problem)) this.#log.error(problem);
     problems.push(problem);

@@ -1,14 +1,14 @@
 import type { Logger } from "../../infra/logging.js";
 
-/** What joins a group by `start`, and leaves it by `stop`: each time a new one. */
+/** Joins a group with `start` and leaves it with `stop`; a new one each time. */
 export interface Member {
   start(): Promise<void>;
   stop(): Promise<void>;
 }
 
 /**
- * Whether a worker is a member of its group: only while it can work. Otherwise its share of the partitions would be
- * kept from the workers that can.
+ * Keeps a worker a member of its group only while it can work. Otherwise its share of the partitions would be withheld
+ * from workers that can.
  */
 export class GroupPresence {
   readonly #log: Logger;
@@ -32,7 +32,7 @@ export class GroupPresence {
     await (this.#changing = this.#change());
   }
 
-  /** Joins or leaves, unless that is so already. */
+  /** Joins or leaves, unless that is already done. */
   set(wanted: boolean): void {
     if (this.#wanted === wanted || this.#open === null) return;
     this.#wanted = wanted;
@@ -43,7 +43,7 @@ export class GroupPresence {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#wanted = false;
-    // What is under way, a start that failed included, has its own caller.
+    // Work under way, including a start that failed, has its own caller.
     await this.#changing.catch(() => undefined);
     await this.#member?.stop();
     this.#member = null;

@@ -5,14 +5,14 @@ import type { FoldCounts } from "./steps/fold-history.js";
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
-/** What was seen is reported for so long after it was seen last. */
+/** How long a symptom is reported after it was last seen. */
 const REPORTED_MS = 5 * 60_000;
 const LOOK_EVERY_MS = 10_000;
 const MOST_IN_HEARTBEAT = 8;
-/** Fewer late transactions than one of ten are stragglers. */
+/** If fewer than one in ten transactions are late, they are stragglers. */
 const MANY = 0.1;
 
-/** What is looked at to tell a few from many. `newestLate`: the greatest event time of the late ones. */
+/** Counts that tell a few from many. `newestLate`: the greatest event time of the late ones. */
 interface Seen {
   transactions: number;
   late: number;
@@ -56,7 +56,7 @@ export class HistoryConditions {
     this.#timer.unref();
   }
 
-  /** One line for each, for the worker's heartbeat, which is sent once a second: a few of many say enough. */
+  /** One line each, for the worker's heartbeat, which is sent once a second: a few of many are enough. */
   get problems(): string[] {
     const messages = [...this.#raised.values()].map(({ message }) => message);
     const more = messages.length - MOST_IN_HEARTBEAT;

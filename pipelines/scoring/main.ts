@@ -35,16 +35,16 @@ import { ScoringTenure } from "./scoring-pipeline.js";
 import { UnreadableAttributes } from "./unreadable-attributes.js";
 
 const REPORT_EVERY_MS = 10_000;
-/** How often files that were missing are looked for. */
+/** How often to look for missing files. */
 const RETRY_EVERY_MS = 3_000;
-/** With SCORING_LINGER_MS a batch of so many bytes isn't waited for any longer. */
+/** With SCORING_LINGER_MS, a batch of this many bytes is not waited for any longer. */
 const FULL_BATCH_BYTES = 512 * 1024;
 /**
- * A champion that hangs, with nothing to take its place, has a batch wait for so many runs before the rest of its
- * payments is given up.
+ * If a champion hangs and nothing can take its place, a batch waits for this many runs before the rest of its payments
+ * is given up.
  */
 const MOST_HUNG_RUNS = 5;
-/** Waiting for merchants' buckets and for a writer's schema, and the rest of a batch. */
+/** Covers waiting for merchants' buckets and for a writer's schema, and the rest of a batch. */
 const TRANSACTION_MS = 60_000;
 
 /** The scoring worker: `node dist/pipelines/scoring/main.js`. */
@@ -112,7 +112,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   });
   lifecycle.add("deployments", () => deployments.close());
 
-  // A worker that can score with no deployment would leave its share of the partitions standing.
+  // A worker that can't score with any deployment would leave its share of the partitions idle.
   const presence = new GroupPresence(log, (error) => lifecycle.fail(error));
   const tenures = new Map<number, ScoringTenure>();
   gauge(registry, {

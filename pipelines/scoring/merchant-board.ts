@@ -16,7 +16,9 @@ export interface MerchantBoardOptions {
   schemas: Schemas;
   log: Logger;
   /**
-   * The least event time that this worker's partitions have come to; what windows at it and later look at is kept.
+   * The lowest event time that this worker's partitions have reached; buckets that windows at it and later look at are
+   * kept.
+   *
    * @default none: nothing is forgotten
    */
   clock?: () => number | null;
@@ -24,12 +26,12 @@ export interface MerchantBoardOptions {
   onFailure: (error: unknown) => void;
 }
 
-/** A fetch is answered as soon as there is something; this long when there is nothing. */
+/** How long a fetch waits when there is nothing; it is answered as soon as there is something. */
 const POLL_MS = 1_000;
 const FETCH_BYTES = 4 * 1024 * 1024;
 /**
- * Buckets that are kept below what this worker's slowest partition needs: what a window looks at, and two weeks for a
- * partition that lies behind.
+ * Buckets kept below what this worker's slowest partition needs: the reach of a window, plus two weeks for a partition
+ * that lags behind.
  */
 const KEPT_BUCKETS = (RETENTION_MS + LABEL_DELAY_MS) / BUCKET_MS;
 const EVICT_EVERY_BUCKETS = 24;
@@ -50,10 +52,10 @@ export class MerchantBoard {
   readonly #waiters = new Set<Waiter>();
   #following: Promise<unknown> = Promise.resolve();
   #windows: MerchantWindows;
-  /** Of each partition, what was read of it stands before here. */
+  /** Position in each partition: everything before it has been read. */
   #next: number[] = [];
   #evictAt = Number.NEGATIVE_INFINITY;
-  /** Of buckets below it the topic has lost a part, or all; -Infinity: it has everything. */
+  /** The topic has lost some or all of the buckets below this index; -Infinity: it has everything. */
   #oldestInTopic = Number.NEGATIVE_INFINITY;
   #recalling: Promise<void> | null = null;
   readonly #stopping = new AbortController();
@@ -74,7 +76,7 @@ export class MerchantBoard {
     );
   }
 
-  /** Not to be held across an await: `recall` puts others in their place. */
+  /** Not to be held across an await: `recall` replaces it. */
   get windows(): MerchantWindows {
     return this.#windows;
   }
@@ -130,9 +132,9 @@ export class MerchantBoard {
   }
 
   /**
-   * Reads forgotten buckets from an index on again: for a partition that comes from a worker that lay far behind this
-   * one. What retention has deleted doesn't come back. What this puts into `windows` is there when the caller goes on,
-   * and may be forgotten after that.
+   * Reads forgotten buckets again, from an index on: for a partition taken over from a worker that lagged far behind
+   * this one. What retention has deleted doesn't come back. What this puts into `windows` is there when the caller
+   * continues, and may be forgotten after that.
    *
    * @throws KafkaError, FraudstreamError `bucket_unreadable`; the signal's reason when it aborts
    */
@@ -140,7 +142,7 @@ export class MerchantBoard {
     while (this.hasForgotten(bucket)) {
       if (this.#recalling === null) {
         this.#recalling = this.#readAgain(bucket).finally(() => (this.#recalling = null));
-        this.#recalling.catch(() => {}); // whoever waits for it may have gone
+        this.#recalling.catch(() => {}); // the waiting caller may have gone
       }
       await unlessAborted(this.#recalling, signal);
     }
@@ -171,10 +173,7 @@ export class MerchantBoard {
     }
   }
 
-  /**
-   * Fills windows with what the topic has from a bucket on, at least up to where the ones in use have come, and puts
-   * them in their place.
-   */
+  /** Fills windows with the topic's buckets from one on, at least as far as the windows in use, and replaces those. */
   async #readAll(msg: string, readers: readonly PartitionReader[], oldest: number): Promise<void> {
     const startedAt = performance.now();
     const windows = new MerchantWindows(this.#readers.length);
@@ -184,8 +183,8 @@ export class MerchantBoard {
     const ends = await Promise.all(readers.map((reader) => reader.endOffset()));
     const next = [...froms];
     let records = 0;
-    // Where retention has deleted something, a part of the first bucket that is met may be gone with it; they are
-    // published in order.
+    // If retention has deleted something, part of the first bucket found may be gone with it; buckets are published in
+    // order.
     let oldestInTopic = Number.NEGATIVE_INFINITY;
     const met = froms.map((from) => from === 0);
     const endOf = (partition: number): number => Math.max(ends[partition], this.#next[partition] ?? 0);
@@ -228,13 +227,13 @@ export class MerchantBoard {
 
   async #follow(reader: PartitionReader, partition: number): Promise<void> {
     while (!this.#stopping.signal.aborted) {
-      // However long the cluster is away, it is read from where this stood: a worker doesn't end for that.
+      // However long the cluster is away, reading resumes where it stopped: a worker doesn't end because of it.
       const records = await reader
         .fetch(this.#next[partition])
         .catch((error: unknown) => this.#recover(reader, partition, error));
       if (records === undefined) continue;
       if (records.count > 0) {
-        // What is read twice, since it was recalled meanwhile, changes nothing.
+        // Reading a bucket twice, because of a recall meanwhile, changes nothing.
         this.#records.read(records, takeInto(this.#windows));
         this.#evict();
         this.#wake();
@@ -243,7 +242,7 @@ export class MerchantBoard {
     }
   }
 
-  /** Buckets that are known stay known, also when their topic was created again. */
+  /** Known buckets stay known, even if their topic was created again. */
   async #recover(reader: PartitionReader, partition: number, error: unknown): Promise<void> {
     const next = await reposition({ cluster: this.#options.cluster, reader, next: this.#next[partition], error }).catch(
       () => null,
@@ -263,7 +262,7 @@ export class MerchantBoard {
     this.#evictAt = windows.complete + EVICT_EVERY_BUCKETS;
   }
 
-  /** Nobody looks at buckets below it; -Infinity: that isn't known. */
+  /** No window looks at buckets below this; -Infinity: not known. */
   #needed(): number {
     const clock = this.#options.clock?.() ?? null;
     return clock === null
@@ -272,7 +271,7 @@ export class MerchantBoard {
   }
 }
 
-/** Whether a record tells of a gap (encode-buckets.ts). */
+/** Whether a record describes a gap (encode-buckets.ts). */
 const isGap = (entity: number, idLength: number): boolean => entity === BUCKET_ENTITY.watermark && idLength > 0;
 
 /** Adds records to windows. */

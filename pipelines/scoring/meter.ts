@@ -7,9 +7,9 @@ import type { Rejection } from "../transactions/decode-transactions.js";
 export interface BatchCounts {
   /** That got a prediction. */
   transactions: number;
-  /** Sent on to the partition of their card. */
+  /** Forwarded to the partition of their card. */
   forwarded: number;
-  /** Older than their partition's clock by more than is waited for. */
+  /** Older than their partition's clock by more than the allowed lateness. */
   late: number;
   /** The greatest event time of those, epoch milliseconds; -Infinity: none was late. */
   newestLate: number;
@@ -38,7 +38,7 @@ export interface ScoringCounts {
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
-/** Counts what has been committed, for the log and for /metrics: once a batch, never once a transaction. */
+/** Counts what has been committed, for the log and for /metrics: once per batch, never once per transaction. */
 export class ScoringMeter {
   #transactions = 0;
   #deadLetters = 0;

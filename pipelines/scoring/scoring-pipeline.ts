@@ -1,16 +1,18 @@
 /**
  * Kafka → Kafka. The path of a batch of transactions of one partition, in one Kafka transaction:
  *
- *  1. begin    announce the output partitions and the offset behind the batch; this goes on while the rest is done
- *  2. decode   records become columns; what is no transaction becomes a dead letter (decode-transactions.ts)
- *  3. history  what belongs to another partition is sent on, repeats become dead letters, the rest is folded into the
- *              history of its cards, and what that and merchants' buckets say joins the columns (steps/fold-history.ts)
+ *  1. begin    announce the output partitions and the offset after the batch; this runs while the rest is done
+ *  2. decode   records become columns; records that are not valid transactions become dead letters
+ *              (decode-transactions.ts)
+ *  3. history  records of other partitions are forwarded, repeats become dead letters, the rest is folded into the
+ *              history of its cards, and what it and the merchants' buckets say is added to the columns
+ *              (steps/fold-history.ts)
  *  4. score    features and ONNX, the champion first, then the shadows (steps/score-models.ts)
  *  5. encode   decisions and predictions in Avro (steps/encode-predictions.ts), dead letters (runtime/dead-letters.ts)
  *  6. commit   output and offset together, or nothing; then what was folded is kept
- * Only what is scored is history: where the champion gives no score, steps 2 to 4 are done again without that record.
- * Where it is the champion that fails, the batch is given up and done again with an earlier deployment
- * (deployments.ts). Any error ends the tenure; taking the transactional id over anew settles what became of the batch
+ * Only scored transactions become history: if the champion gives no score for a record, steps 2 to 4 are repeated
+ * without it. If the champion itself fails, the batch is abandoned and processed again with an earlier deployment
+ * (deployments.ts). Any error ends the tenure; taking the transactional id over again settles the outcome of the batch
  * (ARCHITECTURE.md#guarantee-1).
  */
 import type { CardPseudonyms } from "../../infra/privacy/card-pseudonyms.js";
@@ -66,7 +68,7 @@ export interface ScoringDeps {
   conditions: HistoryConditions;
   /** How long a batch's Kafka transaction may be open, milliseconds. */
   transactionTimeoutMs: number;
-  /** What stands for card ids; null: they stand for themselves. */
+  /** Replaces card ids; null: card ids are used as they are. */
   cards: CardPseudonyms | null;
   unreadable: UnreadableAttributes;
   log: Logger;
@@ -77,7 +79,7 @@ function scoringTransactionalId(group: string, partition: number): string {
   return `${group}-${partition}`;
 }
 
-/** With a batch's head and a record's own, what the topic takes. */
+/** Together with the head of a batch and of a record, this is the topic's limit. */
 const MAX_FORWARDED_BYTES = MAX_TRANSACTION_BYTES + 900;
 
 /** What depends on the deployment: readers and buffers that fit its models. */
@@ -117,8 +119,8 @@ export class ScoringTenure implements PartitionHandler {
     this.#gaps = new GapBounds(tenure.mark);
     this.#merchantWait = new MerchantWait(deps.merchants, deps.merchantWaitMs);
     this.#encoder = new PredictionEncoder(tenure, schemas.idOf("predictions"));
-    // A partition that was added to the transactions has none beside it; only dead letters come from there, the rest is
-    // sent on.
+    // A partition added to the transactions has no counterpart in the outputs; only dead letters come from there, the
+    // rest is forwarded.
     const output = partition % topics.transactions.partitions;
     this.#predictions = new PartitionOutput(topics.predictions.name, output);
     this.#shadowPredictions = new PartitionOutput(topics.shadowPredictions.name, output);
@@ -163,7 +165,8 @@ export class ScoringTenure implements PartitionHandler {
     } finally {
       deployments.release(deployment);
     }
-    // Not after an error: the transaction's outcome is open until the next tenure, which then reports its own epoch.
+    // Not after an error: the outcome of the transaction is unknown until the next tenure, which then reports its own
+    // epoch.
     this.#scoringEpoch = null;
   }
 
@@ -220,7 +223,7 @@ export class ScoringTenure implements PartitionHandler {
     });
   }
 
-  /** Steps 2 to 4, until every transaction that is left has a score. */
+  /** Steps 2 to 4, until every remaining transaction has a score. */
   async #scoreChampion(
     records: FetchedRecords,
     bench: Bench,
@@ -260,8 +263,8 @@ export class ScoringTenure implements PartitionHandler {
   }
 
   /**
-   * The champion fails: where an earlier deployment works, it scores this batch, in a new tenure. Where none does,
-   * payments without a score become dead letters; but nothing is consumed for a champion that has a score for none.
+   * The champion fails: if an earlier deployment works, that one scores this batch, in a new tenure. If none does,
+   * payments without a score become dead letters; but nothing is consumed for a champion that scores no payment at all.
    *
    * @throws FraudstreamError `champion_out_of_force`, retriable
    */
@@ -274,7 +277,10 @@ export class ScoringTenure implements PartitionHandler {
       );
   }
 
-  /** A tenure that ends meanwhile leaves the batch to the next one, which can wait: nothing is stale for that. */
+  /**
+   * If the tenure ends meanwhile, the batch is left to the next one, which can wait: nothing becomes stale because of
+   * that.
+   */
   async #waitForMerchants(records: FetchedRecords, bench: Bench): Promise<void> {
     const { merchants } = this.#deps;
     const { signal } = this.#tenure;
@@ -286,14 +292,14 @@ export class ScoringTenure implements PartitionHandler {
     const first = firstBucket(batch, this.#history.cards.clock, history);
     const forgotten = merchants.hasForgotten(first);
     if (!forgotten && !signal.aborted) return;
-    // Reading them again may take longer than a Kafka transaction may.
+    // Reading them again may take longer than a Kafka transaction may stay open.
     await this.#producer.abort();
     await merchants.recall(first, signal);
     signal.throwIfAborted();
     this.#begin(records, bench);
   }
 
-  /** Takes what belongs to another partition out of a batch and sends it there, untouched. @returns how many */
+  /** Takes records of other partitions out of a batch and forwards them unchanged. @returns how many */
   #forward(records: FetchedRecords, batch: TransactionBatch, rejections: Rejection[]): number {
     const { name, partitions } = this.#deps.topics.transactions;
     for (const output of this.#forwarded.values()) output.reset();
@@ -304,7 +310,7 @@ export class ScoringTenure implements PartitionHandler {
         records.valueAt[record],
         records.valueAt[record] + records.valueLength[record],
       );
-      // A compressed batch can bring a record that doesn't fit by itself.
+      // A compressed batch can bring a record that doesn't fit even on its own.
       if (card.length + value.length + headers.length > MAX_FORWARDED_BYTES) {
         rejections.push({
           record,
@@ -360,23 +366,22 @@ export class ScoringTenure implements PartitionHandler {
 }
 
 /**
- * Decisions that are known stay in force when fraud.control was deleted and created again, or has lost its end: the
- * follower has said so.
+ * Known decisions stay in force if fraud.control was deleted and created again, or has lost its end: the follower has
+ * reported it.
  */
 export function unlessReplaced(error: unknown): void {
   if (!(error instanceof KafkaError && error.replaced)) throw error;
 }
 
 /**
- * Where a tenure begins: where the group stands, or else where its outputs say that it had come to. Null: at the log's
- * beginning.
+ * Where a tenure begins: the group's position, or else the position that its outputs show. Null: the log's beginning.
  */
 async function findStart(deps: ScoringDeps, tenure: Tenure, producer: TransactionalProducer): Promise<number | null> {
   const { offset: committed, why } = await tenure.committed();
   if (committed !== null || why === "recreated") return committed;
   const { cluster, group, log } = deps;
   const { topic, partition, mark } = tenure;
-  // What is sent on twice from an added partition is a repeat in the partition of its card.
+  // A record forwarded twice from an added partition is a repeat in the partition of its card.
   if (partition >= deps.topics.transactions.partitions) return null;
   const offset = await findProgress(deps, tenure);
   if (offset === null) return null;
@@ -386,7 +391,7 @@ async function findStart(deps: ScoringDeps, tenure: Tenure, producer: Transactio
     "and it goes on there";
   log.warn({ topic, partition, offset }, message);
   if (why === "none") cluster.incidents.report({ kind: "forgotten", topic, partition, lost: 0, message });
-  // Nothing more may come for a long time, and outputs are deleted in time.
+  // No more records may come for a long time, and outputs are deleted eventually.
   producer.begin([], { group, topic, partition, offset, metadata: encodeMark(mark) });
   await producer.commit([], Date.now());
   return offset;

@@ -5,7 +5,7 @@ import type { SchemaKey } from "../../schemas/wire-format.js";
 const CODE = "attribute_unreadable";
 
 /**
- * Says of which writer schemas the deployed models get no value though its records have one, for as long as it lasts.
+ * Reports the writer schemas whose records have a value that the deployed models can't read, for as long as it lasts.
  */
 export class UnreadableAttributes {
   readonly #conditions: Conditions;
@@ -21,7 +21,7 @@ export class UnreadableAttributes {
     return [...this.#messages.values()];
   }
 
-  /** To be told of every schema that is learnt, under the deployment whose models ask for attributes. */
+  /** To be called with every schema that is learnt, under the deployment whose models ask for attributes. */
   learnt(epoch: number, schema: SchemaKey, unreadable: readonly Unreadable[]): void {
     if (epoch < this.#epoch) return;
     if (epoch > this.#epoch) {

@@ -5,7 +5,7 @@ import type { SinkCounts, SinkDeps } from "./sink-pipeline.js";
  * The metrics of a sink.
  *
  * @param counts of the pipeline
- * @returns to be called with every stored block
+ * @returns a function to be called with every stored block
  */
 export function sinkMetrics(registry: Registry, counts: () => SinkCounts): NonNullable<SinkDeps["onStored"]> {
   const registers = [registry];

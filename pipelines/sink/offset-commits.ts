@@ -3,7 +3,7 @@ import type { Logger } from "../../infra/logging.js";
 export interface PartitionOffset {
   topic: string;
   partition: number;
-  /** Where reading goes on. */
+  /** Where reading resumes. */
   offset: number;
 }
 
@@ -40,8 +40,8 @@ export class PartitionProgress {
 }
 
 /**
- * Commits what is stored, one call at a time, each with the newest offsets of all partitions. A commit that fails is no
- * harm: its offsets go with the next, and records that are read again are stored once.
+ * Commits the offsets of stored records, one call at a time, each with the newest offsets of all partitions. A failed
+ * commit does no harm: its offsets go with the next one, and records that are read again are stored once.
  */
 export class OffsetCommits {
   readonly #commit: Commit;
@@ -60,14 +60,14 @@ export class OffsetCommits {
     this.#running ??= this.#run();
   }
 
-  /** Returns once all that was noted before has been committed, or could not be. */
+  /** Returns once everything noted before has been committed, or could not be. */
   async settled(): Promise<void> {
     while (this.#running) await this.#running;
     if (this.#dirty.size > 0) await (this.#running = this.#run());
   }
 
   async #run(): Promise<void> {
-    // What is noted in this turn of the event loop goes along.
+    // Offsets noted in this turn of the event loop are included.
     await Promise.resolve();
     let going = true;
     while (going && this.#dirty.size > 0) going = await this.#commitDirty();

@@ -6,8 +6,8 @@ import type { Logger } from "../../infra/logging.js";
 
 const LOOK_EVERY_MS = 30_000;
 /**
- * So many labels are placed as soon as they may be; fewer wait until the last placement is so old, since each searches
- * all predictions.
+ * This many labels are placed as soon as they may be; fewer wait until the last placement is this old, since each
+ * placement searches all predictions.
  */
 const MANY = 200_000;
 const AT_LEAST_EVERY_MS = 600_000;
@@ -20,8 +20,8 @@ export interface LabelPlacingOptions extends PlaceOptions {
 }
 
 /**
- * Places labels at the event time of their transactions now and then, so that metrics of a window stay quick. Metrics
- * are the same without it, so what goes wrong here is logged and tried again.
+ * Periodically places labels at the event time of their transactions, so that metrics of a window stay fast. Metrics
+ * are the same without it, so failures are logged and retried.
  */
 export function startPlacingLabels(
   lifecycle: Pick<Lifecycle, "add">,
@@ -30,14 +30,14 @@ export function startPlacingLabels(
   const abort = new AbortController();
   const done = (async () => {
     for (let more = false; !abort.signal.aborted;) {
-      // Copies of the sink that were started together don't look together.
+      // Copies of the sink that were started together don't check at the same time.
       if (!more) await sleep(lookEveryMs * (0.75 + Math.random() / 2), undefined, { signal: abort.signal });
       more = await placeWhenDue(options, abort.signal);
     }
   })().catch(() => {});
   lifecycle.add("label placement", async () => {
     abort.abort();
-    // A statement in hand is left to the server: an unfinished placement doesn't count.
+    // A running statement is left to the server: an unfinished placement doesn't count.
     await Promise.race([done, sleep(1_000, undefined, { ref: false })]);
   });
 }

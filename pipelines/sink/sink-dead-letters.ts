@@ -5,7 +5,7 @@ import type { FetchedRecords } from "../../infra/kafka/records.js";
 import { deadLetterOf } from "../runtime/dead-letters.js";
 import type { Refusal } from "./rows/row-mapper.js";
 
-/** Sends what the sink can't store to the dead letters: its bytes untouched, the cause in headers. */
+/** Sends records that the sink can't store to the dead letters: their bytes unchanged, the cause in headers. */
 export class SinkDeadLetters {
   readonly #cluster: KafkaCluster;
   readonly #topic: string;
@@ -18,7 +18,12 @@ export class SinkDeadLetters {
     this.#cards = cards;
   }
 
-  /** Returns when Kafka has it. @param more headers @throws KafkaError */
+  /**
+   * Returns once Kafka has it.
+   *
+   * @param more further headers
+   * @throws KafkaError
+   */
   async send(
     records: FetchedRecords,
     index: number,
@@ -32,7 +37,7 @@ export class SinkDeadLetters {
       const producer = await this.#producer;
       await producer.publish(this.#topic, [letter]);
     } catch (error) {
-      // What became of its last batch is unknown: the next one starts with a new producer.
+      // The outcome of its last batch is unknown: the next one starts with a new producer.
       await this.close();
       throw error;
     }

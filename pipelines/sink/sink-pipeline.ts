@@ -3,17 +3,17 @@
  *
  *  1. read     a batch of one partition arrives as it was fetched, read_committed, column by column
  *  2. map      each record becomes one RowBinary row in the open block of its topic's table (rows/*.ts); one that has
- *              no row is counted, and a label that can't be stored becomes a dead letter; so does a batch of any topic
- *              that can't be read, but of transactions, which scoring dead-letters
+ *              no row is counted, and a label that can't be stored becomes a dead letter; so does an unreadable batch
+ *              of any topic except transactions, which scoring dead-letters
  *  3. gather   a block is closed when it is full or old enough (table-blocks.ts); with two full blocks, step 2 waits
- *  4. insert   a block goes as one INSERT with a deduplication token made of its coordinates; while ClickHouse is away
- *              it is sent again and again, with growing pauses
- *  5. commit   once the block is stored, the offsets behind its records are committed (offset-commits.ts)
+ *  4. insert   a block is sent as one INSERT with a deduplication token made from its coordinates; while ClickHouse is
+ *              away it is retried with growing pauses
+ *  5. commit   once the block is stored, the offsets after its records are committed (offset-commits.ts)
  * Exactly once, as counted with FINAL: what was stored but not committed is read again and has the same keys. A block
  * that ClickHouse refuses for good (a missing table, a column that doesn't fit) stops the role with the server's error
- * and nothing committed: rows are made by our mappers, so it is never the fault of a single record, and to skip it
- * would lose its neighbours. Memory: two blocks a table, so 12 × (8 MiB + one record) at most, besides the batches that
- * the consumer holds.
+ * and nothing committed: rows are made by our mappers, so it is never the fault of a single record, and skipping one
+ * would lose its neighbours. Memory: two blocks per table, so 12 × (8 MiB + one record) at most, besides the batches
+ * that the consumer holds.
  */
 import { setImmediate as yieldToEvents } from "node:timers/promises";
 import type { ClickHouseWriter } from "../../infra/clickhouse/client.js";
@@ -82,7 +82,7 @@ interface Partition {
 
 /** Records handled between two turns of the event loop. */
 const SLICE = 2_048;
-/** How often it is said again that ClickHouse is away. */
+/** How often the log repeats that ClickHouse is away. */
 const REMIND_MS = 60_000;
 /** How long a revoked partition waits for its rows to be stored. */
 const CLOSE_PATIENCE_MS = 3_000;
@@ -128,8 +128,8 @@ export class SinkPipeline {
     const route = this.#deps.routes.get(topic);
     const blocks = route && this.#tables.get(route.table);
     if (!blocks) throw new TypeError(`the sink has no route for ${topic}`);
-    // Null, whatever the reason: rows are keyed by their coordinates, so those that are stored already are stored once
-    // all the same.
+    // Null, whatever the reason: rows are keyed by their coordinates, so rows that are stored already are still stored
+    // once.
     const { offset: start } = await tenure.committed();
     const progress = new PartitionProgress({ topic, partition, start: start ?? 0 }, (advanced) =>
       this.#commits.note(advanced),
@@ -147,7 +147,7 @@ export class SinkPipeline {
     await this.#commits.settled();
   }
 
-  /** Flushes for as long as `patienceMs`, then gives up: what isn't stored by then will be read again. */
+  /** Flushes for up to `patienceMs`, then gives up: what isn't stored by then will be read again. */
   async stop(patienceMs = 2_000): Promise<void> {
     try {
       await within(patienceMs, this.flush(), () => new Error(`not done within ${patienceMs} ms`));
@@ -186,7 +186,7 @@ export class SinkPipeline {
     if (blocks.full) await blocks.room(signal);
   }
 
-  /** Tries to have the partition's rows stored and committed before it goes; what isn't is the next owner's to read. */
+  /** Tries to store and commit the partition's rows before it is handed over; the next owner reads the rest. */
   async #close(progress: PartitionProgress, blocks: TableBlocks): Promise<void> {
     try {
       await within(
@@ -219,7 +219,7 @@ export class SinkPipeline {
     if (!this.#abort.signal.aborted) this.#deps.fail(error);
   }
 
-  /** Logged when it happens and then now and then, with the latest cause. */
+  /** Logged when it happens and then periodically, with the latest cause. */
   #away(error: unknown): void {
     const now = performance.now();
     if (this.counts.clickhouseUp || now - this.#toldAwayAt > REMIND_MS) {

@@ -49,12 +49,12 @@ export interface PrepareOptions {
   retention: Retention;
   log: Logger;
   signal: AbortSignal;
-  /** Whose rows the database is to have. */
+  /** The owner of the rows in the database. */
   owner?: DatabaseOwner;
   takeOver?: string | null;
 }
 
-/** Brings the tables up to date, waiting for ClickHouse as long as it is away. */
+/** Brings the tables up to date, waiting for ClickHouse for as long as it is away. */
 export async function prepareClickHouse(
   config: ClickHouseConfig,
   clickhouse: ClickHouse,
@@ -75,17 +75,14 @@ export async function prepareClickHouse(
   );
 }
 
-/**
- * Starts a sink in this process: a member of the group, with the tables and topics there already. Stopped by
- * `lifecycle`.
- */
+/** Starts a sink in this process, as a member of the group; tables and topics must exist. Stopped by `lifecycle`. */
 export async function startSink(lifecycle: Lifecycle, options: SinkOptions): Promise<SinkPipeline> {
   const { kafka, cluster, clickhouse, schemas, topics, group, log, cards = null, registry = new Registry() } = options;
   const deadLetters = new SinkDeadLetters(cluster, topics.deadLetters.name, cards);
   lifecycle.add("dead letters", () => deadLetters.close());
 
   const refuseLabel = (records: FetchedRecords, index: number, refusal: Refusal): Promise<void> => {
-    // Sent again, it must not count against what was published since.
+    // When it is sent again, it must not override what has been published since.
     const order = Math.min(labelOrder(records, index), Date.now());
     return deadLetters.send(records, index, refusal, "store-labels", [[LABEL_ORDER, String(order)]]);
   };
@@ -109,7 +106,7 @@ export async function startSink(lifecycle: Lifecycle, options: SinkOptions): Pro
     [topics.deadLetters.name, { table: "dead_letters", rows: deadLetterRows() }],
     [topics.control.name, { table: "control_events", rows: controlEventRows(deps) }],
   ]);
-  // Transactions that can't be read are scoring's to dead-letter, in the Kafka transaction of their neighbours.
+  // Scoring dead-letters transactions that can't be read, in the Kafka transaction of their neighbours.
   for (const [topic, route] of routes) {
     if (topic !== topics.transactions.name)
       route.onUnread = (records, index, refusal) => deadLetters.send(records, index, refusal, "read");

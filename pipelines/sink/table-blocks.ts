@@ -12,7 +12,7 @@ import type { PartitionProgress } from "./offset-commits.js";
 export interface BlockLimits {
   /** @default 100_000 */
   rows: number;
-  /** A block's last row may go beyond. @default 8 MiB */
+  /** A block's last row may exceed it. */
   bytes: number;
   /** Counted from the block's first record, milliseconds. @default 500 */
   ageMs: number;
@@ -23,7 +23,7 @@ export const DEFAULT_LIMITS: BlockLimits = { rows: 100_000, bytes: 8 * 1024 * 10
 /** The records of one partition that a block covers, also those without a row. */
 interface Range {
   first: number;
-  /** Where reading goes on when the block is stored. */
+  /** Where reading resumes once the block is stored. */
   end: number;
   rows: number;
   /** Of its first record; null: it has none yet. */
@@ -44,13 +44,13 @@ export interface TableBlocksDeps {
   limits: BlockLimits;
   /** Called after each insert that succeeded, with what it took. */
   onStored: (table: SinkTable, block: { rows: number; bytes: number; ms: number }) => void;
-  /** Called when a block can't be stored at all; nothing is stored or taken in after it. */
+  /** Called when a block can't be stored at all; nothing is stored or accepted after it. */
   onFailure: (error: unknown) => void;
 }
 
 /**
- * The rows of one table on their way to ClickHouse: one block that is being filled, one that is being sent. When both
- * are full, `room` waits; that is the backpressure, and it bounds memory to two blocks a table.
+ * The rows of one table on their way to ClickHouse: one block is being filled, one is being sent. When both are full,
+ * `room` waits; that is the backpressure, and it bounds memory to two blocks per table.
  *
  * Blocks are sent one after the other, in the order of their records, so a partition's `stored` only moves forward and
  * never passes a record without its row being in ClickHouse.
@@ -85,7 +85,7 @@ export class TableBlocks {
   add(progress: PartitionProgress, records: FetchedRecords, index: number, rows: 0 | 1): void {
     this.#throwFailure();
     const range = this.#range(progress, records.offset[index]);
-    // It may have begun with an end alone: of a batch whose records were aborted, or a marker.
+    // It may have begun with an end alone: that of a batch whose records were aborted, or of a marker.
     range.firstTimestamp ??= records.timestamp[index];
     range.end = records.offset[index] + 1;
     range.rows += rows;
@@ -161,7 +161,7 @@ export class TableBlocks {
       });
   }
 
-  /** What gathered meanwhile goes at once when it is due, or is timed. */
+  /** Sends what has gathered meanwhile at once if it is due; otherwise sets a timer. */
   #sendNext(): void {
     if (this.#failure !== null || this.#open.ranges.size === 0) return;
     const left = this.#open.openedAt + this.#deps.limits.ageMs - performance.now();
@@ -191,7 +191,7 @@ function newBlock(rows: RowBinaryWriter): Block {
 
 /**
  * The same records give the same token, so that a block that is sent again after a lost answer is stored once. The
- * first timestamps keep a topic that was made anew, and counts from 0 again, apart from the one before.
+ * first timestamps distinguish a topic that was created again, and counts from 0, from the one before.
  */
 function tokenOf(table: SinkTable, block: Block): string {
   const parts = [...block.ranges].map(

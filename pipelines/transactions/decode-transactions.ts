@@ -17,9 +17,7 @@ export interface Rejection {
   reason: string;
 }
 
-/**
- * More ids that nobody knows in one batch are made up: each costs a request, and a Kafka transaction is open meanwhile.
- */
+/** More unknown ids than this in one batch are made up: each costs a request while a Kafka transaction is open. */
 export const MOST_UNKNOWN = 1_000;
 
 const NOTHING: { readonly size: number; has: (record: number) => boolean } = new Set<number>();
@@ -28,8 +26,9 @@ const NOTHING: { readonly size: number; has: (record: number) => boolean } = new
  * Makes the writer schemas of a batch known to the reader. Asks for those that it hasn't met, all at once: each may
  * have to be waited for.
  *
- * @param options.onLearnt told of each, with the attributes that the reader's target asks for and that can't be read
- * @param options.mostUnknown after so many that nobody knows, no others are asked for: their records are refused as
+ * @param options.onLearnt called with each, and with the attributes that the reader's target asks for but that can't be
+ *   read
+ * @param options.mostUnknown after this many unknown ids, no others are asked for: their records are refused as
  *   unknown. @default no limit
  */
 export async function learnSchemas(
@@ -42,7 +41,7 @@ export async function learnSchemas(
   }: { onLearnt?: (key: SchemaKey, unreadable: readonly Unreadable[]) => void; mostUnknown?: number } = {},
 ): Promise<void> {
   let last: SchemaKey | null = null;
-  // What wasn't given to the batch before may be given now.
+  // A schema that was unavailable for the batch before may be available now.
   reader.forgetUnknown();
   const asked = new Map<SchemaKey, Promise<void>>();
   let unknown = 0;
@@ -62,7 +61,7 @@ export async function learnSchemas(
     asked.set(
       key,
       schemas.load(key).then((schema) => {
-        // An unknown id is not learnt: it may be registered by the time that the next batch brings it.
+        // An unknown id is not remembered: it may be registered by the time that the next batch brings it.
         if (schema === null || schema instanceof UnavailableWriter) unknown += 1;
         if (schema === null) return;
         const unreadable = reader.learn(key, schema);
@@ -74,11 +73,11 @@ export async function learnSchemas(
 }
 
 export interface DecodeOptions {
-  /** Records that are stepped over. @default none */
+  /** Records to skip. @default none */
   without?: { readonly size: number; has: (record: number) => boolean };
   /**
    * This process's clock, epoch milliseconds: an event time ahead of it is refused, whatever the record's time says.
-   * Left out where records are read again that scoring has decided about: what it refused is in the dead letters.
+   * Omitted when reading records that scoring has already decided about: what it refused is in the dead letters.
    * @default none
    */
   now?: number;

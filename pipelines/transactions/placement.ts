@@ -2,22 +2,23 @@ import { partitionOfKey } from "../../infra/kafka/murmur2.js";
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import { readHeaders, type FetchedRecords } from "../../infra/kafka/records.js";
 
-/** On a record that was sent on to its card's partition: where it stood before, `<topic>/<partition>/<offset>`. */
+/** On a forwarded record: where it was before, `<topic>/<partition>/<offset>`. */
 export const FORWARDED_FROM = "fraudstream-forwarded-from";
-/** Its name in earlier versions, which producers use for other things (HTTP has a header of this name). */
+/** Its name in earlier versions; producers use this name for other things (HTTP has such a header). */
 const FORMER_NAME = "forwarded";
 /**
- * How often a record is sent on at most. Once is enough as long as all workers agree on the partition count; while it
- * grows, workers of both counts may send a record back and forth, and then it counts where it is.
+ * How often a record is forwarded at most. Once is enough as long as all workers agree on the partition count; while
+ * the count grows, workers with the old and the new count may forward a record back and forth, and then it counts where
+ * it is.
  */
 const MOST_HOPS = 2;
 
 /**
- * The partition that a transaction of `records` is to be sent on to; -1: it counts where it is, since its card belongs
- * here. Headers never decide that a transaction of another partition's card counts here, except to end a loop:
- * producers may set any header. Whoever folds a partition of transactions skips what is sent on.
+ * The partition to forward a transaction of `records` to; -1: it counts where it is, since its card belongs here.
+ * Headers never decide that a transaction of another partition's card counts here, except to end a loop: producers may
+ * set any header. Whoever folds a partition of transactions skips forwarded ones.
  *
- * @param cardAt where its card_id stands in `bytes`
+ * @param cardAt position of its card_id in `bytes`
  */
 export function forwardTo(
   records: FetchedRecords,
@@ -29,7 +30,8 @@ export function forwardTo(
 ): number {
   const partition = partitionOfKey(bytes, cardAt, cardLength, partitions);
   if (partition === records.partition) return -1;
-  // A partition that was added to the topic is nobody's home: nothing ever counts there, and nothing is sent there.
+  // No card belongs to a partition that was added to the topic: nothing ever counts there, and nothing is forwarded
+  // there.
   if (records.partition >= partitions) return partition;
   // Almost every record has no headers: their count is its own first byte.
   if (records.bytes[records.headersAt[record]] !== 0 && formerPlaces(records, record, partitions) >= MOST_HOPS)
@@ -38,8 +40,8 @@ export function forwardTo(
 }
 
 /**
- * The headers of a record that is sent on: its own and where it stood. @param more headers, in place of its own of
- * those names
+ * The headers of a forwarded record: its own and where it was. @param more headers that replace its own of the same
+ * names
  */
 export function forwardedHeaders(
   records: FetchedRecords,
@@ -57,13 +59,13 @@ export function forwardedHeaders(
   ]);
 }
 
-/** Where a record that was sent on stood before; null: it wasn't, or says something else there. */
+/** Where a forwarded record was before; null: it was not forwarded, or the header says something else. */
 export function forwardedFrom(
   records: FetchedRecords,
   record: number,
 ): { topic: string; partition: number; offset: number } | null {
   if (records.bytes[records.headersAt[record]] === 0) return null;
-  // A record may have been sent on before: the last one is where it came from.
+  // A record may have been forwarded several times: the last header says where it came from.
   const text =
     readHeaders(records, record)
       .findLast(([name]) => name === FORWARDED_FROM || name === FORMER_NAME)?.[1]
@@ -72,7 +74,7 @@ export function forwardedFrom(
   return topic === undefined ? null : { topic, partition: Number(partition), offset: Number(offset) };
 }
 
-/** How many different places of this topic a record's headers name as where it stood before. */
+/** How many different places of this topic a record's headers name as its earlier place. */
 function formerPlaces(records: FetchedRecords, record: number, partitions: number): number {
   const places = new Set<string>();
   for (const [name, value] of readHeaders(records, record)) {

@@ -14,14 +14,14 @@ import type { OffsetMark } from "../../infra/kafka/offset-mark.js";
 import { isOfFormerTopic, SOURCE_LOG } from "../runtime/dead-letters.js";
 import { NO_VALUES } from "./reread.js";
 
-/** Offsets that are asked for at once: a server that can't send piece by piece holds their rows. */
+/** How many offsets are requested at once: a server that can't stream holds all their rows. */
 const SLICE_OFFSETS = 200_000;
 /** A longer stretch of offsets without a trace is neither markers nor an aborted transaction: it is a loss. */
 const LONGEST_UNTRACED = 10_000;
-/** Rows that tell how old what is before, after or among them is: several blocks of a partition's clock. */
+/** Rows that tell how old the records before, after or among them are: several blocks of a partition's clock. */
 const LOOKED_AT = 2_000;
 
-/** Offsets in rows from before a take-over of the database are another cluster's. */
+/** Offsets in rows from before the database was taken over belong to another cluster. */
 const OURS = "inserted_at >= fromUnixTimestamp64Milli({since: Int64}, 'UTC')";
 const STORED =
   "topic = {topic: String} AND partition = {partition: UInt32} AND offset >= {from: UInt64} AND offset < {to: " +
@@ -34,8 +34,8 @@ const REFUSED =
 
 /**
  * An event time that the fold's clock has reached at least: three of four of the last rows are as late, so two of them
- * come in a row, and the median of one of the last blocks is as late (PartitionClock). The greatest one may be a stray,
- * which moves no clock.
+ * are consecutive, and the median of one of the last blocks is as late (PartitionClock). The greatest event time may be
+ * a stray, which moves no clock.
  */
 const REACHED = `
 SELECT count() AS rows, quantileExactLow(0.25)(time) AS reached
@@ -50,7 +50,7 @@ SELECT count() AS rows, min(offset) AS first
 FROM transactions
 WHERE ${STORED} AND event_time > fromUnixTimestamp64Milli({horizon: Int64})`;
 
-/** What was scored and isn't stored. */
+/** Transactions that were scored but aren't stored. */
 const LOST = `
 SELECT count() AS count, min(source_offset) AS first, max(source_offset) AS last
 FROM (SELECT DISTINCT source_offset FROM predictions WHERE ${SOURCE} AND event_time > fromUnixTimestamp64Milli({horizon:
@@ -97,7 +97,7 @@ export interface RebuildOptions {
   source: TopicPartition;
   /** Partitions of the topic. */
   partitions: number;
-  /** What stands for card ids: rows may have been stored before there were pseudonyms. */
+  /** Replaces card ids: rows may have been stored before there were pseudonyms. */
   cards: CardPseudonyms | null;
   signal: AbortSignal;
 }
@@ -107,8 +107,8 @@ export interface RebuildTarget {
   /** For messages. */
   what: string;
   /**
-   * What isn't newer than this event time is of no use to it, once its clock has reached a time (-Infinity: there is
-   * nothing to rebuild).
+   * Rows that aren't newer than this event time are of no use to it, once its clock has reached a given time
+   * (-Infinity: there is nothing to rebuild).
    */
   horizon(reached: number): number;
   fold(rows: HistoryRows, row: number, offset: number): void;
@@ -127,11 +127,11 @@ export function cardsTarget(cards: CardHistory): RebuildTarget {
 }
 
 /**
- * Folds the transactions between two offsets from where the sink has stored them: Kafka has them no more. It begins a
+ * Folds the transactions between two offsets from the rows that the sink has stored: Kafka no longer has them. Begins a
  * little before the first one that the target still looks at, so that its clock is right by then.
  *
- * @throws FraudstreamError `history_gap` naming the offsets where some of them are missing
- * @throws UsageError `history_gap` where no ClickHouse is named
+ * @throws FraudstreamError `history_gap` naming the offsets if some of them are missing
+ * @throws UsageError `history_gap` if no ClickHouse is configured
  */
 export async function rebuild(
   options: RebuildOptions,
@@ -182,7 +182,7 @@ export async function rebuild(
       ROWS,
       (reader) => {
         row.read(reader);
-        // Sent on to its own partition, where it is stored, too.
+        // Forwarded to its own partition, where it is stored, too.
         if (partitionOfKey(row.bytes[0], row.cardIdAt[0], row.cardIdLength[0], partitions) !== source.partition) return;
         target.fold(row, 0, row.offset);
         folded += 1;
@@ -195,9 +195,11 @@ export async function rebuild(
 }
 
 /**
- * The offsets between two whose records became dead letters, for any reason or for one, as the sink has stored those.
+ * The offsets between two whose records became dead letters, for any reason or for a given one, as the sink has stored
+ * those.
  *
- * @param about with the mark of the topic that the offsets are of: letters about a former one name the same offsets
+ * @param about with the mark of the topic that the offsets belong to: dead letters about a former topic name the same
+ *   offsets
  */
 export async function storedRefusals(
   { clickhouse: config, source, signal }: { clickhouse: ClickHouseConfig; source: TopicPartition; signal: AbortSignal },
@@ -228,8 +230,8 @@ export async function storedRefusals(
 const NOWHERE = new Float64Array(0);
 
 /**
- * Offsets have gaps of their own (markers, aborted records), so what is missing shows by what was made of it, or by its
- * size.
+ * Offsets have natural gaps (markers, aborted records), so missing records are recognised by what was derived from
+ * them, or by the size of the gap.
  */
 async function checkComplete(
   clickhouse: ClickHouse,
@@ -261,7 +263,7 @@ async function checkComplete(
     { ...params, from: stretch.last + 1, limit: LOOKED_AT },
     { signal },
   );
-  // What came before transactions that nobody looks at any more isn't missed.
+  // Records before transactions that nobody looks at any more aren't missed.
   if (rows === 0 || newest > horizon) throw missing(stretch.first, stretch.last, "there is no trace in ClickHouse");
 }
 
@@ -283,7 +285,7 @@ class StoredRow implements HistoryRows {
     this.#cards = cards;
   }
 
-  /** Reads all of a row before any of it counts, since it may not all have arrived. */
+  /** Reads a whole row before any of it counts, since it may not have arrived completely. */
   read(reader: RowBinaryReader): void {
     this.offset = reader.int64();
     const transactionId = reader.string();
@@ -293,7 +295,7 @@ class StoredRow implements HistoryRows {
     const merchantId = reader.string();
     this.amount[0] = reader.float64();
     const [bytes] = this.bytes;
-    // Ids have 256 bytes at most.
+    // Ids have at most 256 bytes.
     this.transactionIdLength[0] = bytes.write(transactionId, 0);
     this.cardIdAt[0] = this.transactionIdLength[0];
     this.cardIdLength[0] = bytes.write(cardId, this.cardIdAt[0]);

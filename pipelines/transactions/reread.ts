@@ -18,7 +18,7 @@ import { TransactionBatch } from "./transaction-batch.js";
 import type { OffsetMark } from "../../infra/kafka/offset-mark.js";
 import { isOfFormerTopic, SOURCE_LOG } from "../runtime/dead-letters.js";
 
-/** Folds that are read again ask for no values. */
+/** A fold that is read again asks for no values. */
 export const NO_VALUES = new HistoryPlan([]);
 const LOOK_AGAIN_MS = 20;
 const FETCH_BYTES = 4 * 1024 * 1024;
@@ -60,7 +60,7 @@ export interface RereadOptions {
   cluster: KafkaCluster;
   schemas: Schemas;
   source: TopicPartition;
-  /** Which topic of that name the offsets are of; null: the one that is there. */
+  /** The topic of that name that the offsets belong to; null: the current one. */
   topicId: string | null;
   /** Partitions of the topic. */
   partitions: number;
@@ -68,22 +68,21 @@ export interface RereadOptions {
   cards: CardPseudonyms | null;
   log: Logger;
   signal: AbortSignal;
-  /** Is told of what the history goes on without. */
+  /** Called with what the history continues without. */
   onLost: (gap: Gap) => void;
 }
 
-/** Offsets of a partition's records that became dead letters; not complete when retention has deleted some of those. */
+/** Offsets of a partition's records that became dead letters; incomplete if retention has deleted some of those. */
 export interface Refused {
   offsets: Set<number>;
   complete: boolean;
 }
 
 /**
- * Folds the transactions between two offsets again, as they were when they were scored, without output. Decoded without
- * any model's attributes: what a model of that time refused is among `refused`.
+ * Folds the transactions between two offsets again, as they were when they were scored, without output. Decodes them
+ * without any model's attributes: what a model of that time refused is among `refused`.
  *
- * @throws FraudstreamError `history_gap` when one that was scored can't be decoded any more: its writer's schema is
- *   gone
+ * @throws FraudstreamError `history_gap` if one that was scored can't be decoded any more: its writer's schema is gone
  */
 export async function reread(
   { cluster, schemas, source, topicId, partitions, cards, log, signal, onLost }: RereadOptions,
@@ -103,8 +102,8 @@ export async function reread(
       if (!refused.complete || offset >= to || refused.offsets.has(offset)) continue;
       const unread = records.unread?.get(record);
       if (unread !== undefined) {
-        // Without a dead letter it was scored before its bytes rotted: the worker goes on without it rather than not at
-        // all.
+        // Without a dead letter, it was scored before its bytes were damaged: the worker goes on without it rather than
+        // not at all.
         if (coversAny(refused.offsets, offset, unread.lastOffset)) continue;
         log.error(
           { ...source, offset, lastOffset: unread.lastOffset },
@@ -133,7 +132,7 @@ export async function reread(
       folded += 1;
     }
     history.commit();
-    // What comes with it, or was before it, tells when it was.
+    // The records with it, or before it, tell when it was.
     if (lost !== null)
       onLost({ from: lost, to: lost, until: Number.isFinite(history.clock) ? history.clock + LATENESS_MS : null });
   }

@@ -24,8 +24,8 @@ interface AttributeSlots {
 }
 
 /**
- * Accepted transactions of one batch, column by column; its arrays are used again for the next batch. It is also where
- * a reader puts the attributes that the deployed models look at, in the slots of the row that is being read.
+ * Accepted transactions of one batch, column by column; its arrays are reused for the next batch. A reader also puts
+ * the attributes that the deployed models look at here, in the slots of the row being read.
  */
 export class TransactionBatch implements TransactionColumns, AttributeTarget {
   length = 0;
@@ -34,15 +34,15 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
   amount = new Float64Array(0);
   slots = new Float32Array(0);
   readonly historyCount: number;
-  /** What the cards' and merchants' history says, in the order of the deployment's HistoryPlan. */
+  /** The history values of cards and merchants, in the order of the deployment's HistoryPlan. */
   history = new Float64Array(0);
-  /** 1: history went on without what it should have waited for, or the transaction came too late. */
+  /** 1: its history was computed without something it should have waited for, or the transaction came too late. */
   stale = new Uint8Array(0);
   /** Index of each row's record in what was fetched. */
   record = new Int32Array(0);
   /**
-   * The buffer that a row's texts stand in, and where: transaction id, card id, merchant id; the currency has three
-   * bytes.
+   * The buffer that holds a row's texts, and their positions: transaction id, card id, merchant id; the currency has
+   * three bytes.
    */
   bytes: Buffer[] = [];
   transactionIdAt = new Int32Array(0);
@@ -80,7 +80,7 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
     this.#beginRow();
   }
 
-  /** The row that is being read becomes part of the batch. */
+  /** Makes the row being read part of the batch. */
   add(fields: TransactionFields, record: number): void {
     const row = this.length++;
     this.eventTime[row] = fields.eventTime;
@@ -98,12 +98,12 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
     this.#beginRow();
   }
 
-  /** The row that is being read is given up. */
+  /** Discards the row being read. */
   discardRow(): void {
     this.#beginRow();
   }
 
-  /** Takes rows out; the others move up, in their order. @param dropped by row; 1: goes */
+  /** Removes rows; the others move up, in order. @param dropped by row; 1: is removed */
   drop(dropped: Uint8Array): void {
     const { slotCount, historyCount } = this;
     let to = 0;
@@ -168,7 +168,7 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
   #grow(capacity: number): void {
     this.eventTime = new Float64Array(capacity);
     this.amount = new Float64Array(capacity);
-    // One row more: the row that is being read may turn out to be rejected.
+    // One extra row: the row being read may turn out to be rejected.
     this.slots = new Float32Array((capacity + 1) * this.slotCount);
     this.history = new Float64Array(capacity * this.historyCount);
     this.stale = new Uint8Array(capacity);

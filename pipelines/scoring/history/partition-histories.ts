@@ -21,11 +21,11 @@ export interface HistoriesOptions {
   topics: Pick<Topics, "transactions" | "deadLetters">;
   schemas: Schemas;
   snapshots: SnapshotStore;
-  /** Where transactions are stored that Kafka has deleted; null: nowhere. */
+  /** Where transactions that Kafka has deleted are stored; null: nowhere. */
   clickhouse: ClickHouseConfig | null;
-  /** Between two snapshots of a partition, milliseconds. */
+  /** Time between two snapshots of a partition, milliseconds. */
   snapshotEveryMs: number;
-  /** What stands for card ids; null: they stand for themselves. */
+  /** Replaces card ids; null: card ids are used as they are. */
   cards: CardPseudonyms | null;
   log: Logger;
 }
@@ -35,27 +35,30 @@ const FOLD: FoldKind = { kind: "scoring", layout: 2 };
 const DEAD_LETTERS_FROM = "dead-letters-from";
 /** Gaps of the log before its offset. */
 const GAPS = "gaps";
-/** How long the history of a partition that another worker has now is kept in memory, should it come back. */
+/** How long the history of a partition that moved to another worker is kept in memory, in case it comes back. */
 const KEPT_MS = 120_000;
 
 /** The history of one partition's cards. */
 export class PartitionHistory {
   readonly partition: number;
-  /** Of the topic that was folded; null: it has no id. */
+  /** Id of the topic that was folded; null: it has none. */
   readonly topicId: string | null;
   readonly cards: CardHistory;
-  /** Every transaction before it has been folded, if it was scored. */
+  /** Every transaction before this offset that was scored has been folded. */
   offset: number;
   /**
-   * Offset of the newest snapshot (-1: none), and when it was taken, or else when the history was made; epoch
+   * Offset of the newest snapshot (-1: none) and when it was taken; without one, when the history was created; epoch
    * milliseconds.
    */
   saved = { offset: -1, at: Date.now() };
-  /** A tenure has it. It may still be at work when the next one begins: a consumer doesn't wait for one that hangs. */
+  /**
+   * A tenure is using it. That tenure may still be at work when the next one begins: a consumer doesn't wait for one
+   * that hangs.
+   */
   isInUse = false;
-  /** Forgets it, when no tenure has it for too long. */
+  /** Drops it when no tenure has used it for too long. */
   expiry: NodeJS.Timeout | null = null;
-  /** What its tenure commits with each offset: what the log has lost is missing here. */
+  /** What its tenure commits with each offset: records that the log has lost are missing from this history. */
   mark: OffsetMark | null = null;
   #deadLettersFrom: number;
   #deadLettersEnd = -1;
@@ -76,15 +79,15 @@ export class PartitionHistory {
     this.#deadLettersFrom = deadLettersFrom;
   }
 
-  /** Dead letters of transactions from `offset` on stand here or later in their partition. */
+  /** Dead letters of transactions from `offset` on are at this offset or later in their partition. */
   get deadLettersFrom(): number {
     return this.#deadLettersFrom;
   }
 
   /**
-   * Where the dead letters ended a moment ago. The partition may have another worker by then, which has written some of
-   * them about transactions from `offset` on. It has none, and they are all about earlier ones, once the next batch is
-   * committed.
+   * Where the dead letters ended a moment ago. The partition may have had another worker by then, which has written
+   * some of them about transactions from `offset` on. Once the next batch is committed it has had none, and they are
+   * all about earlier transactions.
    */
   deadLettersEnded(end: number): void {
     this.#deadLettersEnd = end;
@@ -109,16 +112,16 @@ export class PartitionHistory {
     this.#batchEnded();
   }
 
-  /** What was folded since the last commit is taken back. */
+  /** Takes back what was folded since the last commit. */
   undo(): void {
     this.cards.undo();
     this.#batchEnded();
   }
 
-  /** Looks at the state when no batch is in hand. */
+  /** Reads the state while no batch is in progress. */
   betweenBatches<T>(look: () => T): Promise<T> {
     return new Promise((resolve) => {
-      // What it throws is the promise's.
+      // Anything it throws rejects the promise.
       const now = (): void => resolve(new Promise((done) => done(look())));
       if (this.#inBatch) this.#waiting.push(now);
       else now();
@@ -141,8 +144,8 @@ export class PartitionHistory {
 }
 
 /**
- * The card histories of this worker's partitions. They outlive tenures: what a tenure folded and didn't commit is taken
- * back when the next one begins, and whatever else happened in between is read again from the log. Snapshots make that
+ * The card histories of this worker's partitions. They outlive tenures: what a tenure folded but didn't commit is taken
+ * back when the next one begins, and whatever else happened in between is read again from the log. Snapshots keep that
  * short.
  */
 export class PartitionHistories {
@@ -155,14 +158,14 @@ export class PartitionHistories {
     this.#options = options;
   }
 
-  /** Those in memory. */
+  /** The histories in memory. */
   get held(): readonly PartitionHistory[] {
     return [...this.#held.values()];
   }
 
   /**
-   * The least event time that a partition in memory has come to, epoch milliseconds; null: none has any. An empty one
-   * holds nothing up: it may stay so.
+   * The lowest event time that the partitions in memory have reached, epoch milliseconds; null: none has any. An empty
+   * partition holds nothing up: it may stay empty.
    */
   get clock(): number | null {
     let clock = Infinity;
@@ -171,19 +174,19 @@ export class PartitionHistories {
   }
 
   /**
-   * The history of a partition at the offset that the group has committed. The former owner must have been fenced.
+   * The history of a partition at the group's committed offset. The former owner must have been fenced.
    *
    * @param committed null: nothing was scored yet
-   * @throws FraudstreamError `history_gap` when transactions that it needs are nowhere any more
+   * @throws FraudstreamError `history_gap` if transactions that it needs are no longer stored anywhere
    */
   async open(tenure: Tenure, committed: number | null): Promise<PartitionHistory> {
     const { partition, signal, mark } = tenure;
     const { topicId } = mark;
-    // No card is at home in a partition that was added to the topic.
+    // No card belongs to a partition that was added to the topic.
     if (partition >= this.#options.topics.transactions.partitions)
       return new PartitionHistory(partition, new CardHistory(), committed ?? 0, 0, topicId);
     const held = this.#held.get(partition);
-    // An error on the way leaves none behind that is half caught up.
+    // An error on the way leaves no half-caught-up history behind.
     if (held !== undefined) this.#forget(held);
     const startedAt = performance.now();
     const found =
@@ -193,7 +196,7 @@ export class PartitionHistories {
           ? held
           : await this.#load(tenure, committed);
     const history = found ?? new PartitionHistory(partition, new CardHistory(), 0, 0, topicId);
-    // Where Kafka has forgotten what was committed, the history knows.
+    // If Kafka has forgotten the committed offset, the history knows it.
     if (history.mark !== null && history.mark !== mark) addGaps(mark, history.mark.gaps);
     history.mark = mark;
     if (committed !== null) {
@@ -218,7 +221,7 @@ export class PartitionHistories {
     return history;
   }
 
-  /** Between two batches: begins to write a snapshot when one is due. */
+  /** To be called between two batches: starts writing a snapshot when one is due. */
   afterBatch(history: PartitionHistory): void {
     if (
       this.#saving !== null ||
@@ -231,8 +234,8 @@ export class PartitionHistories {
   }
 
   /**
-   * A tenure is over, its last batch committed or given up. Its history stays for a while, should the partition come
-   * back.
+   * A tenure is over, its last batch committed or abandoned. Its history is kept for a while, in case the partition
+   * comes back.
    */
   release(history: PartitionHistory): void {
     history.undo();
@@ -280,13 +283,13 @@ export class PartitionHistories {
         mark.topicId,
       );
       history.saved = { offset, at };
-      // A snapshot of an earlier version has none.
+      // Snapshots of an earlier version have none.
       if (byName.has(GAPS)) addGapNumbers(mark, float64Of(byName, GAPS));
       return history;
     });
   }
 
-  /** Reads what was scored from where a history stands up to an offset. */
+  /** Reads what was scored from a history's position up to an offset. */
   async #catchUp({ topic, partition, signal, mark }: Tenure, history: PartitionHistory, to: number): Promise<number> {
     const { cluster, topics, schemas, clickhouse, cards, log } = this.#options;
     const from = history.offset;
@@ -333,19 +336,19 @@ export class PartitionHistories {
     return folded;
   }
 
-  /** What goes wrong is logged: a snapshot is only a cache. */
+  /** Failures are logged: a snapshot is only a cache. */
   async #save(history: PartitionHistory): Promise<void> {
     const { cluster, topics, snapshots, log } = this.#options;
     const { partition } = history;
     const startedAt = performance.now();
     try {
       const of = await this.#snapshotOf(partition);
-      // The topic has been created again meanwhile: this is the history of the former one.
+      // The topic has been created again meanwhile: this history belongs to the former one.
       if (history.topicId !== null && history.topicId !== of.topicId) return;
       const reader = new PartitionReader(cluster, topics.deadLetters.name, partition);
       history.deadLettersEnded(await reader.endOffset().finally(() => reader.close()));
       const copy = await history.betweenBatches(() => {
-        // A history that was given up, or is being caught up for the next tenure, doesn't stand where its offset says.
+        // A history that was abandoned, or is being caught up for the next tenure, is not at its stated offset.
         if (this.#held.get(partition) !== history) return null;
         history.saved = { offset: history.offset, at: Date.now() };
         return { offset: history.offset, sections: history.copy() };

@@ -24,12 +24,13 @@ export interface ResumeOptions {
   cards: CardPseudonyms | null;
 }
 
-/** One output of scoring, and where the record stood that it was made of. */
+/** One output of scoring, and the position of the record that it was made from. */
 interface Output {
   position: number;
   timestamp: number;
   source: number;
-  /** The last offset that it is about: of a batch that could not be read it is one for all. */ last?: number;
+  /** The last offset that it covers: one output covers all records of a batch that could not be read. */
+  last?: number;
   isOf: (record: SourceRecord) => boolean;
 }
 
@@ -40,24 +41,24 @@ interface SourceRecord {
 }
 
 const LOOK_AGAIN_MS = 20;
-/** An output is never older than its source, but for what a producer's clock may be ahead. */
+/** An output is never older than its source, except by as much as a producer's clock may be ahead. */
 const CLOCKS_DIFFER_MS = CLOCK_SKEW_MS;
-/** Around the last outputs of a partition: what else its last batches may have written. */
+/** Searched around the last outputs of a partition, for what else its last batches may have written. */
 const MARGIN_MS = 600_000;
 const FIRST_STEP = 8;
-/** Outputs that are held at once. */
+/** How many outputs are held at once. */
 const PART = 4_096;
 
 /**
- * Where scoring of a partition had come to, by what it has written, when the group's committed offset doesn't tell:
- * each batch writes its outputs in the same Kafka transaction as its offset, so the newest output is of the newest
- * record that was scored. An output counts when the source's log still has the record that it was made of: outputs of a
- * topic that had this name before, or of records that the log has lost, don't.
+ * How far scoring of a partition had come, judging by its outputs, if the group's committed offset doesn't tell: each
+ * batch writes its outputs in the same Kafka transaction as its offset, so the newest output belongs to the newest
+ * record that was scored. An output counts if the source's log still has the record that it was made from; outputs of
+ * an earlier topic of this name, or of records that the log has lost, don't count.
  *
  * The former owner must have been fenced.
  *
- * @returns the offset behind the newest record that was scored; null: none of this log was
- * @throws UsageError `offset_lost` when outputs were there but are deleted by now, so that nothing tells
+ * @returns the offset after the newest record that was scored; null: no record of this log was
+ * @throws UsageError `offset_lost` if there were outputs but they have been deleted, so that nothing tells
  */
 export async function findProgress(options: ResumeOptions, tenure: Tenure): Promise<number | null> {
   const { cluster, topics } = options;
@@ -81,9 +82,9 @@ export async function findProgress(options: ResumeOptions, tenure: Tenure): Prom
     const sent = await newestForwarded(options, tenure, source, newest);
     const progress = Math.max(-1, ...[...newest, ...sent].map((output) => output.last ?? output.source)) + 1;
     if (progress > 0) return progress;
-    // Outputs that are there and fit no record are of another log. None at all prove nothing where retention has
-    // deleted some. (A log that begins at 0 has lost none: what stands in it without a record is the output of
-    // transactions that were aborted.)
+    // Outputs that match no record belong to another log. A complete absence of outputs proves nothing if retention has
+    // deleted some. (A log that begins at 0 has lost none: an output in it without a record belongs to an aborted
+    // transaction.)
     const gone = ofPredictions.first > 0 && !(await hasRecords(predictions, ofPredictions));
     if (gone) throw lost(options, tenure, first);
     return null;
@@ -104,7 +105,7 @@ function lost({ group, topics }: ResumeOptions, { topic, partition }: Tenure, fi
   );
 }
 
-/** The records that scoring reads, one at a time. */
+/** Reads the records that scoring reads, one at a time. */
 class SourceLog {
   readonly #schemas: Schemas;
   readonly #tenure: Tenure;
@@ -131,7 +132,7 @@ class SourceLog {
   }
 
   /**
-   * Whether the log has the record that an output was made of. What retention has deleted is taken for it: nothing
+   * Whether the log has the record that an output was made from. A record deleted by retention passes for it: nothing
    * before it is left to score.
    */
   async has({ source, timestamp, isOf }: Output): Promise<boolean> {
@@ -139,7 +140,7 @@ class SourceLog {
     if (source >= this.#bounds.end) return false;
     const record = await this.#read(source);
     if (record === null) return false;
-    // A record that came after the output is another one. A time to come is a producer's wrong clock.
+    // A record newer than the output is another one. A time in the future means that a producer's clock is wrong.
     if (record.timestamp > timestamp + CLOCKS_DIFFER_MS && record.timestamp <= Date.now()) return false;
     return isOf(record);
   }
@@ -175,7 +176,8 @@ interface Bounds {
 type OutputsFrom = (offset: number) => Promise<{ outputs: Output[]; next: number }>;
 
 /**
- * Where a log ends once no transaction is open in it: the markers of a committed one reach its partitions one by one.
+ * Where a log ends once no transaction is open in it: the markers of a committed transaction reach its partitions one
+ * by one.
  */
 async function stableBounds(reader: PartitionReader, signal: AbortSignal): Promise<Bounds> {
   const first = await reader.firstOffset();
@@ -207,7 +209,7 @@ async function outputsBetween(from: OutputsFrom, first: number, end: number): Pr
   return all;
 }
 
-/** The first output at or behind a position. */
+/** The first output at or after a position. */
 async function outputAt(from: OutputsFrom, first: number, end: number): Promise<Output | null> {
   for (let next = first; next < end;) {
     const fetched = await from(next);
@@ -218,8 +220,8 @@ async function outputAt(from: OutputsFrom, first: number, end: number): Promise<
 }
 
 /**
- * The newest output whose source is in the log. Nearly always that is the last one; else it is looked for backwards, in
- * steps that grow, and then between the last two: what a log has lost is its end.
+ * The newest output whose source is in the log. Nearly always that is the last one; otherwise it is searched backwards,
+ * in growing steps, and then between the last two: what a log has lost is its end.
  */
 async function newestOf(from: OutputsFrom, { first, end }: Bounds, source: SourceLog): Promise<Output | null> {
   let bad = end;
@@ -244,9 +246,9 @@ async function newestOf(from: OutputsFrom, { first, end }: Bounds, source: Sourc
 }
 
 /**
- * The one of the newest record among outputs that aren't in the order of records in all of a log: what was sent again,
- * or was another topic's. From the end backwards, a part at a time: in the earlier ones nearly nothing is newer than
- * what was found.
+ * The output of the newest record, among outputs that are not in the order of the records throughout the log: some were
+ * sent again, or belong to another topic. Searches backwards from the end, one part at a time: earlier parts hold
+ * almost nothing newer than what was found.
  */
 async function newestIn(from: OutputsFrom, { first, end }: Bounds, source: SourceLog): Promise<Output | null> {
   let newest: Output | null = null;
@@ -282,7 +284,7 @@ function predictionsOf(reader: PartitionReader, { schemas }: ResumeOptions, { to
   };
 }
 
-/** Null: nobody can read it any more, or it is none. */
+/** Null: it can't be read any more, or is not a prediction. */
 async function readPrediction(schemas: Schemas, value: Buffer): Promise<Prediction | null> {
   try {
     return (await schemas.decode("predictions", value)) as Prediction;
@@ -304,7 +306,8 @@ function lettersOf(reader: PartitionReader, { topic, partition, mark }: Tenure):
         isOfFormerTopic(headers.get(SOURCE_LOG), mark)
       )
         continue;
-      // A value that was too large, or that is sealed, isn't the source's: then its coordinates and its time must do.
+      // A value that was too large, or that is sealed, isn't the source's value: then coordinates and time must
+      // suffice.
       const value = headers.has(SEALED_KEY) || headers.has("length") ? null : valueOf(records, i);
       const isOf = hasValue(value);
       outputs.push({
@@ -320,8 +323,7 @@ function lettersOf(reader: PartitionReader, { topic, partition, mark }: Tenure):
 }
 
 /**
- * What was sent on to other partitions last. Only where scoring has written anything is it looked for, around the time
- * of that.
+ * What was last forwarded to other partitions. Searched only if scoring has written anything, around the time of that.
  */
 async function newestForwarded(
   { cluster, topics }: ResumeOptions,
@@ -352,8 +354,8 @@ async function newestForwarded(
 }
 
 /**
- * A time's place in the log of transactions. A broker unpacks batches in which it looks for it, and runs out of memory
- * where one of them is a bomb: then nothing is left out.
+ * A time's position in the log of transactions. To find it, a broker unpacks batches, and runs out of memory if one of
+ * them is a decompression bomb: then nothing is left out.
  */
 async function offsetAt(reader: PartitionReader, time: number, otherwise: number): Promise<number> {
   try {
@@ -380,7 +382,7 @@ function forwardedOf(reader: PartitionReader, topic: string, partition: number):
   };
 }
 
-/** When the group last wrote a prediction or a dead letter; -Infinity: never, as far as is left. */
+/** When the group last wrote a prediction or a dead letter; -Infinity: never, as far as records are left. */
 async function lastOutputTime(
   cluster: KafkaCluster,
   topics: Pick<Topics, "predictions" | "deadLetters">,
@@ -405,7 +407,7 @@ async function lastOutputTime(
   return last;
 }
 
-/** Whether a record has a value, of which no more than a digest is held; null: whether it does isn't known. */
+/** Whether a record may have a value, of which only the digest is kept; null: the value is not known. */
 function hasValue(value: Buffer | null): (record: SourceRecord) => boolean {
   if (value === null) return () => true;
   const digest = digestOf(value);

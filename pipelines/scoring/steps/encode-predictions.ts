@@ -33,15 +33,15 @@ export function decide(score: number, review: number, decline: number): number {
 const APPROVE = DECISIONS.indexOf("approve");
 
 const INITIAL_BYTES = 4096;
-/** Everything but the texts and the features, with each number at its longest. */
+/** Everything except the texts and the features, with each number at its longest. */
 const FIXED_PART_BYTES = 160;
 /** A reason's contribution and the length of its name. */
 const REASON_BYTES = 13;
 
 /**
  * Writes predictions in Avro (schemas/avro/prediction.avsc, field by field) straight into a topic's output: texts and
- * features are copied from where they stand. tests/unit/pipelines/scoring/steps holds it to avsc's reading of the same
- * schema.
+ * features are copied from where they are. Tests in tests/unit/pipelines/scoring/steps compare it with avsc's reading
+ * of the same schema.
  */
 export class PredictionEncoder {
   readonly #sourceTopic: Buffer;

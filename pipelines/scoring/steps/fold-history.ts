@@ -7,13 +7,13 @@ import { forwardTo } from "../../transactions/placement.js";
 import type { TransactionBatch } from "../../transactions/transaction-batch.js";
 import type { Rejection } from "../../transactions/decode-transactions.js";
 
-/** What history made of a batch. */
+/** The result of folding a batch into the history. */
 export interface FoldCounts {
   late: number;
   /** The greatest event time of the late ones; -Infinity: none was. */ newestLate: number;
   stale: number;
-  /** Of cards with more events than are walked through (MAX_CARD_EVENTS). */ beyondReach: number;
-  /** With a window that may miss transactions which were lost. */ lacking: number;
+  /** Of cards with more events than are examined (MAX_CARD_EVENTS). */ beyondReach: number;
+  /** With a window that may miss lost transactions. */ lacking: number;
 }
 
 /** A transaction whose card belongs to another partition. */
@@ -26,7 +26,7 @@ export interface Misplaced {
 /** What a worker knows of merchants (merchant-board.ts). */
 export interface Merchants {
   readonly windows: MerchantWindows;
-  /** Whether `windows` lack buckets from an index on that can still be had. */
+  /** Whether `windows` lack buckets from an index on that can still be read. */
   hasForgotten(bucket: number): boolean;
   /** Puts those into `windows`. @throws the signal's reason */
   recall(bucket: number, signal: AbortSignal): Promise<void>;
@@ -35,13 +35,13 @@ export interface Merchants {
 }
 
 /**
- * Waits for merchants' buckets, for a bounded time, and after a vain wait not again for that bucket or a later one
- * before anything has come.
+ * Waits for merchants' buckets, for a bounded time. After a wait in vain it doesn't wait again for that bucket or a
+ * later one until something has arrived.
  */
 export class MerchantWait {
   readonly #merchants: Merchants;
   readonly #longestMs: number;
-  /** The last vain wait: what it waited for, and what was there when it gave up. */
+  /** The last wait in vain: what it waited for, and what was there when it gave up. */
   #vain = { bucket: Infinity, complete: -Infinity };
 
   constructor(merchants: Merchants, longestMs: number) {
@@ -58,8 +58,8 @@ export class MerchantWait {
 }
 
 /**
- * The bucket from which on a batch's windows look at merchants' buckets, those of transactions that come too late left
- * out; Infinity: there are none.
+ * The first bucket that a batch's windows look at among merchants' buckets, leaving out transactions that come too
+ * late; Infinity: there are none.
  */
 export function firstBucket(batch: TransactionBatch, clock: number, { longestBuckets }: HistoryPlan): number {
   let oldest = Infinity;
@@ -68,7 +68,7 @@ export function firstBucket(batch: TransactionBatch, clock: number, { longestBuc
   return MerchantWindows.needed(oldest) - longestBuckets;
 }
 
-/** Takes the transactions out of a batch whose card belongs to another partition. */
+/** Takes transactions whose card belongs to another partition out of a batch. */
 export function takeMisplaced(records: FetchedRecords, batch: TransactionBatch, partitions: number): Misplaced[] {
   const misplaced: Misplaced[] = [];
   let dropped: Uint8Array | null = null;
@@ -87,7 +87,7 @@ export function takeMisplaced(records: FetchedRecords, batch: TransactionBatch, 
   return misplaced;
 }
 
-/** The bucket that merchants' windows must be complete up to for every transaction of a batch. */
+/** The bucket up to which merchants' windows must be complete for every transaction of a batch. */
 export function neededBucket(batch: TransactionBatch): number {
   let newest = -Infinity;
   for (let row = 0; row < batch.length; row++) newest = Math.max(newest, batch.eventTime[row]);
@@ -95,9 +95,9 @@ export function neededBucket(batch: TransactionBatch): number {
 }
 
 /**
- * Folds a batch's transactions in their order into the history of their cards, and writes what the plan asks for into
- * the batch. Repeats are taken out of it. What came too late, went on without a bucket that it needs, or may miss
- * transactions is stale.
+ * Folds a batch's transactions in order into the history of their cards, and writes what the plan asks for into the
+ * batch. Repeats are removed from it. A transaction that came too late, was processed without a bucket that it needs,
+ * or may miss other transactions is stale.
  *
  * @param lostUntil transactions of this partition up to this event time may have been lost (GapBounds); -Infinity: none
  *   were

@@ -8,12 +8,11 @@ import type { Rejection } from "../../transactions/decode-transactions.js";
 import type { ScoredBatch } from "./encode-predictions.js";
 
 /**
- * Rows of one run of the model: large enough that a call's cost vanishes, small enough to stay in the cache
- * (tests/bench).
+ * Rows per run of the model: enough that the cost of a call vanishes, few enough to stay in the cache (tests/bench).
  */
 const ROWS_PER_RUN = 1024;
 
-/** One model's features and scores for the batches of one partition; its buffers are used again. */
+/** One model's features and scores for the batches of one partition; its buffers are reused. */
 export class ModelScorer {
   readonly model: LoadedModel;
   readonly #epoch: number;
@@ -27,7 +26,7 @@ export class ModelScorer {
     this.#plan = new FeaturePlan(model.manifest.features, deployment.slots, deployment.history.slots);
   }
 
-  /** Computes the features of a batch. To be called before `score`. */
+  /** Computes the features of a batch. Must be called before `score`. */
   prepare(batch: TransactionBatch): void {
     const { size } = this.#plan;
     if (this.#scores.length < batch.length) {
@@ -45,9 +44,9 @@ export class ModelScorer {
   }
 
   /**
-   * Scores each row by itself, after the batch as a whole has failed: a row that fails gets NaN.
+   * Scores each row on its own after the batch as a whole has failed: a row that fails gets NaN.
    *
-   * @param mostInterruptions rows on which the model may hang or die before the rest is left as it is
+   * @param mostInterruptions rows on which the model may hang or die before the remaining rows are left as they are
    */
   async scoreEach(
     batch: TransactionBatch,
@@ -116,39 +115,38 @@ function plainValue({ source, default: missing }: FeatureSpec): number {
   return source.kind === "hour" || source.kind === "weekend" || source.kind === "night" ? 0 : (missing ?? Number.NaN);
 }
 
-/** That the model hangs or its process ends says nothing of other rows, and costs seconds. */
+/** A model that hangs or whose process ends says nothing about other rows, and costs seconds. */
 function isInterruption(error: unknown): boolean {
   return error instanceof FraudstreamError && (error.code === HUNG || error.code === DIED);
 }
 
 /**
- * Where nothing can take the champion's place, so many payments of a batch may interrupt it before the rest is given
- * up.
+ * If nothing can take the champion's place, this many payments of a batch may interrupt it before the rest is given up.
  */
 const MOST_INTERRUPTIONS = 3;
 /**
- * Uploads are checked up to here (models/uploads/probe-rows.ts). Beyond, whoever may publish could send values on
- * purpose that say nothing of the model.
+ * Uploads are checked up to this value (models/uploads/probe-rows.ts). Beyond it, anyone who may publish could send
+ * values on purpose that say nothing about the model.
  */
 const LARGEST_TELLING = 1e12;
 
-/** What a champion made of a batch. */
+/** The result of a champion for a batch. */
 export interface ChampionOutcome {
   scored: ScoredBatch;
   /** The rows without a score. */
   rejections: Rejection[];
-  /** Why it is the model that fails, not the payments; null: it doesn't. */
+  /** Why the model fails, rather than the payments; null: it doesn't. */
   fault: string | null;
-  /** Whether it has a score for nothing at all. */
+  /** Whether it gives no score at all. */
   useless: boolean;
 }
 
 /**
  * The champion's scores. A row that it fails on, or gives no score between 0 and 1, gets NaN and a rejection.
  *
- * @param options.isRepeated whether a record is a dead letter that was sent again: of those it is known that they
- *   failed
- * @param options.fallBack is called when it interrupts a batch twice; throws where an earlier deployment takes its
+ * @param options.isRepeated whether a record is a dead letter that was sent again: those are known to have failed
+ *   before
+ * @param options.fallBack called when the model interrupts a batch twice; throws if an earlier deployment takes its
  *   place
  * @param options.isFirst whether the batch is scored for the first time: its rows count once
  */
@@ -175,8 +173,8 @@ export async function scoreChampion(
   try {
     scored = await scorer.score(batch, startedAt);
   } catch (error) {
-    // Once may be chance: a machine that was too busy, a process that was killed. The batch is tried once more as it
-    // is, since row by row it would take long on a busy machine, while an earlier deployment waits.
+    // Once may be chance: a machine that was too busy, a process that was killed. The batch is retried as a whole,
+    // since row by row it would take long on a busy machine while an earlier deployment waits.
     if (isInterruption(error) && (health.interrupted(Date.now()) || (await interruptsAgain(scorer, batch, startedAt))))
       await fallBack(messageOf(error));
     const each = await scorer.scoreEach(batch, startedAt, MOST_INTERRUPTIONS);
@@ -205,7 +203,7 @@ async function interruptsAgain(scorer: ModelScorer, batch: TransactionBatch, sta
   }
 }
 
-/** Takes the scores that are none out of a batch's. */
+/** Removes the rows without a valid score from a batch's scores. */
 function rejectionsOf(
   { model, scores }: ScoredBatch,
   batch: TransactionBatch,
@@ -229,7 +227,7 @@ function rejectionsOf(
   return rejections;
 }
 
-/** The rows that say something of the model. */
+/** The rows that say something about the model. */
 function countTelling(
   scored: ScoredBatch,
   batch: TransactionBatch,

@@ -17,9 +17,9 @@ export interface AvroRowsDeps {
   cards?: CardIds | null;
 }
 
-/** Rows of `predictions` and `shadow_predictions`: behind the fields, the reply-to header. */
+/** Rows of `predictions` and `shadow_predictions`: the fields, then the reply-to header. */
 export function predictionRows(deps: AvroRowsDeps): RowMapper {
-  // Predictions are ours: they hold pseudonyms already.
+  // Predictions are ours: they already hold pseudonyms.
   const rows = new AvroRows(deps, predictionSchema);
   return {
     prepare: (records, index) => rows.prepare(records, index),
@@ -35,7 +35,7 @@ export function predictionRows(deps: AvroRowsDeps): RowMapper {
   };
 }
 
-/** Rows that are a record's coordinates and then the fields of its Avro value, transcoded. */
+/** Rows of a record's coordinates followed by the fields of its Avro value, transcoded. */
 class AvroRows implements RowMapper {
   readonly #schemas: WriterSchemas<AvroTranscoder>;
 

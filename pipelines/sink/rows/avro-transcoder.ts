@@ -12,7 +12,7 @@ import {
 import { encodingOf } from "./avro-types.js";
 import type { Refusal } from "./row-mapper.js";
 
-/** How a field of the writer is stepped over. */
+/** How to skip a field of the writer. */
 const enum Step {
   Fixed,
   Varint,
@@ -51,9 +51,9 @@ interface ReaderField {
 const MALFORMED: Refusal = { code: "malformed_avro", reason: "the bytes are not what their schema says" };
 
 /**
- * Writes Avro records of one writer schema as RowBinary columns, one a field of the reader schema and in its order,
- * without an object a record: it first notes the position of each field, then copies. Avro's text, float and double are
- * RowBinary's but for the length in front of a text.
+ * Writes Avro records of one writer schema as RowBinary columns, one per field of the reader schema and in its order,
+ * without creating an object per record: it first notes the position of each field, then copies. Avro's text, float and
+ * double are the same as RowBinary's, except for the length before a text.
  *
  * Column types: string → String, long → Int64 or UInt64, timestamp-millis → DateTime64(3), int → Int32 or UInt32,
  * double → Float64, float → Float32, boolean → Bool, enum → String, array of float → Array(Float32), null or array of
@@ -269,7 +269,10 @@ export class AvroTranscoder {
   }
 }
 
-/** The items of a list's next block; a negative count is followed by the block's bytes, which are of no use here. */
+/**
+ * The items of a list's next block; a negative count is followed by the block's size in bytes, which is not needed
+ * here.
+ */
 function blockCount(cursor: AvroCursor): number {
   const count = cursor.long();
   if (count < 0) cursor.long();
@@ -294,7 +297,7 @@ function fieldsOf(schema: unknown): Field[] {
   }));
 }
 
-/** A type that is only named, written out. */
+/** A type that is given by name only, written out. */
 function definitionOf(type: AvroSchema, named: Map<string, AvroObject>): AvroSchema {
   return typeof type === "string" ? (named.get(type) ?? type) : type;
 }
@@ -363,7 +366,7 @@ function resolver(writer: unknown, reader: ReaderSchema): (bytes: Buffer) => Buf
   const { name, namespace } = reader as AvroObject;
   try {
     const readerType = avro.Type.forSchema(reader as never);
-    // What a record is called doesn't matter, but to avsc.
+    // The name of a record matters only to avsc.
     const resolution = readerType.createResolver(
       avro.Type.forSchema({ ...(writer as object), name, namespace } as never),
     );
@@ -383,7 +386,7 @@ function resolver(writer: unknown, reader: ReaderSchema): (bytes: Buffer) => Buf
 let longEnd = 0;
 
 /**
- * A zigzag varint; exact to 53 bits, and out of all bounds beyond. Never reads far behind its bytes, but may a little.
+ * A zigzag varint; exact up to 53 bits, and out of all bounds beyond. May read a little past its bytes, but never far.
  */
 function readLong(bytes: Buffer, at: number): number {
   let byte = bytes[at++];
@@ -394,7 +397,7 @@ function readLong(bytes: Buffer, at: number): number {
   let value = byte & 0x7f;
   let scale = 128;
   do {
-    // Undefined behind the buffer, which ends the number.
+    // Undefined past the end of the buffer, which ends the number.
     byte = bytes[at++];
     value += (byte & 0x7f) * scale;
     scale *= 128;

@@ -1,8 +1,8 @@
 import type { AvroObject, AvroSchema } from "../../../schemas/avro-cursor.js";
 
 /**
- * What a type's bytes look like, in one line, names of types and documentation left aside: `long`, `text`, `[float]`,
- * `(null|[{feature:text,contribution:double}])`. Two types of one encoding can be read as each other without
+ * The encoding of a type in one line, ignoring names of types and documentation: `long`, `text`, `[float]`,
+ * `(null|[{feature:text,contribution:double}])`. Two types with the same encoding can be read as each other without
  * conversion.
  *
  * @param named the named types seen so far; those of `type` are added
@@ -15,7 +15,7 @@ export function encodingOf(
 ): string {
   if (Array.isArray(type)) return `(${type.map((branch) => encodingOf(branch, named, open)).join("|")})`;
   if (typeof type === "string") {
-    // A full name whose namespace was inherited is found by its last part, and then under both.
+    // A full name whose namespace was inherited is found by its last part, and from then on under both.
     const definition = named.get(type) ?? named.get(type.slice(type.lastIndexOf(".") + 1));
     if (definition) named.set(type, definition);
     if (definition) return encodingOfNamed(definition, named, open);
@@ -46,7 +46,7 @@ function encodingOfNamed(type: AvroObject, named: Map<string, AvroObject>, open:
   if (type.type === "enum") return "enum";
   if (type.type === "fixed") return `fixed${type.size}`;
   if (!Array.isArray(type.fields)) throw new TypeError("an Avro record without fields");
-  // A record that contains itself is only named where it does.
+  // Inside itself, a recursive record is only named.
   if (open.has(type)) return `@${type.name}`;
   open.add(type);
   const fields = type.fields.map((field) => `${field.name}:${encodingOf(field.type, named, open)}`);

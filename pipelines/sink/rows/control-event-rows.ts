@@ -6,8 +6,8 @@ import type { AvroRowsDeps } from "./avro-rows.js";
 import { payloadAt, WriterSchemas } from "./writer-schemas.js";
 
 /**
- * Rows of `control_events`. Values are read with their writer's schema as it is, so that kinds of events which this
- * version doesn't know are kept, too.
+ * Rows of `control_events`. Values are read with their writer's schema as it is, so that kinds of events unknown to
+ * this version are kept, too.
  */
 export function controlEventRows(deps: AvroRowsDeps): RowMapper {
   const schemas = new WriterSchemas({ ...deps, make: typeOf });

@@ -9,7 +9,7 @@ import { retry } from "../../../infra/async/retry.js";
 import type { AvroRowsDeps } from "./avro-rows.js";
 import { learningWriters, type Refusal, type RowMapper, writeCoordinates } from "./row-mapper.js";
 
-/** What the dead letters of labels have been called since before their reader was shared with transactions. */
+/** The name that dead letters of labels have had since before their reader was shared with transactions. */
 const CODES: Partial<Record<RecordCode, RecordCode>> = {
   unknown_format: "not_avro",
   avro_truncated: "malformed_avro",
@@ -18,10 +18,10 @@ const CODES: Partial<Record<RecordCode, RecordCode>> = {
 };
 
 /**
- * Rows of `labels`, read as the merchants role reads them; behind the fields, the version. A label without an id could
- * not be joined to anything.
+ * Rows of `labels`, read as the merchants role reads them; the fields are followed by the version. A label without an
+ * id could not be joined to anything.
  *
- * @param deps.partitions of the topic; when it isn't given, every label stands in its card's partition
+ * @param deps.partitions of the topic; if not given, every label counts as being in its card's partition
  */
 export function labelRows({
   lookup,

@@ -4,7 +4,7 @@ import { schemaKeyOf } from "../../../infra/kafka/writer-of.js";
 import type { RecordCode } from "../../../schemas/error-codes.js";
 import type { SchemaKey } from "../../../schemas/wire-format.js";
 
-/** Why a record has no row. `code` is stable; `reason` is for people and quotes nothing of the record. */
+/** Why a record has no row. `code` is stable; `reason` is for people and never quotes the record. */
 export interface Refusal {
   code: RecordCode;
   reason: string;
@@ -12,9 +12,9 @@ export interface Refusal {
 
 /** Turns the records of a topic into rows of a table: columns as SINK_COLUMNS lists them. */
 export interface RowMapper {
-  /** To be awaited before `write` when the record needs something that isn't there yet: its writer's schema. */
+  /** Must be awaited before `write` if the record needs something that isn't there yet: its writer's schema. */
   prepare(records: FetchedRecords, index: number): Promise<void> | null;
-  /** Writes one whole row, or returns why there is none; what it wrote until then is taken back by the caller. */
+  /** Writes one whole row, or returns why there is none; the caller then removes what was written until then. */
   write(records: FetchedRecords, index: number, out: RowBinaryWriter): Refusal | null;
 }
 
@@ -25,7 +25,7 @@ export function writeCoordinates(records: FetchedRecords, index: number, out: Ro
   out.int64(records.offset[index]);
 }
 
-/** Unknown schema ids are asked for again after this long; Schemas knows how often that is of use. */
+/** Unknown schema ids are asked for again after this long; Schemas decides how often that is useful. */
 const FORGET_UNKNOWN_MS = 1_000;
 
 /** `prepare` of a mapper whose reader learns each writer's schema before the first record of it. */

@@ -17,9 +17,9 @@ import { type Backoff, retry } from "../../../infra/async/retry.js";
 import { learningWriters, type Refusal, type RowMapper, writeCoordinates } from "./row-mapper.js";
 import type { SchemaLookup } from "./writer-schemas.js";
 
-/** Distinct names of attributes, of all producers together, that are stored. */
+/** How many distinct attribute names, of all producers together, are stored. */
 const MOST_NAMES = 10_000;
-/** Unknown schema ids that the log names. */
+/** How many unknown schema ids the log names. */
 const MOST_TOLD = 1_000;
 
 export interface TransactionRowsDeps {
@@ -33,8 +33,8 @@ export interface TransactionRowsDeps {
 }
 
 /**
- * Rows of `transactions`, read as scoring reads them; what the reader rejects has no row, since scoring dead-letters
- * it. Attributes go by their type into three maps.
+ * Rows of `transactions`, read as scoring reads them; records that the reader rejects have no row, since scoring
+ * dead-letters them. Attributes are stored in three maps by type.
  */
 export function transactionRows({
   lookup,
@@ -99,9 +99,9 @@ function read(
   }
 }
 
-/** The maps numbers, texts and flags of one row, gathered as its attributes are met. */
+/** The three maps of one row (numbers, texts and flags), filled as its attributes are read. */
 class AttributeMaps implements AttributeTarget {
-  /** Each name as the key of a map: its RowBinary. */
+  /** Each name as a map key in RowBinary. */
   readonly #keys: Buffer[] = [];
   readonly #found = new Map<string, number>();
   readonly #numbers = new GatheredMap();

@@ -7,16 +7,16 @@ import { type Backoff, retry } from "../../../infra/async/retry.js";
 import type { Refusal } from "./row-mapper.js";
 
 /**
- * The schema that an id of the wire format stands for, as parsed JSON; null when there is none. `Schemas.load`.
+ * The schema that an id of the wire format stands for, as parsed JSON; null if there is none. `Schemas.load`.
  *
- * @throws FraudstreamError retriable when it can't be asked for now
+ * @throws FraudstreamError retriable if the registry can't be asked now
  */
 export type SchemaLookup = (key: SchemaKey) => Promise<WriterSchema | null>;
 
 /** An id that was unknown is asked for again after this long. */
 const FORGET_REFUSAL_MS = 5_000;
 
-/** What was made of each writer schema, once per id. */
+/** What was derived from each writer schema, once per id. */
 export class WriterSchemas<T> {
   readonly #lookup: SchemaLookup;
   readonly #make: (schema: AvroSchema) => T;
@@ -43,7 +43,10 @@ export class WriterSchemas<T> {
     this.#log = log;
   }
 
-  /** Null when `of` can answer for this record. Waits for as long as the registry is away: its records are fine. */
+  /**
+   * Null if `of` can answer for this record. Waits for as long as the registry is away: nothing is wrong with its
+   * records.
+   */
   prepare(records: FetchedRecords, index: number): Promise<void> | null {
     const id = idOf(records, index);
     if (typeof id !== "number" || this.#known.has(id)) return null;
@@ -51,7 +54,7 @@ export class WriterSchemas<T> {
     return refused !== undefined && Date.now() < refused.until ? null : this.#learn(id);
   }
 
-  /** What was made of the record's writer schema, or why there is nothing. */
+  /** What was derived from the record's writer schema, or why there is nothing. */
   of(records: FetchedRecords, index: number): { made: T } | Refusal {
     const id = idOf(records, index);
     if (typeof id !== "number") return id;
