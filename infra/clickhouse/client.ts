@@ -33,7 +33,7 @@ export interface ClickHouseReader {
 }
 
 export interface ClickHouseWriter {
-  /** Runs one statement that has no result. */
+  /** Runs a statement that returns no result. */
   command(sql: string, params?: QueryParams): Promise<void>;
   /**
    * Inserts one block of rows.
@@ -106,7 +106,7 @@ export function createClickHouse(config: ClickHouseConfig, options: ClickHouseOp
       { signal, settings }: { signal?: AbortSignal; settings?: Settings } = {},
     ): Promise<Row[]> {
       const query_id = randomUUID();
-      // The connection's end alone ends no query that has nothing to send yet.
+      // Closing the connection alone ends no query that has nothing to send yet.
       const kill = (): void =>
         void client
           .command({
@@ -138,9 +138,9 @@ export function createClickHouse(config: ClickHouseConfig, options: ClickHouseOp
           values: Readable.from(pieces(rows), { objectMode: false }),
           clickhouse_settings: {
             insert_deduplication_token: token,
-            // One block whatever its size: it is stored whole or not at all (per month), and its token covers it.
+            // One block, whatever its size: it is stored whole or not at all (per month), and its token covers it.
             max_insert_block_size: "10000000",
-            // A backlog or a careless producer spreads a block over any number of months.
+            // A backlog or a careless producer may spread a block over any number of months.
             max_partitions_per_insert_block: "0",
             async_insert: 0,
           },
@@ -162,7 +162,7 @@ export function quoteName(name: string): string {
   return `\`${name.replace(/[\\`]/g, "\\$&")}\``;
 }
 
-/** One write of many megabytes would hold up the event loop while the kernel copies it. */
+/** A single write of many megabytes would block the event loop while the kernel copies it. */
 function* pieces(bytes: Buffer): Generator<Buffer> {
   for (let at = 0; at < bytes.length; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
 }

@@ -40,23 +40,23 @@ const RETRIABLE_CODES = new Set([
   "749", // TCP_CONNECTION_LIMIT_REACHED
   "762", // HTTP_CONNECTION_LIMIT_REACHED
   "999", // KEEPER_EXCEPTION
-  "1000", // POCO_EXCEPTION: trouble with the network or the disk that has no code of its own
+  "1000", // POCO_EXCEPTION: network or disk trouble without a code of its own
   "1001", // STD_EXCEPTION: the same
 ]);
 
-/** Node's codes for a certificate or a protocol that won't be better next time. */
+/** Node's codes for a certificate or protocol error that retrying won't fix. */
 const FINAL_NODE_CODE = /^(ERR_|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_)/;
 
-/** `TABLE_ALREADY_EXISTS` and the like, of an error that `toClickHouseFailure` made; null for any other. */
+/** `TABLE_ALREADY_EXISTS` and the like, for an error made by `toClickHouseFailure`; null for any other. */
 export function clickHouseErrorType(error: unknown): string | null {
   const cause = error instanceof Error ? error.cause : undefined;
   return cause instanceof ClickHouseError ? (cause.type ?? null) : null;
 }
 
 /**
- * What the client threw, as an error that says whether to try again: by ClickHouse's error code, or by the class of
- * what happened on the way. `clickhouse_refused` is the server's word; `clickhouse_unreachable` is none at all: no
- * connection, a time-out, an answer that isn't ClickHouse's.
+ * Turns what the client threw into an error that says whether to retry: by ClickHouse's error code, or by the class of
+ * what happened on the way. `clickhouse_refused` means that the server answered; `clickhouse_unreachable` that it did
+ * not: no connection, a time-out, an answer that isn't ClickHouse's.
  */
 export function toClickHouseFailure(error: unknown): unknown {
   if (error instanceof FraudstreamError || error instanceof TypeError || error instanceof RangeError) return error;
@@ -72,7 +72,7 @@ export function toClickHouseFailure(error: unknown): unknown {
   return new FraudstreamError("clickhouse_unreachable", what, { retriable: !FINAL_NODE_CODE.test(code), cause: error });
 }
 
-/** A server's message can quote the data it stumbled over at length. */
+/** A server's message can quote at length the data that it failed on. */
 function firstLine(message: string): string {
   return message.split("\n", 1)[0].slice(0, 300);
 }

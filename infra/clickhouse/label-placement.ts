@@ -11,12 +11,12 @@ export interface Placement {
   /** Epoch milliseconds. */
   cut: number;
   finishedAt: number;
-  /** Labels inserted since the cut; and those of them that could be placed now. */
+  /** Labels inserted since the cut, and how many of them could be placed now. */
   waiting: number;
   settled: number;
 }
 
-/** Labels younger than this are left: an insert that began earlier may still be under way. */
+/** Labels younger than this are left alone: an insert that began earlier may still be under way. */
 const SETTLE_MS = 300_000;
 
 export interface PlaceOptions {
@@ -25,21 +25,19 @@ export interface PlaceOptions {
   /** About how many labels are placed in one go. @default 1_000_000 */
   mostLabels?: number;
   /**
-   * Days after which a label whose transaction never came is given up, as its table's retention has it; 0: never.
+   * Days after which a label whose transaction never came is given up, equal to its table's retention; 0: never.
    * @default 730
    */
   keepDays?: number;
 }
 
-/** A placement is made again after so long, also when there was nothing new, before it ceases to count. */
+/** A placement is made again after this long, even if nothing is new, before it ceases to count. */
 const RENEW_MS = 86_400_000;
 
-/** Nothing was placed: every label is still waiting. */
+/** Nothing has been placed: every label is still waiting. */
 export const NO_PLACEMENT = { id: "00000000-0000-0000-0000-000000000000", cut: 0, finishedAt: 0 } as const;
 
-/**
- * A placement counts for less time than the labels that belong to it are kept; after that, all labels are placed again.
- */
+/** A placement counts for less time than its labels are kept; after that, all labels are placed again. */
 const LAST = `
 SELECT toString(placement) AS id, toUnixTimestamp64Milli(cut) AS cut, toUnixTimestamp64Milli(finished_at) AS finishedAt
 FROM label_placements
@@ -52,7 +50,7 @@ SELECT count() AS waiting, countIf(inserted_at < now64(3) - toIntervalMillisecon
 FROM labels
 WHERE inserted_at >= fromUnixTimestamp64Milli({cut: Int64}, 'UTC')`;
 
-/** Where the next placement may end: as far as so many labels go, but at least one moment's. */
+/** Where the next placement may end: after about this many labels, but after at least one point in time. */
 const NEXT_CUT = `
 SELECT toUnixTimestamp64Milli(if(countIf(total <= {most: UInt64}) = 0, min(moment), maxIf(moment, total <= {most:
   UInt64}))) + 1 AS cut, count() AS moments
@@ -67,10 +65,7 @@ FROM (
   )
 )`;
 
-/**
- * The last label of each transaction among those that are looked at: new ones, and those whose transaction had not
- * come.
- */
+/** The last label of each transaction among the labels examined: new ones, and those whose transaction had not come. */
 const CANDIDATES = `
   SELECT card_id, transaction_id, argMax(verdict, order) AS is_fraud, max(order) AS version, max(since) AS inserted_at
   FROM (
@@ -86,10 +81,13 @@ const CANDIDATES = `
   )
   GROUP BY card_id, transaction_id`;
 
-/** In one thread, and to any number of months: a backlog must not take the server from those who wait for answers. */
+/** In one thread, and into any number of months: a backlog must not slow the server down for queries that wait. */
 const GENTLY = "SETTINGS max_threads = 1, max_insert_threads = 1, max_partitions_per_insert_block = 0";
 
-/** First, so that a prediction that comes in between leaves its label in both tables rather than in neither. */
+/**
+ * This comes first, so that a prediction that arrives in between leaves its label in both tables rather than in
+ * neither.
+ */
 const KEEP_WITHOUT_EVENT = `
 INSERT INTO labels_without_event (placement, card_id, transaction_id, is_fraud, version, inserted_at) ${GENTLY}
 SELECT {id: UUID}, card_id, transaction_id, is_fraud, version, inserted_at
@@ -110,7 +108,7 @@ const FINISH =
 
 const WITHOUT_EVENT = "SELECT count() AS labels FROM labels_without_event WHERE placement = {last: UUID}";
 
-/** What belongs to older placements, or to some that never finished; queries that read it were over long ago. */
+/** What belongs to older placements, or to placements that never finished; queries that read it ended long ago. */
 const OUTDATED = `
 SELECT DISTINCT partition AS id
 FROM system.parts
@@ -128,10 +126,11 @@ export async function lastPlacement(clickhouse: ClickHouseReader): Promise<Place
 }
 
 /**
- * Places what has come since the last placement, and what then had no prediction yet. Nothing that is read changes
- * until its last statement, so it may fail anywhere, and several may run at once: each finished one is whole by itself.
+ * Places the labels that have come since the last placement, and those that had no prediction then. Nothing that is
+ * read changes until its last statement, so it may fail anywhere, and several may run at once: each finished one is
+ * complete on its own.
  *
- * @returns false when there was nothing to look at
+ * @returns false if there was nothing to examine
  */
 export async function placeLabels(
   clickhouse: ClickHouseReader & ClickHouseWriter,
@@ -156,7 +155,7 @@ export async function placeLabels(
   await clickhouse.command(KEEP_WITHOUT_EVENT, params);
   await clickhouse.command(PLACE, params);
   const [after] = await clickhouse.query<{ labels: number }>(WITHOUT_EVENT, params);
-  // A faster copy has placed these labels and removed what this one has read: its placement counts.
+  // A faster copy has placed these labels and removed what this one was reading: its placement counts.
   if (after.labels !== before.labels) return true;
   await clickhouse.command(FINISH, { ...params, labels });
   for (const part of await clickhouse.query<{ id: string }>(OUTDATED, params)) {

@@ -16,7 +16,7 @@ export interface Migration {
   version: number;
   name: string;
   statements: string[];
-  /** Of the statements, without comments. */
+  /** Hash of the statements, without comments. */
   sha256: string;
 }
 
@@ -24,11 +24,11 @@ export interface MigrateOptions {
   /** @default the files in infra/clickhouse/migrations */
   migrations?: Migration[];
   signal?: AbortSignal;
-  /** Whose rows the database is to have. Without it, it may be anybody's: for tests and tools. */
+  /** The owner of the rows in the database. Without it, the owner is not checked: for tests and tools. */
   owner?: DatabaseOwner;
-  /** Name of the owner whose place `owner` takes. */
+  /** Name of the owner that `owner` replaces. */
   takeOver?: string | null;
-  /** How long the holder of the lock may not renew it before it counts as dead, milliseconds. @default 20_000 */
+  /** If the lock's holder does not renew it for this long, it counts as dead, milliseconds. @default 20_000 */
   lockPatienceMs?: number;
 }
 
@@ -57,11 +57,11 @@ export function readMigrations(folder = join(packageRoot(), "infra/clickhouse/mi
 }
 
 /**
- * Brings the database to the newest migration, creating it if need be, and returns the names of those that it ran.
+ * Brings the database to the newest migration, creating it if need be, and returns the names of the migrations it ran.
  * Safe to call from several processes at once: one works, the others wait for it. Statements are idempotent, so a
  * process that died half-way, or lost its lock by being stopped for long, does no harm.
  *
- * @throws FraudstreamError `migration_changed` when a migration that was applied has other statements by now
+ * @throws FraudstreamError `migration_changed` if the statements of an applied migration have changed
  * @throws UsageError `clickhouse_database` when the database has another owner, `clickhouse_refused` when the server
  *   does not take the user
  */
@@ -99,7 +99,7 @@ export async function migrate(config: ClickHouseConfig, log: Logger, options: Mi
 }
 
 /**
- * Runs a migration's statements. What a running insert writes to a table that changes its name is there when the next
+ * Runs a migration's statements. Rows that a running insert writes to a table being renamed are there when the next
  * statement reads it.
  */
 async function run(
@@ -109,7 +109,7 @@ async function run(
   signal?: AbortSignal,
 ): Promise<void> {
   const renames = (statement: string): boolean => /^RENAME\s/i.test(statement);
-  // The process before may have died just behind its RENAME.
+  // The previous process may have died right after its RENAME.
   if (statements.some(renames)) await waitForRunningInserts(clickhouse, log, signal);
   for (const statement of statements) {
     await clickhouse.command(statement);
@@ -160,7 +160,7 @@ async function pending(clickhouse: ClickHouse, migrations: Migration[]): Promise
   return migrations.filter(({ version }) => !applied.has(version));
 }
 
-/** ClickHouse's names for a user or a password that it does not take. */
+/** ClickHouse's names for a user or a password that it rejects. */
 const USER_REFUSED = new Set(["AUTHENTICATION_FAILED", "UNKNOWN_USER", "REQUIRED_PASSWORD", "WRONG_PASSWORD"]);
 
 async function createDatabase(config: ClickHouseConfig): Promise<void> {
@@ -182,8 +182,8 @@ async function createDatabase(config: ClickHouseConfig): Promise<void> {
 const LOCK = "schema_migrations_lock";
 
 /**
- * The lock is a table, since creating one either succeeds or finds it there. The holder renews its comment;
- * a waiter that has seen the same one for too long takes the holder for dead and removes the table.
+ * The lock is a table, since creating one either succeeds or finds that it exists. The holder keeps renewing its
+ * comment; a waiter that has seen the same comment for too long takes the holder for dead and removes the table.
  */
 async function withLock<T>(
   clickhouse: ClickHouse,
@@ -196,7 +196,7 @@ async function withLock<T>(
   let beats = 0;
   const beat = setInterval(() => {
     beats += 1;
-    // A beat that fails costs the lock at worst, and migrations bear that.
+    // At worst a failed renewal costs the lock, and migrations tolerate that.
     clickhouse
       .command(`ALTER TABLE ${LOCK} MODIFY COMMENT '${me} ${beats}'`)
       .catch((error: unknown) => log.debug({ err: error }, "could not renew the migration lock"));

@@ -7,9 +7,9 @@ import type { ClickHouse, ClickHouseReader } from "./client.js";
 import { clickHouseErrorType } from "./errors.js";
 
 /**
- * Whose rows a database has: those of one Kafka cluster and one TOPIC_PREFIX. Rows are known by topic, partition and
- * offset, and labels by transaction: two clusters or two prefixes in one database would overwrite each other's rows and
- * metrics.
+ * The owner of the rows in a database: one Kafka cluster and one TOPIC_PREFIX. Rows are identified by topic, partition
+ * and offset, and labels by transaction: two clusters or two prefixes in one database would overwrite each other's rows
+ * and metrics.
  */
 export interface DatabaseOwner {
   clusterId: string;
@@ -20,21 +20,21 @@ const OWNER =
   "SELECT cluster_id AS clusterId, topic_prefix AS topicPrefix FROM database_owner ORDER BY recorded_at DESC LIMIT 1";
 const RECORD =
   "INSERT INTO database_owner (cluster_id, topic_prefix) SELECT {clusterId: String}, {topicPrefix: String}";
-/** Rows of a database that an earlier version has filled, which recorded no owner. */
+/** Rows in a database that was filled by an earlier version, which recorded no owner. */
 const TOPICS =
   "SELECT DISTINCT topic FROM predictions UNION DISTINCT SELECT DISTINCT topic FROM labels UNION DISTINCT " +
   "SELECT DISTINCT topic FROM control_events";
 
-/** How the owner is named in CLICKHOUSE_TAKE_OVER. */
+/** The owner's name in CLICKHOUSE_TAKE_OVER. */
 export function nameOfOwner({ clusterId, topicPrefix }: DatabaseOwner): string {
   return `${clusterId}/${topicPrefix}`;
 }
 
 /**
- * Makes the database that of `owner`, or sees that it is. To be called under the lock of the migrations.
+ * Records `owner` as the owner of the database, or checks that it is. Must be called under the lock of the migrations.
  *
  * @param takeOver name of the owner that this one replaces; null: none
- * @throws UsageError `clickhouse_database` when it is another one's
+ * @throws UsageError `clickhouse_database` if the database has another owner
  */
 export async function claimDatabase(
   clickhouse: ClickHouse,
@@ -93,8 +93,8 @@ const FIRST_WITHIN_MS = 1_500;
 const AGAIN_MS = 30_000;
 
 /**
- * For roles that read: refuses a database of another owner at the start, and later when ClickHouse is away by then, or
- * when the sink has not made it yet. Ends with `lifecycle`.
+ * For roles that read: refuses a database of another owner, at the start, or later if ClickHouse is away then or the
+ * sink has not created the database yet. Ends with `lifecycle`.
  */
 export async function guardDatabase(
   lifecycle: Pick<Lifecycle, "add" | "fail">,
@@ -129,8 +129,8 @@ export async function guardDatabase(
 }
 
 /**
- * Since when rows are those of the present owner, epoch milliseconds: offsets in rows from before a take-over are
- * another cluster's. 0: all of them.
+ * Since when rows belong to the present owner, epoch milliseconds: offsets in rows from before a take-over belong to
+ * another cluster. 0: all rows do.
  */
 export async function ownedSince(clickhouse: ClickHouseReader): Promise<number> {
   try {

@@ -3,12 +3,12 @@ import { type ClickHouse, quoteName } from "./client.js";
 import { DEFAULT_RETENTION, DERIVED_TABLES, type Retention } from "./tables.js";
 
 const DAY_SECONDS = 86_400;
-/** The last second of ClickHouse's DateTime, 2106-02-07: a sum of 32-bit seconds beyond it begins at 1970 again. */
+/** The last second of ClickHouse's DateTime, 2106-02-07: a sum of 32-bit seconds beyond it wraps to 1970. */
 const LAST_SECOND = 4_294_967_295;
 
 /**
- * When a row is deleted. The sum is 64 bits wide and ends at the last second that a DateTime has, so that no retention,
- * however long, becomes a time in the past.
+ * When a row is deleted. The sum is 64 bits wide and capped at the last second that a DateTime has, so that no
+ * retention, however long, becomes a time in the past.
  */
 function deletedAt(days: number): string {
   return `toDateTime(least(intDiv(toUnixTimestamp64Milli(inserted_at), 1000) + ${days * DAY_SECONDS}, ${LAST_SECOND}))`;
@@ -23,17 +23,17 @@ function daysOf(engine: string): number | null {
       ttl,
     )?.[1];
   if (seconds !== undefined) return Number(seconds) / DAY_SECONDS;
-  // As earlier versions wrote it: the same where it can't wrap, and not worth going through the table's parts.
+  // As earlier versions wrote it: the same where it can't wrap, and not worth rewriting the table's parts for.
   const days = /^toDateTime\(inserted_at\) \+ toIntervalDay\((\d+)\)$/.exec(ttl)?.[1];
   return days !== undefined && Number(days) <= LONGEST_UNSAFE_DAYS ? Number(days) : null;
 }
 
-/** Ten years, added to a 32-bit time, don't wrap before 2096. */
+/** Ten years, added to a 32-bit time, do not wrap before 2096. */
 const LONGEST_UNSAFE_DAYS = 3_650;
 
 /**
  * Gives each table its time to live. A table that has it already is left alone, since a change makes the server go
- * through the table's parts.
+ * through all of the table's parts.
  */
 export async function applyRetention(
   clickhouse: ClickHouse,

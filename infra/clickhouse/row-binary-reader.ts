@@ -1,13 +1,13 @@
-/** The bytes of a value haven't all arrived. One object for all: its stack would cost more than the value. */
+/** The bytes of a value haven't all arrived. A single shared object: its stack would cost more than the value. */
 export class NeedMore extends Error {
   override readonly name = "NeedMore";
 }
 const NEED_MORE = new NeedMore("more bytes are needed");
 
-/** Reads values of ClickHouse's RowBinary format, one after the other, from bytes that arrive in pieces. */
+/** Reads values of ClickHouse's RowBinary format, one after the other, from bytes that arrive in chunks. */
 export class RowBinaryReader {
   #bytes: Buffer = Buffer.alloc(0);
-  /** Where the next value begins, in what is held; to go back to the start of a row. */
+  /** Where the next value begins within the buffered bytes; set it to go back to the start of a row. */
   position = 0;
 
   /** Adds bytes; those before `position` are forgotten. */
@@ -17,7 +17,7 @@ export class RowBinaryReader {
     this.position = 0;
   }
 
-  /** Bytes that are held and not read. */
+  /** Bytes that are buffered but not read yet. */
   get left(): number {
     return this.#bytes.length - this.position;
   }

@@ -2,7 +2,7 @@
 const SHORT_TEXT = 48;
 
 /**
- * Rows in ClickHouse's RowBinary format, gathered in one buffer that grows and is used again.
+ * Rows in ClickHouse's RowBinary format, gathered in one buffer that grows and is reused.
  *
  * A row is written column by column in the order of the INSERT's column list. To take an unfinished row back, set
  * `length` to what it was before.
@@ -19,18 +19,18 @@ export class RowBinaryWriter {
     this.#view = viewOf(this.bytes);
   }
 
-  /** What was written. It is overwritten after `clear`. */
+  /** The bytes written. They are overwritten after `clear`. */
   written(): Buffer {
     return this.bytes.subarray(0, this.length);
   }
 
-  /** Empties the buffer; one that grew beyond `keep` bytes is given back. */
+  /** Empties the buffer; releases it if it grew beyond `keep` bytes. */
   clear(keep: number): void {
     this.length = 0;
     if (this.bytes.length > keep) this.#resize(this.#firstCapacity);
   }
 
-  /** Makes room for `count` more bytes, for a caller that then writes to `bytes` itself. */
+  /** Makes room for `count` more bytes, for a caller that then writes to `bytes` directly. */
   reserve(count: number): void {
     if (this.length + count > this.bytes.length) this.#resize(Math.max(this.length + count, this.bytes.length * 2));
   }
@@ -82,7 +82,7 @@ export class RowBinaryWriter {
     this.raw(source, at, size);
   }
 
-  /** Bytes that are RowBinary already. */
+  /** Appends bytes that are RowBinary already. */
   raw(source: Buffer, at: number, size: number): void {
     this.reserve(size);
     const { bytes } = this;

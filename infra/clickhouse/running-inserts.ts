@@ -11,9 +11,9 @@ const RUNNING = `
   WHERE query_kind = 'Insert' AND (current_database = currentDatabase() OR position(query, currentDatabase()) > 0)`;
 
 /**
- * Waits until every insert into the database that is running now has ended. A running insert keeps the table that it
- * began with, whatever that is called by now, so its rows may appear in a table that was renamed meanwhile. Inserts
- * that begin later are not waited for.
+ * Waits until every insert that is running in the database now has ended. A running insert keeps the table that it
+ * began with, whatever the table is called by now, so its rows may appear in a table that was renamed meanwhile.
+ * Inserts that begin later are not waited for.
  */
 export async function waitForRunningInserts(
   clickhouse: ClickHouseReader,

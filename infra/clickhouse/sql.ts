@@ -1,6 +1,6 @@
 /**
- * The statements of a file, split at the semicolons that stand in no string, quoted name or comment. Comments are
- * dropped, so that comments may be improved without changing the migration.
+ * The statements of a file, split at semicolons outside of strings, quoted names and comments. Comments are dropped, so
+ * that comments may be improved without changing the migration.
  */
 export function splitStatements(text: string): string[] {
   const statements: string[] = [];

@@ -12,16 +12,17 @@ export interface RowStreamOptions {
 }
 
 /**
- * The server sends nothing until it has the whole result, so that an error is a response and not bytes after the rows.
+ * The server sends nothing until it has the whole result, so that an error is a response of its own rather than bytes
+ * after the rows.
  */
 const SETTINGS = { wait_end_of_query: 1 } as const;
 
 /**
- * Runs a SELECT (without a FORMAT clause) and hands its rows over, from the bytes of RowBinary, without an
- * object for each.
+ * Runs a SELECT (without a FORMAT clause) and passes on its rows, read from RowBinary bytes, without creating an object
+ * for each.
  *
- * @param onRow reads one row's columns in order. It may be called again for a row that wasn't there in full, so it must
- * read all of them before it keeps anything
+ * @param onRow reads one row's columns in order. It may be called again for a row that had not arrived completely, so
+ *   it must read all of them before it keeps anything
  * @returns the number of rows
  * @throws FraudstreamError `clickhouse_refused`, `clickhouse_unreachable`
  */

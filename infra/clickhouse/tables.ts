@@ -7,8 +7,8 @@ const fieldsOf = (schema: { fields: readonly { name: string }[] }): string[] =>
   schema.fields.map((field) => field.name);
 
 /**
- * What the sink writes of each table, in the order of its rows; `inserted_at` is the server's. Columns that are an Avro
- * field have its name and its place in the schema, so a field that is added there needs a migration, too.
+ * What the sink writes to each table, in the order of its rows; the server sets `inserted_at`. Columns that hold an
+ * Avro field have its name and its position in the schema, so a field that is added there needs a migration, too.
  */
 export const SINK_COLUMNS = {
   transactions: [
@@ -51,7 +51,7 @@ export const SINK_COLUMNS = {
 
 export type SinkTable = keyof typeof SINK_COLUMNS;
 
-/** What the API writes of the requests that it serves and of their answers. */
+/** What the API writes about the requests that it serves and their responses. */
 export const REQUEST_LOG_COLUMNS = {
   requests: ["request_id", "at", "user_id", "username", "role", "method", "route", "url", "address", "body"],
   responses: ["request_id", "at", "user_id", "method", "route", "status", "code", "ms", "body"],
@@ -60,7 +60,7 @@ export const REQUEST_LOG_COLUMNS = {
 export type RequestLogTable = keyof typeof REQUEST_LOG_COLUMNS;
 
 /**
- * The earliest and latest time that a DateTime64(3) column keeps and a month partition can name, epoch milliseconds.
+ * The earliest and latest time that a DateTime64(3) column can hold and a month partition can name, epoch milliseconds.
  */
 export const TIME_RANGE = { least: Date.UTC(1970, 0, 1), most: Date.UTC(2299, 11, 31) } as const;
 
@@ -70,7 +70,7 @@ export type Retention = Record<SinkTable | RequestLogTable, number>;
 /** The longest retention other than forever: ClickHouse counts a row's end in seconds up to 2106. */
 export const LONGEST_RETENTION_DAYS = 25_000;
 
-/** Two years of what models learn from and are judged by; what operators decided is kept. */
+/** Two years for what models learn from and are judged by; operators' decisions are kept forever. */
 export const DEFAULT_RETENTION: Retention = {
   transactions: 730,
   predictions: 730,
@@ -82,5 +82,5 @@ export const DEFAULT_RETENTION: Retention = {
   responses: 90,
 };
 
-/** Tables that are made of another one, and whose rows go when that one's do. */
+/** Tables derived from another one, whose rows are deleted with that one's. */
 export const DERIVED_TABLES = { labels_by_event: "labels" } as const satisfies Record<string, keyof Retention>;

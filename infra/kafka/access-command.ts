@@ -9,9 +9,9 @@ import { aclArguments, applyGrants, grantsOf, KAFKA_USERS, type KafkaUser } from
 import { createKafka, ensureTopics } from "./client.js";
 
 /**
- * `npm run kafka:access`: what each role and each kind of other program may do on Kafka, as commands of
- * `kafka-acls.sh`; with `--apply` the topics are created and all of it is granted, by the Kafka user of the settings,
- * who must be allowed to.
+ * `npm run kafka:access`: prints what each role and each kind of other program may do on Kafka, as commands of
+ * `kafka-acls.sh`; with `--apply` it creates the topics and grants all of this, as the Kafka user of the settings, who
+ * must be allowed to.
  */
 const program = new Command("npm run kafka:access --")
   .description("Lists what each user may do on Kafka, as commands of kafka-acls.sh, or grants it.")

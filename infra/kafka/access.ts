@@ -5,32 +5,30 @@ import { kafkajs } from "./kafkajs.js";
 
 const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } = kafkajs;
 
-/** Others than our roles that speak to Kafka, and the topics that they read and write. */
+/** Programs other than our roles that use Kafka, and the topics that they read and write. */
 const OTHERS = {
   publisher: { reads: [], writes: ["transactions"] },
   labeller: { reads: [], writes: ["labels"] },
   reader: { reads: ["predictions"], writes: [] },
 } as const;
 
-/** Who speaks to Kafka: our roles, and three kinds of others. */
+/** Who uses Kafka: our roles, and three kinds of other programs. */
 export type KafkaUser = Role | keyof typeof OTHERS;
 export const KAFKA_USERS = [...ROLE_NAMES, ...(Object.keys(OTHERS) as (keyof typeof OTHERS)[])] as const;
 
-/** Something that a user may do. READ and WRITE include DESCRIBE: to see that a thing is there, and where. */
+/** A permission of a user. READ and WRITE include DESCRIBE: to see that something exists, and where. */
 export interface Grant {
   operation: "READ" | "WRITE" | "DESCRIBE";
   resource: "topic" | "group" | "transactional-id";
   name: string;
-  /** Also all whose names begin with `name`. */
+  /** Also applies to all whose names begin with `name`. */
   prefixed?: true;
 }
 
-/** A reader's consumer groups begin with this, behind the topic prefix. */
+/** A reader's consumer groups begin with this, after the topic prefix. */
 const READERS = "reader-";
 
-/**
- * All that a user needs of Kafka, and no more: the one place from which SECURITY.md, the command and the tests take it.
- */
+/** Everything that a user needs on Kafka, and no more: SECURITY.md, the command and the tests all take it from here. */
 export function grantsOf(user: KafkaUser, topics: Topics, prefix: string): Grant[] {
   const role: RoleSpec | null = user in ROLES ? ROLES[user as Role] : null;
   const { reads, writes } = role ?? OTHERS[user as keyof typeof OTHERS];
@@ -43,7 +41,7 @@ export function grantsOf(user: KafkaUser, topics: Topics, prefix: string): Grant
   return role === null ? grants : [...grants, ...furtherGrants(role, grants, topics, prefix)];
 }
 
-/** What a role needs beside the topics that it reads and writes. */
+/** What a role needs besides the topics that it reads and writes. */
 function furtherGrants(
   { group, watches, transactional }: RoleSpec,
   granted: readonly Grant[],
@@ -51,7 +49,7 @@ function furtherGrants(
   prefix: string,
 ): Grant[] {
   const grants: Grant[] = [];
-  // Every role looks at its start whether all topics are there, with their partitions.
+  // At its start every role checks that all topics exist, with their partitions.
   const seen = new Set(granted.map(({ name }) => name));
   for (const { name } of allTopics(topics))
     if (!seen.has(name)) grants.push({ operation: "DESCRIBE", resource: "topic", name });
@@ -81,7 +79,7 @@ export function aclArguments(principal: string, { operation, resource, name, pre
   ];
 }
 
-/** Has the brokers allow users what they need. Needs ALTER on the cluster. */
+/** Makes the brokers allow users what they need. Needs ALTER on the cluster. */
 export async function applyGrants(admin: Admin, grants: readonly (Grant & { principal: string })[]): Promise<void> {
   const resourceTypes = {
     topic: AclResourceTypes.TOPIC,

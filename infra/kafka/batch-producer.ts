@@ -17,17 +17,17 @@ export interface OutgoingRecord {
 }
 
 export interface BatchProducerOptions {
-  /** How long trouble is waited out before `publish` fails, milliseconds. */
+  /** How long passing trouble is waited out before `publish` fails, milliseconds. */
   patienceMs?: number;
 }
 
-/** How long `close` waits for what is under way. */
+/** How long `close` waits for batches under way. */
 const CLOSE_WITHIN_MS = 3_000;
 
 /**
  * An idempotent producer of whole batches, outside of transactions: what is acknowledged is stored once and in the
- * order of the calls, also when requests had to be repeated. After an error it must be discarded, since what became of
- * the batch under way is unknown: calls that wait behind it fail, too.
+ * order of the calls, even if requests had to be repeated. After an error it must be discarded, since the outcome of
+ * the batch under way is unknown: calls queued behind it fail, too.
  */
 export class BatchProducer {
   readonly #cluster: KafkaCluster;
@@ -39,7 +39,10 @@ export class BatchProducer {
   readonly #partitionCounts = new Map<string, number>();
   readonly #turns = new Turns();
   readonly #closing = new AbortController();
-  /** The error of a batch that may have been stored or not: another batch under its sequence could be taken for it. */
+  /**
+   * The error for a batch that may or may not have been stored: another batch under its sequence number could be taken
+   * for it.
+   */
   #failure: KafkaError | null = null;
 
   private constructor(
@@ -77,9 +80,9 @@ export class BatchProducer {
   }
 
   /**
-   * Publishes records, each to the partition that its key belongs to (murmur2, as Kafka's own clients do).
+   * Publishes records, each to the partition of its key (murmur2, as Kafka's own clients do).
    *
-   * @param to a topic, with the partitions that keys are spread over where the topic may have got more of them
+   * @param to a topic, with the number of partitions to spread keys over if the topic may have more of them
    */
   publish(to: string | { name: string; partitions: number }, records: readonly OutgoingRecord[]): Promise<void> {
     return this.#inTurn(async () => {
@@ -111,9 +114,7 @@ export class BatchProducer {
     });
   }
 
-  /**
-   * Waits for what is under way, for a few seconds, and closes the connections: what is not acknowledged by then fails.
-   */
+  /** Waits a few seconds for batches under way, then closes the connections: what is not acknowledged by then fails. */
   async close(): Promise<void> {
     await Promise.race([this.#turns.over(), sleep(CLOSE_WITHIN_MS, undefined, { ref: false })]);
     this.#closing.abort();
@@ -160,7 +161,10 @@ export class BatchProducer {
     return first;
   }
 
-  /** The same bytes go out again after trouble: the broker knows them by their sequence and stores them once. */
+  /**
+   * After trouble the same bytes are sent again: the broker recognises them by their sequence number and stores them
+   * once.
+   */
   async #sendBatch(topic: string, partition: number, batch: Buffer): Promise<number> {
     let moved = false;
     const sent = retry(

@@ -1,28 +1,28 @@
 import { Connection, type ConnectionOptions } from "./wire.js";
 import { KafkaError } from "./errors.js";
 
-/** A question that got no byte of an answer for this long is given up; the next try goes to another broker. */
+/** A request that received no byte of a response for this long is given up; the next attempt goes to another broker. */
 export const SILENT_AFTER_MS = 5_000;
 /** A timer that is later than this says more about this process than about a broker. */
 const LATE_MS = 1_000;
-/** Where a broker waits for its replicas before it answers, it may be right to be silent for longer. */
+/** Where a broker waits for its replicas before it answers, it may rightly be silent for longer. */
 export const REPLICATED_WITHIN_MS = 10_000;
 
 /**
- * A connection to one broker whose questions don't wait for a broker that is silent: frozen, cut off, or behind a
- * network that swallows packets. What counts is silence, not the length of an answer: a large one over a slow link may
- * take its time.
+ * A connection to one broker whose requests don't wait for a silent broker: frozen, cut off, or behind a network that
+ * swallows packets. What counts is silence, not the length of a response: a large one over a slow link may take its
+ * time.
  */
 export class BrokerConnection extends Connection {
   readonly #heard: (answered: boolean) => void;
 
-  /** @param heard told of every answer, and of every question that got none */
+  /** @param heard called after every response, and after every request that got none */
   constructor(clientId: string, options: ConnectionOptions, heard: (answered: boolean) => void) {
     super(clientId, options);
     this.#heard = heard;
   }
 
-  /** Closes at once: a peer that is gone never takes what is still to be sent. */
+  /** Closes at once: a peer that is gone never receives what is still to be sent. */
   override close(): Promise<void> {
     const closed = super.close();
     this.socket?.destroy();
@@ -30,9 +30,9 @@ export class BrokerConnection extends Connection {
   }
 
   /**
-   * Waits for an answer for as long as something moves.
+   * Waits for a response for as long as bytes move.
    *
-   * @throws KafkaError `kafka_network` when nothing has come or gone for `silentMs`; the connection is closed then
+   * @throws KafkaError `kafka_network` if no byte has come or gone for `silentMs`; the connection is then closed
    */
   answered<T>(answer: Promise<T>, silentMs: number, doing: string): Promise<T> {
     return new Promise((resolve, reject) => {
@@ -40,7 +40,7 @@ export class BrokerConnection extends Connection {
       let dueAt = performance.now() + silentMs;
       const look = (): void => {
         const now = this.#moved();
-        // A process that was stopped, or too busy, has not looked for answers that are there.
+        // A process that was stopped, or too busy, has not read responses that are there.
         if (now !== moved || performance.now() - dueAt > LATE_MS) {
           moved = now;
           dueAt = performance.now() + silentMs;
@@ -72,7 +72,7 @@ export class BrokerConnection extends Connection {
     });
   }
 
-  /** Changes whenever bytes come, or go to the peer. */
+  /** Changes whenever bytes are received or sent. */
   #moved(): number {
     const { bytesRead = 0, writableLength = 0 } = this.socket ?? {};
     return bytesRead - writableLength;

@@ -17,20 +17,20 @@ export function createKafka(config: KafkaConfig, clientId: string, log: Logger):
   const silent = new SilentBrokers();
   return new kafkajs.Kafka({
     clientId,
-    // Those that were silent are tried last, also by a client that is made later.
+    // Brokers that were silent are tried last, also by clients created later.
     brokers: () => silent.sort(config.brokers, (broker) => broker),
     socketFactory: watchedSockets(
       (broker, answered) => silent.note(broker, answered),
       (broker) => silent.has(broker),
     ),
     ssl: config.ssl,
-    // A copy: kafkajs writes into what it is given.
+    // A copy: kafkajs modifies what it is given.
     ...(config.sasl ? { sasl: { ...config.sasl } as NonNullable<KafkaJsConfig["sasl"]> } : {}),
     connectionTimeout: 4_000,
     requestTimeout: 10_000,
     retry: { initialRetryTime: 100, maxRetryTime: 2_000, retries: 20 },
     logLevel: logLevel.WARN,
-    // Only the message: kafkajs adds payload details that may hold keys.
+    // Only the message: kafkajs adds payload details that may contain keys.
     logCreator: () => (entry: LogEntry) => {
       log[entry.level <= logLevel.ERROR ? "warn" : "debug"](
         { component: `kafkajs/${entry.namespace}` },
@@ -41,18 +41,18 @@ export function createKafka(config: KafkaConfig, clientId: string, log: Logger):
 }
 
 export interface EnsureTopicsOptions {
-  /** Copies of the topics that are made. @default as many as suit the number of brokers */
+  /** Number of copies of new topics. @default as many as suit the number of brokers */
   replication?: Replication | undefined;
-  /** Where topics are told of that a single lost broker can take records from. @default nowhere */
+  /** Where to report topics from which the loss of a single broker can take records. @default nowhere */
   log?: Logger;
 }
 
 /**
- * Creates the topics that are missing. A cluster that goes away meanwhile is asked again for a minute.
+ * Creates the missing topics. If the cluster goes away meanwhile, retries for a minute.
  *
  * @throws UsageError `unreachable` when it stays away, `partition_count` when one has fewer partitions than configured
- *   (more are reported by LogWatch), `kafka_refused` when the brokers don't take this client or don't let it see or
- *   create a topic
+ *   (more are reported by LogWatch), `kafka_refused` when the brokers reject this client or don't let it see or create
+ *   a topic
  */
 export async function ensureTopics(
   kafka: Kafka,
@@ -72,7 +72,7 @@ export async function ensureTopics(
   }
 }
 
-/** The addresses in KAFKA_BROKERS answered once: those that brokers name themselves may be other ones. */
+/** The addresses in KAFKA_BROKERS have answered once: the addresses that brokers advertise may be other ones. */
 function staysAway(error: unknown): UsageError {
   return new UsageError(
     "unreachable",
@@ -92,9 +92,9 @@ async function createMissing(
   const existing = new Set(await admin.listTopics());
   const missing = topics.filter((topic) => !existing.has(topic.name));
   if (missing.length > 0) {
-    // Two roles may create a topic at once: that it exists is fine, too (createTopics then answers false).
+    // Two roles may create a topic at once: that it exists already is fine, too (createTopics then answers false).
     await admin.createTopics({
-      // Waiting is ours: kafkajs takes a broker that hasn't heard of the topic yet for a failure.
+      // We wait ourselves: kafkajs treats a broker that hasn't heard of the topic yet as a failure.
       waitForLeaders: false,
       topics: missing.map(({ name, partitions, settings }) => ({
         topic: name,
@@ -121,7 +121,7 @@ async function createMissing(
 
 const NOT_YET = new Set<unknown>(["UNKNOWN_TOPIC_OR_PARTITION", "LEADER_NOT_AVAILABLE"]);
 
-/** Repeats what fails since a topic that was just made isn't known to every broker yet. */
+/** Retries what fails because a topic that was just created isn't known to every broker yet. */
 function onceKnown(ask: () => Promise<void>): Promise<void> {
   return retry(ask, RETRY.newTopic, { again: (error) => NOT_YET.has((error as { type?: unknown }).type) });
 }

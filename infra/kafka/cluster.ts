@@ -31,39 +31,38 @@ interface TopicMetadata {
   /** By `performance.now()`. */ readAt: number;
 }
 
-/** Which topic of which cluster a name means: one that was deleted and made again is another. */
+/** Which topic of which cluster a name refers to: one that was deleted and created again is another topic. */
 export interface TopicIdentity {
   cluster: string;
   topicId: string;
 }
 
 export interface KafkaClusterOptions {
-  /** Where it tells of batches that can't be read. @default nowhere */
+  /** Where to report batches that can't be read. @default nowhere */
   log?: Logger;
-  /** Aborts when the process stops: what still waits for a broker a few seconds later is given up. @default never */
+  /**
+   * Aborts when the process stops: whatever still waits for a broker a few seconds later is given up. @default never
+   */
   stopping?: AbortSignal;
 }
 
-/**
- * What is under way when a process is told to stop gets this long; what is open then is settled by whoever takes it
- * over.
- */
+/** Work under way when a process is told to stop gets this long; whoever takes over settles what is still open then. */
 const STOP_WITHIN_MS = 5_000;
 
 const CONNECT_WITHIN_MS = 4_000;
-/** A broker that was silent gets this long to show that it is back, before anything is asked of it again. */
+/** A broker that was silent gets this long to show that it is back, before any other request is sent to it. */
 const PROBE_MS = 3_000;
-/** Any broker can say who leads and who coordinates: where there are others, none is waited for longer. */
+/** Any broker can say who leads and who coordinates: if there are others, none is waited for longer than this. */
 const METADATA_WITHIN_MS = 3_000;
-/** Only a broker that is silent is given up (broker-connection.ts): this is for one that sends bytes without end. */
+/** Only a silent broker is given up on (broker-connection.ts): this limit is for one that sends bytes without end. */
 const LONGEST_ANSWER_MS = 300_000;
 
-/** Coordinates that are remembered, so that what is read again is not reported again. */
+/** How many coordinates are remembered, so that batches that are read again are not reported again. */
 const MOST_REPORTED = 10_000;
 
 /**
  * A Kafka cluster as the hot path sees it: who leads a partition, who coordinates a group or a transactional id, and
- * connections of one's own to them. A connection is never shared: a long poll would hold up whatever shares it.
+ * separate connections to them. A connection is never shared: a long poll would hold up everything else on it.
  */
 export class KafkaCluster {
   readonly #clientId: string;
@@ -71,14 +70,14 @@ export class KafkaCluster {
   readonly #options: ConnectionOptions;
   readonly #topics = new Map<string, TopicMetadata>();
   readonly #silent = new SilentBrokers();
-  /** What readers of this cluster have met that an operator must know. */
+  /** What readers of this cluster have met that an operator must know about. */
   readonly incidents = new LogIncidents();
   /** The readers that are open now. */
   readonly readers = new Set<OpenReader>();
   #brokers = new Map<number, BrokerAddress>();
   #control: Connection | null = null;
   #controlOpening: Promise<Connection> | null = null;
-  /** Every connection that is open or being opened: whose it is knows its owner. */
+  /** Every connection that is open or being opened; its owner closes it. */
   readonly #connections = new Set<Connection>();
   #closed = false;
   #givenUp = false;
@@ -111,27 +110,27 @@ export class KafkaCluster {
   }
 
   /**
-   * Opens a connection of the caller's own; the caller closes it. A broker that was silent must answer a question
+   * Opens a connection for the caller alone; the caller closes it. A broker that was silent must answer a request
    * first.
    */
   async open(address: BrokerAddress): Promise<Connection> {
     if (this.#givenUp) throw closedError();
     const name = addressOf(address);
     const wasSilent = this.#silent.has(name);
-    // TLS has names of servers, no addresses (RFC 6066); a certificate is checked against either.
+    // TLS server names must not be addresses (RFC 6066); a certificate is checked against either.
     const options = {
       ...this.#options,
       tlsServerName: isIP(address.host) === 0,
       ...(wasSilent ? { connectTimeout: PROBE_MS } : {}),
     };
     const connection = new BrokerConnection(this.#clientId, options, (answered) => this.#heard(name, answered));
-    // Requests in flight are answered with an error of their own; an event without a listener would end the process.
+    // Requests in flight each get their own error; an event without a listener would end the process.
     connection.on("error", () => {});
     this.#connections.add(connection);
     connection.once("close", () => this.#connections.delete(connection));
     try {
       await connection.connect(address.host, address.port);
-      // One that is closed while it connects never says so.
+      // A connection that is closed while it connects never reports that.
       if (this.#givenUp) throw closedError();
       if (wasSilent)
         await call(connection, metadataV12.api, [[], false, false], "looking whether it answers again", PROBE_MS);
@@ -144,7 +143,7 @@ export class KafkaCluster {
     }
   }
 
-  /** Ends whatever waits for a broker, and lets nothing begin. */
+  /** Ends whatever waits for a broker, and lets nothing new begin. */
   #giveUp(): void {
     this.#closed = this.#givenUp = true;
     for (const connection of this.#connections) if (connection.isConnected()) void connection.close().catch(() => {});
@@ -156,14 +155,12 @@ export class KafkaCluster {
     this.#silent.note(broker, answered);
   }
 
-  /**
-   * The broker that leads a partition. Asks the cluster when it isn't known, or when `fresh` says that it has changed.
-   */
+  /** The broker that leads a partition. Asks the cluster if it isn't known, or if `fresh` says that it has changed. */
   async leaderOf(topic: string, partition: number, fresh = false): Promise<BrokerAddress> {
     return (await this.leaderAndTopic(topic, partition, fresh)).address;
   }
 
-  /** The same, and the id of the topic that the name means. */
+  /** The same, with the id of the topic that the name refers to. */
   async leaderAndTopic(
     topic: string,
     partition: number,
@@ -184,7 +181,7 @@ export class KafkaCluster {
     return { address, topicId: metadata.identity.topicId };
   }
 
-  /** A broker that can be reached, for what any of them can answer. */
+  /** Any broker that can be reached, for requests that every broker can answer. */
   async anyBroker(): Promise<BrokerAddress> {
     const { host, port } = await this.#controlConnection();
     if (host === undefined || port === undefined) throw protocolError("BROKER_NOT_AVAILABLE", "looking for a broker");
@@ -196,7 +193,7 @@ export class KafkaCluster {
     return (await this.#refresh(topic)).leaders.length;
   }
 
-  /** Which topic a name means. @param maxAgeMs asks the cluster unless it has answered since */
+  /** Which topic a name refers to. @param maxAgeMs asks the cluster unless it has answered within this time */
   async identityOf(topic: string, maxAgeMs = 0): Promise<TopicIdentity> {
     const known = this.#topics.get(topic);
     if (known !== undefined && performance.now() - known.readAt < maxAgeMs) return known.identity;
@@ -204,8 +201,8 @@ export class KafkaCluster {
   }
 
   /**
-   * Which cluster this is. Of topics nothing is asked: one that was just made isn't known to every broker yet. Each
-   * role asks for it as it starts: a cluster that goes away meanwhile is waited for.
+   * The cluster's id. Doesn't ask about topics: one that was just created isn't known to every broker yet. Each role
+   * asks for it as it starts: a cluster that goes away meanwhile is waited for.
    */
   async clusterId(): Promise<string> {
     const ask = async (): Promise<string> =>
@@ -214,7 +211,8 @@ export class KafkaCluster {
   }
 
   /**
-   * How many partitions topics have, by name; 0: the topic doesn't exist. Those that have no leader now are left out.
+   * How many partitions topics have, by name; 0: the topic doesn't exist. Topics without a leader at present are left
+   * out.
    */
   async partitionCounts(topics: readonly string[]): Promise<Map<string, number>> {
     const counts = new Map<string, number>();
@@ -243,7 +241,7 @@ export class KafkaCluster {
     return this.#reported.size;
   }
 
-  /** Logs what a fetch could not read: its reader goes on behind it. */
+  /** Logs what a fetch could not read: its reader continues after it. */
   reportUnread({ topic, partition, offset, unread }: FetchedRecords): void {
     for (const [index, { code, reason, lastOffset, length }] of unread ?? []) {
       const coordinates = `${topic}[${partition}] at offset ${offset[index]}`;
@@ -256,7 +254,7 @@ export class KafkaCluster {
     }
   }
 
-  /** Closes the connection for metadata; the others are their owners'. */
+  /** Closes the connection for metadata; the other connections belong to their owners. */
   async close(): Promise<void> {
     this.#closed = true;
     const control = this.#control;
@@ -283,7 +281,7 @@ export class KafkaCluster {
     return metadata;
   }
 
-  /** Asks a question that any broker can answer: the next one, where one does not. */
+  /** Sends a request that any broker can answer; if one doesn't answer, the next one is asked. */
   async #ask<A extends unknown[], R>(api: API<A, R>, args: A, doing: string): Promise<R> {
     const others = this.#addresses().length - 1;
     const ask = async (): Promise<R> => {
@@ -300,12 +298,12 @@ export class KafkaCluster {
       }
     };
     return retry(ask, RETRY.nextBroker, {
-      // Brokers that refuse are away; those that are silent may be back by the next time.
+      // Brokers that refuse connections are away; silent ones may be back by the next time.
       again: (error) => isNetwork(error) && !this.#closed && this.#silent.any,
     });
   }
 
-  /** Every broker that is known, those that were silent last. */
+  /** Every known broker, those that were silent last. */
   #addresses(): BrokerAddress[] {
     const known = new Map(
       [...this.#bootstrap, ...this.#brokers.values()].map((address) => [addressOf(address), address]),
@@ -362,14 +360,14 @@ export async function call<A extends unknown[], R>(
   }
 }
 
-/** A request of the protocol that the library has no function for, or not in this version. */
+/** A request of the protocol that the library has no function for, or not for this version. */
 export interface OwnRequest<T> {
   key: number;
   version: number;
-  /** Whether the head of the response has tagged fields; of ApiVersions it never has. @default true */
+  /** Whether the header of the response has tagged fields; ApiVersions never has any. @default true */
   taggedResponse?: boolean;
   write: () => Writer;
-  /** Reads the body of a response; what it throws becomes the call's error. */
+  /** Reads the body of a response; an exception becomes the call's error. */
   read: (reader: Reader) => T;
 }
 

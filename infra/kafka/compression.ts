@@ -5,7 +5,7 @@ import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import { compressionsAlgorithms } from "./wire.js";
 import { inspectZstd } from "./zstd-frames.js";
 
-/** The attribute bits of a batch that name its codec. */
+/** The attribute bits of a batch that identify its codec. */
 const NONE = 0,
   GZIP = 1,
   SNAPPY = 2,
@@ -13,26 +13,26 @@ const NONE = 0,
   ZSTD = 4;
 
 /**
- * How snappy-java (Kafka's Java clients) frames blocks: this, a version and a compatible version, then length and
+ * How snappy-java (Kafka's Java clients) frames blocks: this magic, a version and a compatible version, then length and
  * block.
  */
 const XERIAL_MAGIC = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0x00]);
 const XERIAL_HEADER_BYTES = 16;
-/** A copy of 64 bytes takes three bytes, so what claims to unpack to more is not snappy. */
+/** A copy of 64 bytes takes three bytes, so a block that claims a higher ratio is not snappy. */
 const MOST_SNAPPY_RATIO = 22;
 /** A single snappy block is unpacked at once: a larger one is refused. */
 const LARGEST_SNAPPY_BLOCK = 64 * 1024 * 1024;
 const PIECE_BYTES = 256 * 1024;
-/** fzstd moves its whole window for each block: more than this is done in pieces. */
+/** fzstd moves its whole window for each block: beyond this, it is done in chunks. */
 const ZSTD_MOVED_AT_ONCE = 4e9;
-/** Only a frame made of tiny blocks under a large window comes to more: it would keep a processor busy for minutes. */
+/** Only a frame of tiny blocks under a large window exceeds this: it would keep a processor busy for minutes. */
 const ZSTD_MOVED_AT_MOST = 40e9;
 
 /**
  * Unpacks the records of a batch at once.
  *
  * @param codec the batch's attribute bits: 1 gzip, 2 snappy, 3 lz4, 4 zstd
- * @returns null when it unpacks to more than `most` bytes, which never exist at once
+ * @returns null if it unpacks to more than `most` bytes; that many never exist in memory at once
  * @throws FraudstreamError `batch_corrupt`
  */
 export function unpack(codec: number, packed: Buffer, most: number): Buffer | null {
@@ -55,9 +55,9 @@ export function unpack(codec: number, packed: Buffer, most: number): Buffer | nu
 }
 
 /**
- * Unpacks piece by piece, so that little of it exists at a time; other work goes on between the pieces.
+ * Unpacks chunk by chunk, so that little of the data exists at a time; other work runs between the chunks.
  *
- * @throws FraudstreamError `batch_corrupt`, perhaps after some pieces
+ * @throws FraudstreamError `batch_corrupt`, possibly after some chunks
  */
 export async function* unpackInPieces(codec: number, packed: Buffer): AsyncGenerator<Buffer> {
   if (codec === NONE) {
@@ -103,7 +103,7 @@ function gunzipWithin(packed: Buffer, most: number): Buffer | null {
 async function* gunzipPieces(packed: Buffer): AsyncGenerator<Buffer> {
   const gunzip = createGunzip({ chunkSize: PIECE_BYTES, finishFlush: constants.Z_FINISH });
   gunzip.end(packed);
-  // A consumer that stops early destroys the stream with it.
+  // A consumer that stops early destroys the stream as well.
   for await (const piece of gunzip) yield piece as Buffer;
 }
 
@@ -118,7 +118,7 @@ function snappyBlocks(packed: Buffer): { block: Buffer; length: number }[] {
     }
   } else blocks.push(packed);
   return blocks.map((block) => {
-    // A block begins with its length once it is unpacked, a varint.
+    // A block begins with its unpacked length, a varint.
     const length = readUnsignedVarint(block);
     if (length > block.length * MOST_SNAPPY_RATIO) throw new Error("a block claims more than it can hold");
     if (length > LARGEST_SNAPPY_BLOCK) throw new Error(`a block unpacks to more than ${LARGEST_SNAPPY_BLOCK} bytes`);
@@ -145,8 +145,8 @@ function readUnsignedVarint(bytes: Buffer): number {
   return value;
 }
 
-// LZ4 frame format 1.6: magic, flags, block descriptor, optional size and dictionary, header checksum; then blocks up
-// to an empty one, each behind its length.
+// LZ4 frame format 1.6: magic, flags, block descriptor, optional size and dictionary, header checksum; then blocks,
+// each preceded by its length, until an empty one.
 const LZ4_FLAGS = 4;
 const LZ4_BLOCK_DESCRIPTOR = 5;
 const LZ4_DESCRIPTOR_END = 7;
@@ -155,7 +155,7 @@ const LZ4_INDEPENDENT_BIT = 0b10_0000;
 const LZ4_HEAD = Buffer.from([0x04, 0x22, 0x4d, 0x18, 0x60, 0x70, 0x73]);
 const LZ4_END = Buffer.alloc(4);
 
-/** The blocks of a frame, each with its length in front, and what each unpacks to at most. */
+/** The blocks of a frame, each preceded by its length, and the most that each can unpack to. */
 function lz4Blocks(packed: Buffer): { blocks: Buffer[]; blockBytes: number; independent: boolean } {
   if (packed.length < LZ4_DESCRIPTOR_END) throw new Error("a frame is cut off");
   const flags = packed[LZ4_FLAGS];
@@ -166,7 +166,7 @@ function lz4Blocks(packed: Buffer): { blocks: Buffer[]; blockBytes: number; inde
     let at = LZ4_DESCRIPTOR_END + ((flags & 0b1000) === 0 ? 0 : 8) + ((flags & 1) === 0 ? 0 : 4);
     at + 4 <= packed.length;
   ) {
-    // The highest bit says that the block is not compressed.
+    // The highest bit marks a block that is not compressed.
     const length = packed.readUInt32LE(at) & 0x7fffffff;
     if (length === 0) break;
     blocks.push(packed.subarray(at, at + 4 + length));
@@ -175,7 +175,7 @@ function lz4Blocks(packed: Buffer): { blocks: Buffer[]; blockBytes: number; inde
   return { blocks, blockBytes, independent: (flags & LZ4_INDEPENDENT_BIT) !== 0 };
 }
 
-/** The most that an LZ4 frame can unpack to: its blocks, each at its largest. */
+/** The most that an LZ4 frame can unpack to: the sum of its blocks at their largest. */
 function lz4Bound(packed: Buffer): number {
   const { blocks, blockBytes } = lz4Blocks(packed);
   return blocks.length * blockBytes;

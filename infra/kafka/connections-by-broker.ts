@@ -2,7 +2,7 @@ import type { BrokerAddress, KafkaCluster } from "./cluster.js";
 import { KafkaError } from "./errors.js";
 import type { Connection } from "./wire.js";
 
-/** One producer's own connections, one a broker, opened when first needed and again when one is gone. */
+/** A producer's own connections, one per broker, opened when first needed and again when one is lost. */
 export class ConnectionsByBroker {
   readonly #cluster: KafkaCluster;
   readonly #open = new Map<string, { opening: Promise<Connection>; opened: Connection | null }>();
@@ -13,8 +13,8 @@ export class ConnectionsByBroker {
   }
 
   to(address: BrokerAddress): Promise<Connection> {
-    // What was under way when its owner closed must not open a connection that nobody closes: it would keep the process
-    // alive.
+    // Work under way when its owner closes must not open a connection: nobody would close it, and it would keep the
+    // process alive.
     if (this.#closed) return Promise.reject(new KafkaError("CLOSED", "the producer is closed", { retriable: false }));
     const key = addressKey(address);
     const entry = this.#open.get(key);
@@ -31,7 +31,9 @@ export class ConnectionsByBroker {
     return fresh.opening;
   }
 
-  /** Gives a connection up on which a request got no answer: its later answers would be taken for others'. */
+  /**
+   * Discards a connection on which a request got no response: its later responses would be taken for those of others.
+   */
   async drop(address: BrokerAddress): Promise<void> {
     const entry = this.#open.get(addressKey(address));
     this.#open.delete(addressKey(address));
@@ -46,7 +48,7 @@ export class ConnectionsByBroker {
   }
 }
 
-/** One that is still being opened is closed when it is open: a broker that is silent holds nobody up. */
+/** A connection that is still being opened is closed once it is open: a silent broker holds nobody up. */
 async function closeEntry(
   entry: { opening: Promise<Connection>; opened: Connection | null } | undefined,
 ): Promise<void> {

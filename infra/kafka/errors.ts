@@ -3,25 +3,26 @@ import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import { connectionRefusal } from "./refusals.js";
 
 /**
- * An error of Kafka or of the way to it. `code` is `kafka_` and the protocol's own name in lower case, or
+ * An error of Kafka or of the connection to it. `code` is `kafka_` and the protocol's own name in lower case, or
  * `kafka_network`.
  */
 export class KafkaError extends FraudstreamError {
   declare readonly code: KafkaCode;
-  /** Another producer has taken this one's transactional id over: it must not be used again. */
+  /** Another producer has taken over this one's transactional id: it must not be used again. */
   readonly fenced: boolean;
   /** The partition's leader or the coordinator is another broker now. */
   readonly moved: boolean;
   /**
-   * The topic's name means another topic by now: it was deleted and created again, and offsets of the former one mean
-   * nothing.
+   * The topic's name refers to another topic by now: it was deleted and created again, and offsets of the former one
+   * mean nothing.
    */
   readonly recreated: boolean;
   /**
-   * What was read of the log is no longer in it: the topic was recreated, or the log ends before the reader's position.
+   * What was read of the log is no longer in it: the topic was created again, or the log ends before the reader's
+   * position.
    */
   readonly replaced: boolean;
-  /** The brokers don't take this client, or don't allow it this: nothing that passes by itself. */
+  /** The brokers reject this client, or don't allow it this operation: waiting does not help. */
   readonly refused: boolean;
 
   constructor(name: string, message: string, options: { retriable: boolean; cause?: unknown }) {
@@ -38,9 +39,9 @@ export class KafkaError extends FraudstreamError {
   }
 }
 
-/** Not a name of the protocol: what UNKNOWN_TOPIC_ID means once the topic's name has another id. */
+/** Not a protocol name: what UNKNOWN_TOPIC_ID means once the topic's name has another id. */
 export const TOPIC_RECREATED = "TOPIC_RECREATED";
-/** Neither is this one. */
+/** Not a protocol name either. */
 export const LOG_CUT_OFF = "LOG_CUT_OFF";
 
 const FENCED = new Set(["PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH"]);
@@ -76,7 +77,7 @@ interface ProtocolFailure {
   message?: string;
   serverErrorMessage?: string | null;
 }
-/** How kafkajs carries what a broker said, often as the cause of an error of its own. */
+/** How kafkajs carries a broker's error, often as the cause of its own. */
 interface KafkaJsFailure {
   type?: unknown;
 }

@@ -19,37 +19,37 @@ export interface MembershipOptions {
   group: string;
   topics: string[];
   log: Logger;
-  /** After every rebalance: all that this member now owns. Called synchronously, must not throw. */
+  /** Called after every rebalance with all partitions that this member now owns. Synchronous; must not throw. */
   onAssigned: (assigned: TopicPartition[]) => void;
   /** The membership is lost for good. */
   onFailure: (error: Error) => void;
 }
 
-/** A member that doesn't answer for this long is taken for dead; the shortest that brokers allow by default. */
+/** A member that doesn't answer for this long is taken for dead; the shortest time that brokers allow by default. */
 const SESSION_TIMEOUT_MS = 6_000;
-/** A coordinator may be silent for this long while members gather, and not for much longer (watched-socket.ts). */
+/** A coordinator may be silent for this long while members gather, and not much longer (watched-socket.ts). */
 const REBALANCE_TIMEOUT_MS = 8_000;
 const HEARTBEAT_MS = 500;
-/** Leaving is only a courtesy: a member that is gone is noticed after the session time-out. */
+/** Leaving is only a courtesy: the group notices a missing member after the session time-out. */
 const LEAVE_WITHIN_MS = 3_000;
-/** How soon a topic with more partitions than before, or one that was created again, is noticed and assigned anew. */
+/** How soon a topic that gained partitions, or was created again, is noticed and assigned anew. */
 const METADATA_AGE_MS = 3_000;
 
 /**
- * Membership in a consumer group: which partitions are ours. It reads nothing: kafkajs consumes with every partition
- * paused, which keeps the heartbeats going and joins again after rebalances (infra/decisions/0002).
+ * Membership in a consumer group: which partitions are ours. It reads no records: kafkajs consumes with every partition
+ * paused, which keeps the heartbeats going and rejoins after rebalances (infra/decisions/0002).
  */
 export class GroupMembership {
   readonly #options: MembershipOptions;
   readonly #consumer: Consumer;
-  /** Keys of the partitions that are ours; none while we are no member. */
+  /** Keys of the partitions that are ours; none while we are not a member. */
   #assigned = new Set<string>();
-  /** What was ours when partitions were last given out: what this member would like to keep. */
+  /** What was ours at the last assignment: what this member would like to keep. */
   #claim: Claim | null = null;
   #stopping = false;
   #rejoining: Promise<void> | null = null;
   #comingBack: Promise<void> | null = null;
-  /** kafkajs' consumer has ended, and nobody has started it again yet. */
+  /** kafkajs' consumer has ended and has not been started again yet. */
   #crashed = false;
 
   constructor(options: MembershipOptions) {
@@ -57,7 +57,7 @@ export class GroupMembership {
     const { kafka, group } = options;
     this.#consumer = kafka.consumer({
       groupId: group,
-      // Members of a version without the first one, in a rolling upgrade, have the second in common with us.
+      // In a rolling upgrade, members of a version without the first one have the second in common with us.
       partitionAssigners: [stickyAssigner(() => this.#claim), kafkajs.PartitionAssigners.roundRobin],
       sessionTimeout: SESSION_TIMEOUT_MS,
       rebalanceTimeout: REBALANCE_TIMEOUT_MS,
@@ -68,7 +68,7 @@ export class GroupMembership {
         initialRetryTime: 100,
         maxRetryTime: 2_000,
         retries: Number.MAX_SAFE_INTEGER,
-        // A crash while it leaves would bring kafkajs back after it has left: a member whose partitions nobody serves.
+        // A crash while leaving would make kafkajs rejoin after it has left: a member whose partitions nobody serves.
         restartOnFailure: () => Promise.resolve(!this.#stopping),
       },
     });
@@ -88,8 +88,8 @@ export class GroupMembership {
     });
     this.#consumer.on(CRASH, ({ payload }) => {
       this.#assigned.clear();
-      // kafkajs starts itself again after what it takes for passing trouble. A cluster that is away is no more than
-      // that, too.
+      // kafkajs restarts itself after errors that it takes for transient. A cluster that is away is no more than that,
+      // too.
       if (payload.restart || this.#stopping) return;
       if (!mayComeBack(payload.error)) return void onFailure(payload.error);
       this.#crashed = true;
@@ -103,7 +103,7 @@ export class GroupMembership {
         await this.#consumer.subscribe({ topics, fromBeginning: true });
       });
     } catch (error) {
-      // Its connections would keep the process alive.
+      // Otherwise its connections would keep the process alive.
       await this.#consumer.disconnect();
       throw error;
     }
@@ -118,7 +118,7 @@ export class GroupMembership {
       if (this.#stopping) return;
       try {
         await this.#consumer.connect();
-        // Does not throw when it can't join: it crashes again.
+        // Doesn't throw if it can't join: it crashes again.
         await this.#run();
       } catch (error) {
         if (!mayComeBack(error)) throw error;
@@ -128,7 +128,7 @@ export class GroupMembership {
     }
   }
 
-  /** Leaves the group and joins it again, so that what was ours is assigned anew. */
+  /** Leaves the group and rejoins it, so that what was ours is assigned anew. */
   rejoin(): Promise<void> {
     this.#rejoining ??= this.#leaveAndRun().finally(() => (this.#rejoining = null));
     return this.#rejoining;
@@ -154,11 +154,14 @@ export class GroupMembership {
     } catch (error) {
       throw toKafkaError(error, `committing offsets of ${this.#options.group}`);
     }
-    // kafkajs says nothing when it commits nothing because it has just left.
+    // kafkajs reports nothing if it commits nothing because it has just left.
     this.#checkAssigned(offsets);
   }
 
-  /** A broker knows the members of a group, not whose a partition is: it would let any member set any offset back. */
+  /**
+   * A broker knows the members of a group, not which member owns a partition: it would let any member move any offset
+   * back.
+   */
   #checkAssigned(offsets: readonly TopicPartition[]): void {
     const other = offsets.find((offset) => !this.#assigned.has(partitionKey(offset)));
     if (other !== undefined)
@@ -198,10 +201,10 @@ function partitionKey({ topic, partition }: TopicPartition): string {
 }
 
 /**
- * The committed offset of a group in a partition; null: none. Waits for transactions that are about to change it
- * (KIP-447's "require stable"), which kafkajs doesn't.
+ * The committed offset of a group in a partition; null: none. Unlike kafkajs, waits for transactions that are about to
+ * change it (KIP-447's "require stable").
  *
- * @throws KafkaError `kafka_unstable_offset_commit` when they are still open after `patienceMs`
+ * @throws KafkaError `kafka_unstable_offset_commit` if they are still open after `patienceMs`
  */
 export async function committedOffset(
   cluster: KafkaCluster,
@@ -212,7 +215,7 @@ export async function committedOffset(
   return (await committedPosition(cluster, group, partition, patienceMs))?.offset ?? null;
 }
 
-/** The same, with the metadata that was committed beside it. */
+/** The same, with the metadata that was committed with it. */
 export async function committedPosition(
   cluster: KafkaCluster,
   group: string,

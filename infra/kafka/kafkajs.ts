@@ -4,10 +4,10 @@ import { RETRY, retry } from "../async/retry.js";
 import { messageOf } from "../../schemas/errors.js";
 import { refusalOf } from "./refusals.js";
 
-/** kafkajs: CommonJS whose exports Node can't name. */
+/** kafkajs is CommonJS, and Node can't detect its exports. */
 export const kafkajs = loadKafkajs();
 
-/** What kafkajs' queue of the requests of one connection has, as far as it is used here. */
+/** The parts of kafkajs' request queue of a connection that are used here. */
 interface RequestQueue {
   pending: unknown[];
   throttledUntil: number;
@@ -18,7 +18,7 @@ interface RequestQueue {
 
 const CHECK_AGAIN_MS = 10;
 
-/** What kafkajs' member of a group has, as far as it is used here. */
+/** The parts of kafkajs' group member that are used here. */
 interface GroupMember {
   groupId: string;
   coordinator: unknown;
@@ -28,7 +28,7 @@ interface GroupMember {
   commitOffsets: (offsets: unknown) => Promise<void>;
 }
 
-/** Loads kafkajs with the methods replaced that stand in the way. */
+/** Loads kafkajs and replaces the methods that don't serve us. */
 function loadKafkajs(): typeof KafkaJs {
   const require = createRequire(import.meta.url);
   checkOnlyPendingRequests(require("kafkajs/src/network/requestQueue/index.js") as { prototype: RequestQueue });
@@ -37,10 +37,10 @@ function loadKafkajs(): typeof KafkaJs {
 }
 
 /**
- * In 2.2.4 a member asks the broker that coordinated its group when it joined, again and again, also when that one is
- * frozen or gone: it sends no heartbeat and commits nothing until that broker is back, while the group goes on at
- * another one without it. Here it looks for the coordinator whenever it can't reach the one that it knows. It stays the
- * member that it was: nothing is given out anew.
+ * In 2.2.4 a member keeps asking the broker that coordinated its group when it joined, even when that broker is frozen
+ * or gone: it sends no heartbeat and commits nothing until that broker is back, while the group continues on another
+ * one without it. Here the member looks for the coordinator whenever it can't reach the known one. It remains the same
+ * member: nothing is reassigned.
  */
 function followCoordinator({ prototype }: { prototype: GroupMember }): void {
   const { heartbeat, commitOffsets } = prototype;
@@ -48,7 +48,7 @@ function followCoordinator({ prototype }: { prototype: GroupMember }): void {
     try {
       await ask();
     } catch (error) {
-      // Whoever asked tries again.
+      // The caller retries.
       if (isAway(error)) await lookForCoordinator(member);
       throw error;
     }
@@ -68,13 +68,13 @@ async function lookForCoordinator(member: GroupMember): Promise<void> {
     member.coordinator = coordinator;
     if (offsetManager !== null) offsetManager.coordinator = coordinator;
   } catch {
-    // Nobody has taken the group over yet, or the broker that was asked is the silent one.
+    // Nobody has taken over the group yet, or the broker that was asked is the silent one.
   }
 }
 
 /**
- * In 2.2.4 each connection looks for pending requests after a negative time, again and again: a timer every millisecond
- * for as long as the connection lives, and a TimeoutNegativeWarning in each role's log from Node 24 on. Here a check is
+ * In 2.2.4 each connection keeps checking for pending requests with a negative delay: a timer every millisecond for as
+ * long as the connection lives, and a TimeoutNegativeWarning in each role's log from Node 24 on. Here a check is
  * scheduled only when a request is pending, which is also when it can matter. An idle process with an admin, a producer
  * and a consumer takes 0.5% of a core instead of 5.5% (Node 20.20 and 24.21, 2026-11-30).
  */
@@ -93,8 +93,8 @@ function checkOnlyPendingRequests({ prototype }: { prototype: RequestQueue }): v
 }
 
 /**
- * kafkajs' names for a cluster that can't be reached now. Those that it tries again by itself come back as others of
- * these.
+ * kafkajs' names of errors for a cluster that can't be reached now. Errors that kafkajs retries itself come back as
+ * other ones of these.
  */
 const AWAY = new Set([
   "KafkaJSGroupCoordinatorNotFound",
@@ -107,17 +107,17 @@ const AWAY = new Set([
   "KafkaJSLockTimeout",
 ]);
 
-/** A plain Error, with which kafkajs refuses to ask a broker whose connection was lost a moment ago. */
+/** The message of the plain Error with which kafkajs refuses to use a broker whose connection was lost a moment ago. */
 const NOT_CONNECTED = "Broker not connected";
 
-/** Whether an error of kafkajs, or what caused it, is that the cluster can't be reached. */
+/** Whether an error of kafkajs, or its cause, means that the cluster can't be reached. */
 export function isAway(error: unknown): boolean {
   return isOrIsCausedBy(error, ({ name, message }) => AWAY.has(name) || message === NOT_CONNECTED);
 }
 
 /**
- * Whether what an error of kafkajs, or what caused it, says may pass by itself: the cluster is away, or a topic, which
- * may be created again.
+ * Whether an error of kafkajs, or its cause, may be transient: the cluster is away, or a topic is, which may be created
+ * again.
  */
 export function mayComeBack(error: unknown): boolean {
   return (
@@ -132,12 +132,12 @@ function isOrIsCausedBy(error: unknown, is: (failure: Error) => boolean): boolea
 }
 
 /**
- * Repeats what a client of kafkajs does when a role starts, for a minute beside kafkajs' own patience, when the cluster
- * or a topic goes away under it.
+ * Retries what a client of kafkajs does when a role starts, for a minute on top of kafkajs' own retries, when the
+ * cluster or a topic goes away meanwhile.
  */
 export async function onceReached<T>(kafka: Pick<KafkaJs.Kafka, "logger">, work: () => Promise<T>): Promise<T> {
   return retry(work, RETRY.kafkajsAtStart, {
-    // A TypeError: kafkajs takes an answer for granted that it hasn't got when every broker has gone.
+    // A TypeError: kafkajs relies on a response that it doesn't have when every broker has gone.
     again: (error) => (mayComeBack(error) || error instanceof TypeError) && refusalOf(error) === null,
     onRetry: (error, attempt) => {
       if (attempt === 1)

@@ -5,8 +5,8 @@ import type { PartitionReader } from "./partition-reader.js";
 import type { FetchedRecords } from "./records.js";
 
 /**
- * A partition whose fold is kept in memory and must not change by an accident: when the topic is created again, or its
- * log has lost its end, what was read of it stays. Reported as an incident.
+ * A partition whose fold is kept in memory and must not change by accident: if the topic is created again, or its log
+ * has lost its end, what was read of it stays. Reported as an incident.
  */
 export class KeptLog {
   readonly #cluster: KafkaCluster;
@@ -15,7 +15,7 @@ export class KeptLog {
   #replaced: string | null = null;
   readonly #turns = new Turns();
 
-  /** @param consequence of a log that was replaced: what that means, and what to do */
+  /** @param consequence of a replaced log: what it means, and what to do */
   constructor(cluster: KafkaCluster, reader: PartitionReader, consequence: string) {
     this.#cluster = cluster;
     this.#reader = reader;
@@ -23,8 +23,8 @@ export class KeptLog {
   }
 
   /**
-   * Why the topic no longer holds what was read of it (recreated, or its end is lost); null: it does, as of the last
-   * fetch.
+   * Why the topic no longer holds what was read of it (created again, or its end is lost); null: it does, as of the
+   * last fetch.
    */
   get replaced(): string | null {
     return this.#replaced;
@@ -35,7 +35,8 @@ export class KeptLog {
   }
 
   /**
-   * @throws KafkaError `replaced` and retriable, so that the role goes on with what it knows; or what the reader throws
+   * @throws KafkaError `replaced` and retriable, so that the role continues with what it knows; or whatever the reader
+   *   throws
    */
   async fetch(offset: number): Promise<FetchedRecords> {
     try {
@@ -49,7 +50,7 @@ export class KeptLog {
     }
   }
 
-  /** One fold at a time, for all callers. */
+  /** Runs one fold at a time, for all callers. */
   inTurn(work: () => Promise<void>): Promise<void> {
     return this.#turns.take(work);
   }

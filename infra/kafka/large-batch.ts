@@ -10,26 +10,26 @@ export interface LargeBatch {
   packed: Buffer;
   baseOffset: number;
   lastOffset: number;
-  /** Records that it claims to have. */
+  /** How many records it claims to have. */
   count: number;
   /** Records before this offset are left out. */
   from: number;
-  /** So many records, and bytes of records, are kept; those that follow are the next fetch's. */
+  /** This many records, and bytes of records, are kept; those that follow are left to the next fetch. */
   most: { records: number; bytes: number };
 }
 
 export interface SiftedBatch {
-  /** The records that are kept, encoded as they were; in the place of one that is too large, one without a value. */
+  /** The records that are kept, encoded as they were; a record that is too large is replaced by one without a value. */
   records: Buffer;
   count: number;
   unread: Map<number, Unread>;
-  /** Where the next fetch goes on. */
+  /** Where the next fetch continues. */
   next: number;
 }
 
-/** A batch that unpacks to more is not unpacked: no producer's settings make one. */
+/** A batch that unpacks to more is not unpacked: no producer's settings create one. */
 const MOST_BYTES = 512 * 1024 * 1024;
-/** A record that fits is kept as it is: the largest value that is taken, a key, and headers. */
+/** A record that fits is kept as it is: the largest accepted value, plus a key and headers. */
 const LARGEST_RECORD = MAX_TRANSACTION_BYTES + 256 * 1024;
 /** Keys and headers of a record that doesn't fit are kept up to this size. */
 const KEPT_BYTES = 64 * 1024;
@@ -38,8 +38,8 @@ const LONGEST_HEAD = 32;
 const FIRST_KEPT_BYTES = 1024 * 1024;
 
 /**
- * Takes the records out of a packed batch that is too large to be unpacked at once. All of it is unpacked and checked,
- * whatever is kept of it: whether a batch can be read must not depend on where its reader begins.
+ * Takes the records out of a compressed batch that is too large to be unpacked at once. All of it is unpacked and
+ * checked, whatever is kept: whether a batch can be read must not depend on where its reader begins.
  *
  * @throws FraudstreamError `batch_corrupt`
  */
@@ -68,7 +68,7 @@ function corrupt(why: string): FraudstreamError {
   return new FraudstreamError("batch_corrupt", why);
 }
 
-/** What is kept of the records that go by. */
+/** Collects the records to keep as they are read. */
 class Sieve {
   readonly #batch: LargeBatch;
   readonly #unread = new Map<number, Unread>();
@@ -84,7 +84,7 @@ class Sieve {
     this.#next = batch.lastOffset + 1;
   }
 
-  /** Keeps a record that was read whole. @param body without its length */
+  /** Keeps a record that was read completely. @param body without its length */
   take(body: Buffer): void {
     const cursor = { at: 1 };
     readVarint(body, cursor);
@@ -98,7 +98,7 @@ class Sieve {
     if (this.#wants(offset)) this.#keep(body);
   }
 
-  /** Reads a record that is too large to be held, and keeps one in its place that has no value. */
+  /** Reads a record that is too large to be held, and keeps one without a value in its place. */
   async replace(feed: Feed, length: number): Promise<void> {
     const end = feed.position + length;
     const head = await this.#readHead(feed);
@@ -139,7 +139,7 @@ class Sieve {
     };
   }
 
-  /** Attributes and the two deltas, as they stand there, and the length of the key. */
+  /** Attributes and the two deltas, as they are there, and the length of the key. */
   async #readHead(feed: Feed): Promise<{ bytes: Buffer; offsetDelta: number; keyLength: number }> {
     await feed.fill(LONGEST_HEAD);
     const view = feed.peek();
@@ -195,7 +195,7 @@ function withoutValue(head: Buffer, key: Buffer | null, headers: Buffer | null):
   ]);
 }
 
-/** Bytes that come in pieces, read in order. */
+/** Bytes that arrive in chunks, read in order. */
 class Feed {
   readonly #pieces: AsyncGenerator<Buffer>;
   #held: Buffer = Buffer.alloc(0);
@@ -216,12 +216,12 @@ class Feed {
     return this.#total - this.available;
   }
 
-  /** What can be read without waiting, without reading it. */
+  /** Returns the bytes that can be read without waiting, without consuming them. */
   peek(): Buffer {
     return this.#held.subarray(this.#at);
   }
 
-  /** Waits for so many bytes. @param orEnd whether the end may come before */
+  /** Waits for this many bytes. @param orEnd whether the end may come first */
   async fill(count: number, orEnd = false): Promise<void> {
     if (this.available >= count) return;
     const parts = [this.peek()];

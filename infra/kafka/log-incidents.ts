@@ -1,9 +1,9 @@
 /**
- * What a reader met where its position and the log don't fit together:
+ * What a reader met when its position and the log do not match:
  * - `recreated`: the topic was deleted and created again;
  * - `cut_off`: the log ends before the position (an unclean election, a lost copy, an offset set by hand);
  * - `deleted`: retention has deleted records that weren't read;
- * - `forgotten`: the group's committed offset is gone, and another trace tells where it stood.
+ * - `forgotten`: the group's committed offset is gone, and its position is known from other traces.
  */
 type IncidentKind = "recreated" | "cut_off" | "deleted" | "forgotten";
 
@@ -11,17 +11,17 @@ export interface LogIncident {
   kind: IncidentKind;
   topic: string;
   partition: number;
-  /** Offsets that were lost by it, as far as that can be known. */
+  /** Offsets lost because of it, as far as that can be known. */
   lost: number;
   /** What happened, and what the reader does now, in one line. */
   message: string;
 }
 
-/** Hands incidents on to whoever reports them; those from before somebody listens are kept for them. */
+/** Passes incidents on to whoever reports them; incidents from before anybody listens are kept until then. */
 export class LogIncidents {
   #listener: ((incident: LogIncident) => void) | null = null;
   #unheard: LogIncident[] = [];
-  /** The last message of each kind and partition: whoever tries again meets the same. */
+  /** The last message of each kind and partition: retrying readers meet the same incident. */
   readonly #last = new Map<string, string>();
 
   report(incident: LogIncident): void {

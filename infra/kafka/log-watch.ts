@@ -15,27 +15,26 @@ export interface LogWatchOptions {
   log: Logger;
   /** The topics of the system, with their partitions as configured. */
   topics: readonly TopicSpec[];
-  /** For messages: how an operator reaches the cluster. */
+  /** For messages: how an operator connects to the cluster. */
   brokers: readonly string[];
-  /** Whether a reader that stands behind an open transaction keeps the role from its work. */
+  /** Whether a reader behind an open transaction keeps the role from its work. */
   standstillBlocks: boolean;
 }
 
 const LOOK_EVERY_MS = 1_000;
-/** Transactions of this system are open for milliseconds, and for a few seconds when a worker is stopped within one. */
+/** Transactions of this system are open for milliseconds, or for a few seconds if a worker is stopped within one. */
 const OPEN_FOR_MS = 5_000;
-/** How long what has happened once is reported; the counters keep it. */
+/** How long a one-off incident is reported; the counters keep it. */
 const REPORTED_FOR_MS = 3_600_000;
 
 /**
- * Tells an operator of what is wrong with the logs that a role reads: transactions that hold its readers up, topics
- * that don't have the partitions that are configured, and what its readers have met (LogIncidents). As conditions, and
- * on /metrics.
+ * Reports what is wrong with the logs that a role reads: transactions that hold its readers up, topics that don't have
+ * the configured partitions, and what its readers have met (LogIncidents). As conditions, and on /metrics.
  */
 export class LogWatch {
   readonly #options: LogWatchOptions;
   readonly #timer: NodeJS.Timeout;
-  /** Subjects of the conditions that hold: the readers of a partition come and go. */
+  /** Subjects of the current conditions: the readers of a partition come and go. */
   #held = new Set<string>();
   readonly #expiries = new Map<string, NodeJS.Timeout>();
   #looking: Promise<void> | null = null;
@@ -97,7 +96,7 @@ export class LogWatch {
     const { conditions } = this.#options;
     const code = `log_${kind}`;
     const subject = `${topic}[${partition}]`;
-    // One that holds already is raised without a line of its own: this is another.
+    // Raising a condition that already holds logs nothing: this is a new incident.
     conditions.clear(code, subject);
     conditions.raise(code, subject, message, { blocking: false });
     const key = `${code} ${subject}`;
@@ -113,7 +112,7 @@ export class LogWatch {
       await this.#lookAtPartitions();
       this.#failing = false;
     } catch (error) {
-      // A cluster that is away is everybody else's trouble, too.
+      // A cluster that is away is reported elsewhere.
       if (!this.#failing) this.#options.log.debug(`the topics can't be looked at: ${messageOf(error)}`);
       this.#failing = true;
     }
@@ -198,7 +197,7 @@ export class LogWatch {
   }
 }
 
-/** What more partitions than configured mean, for a role that starts, too. */
+/** What having more partitions than configured means; also used by a role that starts. */
 function addedPartitionsText(topic: string, count: number, configured: number): string {
   return (
     `${topic} has ${partitionText(count)}, ${configured} are configured: leave TOPIC_PARTITIONS as it is, ` +
@@ -212,7 +211,7 @@ function partitionText(count: number): string {
   return count === 1 ? "1 partition" : `${count} partitions`;
 }
 
-/** The longest wait of each partition's readers, by `topic[partition]`. */
+/** The longest wait among each partition's readers, by `topic[partition]`. */
 function waitsByPartition(
   readers: Iterable<OpenReader>,
 ): Map<string, { reader: OpenReader; wait: OpenTransactionWait }> {

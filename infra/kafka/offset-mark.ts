@@ -1,38 +1,38 @@
-/** What topics of a cluster without topic ids have. */
+/** The topic id in a cluster without topic ids. */
 export const NO_TOPIC_ID = "00000000-0000-0000-0000-000000000000";
 
-/** Records that a log lost before a group had read them, or that its fold lacks since the log has lost them. */
+/** Records that a log lost before a group had read them, or that its fold lacks because the log has lost them. */
 export interface Gap {
   /**
-   * The first offset that was lost, and the first behind them that was not; equal where what is there now are other
-   * records.
+   * The first offset that was lost, and the first one after it that was not; equal if other records have taken their
+   * place.
    */
   readonly from: number;
   readonly to: number;
-  /** No event time among them is later, epoch milliseconds; null: not known yet. */
+  /** No lost record has a later event time, epoch milliseconds; null: not known yet. */
   readonly until: number | null;
 }
 
-/** So many are kept: metadata is short, and windows that reach an older gap reach the later ones, too. */
+/** How many gaps are kept: metadata is short, and windows that reach an older gap reach the later ones, too. */
 const MOST_GAPS = 8;
 
 /**
- * What a group keeps with a committed offset, in its metadata: an offset counts for a name, and a name may come to mean
- * another topic.
+ * What a group stores with a committed offset, in its metadata: an offset is committed for a topic name, and the name
+ * may later refer to another topic.
  */
 export interface OffsetMark {
-  /** Id of the topic that the offset is of; null: committed by somebody else, or by an earlier version. */
+  /** Id of the topic that the offset belongs to; null: committed by somebody else, or by an earlier version. */
   topicId: string | null;
   /**
    * Id of the cluster that it was committed in; null: not known. Mirrors that translate a group's offsets for their
-   * cluster copy this along with them (MirrorMaker 2): then the offset is of the topic there, which has another id.
+   * cluster copy this as well (MirrorMaker 2): then the offset belongs to the topic there, which has another id.
    */
   cluster: string | null;
-  /** Those that windows may still reach, in the order in which they were met. */
+  /** Gaps that windows may still reach, in the order in which they were found. */
   gaps: readonly Gap[];
 }
 
-/** Adds gaps to those of a mark. What is known of one already stays. */
+/** Adds gaps to those of a mark. What is already known of a gap stays. */
 export function addGaps(mark: OffsetMark, gaps: readonly Gap[]): void {
   for (const gap of gaps) {
     const isSame = ({ from, to }: Gap): boolean => from === gap.from && to === gap.to;
@@ -41,7 +41,7 @@ export function addGaps(mark: OffsetMark, gaps: readonly Gap[]): void {
   }
 }
 
-/** As metadata of a committed offset: brokers take 4,096 bytes of it. */
+/** Encoded as metadata of a committed offset: brokers accept 4,096 bytes of it. */
 export function encodeMark({ topicId, cluster, gaps }: OffsetMark): string {
   return JSON.stringify({
     ...(topicId === null ? {} : { topic_id: topicId }),
@@ -50,10 +50,10 @@ export function encodeMark({ topicId, cluster, gaps }: OffsetMark): string {
   });
 }
 
-/** Reads such metadata. What somebody else wrote there says nothing. */
+/** Reads such metadata. Metadata written by somebody else is ignored. */
 export function decodeMark(metadata: string | null): OffsetMark {
   try {
-    // An earlier version kept one.
+    // An earlier version kept one gap.
     const {
       topic_id: topicId,
       cluster,
@@ -71,8 +71,8 @@ export function decodeMark(metadata: string | null): OffsetMark {
 }
 
 /**
- * The id of the former topic that a committed offset is of; null: it is of the topic that is there, as far as it says.
- * A cluster whose topics had no ids has given them ids since.
+ * The id of the former topic that a committed offset belongs to; null: it belongs to the current one, as far as it
+ * says. A cluster whose topics had no ids may have given them ids since.
  */
 export function formerTopicOf(kept: OffsetMark, present: OffsetMark): string | null {
   const isElsewhere = kept.cluster !== null && present.cluster !== null && kept.cluster !== present.cluster;

@@ -1,16 +1,16 @@
 /**
- * A reader that has come to a transaction that is still open: nothing behind its first record can be read before it
+ * A reader that has reached a transaction that is still open: nothing from its first record on can be read before it
  * ends.
  */
 export interface OpenTransactionWait {
-  /** When it was met first, and when it was last seen to be there still; epoch milliseconds. */
+  /** When it was first met, and when it was last seen to be still there; epoch milliseconds. */
   since: number;
   seen: number;
   lastStableOffset: number;
   highWatermark: number;
 }
 
-/** A reader of a partition, as a cluster keeps account of it. */
+/** A reader of a partition, as tracked by a cluster. */
 export interface OpenReader {
   readonly topic: string;
   readonly partition: number;
@@ -19,12 +19,12 @@ export interface OpenReader {
 }
 
 /**
- * A reader that reads on looks again within this time; another one may have come to the transaction by chance, and be
- * read no further.
+ * A reader that is still reading checks again within this time; another one may have reached the transaction by chance
+ * and stopped reading.
  */
 const SEEN_WITHIN_MS = 15_000;
 
-/** What a fetch says of such a wait. @param before what the fetch before said */
+/** What a fetch says about such a wait. @param before what the previous fetch said */
 export function waitAfter(
   before: OpenTransactionWait | null,
   {
@@ -39,12 +39,12 @@ export function waitAfter(
   return { since, seen: now, lastStableOffset, highWatermark };
 }
 
-/** Whether the reader still stands there, as far as is known. */
+/** Whether the reader is still waiting there, as far as is known. */
 export function isWaiting({ seen }: OpenTransactionWait, now: number): boolean {
   return now - seen < SEEN_WITHIN_MS;
 }
 
-/** Whether the reader has been seen to stand there for so long. */
+/** Whether the reader has been seen waiting there for this long. */
 export function hasWaited(wait: OpenTransactionWait, ms: number, now: number): boolean {
   return isWaiting(wait, now) && wait.seen - wait.since >= ms;
 }

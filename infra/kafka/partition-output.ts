@@ -1,11 +1,11 @@
 import { RecordBatchBuilder } from "./record-batch-builder.js";
 
-/** A batch is closed at this size: brokers and topics take 1 MiB unless they were told otherwise. */
+/** A batch is closed at this size: brokers and topics accept 1 MiB unless configured otherwise. */
 const CLOSE_BATCH_AT_BYTES = 900 * 1024;
 
 /**
  * The records that one transaction writes to one partition, as one or more record batches below the usual limit. Its
- * buffers are used again for the next transaction.
+ * buffers are reused for the next transaction.
  */
 export class PartitionOutput {
   readonly topic: string;

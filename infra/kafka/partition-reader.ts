@@ -9,19 +9,18 @@ import type { FetchedRecords } from "./records.js";
 import { Writer, listOffsetsV7, protocolErrorsCodesById, type Connection, type Reader } from "./wire.js";
 
 export interface PartitionReaderOptions {
-  /** The longest that a fetch waits for a first record, milliseconds. */
+  /** The longest that a fetch waits for its first record, milliseconds. */
   maxWaitMs?: number;
-  /** Unless there are so many bytes a fetch waits, too: latency traded for larger batches. */
+  /** A fetch also waits until there are this many bytes: latency traded for larger batches. */
   minBytes?: number;
   /** About how many bytes a fetch brings at most; a single larger batch still comes whole. */
   maxBytes?: number;
   /**
-   * The topic that is read, where a name may have come to mean another one since: whoever reads up to an offset of a
-   * topic would wait in vain in the one that has its name now. @default null: the one that the name means at the first
-   * request
+   * The topic to read, where a name may meanwhile refer to another one: whoever reads up to an offset of a topic would
+   * wait in vain in the one that has its name now. @default null: the one that the name refers to at the first request
    */
   topicId?: string | null;
-  /** How long trouble with the cluster is waited out before it becomes the caller's. */
+  /** How long trouble with the cluster is waited out before it is thrown to the caller. */
   patienceMs?: number;
   signal?: AbortSignal;
 }
@@ -30,13 +29,13 @@ const READ_UNCOMMITTED = 0;
 const READ_COMMITTED = 1;
 const FETCH_API = 1;
 /**
- * Names topics by their ids: what is asked of a topic is never answered by another one that has its name now. Brokers
- * from 3.1 on know it.
+ * Names topics by their ids: a request for one topic is never answered by another one that has its name now. Supported
+ * by brokers from 3.1 on.
  */
 const FETCH_VERSION = 13;
 /** The newest version that names topics by name, for a cluster whose topics have no ids. */
 const FETCH_VERSION_BY_NAME = 12;
-/** Requests that name the topic are checked against its id this long after it was last looked up. */
+/** Requests by name are checked against the topic's id if it was last looked up longer ago than this. */
 const IDENTITY_AGE_MS = 1_000;
 const LATEST = -1n;
 const EARLIEST = -2n;
@@ -50,10 +49,10 @@ interface FetchResponse {
 }
 
 /**
- * Reads one partition, read_committed, from offsets that its user names: no group, no position of its own. Follows the
- * partition when its leader moves. One fetch at a time.
+ * Reads one partition, read_committed, from offsets that its user names: it has no group and no position of its own.
+ * Follows the partition when its leader moves. One fetch at a time.
  *
- * It reads one topic, not whatever has its name: when the topic was deleted and created again, every call throws
+ * It reads one topic, not whatever has its name: if the topic was deleted and created again, every call throws
  * `kafka_topic_recreated` until `acceptTopic` is called.
  */
 export class PartitionReader implements OpenReader {
@@ -66,7 +65,7 @@ export class PartitionReader implements OpenReader {
   readonly #patienceMs: number;
   readonly #signal: AbortSignal | undefined;
   #connection: Connection | null = null;
-  /** Shared by whoever asks meanwhile: a second connection would be nobody's to close. */
+  /** Shared by concurrent callers: a second connection would be closed by nobody. */
   #opening: Promise<Connection> | null = null;
   #leaderMoved = false;
   #closed = false;
@@ -92,22 +91,22 @@ export class PartitionReader implements OpenReader {
     return this.#waiting;
   }
 
-  /** Of the topic that is read; null: it wasn't looked up yet. */
+  /** Id of the topic that is read; null: it has not been looked up yet. */
   get topicId(): string | null {
     return this.#topicId;
   }
 
-  /** Reads the topic that has the name now. Offsets of the former one mean nothing in it. */
+  /** Reads the topic that has the name now. Offsets of the former topic mean nothing in it. */
   acceptTopic(): void {
     this.#topicId = null;
     this.#leaderMoved = true;
   }
 
   /**
-   * The committed records from `offset` on; none when none came within the wait (`nextOffset` may still have moved).
+   * The committed records from `offset` on; none if none came within the wait (`nextOffset` may still have moved).
    *
    * @throws KafkaError `kafka_offset_out_of_range` when the log no longer has that offset, or ends before it;
-   * `kafka_topic_recreated`
+   *   `kafka_topic_recreated`
    */
   async fetch(offset: number): Promise<FetchedRecords> {
     const { topic, partition } = this;
@@ -133,7 +132,7 @@ export class PartitionReader implements OpenReader {
     return records;
   }
 
-  /** The offset of the first record that the log still has. */
+  /** The offset of the first record that is still in the log. */
   firstOffset(): Promise<number> {
     return this.#listOffset(EARLIEST);
   }
@@ -143,18 +142,18 @@ export class PartitionReader implements OpenReader {
     return this.#listOffset(LATEST);
   }
 
-  /** What is written ends before this offset, whether it is committed or not. */
+  /** The end of what is written, whether it is committed or not. */
   writtenEnd(): Promise<number> {
     return this.#listOffset(LATEST, READ_UNCOMMITTED);
   }
 
-  /** The first offset whose record's timestamp is at or after a time, or the end when none is. */
+  /** The first offset whose record's timestamp is at or after a time, or the end if there is none. */
   async offsetAt(timestamp: number): Promise<number> {
     const offset = await this.#listOffset(BigInt(timestamp));
     return offset < 0 ? this.endOffset() : offset;
   }
 
-  /** Ends a fetch under way with an error. */
+  /** Makes a fetch under way fail with an error. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#cluster.readers.delete(this);
@@ -166,13 +165,13 @@ export class PartitionReader implements OpenReader {
     return this.#asking(`listing offsets of ${topic}[${partition}]`, async (connection, doing) => {
       const topics = [{ name: topic, partitions: [{ partitionIndex: partition, currentLeaderEpoch: -1, timestamp }] }];
       const response = await call(connection, listOffsetsV7.api, [-1, isolation, topics], doing);
-      // The request names the topic: the answer may be about another one.
+      // The request names the topic by name: the response may be about another one.
       this.#checkTopic((await this.#cluster.identityOf(topic, IDENTITY_AGE_MS)).topicId, doing);
       return Number(response.topics[0].partitions[0].offset);
     });
   }
 
-  /** Asks the partition's leader, looking for it again when it has moved, with patience for passing trouble. */
+  /** Asks the partition's leader, looking it up again when it has moved, and retries through passing trouble. */
   #asking<T>(doing: string, ask: (connection: Connection, doing: string) => Promise<T>): Promise<T> {
     return retry(
       async () => {
@@ -213,14 +212,14 @@ export class PartitionReader implements OpenReader {
 
   async #open(doing: string): Promise<Connection> {
     await this.#drop();
-    // What is known of the name may be older than the topic.
+    // What is known about the name may be older than the topic.
     const fresh = this.#leaderMoved || this.#topicId === null;
     const { address, topicId } = await this.#cluster.leaderAndTopic(this.topic, this.partition, fresh);
     this.#checkTopic(topicId, doing);
     this.#leaderMoved = false;
     const connection = await this.#cluster.open(address);
     this.#connection = connection;
-    // Closed in the meantime: the caller gives up, and nobody else would close it.
+    // Closed in the meantime: the caller gives up, and nobody else would close the connection.
     if (this.#closed) await this.#drop();
     return connection;
   }
@@ -274,7 +273,7 @@ export class PartitionReader implements OpenReader {
   }
 }
 
-/** A fetch response with its record batches as bytes, not as objects. */
+/** A fetch response with its record batches as bytes rather than objects. */
 function parseFetch(reader: Reader, byId: boolean): FetchResponse {
   reader.readInt32(); // throttle time
   const result: FetchResponse = {

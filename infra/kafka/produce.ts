@@ -10,28 +10,27 @@ export interface PartitionBatch {
   batch: Buffer;
 }
 
-/** By `topic[partition]`: the offset of what was stored. */
+/** By `topic[partition]`: the offset of the stored batch. */
 type ProduceResponse = Map<string, number>;
 
 const PRODUCE_API = 0;
 /**
- * Brokers from 2.4 on take the first; with the second, partitions join a transaction with the first write to them
+ * Brokers from 2.4 on support the first; with the second, partitions join a transaction with the first write to them
  * (KIP-890).
  */
 const PRODUCE_VERSION = 9;
 const PRODUCE_VERSION_2 = 12;
 const ALL_REPLICAS = -1;
-/** The leader of a partition tells by itself that its replicas did not answer, before it is taken for silent. */
+/** A partition's leader itself reports that its replicas did not answer, before it is taken for silent. */
 const BROKER_TIMEOUT_MS = REPLICATED_WITHIN_MS - 1_500;
 
 /**
- * Sends finished batches, at most one a partition, to the broker that leads all of them; returns when every in-sync
+ * Sends finished batches, at most one per partition, to the broker that leads all of them; returns once every in-sync
  * replica has them.
  *
- * @param joins partitions join the transaction with the write (transaction-protocol.ts); without, they are in it
+ * @param joins partitions join the transaction with the write (transaction-protocol.ts); otherwise they have joined
  *   already
- * @returns the offset of each batch's first record, in the order of `batches`; -1 where the broker had the batch
- *   already
+ * @returns the offset of each batch's first record, in the order of `batches`; -1 if the broker already had the batch
  * @throws KafkaError
  */
 export async function produce(

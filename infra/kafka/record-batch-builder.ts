@@ -12,8 +12,8 @@ export interface BatchProducer {
 }
 
 /**
- * Builds one record batch (format 2) in one growing buffer: a record is copied straight into it, with no object of its
- * own.
+ * Builds one record batch (format 2) in one growing buffer: a record is copied straight into it, without an object of
+ * its own.
  */
 export class RecordBatchBuilder {
   #bytes = Buffer.allocUnsafe(INITIAL_BYTES);
@@ -24,12 +24,12 @@ export class RecordBatchBuilder {
     return this.#count;
   }
 
-  /** Bytes so far, the batch's head included. */
+  /** Bytes so far, including the batch's header. */
   get length(): number {
     return this.#end;
   }
 
-  /** Starts again with an empty batch; what `finish` gave is overwritten. */
+  /** Starts a new, empty batch; what `finish` returned is overwritten. */
   reset(): void {
     this.#end = RECORDS;
     this.#count = 0;
@@ -38,7 +38,7 @@ export class RecordBatchBuilder {
   /**
    * Appends a record whose key and value are parts of other buffers.
    *
-   * @param headers already encoded, their count first; null: none
+   * @param headers already encoded, starting with their count; null: none
    */
   append(key: Uint8Array | null, value: Uint8Array | null, headers: Uint8Array | null = null): void {
     const keyLength = key === null ? -1 : key.length;
@@ -79,7 +79,7 @@ export class RecordBatchBuilder {
   }
 
   /**
-   * The finished batch, a view of this builder's buffer: to be sent before `reset` or the next `append`.
+   * The finished batch, a view of this builder's buffer: must be sent before `reset` or the next `append`.
    *
    * @param timestamp of its records, epoch milliseconds
    */
@@ -129,7 +129,7 @@ export function encodeHeaders(headers: readonly (readonly [name: string, value: 
   return bytes.subarray(0, at);
 }
 
-/** Writes a 32-bit zigzag varint and returns the position behind it. */
+/** Writes a 32-bit zigzag varint and returns the position after it. */
 export function writeVarint(bytes: Uint8Array, at: number, value: number): number {
   let rest = ((value << 1) ^ (value >> 31)) >>> 0;
   while (rest >= 0x80) {

@@ -5,7 +5,7 @@ import { unpack } from "./compression.js";
 import { siftBatch, type SiftedBatch } from "./large-batch.js";
 import { headersFit, type FetchedRecords, type Unread } from "./records.js";
 
-/** A transaction that the broker says was aborted: records of the producer from this offset up to its marker. */
+/** A transaction that the broker reports as aborted: records of the producer from this offset up to its marker. */
 export interface AbortedTransaction {
   producerId: bigint;
   firstOffset: number;
@@ -19,7 +19,7 @@ export interface FetchedBytes {
   bytes: Buffer;
   aborted: AbortedTransaction[];
   lastStableOffset: number;
-  /** What is written ends here. @default lastStableOffset */
+  /** The end of what is written. @default lastStableOffset */
   highWatermark?: number;
 }
 
@@ -39,9 +39,9 @@ const LENGTH_COUNTS_FROM = 12;
 /** A record has a length, attributes, two deltas, two lengths and a count of headers. */
 const SMALLEST_RECORD = 7;
 
-/** What the batches of one fetch unpack to together, at most; what is left is fetched again. */
+/** What the batches of one fetch may unpack to in total; the rest is fetched again. */
 export const MOST_UNPACKED_BYTES = 32 * 1024 * 1024;
-/** And how many records they have: a record can be very small, and each has columns, and perhaps a dead letter. */
+/** How many records they may have: a record can be very small, and each has columns, and perhaps a dead letter. */
 const MOST_RECORDS = 250_000;
 
 const CODEC_BITS = 0b111;
@@ -51,11 +51,11 @@ const CONTROL_BIT = 1 << 5;
 
 /**
  * Reads the record batches of a fetch response, read_committed: markers and aborted records are left out, and so is
- * what lies before the offset asked for. A batch that can't be read has one record in its place (`unread`), and reading
- * goes on behind it. A batch that is cut off at the end is left for the next fetch, and so is what would unpack to too
- * much.
+ * everything before the requested offset. A batch that can't be read has one record in its place (`unread`), and
+ * reading continues after it. A batch that is cut off at the end is left for the next fetch, and so is one that would
+ * unpack to too much.
  *
- * @throws FraudstreamError `batch_too_large` when the first batch alone unpacks to too much: see `readFetched`
+ * @throws FraudstreamError `batch_too_large` if the first batch alone unpacks to too much: see `readFetched`
  */
 export function readRecords(fetched: FetchedBytes): FetchedRecords {
   const { bytes, batches, large } = prepare(fetched);
@@ -69,7 +69,7 @@ export function readRecords(fetched: FetchedBytes): FetchedRecords {
 }
 
 /**
- * As `readRecords`; a first batch that unpacks to too much comes in pieces, fetch by fetch, its larger values left out.
+ * Like `readRecords`; a first batch that unpacks to too much comes in parts, fetch by fetch, without its larger values.
  */
 export async function readFetched(fetched: FetchedBytes): Promise<FetchedRecords> {
   const { bytes, batches, large } = prepare(fetched);
@@ -112,13 +112,11 @@ interface Batch {
   raw: Buffer;
   /** Whether its checksum matches. */
   checked: boolean;
-  /** Why it can't be read; null: it can, as far as was looked. */
+  /** Why it can't be read; null: it can, as far as has been checked. */
   broken: string | null;
 }
 
-/**
- * The batches that are read now, and where their records stand; `large`: the first one, when that alone is too large.
- */
+/** The batches that are read now, and where their records are; `large`: the first batch, if that alone is too large. */
 interface Prepared {
   bytes: Buffer;
   batches: Batch[];
@@ -138,7 +136,7 @@ function prepare(fetched: FetchedBytes): Prepared {
     const part = unpackPart(batch, records, length, count);
     if (part === "broken") continue;
     if (part === null) {
-      // What stands before is read now; the next fetch begins with this one, and then it has all the room.
+      // What comes before is read now; the next fetch begins with this one, and then it has all the room.
       if (i === 0) return { bytes, batches: [batch], large: batch };
       return { bytes: packed ? Buffer.concat(parts, length) : bytes, batches: batches.slice(0, i), large: null };
     }
@@ -152,7 +150,7 @@ function prepare(fetched: FetchedBytes): Prepared {
   return { bytes: packed ? Buffer.concat(parts, length) : bytes, batches, large: null };
 }
 
-/** The records of a batch; null when they are too many or too large beside those that the fetch has already. */
+/** The records of a batch; null if they are too many or too large in addition to those that the fetch already has. */
 function unpackPart(batch: Batch, records: Buffer, length: number, count: number): Buffer | null | "broken" {
   try {
     const part = batch.codec === 0 ? records : unpack(batch.codec, records, MOST_UNPACKED_BYTES - length);
@@ -188,7 +186,7 @@ function collect(
       else {
         batch.broken ??= "its records do not fit their lengths";
         const lastOffset = lastOffsetOf(batch, batches[i + 1], nextOffset, lastStableOffset);
-        // Rotten bytes may tell of offsets that stood before: those were reported.
+        // Damaged bytes may name offsets that were passed already: those have been reported.
         if (lastOffset < nextOffset) continue;
         const first = batch.baseOffset > nextOffset && batch.baseOffset <= lastOffset ? batch.baseOffset : nextOffset;
         unread.set(count, {
@@ -205,7 +203,7 @@ function collect(
     }
     nextOffset = Math.max(nextOffset, batch.lastOffset + 1);
   }
-  // The records of a batch that was sifted are all that there are here.
+  // The records of a batch read in parts are the only ones here.
   if (unread.size === 0) for (const [index, value] of sifted?.unread ?? []) unread.set(index, value);
   return {
     topic,
@@ -238,7 +236,7 @@ function newColumns(capacity: number): Columns {
   };
 }
 
-/** No key, no value, and headers behind all bytes, where there are none. */
+/** No key, no value, and a header position past all bytes, where there are none. */
 function putUnread(columns: Columns, index: number, offset: number, timestamp: number, end: number): void {
   columns.offset[index] = offset;
   columns.timestamp[index] = timestamp;
@@ -247,8 +245,8 @@ function putUnread(columns: Columns, index: number, offset: number, timestamp: n
 }
 
 /**
- * The last offset that a batch covers which can't be read: what it says, as far as that can be. Kafka finds batches by
- * the same numbers, so going on behind them finds the next one.
+ * The last offset covered by a batch that can't be read: the batch's own claim, as far as it can be true. Kafka finds
+ * batches by the same numbers, so continuing after them finds the next one.
  */
 function lastOffsetOf(
   batch: Batch,
@@ -269,7 +267,7 @@ function sha256(bytes: Uint8Array): string {
 /**
  * Reads the records of a batch into the columns, from the index `start` on.
  *
- * @returns the index behind the last one; -1 when a record does not fit
+ * @returns the index after the last one; -1 if a record does not fit
  */
 function readBatch(whole: Buffer, batch: Batch, from: number, columns: Columns, start: number): number {
   const { offset, timestamp, keyAt, keyLength, valueAt, valueLength, headersAt } = columns;
@@ -341,11 +339,11 @@ function findBatches(bytes: Buffer, fetched: FetchedBytes): Batch[] {
   for (let at = 0; at + RECORDS <= bytes.length || (at === 0 && bytes.length > 0);) {
     const end =
       at + LENGTH_COUNTS_FROM + (bytes.length >= RECORDS ? bytes.readInt32BE(at + BATCH_LENGTH) : bytes.length);
-    // The first batch always comes whole; a later one that doesn't is the next fetch's.
+    // The first batch always comes whole; a later one that doesn't is left to the next fetch.
     if (end > bytes.length && at > 0) break;
     const broken = whyBroken(bytes, at, end);
     if (broken !== null) {
-      // Its length may be wrong, too: what follows is used only where it is a batch beyond doubt.
+      // Its length may be wrong, too: what follows is used only if it is beyond doubt a batch.
       if (batches.at(-1)?.checked === false) break;
       batches.push(brokenBatch(bytes, at, end, broken));
       if (end - at < RECORDS) break;
@@ -362,7 +360,7 @@ function findBatches(bytes: Buffer, fetched: FetchedBytes): Batch[] {
     }
     const control = (attributes & CONTROL_BIT) !== 0;
     const skip = control || ((attributes & TRANSACTIONAL_BIT) !== 0 && aborting.has(producerId));
-    // A marker ends its producer's transaction; a later one of the same producer is on the list by itself if it was
+    // A marker ends its producer's transaction; a later one of the same producer is listed separately if it was
     // aborted.
     if (control) aborting.delete(producerId);
     batches.push({
@@ -394,12 +392,12 @@ function whyBroken(bytes: Buffer, at: number, end: number): string | null {
     : "its checksum does not match";
 }
 
-/** What can be said of a batch whose head can't be relied on. */
+/** What can be said about a batch whose header can't be trusted. */
 function brokenBatch(bytes: Buffer, at: number, end: number, broken: string): Batch {
   const raw = bytes.subarray(at, end - at >= RECORDS ? Math.min(end, bytes.length) : bytes.length);
   const headed = raw.length >= RECORDS;
   const baseOffset = headed ? Number(raw.readBigInt64BE(BASE_OFFSET)) : -1;
-  // Before format 2 the offset of a packed set is that of its last record.
+  // Before format 2 the offset of a compressed set is that of its last record.
   const delta = headed && raw[MAGIC] === 2 ? raw.readInt32BE(LAST_OFFSET_DELTA) : 0;
   const maxTimestamp = Date.now();
   return {

@@ -1,6 +1,6 @@
 /**
- * Records of one partition as one fetch brought them, column by column: no object a record. Positions are into `bytes`.
- * Valid until the handler that was given them has returned.
+ * Records of one partition as one fetch brought them, column by column, without an object per record. Positions are
+ * into `bytes`. Valid until the handler that received them has returned.
  */
 export interface FetchedRecords {
   readonly topic: string;
@@ -17,31 +17,31 @@ export interface FetchedRecords {
   readonly valueAt: Int32Array;
   /** -1: no value (a tombstone). */
   readonly valueLength: Int32Array;
-  /** Where the record's header count stands; read it with `readHeaders`. */
+  /** Position of the record's header count; read it with `readHeaders`. */
   readonly headersAt: Int32Array;
-  /** Where the next fetch starts: beyond the last record and whatever was filtered (markers, aborted records). */
+  /** Where the next fetch starts: after the last record and whatever was filtered out (markers, aborted records). */
   readonly nextOffset: number;
-  /** What a read_committed reader can see ends here. */
+  /** The end of what a read_committed reader can see. */
   readonly lastStableOffset: number;
-  /** What is written ends here; beyond `lastStableOffset` it waits for a transaction that is still open. */
+  /** The end of what is written; records from `lastStableOffset` on wait for a transaction that is still open. */
   readonly highWatermark: number;
-  /** What could not be read, by the index of the record that stands in its place: that one has no value. */
+  /** What could not be read, by the index of the record in its place, which has no value. */
   readonly unread?: ReadonlyMap<number, Unread>;
 }
 
-/** A batch that is no valid batch, or a value too large to be held in memory. */
+/** A batch that is not valid, or a value too large to be held in memory. */
 export interface Unread {
   code: "batch_unreadable" | "too_large";
   reason: string;
-  /** The last offset that it covers; that of the record in its place is the first. */
+  /** The last offset that it covers; the first one is that of the record in its place. */
   lastOffset: number;
-  /** Bytes of the value, or of the batch as it stands in the log. */
+  /** Bytes of the value, or of the batch as it is in the log. */
   length: number;
   /** Of those bytes, in hexadecimal. */
   sha256: string;
 }
 
-/** The headers of a record; a name may stand more than once. */
+/** The headers of a record; a name may occur more than once. */
 export function readHeaders(records: FetchedRecords, index: number): [name: string, value: Buffer | null][] {
   const cursor = { at: records.headersAt[index] };
   const { bytes } = records;
@@ -72,14 +72,14 @@ export function headersFit(bytes: Uint8Array, at: number, end: number): boolean 
   return cursor.at === end;
 }
 
-/** Reads a zigzag varint of at most 53 bits and moves the cursor behind it. */
+/** Reads a zigzag varint of at most 53 bits and moves the cursor past it. */
 export function readVarint(bytes: Uint8Array, cursor: { at: number }): number {
   let value = 0;
   let scale = 1;
   for (;;) {
     const byte = bytes[cursor.at++];
     value += (byte & 0x7f) * scale;
-    // Not `byte < 0x80`: behind the end of the bytes there are none, and nothing to wait for.
+    // Not `byte < 0x80`: past the end of the bytes there are none, and nothing to wait for.
     if (!(byte >= 0x80)) break;
     scale *= 128;
   }

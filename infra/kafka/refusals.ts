@@ -1,6 +1,6 @@
 import { UsageError } from "../../schemas/errors.js";
 
-/** What Node says of a server's certificate that it doesn't take (tls, OpenSSL's X509_V_ERR_…). */
+/** What Node reports about a server's certificate that it rejects (tls, OpenSSL's X509_V_ERR_…). */
 const CERTIFICATE_CODES = new Set([
   "UNABLE_TO_GET_ISSUER_CERT",
   "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
@@ -20,7 +20,7 @@ const CERTIFICATE_CODES = new Set([
   "ERR_TLS_CERT_ALTNAME_INVALID",
 ]);
 
-/** What both client libraries throw, as far as it is looked at here. */
+/** The parts used here of what both client libraries throw. */
 interface ClientFailure {
   code?: unknown;
   name?: unknown;
@@ -31,7 +31,7 @@ interface ClientFailure {
   errors?: unknown;
 }
 
-/** Why a connection can never work as it is configured; null: it may be passing trouble. */
+/** Why a connection can never work as configured; null: it may be passing trouble. */
 export function connectionRefusal(
   error: unknown,
 ): { name: "UNTRUSTED_CERTIFICATE" | "SASL_AUTHENTICATION_FAILED"; detail: string } | null {
@@ -45,8 +45,8 @@ export function connectionRefusal(
 }
 
 /**
- * The line for whoever can mend it, when brokers don't take this client, or don't let it do what every role has to;
- * null: it is something else.
+ * The line for whoever can fix it, if brokers reject this client, or don't let it do what every role has to; null: it
+ * is something else.
  */
 export function refusalOf(error: unknown): UsageError | null {
   const refusal = connectionRefusal(error);
@@ -75,7 +75,7 @@ export function refusalOf(error: unknown): UsageError | null {
   return null;
 }
 
-/** An error, what caused it, and the errors that it gathers. */
+/** An error, its causes, and the errors that it aggregates. */
 function* causesOf(error: unknown): Generator<ClientFailure> {
   for (
     let failure = error as ClientFailure | null | undefined, depth = 0;

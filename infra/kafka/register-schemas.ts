@@ -2,14 +2,14 @@ import type { AvroObject, AvroSchema } from "../../schemas/avro-cursor.js";
 import { UsageError, messageOf } from "../../schemas/errors.js";
 import { RegistryRefusal, type RegistryClient } from "./registry-client.js";
 
-/** Versions of a subject that are looked at. */
+/** How many versions of a subject are examined. */
 const MOST_VERSIONS = 20;
-/** What a registry says where it doesn't take a schema: no right, incompatible, invalid or read-only. */
+/** Statuses with which a registry rejects a schema: no right, incompatible, invalid or read-only. */
 const REFUSALS = new Set([401, 403, 405, 409, 422]);
 
 /**
- * The id under which the registry has a schema of ours: registered where it isn't there, without touching any policy.
- * Where the registry doesn't take it, a version of the same encoding serves, and then a subject of our own: producers
+ * The id under which the registry has a schema of ours: registered if it isn't there, without touching any policy. If
+ * the registry rejects it, a version with the same encoding serves, and failing that a subject of our own: producers
  * may have their schema under the topic's.
  *
  * @throws UsageError `schema_registry`
@@ -84,7 +84,7 @@ function isSame(text: string, ours: string): boolean {
   }
 }
 
-/** A schema without what doesn't change the bytes: documentation, defaults, aliases, the record's own name. */
+/** A schema without the parts that don't change the bytes: documentation, defaults, aliases, the record's own name. */
 function encodingOf(schema: AvroSchema): unknown {
   if (Array.isArray(schema)) return schema.map(encodingOf);
   if (typeof schema === "string") return schema;

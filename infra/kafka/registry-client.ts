@@ -5,7 +5,7 @@ import { FraudstreamError, messageOf } from "../../schemas/errors.js";
 import type { SchemaKey } from "../../schemas/wire-format.js";
 import { within } from "../async/within.js";
 
-/** What a registry says of a schema. */
+/** What a registry says about a schema. */
 export interface RegistrySchema {
   schema: string;
   schemaType?: string;
@@ -19,9 +19,9 @@ interface Version extends RegistrySchema {
 export interface RegistryClientOptions {
   url: string;
   auth: { username: string; password: string } | null;
-  /** PEM text of whom to trust with an https URL; null: the authorities that Node trusts. */
+  /** PEM text of the authorities to trust with an https URL; null: the authorities that Node trusts. */
   tlsCa: string | null;
-  /** How long an answer may take, milliseconds. @default 5_000 */
+  /** How long a response may take, milliseconds. @default 5_000 */
   answerWithinMs?: number;
 }
 
@@ -36,8 +36,8 @@ export class RegistryRefusal extends Error {
 }
 
 /**
- * The requests of the registry's client, which its own methods wrap with more than is wanted here: types of avsc,
- * changes of policy.
+ * The requests of the registry's client, whose own methods do more than is wanted here: types of avsc, changes of
+ * policy.
  */
 interface Api {
   Schema: { find(request: object): Promise<Answer> };
@@ -54,17 +54,17 @@ interface Answer {
 }
 
 const ANSWER_WITHIN_MS = 5_000;
-/** Requests under way at a time. */
+/** How many requests may be under way at a time. */
 const MOST_AT_ONCE = 8;
 
 /**
- * Answers of 4xx that say nothing of the thing that was asked for: who asks, how often, how slowly. 400 is among them,
- * since the client gives it to requests that got no answer. All others (404, 410, 422, …) mean that there is no such
- * thing.
+ * 4xx responses that say nothing about what was asked for, only about who asks, how often, or how slowly. 400 is among
+ * them, since the client gives it to requests that got no response. All others (404, 410, 422, …) mean that there is no
+ * such thing.
  */
 const TELLS_NOTHING = new Set([400, 401, 403, 407, 408, 425, 429]);
 
-/** Asks a schema registry. Every request has a limit. */
+/** Sends requests to a schema registry. Every request has a time limit. */
 export class RegistryClient {
   readonly #api: Api;
   readonly #agent: Agent | undefined;
@@ -87,7 +87,8 @@ export class RegistryClient {
   /**
    * The schema of an id or a GUID; null: there is none.
    *
-   * @throws FraudstreamError `schema_registry_unreachable` (retriable): the registry gave no answer, or none that tells
+   * @throws FraudstreamError `schema_registry_unreachable` (retriable): the registry gave no answer, or an inconclusive
+   *   one
    */
   async schema(key: SchemaKey): Promise<RegistrySchema | null> {
     const request = typeof key === "number" ? { id: key } : { path: `/schemas/guids/${encodeURIComponent(key)}` };
@@ -100,8 +101,9 @@ export class RegistryClient {
   }
 
   /**
-   * Asks for something, to see whether the registry answers at all. @param known an id that it has given; null: none
-   * yet
+   * Sends some request, to see whether the registry answers at all.
+   *
+   * @param known an id that it has given; null: none yet
    */
   async probe(known: SchemaKey | null): Promise<void> {
     if (known !== null) await this.schema(known);
@@ -115,7 +117,7 @@ export class RegistryClient {
     );
   }
 
-  /** The id under which a subject has a schema; null: it has it not. @throws RegistryRefusal */
+  /** The id under which a subject has a schema; null: it doesn't have it. @throws RegistryRefusal */
   async lookup(subject: string, schema: string): Promise<number | null> {
     try {
       return (await this.#ask(() => this.#api.Subject.registered(this.#limited({ subject, body: { schema } })))).data<{
@@ -144,7 +146,7 @@ export class RegistryClient {
   }
 
   #limited(request: object): object {
-    // The limit of #ask comes first: what the client makes of a request that it gave up looks like an answer.
+    // The limit of #ask comes first: what the client reports for a request that it gave up looks like a response.
     const most = this.#answerWithinMs + 1_000;
     return { ...request, timeout: most, signal: AbortSignal.timeout(most) };
   }

@@ -4,13 +4,13 @@ import type { Conditions } from "../health/conditions.js";
 import type { RegistryClient } from "./registry-client.js";
 
 const CODE = "schema_registry";
-/** An answer counts for so long. */
+/** How long an answer counts. */
 const TRUSTED_FOR_MS = 1_000;
 const ASK_EVERY_MS = 5_000;
 
 /**
- * Tells a registry that is away, or refuses this role, from one that only has trouble with one schema. Says so while it
- * lasts.
+ * Tells a registry that is away, or refuses this role, from one that only has trouble with a single schema. Raises a
+ * condition while that lasts.
  */
 export class RegistryHealth {
   readonly #registry: Pick<RegistryClient, "probe">;
@@ -30,7 +30,7 @@ export class RegistryHealth {
     this.#known = key;
   }
 
-  /** Whether the registry answers now: then what it didn't give is the trouble of that one schema. */
+  /** Whether the registry answers now: if so, what it didn't give is a problem of that one schema. */
   async answers(): Promise<boolean> {
     if (performance.now() - this.#answeredAt < TRUSTED_FOR_MS) return true;
     this.#asking ??= this.#ask().finally(() => (this.#asking = null));
@@ -53,7 +53,7 @@ export class RegistryHealth {
     }
   }
 
-  /** Whoever asked may have gone to another worker since: the condition must end without them. */
+  /** The caller may have moved to another worker since: the condition must end without it. */
   #askAgain(): void {
     if (this.#timer !== null || this.#conditions === undefined) return;
     this.#timer = setTimeout(() => {

@@ -4,14 +4,14 @@ import type { Replication } from "../config/config.js";
 import type { Logger } from "../logging.js";
 import { kafkajs } from "./kafkajs.js";
 
-/** From so many brokers on, topics get three copies, two of which must have a record: any one broker may be lost. */
+/** From this many brokers on, topics get three copies, two of which must have a record: any one broker may be lost. */
 const BROKERS_FOR_THREE = 3;
 
 /**
- * What a new topic gets.
+ * The replication of a new topic.
  *
  * @returns a factor of -1: the brokers' own default
- * @throws UsageError `bad_setting` when the cluster has too few brokers
+ * @throws UsageError `bad_setting` if the cluster has too few brokers
  */
 export function replicationFor(
   brokers: number,
@@ -35,11 +35,13 @@ export function replicationFor(
 
 export interface TopicCopies {
   name: string;
-  /** Of the partition with the fewest. */ copies: number;
+  /** Copies of the partition with the fewest. */ copies: number;
   /** null: unknown. */ minInsync: number | null;
 }
 
-/** What to tell of topics whose acknowledged records a single lost broker can take; null: there are none. */
+/**
+ * The warning about topics from which the loss of a single broker can take acknowledged records; null: there are none.
+ */
 export function riskOf(topics: readonly TopicCopies[], brokers: number): string | null {
   if (brokers < 2) return null;
   const names = (list: readonly TopicCopies[]): string => list.map(({ name }) => name).join(", ");
@@ -56,7 +58,7 @@ export function riskOf(topics: readonly TopicCopies[], brokers: number): string 
   return risks.length === 0 ? null : `topics can lose acknowledged records with a single broker: ${risks.join("; ")}`;
 }
 
-/** Warns of existing topics with too few copies, in one line. */
+/** Warns about existing topics with too few copies, in one line. */
 export async function warnOfRisk(admin: Admin, names: readonly string[], brokers: number, log: Logger): Promise<void> {
   if (brokers < 2) return;
   const { topics } = await admin.fetchTopicMetadata({ topics: [...names] });
@@ -70,7 +72,7 @@ export async function warnOfRisk(admin: Admin, names: readonly string[], brokers
   if (risk !== null) log.warn({ code: "topics_at_risk" }, risk);
 }
 
-/** What can't be asked, since this user may not describe configurations, is left out. */
+/** Leaves out topics that this user may not describe the configuration of. */
 async function minInsyncOf(admin: Admin, names: readonly string[]): Promise<Map<string, number>> {
   try {
     const resources = names.map((name) => ({

@@ -4,9 +4,9 @@ import type { LogIncident } from "./log-incidents.js";
 import type { PartitionReader } from "./partition-reader.js";
 
 /**
- * Where a follower that keeps its own position goes on after `fetch` has failed since the position and the log don't
- * fit together; reported as an incident. In a topic that was created again it begins at the start, behind what
- * retention has deleted at the first record that is left, in a log that ends before the position at its end.
+ * Where a follower that keeps its own position continues after `fetch` has failed because the position and the log do
+ * not match; reported as an incident. In a topic that was created again it begins at the start; if retention has
+ * deleted records, at the first one that is left; in a log that ends before the position, at its end.
  *
  * @param reader accepts the topic that has the name now
  * @returns null: the error is about something else

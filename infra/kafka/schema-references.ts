@@ -1,8 +1,8 @@
 import { namespaceIn, qualified, type AvroObject, type AvroSchema } from "../../schemas/avro-cursor.js";
 
 /**
- * A schema in one piece: each type that it names but that another schema defines (a registry's references) is put where
- * it is named first.
+ * A schema in one piece: each type that another schema defines (a registry's references) is inserted where it is first
+ * named.
  */
 export function withReferences(schema: AvroSchema, referenced: readonly AvroSchema[]): AvroSchema {
   const missing = new Map<string, AvroObject>();

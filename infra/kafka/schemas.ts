@@ -32,7 +32,7 @@ import { RegistryHealth } from "./registry-health.js";
 import { withReferences } from "./schema-references.js";
 import { UnknownSchemas } from "./unknown-schemas.js";
 
-// avsc is CommonJS whose exports Node can't name.
+// avsc is CommonJS, and Node can't detect its exports.
 const avro = createRequire(import.meta.url)("avsc") as { Type: { forSchema(schema: AvroSchema): Type } };
 
 type SchemasConfig = Pick<Config, "schemaRegistryUrl" | "schemasDir"> &
@@ -40,25 +40,25 @@ type SchemasConfig = Pick<Config, "schemaRegistryUrl" | "schemasDir"> &
 
 export interface SchemasOptions {
   /**
-   * How long a schema that the registry doesn't know may take to be there, milliseconds: its replicas hear of it later.
+   * How long to wait for a schema that the registry doesn't know yet, milliseconds: its replicas learn of it later.
    * @default 5_000
    */
   patienceMs?: number;
-  /** How long an answer of the registry may take, milliseconds. @default 5_000 */
+  /** How long a response of the registry may take, milliseconds. @default 5_000 */
   answerWithinMs?: number;
-  /** Told of a registry that doesn't answer, or refuses this role. @default nobody */
+  /** Where to report a registry that doesn't answer, or refuses this role. @default nowhere */
   conditions?: Conditions;
 }
 
 const PATIENCE_MS = 5_000;
 const MOST_REFERENCES = 100;
 const MOST_UNAVAILABLE = 1_000;
-/** Registries count in 32 bits with a sign: nobody has what is beyond. */
+/** Registries use signed 32-bit numbers: larger ids don't exist. */
 const LARGEST_ID = 2 ** 31 - 1;
 
 /**
  * Writer schemas by id: the fixed ones, those in SCHEMAS_DIR (`<id>.avsc`, `.json` or `.proto`), and the registry's.
- * Without a registry our own records carry the fixed ids, with one the ids that the registry gave.
+ * Our own records carry the fixed ids without a registry, and with one, the ids that the registry gave.
  */
 export class Schemas {
   /** How producers' records hold our fields. */
@@ -71,7 +71,7 @@ export class Schemas {
   readonly #schemasDir: string | null;
   readonly #registry: RegistryClient | null;
   readonly #health: RegistryHealth | null;
-  /** Why the registry didn't give a schema that was asked for a moment ago. */
+  /** Why the registry didn't give a schema that was requested a moment ago. */
   readonly #unavailable = new Map<SchemaKey, UnavailableWriter>();
 
   constructor(config: SchemasConfig, { patienceMs = PATIENCE_MS, answerWithinMs, conditions }: SchemasOptions = {}) {
@@ -87,9 +87,9 @@ export class Schemas {
   }
 
   /**
-   * Registers our schemas, where there is a registry. To be called once at the start.
+   * Registers our schemas if there is a registry. Must be called once at the start.
    *
-   * @throws UsageError `schema_registry` when it can't be reached, or has no schema that our records can carry
+   * @throws UsageError `schema_registry` if it can't be reached, or has no schema that our records can carry
    */
   async register(topics: Record<SubjectName, string>): Promise<void> {
     if (this.#registry === null) return;
@@ -106,14 +106,14 @@ export class Schemas {
     return this.#ids.get(subject) as number;
   }
 
-  /** A schema that is known already. */
+  /** A schema that is already known. */
   get(key: SchemaKey): WriterSchema | undefined {
     return this.#known.get(key);
   }
 
   /**
-   * The schema of an id, or null when nobody knows it. One that the registry doesn't know yet, or fails to give while
-   * it answers otherwise, is asked for again for a short time, and then not for a while: no single schema holds its
+   * The schema of an id, or null if nobody knows it. A schema that the registry doesn't know yet, or fails to give
+   * while it answers other requests, is retried for a short time, and then not for a while: no single schema holds its
    * records up for good.
    *
    * @throws FraudstreamError `schema_registry_unreachable` (retriable): the registry answers nothing, so that nobody
@@ -151,7 +151,7 @@ export class Schemas {
     return schema;
   }
 
-  /** What the registry has; or why it doesn't give that, where it gives other things. */
+  /** What the registry has; or why it doesn't give that while it gives other things. */
   async #unlessFailing(key: SchemaKey): Promise<WriterSchema | null> {
     try {
       return await this.#fromRegistry(key);
@@ -163,7 +163,7 @@ export class Schemas {
         !(await this.#health.answers())
       )
         throw error;
-      // What is no id for it, or no id any more.
+      // Not an id for the registry, or no longer one.
       if (error.cause instanceof RegistryRefusal && error.cause.status === 400) return null;
       return new UnavailableWriter(`${messageOf(error)}, while it answers otherwise`);
     }
@@ -175,16 +175,16 @@ export class Schemas {
     this.#unavailable.set(key, schema);
   }
 
-  /** Encodes one value of ours, off the hot path. */
+  /** Encodes a value of ours, off the hot path. */
   encode(subject: SubjectName, value: unknown): Buffer {
     const id = this.idOf(subject);
     return framed(id, this.#codec(subject, this.#known.get(id) as AvroSchema).toBuffer(value));
   }
 
   /**
-   * Encodes one value of ours in the first schema that its subject had, which every version knows by its fixed id.
+   * Encodes a value of ours in the first schema that its subject had, which every version knows by its fixed id.
    *
-   * @returns null where a registry has the newest schema for every version
+   * @returns null if a registry has the newest schema for every version
    */
   encodeFirst(subject: SubjectName, value: unknown): Buffer | null {
     if (this.#registry !== null) return null;
@@ -196,7 +196,7 @@ export class Schemas {
   }
 
   /**
-   * Decodes one value written with any compatible schema, off the hot path. Loads its schema when need be.
+   * Decodes a value written with any compatible schema, off the hot path. Loads its schema if necessary.
    *
    * @throws FraudstreamError `undecodable`
    */
@@ -243,7 +243,7 @@ export class Schemas {
     return found === null ? null : toWriter(found, await this.#referredTo(registry, found));
   }
 
-  /** The texts of the schemas that one refers to, and of those that these do. */
+  /** The texts of the schemas that a schema refers to, and of those that these refer to. */
   async #referredTo(registry: RegistryClient, { references = [] }: RegistrySchema): Promise<Referred[]> {
     const texts: Referred[] = [];
     const seen = new Set<string>();
@@ -276,7 +276,7 @@ interface Referred {
   text: string;
 }
 
-/** What a registry's schema is to our readers; one that can't be used says why. */
+/** A registry's schema as our readers use it; one that can't be used says why. */
 function toWriter({ schema, schemaType = "AVRO" }: RegistrySchema, referenced: readonly Referred[]): WriterSchema {
   try {
     if (schemaType === "AVRO")

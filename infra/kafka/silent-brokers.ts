@@ -1,4 +1,4 @@
-/** Which brokers, by `host:port`, did not answer when they were last asked. */
+/** Remembers which brokers, by `host:port`, did not answer when they were last asked. */
 export class SilentBrokers {
   readonly #silent = new Set<string>();
 
@@ -16,7 +16,7 @@ export class SilentBrokers {
     return this.#silent.has(broker);
   }
 
-  /** Those that answered, or were never asked, first; otherwise in their order. */
+  /** Brokers that answered, or were never asked, come first; otherwise the order stays. */
   sort<T>(brokers: readonly T[], nameOf: (broker: T) => string): T[] {
     if (this.#silent.size === 0) return [...brokers];
     return [...brokers].sort((a, b) => Number(this.has(nameOf(a))) - Number(this.has(nameOf(b))));

@@ -4,11 +4,11 @@ import { kafkajs } from "./kafkajs.js";
 const {
   AssignerProtocol: { MemberAssignment, MemberMetadata },
 } = kafkajs;
-/** Part of the protocol between members: another meaning needs another name. */
+/** Part of the protocol between members: a different meaning needs a different name. */
 const NAME = "fraudstream-sticky";
 const VERSION = 0;
 
-/** What a member had when it last was given partitions. */
+/** What a member had when it was last assigned partitions. */
 export interface Claim {
   at: number;
   partitions: Readonly<Record<string, readonly number[]>>;
@@ -24,8 +24,8 @@ export interface StickyMember {
 export type Assignment = Map<string, Map<string, number[]>>;
 
 /**
- * Spreads each topic's partitions over the members that want it, as evenly as they go, and leaves a partition with the
- * member that has it wherever that is even enough: whoever joins or leaves moves what must move, and nothing else.
+ * Spreads each topic's partitions over the members that want it, as evenly as possible, and leaves a partition with its
+ * member wherever that is even enough: when a member joins or leaves, only what must move moves.
  */
 export function assignSticky(
   members: readonly StickyMember[],
@@ -54,7 +54,7 @@ export function assignSticky(
     let extra = partitions.length % wanting.length;
     const kept = new Map(wanting.map((id) => [id, 0]));
     const taken = new Set<number>();
-    // Those with more than the least keep one more, as long as there is one more; whoever has less in all comes first.
+    // Members with more than the minimum keep one extra while there are extras; members with less in total come first.
     for (const id of [...wanting].sort((a, b) => (totals.get(a) ?? 0) - (totals.get(b) ?? 0) || compare(a, b))) {
       const quota = heldBy(id).length > least && extra > 0 ? least + 1 : least;
       if (quota > least) extra--;
@@ -77,7 +77,7 @@ export function assignSticky(
   return assignment;
 }
 
-/** Who has which partitions of a topic; of two that say so, the one that was given them later. */
+/** Who has which partitions of a topic; if two members claim one, the one that was assigned it later. */
 function claimed(
   members: readonly StickyMember[],
   topic: string,
@@ -100,7 +100,7 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** kafkajs' assigner of that. @param claim what this member has now, and since when; null: it never had any */
+/** kafkajs' assigner for that. @param claim what this member has now, and since when; null: it never had any */
 export function stickyAssigner(claim: () => Claim | null): PartitionAssigner {
   return ({ cluster }): Assigner => ({
     name: NAME,
@@ -131,7 +131,7 @@ export function stickyAssigner(claim: () => Claim | null): PartitionAssigner {
   });
 }
 
-/** A member as it describes itself; a claim that can't be read is none. */
+/** A member as it describes itself; a claim that can't be read counts as none. */
 function memberOf(id: string, metadata: Buffer): StickyMember {
   const decoded = MemberMetadata.decode(metadata);
   if (decoded === null) return { id, topics: [], claim: null };

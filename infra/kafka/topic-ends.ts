@@ -14,8 +14,8 @@ const LATEST = -1n;
 const EARLIEST = -2n;
 
 /**
- * Where the logs of all partitions of a topic begin and end. kafkajs tells where a read_committed reader comes to: a
- * transaction that stays open hides what waits behind it there.
+ * Where the logs of all partitions of a topic begin and end. kafkajs only reports how far a read_committed reader can
+ * get: a transaction that stays open hides what waits behind it.
  */
 export async function endsOf(
   cluster: KafkaCluster,

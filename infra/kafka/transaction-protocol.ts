@@ -4,8 +4,8 @@ import { ResponseError, Writer, type Connection, type Reader } from "./wire.js";
 
 /**
  * The second version of Kafka's transactions (KIP-890; brokers from 4.0 on, where the feature `transaction.version` is
- * 2): a partition joins a transaction with the first write to it, with no request of its own, and each transaction has
- * an epoch of its own, so that what was delayed can't get into the next one. `@platformatic/kafka` doesn't speak these
+ * 2): a partition joins a transaction with the first write to it, without a separate request, and each transaction has
+ * its own epoch, so that a delayed write can't get into the next one. `@platformatic/kafka` doesn't support these
  * versions yet.
  */
 const API_VERSIONS = { key: 18, version: 3, taggedResponse: false } as const;
@@ -20,7 +20,7 @@ export interface ProducerIdentity {
   producerEpoch: number;
 }
 
-/** Whether the cluster of a broker speaks the second version. */
+/** Whether the broker's cluster supports the second version. */
 export async function hasTransactionVersion2(connection: Connection): Promise<boolean> {
   const write = (): Writer => Writer.create().appendString("fraudstream").appendString("1").appendTaggedFields();
   const read = (reader: Reader): boolean => {
@@ -48,8 +48,8 @@ export async function hasTransactionVersion2(connection: Connection): Promise<bo
 }
 
 /**
- * Adds a group's offset of one partition to the transaction, which begins with it if it hasn't. No generation and no
- * member: see TransactionalProducer.
+ * Adds a group's offset of one partition to the transaction, which begins with it if it hasn't begun. Without
+ * generation and member: see TransactionalProducer.
  */
 export function txnOffsetCommitV5(
   connection: Connection,
@@ -116,7 +116,7 @@ function check({ key, version }: { key: number; version: number }, error: number
   if (error !== 0) throw new ResponseError(key, version, { "/": [error, null] }, {});
 }
 
-/** Reads tagged fields, those that nobody looks at, too. @param read stands at the value of a field */
+/** Reads tagged fields, including those that nobody uses. @param read called at the value of a field */
 export function readTags(reader: Reader, read: (tag: number) => void = () => {}): void {
   for (let left = reader.readUnsignedVarInt(); left > 0; left--) {
     const tag = reader.readUnsignedVarInt();

@@ -14,38 +14,38 @@ export interface ConsumedOffset {
   topic: string;
   partition: number;
   offset: number;
-  /** Kept beside it. */ metadata?: string;
+  /** Committed with the offset. */ metadata?: string;
 }
 
 export interface TransactionalProducerOptions {
-  /** The broker aborts a transaction that is open for longer, milliseconds. */
+  /** The broker aborts a transaction that is open for longer than this, milliseconds. */
   transactionTimeoutMs?: number;
   /** How long passing trouble is waited out, milliseconds. */
   patienceMs?: number;
 }
 
 /**
- * The producer of one transactional id: output and consumed offsets in one Kafka transaction, or none of it.
- * Opening it fences whoever held the id before. After any error of `begin`, `commit` or `abort` it must be discarded:
- * the outcome may be unknown, and only opening the id anew settles it. One transaction at a time.
+ * The producer of one transactional id: output and consumed offsets are committed in one Kafka transaction, or not at
+ * all. Opening it fences whoever held the id before. After any error of `begin`, `commit` or `abort` it must be
+ * discarded: the outcome may be unknown, and only opening the id again settles it. One transaction at a time.
  */
 export class TransactionalProducer {
   readonly transactionalId: string;
   readonly #cluster: KafkaCluster;
   readonly #patienceMs: number;
-  /** Where the cluster has transactions of the second version, each transaction has another epoch. */
+  /** If the cluster has transactions of the second version, each transaction has another epoch. */
   #identity: ProducerIdentity;
   readonly #version2: boolean;
-  /** Connections of this producer's own, by address: the coordinators' and the leaders'. */
+  /** This producer's own connections, by address: to the coordinators and the leaders. */
   readonly #connections: ConnectionsByBroker;
   readonly #coordinator: BrokerAddress;
   readonly #sequences = new Map<string, number>();
-  /** Partitions that the transaction under way includes; null: none is under way. */
+  /** Partitions included in the transaction under way; null: none is under way. */
   #partitions: Set<string> | null = null;
   #prepared: Promise<void> | null = null;
   /**
-   * Whether the broker may know of the transaction under way: in the second version nothing that is written begins
-   * none.
+   * Whether the broker may know of the transaction under way: in the second version a transaction in which nothing is
+   * written never begins.
    */
   #begun = false;
   #groupCoordinatorAddress: BrokerAddress | null = null;
@@ -68,7 +68,7 @@ export class TransactionalProducer {
     this.#version2 = version2;
   }
 
-  /** Takes the transactional id over: fences its former holder, and aborts or completes what that one left open. */
+  /** Takes over the transactional id: fences its former holder, and aborts or completes what that one left open. */
   static async open(
     cluster: KafkaCluster,
     transactionalId: string,
@@ -108,8 +108,7 @@ export class TransactionalProducer {
 
   /**
    * Starts a transaction: announces the partitions that it will write to and the offset that it commits, if any.
-   * Returns at once, so that this goes on while the output is being made; `commit` waits for it and throws what went
-   * wrong.
+   * Returns at once, so that this runs while the output is being made; `commit` waits for it and throws its error.
    */
   begin(partitions: readonly { topic: string; partition: number }[], offset: ConsumedOffset | null): void {
     if (this.#partitions !== null)
@@ -119,7 +118,7 @@ export class TransactionalProducer {
     this.#partitions = new Set(partitions.map(partitionKey));
     this.#begun = !this.#version2 || offset !== null;
     this.#prepared = this.#prepare(partitions, offset);
-    // It is looked at in `commit`; until then a failure must not end the process.
+    // `commit` checks the outcome; until then a failure must not end the process.
     this.#prepared.catch(() => {});
   }
 
@@ -136,19 +135,21 @@ export class TransactionalProducer {
     await this.#end(true);
   }
 
-  /** Gives the transaction under way up. */
+  /** Aborts the transaction under way. */
   async abort(): Promise<void> {
     if (this.#partitions === null) return;
     await this.#prepared?.catch(() => {});
     await this.#end(false);
   }
 
-  /** Closes the connections. A transaction that is open stays so until the id is opened anew or times out. */
+  /**
+   * Closes the connections. An open transaction stays open until the id is opened again or the transaction times out.
+   */
   async close(): Promise<void> {
     await this.#connections.close();
   }
 
-  /** Both requests go out at once: a broker answers the requests of one connection in their order. */
+  /** Both requests are sent at once: a broker answers the requests of a connection in order. */
   async #prepare(
     partitions: readonly { topic: string; partition: number }[],
     offset: ConsumedOffset | null,
@@ -219,7 +220,7 @@ export class TransactionalProducer {
     ];
     await this.#patiently(async () => {
       const coordinator = await this.#groupCoordinator(group);
-      // No generation and no member: whoever holds the transactional id of the partition owns it.
+      // Without generation and member: whoever holds the transactional id of the partition owns it.
       await call(
         await this.#connections.to(coordinator),
         txnOffsetCommitV3.api,
@@ -236,8 +237,7 @@ export class TransactionalProducer {
   }
 
   async #produce(outputs: readonly PartitionOutput[], timestamp: number): Promise<void> {
-    // A request holds one batch a partition; what is left goes out behind it on the same connection, which keeps the
-    // order.
+    // A request holds one batch per partition; the rest follows on the same connection, which keeps the order.
     const rounds = Math.max(...outputs.map((output) => output.batches.length));
     const sent: Promise<unknown>[] = [];
     for (let round = 0; round < rounds; round++) {
@@ -253,8 +253,7 @@ export class TransactionalProducer {
       }
       for (const { address, batches } of byLeader.values()) {
         const sending = this.#send(address, batches);
-        // It is looked at below; should finding the next round's leader fail first, its own failure must not end the
-        // process.
+        // Checked below; should finding the next round's leader fail first, this failure must not end the process.
         sending.catch(() => {});
         sent.push(sending);
       }
@@ -274,14 +273,14 @@ export class TransactionalProducer {
 
   async #send(address: BrokerAddress, batches: PartitionBatch[]): Promise<void> {
     try {
-      // The one before may still be completing where this is a transaction's first write: then nothing of it is stored
-      // yet.
+      // The previous transaction may still be completing when this one writes for the first time: then nothing of it is
+      // stored yet.
       await this.#patiently(
         async () =>
           void (await produce(await this.#connections.to(address), this.transactionalId, batches, this.#version2)),
       );
     } catch (error) {
-      // The next tenure must look the leaders up anew.
+      // The next tenure must look up the leaders again.
       if (error instanceof KafkaError && error.moved)
         for (const { topic, partition } of batches)
           await this.#cluster.leaderOf(topic, partition, true).catch(() => {});
@@ -310,7 +309,7 @@ export class TransactionalProducer {
     this.#prepared = null;
   }
 
-  /** Only what the coordinator itself says will pass is tried again; a broken connection leaves the outcome open. */
+  /** Only what the coordinator itself reports as passing is retried; a broken connection leaves the outcome unknown. */
   #patiently(work: () => Promise<void>): Promise<void> {
     return retry(
       work,

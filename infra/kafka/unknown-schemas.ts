@@ -1,20 +1,22 @@
 import type { SchemaKey } from "../../schemas/wire-format.js";
 
-/** An id that nobody knows is not asked for again for so long. */
+/** How long an id that nobody knows is not asked for again. */
 const UNKNOWN_FOR_MS = 5_000;
-/** Ids come from producers: a bounded number of them is remembered. */
+/** Ids come from producers: only a bounded number of them is remembered. */
 const MOST_KEPT = 10_000;
-/** After a wait in vain others are short for so long: whoever sends made-up ids must not hold up everybody else. */
+/**
+ * For this long after a wait in vain, other waits are short: whoever sends made-up ids must not hold up everybody else.
+ */
 const RESTED_MS = 30_000;
 const SHORT_MS = 1_000;
-/** So many are waited for in such a time, one after the other or at once: more are made up. */
+/** This many ids are waited for in such a time, one after the other or at once: more than that are made up. */
 const MOST_WAITED_FOR = 64;
 const MOST_SHORT_WAITS = 10;
 
-/** Which schema ids nobody knows, and how long each may be waited for. */
+/** Tracks which schema ids nobody knows, and how long each may be waited for. */
 export class UnknownSchemas {
   readonly #patienceMs: number;
-  /** When each was asked for in vain, oldest first. */
+  /** When each was last asked for in vain, oldest first. */
   readonly #since = new Map<SchemaKey, number>();
   #shortUntil = 0;
   #shortWaits = 0;
@@ -28,18 +30,16 @@ export class UnknownSchemas {
     return Date.now() - (this.#since.get(key) ?? 0) < UNKNOWN_FOR_MS;
   }
 
-  /**
-   * Until when an id may be asked for again and again, epoch milliseconds. @param underWay ids that are being asked for
-   */
+  /** Until when an id may be retried, epoch milliseconds. @param underWay ids that are being asked for */
   deadline(key: SchemaKey, underWay: number): number {
     const now = Date.now();
-    // What was waited for once is somebody's mistake by now.
+    // An id that was waited for once is somebody's mistake by now.
     if (this.#since.has(key) || underWay > MOST_WAITED_FOR) return now;
     if (now >= this.#shortUntil) {
       this.#shortWaits = 0;
       return now + this.#patienceMs;
     }
-    // Readers that look up one id after the other would stand for as many seconds as there are ids.
+    // Readers that look up one id after the other would otherwise be held up for as many seconds as there are ids.
     if (this.#shortWaits >= MOST_SHORT_WAITS) return now;
     this.#shortWaits += 1;
     return now + Math.min(SHORT_MS, this.#patienceMs);

@@ -3,26 +3,27 @@ import { connect as connectTls } from "node:tls";
 import type { ISocketFactory } from "kafkajs";
 
 /**
- * Questions that a broker answers at once, by the protocol's number: those about itself and the cluster, and
+ * Requests that a broker answers at once, by their number in the protocol: those about itself and the cluster, and
  * heartbeats.
  */
 const AT_ONCE = new Set([3, 10, 12, 18]);
-/** A broker that lives answers them, and the first question on a connection, within this. */
+/** A live broker answers them, and the first request on a connection, within this time. */
 const AT_ONCE_MS = 4_000;
 /**
- * One that was silent before gets this long on a new connection: kafkajs comes by it again and again while it looks for
- * another.
+ * A broker that was silent before gets this long on a new connection: kafkajs tries it again and again while it looks
+ * for another.
  */
 const SILENT_BEFORE_MS = 2_000;
-/** Others may wait for replicas, or for a group to gather. */
+/** Other requests may wait for replicas, or for a group to gather. */
 const ANSWER_MS = 10_000;
 const KEEP_ALIVE_MS = 60_000;
-/** Requests and responses begin with their length; a request's number follows. */
+/** Requests and responses begin with their length; a request's API number follows. */
 const LENGTH_BYTES = 4;
 
 /**
- * Makes kafkajs' sockets, each of which ends when its broker is silent: kafkajs would ask the same one again, twenty
- * times, since a question without an answer is no broken connection to it. With one it goes to the next broker.
+ * Creates kafkajs' sockets, each of which closes when its broker is silent: kafkajs would otherwise ask the same broker
+ * again, twenty times, since it does not take an unanswered request for a broken connection. When the connection
+ * breaks, it moves on to the next broker.
  */
 export function watchedSockets(
   heard: (broker: string, answered: boolean) => void,
@@ -40,9 +41,9 @@ export function watchedSockets(
   };
 }
 
-/** A broker answers the requests of a connection in their order: the one that is waited for is the oldest. */
+/** A broker answers the requests of a connection in order: the oldest one is the one being waited for. */
 export function watch(socket: Socket, heard: (answered: boolean) => void, firstMs = AT_ONCE_MS): void {
-  /** How long each request that has no whole answer yet may wait, oldest first. */
+  /** How long each request without a complete response may wait, oldest first. */
   const waiting: number[] = [];
   const answers = new Frames(() => waiting.shift());
   let timer: NodeJS.Timeout | null = null;
@@ -82,11 +83,11 @@ function isAnsweredAtOnce(request: unknown): boolean {
   );
 }
 
-/** Counts the whole responses in a stream of bytes. */
+/** Counts the complete responses in a stream of bytes. */
 class Frames {
   readonly #onWhole: () => void;
   #head = Buffer.alloc(0);
-  /** Bytes that the response under way still lacks. */
+  /** Bytes still missing from the response under way. */
   #left = 0;
 
   constructor(onWhole: () => void) {

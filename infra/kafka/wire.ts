@@ -1,8 +1,8 @@
 /**
  * Kafka's requests as `@platformatic/kafka` encodes them, without that package's clients: those compile their JSON
  * schemas when they are imported, which took 0.4 s of processor time and 0.25 s of every role's start. The package
- * exports all or nothing, so its parts are found beside its entry; one that is moved by a later version is missed at
- * the first import.
+ * exports all or nothing, so its parts are found next to its entry point; a part that a later version moves is noticed
+ * at the first import.
  */
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";

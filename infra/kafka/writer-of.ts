@@ -1,19 +1,19 @@
 import { schemaIdOf, type SchemaKey } from "../../schemas/wire-format.js";
 import type { FetchedRecords } from "./records.js";
 
-/** The header in which newer serializers of Confluent name a value's schema, instead of in front of the value. */
+/** The header in which newer Confluent serializers name a value's schema, instead of before the value. */
 const HEADER = Buffer.from("__value_schema_id");
 const GUID_BYTES = 16;
 const MOST_INDEXES = 16;
 
-/** What a record's header names as its value's schema; null: it has no such header, and the value tells. */
+/** The value's schema as named by a record's header; null: there is no such header, and the value itself names it. */
 export function headerSchemaOf(records: FetchedRecords, index: number): SchemaKey | null {
   // Almost every record has no headers: their count is its own first byte. What couldn't be read has none either,
   // behind all bytes.
   if (!(records.bytes[records.headersAt[index]] > 0)) return null;
   const value = headerValue(records, index);
   if (value === null || value.length < 1) return null;
-  // Magic byte 0: the id of four bytes; 1: the GUID, and behind it where a message stands in its .proto file.
+  // Magic byte 0: the id of four bytes; 1: the GUID, followed by the message's position in its .proto file.
   if (value[0] === 0 && value.length === 5) return value.readUInt32BE(1);
   if (value[0] !== 1 || value.length < 1 + GUID_BYTES) return null;
   const guid = value.toString("hex", 1, 1 + GUID_BYTES).replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
@@ -47,7 +47,7 @@ function messagePath(value: Buffer, at: number): string | null {
   return path.length === count && count <= MOST_INDEXES ? path.join(".") : null;
 }
 
-/** The value of the header, found without making texts of the others. */
+/** The value of the header, found without decoding the others. */
 function headerValue({ bytes, headersAt }: FetchedRecords, index: number): Buffer | null {
   let at = headersAt[index];
   const varint = (): number => {
@@ -55,7 +55,7 @@ function headerValue({ bytes, headersAt }: FetchedRecords, index: number): Buffe
     for (let scale = 1; ; scale *= 128) {
       const byte = bytes[at++];
       value += (byte & 0x7f) * scale;
-      // Nothing behind the bytes: the end, too.
+      // Past the end of the bytes is the end, too.
       if (!(byte >= 0x80)) return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
     }
   };

@@ -1,6 +1,6 @@
-// Zstandard (RFC 8878): a frame is its magic, a descriptor, blocks with heads of three bytes, and perhaps a checksum.
+// Zstandard (RFC 8878): a frame is its magic, a descriptor, blocks with headers of three bytes, and perhaps a checksum.
 const MAGIC = 0xfd2fb528;
-/** 0x184D2A50 to 0x184D2A5F: to be skipped. */
+/** 0x184D2A50 to 0x184D2A5F: skippable frames. */
 const SKIPPABLE = 0x184d2a5;
 const LARGEST_BLOCK = 128 * 1024;
 const LARGEST_WINDOW = 128 * 1024 * 1024;
@@ -11,21 +11,21 @@ const RAW = 0,
   COMPRESSED = 2;
 
 export interface ZstdFrames {
-  /** The frames, with windows that are no larger than what they unpack to. */
+  /** The frames, with windows no larger than what they unpack to. */
   bytes: Buffer;
-  /** They unpack to this much at most. */
+  /** The most that they unpack to. */
   bound: number;
-  /** Bytes that fzstd moves to keep the windows: each block moves a whole one. */
+  /** How many bytes fzstd moves to keep the windows: each block moves a whole one. */
   moved: number;
   /** Where each block ends. */
   blockEnds: number[];
 }
 
 /**
- * Looks at the heads of frames and blocks, without unpacking any. A window costs memory and time however little uses
- * it, and Java's highest levels ask for 128 MiB always: here it becomes as large as it has to be.
+ * Reads the headers of frames and blocks without unpacking any. A window costs memory and time however little of it is
+ * used, and Java's highest levels always ask for 128 MiB: here it is made only as large as necessary.
  *
- * @throws Error when they do not fit
+ * @throws Error if they do not fit
  */
 export function inspectZstd(packed: Buffer): ZstdFrames {
   const bytes = Buffer.from(packed);
@@ -74,7 +74,7 @@ function windowOf(descriptor: number): number {
   return 2 ** (10 + (descriptor >> 3)) * (1 + (descriptor & 0b111) / 8);
 }
 
-/** Writes a smaller window into a frame's descriptor where all that it unpacks to fits that. @returns the window */
+/** Writes a smaller window into a frame's descriptor if everything that it unpacks to fits. @returns the window */
 function shrinkWindow(bytes: Buffer, at: number, window: number, most: number): number {
   const exponent = Math.max(0, Math.ceil(Math.log2(Math.max(most, 1))) - 10);
   const smaller = 2 ** (10 + exponent);

@@ -4,7 +4,7 @@ import type { DeployedModel } from "../../schemas/generated.js";
 import { DEPLOYMENT_KEY, deployed, modelRegistered } from "./events.js";
 import type { ControlLog } from "./log.js";
 
-/** Who decides, and the producer that writes it down. */
+/** Who decides, and the producer that publishes the decision. */
 export interface Author {
   who: string;
   producer: BatchProducer;
@@ -13,7 +13,7 @@ export interface Author {
 /**
  * Registers a model whose artifact is in place.
  *
- * @throws FraudstreamError `conflict` when a model of that id is registered already
+ * @throws FraudstreamError `conflict` if a model of that id is already registered
  */
 export async function registerModel(
   control: ControlLog,
@@ -30,9 +30,9 @@ export async function registerModel(
 /**
  * Decides what is in force from now on: champion, shadows and thresholds together.
  *
- * @param base epoch of the deployment that the author knew; the newest when it isn't given
+ * @param base epoch of the deployment that the author knew; the newest if not given
  * @returns the epoch of the new deployment
- * @throws FraudstreamError `unknown_model`, or `conflict` when another decision came first
+ * @throws FraudstreamError `unknown_model`, or `conflict` if another decision came first
  */
 export async function deploy(
   control: ControlLog,

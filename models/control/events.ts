@@ -6,10 +6,10 @@ import type {
   ModelRegistered,
 } from "../../schemas/generated.js";
 
-/** The name under which an event of each kind travels, and what it says. */
+/** The name that each kind of event has in the log, and its content. */
 export type EventBody = ControlEvent["event"];
 
-/** An event about one entity, before anybody has published it. */
+/** An event about one entity, before it has been published. */
 export interface EntityEvent {
   key: string;
   event: EventBody;
@@ -75,12 +75,12 @@ export function deadLetterReplayed({ topic, partition, offset }: DeadLetterRepla
   };
 }
 
-/** The registration that an event says; null: it says something else. */
+/** The registration in an event; null: the event is about something else. */
 export function registrationIn(event: EventBody): ModelRegistered | null {
   return "fraudstream.ModelRegistered" in event ? event["fraudstream.ModelRegistered"] : null;
 }
 
-/** The deployment that an event says; null: it says something else. */
+/** The deployment in an event; null: the event is about something else. */
 export function deploymentIn(event: EventBody): Deployed | null {
   return "fraudstream.Deployed" in event ? event["fraudstream.Deployed"] : null;
 }

@@ -6,7 +6,7 @@ import { FraudstreamError } from "../../schemas/errors.js";
 import type { WorkerHeartbeat } from "../../schemas/generated.js";
 
 /**
- * Header of a heartbeat without a registry: all that it says, under the newest id. The value is then in the schema that
+ * Header of a heartbeat without a registry: its full content, under the newest id. The value is then in the schema that
  * every version knows: a version that doesn't know the newest id would take the worker for dead.
  */
 const NEWEST = "fraudstream-heartbeat";
@@ -20,9 +20,9 @@ export function heartbeatRecord(schemas: Schemas, beat: WorkerHeartbeat): Outgoi
 }
 
 /**
- * The heartbeat of a record, as far as this version knows what it says.
+ * The heartbeat in a record, as far as this version understands it.
  *
- * @throws FraudstreamError `undecodable`; a retriable one when the registry can't be asked
+ * @throws FraudstreamError `undecodable`; a retriable one if the registry can't be asked
  */
 export async function readHeartbeat(
   schemas: Schemas,
@@ -36,7 +36,7 @@ export async function readHeartbeat(
     try {
       return (await schemas.decode("workers", newest)) as WorkerHeartbeat;
     } catch (error) {
-      // Of a later version, whose newest id isn't known here.
+      // From a later version, whose newest id isn't known here.
       if (!(error instanceof FraudstreamError) || error.code !== "undecodable") throw error;
     }
   }

@@ -8,7 +8,7 @@ import type { ControlState, TrainingJob } from "./state.js";
 import { checkTrainingRequest, type JobMetrics, type TrainingRequest } from "./training-request.js";
 
 /**
- * Asks for a training job; any trainer may take it.
+ * Requests a training job; any trainer may take it.
  *
  * @returns its id
  * @throws RequestError as `checkTrainingRequest`
@@ -40,13 +40,13 @@ export function toldStatus(
   return settling ? "processing" : status;
 }
 
-/** How often a job may be claimed again while a request tries to cancel it. */
+/** How many times a job may be claimed again while a request tries to cancel it. */
 const CANCEL_TRIES = 5;
 
 /**
  * Cancels a job, whichever trainer has it by now.
  *
- * @throws FraudstreamError `unknown_job`; `conflict` when it has ended already
+ * @throws FraudstreamError `unknown_job`; `conflict` if it has already ended
  */
 export async function cancelJob(control: ControlLog, { who, producer }: Author, id: string): Promise<TrainingJob> {
   for (let tries = 1; ; tries++) {
@@ -65,19 +65,19 @@ export async function cancelJob(control: ControlLog, { who, producer }: Author, 
   }
 }
 
-/** An attempt at a job; `base` is the one that its author knows: once it is claimed, the offset of its JobClaimed. */
+/** An attempt at a job; `base` is what its author knows: once it is claimed, the offset of its JobClaimed. */
 export interface Attempt {
   job: TrainingJob;
   attempt: number;
   base: number;
 }
 
-/** How an attempt ends: with a model, or an error. */
+/** The outcome of an attempt: a model, or an error. */
 export type JobOutcome = { model: string; metrics: JobMetrics } | { code: ErrorCode; reason: string };
 
 const LONGEST_REASON = 2_000;
 
-/** The attempt at a job that was claimed last, as the fold has it now. */
+/** The last claimed attempt at the job, as the fold has it now. */
 export function lastAttempt({ state }: ControlLog, job: TrainingJob): Attempt {
   return { job, attempt: job.attempt, base: state.baseOf(jobKey(job.id)) };
 }
@@ -85,8 +85,8 @@ export function lastAttempt({ state }: ControlLog, job: TrainingJob): Attempt {
 /**
  * Claims the attempt that follows the last one.
  *
- * @param last as the trainer knew it when it made up its mind
- * @throws FraudstreamError `conflict` when another trainer was faster, or the job has ended
+ * @param last as the trainer knew it when it decided
+ * @throws FraudstreamError `conflict` if another trainer was faster, or the job has ended
  */
 export async function claimJob(
   control: ControlLog,
@@ -105,7 +105,7 @@ export async function claimJob(
 /**
  * Ends a job with the outcome of an attempt.
  *
- * @throws FraudstreamError `conflict` when another attempt was claimed, or the job has ended
+ * @throws FraudstreamError `conflict` if another attempt was claimed, or the job has ended
  */
 export async function finishJob(
   control: ControlLog,
@@ -120,7 +120,7 @@ export async function finishJob(
   await control.append(producer, { ...finished, who, base });
 }
 
-/** Whether nothing was said about the job since. */
+/** Whether there has been no event about the job since. */
 export function isNewest({ state }: ControlLog, { job, base }: Attempt): boolean {
   return state.baseOf(jobKey(job.id)) === base;
 }

@@ -1,7 +1,7 @@
 import { anySignal } from "../../infra/async/abort-signals.js";
 import type { RefusedDeployment, WorkerHeartbeat } from "../../schemas/generated.js";
 
-/** What tells who is at work: `WorkerBoard`, or a part of it. */
+/** Knows which workers are alive: `WorkerBoard`, or a part of it. */
 export interface Heartbeats {
   alive(role: string, maxAgeMs?: number): WorkerHeartbeat[];
   changed(signal?: AbortSignal): Promise<void>;
@@ -18,19 +18,19 @@ export interface Liveness {
   missing: number[];
   /** The workers that don't score with this deployment, and why: they score with an earlier one, or not at all. */
   refused: Refusal[];
-  /** What the scoring workers complain of. */
+  /** Problems that the scoring workers report. */
   problems: { worker: string; problem: string }[];
 }
 
-/** Every deployment that a scoring worker refuses at present. */
+/** Every deployment that a scoring worker currently refuses. */
 export function refusalsOf(board: Heartbeats): Refusal[] {
   return board.alive("scoring").flatMap(({ worker, refused }) => refused.map((each) => ({ worker, ...each })));
 }
 
 /**
- * Whether a deployment is live at this moment: every input partition is reported by a scoring worker at its epoch or a
- * later one (ARCHITECTURE.md#guarantee-7). A report comes after its tenure's fence, so no other worker can write for
- * that partition.
+ * Whether a deployment is live now: every input partition is reported by a scoring worker at its epoch or a later one
+ * (ARCHITECTURE.md#guarantee-7). A report comes after its tenure's fence, so no other worker can write for that
+ * partition.
  */
 export function livenessOf(board: Heartbeats, epoch: number, partitions: number): Liveness {
   const beats = board.alive("scoring");
@@ -48,15 +48,16 @@ export function livenessOf(board: Heartbeats, epoch: number, partitions: number)
   };
 }
 
-/** Whether waiting is of no use: every worker that has partitions, or could have, refuses the deployment. */
+/** Whether waiting is pointless: every worker that has partitions, or could have, refuses the deployment. */
 function isRefused(board: Heartbeats, { refused }: Liveness): boolean {
   const workers = board.alive("scoring").map(({ worker }) => worker);
   return workers.length > 0 && workers.every((worker) => refused.some((refusal) => refusal.worker === worker));
 }
 
 /**
- * Waits until a deployment is live, every worker refuses it, the time is over, or the signal aborts. @returns how it
- * stands then
+ * Waits until a deployment is live, every worker refuses it, the time is up, or the signal aborts.
+ *
+ * @returns its state then
  */
 export async function waitUntilLive(
   board: Heartbeats,

@@ -18,20 +18,21 @@ export interface ControlLogOptions {
   topic: string;
   schemas: Schemas;
   log: Logger;
-  /** How long trouble with the cluster is waited out before it is the caller's, milliseconds. */
+  /** How long trouble with the cluster is waited out before it is thrown to the caller, milliseconds. */
   patienceMs?: number;
 }
 
-/** What an author wants to have decided. */
+/** A decision that an author wants to publish. */
 export interface NewEvent extends EntityEvent {
   who: string;
-  /** The base that the author knew; what the fold has now when it isn't given. */ base?: number;
+  /** The base that the author knew; the fold's current one if not given. */ base?: number;
 }
 
 const PARTITION = 0;
 /**
- * Header of an event: its sequence number, which grows with the events of its key and doesn't depend on where the event
- * stands. A header, since the schema has a fixed id: versions that don't know it read the event as before.
+ * Header of an event: its sequence number, which grows with the events of its key and doesn't depend on the event's
+ * position in the log. It is a header because the schema has a fixed id: versions that don't know it read the event as
+ * before.
  */
 const SEQUENCE = "fraudstream-sequence";
 const REPLACED =
@@ -45,7 +46,7 @@ export class ControlLog {
   readonly #schemas: Schemas;
   readonly #log: Logger;
   readonly #kept: KeptLog;
-  /** Offsets of accepted events: a later event of the same key may follow before its author looks. */
+  /** Offsets of accepted events: a later event of the same key may follow before the event's author looks. */
   readonly #accepted = new Set<number>();
   #next = 0;
   #following: Promise<void> | null = null;
@@ -68,8 +69,8 @@ export class ControlLog {
   }
 
   /**
-   * Why nothing can be decided: the topic no longer holds what was read of it (recreated, or its end is lost). Null: it
-   * does.
+   * Why nothing can be decided: the topic no longer holds what was read of it (created again, or its end is lost).
+   * Null: it does.
    */
   get replaced(): string | null {
     return this.#kept.replaced;
@@ -87,7 +88,7 @@ export class ControlLog {
   /**
    * Folds everything that the topic holds: what a role has to know before it begins.
    *
-   * @throws UsageError `control_inconsistent` where that would put an older model in force than was decided
+   * @throws UsageError `control_inconsistent` if that would put an older model in force than was decided
    */
   async open(): Promise<void> {
     await this.readToEnd();
@@ -104,14 +105,12 @@ export class ControlLog {
     );
   }
 
-  /** Folds until the event at an offset has been folded; it may stand behind a transaction that is still open. */
+  /** Folds until the event at an offset has been folded; it may be behind a transaction that is still open. */
   async readPast(offset: number): Promise<void> {
     while (this.#next <= offset) await this.#kept.inTurn(() => this.#fold());
   }
 
-  /**
-   * Keeps folding what comes, through trouble that may pass; `onChange` is called after each event. Ends with `close`.
-   */
+  /** Keeps folding new events, through passing trouble; calls `onChange` after each event. Ends with `close`. */
   follow(onChange: (state: ControlState) => void, onFailure: (error: unknown) => void): void {
     this.#following ??= (async () => {
       while (!this.#closing.signal.aborted) {
@@ -130,11 +129,11 @@ export class ControlLog {
    * Publishes an event and reads on until it has been folded.
    *
    * @returns the event's offset
-   * @throws FraudstreamError `conflict` when the fold refused it because another decision came first
+   * @throws FraudstreamError `conflict` if the fold refused it because another decision came first
    */
   async append(producer: BatchProducer, { key, who, event, base }: NewEvent): Promise<number> {
     const value: ControlEvent = { key, base: base ?? this.state.baseOf(key), at: Date.now(), who, event };
-    // Not into a log that isn't the one which was folded: it would be read by others, and its author would get an
+    // Not into a log other than the one that was folded: others would read the event, and its author would get an
     // error.
     await this.readToEnd();
     const sequence = this.state.nextSequence(key, this.#next);
@@ -154,7 +153,7 @@ export class ControlLog {
     return new PartitionOutput(this.#topic, PARTITION);
   }
 
-  /** Appends an event to an `output`. It is in force once the transaction has committed and the event was folded. */
+  /** Appends an event to an `output`. It is in force once the transaction has been committed and the event folded. */
   appendTo(output: PartitionOutput, { key, who, event, base, at }: Required<NewEvent> & { at: number }): void {
     output.append(
       Buffer.from(key),
@@ -186,7 +185,7 @@ export class ControlLog {
         if (error instanceof FraudstreamError && error.retriable) throw error;
         this.#log.error({ offset }, `a control event was left out: ${messageOf(error)}`);
       }
-      // An event whose schema couldn't be had yet is read again, so the position moves with each event.
+      // An event whose schema isn't available yet is read again, so the position moves with each event.
       this.#next = offset + 1;
     }
     this.#next = records.nextOffset;

@@ -5,7 +5,7 @@ import type { LetterCoordinates } from "./state.js";
 
 /**
  * Appends the event that a dead letter was sent again to an output of the transaction that sends it
- * (`ControlLog.output`): both are published, or neither (ARCHITECTURE.md#guarantee-6).
+ * (`ControlLog.output`): either both are published, or neither (ARCHITECTURE.md#guarantee-6).
  *
  * @param at when, epoch milliseconds
  */

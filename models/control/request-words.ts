@@ -1,4 +1,4 @@
-/** Reasons that speak of a command's options, in the words of a training request: its fields. */
+/** Translates reasons that name a command's options into the terms of a training request: its fields. */
 export function inRequestWords(reason: string): string {
   return reason
     .replace(/--columns (\w+)=NAME,(\w+)=NAME/g, '"columns": {"$1": "NAME", "$2": "NAME"} in the request')

@@ -22,7 +22,7 @@ export interface RegisteredModel {
 
 type JobStatus = "pending" | "processing" | "processed" | "error" | "cancelled";
 
-/** A training job, as far as its events have told. */
+/** A training job, as far as its events tell. */
 export interface TrainingJob {
   id: string;
   status: JobStatus;
@@ -44,14 +44,14 @@ export interface TrainingJob {
   metrics: string | null;
 }
 
-/** A dead letter, by where it stands. */
+/** A dead letter, identified by its position. */
 export interface LetterCoordinates {
   topic: string;
   partition: number;
   offset: number;
 }
 
-/** One accepted event, for histories. */
+/** One accepted event, for audit views. */
 export interface HistoryEntry {
   offset: number;
   sequence: number;
@@ -74,31 +74,30 @@ interface Last {
   nextBase: number;
 }
 
-/** An event of the deployments that was refused though no accepted one explains it. */
+/** A refused deployment event that no accepted one explains. */
 export interface UnexplainedRefusal {
   offset: number;
   at: number;
   who: string;
 }
 
-/** Of two events that name the same base within this time, the second lost a race, and its author was told so. */
+/** If two events name the same base within this time, the second lost a race, and its author was told so. */
 const RACE_MS = 10 * 60_000;
 
 /**
- * What the control topic says: a deterministic fold of its events, in the order of the log. Offsets are not compared:
- * in a copy of the topic (a mirror, a restore) the events have other offsets, while the bases that they name are the
- * old ones.
- * An event is accepted when its base is greater than the base of the last accepted event of its key. Whoever knew that
- * event names a base that was assigned after it; whoever knew only an earlier one names a base that is at most equal.
- * In the log where the events were written this accepts exactly those whose base is the offset of the last accepted
- * event (infra/decisions/0014-order.md).
+ * The state of the control topic: a deterministic fold of its events, in the order of the log. Offsets are not
+ * compared: in a copy of the topic (a mirror, a restore) the events have other offsets, while the bases that they name
+ * are the old ones. An event is accepted when its base is greater than the base of the last accepted event of its key.
+ * An author who knew that event names a base that was assigned after it; one who knew only an earlier event names a
+ * base that is at most equal. In the log where the events were written this accepts exactly those whose base is the
+ * offset of the last accepted event (infra/decisions/0014-order.md).
  */
 export class ControlState {
-  /** Every deployment so far, oldest first: a worker that can't load the newest takes the newest that it can. */
+  /** Every deployment so far, oldest first: a worker that can't load the newest uses the newest that it can load. */
   readonly deployments: Deployment[] = [];
   readonly models = new Map<string, RegisteredModel>();
   readonly jobs = new Map<string, TrainingJob>();
-  /** Keys (`deadLetterKey`) of dead letters that were sent again, with who and when. */
+  /** Keys (`deadLetterKey`) of dead letters that were sent again, with who sent them and when. */
   readonly replayed = new Map<string, { at: number; who: string }>();
   /** Every accepted event, oldest first. */
   readonly history: HistoryEntry[] = [];
@@ -107,7 +106,7 @@ export class ControlState {
   readonly #decided = new Map<number, ControlEvent>();
   #unexplained: UnexplainedRefusal | null = null;
 
-  /** What a new event of this key must name as its base; -1: the key has no event yet. */
+  /** The base that a new event of this key must name; -1: the key has no event yet. */
   baseOf(key: string): number {
     return this.#last.get(key)?.nextBase ?? -1;
   }
@@ -117,7 +116,7 @@ export class ControlState {
     return Math.max((this.#last.get(key)?.sequence ?? -1) + 1, position);
   }
 
-  /** The newest deployment; null: nothing was ever deployed. */
+  /** The newest deployment; null: there was never one. */
   get deployment(): Deployment | null {
     return this.deployments.at(-1) ?? null;
   }
@@ -127,7 +126,7 @@ export class ControlState {
     return this.replayed.get(deadLetterKey(topic, partition, offset));
   }
 
-  /** What was registered about a model and deployed, oldest first. */
+  /** The events about a model's registration and deployments, oldest first. */
   get modelHistory(): ModelEvent[] {
     return this.history.flatMap(({ sequence, at, who, event }) => {
       const [registration, deployment] = [registrationIn(event), deploymentIn(event)];
@@ -136,7 +135,7 @@ export class ControlState {
   }
 
   /**
-   * A refused deployment event behind the newest accepted one that is neither a repeat nor the loser of a race: the log
+   * A refused deployment event after the newest accepted one that is neither a repeat nor the loser of a race: the log
    * lacks its beginning, or events of two logs are mixed in it. Leaving it out may put an older model in force.
    */
   get unexplainedRefusal(): UnexplainedRefusal | null {
@@ -147,7 +146,7 @@ export class ControlState {
    * Applies the event at an offset.
    *
    * @param sequence the number that its author gave it; null: an event of a version that gave none
-   * @returns false when the event is refused, since its author knew an older state
+   * @returns false if the event is refused because its author knew an older state
    */
   apply(event: ControlEvent, offset: number, sequence: number | null = null): boolean {
     const last = this.#last.get(event.key);
@@ -156,7 +155,7 @@ export class ControlState {
         this.#unexplained = { offset, at: event.at, who: event.who };
       return false;
     }
-    // An event without a number has that of its offset, as it always had; in a copy at least one that grows.
+    // An event without a number gets that of its offset, as always; in a copy, at least one that grows.
     const number = Math.max(sequence ?? Math.max(offset, event.base + 1), (last?.sequence ?? -1) + 1);
     this.#last.set(event.key, { base: event.base, sequence: number, nextBase: Math.max(offset, event.base + 1) });
     this.history.push({ offset, sequence: number, at: event.at, who: event.who, key: event.key, event: event.event });

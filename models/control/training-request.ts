@@ -135,9 +135,9 @@ export const TrainingRequest = Type.Object(
 );
 export type TrainingRequest = Static<typeof TrainingRequest>;
 
-/** What is trained when a request doesn't say. */
+/** What is trained if a request doesn't say. */
 export const DEFAULT_ALGORITHM = "gradient-boosted-trees";
-/** As it is asked for over HTTP: everything but the data set has a default. */
+/** A request as it is sent over HTTP: everything except the data set has a default. */
 export const TrainingRequestBody = Type.Object(
   {
     ...TrainingRequest.properties,
@@ -151,7 +151,7 @@ export const TrainingRequestBody = Type.Object(
 );
 export type TrainingRequestBody = Static<typeof TrainingRequestBody>;
 
-/** How a model did beside the champion. Null: can't be computed. */
+/** How a model did compared with the champion. Null: can't be computed. */
 export const Comparison = Type.Object(
   {
     metric: literals(["average_precision", "f1"]),
@@ -159,14 +159,14 @@ export const Comparison = Type.Object(
     champion: Type.Union([Type.String(), Type.Null()]),
     /** Epoch of the deployment that had it; -1: there was none. */
     epoch: Type.Integer(),
-    /** On which both were judged. */
+    /** Rows on which both were judged. */
     rows: Type.Integer(),
     frauds: Type.Integer(),
     candidate_value: Type.Union([Type.Number(), Type.Null()]),
     champion_value: Type.Union([Type.Number(), Type.Null()]),
     /**
-     * Of both on the rows that they were judged on, each at its own review threshold; null: not judged. Absent in jobs
-     * of older versions.
+     * For both models, on the rows that they were judged on, each at its own review threshold; null: not judged. Absent
+     * in jobs of older versions.
      */
     candidate_metrics: Type.Optional(Type.Union([OfflineMetrics, Type.Null()])),
     champion_metrics: Type.Optional(Type.Union([OfflineMetrics, Type.Null()])),
@@ -185,7 +185,7 @@ export const JobMetrics = Type.Object(
     training_seconds: Type.Number(),
     features: Type.Integer(),
     thresholds: Type.Object({ review: Type.Number(), decline: Type.Number() }, closed),
-    /** What the thresholds were chosen for; absent in jobs of older versions. */
+    /** The target that the thresholds were chosen for; absent in jobs of older versions. */
     review_capacity: Type.Optional(Type.Number({ description: "Share of all transactions that people can review" })),
     decline_precision: Type.Optional(
       Type.Number({ description: "Least share of frauds among the transactions to decline" }),
@@ -224,7 +224,7 @@ export function eventTimes(range: Static<typeof TimeRange>, what: string): Event
 }
 
 /**
- * What the schema can't say, so that it is said before anything is fetched.
+ * Checks what the schema can't, so that errors are reported before anything is fetched.
  *
  * @throws RequestError `bad_training_request`, `bad_time_format`, `training_params`
  */
@@ -259,7 +259,7 @@ export function checkTrainingRequest(request: TrainingRequest): void {
 /**
  * The request of a job, as it is in fraud.control.
  *
- * @throws FraudstreamError `bad_training_request` for one that was written by something else than `requestJob`
+ * @throws FraudstreamError `bad_training_request` if it was written by anything other than `requestJob`
  */
 export function parseTrainingRequest(json: string): TrainingRequest {
   let value: unknown;

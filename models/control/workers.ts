@@ -11,7 +11,7 @@ import { readHeartbeat } from "./heartbeats.js";
 
 export interface WorkerBoardOptions {
   cluster: KafkaCluster;
-  /** Of the heartbeats. */
+  /** Topic of the heartbeats. */
   topic: string;
   schemas: Schemas;
   log: Logger;
@@ -19,7 +19,7 @@ export interface WorkerBoardOptions {
   lookBackMs?: number;
 }
 
-/** Workers send one heartbeat a second; one that misses this many is gone or stuck. */
+/** Workers send one heartbeat per second; one that misses this many is gone or stuck. */
 const ALIVE_MS = 5_000;
 const LOOK_BACK_MS = 60_000;
 /** A worker that has been silent for this long is forgotten. */
@@ -28,10 +28,10 @@ const PAUSE_MS = 500;
 
 interface Seen {
   beat: WorkerHeartbeat;
-  /** When, by this process's clock: the clocks of two machines differ. */ at: number;
+  /** When it was read, by this process's clock: the clocks of two machines differ. */ at: number;
 }
 
-/** The latest heartbeat of every process that has sent one lately, read from fraud.workers as they come. */
+/** The latest heartbeat of every process that has recently sent one, read from fraud.workers as they arrive. */
 export class WorkerBoard {
   readonly #cluster: KafkaCluster;
   readonly #reader: PartitionReader;
@@ -52,7 +52,7 @@ export class WorkerBoard {
     this.#lookBackMs = lookBackMs;
   }
 
-  /** A board that has started. */
+  /** A board that has been started. */
   static async open(options: WorkerBoardOptions): Promise<WorkerBoard> {
     const board = new WorkerBoard(options);
     try {
@@ -64,7 +64,7 @@ export class WorkerBoard {
     return board;
   }
 
-  /** Reads what has been said lately, then follows until `close`. Trouble with Kafka after that is waited out. */
+  /** Reads the recent heartbeats, then follows until `close`. Trouble with Kafka after that is waited out. */
   async start(): Promise<void> {
     const end = await this.#reader.endOffset();
     this.#next =
@@ -79,7 +79,7 @@ export class WorkerBoard {
     return [...this.#seen.values()].filter(({ beat, at }) => beat.role === role && at >= since).map(({ beat }) => beat);
   }
 
-  /** Resolves at the next heartbeat of anybody, or when the signal aborts, or the board is closed. */
+  /** Resolves at the next heartbeat of any worker, or when the signal aborts, or the board is closed. */
   changed(signal?: AbortSignal): Promise<void> {
     if (this.#closed || signal?.aborted === true) return Promise.resolve();
     return new Promise((resolve) => {
@@ -102,7 +102,7 @@ export class WorkerBoard {
   async #follow(): Promise<void> {
     while (!this.#closed) {
       try {
-        // What comes from now on is as young as its reading.
+        // Heartbeats from now on are as recent as their reading.
         await this.#read(() => Date.now());
       } catch (error) {
         if (this.#closed) return;
