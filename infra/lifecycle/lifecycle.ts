@@ -71,9 +71,17 @@ export function runRole(log: Logger, start: (lifecycle: Lifecycle) => Promise<vo
   });
 }
 
-/** Runs a command: it is done when `work` returns; SIGINT and SIGTERM abort its signal and end it with code 130. */
+/**
+ * Runs a command: it is done when `work` returns; SIGINT and SIGTERM abort its signal and end it with code 130, and so
+ * does the end of whoever reads its output, as in `| head`.
+ */
 export function runCommand(log: Logger, work: (lifecycle: Lifecycle) => Promise<void>): Promise<void> {
-  return run(log, { codeWhenStopped: 130, leftOpenMs: COMMAND_LEFT_OPEN_MS }, async (lifecycle) => {
+  return run(log, { codeWhenStopped: 130, leftOpenMs: COMMAND_LEFT_OPEN_MS }, async (lifecycle, stop) => {
+    for (const output of [process.stdout, process.stderr])
+      output.on("error", (error: NodeJS.ErrnoException) => {
+        if (error.code !== "EPIPE") throw error;
+        if (!lifecycle.signal.aborted) stop();
+      });
     await work(lifecycle);
     if (lifecycle.signal.aborted) process.exitCode ??= 130;
   });
@@ -87,7 +95,7 @@ const COMMAND_LEFT_OPEN_MS = 10_000;
 async function run(
   log: Logger,
   { codeWhenStopped, leftOpenMs }: { codeWhenStopped: number; leftOpenMs: number },
-  body: (lifecycle: Lifecycle) => Promise<void>,
+  body: (lifecycle: Lifecycle, stop: () => void) => Promise<void>,
 ): Promise<void> {
   const lifecycle = new Lifecycle(log);
   let signals = 0;
@@ -108,7 +116,7 @@ async function run(
   // Started by another process of ours: when that one is gone, however it ended, this one must not stay behind.
   process.on("disconnect", onSignal);
   try {
-    await body(lifecycle);
+    await body(lifecycle, onSignal);
   } catch (error) {
     // An error of a part that is being stopped while it starts or works is not a failure.
     if (signals === 0) lifecycle.fail(error);

@@ -116,6 +116,19 @@ describe("a process", () => {
     expect(failure.err).toContain("broken");
   });
 
+  test("that is a command stops what it has started, without a stack, when its output's reader is gone", async () => {
+    const { child, ended } = await start(
+      "runCommand",
+      `lifecycle.add("part", () => { process.stderr.write("stopped"); clearInterval(busy); });
+       const talking = setInterval(() => say("line"), 5);
+       lifecycle.signal.addEventListener("abort", () => clearInterval(talking));
+       await new Promise((resolve) => lifecycle.signal.addEventListener("abort", resolve));`,
+    );
+    await once(child.stdout as NodeJS.ReadableStream, "data");
+    child.stdout?.destroy();
+    expect(await ended).toMatchObject({ code: 130, err: "stopped" });
+  });
+
   test("that was told to stop while it started ends, with what it had started by then", async () => {
     const { child, ended } = await start(
       "runRole",
