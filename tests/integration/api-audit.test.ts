@@ -18,7 +18,7 @@ interface Entry {
   request_id: string;
 }
 
-test("a sign-in that one copy locks is locked in the other; the audit trail has who tried and did what", async () => {
+test("a sign-in locked by one copy is locked in the other; the audit trail says who tried and did what", async () => {
   const lines: string[] = [];
   const log = pino({ level: "info" }, { write: (line: string) => void lines.push(line) });
   const one = await startTestApi({ migrated: true, log });

@@ -52,7 +52,7 @@ const WHO: Record<string, string> = {
 const LETTERS: Record<Role, string> = { service: "s", analyst: "a", operator: "o", admin: "A" };
 
 describe("functions", () => {
-  test("there are no routes but these, and each is for these roles only", async () => {
+  test("there are no routes other than these, and each is open to these roles only", async () => {
     const { paths } = (await api.app.inject({ url: "/doc/json" })).json<{
       paths: Record<string, Record<string, unknown>>;
     }>();
@@ -121,7 +121,7 @@ describe("objects", () => {
 });
 
 describe("properties", () => {
-  test("nothing is taken that a request has no field for", async () => {
+  test("nothing is accepted that a request has no field for", async () => {
     const { id } = (await api.inject("analyst", { url: "/api/v1/users/me" })).json<{ id: string }>();
     const payment = {
       transaction_id: "t",

@@ -31,7 +31,7 @@ const withToken = (token: string) =>
 const json = { "content-type": "application/json" };
 
 describe("tokens", () => {
-  test("forged, expired, future, foreign, none: 401 with a code and a challenge", async () => {
+  test("forged, expired, future, foreign or missing tokens: 401 with a code and a challenge", async () => {
     const [admin] = api.context.users.all();
     const now = Math.floor(Date.now() / 1000);
     const claims = {
@@ -74,7 +74,7 @@ describe("tokens", () => {
     }
   });
 
-  test("every route but the public ones asks for one, also with odd paths and methods", async () => {
+  test("every route except the public ones asks for a token, also for odd paths and methods", async () => {
     for (const [method, url] of [
       ["GET", "/api/v1/users"],
       ["PATCH", "/api/v1/users/1"],
@@ -140,7 +140,7 @@ describe("passwords", () => {
     180_000,
   );
 
-  test("unknown, disabled and wrong are one answer", async () => {
+  test("an unknown user, a disabled user and a wrong password get the same answer", async () => {
     const attempt = (username: string, password: string) =>
       api.app.inject({ method: "POST", url: "/api/v1/tokens", payload: { username, password } });
     const { id, username } = (
@@ -160,7 +160,7 @@ describe("passwords", () => {
     expect(bodies[0].statusCode).toBe(401);
   });
 
-  test("an address with only refused tokens is told to wait; a good one from there is served", async () => {
+  test("an address that sends only refused tokens is told to wait; a valid token from there is served", async () => {
     const own = await startTestApi();
     let last = 0;
     for (let i = 0; i < 601; i++)
@@ -185,7 +185,7 @@ describe("bodies", () => {
   const send = (payload: string, headers: Record<string, string> = json) =>
     api.app.inject({ method: "POST", url: "/api/v1/tokens", payload, headers });
 
-  test("oversized, nested, broken, of another kind: each with its code", async () => {
+  test("bodies that are oversized, nested, broken or of another type: each with its code", async () => {
     expect((await send(`{"username":"${"a".repeat(2_000_000)}","password":"x"}`)).json()).toMatchObject({
       status: 413,
       code: "body_too_large",
@@ -214,7 +214,7 @@ describe("bodies", () => {
       expect((await send(body)).json(), body).toMatchObject({ status: 400, code: "invalid_request" });
   });
 
-  test("prototypes are out of reach", async () => {
+  test("prototypes can't be polluted", async () => {
     for (const body of [
       '{"__proto__":{"role":"admin"},"username":"a","password":"b"}',
       '{"username":"a","password":"b","constructor":{"prototype":{"role":"admin"}}}',
@@ -224,7 +224,7 @@ describe("bodies", () => {
     expect(({} as { role?: string }).role).toBeUndefined();
   });
 
-  test("many bad fields don't make a long answer", async () => {
+  test("many invalid fields don't make a long answer", async () => {
     const body = Object.fromEntries(Array.from({ length: 20_000 }, (_, i) => [`field${i}${"x".repeat(20)}`, i]));
     const answer = await send(JSON.stringify(body));
     expect(answer.statusCode).toBe(400);
@@ -266,7 +266,7 @@ describe("paths", () => {
     ).toBeGreaterThanOrEqual(400);
   });
 
-  test("a request id of the caller's is not taken", async () => {
+  test("a request id sent by the caller is not used", async () => {
     const answer = await api.app.inject({
       url: "/api/v1/status",
       headers: { "x-request-id": "mine", "request-id": "mine" },
@@ -275,7 +275,7 @@ describe("paths", () => {
   });
 });
 
-test("browsers are told to be careful, and other origins nothing", async () => {
+test("responses carry strict security headers, and other origins get no CORS headers", async () => {
   const answer = await api.app.inject({ url: "/api/v1/status", headers: { origin: "https://evil.example" } });
   expect(answer.headers).toMatchObject({
     "x-content-type-options": "nosniff",
@@ -335,7 +335,7 @@ describe("slow and broken requests", () => {
     }
   });
 
-  test("a header that is there twice is a 400, whichever of the two a proxy believed", async () => {
+  test("a duplicate header is a 400, whichever of the two a proxy believed", async () => {
     const port = await listening({ headersMs: 5_000, requestMs: 5_000 });
     for (const twice of [
       "host: a\r\nhost: b",
@@ -356,7 +356,7 @@ describe("slow and broken requests", () => {
     }
   });
 
-  test("what isn't HTTP, and headers without an end, are 4xx problems", async () => {
+  test("requests that are not HTTP, and headers without an end, are 4xx problems", async () => {
     for (const [bytes, status] of [
       ["\u0016\u0003\u0001 hello\r\n\r\n", 400],
       [`GET / HTTP/1.1\r\nhost: x\r\nx: ${"a".repeat(100_000)}\r\n\r\n`, 431],
@@ -369,7 +369,7 @@ describe("slow and broken requests", () => {
   });
 });
 
-test("neither log nor answers of all this hold a password, a token or a card number", async () => {
+test("neither the log nor any answer to all this contains a password, a token or a card number", async () => {
   const secret = "a very secret password";
   const card = "4111111111111111";
   const username = `user-${randomUUID().slice(0, 8)}`;

@@ -136,7 +136,7 @@ test(
 );
 
 describe("without ClickHouse", () => {
-  test("sign-in and authentication work, and the API is ready as far as it says", async () => {
+  test("sign-in and authentication work, and the API reports itself ready", async () => {
     const { proxy, url } = await proxied();
     proxy.mode = "down";
     const api = await startTestApi({ clickhouseUrl: url });
@@ -245,7 +245,7 @@ describe("the request log", () => {
     await clickhouse.close();
   });
 
-  test("what doesn't fit is dropped, counted and said; nobody waits", async () => {
+  test("what doesn't fit is dropped, counted and reported; nobody waits", async () => {
     const lines: string[] = [];
     const log = pino(
       new Writable({ write: (chunk: Buffer, _encoding, done) => (lines.push(chunk.toString()), done()) }),

@@ -44,7 +44,7 @@ function startRole(settings: Record<string, string>): {
 const addressIn = (log: string): string | undefined => /"address":"(http[^"]+)"/.exec(log)?.[1];
 
 describe("node dist/api/main.js", () => {
-  test("refuses to start with one line that says what is missing", async () => {
+  test("refuses to start, with one line that says what is missing", async () => {
     const prefix = uniquePrefix();
     const cases: [Record<string, string>, RegExp][] = [
       [{ TOPIC_PREFIX: prefix, ADMIN_PASSWORD }, /^neither JWT_SECRET nor JWKS_URL is set.*\n$/],
@@ -58,7 +58,7 @@ describe("node dist/api/main.js", () => {
     }
   });
 
-  test("a taken port is one line", async () => {
+  test("a port in use is reported in one line", async () => {
     const server = createServer().listen(0, "127.0.0.1");
     await once(server, "listening");
     onTestFinished(() => void server.close());
@@ -74,7 +74,7 @@ describe("node dist/api/main.js", () => {
     expect(log()).toBe(`PORT ${port} on 127.0.0.1 is taken by another process: stop it, or set PORT to a free one\n`);
   });
 
-  test("starts with secrets from files, serves, finishes what is under way when told to stop, and ends", async () => {
+  test("starts with secrets from files, serves, finishes requests under way when told to stop, and exits", async () => {
     const folder = mkdtempSync(join(tmpdir(), "fraudstream-api-"));
     onTestFinished(() => rmSync(folder, { recursive: true }));
     const { jwtSecretFile, adminPasswordFile } = ensureSecrets(folder);
@@ -126,7 +126,7 @@ test("a setting closes /metrics", async () => {
 });
 
 describe("tokens of an identity provider", () => {
-  test("are taken by its keys, for the user of that name, whom we may still disable; sign-in here is off", async () => {
+  test("are checked with its keys and name a user, whom we can still disable; sign-in here is off", async () => {
     const { publicKey, privateKey } = await generateKeyPair("RS256", { extractable: true });
     const keys = { keys: [{ ...(await exportJWK(publicKey)), kid: "k1", alg: "RS256", use: "sig" }] };
     const provider = createHttpServer(
@@ -209,7 +209,7 @@ describe("tokens of an identity provider", () => {
     expect(await get("/api/v1/users/me", ann)).toMatchObject({ status: 401, code: "user_disabled" });
   });
 
-  test("a provider that can't be reached is a 503, which doesn't say where it is", async () => {
+  test("a provider that can't be reached is a 503 that doesn't say where it is", async () => {
     const api = await startTestApi({
       settings: { JWT_SECRET: "", ADMIN_PASSWORD: "", ADMIN_USERNAME: "root", JWKS_URL: "http://127.0.0.1:9/keys" },
     });

@@ -42,12 +42,12 @@ const me = async (api: TestApi, headers: { authorization: string }) =>
     role: string;
   }>();
 
-test("the status is exactly this, for anybody", async () => {
+test("the status is exactly this, for everybody", async () => {
   expect((await one.inject(null, { url: "/api/v1/status" })).body).toBe('{"status":"success","message":"pong!"}');
 });
 
 describe("two copies", () => {
-  test("the first admin was made once, and signs in on both", async () => {
+  test("the first admin was created once, and signs in on both", async () => {
     const { users } = (await one.inject("admin", { url: "/api/v1/users" })).json<{ users: { username: string }[] }>();
     expect(users.filter(({ username }) => username === "admin")).toHaveLength(1);
     for (const api of [one, two])
@@ -57,7 +57,7 @@ describe("two copies", () => {
       });
   });
 
-  test("a user made on one signs in on the other, at once and in any case", async () => {
+  test("a user created on one signs in on the other, at once and in any letter case", async () => {
     const username = uniqueName();
     const made = await make(one, username, { role: "operator" });
     expect(made.statusCode).toBe(201);
@@ -199,7 +199,7 @@ describe("two copies", () => {
     },
   );
 
-  test("guessing the current password ends, also with many guesses at once", async () => {
+  test("guessing the current password is locked out, also with many guesses at once", async () => {
     const username = uniqueName();
     await make(one, username);
     const headers = await tokenOf(one, username);
@@ -217,7 +217,7 @@ describe("two copies", () => {
     expect((await guess(PASSWORD)).json()).toMatchObject({ status: 429, code: "too_many_requests" });
   });
 
-  test("of two changes at once on two copies neither undoes the other in silence", async () => {
+  test("of two changes made at once on two copies, neither silently undoes the other", async () => {
     const username = uniqueName();
     const { id } = (await make(one, username, { role: "analyst" })).json<{ id: string }>();
     for (let round = 0; round < 5; round++) {
@@ -251,7 +251,7 @@ describe("two copies", () => {
 });
 
 describe("what a user may be", () => {
-  test("every bad field is named; a password is never in the answer", async () => {
+  test("every invalid field is named; a password is never in the answer", async () => {
     const bad = await one.inject(
       "admin",
       post("/api/v1/users", {
@@ -299,7 +299,7 @@ describe("what a user may be", () => {
     expect(list.body).not.toMatch(/argon2|hash/);
   });
 
-  test("the last admin stays", async () => {
+  test("the last admin can't be removed", async () => {
     const alone = await startTestApi();
     const headers = await tokenOf(alone, "admin", ADMIN_PASSWORD);
     const { id } = await me(alone, headers);
@@ -322,7 +322,7 @@ describe("registration", () => {
       expect((await one.inject(role, body)).json()).toMatchObject({ status: 403, code: "forbidden" });
   });
 
-  test("open: anybody, as an analyst, with a token; no other role through the body", async () => {
+  test("open: anybody, as an analyst, with a token; the body can't set another role", async () => {
     const lines: string[] = [];
     const log = pino(
       new Writable({ write: (chunk: Buffer, _encoding, done) => (lines.push(chunk.toString()), done()) }),
@@ -356,7 +356,7 @@ describe("registration", () => {
   });
 });
 
-test("a copy that has lost track of the users for too long lets nobody in, and recovers by itself", async () => {
+test("a copy that has lost track of the users for too long lets nobody in, and recovers on its own", async () => {
   const { proxied, topic } = testKafka();
   const { proxy, cluster } = await proxied();
   const users = new UserDirectory({

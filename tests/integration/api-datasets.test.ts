@@ -6,7 +6,7 @@ import { paysimCsv } from "../unit/models/datasets/csv-files.js";
 
 vi.setConfig({ testTimeout: 150_000 });
 
-test("a look over HTTP: what a linked file is taken for, and why it is refused, in the request's words", async () => {
+test("an inspection over HTTP: how a linked file is read, and why it is refused, in the request's terms", async () => {
   const api = await startTestApi({ settings: { DATASETS_ALLOW_PRIVATE: "true" } });
   const { origin } = await staticServer({
     "/x.csv.gz": gzipSync(paysimCsv(400)),

@@ -30,7 +30,7 @@ interface Replayed {
 
 const UNKNOWN = 999;
 
-it("large ones are answered a part at a time, the newest first, and it is said that there are more", async () => {
+it("large ones are returned one page at a time, newest first, and the answer says that there are more", async () => {
   const api = await startTestApi({ migrated: true });
   const { clickhouse, topics } = api.context;
   onTestFinished(() => clickhouse.command(`DROP DATABASE IF EXISTS ${api.database}`));

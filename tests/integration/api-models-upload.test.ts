@@ -98,7 +98,7 @@ it("takes pipelines with several inputs and texts, which score payments with mis
   expect(await system.deadLetters()).toEqual([]);
 });
 
-it("gives versions one after the other, and says who brought them", async () => {
+it("assigns versions one after the other, and says who uploaded them", async () => {
   const { api } = await openModelsApi();
   const parts = partsOf(fixture("sklearn-logistic-zipmap"));
   const answers = [await upload(api, parts), await upload(api, parts)];
@@ -300,7 +300,7 @@ describe("an upload is refused", () => {
     ],
   ];
 
-  it("with a code of its own for each cause, and leaves nothing behind", async () => {
+  it("with a separate code for each cause, and leaves nothing behind", async () => {
     const { system, api } = await openModelsApi();
     for (const [what, status, code, parts] of cases) {
       const answer = await upload(api, parts());
@@ -312,7 +312,7 @@ describe("an upload is refused", () => {
     expect(await readdir(system.artifacts)).toEqual([]);
   });
 
-  it("naming every bad field of its manifest", async () => {
+  it("naming every invalid field of its manifest", async () => {
     const { api } = await openModelsApi();
     const { body } = await upload(
       api,
@@ -326,7 +326,7 @@ describe("an upload is refused", () => {
     ]);
   });
 
-  it("when it is too large, of another type, or from somebody who may not", async () => {
+  it("when it is too large, of another type, or from somebody without permission", async () => {
     const { api } = await openModelsApi();
     const large = await upload(api, model(Buffer.alloc(65 * 1024 ** 2)));
     expect([large.status, large.body.code]).toEqual([413, "upload_too_large"]);
@@ -366,7 +366,7 @@ describe("an upload is refused", () => {
     expect(answer).toMatch(/^HTTP\/1.1 400 .*upload_unexpected_part/s);
   });
 
-  it("when it trickles in, and not the one that comes at once meanwhile", async () => {
+  it("when it arrives too slowly, while one sent quickly meanwhile is not", async () => {
     const { api } = await openModelsApi();
     const address = await api.app.listen({ host: "127.0.0.1", port: 0 });
     const { authorization } = await api.as("operator");

@@ -208,7 +208,7 @@ describe("enabling", () => {
     expect((await undo({})).body.code).toBe("no_champion");
   });
 
-  it("gives a worker without files what it lacks, by its hash, and nobody else", async () => {
+  it("gives a worker without files the ones it lacks, by their hash, and gives them to nobody else", async () => {
     const { system, api } = await openModelsApi({ settings: { ARTIFACTS_TOKEN } });
     await system.register("good@1", logistic());
     await system.deploy("good@1");
@@ -235,7 +235,7 @@ describe("enabling", () => {
     expect((await loadArtifact(elsewhere, "good@1", manifestSha256)).onnx).toEqual(Buffer.from(logistic().onnx));
   });
 
-  it("answers 202 without workers, naming every partition, and 200 to the same call once they are there", async () => {
+  it("answers 202 without workers, naming every partition, and 200 to the same call once there are some", async () => {
     const { system, api } = await openModelsApi();
     await system.register("mine@1", logistic());
     const waiting = await put(api, "/models/mine@1/enabled?wait_ms=300", { enabled: true, role: "champion" });
@@ -253,7 +253,7 @@ describe("enabling", () => {
     expect([live.status, live.body]).toMatchObject([200, { live: true, changed: false, epoch: waiting.body.epoch }]);
   });
 
-  it("answers 202 with what the workers complain of, and they go on with the model before", async () => {
+  it("answers 202 with the workers' problems, and they continue with the previous model", async () => {
     const { system, api } = await openModelsApi();
     await system.register("good@1", logistic());
     const broken = { ...logistic(), onnx: new TextEncoder().encode("not a model") };
@@ -375,7 +375,7 @@ describe("deciding", () => {
     ).toBe(202);
   });
 
-  it("refuses what can't be, with a code, and changes nothing", async () => {
+  it("refuses impossible changes, with a code, and changes nothing", async () => {
     const { system, api } = await openModelsApi();
     await system.register("a@1", logistic());
     const refused = async (

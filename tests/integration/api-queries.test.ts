@@ -15,7 +15,7 @@ const ENDLESS =
 const request = (id = "u") => ({ user: { id } }) as never;
 const caller = () => Object.assign(new EventEmitter(), { destroyed: false });
 
-test("a query ends with its caller, few heavy ones run at a time, and look-ups have a share of their own", async () => {
+test("a query ends with its caller, few heavy ones run at a time, and look-ups have a separate share", async () => {
   const clickhouse = await clickhouseDatabase();
   const desk = new QueryDesk(clickhouse, { ...SHARES, heavy: { atOnce: 2, waiting: 2, ofUser: 3, limitMs: 60_000 } });
   const running = async (): Promise<number> =>
@@ -79,7 +79,7 @@ test("a query over its time limit, and a ClickHouse that does not answer, are a 
   expect(performance.now() - begun).toBeLessThan(40_000);
 });
 
-test("metrics are made once for all who ask at a time", async () => {
+test("metrics are computed once for all who ask at the same time", async () => {
   const registry = createRegistry();
   let reads = 0;
   gauge(registry, { name: "reads", help: "x", read: () => [{ value: (reads += 1) }] });

@@ -49,7 +49,7 @@ beforeAll(() => {
   ids = 0;
 });
 
-it("a prediction asked of one copy is answered by it, and the other passes it over", async () => {
+it("a prediction requested from one copy is answered by it, and the other ignores it", async () => {
   const { system, copies } = await openTwo();
   const [one, two] = copies;
   for (const copy of copies)
@@ -92,7 +92,7 @@ it("a prediction asked of one copy is answered by it, and the other passes it ov
   );
 });
 
-it("a caller is told of a transaction that can't be scored, and where to look for one that is late", async () => {
+it("a caller learns that a transaction can't be scored, and where to look for a late one", async () => {
   const { system, copies } = await openTwo();
   const [one, two] = copies;
   const worker = system.startWorker();
@@ -177,7 +177,7 @@ it("a caller is told of a transaction that can't be scored, and where to look fo
   expect(await system.predictions()).toHaveLength(before + 2);
 });
 
-it("of two deployments at once through two copies exactly one wins, and scores what is published then", async () => {
+it("of two simultaneous deployments through two copies exactly one wins, and scores what comes then", async () => {
   const { system, copies } = await openTwo();
   await system.register("third@1", logistic());
   system.startWorker();

@@ -74,7 +74,7 @@ describe("card precision@k", () => {
     [2.999, "e", 0.95, null],
   ];
 
-  it("looks at k cards a day, without those that were caught before", async () => {
+  it("looks at k cards a day, without those that were already caught", async () => {
     const clickhouse = await clickhouseDatabase();
     await store(clickhouse, sketches);
     const { card_precision, rows } = await modelMetrics(clickhouse, request);
@@ -124,7 +124,7 @@ describe("card precision@k", () => {
     });
   });
 
-  it("leaves out the cards of a table, day by day", async () => {
+  it("leaves out the cards listed in a table, day by day", async () => {
     const clickhouse = await clickhouseDatabase();
     await store(clickhouse, sketches);
     await clickhouse.command(
@@ -147,7 +147,7 @@ describe("card precision@k", () => {
     ]);
   });
 
-  it("is the same as counted in memory, written twice or placed", async () => {
+  it("equals the value counted in memory, whether written twice or placed", async () => {
     const clickhouse = await clickhouseDatabase();
     const random = new Random(3);
     const many = Array.from({ length: 900 }, (_, i): Sketch => {
@@ -191,7 +191,7 @@ function byHand(sketches: readonly Sketch[], k: number): number[] {
 }
 
 describe("GET /api/v1/models/metrics", () => {
-  it("refuses a k that is none, and too many days", async () => {
+  it("refuses an invalid k, and too many days", async () => {
     const test = await startTestApi({ migrated: true });
     await store(test.context.clickhouse, [[0, "a", 0.5, true]]);
     const fields = async (query: string): Promise<unknown> => {

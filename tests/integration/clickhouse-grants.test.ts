@@ -10,7 +10,7 @@ import { clickhouseConfig } from "../support/engines.js";
 const folder = join(packageRoot(), "infra/clickhouse/users");
 const ROLES = ["sink", "scoring", "merchants", "training", "api"];
 
-test("the grants are statements of ClickHouse, about tables that there are and users that are made", async () => {
+test("the grants are valid ClickHouse statements, for existing tables and for users that are created", async () => {
   const statements = splitStatements(readFileSync(join(folder, "grants.sql"), "utf8"));
   const tables = new Set(
     readMigrations().flatMap(({ statements: made }) =>

@@ -50,7 +50,7 @@ async function failure(work: Promise<unknown>): Promise<FraudstreamError> {
 }
 
 describe("migrate", () => {
-  it("makes every table with the columns that the sink writes, and then has nothing to do", async () => {
+  it("creates every table with the columns that the sink writes, and then has nothing to do", async () => {
     const { config, clickhouse } = database();
     expect(await migrate(config, log)).toEqual(readMigrations().map(({ name }) => name));
     expect(await migrate(config, log)).toEqual([]);
@@ -65,7 +65,7 @@ describe("migrate", () => {
     }
   });
 
-  it("brings a database with data forward, and leaves the data as it is when all of it is run once more", async () => {
+  it("migrates a database that holds data, and leaves the data unchanged when all of it runs again", async () => {
     const { config, clickhouse } = database();
     const all = readMigrations();
     await migrate(config, log, { migrations: all.slice(0, 1) });
@@ -109,7 +109,7 @@ describe("migrate", () => {
     );
   });
 
-  it("takes the lock of a process that died away", async () => {
+  it("takes over the lock of a process that died", async () => {
     const { config, clickhouse } = database();
     await migrate(config, log, { migrations: [] });
     await clickhouse.command(
@@ -135,14 +135,14 @@ describe("migrate", () => {
     expect(await clickhouse.query("SELECT count() AS count FROM one")).toEqual([{ count: 1 }]);
   });
 
-  it("refuses a migration that was changed after it had been applied", async () => {
+  it("refuses a migration that was changed after it was applied", async () => {
     const { config } = database();
     await migrate(config, log, { migrations: [counting(1, "one")] });
     const error = await failure(migrate(config, log, { migrations: [{ ...counting(1, "one"), sha256: "other" }] }));
     expect([error.code, error.retriable]).toEqual(["migration_changed", false]);
   });
 
-  it("goes on where a migration broke off", async () => {
+  it("resumes where a migration broke off", async () => {
     const { config } = database();
     const broken = {
       ...counting(1, "one"),
@@ -158,7 +158,7 @@ describe("the owner of a database", () => {
   const ours = { clusterId: "one", topicPrefix: "fraud." };
   const theirs = { clusterId: "one", topicPrefix: "staging." };
 
-  it("is who migrates it first; others are refused with what to do, until one takes it over", async () => {
+  it("is whoever migrates it first; others are refused and told what to do, until one takes it over", async () => {
     const { config, clickhouse } = database();
     const both = await Promise.allSettled([
       migrate(config, log, { owner: ours }),
@@ -186,7 +186,7 @@ describe("the owner of a database", () => {
     expect(await ownedSince(clickhouse)).toBeGreaterThan(Date.now() - 60_000);
   });
 
-  it("of a database that an earlier version has filled is who has rows there", async () => {
+  it("of a database filled by an earlier version is whoever has rows there", async () => {
     const { config, clickhouse } = database();
     await migrate(config, log);
     await clickhouse.command(
@@ -247,7 +247,7 @@ describe("migration 0005", () => {
     },
   );
 
-  it("may end anywhere and be run again from the top", async () => {
+  it("may stop anywhere and be run again from the top", async () => {
     const all = readMigrations();
     const { statements } = all[4];
     const renames = statements.findIndex((text) => text.startsWith("RENAME"));
@@ -307,7 +307,7 @@ describe("migration 0005", () => {
 });
 
 describe("waitForMigrations", () => {
-  it("returns once another process has migrated, also when there is no database yet", async () => {
+  it("returns once another process has migrated, also if the database does not exist yet", async () => {
     const { config, clickhouse } = database();
     const migrations = [counting(1, "one")];
     let done = false;
@@ -319,7 +319,7 @@ describe("waitForMigrations", () => {
     expect(done).toBe(true);
   });
 
-  it("ends when it is told to", async () => {
+  it("ends when its signal aborts", async () => {
     const { clickhouse } = database();
     const abort = new AbortController();
     const waiting = waitForMigrations(clickhouse, log, { signal: abort.signal, pollMs: 10_000 });
@@ -343,7 +343,7 @@ describe("applyRetention", () => {
     );
   };
 
-  it("gives every table its time to live, changes it and takes it away", async () => {
+  it("gives every table its time to live, changes it and removes it", async () => {
     const { config, clickhouse } = database();
     await migrate(config, log);
     await applyRetention(clickhouse, log);
@@ -381,7 +381,7 @@ describe("applyRetention", () => {
     expect((await ttls(clickhouse)).labels).toBe(0);
   });
 
-  it("drops what was inserted too long ago, whatever its event time", async () => {
+  it("drops rows inserted too long ago, whatever their event time", async () => {
     const { config, clickhouse } = database();
     await migrate(config, log);
     await applyRetention(clickhouse, log, { labels: 30 });
@@ -399,7 +399,7 @@ describe("applyRetention", () => {
 });
 
 describe("errors", () => {
-  it("tells what may be tried again from what may not, by the server's code", async () => {
+  it("are retriable or not, by the server's code", async () => {
     const { clickhouse, config } = database();
     await migrate(config, log, { migrations: [] });
     const syntax = await failure(clickhouse.query("SELEC 1"));
@@ -429,7 +429,7 @@ describe("errors", () => {
     expect([cut.code, cut.retriable]).toEqual(["clickhouse_refused", false]);
   });
 
-  it("may be tried again when nobody answers", async () => {
+  it("are retriable if nobody answers", async () => {
     const nobody = createClickHouse({ ...clickhouseConfig("default"), url: "http://127.0.0.1:1" });
     onTestFinished(() => nobody.close());
     const refused = await failure(nobody.query("SELECT 1"));

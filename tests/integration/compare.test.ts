@@ -147,7 +147,7 @@ const EXPECTED = {
 };
 
 describe("two models on the same transactions", () => {
-  it("are compared where both have scored, as worked out by hand", async () => {
+  it("are compared on rows that both have scored, matching results worked out by hand", async () => {
     const clickhouse = await clickhouseDatabase();
     await store(clickhouse, SKETCHES);
     expect(await compareModels(clickhouse, request)).toMatchObject(EXPECTED);
@@ -170,7 +170,7 @@ describe("two models on the same transactions", () => {
     });
   });
 
-  it("also where they changed places within the window", async () => {
+  it("also if they changed roles within the window", async () => {
     const clickhouse = await clickhouseDatabase();
     await store(clickhouse, SKETCHES, 4);
     expect(await compareModels(clickhouse, request)).toMatchObject(EXPECTED);
@@ -178,7 +178,7 @@ describe("two models on the same transactions", () => {
     expect({ a, b }).toMatchObject({ a: EXPECTED.b, b: EXPECTED.a });
   });
 
-  it("have nothing in common where one of them didn't score", async () => {
+  it("have nothing in common if one of them didn't score", async () => {
     const clickhouse = await clickhouseDatabase();
     await store(clickhouse, SKETCHES);
     const none = { approve: 0, review: 0, decline: 0 };
@@ -195,7 +195,7 @@ describe("two models on the same transactions", () => {
     ).toMatchObject({ rows: 0, a: { only: 2, precision: null }, b: { only: 1 }, moved: [] });
   });
 
-  it("have the metrics that each has by itself where both scored everything", async () => {
+  it("have the same metrics as each has alone if both scored everything", async () => {
     const clickhouse = await clickhouseDatabase();
     const random = new Random(11);
     const decided = (): [number, Decision] => {
@@ -234,7 +234,7 @@ function rounded(metrics: unknown): unknown {
 }
 
 describe("GET /api/v1/models/compare", () => {
-  it("answers analysts, about two models that there are", async () => {
+  it("answers analysts, for two existing models", async () => {
     const test = await startTestApi({ migrated: true, settings: { LABEL_MATURITY_DAYS: "1" } });
     const { context } = test;
     await context.produce(async (producer) => {

@@ -63,7 +63,7 @@ describe("ControlLog", () => {
     expect([log.position, log.state.deployment]).toEqual([0, null]);
   });
 
-  test("an author sees his event once it is accepted; another sees it when he reads to the end", async () => {
+  test("an author sees the event once it is accepted; others see it when they read to the end", async () => {
     const { cluster, topic } = testKafka();
     const name = await topic("control");
     const [one, other] = [await desk(cluster, name), await desk(cluster, name)];
@@ -88,7 +88,7 @@ describe("ControlLog", () => {
     ).toMatchObject({ code: "unknown_model" });
   });
 
-  test("who decides on an older state is told so, and may decide again", async () => {
+  test("an author who decides on an older state is told so, and may decide again", async () => {
     const { cluster, topic } = testKafka();
     const name = await topic("control");
     const [one, other] = [await desk(cluster, name), await desk(cluster, name)];
@@ -108,7 +108,7 @@ describe("ControlLog", () => {
     expect(await failed(registerModel(one.log, one.author, model))).toMatchObject({ code: "conflict" });
   });
 
-  test("of those who race exactly one wins each round, and all agree on who", async () => {
+  test("in a race exactly one wins each round, and all agree on who", async () => {
     const { cluster, topic } = testKafka();
     const name = await topic("control");
     const desks = await Promise.all(["ada", "bob", "cyd"].map((who) => desk(cluster, name, who)));
@@ -135,7 +135,7 @@ describe("ControlLog", () => {
     for (const { log } of desks) expect(log.state.history.map(({ who }) => who)).toEqual(winners);
   });
 
-  test("one author's decisions at the same moment are one decision; those of different keys don't meet", async () => {
+  test("one author's simultaneous decisions are one decision; those of different keys don't conflict", async () => {
     const { cluster, topic } = testKafka();
     const { log, producer } = await desk(cluster, await topic("control"));
     const same = await Promise.all(
@@ -155,7 +155,7 @@ describe("ControlLog", () => {
     expect(log.state.jobs.size).toBe(10);
   });
 
-  test("a copy whose offsets closed up says the same, and is decided in from there", async () => {
+  test("a copy whose offsets have no gaps has the same state, and accepts decisions from there", async () => {
     const { cluster, topic } = testKafka();
     const name = await topic("control");
     const { log, producer, author } = await desk(cluster, name);
@@ -198,7 +198,7 @@ describe("ControlLog", () => {
     expect(await failed(later.log.open())).toMatchObject({ code: "control_inconsistent" });
   });
 
-  test("following tells of every change, its own among them, until it is closed", async () => {
+  test("following reports every change, including its own, until it is closed", async () => {
     const { cluster, topic } = testKafka();
     const name = await topic("control");
     const [one, other] = [await desk(cluster, name), await desk(cluster, name)];
@@ -220,7 +220,7 @@ describe("ControlLog", () => {
     expect([heard.length, failures]).toEqual([before, []]);
   });
 
-  test("following waits out a cluster that is away; reading to the end says so", async () => {
+  test("following waits out a cluster that is away; reading to the end reports it", async () => {
     const { cluster, topic, proxied } = testKafka();
     const name = await topic("control");
     const { proxy, cluster: behind } = await proxied();
@@ -332,7 +332,7 @@ describe("ControlLog", () => {
     },
   );
 
-  test("what is no control event is left out, and does not hold up what follows", async () => {
+  test("records that are not control events are skipped, and do not hold up what follows", async () => {
     const { cluster, topic } = testKafka();
     const name = await topic("control");
     const { log, producer } = await desk(cluster, name);

@@ -56,7 +56,7 @@ describe("the drift of a model's stored predictions", () => {
     bins: true,
   };
 
-  it("is the index of the rows by bin, as worked out by hand: each row once, as champion and as shadow", async () => {
+  it("equals the index worked out by hand from the rows by bin: each row once, as champion and as shadow", async () => {
     const clickhouse = await clickhouseDatabase();
     // By bin: 600, 500, 300, 300, 300 missing; 1,000 and 1,000; 1,900 and 100.
     const values = [
@@ -125,7 +125,7 @@ describe("the drift of a model's stored predictions", () => {
     });
   });
 
-  it("of a model with more features than one query counts", async () => {
+  it("works for a model with more features than one query counts", async () => {
     const clickhouse = await clickhouseDatabase();
     const width = 230;
     const wide: DriftReference = {
@@ -149,7 +149,7 @@ describe("the drift of a model's stored predictions", () => {
     for (const [i, { bins = [] }] of features.entries()) expect([i, bins[0].live]).toEqual([i, i / 400]);
   });
 
-  it("is stable in a held-out week, and isn't when amounts are doubled", async () => {
+  it("is stable in a held-out week, and is not when amounts are doubled", async () => {
     const clickhouse = await clickhouseDatabase();
     const town = simulateDataset({ seed: 7, customers: 600, terminals: 120, from: START, to: START + 28 * DAY });
     const until = (day: number): number => town.eventTime.findIndex((time) => time >= START + day * DAY);
@@ -231,7 +231,7 @@ describe("GET /api/v1/models/{id}/drift", () => {
     return startTestApi({ migrated: true, settings: { ARTIFACTS: artifacts } });
   }
 
-  it("says how far a model's window is from its reference, or why it can't", async () => {
+  it("says how far a model's window is from its reference, or why it can't tell", async () => {
     const served = await api();
     const { context, config } = served;
     const { clickhouse, control } = context;
@@ -319,7 +319,7 @@ describe("GET /api/v1/models/{id}/drift", () => {
     expect(await of("gone@1/drift")).toMatchObject({ verdict: null, cause: "artifact_missing" });
   });
 
-  it("is for those who may read metrics, of models that there are", async () => {
+  it("is for those who may read metrics, and for existing models", async () => {
     const served = await api();
     const asked = async (role: "analyst" | "service" | null, path: string): Promise<unknown> => {
       const answer = await served.inject(role, { url: `/api/v1/models/${path}` });

@@ -9,7 +9,7 @@ import { ADMIN_PASSWORD, JWT_SECRET, startTestApi } from "../support/api.js";
 /** Each of the routes six times or so. */
 const REQUESTS = 200;
 
-test("requests of every route with everything wrong are 4xx, and tell nothing", async () => {
+test("requests to every route with everything wrong are 4xx, and reveal nothing", async () => {
   const logged: string[] = [];
   const api = await startTestApi({
     migrated: true,

@@ -15,7 +15,7 @@ import { TestSystem } from "../support/workers-system.js";
 
 const ID = 2001;
 
-test("a transaction that was scored and can't be read again is a gap, not a history without it", async () => {
+test("a scored transaction that can't be read again is a gap, not a history without it", async () => {
   const system = await TestSystem.open({ kafka: kafkaConfig(), prefix: uniquePrefix(), partitions: 1 });
   onTestFinished(() => system.close());
   const count = {
@@ -57,7 +57,7 @@ test("a transaction that was scored and can't be read again is a gap, not a hist
     .toEqual([1, 2, 3, 4]);
 });
 
-test("of a topic that was deleted nothing is read again in the one that has its name now", async () => {
+test("nothing of a deleted topic is read from the topic that has its name now", async () => {
   const system = await TestSystem.open({ kafka: kafkaConfig(), prefix: uniquePrefix(), partitions: 1 });
   onTestFinished(() => system.close());
   const { name } = system.topics.transactions;

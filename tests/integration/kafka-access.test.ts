@@ -246,7 +246,7 @@ describe.skipIf(missing !== null)("a broker with TLS, SCRAM and ACLs", () => {
     other: "",
   };
 
-  test("and nobody does what is another's", { timeout: 120_000 }, async () => {
+  test("and no role can do what belongs to another", { timeout: 120_000 }, async () => {
     const found = { read: new Map<string, string>(), write: new Map<string, string>(), own: new Map<string, string>() };
     const note = (kind: keyof typeof found, what: string, user: KafkaUser | "stranger", may: boolean): void =>
       void found[kind].set(what, (found[kind].get(what) ?? "") + (may ? LETTERS[user] : ""));
@@ -275,7 +275,7 @@ describe.skipIf(missing !== null)("a broker with TLS, SCRAM and ACLs", () => {
     expect(Object.fromEntries(found.own)).toEqual(MAY_OWN);
   });
 
-  test("consumer groups are their members' own, and topics the operators'", async () => {
+  test("consumer groups belong to their members, and topics to the operators", async () => {
     const source = { topic: topics.transactions.name, partition: 0 };
     const asUser = async <T>(
       user: KafkaUser,
@@ -322,7 +322,7 @@ describe.skipIf(missing !== null)("a broker with TLS, SCRAM and ACLs", () => {
   });
 
   test(
-    "a wrong password, a certificate of an authority that isn't trusted, and connections without TLS are refused",
+    "a wrong password, a certificate of an untrusted authority, and connections without TLS are refused",
     { timeout: 120_000 },
     async () => {
       const right = kafka.as("scoring");

@@ -97,7 +97,7 @@ const all = (partitions: number, from: number, to: number): string[] =>
   Array.from({ length: partitions }, (_, p) => Array.from({ length: to - from }, (_, i) => `${p}/${from + i}`)).flat();
 
 describe("PartitionConsumer", () => {
-  test("members share the partitions; what one leaves, another takes over where it stood", async () => {
+  test("members share the partitions; when one leaves, another resumes its partitions where it stopped", async () => {
     const kafka = testKafka();
     const topic = await kafka.topic("in", 4);
     // kafkajs can't unpack this; it never sees it.
@@ -171,7 +171,7 @@ describe("PartitionConsumer", () => {
     await until(() => opened.length === 1);
   });
 
-  test("one that is fenced leaves and joins again, with every tenure begun anew", async () => {
+  test("a fenced member leaves and rejoins, and every tenure begins again", async () => {
     const kafka = testKafka();
     const topic = await kafka.topic("in", 2);
     await fill(kafka, topic, 2, 5);
@@ -189,7 +189,7 @@ describe("PartitionConsumer", () => {
     await until(() => new Set(fenced.seen).size === 12);
   });
 
-  test("an error that may pass begins the tenure anew from what was committed, any other is the role's", async () => {
+  test("a transient error restarts the tenure from what was committed; any other goes to the role", async () => {
     const kafka = testKafka();
     const topic = await kafka.topic("in");
     await fill(kafka, topic, 1, 10);
@@ -223,7 +223,7 @@ describe("PartitionConsumer", () => {
     expect(one.opened).toHaveLength(5);
   });
 
-  test("stopping finishes the batch in hand, and commits it", async () => {
+  test("stopping finishes the current batch and commits it", async () => {
     const kafka = testKafka();
     const topic = await kafka.topic("in");
     await fill(kafka, topic, 1, 30);
@@ -268,7 +268,7 @@ describe("PartitionConsumer", () => {
     expect([one.seen, one.closed, one.failures]).toEqual([[], [0], []]);
   });
 
-  test("records that retention has taken away are passed over", async () => {
+  test("records that retention has deleted are skipped", async () => {
     const kafka = testKafka();
     const topic = await kafka.topic("in");
     await fill(kafka, topic, 1, 6);

@@ -54,7 +54,7 @@ async function offsetPending(cluster: KafkaCluster, group: string, topic: string
 }
 
 describe("TransactionalProducer", () => {
-  test("shows output and offsets together, once they are committed, and nothing of what is aborted", async () => {
+  test("shows output and offsets together, once committed, and nothing of an aborted transaction", async () => {
     const { cluster, topic, values, visible, prefix } = testKafka();
     const [input, out] = [await topic("in"), await topic("out", 2)];
     const group = `${prefix}group`;
@@ -79,7 +79,7 @@ describe("TransactionalProducer", () => {
     expect([await committedOffset(cluster, group, at), await values(out, 0)]).toEqual([5, ["a", "b"]]);
   });
 
-  test("goes on over many transactions, empty ones and aborted ones, in order", async () => {
+  test("continues over many transactions, empty ones and aborted ones, in order", async () => {
     const { cluster, topic, values, prefix } = testKafka();
     const [input, out] = [await topic("in"), await topic("out", 2)];
     const group = `${prefix}group`;
@@ -109,7 +109,7 @@ describe("TransactionalProducer", () => {
     expect(await committedOffset(cluster, group, { topic: input, partition: 0 })).toBe(59);
   });
 
-  test("writes what is larger than a batch may be as several, in order", async () => {
+  test("writes what is larger than a batch may be as several batches, in order", async () => {
     const { cluster, topic, prefix } = testKafka();
     const out = await topic("out", 2);
     const producer = await transactional(cluster, `${prefix}id`);
@@ -136,7 +136,7 @@ describe("TransactionalProducer", () => {
     expect(read).toEqual(sizes.map((size, i) => [size, 65 + i]));
   });
 
-  test("is fenced by another of its id, whether it was idle or in the middle; the other goes on", async () => {
+  test("is fenced by another producer with its id, whether idle or in a transaction; the other continues", async () => {
     const { cluster, topic, values, prefix } = testKafka();
     const [input, out] = [await topic("in"), await topic("out")];
     const group = `${prefix}group`;
@@ -181,14 +181,14 @@ describe("TransactionalProducer", () => {
     );
   });
 
-  test("tells what went wrong with the announcement when it commits", async () => {
+  test("reports a failed announcement when it commits", async () => {
     const { cluster, prefix } = testKafka();
     const producer = await transactional(cluster, `${prefix}id`, { patienceMs: 200 });
     producer.begin([], { group: `${prefix}group`, topic: `${prefix}nowhere`, partition: 0, offset: 1 });
     expect(await failed(producer.commit([], Date.now()))).toMatchObject({ code: "kafka_unknown_topic_or_partition" });
   });
 
-  test("a lost connection is a retriable error; opening the id anew settles what became of the batch", async () => {
+  test("a lost connection is a retriable error; opening the id again settles the outcome of the batch", async () => {
     const { cluster, topic, values, prefix, proxied } = testKafka();
     const [input, out] = [await topic("in"), await topic("out")];
     const group = `${prefix}group`;
@@ -242,7 +242,7 @@ describe("BatchProducer", () => {
     }
   });
 
-  test("gives the offset of the first record, also of what takes several batches", async () => {
+  test("returns the offset of the first record, also for what takes several batches", async () => {
     const { cluster, topic, values } = testKafka();
     const out = await topic("out", 2);
     const producer = await batching(cluster);
@@ -262,7 +262,7 @@ describe("BatchProducer", () => {
     expect(await values(out, 0)).toEqual([]);
   });
 
-  test("keys, nulls and headers arrive as they were", async () => {
+  test("keys, nulls and headers arrive unchanged", async () => {
     const { cluster, topic } = testKafka();
     const out = await topic("out");
     const producer = await batching(cluster);
@@ -276,7 +276,7 @@ describe("BatchProducer", () => {
     expect([...records.keyLength.subarray(0, 2), ...records.valueLength.subarray(0, 2)]).toEqual([-1, 0, -1, 0]);
   });
 
-  test("sends again what got no answer, and it is stored once", async () => {
+  test("resends a batch that got no answer, and it is stored once", async () => {
     const { topic, values, proxied } = testKafka();
     const out = await topic("out");
     const { proxy, cluster: behind } = await proxied();
@@ -292,7 +292,7 @@ describe("BatchProducer", () => {
     expect(await values(out)).toEqual(["first", "round 1", "round 2", "round 3"]);
   });
 
-  test("nothing follows a batch whose fate is unknown: it could be taken for it and be lost", async () => {
+  test("nothing follows a batch whose outcome is unknown: it could be taken for that batch and be lost", async () => {
     const { topic, values, proxied } = testKafka();
     const out = await topic("out");
     const { proxy, cluster: behind } = await proxied();
@@ -326,7 +326,7 @@ describe("BatchProducer", () => {
     expect(await values(out)).toEqual(["a"]);
   });
 
-  test("waits for what is under way when it is closed", async () => {
+  test("waits for batches under way when it is closed", async () => {
     const { cluster, topic, values } = testKafka();
     const out = await topic("out");
     const producer = await BatchProducer.open(cluster);

@@ -66,7 +66,7 @@ function javaValue(i: number): Buffer | null {
 }
 
 describe("compression", () => {
-  test.runIf(java)("batches of Kafka's own client are read, whatever they are packed with", async () => {
+  test.runIf(java)("batches of Kafka's own client are read, whatever codec they are compressed with", async () => {
     const { cluster, topic } = testKafka();
     const codecs = ["gzip", "snappy", "lz4", "zstd", "none"];
     const name = await topic("packed", codecs.length);
@@ -135,7 +135,7 @@ describe("PartitionReader", () => {
     expect(await failed(reader.fetch(1))).toMatchObject({ code: "kafka_offset_out_of_range", retriable: false });
   });
 
-  test("first and last offsets, offsets by time, and what the log no longer has", async () => {
+  test("returns first and last offsets, offsets by time, and an error for what is no longer in the log", async () => {
     const { cluster, topic, kafka } = testKafka();
     const name = await topic("log");
     const times: number[] = [];
@@ -163,7 +163,7 @@ describe("PartitionReader", () => {
     expect([rest.count, rest.offset[0], rest.nextOffset]).toEqual([3, 3, 6]);
   });
 
-  test("a batch larger than a fetch still comes whole, and beside smaller ones", async () => {
+  test("a batch larger than a fetch still comes whole, also next to smaller ones", async () => {
     const { cluster, topic, values } = testKafka();
     const name = await topic("large", 1, { "max.message.bytes": "5000000" });
     await publish(cluster, name, ["small", Buffer.alloc(3_000_000, 98), "behind"]);
@@ -209,7 +209,7 @@ describe("PartitionReader", () => {
       };
     };
 
-    test("nothing behind its beginning is seen until it is committed", async () => {
+    test("nothing from its first record on is visible until it is committed", async () => {
       const { name, cluster, transaction } = await openTransaction();
       const reader = readerOf(cluster, name);
       expect(await reader.endOffset()).toBe(1);
@@ -229,7 +229,7 @@ describe("PartitionReader", () => {
       expect([all, next, await reader.endOffset()]).toEqual([["before", "inside", "after"], 4, 4]);
     });
 
-    test("what it wrote is left out when it is aborted, from wherever one reads", async () => {
+    test("its records are left out when it is aborted, from wherever reading begins", async () => {
       const { name, cluster, transaction } = await openTransaction();
       await transaction.abort();
       for (const [from, expected] of [
@@ -250,7 +250,7 @@ describe("PartitionReader", () => {
     });
   });
 
-  test("an unknown topic or partition is trouble that may pass, for as long as the reader has patience", async () => {
+  test("an unknown topic or partition is transient trouble, for as long as the reader has patience", async () => {
     const { cluster, topic, prefix } = testKafka();
     expect(await failed(readerOf(cluster, `${prefix}nowhere`, { patienceMs: 200 }).fetch(0))).toMatchObject({
       code: "kafka_unknown_topic_or_partition",
@@ -282,7 +282,7 @@ describe("PartitionReader", () => {
     expect(await opening).toMatchObject({ code: "kafka_closed" });
   });
 
-  test("whoever asks at the same time shares a connection: a second one would be nobody's to close", async () => {
+  test("concurrent callers share a connection: a second one would be closed by nobody", async () => {
     const { topic } = testKafka();
     const opened: BrokerAddress[] = [];
     class Counted extends KafkaCluster {
@@ -299,7 +299,7 @@ describe("PartitionReader", () => {
     expect(opened).toHaveLength(2);
   });
 
-  test("a lost connection is made again; without patience it is an error that may pass", async () => {
+  test("a lost connection is opened again; without patience it is a retriable error", async () => {
     const { cluster, topic, proxied } = testKafka();
     const name = await topic("log");
     const { proxy, cluster: behind } = await proxied();
@@ -326,7 +326,7 @@ describe("PartitionReader", () => {
 });
 
 describe("ensureTopics", () => {
-  test("makes what is missing, by several at once, and is content with what is there", async () => {
+  test("creates missing topics, also from several clients at once, and accepts existing ones", async () => {
     const { prefix, kafka } = testKafka();
     const topics = allTopics(topicsFor(prefix, 3));
     const others = [1, 2, 3].map((n) => createKafka(kafkaConfig(), `${prefix}${n}`, silent));
@@ -367,7 +367,7 @@ describe("ensureTopics", () => {
     await ensured;
   });
 
-  test("another number of partitions is the user's mistake, said in one line", async () => {
+  test("another number of partitions is a user's mistake, reported in one line", async () => {
     const { prefix, kafka, topic } = testKafka();
     await topic("two", 2);
     const wrong = failed(
@@ -411,7 +411,7 @@ describe("KafkaCluster", () => {
       return performance.now() - startedAt;
     };
 
-    test("asks the next one after seconds, and it no more until it answers", async () => {
+    test("asks the next one after seconds, and not the silent one again until it answers", async () => {
       const { topic } = testKafka();
       const name = await topic("two", 2);
       const proxy = await silentProxy();
@@ -423,7 +423,7 @@ describe("KafkaCluster", () => {
       expect(await took(() => Promise.all([cluster.partitionsOf(name), cluster.identityOf(name)]))).toBeLessThan(2_000);
     });
 
-    test("topics are made within seconds, and a second client of the same process does not wait again", async () => {
+    test("topics are created within seconds, and a second client in the same process does not wait again", async () => {
       const { prefix } = testKafka();
       const proxy = await silentProxy();
       const kafka = createKafka(
@@ -439,7 +439,7 @@ describe("KafkaCluster", () => {
       ).toBeLessThan(4_000);
     });
 
-    test("a fetch that hangs midway is given up, and goes on when the broker is back", async () => {
+    test("a fetch that hangs midway is given up, and continues when the broker is back", async () => {
       const { cluster, topic, proxied } = testKafka();
       const name = await topic("log");
       const { proxy, cluster: behind } = await proxied();
@@ -469,7 +469,7 @@ describe("KafkaCluster", () => {
     });
   });
 
-  test("none that answers is trouble that may pass; once it is closed, it is not", async () => {
+  test("if none answers, that is transient trouble; once the cluster is closed, it is not", async () => {
     const cluster = clusterOf(["127.0.0.1:1"]);
     expect(await failed(cluster.partitionsOf("x"))).toMatchObject({
       name: "KafkaError",

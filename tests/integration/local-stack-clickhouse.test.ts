@@ -73,7 +73,7 @@ describe("ClickHouse over HTTP", () => {
     ]);
   });
 
-  it("takes rows in binary, tells how many, and gives them back in binary", async () => {
+  it("takes rows in binary, reports how many, and returns them in binary", async () => {
     const name = await table("id UInt64, text String, vector Array(Float32)", "ENGINE = MergeTree ORDER BY id");
     const count = 20_000;
     const pieces = Array.from({ length: count }, (_, index) => {
@@ -95,7 +95,7 @@ describe("ClickHouse over HTTP", () => {
     expect(Buffer.concat(await answer.stream.toArray())).toEqual(Buffer.concat(pieces));
   });
 
-  it("inserts rows that stand in the statement", async () => {
+  it("inserts rows that are part of the statement", async () => {
     const name = await table("a UInt32, b String", "ENGINE = MergeTree ORDER BY a");
     await client.command({ query: `INSERT INTO ${name} VALUES (1, 'FORMAT x'), (2, 'a;b')` });
     await client.command({ query: `INSERT INTO ${name} SELECT a + 10, b FROM ${name}` });
@@ -161,7 +161,7 @@ describe("ClickHouse over HTTP", () => {
     ]);
   });
 
-  it("gives a whole JSON document, and an empty result", async () => {
+  it("returns a whole JSON document, and an empty result", async () => {
     const document = await (
       await packed.query({ query: "SELECT number AS n FROM numbers(100000)", format: "JSON" })
     ).json<{ n: string }>();
@@ -186,7 +186,7 @@ describe("ClickHouse over HTTP", () => {
     }
   });
 
-  it("keeps settings, parameters and database of concurrent requests apart", async () => {
+  it("keeps settings, parameters and databases of concurrent requests apart", async () => {
     const answers = await Promise.all(
       Array.from({ length: 60 }, async (_, index) => {
         const each = index % 2 === 0 ? client : server;
@@ -223,7 +223,7 @@ describe("ClickHouse over HTTP", () => {
     expect(error).toMatchObject({ code, type });
   });
 
-  it("reports an unknown setting, database, and rows that don't parse", async () => {
+  it("reports an unknown setting, an unknown database, and rows that don't parse", async () => {
     await expect(
       client.command({ query: "SELECT 1", clickhouse_settings: { no_such_setting: 1 } }),
     ).rejects.toMatchObject({ type: "UNKNOWN_SETTING" });
@@ -242,7 +242,7 @@ describe("ClickHouse over HTTP", () => {
     expect(await rows(`SELECT a FROM ${name}`)).toEqual([]);
   });
 
-  it("stores nothing of an insert that its client calls off", async () => {
+  it("stores nothing of an insert that its client cancels", async () => {
     const name = await table("a UInt32", "ENGINE = MergeTree ORDER BY a");
     for (let round = 0; round < 10; round += 1) {
       const half = Readable.from(
@@ -258,7 +258,7 @@ describe("ClickHouse over HTTP", () => {
     expect(await rows(`SELECT a FROM ${name} ORDER BY a`)).toEqual(Array.from({ length: 10 }, (_, a) => ({ a })));
   });
 
-  it("fails a streamed result whose query fails on the way", async () => {
+  it("fails a streamed result whose query fails midway", async () => {
     const result = await client.query({
       query: "SELECT throwIf(number = 2000000) FROM numbers(3000000)",
       format: "JSONEachRow",

@@ -175,7 +175,7 @@ describe.skipIf(inDocker)("the local stack's processes", { timeout: 180_000 }, (
     expect(await read(elsewhere)).toEqual({ kafka: ["one", "two"], clickhouse: ["one", "two"] });
   });
 
-  it("refuses a data folder in use, lets another folder be, and leaves nothing behind on Ctrl-C", async () => {
+  it("refuses a data folder in use, accepts another one, and leaves nothing behind on Ctrl-C", async () => {
     const dataDirs = [join(folder, "left"), join(folder, "right")];
     // Both want the same ports, which a third one has.
     const [kafka, clickhouse] = await occupy(0, 0);
@@ -202,7 +202,7 @@ describe.skipIf(inDocker)("the local stack's processes", { timeout: 180_000 }, (
     for (const address of all) expect(await isFree(Number(address.split(":").at(-1)))).toBe(true);
   });
 
-  it("ends its engines when it is killed while they start", async () => {
+  it("stops its engines when it is killed while they start", async () => {
     const dataDir = join(folder, "early");
     const stack = spawnStack(dataDir);
     let started: ProcessIdentity[] = [];
@@ -218,7 +218,7 @@ describe.skipIf(inDocker)("the local stack's processes", { timeout: 180_000 }, (
     expect(started.filter(isAlive)).toEqual([]);
   });
 
-  it("finishes the request in hand when ClickHouse is asked to end, and takes no other", async () => {
+  it("finishes the current request when ClickHouse is asked to stop, and accepts no other", async () => {
     const server = fork(compiledModule("infra/local/clickhouse-server"), [join(folder, "alone"), "0"], {
       execArgv: [],
       stdio: ["ignore", "ignore", "ignore", "ipc"],
@@ -241,7 +241,7 @@ describe.skipIf(inDocker)("the local stack's processes", { timeout: 180_000 }, (
     await expect(fetch(url)).rejects.toThrow();
   });
 
-  it("answers no web page", async () => {
+  it("refuses requests from web pages", async () => {
     const server = fork(compiledModule("infra/local/clickhouse-server"), [join(folder, "page"), "0"], {
       execArgv: [],
       stdio: ["ignore", "ignore", "ignore", "ipc"],
@@ -261,7 +261,7 @@ describe.skipIf(inDocker)("the local stack's processes", { timeout: 180_000 }, (
     expect(await status({ host: "rebound.example" })).toBe(403);
   });
 
-  it("names the three ways where neither Docker nor Java is found", async () => {
+  it("names the three options if neither Docker nor Java is found", async () => {
     const stack = spawnStack(join(folder, "bare"), { PATH: folder });
     const ended = once(stack, "exit");
     const refused = await message(stack, "refused");
@@ -273,7 +273,7 @@ describe.skipIf(inDocker)("the local stack's processes", { timeout: 180_000 }, (
     expect(stack.exitCode).toBe(1);
   });
 
-  it("takes servers that are configured as they are, and starts nothing", async () => {
+  it("uses configured servers as they are, and starts nothing", async () => {
     const dataDir = join(folder, "untouched");
     const config = readConfig({
       DATA_DIR: dataDir,

@@ -21,7 +21,7 @@ const plan = new HistoryPlan(
   })),
 );
 
-it("forgets what its worker's partitions no longer need, and reads it again for one that lies far behind", async () => {
+it("forgets what its worker's partitions no longer need, and reads it again for one that lags far behind", async () => {
   const system = await TestSystem.open({ kafka: kafkaConfig(), prefix: uniquePrefix(), partitions: 2 });
   onTestFinished(() => system.close());
   const publish = (

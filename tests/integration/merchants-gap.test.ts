@@ -94,7 +94,7 @@ async function predictionAt(days: number): Promise<{ count: number; stale: boole
   return { count: found.prediction.features[1], stale: found.prediction.stale };
 }
 
-test("merchant windows that may miss payments deleted by retention before they were counted are stale", async () => {
+test("merchant windows are stale if they may miss payments deleted by retention before they were counted", async () => {
   await publish(5, 0);
   await publish(3, 0.5);
   expect(await predictionAt(8)).toEqual({ count: 8, stale: false });
@@ -125,7 +125,7 @@ test("merchant windows that may miss payments deleted by retention before they w
   expect(await predictionAt(22.9)).toEqual({ count: 4, stale: false });
 });
 
-test("and so are those that may miss labels which retention deleted before they were counted", async () => {
+test("and also if they may miss labels that retention deleted before they were counted", async () => {
   expect(await merchants.stop()).toEqual({ code: 0, signal: null });
   const last = published - 1;
   await system.producer.publishTo(system.topics.labels.name, 0, [

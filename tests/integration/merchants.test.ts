@@ -160,7 +160,7 @@ class Stream {
   }
 }
 
-it("publishes each bucket of a naive computation once, though copies are killed with -9 and restarted", async () => {
+it("publishes each bucket of a naive computation once, although copies are killed with -9 and restarted", async () => {
   const { system, dataDir, start } = await openSystem(3);
   const stream = new Stream(system);
   const first = start();

@@ -201,7 +201,7 @@ describe("labels and metrics", () => {
     expect(await count(clickhouse, "labels_without_event")).toBe(0);
   });
 
-  it("labels that come before their predictions are kept until these come", async () => {
+  it("labels that come before their predictions are kept until the predictions come", async () => {
     const clickhouse = await clickhouseDatabase();
     const rows = someRows();
     const labels = labelsOf(rows, 0, 1);
@@ -221,7 +221,7 @@ describe("labels and metrics", () => {
     expect(await place(clickhouse)).toBe(false);
   });
 
-  it("are placed a few at a time, and by several at once", async () => {
+  it("labels are placed a few at a time, and by several processes at once", async () => {
     const clickhouse = await clickhouseDatabase();
     const rows = someRows();
     const labels = labelsOf(rows, 0, 1);
@@ -245,7 +245,7 @@ describe("labels and metrics", () => {
     expect(await count(clickhouse, "labels_by_event FINAL")).toBe(ROWS);
   });
 
-  it("a placement that ends in the middle changes nothing, and the next one makes up for it", async () => {
+  it("a placement that stops midway changes nothing, and the next one makes up for it", async () => {
     const clickhouse = await clickhouseDatabase();
     const rows = someRows();
     const labels = labelsOf(rows, 0, 1);
@@ -270,7 +270,7 @@ describe("labels and metrics", () => {
     await expectSame(clickhouse, rows, labels);
   });
 
-  it("a placement that was overtaken, and whose labels were cleared away, doesn't count", async () => {
+  it("a placement that was overtaken, and whose labels were removed, doesn't count", async () => {
     const clickhouse = await clickhouseDatabase();
     const rows = someRows();
     const labels = labelsOf(rows, 0, 1);
@@ -289,7 +289,7 @@ describe("labels and metrics", () => {
     expect((await lastPlacement(clickhouse)).id).toBe(last.id);
   });
 
-  it("labels that are young are left waiting; without a placement, all are", async () => {
+  it("young labels are left waiting; without a placement, all are", async () => {
     const clickhouse = await clickhouseDatabase();
     const rows = someRows();
     expect(await lastPlacement(clickhouse)).toEqual({ ...NO_PLACEMENT, waiting: 0, settled: 0 });
@@ -304,7 +304,7 @@ describe("labels and metrics", () => {
     ).toMatchObject(rounded(byHand(day, labelsOf(rows, 0, 1), MATURED_BEFORE)) as object);
   });
 
-  it("are placed anew when the last placement is from so long ago that what belongs to it may be gone", async () => {
+  it("labels are placed again when the last placement is so old that its labels may be gone", async () => {
     const clickhouse = await clickhouseDatabase();
     const rows = someRows();
     const labels = labelsOf(rows, 0, 1);
@@ -334,7 +334,7 @@ describe("labels and metrics", () => {
     await expectSame(clickhouse, rows, labels);
   });
 
-  it("are placed by the sink, now and then, also after it could not", async () => {
+  it("the sink places labels periodically, also after a failure", async () => {
     const clickhouse = await clickhouseDatabase();
     const rows = someRows();
     const labels = labelsOf(rows, 0, 1);

@@ -61,7 +61,7 @@ const row = (
 });
 
 describe(`GET ${url}`, () => {
-  it("has the metrics of every enabled model, in the window, with what its manifest says", async () => {
+  it("returns the metrics of every enabled model, in the window, with data from its manifest", async () => {
     const test = await api({ LABEL_MATURITY_DAYS: "7" });
     await deployed(test);
     const { clickhouse } = test.context;
@@ -221,7 +221,7 @@ describe("GET /api/v1/models/{id}/thresholds/curve", () => {
   }
   const curve = "/api/v1/models/cards@2/thresholds/curve";
 
-  it("counts for each threshold what it would have meant, and marks the present ones", async () => {
+  it("counts what each threshold would have meant, and marks the present ones", async () => {
     const test = await api({ LABEL_MATURITY_DAYS: "7" });
     await deployed(test);
     const { clickhouse } = test.context;
@@ -341,7 +341,7 @@ describe("GET /api/v1/models/{id}/thresholds/curve", () => {
     expect((await test.inject("service", { url: curve })).statusCode).toBe(403);
   });
 
-  it("has no figures where nothing was scored", async () => {
+  it("returns no figures if nothing was scored", async () => {
     const test = await api();
     await deployed(test);
     const { points, ...none } = (await test.inject("operator", { url: `${curve}?points=1` })).json<Curve>();
@@ -484,7 +484,7 @@ describe("GET /api/v1/predictions", () => {
     expect((await test.inject("service", { url: list })).statusCode).toBe(403);
   });
 
-  it("takes card ids for their pseudonyms, and streams more rows than one page of a query", async () => {
+  it("replaces card ids with their pseudonyms, and streams more rows than one page of a query", async () => {
     const test = await api({ CARD_ID_KEY: "0123456789abcdef0123456789abcdef" });
     const { clickhouse, cards } = test.context;
     await storePredictions(clickhouse, [row(0, 1, 0.5, { card_id: cards?.ofText("4111111111111111") ?? "" })]);

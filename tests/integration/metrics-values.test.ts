@@ -282,7 +282,7 @@ describe("metrics of a model, computed by hand", () => {
     expect(await modelMetrics(clickhouse, request)).toMatchObject({ roc_auc: near(19 / 35) });
   });
 
-  it("null where nothing can be computed", async () => {
+  it("null if nothing can be computed", async () => {
     const clickhouse = await clickhouseDatabase();
     expect(await newestEvent(clickhouse)).toBeNull();
     const empty = {
@@ -350,7 +350,7 @@ describe("metrics of a model, computed by hand", () => {
     });
   });
 
-  it("binned beyond the limit, near the exact ones", async () => {
+  it("binned beyond the limit, close to the exact ones", async () => {
     const clickhouse = await storedSketches();
     const binned = await modelMetrics(clickhouse, request, 13);
     expect(binned).toEqual({ ...(await modelMetrics(clickhouse, request)), exact: false });
@@ -383,7 +383,7 @@ describe("metrics of a model, computed by hand", () => {
     expect(await modelMetrics(clickhouse, ofPair, 1)).toMatchObject({ exact: false, roc_auc: 0.5 });
   });
 
-  it("takes a model's name as a value, whatever is in it", async () => {
+  it("takes a model's name as a value, whatever it contains", async () => {
     const clickhouse = await storedSketches();
     const model = "cards@2' OR 1=1 -- {x: String} \\";
     expect(await modelMetrics(clickhouse, { ...request, model })).toMatchObject({ rows: 0 });

@@ -56,7 +56,7 @@ function otherKey(card: string): string {
 const hashOf = (card: string): string =>
   `pc1.${createHmac("sha256", KEY).update(card).digest("base64url").slice(0, 24)}`;
 
-test("with CARD_ID_KEY no card id is in anything that is stored, and features are those of the card ids", async () => {
+test("with CARD_ID_KEY no card id appears in stored data, and features are those of the card ids", async () => {
   const system = await TestSystem.open({ kafka: kafkaConfig(), prefix: uniquePrefix(), partitions: PARTITIONS });
   const database = `${uniquePrefix("_")}db`;
   const { url } = clickhouseConfig(database);

@@ -27,7 +27,7 @@ function picked(series: Map<string, number>, names: readonly string[]): Record<s
   return Object.fromEntries(names.map((name) => [name, series.get(name)]));
 }
 
-test("every role tells what it does: counts, batch sizes, latencies, lag, epochs and swaps", async () => {
+test("every role reports its work: counts, batch sizes, latencies, lag, epochs and swaps", async () => {
   const system = await TestSystem.open({ kafka: kafkaConfig(), prefix: uniquePrefix(), partitions: 2 });
   onTestFinished(() => system.close());
   const api = await startTestApi({ prefix: system.prefix, settings: { ARTIFACTS: system.artifacts } });
@@ -162,7 +162,7 @@ test("every role tells what it does: counts, batch sizes, latencies, lag, epochs
   );
 });
 
-test("a METRICS_PORT that is taken is one line", async () => {
+test("a METRICS_PORT in use is reported in one line", async () => {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   onTestFinished(() => void server.close());

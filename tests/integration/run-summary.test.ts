@@ -49,7 +49,7 @@ async function store(clickhouse: ClickHouse, rows: Scored[]): Promise<void> {
 const everything: TopicWindow = { topic: "p", starts: [0, 0, 0], ends: [10_000, 10_000, 10_000] };
 
 describe("the summary's queries", () => {
-  it("agree with scikit-learn 1.9.1, ties included, whatever was written twice", async () => {
+  it("agree with scikit-learn 1.9.1, ties included, even if rows were written twice", async () => {
     const clickhouse = await clickhouseDatabase();
     const rows = scoredRows();
     await store(clickhouse, rows);
@@ -70,7 +70,7 @@ describe("the summary's queries", () => {
     expect(metrics.recall).toBeCloseTo(0.22413793103448276, 12);
   });
 
-  it("look at a run's part of the topic and at labelled transactions only", async () => {
+  it("look only at a run's part of the topic and at labelled transactions", async () => {
     const clickhouse = await clickhouseDatabase();
     const rows = scoredRows()
       .slice(0, 300)
@@ -87,7 +87,7 @@ describe("the summary's queries", () => {
     expect(await countPredictions(clickhouse, { ...everything, topic: "other" })).toEqual({ rows: 0, transactions: 0 });
   });
 
-  it("say null for what can't be computed", async () => {
+  it("return null for what can't be computed", async () => {
     const clickhouse = await clickhouseDatabase();
     expect(await runMetrics(clickhouse, everything)).toEqual({
       labelled: 0,
@@ -120,7 +120,7 @@ describe("the summary's queries", () => {
     });
   });
 
-  it("know when the last label of every partition is there", async () => {
+  it("know when the last label of every partition has arrived", async () => {
     const clickhouse = await clickhouseDatabase();
     await store(clickhouse, scoredRows().slice(0, 30));
     expect(await hasLabels(clickhouse, { topic: "l", starts: [100, 100, 100], ends: [128, 129, 130] })).toBe(true);

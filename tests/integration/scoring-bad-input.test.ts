@@ -264,7 +264,7 @@ it("dead-letters every bad record with its bytes and cause, and scores its neigh
   expect(worker.exit).toBeNull();
 });
 
-it("dead-letters an event time ahead of the worker's clock though the record's time is as far ahead", async () => {
+it("dead-letters an event time ahead of the worker's clock even if the record's time is as far ahead", async () => {
   const producer = kafka.producer();
   await producer.connect();
   // An hour ahead is what Kafka 4 lets pass.
@@ -303,7 +303,7 @@ describe("large records", () => {
     expect(letters.get(0)?.value?.equals(largestBad)).toBe(true);
   });
 
-  it("names what a compressed batch brings above that by length and sha256, and scores its neighbours", async () => {
+  it("identifies larger values in a compressed batch by length and sha256, and scores their neighbours", async () => {
     const producer = kafka.producer();
     await producer.connect();
     const tooLarge = padded(MAX_TRANSACTION_BYTES + 1);
@@ -479,7 +479,7 @@ function doubleField(field: number, value: number): Buffer {
   return bytes;
 }
 
-it("scores what a producer committed and nothing that it gave up", async () => {
+it("scores what a producer committed and nothing that it aborted", async () => {
   const producer = kafka.producer({
     transactionalId: `${system.prefix}payments`,
     maxInFlightRequests: 1,
@@ -522,7 +522,7 @@ describe("batches that unpack to too much, or to nothing", () => {
   const honest = (n: number): BombRecord => ({ key: Buffer.from("k"), value: wireValue(transaction(n)) });
   const zeros = (count: number): BombRecord => ({ value: { zeros: count } });
 
-  it("are dead letters by their coordinates, once, and their neighbours are scored", async () => {
+  it("become dead letters with their coordinates, once, and their neighbours are scored", async () => {
     const first = await system.publishTo(0, [transactionRecord(transaction(9_000))]);
     const values = [300 * MIB, 40 * MIB, 40 * MIB, 100 * MIB];
     const bombs = await Promise.all(

@@ -94,7 +94,7 @@ it("scores with a champion and two shadows, and drops a shadow that fails until 
   expect(await system.deadLetters()).toEqual([]);
 });
 
-it("dead-letters the records that the champion fails on, and decides by thresholds exactly", async () => {
+it("dead-letters the records that the champion fails on, and applies thresholds exactly", async () => {
   const system = await openSystem();
   for (const [id, model] of [
     ["nan@1", nanForRefunds()],
@@ -212,7 +212,7 @@ it("dead-letters the records that the champion fails on, and decides by threshol
   expect(system.workers[0].exit).toBeNull();
 });
 
-it("consumes nothing while the champion scores nothing, and goes on when another one is deployed", async () => {
+it("consumes nothing while the champion scores nothing, and resumes when another one is deployed", async () => {
   const system = await openSystem();
   await system.register("broken@1", alwaysNan());
   await system.register("fine@1", logistic());
@@ -296,7 +296,7 @@ it(
   },
 );
 
-it("leaves payments to workers that can score: one without files joins once it has them", async () => {
+it("leaves payments to workers that can score: a worker without files joins once it has them", async () => {
   const system = await openSystem(2);
   await system.register("good@1", logistic());
   const epoch = await system.deploy("good@1");
@@ -324,7 +324,7 @@ it("leaves payments to workers that can score: one without files joins once it h
   expect(joined.refused).toEqual([]);
 });
 
-it("refuses a deployment that it can't load, says why, and goes on with the old one", async () => {
+it("refuses a deployment that it can't load, says why, and continues with the old one", async () => {
   const system = await openSystem();
   await system.register("good@1", logistic());
   const broken = async (
@@ -427,7 +427,7 @@ it("consumes nothing without a champion", async () => {
   expect(stopped).toEqual({ code: 0, signal: null });
 });
 
-it("swaps models while it streams: once all partitions have reported an epoch, no older one is written", async () => {
+it("swaps models while streaming: once all partitions have reported an epoch, no older one is written", async () => {
   const system = await openSystem(3);
   for (const id of ["a@1", "b@1"]) await system.register(id, logistic());
   let epoch = await system.deploy("a@1", ["b@1"]);

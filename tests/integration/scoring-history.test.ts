@@ -158,7 +158,7 @@ afterEach(() => system.stopWorkers());
 afterAll(() => system.close());
 
 describe("the history of cards", () => {
-  it("is that of the log when workers are killed with -9 within a transaction and go on from snapshots", async () => {
+  it("equals the log's when workers are killed with -9 within a transaction and resume from snapshots", async () => {
     await stream(() => killWorkers(system, { kills: 2, random: seededRandom(3), afterSnapshot: true }));
     await system.consumed();
     const restored = system.workers
@@ -193,7 +193,7 @@ describe("the history of cards", () => {
     },
   );
 
-  it("is rebuilt from ClickHouse where Kafka has deleted the log, unless a transaction is missing there", async () => {
+  it("is rebuilt from ClickHouse if Kafka has deleted the log, unless a transaction is missing there", async () => {
     const config: ClickHouseConfig = clickhouseConfig(`${uniquePrefix("_")}db`);
     const settings = {
       CLICKHOUSE_URL: config.url,

@@ -42,14 +42,14 @@ async function settle(system: TestSystem, stream: TransactionStream): Promise<vo
   expect(wrong, JSON.stringify(counts)).toEqual([]);
 }
 
-it("loses and doubles nothing when workers are killed with -9 within a transaction", async () => {
+it("loses and duplicates nothing when workers are killed with -9 within a transaction", async () => {
   const system = await openSystem(4);
   const stream = streamInto(system, 1_000);
   expect(await killWorkers(system, { kills: 2, random: seededRandom(1) })).toMatchObject({ inTransaction: 2 });
   await settle(system, stream);
 });
 
-it("loses and doubles nothing when a stopped worker wakes after its partitions moved", async () => {
+it("loses and duplicates nothing when a stopped worker wakes up after its partitions moved", async () => {
   const system = await openSystem(2);
   const stream = streamInto(system, 1_000);
   expect(await stopWorkers(system, { stops: 1, random: seededRandom(2) })).toMatchObject({ inTransaction: 1 });
@@ -79,7 +79,7 @@ it("shares partitions among workers, and hands them over when one stops", async 
   expect(await offsets(system.topics.shadowPredictions)).toEqual(await offsets(system.topics.predictions));
 });
 
-it("stops at any moment of its start with code 0, and is no hindrance to the next", async () => {
+it("stops at any moment of its start with code 0, and does not hinder the next worker", async () => {
   const system = await openSystem(2);
   const stream = streamInto(system, 500);
   for (const pause of [0, 40]) {
@@ -92,7 +92,7 @@ it("stops at any moment of its start with code 0, and is no hindrance to the nex
   await settle(system, stream);
 });
 
-it("takes a partition's end calmly before its first fetch is looked at", async () => {
+it("tolerates the end of a partition's tenure before its first fetch has been processed", async () => {
   const system = await openSystem(1);
   const log = createLogger({ logLevel: "silent" }, "test");
   let opened = 0;

@@ -35,7 +35,7 @@ async function openTopics(partitions: number) {
   return { prefix, topics, group, kafka, cluster, schemas, producer };
 }
 
-it("stores every topic, dead-letters a label, hands its partitions over, and goes on where it stopped", async () => {
+it("stores every topic, dead-letters a label, hands its partitions over, and resumes where it stopped", async () => {
   const clickhouse = await clickhouseDatabase();
   await applyRetention(clickhouse, log);
   const { prefix, topics, group, cluster, schemas, producer } = await openTopics(2);
@@ -198,7 +198,7 @@ it("stores every topic, dead-letters a label, hands its partitions over, and goe
 });
 
 it(
-  "stores what comes, and nothing twice, when the log ends before the committed offset",
+  "stores new records, and nothing twice, when the log ends before the committed offset",
   { timeout: 120_000 },
   async () => {
     const clickhouse = await clickhouseDatabase();

@@ -160,7 +160,7 @@ async function count(clickhouse: ClickHouse, table: string, final = true): Promi
 }
 
 describe("what is stored", () => {
-  it("predictions with every field, of our own, an older and a newer writer", async () => {
+  it("predictions with every field, from our own, an older and a newer writer", async () => {
     const clickhouse = await clickhouseDatabase();
     const sink = sinkInto(clickhouse);
     const full = prediction(1, {
@@ -212,7 +212,7 @@ describe("what is stored", () => {
     expect(Math.abs(age)).toBeLessThan(600);
   });
 
-  it("transactions of three kinds of writer, their attributes by type; rejected ones have no row", async () => {
+  it("transactions from three kinds of writer, their attributes by type; rejected ones have no row", async () => {
     const clickhouse = await clickhouseDatabase();
     const sink = sinkInto(clickhouse);
     const transaction: Transaction = {
@@ -297,7 +297,7 @@ describe("what is stored", () => {
     expect(sink.commits.at(-1)).toEqual({ topic: "transactions", partition: 0, offset: 9 });
   });
 
-  it("the last label of a transaction, however they arrive; those that can't be stored are handed out", async () => {
+  it("the last label of a transaction, in any order; labels that can't be stored are passed on", async () => {
     const clickhouse = await clickhouseDatabase();
     const sink = sinkInto(clickhouse, { limits: { rows: 2 } });
     const label = (transaction_id: string, is_fraud: boolean, year: number, card_id = "c"): TestRecord => ({
@@ -343,7 +343,7 @@ describe("what is stored", () => {
     expect(sink.commits).toContainEqual({ topic: "labels", partition: 0, offset: 12 });
   });
 
-  it("relabelled in another month of insertion, a transaction has its newest label", async () => {
+  it("the newest label of a transaction that is relabelled in another month of insertion", async () => {
     const clickhouse = await clickhouseDatabase();
     const insert = (version: number, fraud: boolean, insertedAt: string): Promise<void> =>
       clickhouse.command(
@@ -360,7 +360,7 @@ describe("what is stored", () => {
     ]);
   });
 
-  it("dead letters to the byte, with their headers; control events of every kind", async () => {
+  it("dead letters byte for byte, with their headers; control events of every kind", async () => {
     const clickhouse = await clickhouseDatabase();
     const sink = sinkInto(clickhouse);
     const bytes = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
@@ -474,7 +474,7 @@ describe("what is stored", () => {
 });
 
 describe("once, as counted", () => {
-  it("records that come again, in blocks cut elsewhere, are stored once", async () => {
+  it("records that come again, in blocks with other boundaries, are stored once", async () => {
     const clickhouse = await clickhouseDatabase();
     for (const rows of [100_000, 300, 77]) {
       const sink = sinkInto(clickhouse, { limits: { rows } });
@@ -522,7 +522,7 @@ describe("once, as counted", () => {
     expect(sink.failures).toEqual([]);
   });
 
-  it("event times scattered over twenty years go in one block", async () => {
+  it("event times scattered over twenty years fit in one block", async () => {
     const clickhouse = await clickhouseDatabase();
     const sink = sinkInto(clickhouse);
     const month = (n: number): number => Date.UTC(2000, n % 240, 1 + (n % 28), n % 24);
@@ -539,7 +539,7 @@ describe("once, as counted", () => {
 });
 
 describe("when things go wrong", () => {
-  it("ClickHouse away: reading waits, nothing is committed, and it catches up", async () => {
+  it("ClickHouse away: reading waits, nothing is committed, and the sink catches up", async () => {
     const clickhouse = await clickhouseDatabase();
     const { hostname, port } = new URL(clickhouseConfig("x").url);
     const proxy = await cuttableProxy({ host: hostname, port: Number(port) });
@@ -575,7 +575,7 @@ describe("when things go wrong", () => {
     expect(sink.pipeline.counts.clickhouseUp).toBe(true);
   });
 
-  it("a revoked partition stops waiting for room; the other's rows are stored all the same", async () => {
+  it("a revoked partition stops waiting for room; the other partition's rows are still stored", async () => {
     const clickhouse = await clickhouseDatabase();
     const away = createClickHouse({ ...clickhouseConfig("x"), url: "http://127.0.0.1:1" });
     onTestFinished(() => away.close());
@@ -608,7 +608,7 @@ describe("when things go wrong", () => {
     expect(sink.commits).toEqual([]);
   });
 
-  it("a commit that fails goes with the next block; a tenure that ended commits no more", async () => {
+  it("a failed commit is included with the next block; a tenure that ended commits no more", async () => {
     const clickhouse = await clickhouseDatabase();
     const commits: PartitionOffset[] = [];
     let fails = 1;

@@ -35,7 +35,7 @@ async function asked(api: TestApi, body: object): Promise<string> {
   return id;
 }
 
-test("jobs over HTTP are watched, finished, failed, cancelled; another copy of the API knows at once", async () => {
+test("jobs are watched, finished, failed and cancelled over HTTP; another copy of the API knows at once", async () => {
   const api = await startTestApi();
   const copy = await startTestApi({ prefix: api.prefix, database: api.database });
   const { page, release } = heldPage(ulbCsv(400));
@@ -109,7 +109,7 @@ test("jobs over HTTP are watched, finished, failed, cancelled; another copy of t
   expect([late.statusCode, late.json<{ code: string }>().code]).toEqual([409, "conflict"]);
 });
 
-test("who may, and what is refused", async () => {
+test("who may use it, and what is refused", async () => {
   const api = await startTestApi();
   const body = { ...trees, dataset: "https://data.example/x.csv" };
   const status = async (

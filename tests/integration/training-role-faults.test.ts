@@ -63,7 +63,7 @@ function isRunning(pid: number): boolean {
 }
 
 describe("trainers as processes", () => {
-  test("one is killed while it trains: another finishes the next attempt", async () => {
+  test("when one is killed while it trains, another finishes the next attempt", async () => {
     const system = await TrainingSystem.open();
     const { origin } = await staticServer({ "/x.csv": ulbCsv(4_000) });
     const first = system.startTrainer();
@@ -122,7 +122,7 @@ describe("trainers as processes", () => {
     },
   );
 
-  test("a job whose process is killed, as by a machine out of memory, has failed; the trainer goes on", async () => {
+  test("a job whose process is killed, as when memory runs out, fails; the trainer continues", async () => {
     const system = await TrainingSystem.open();
     const { origin } = await staticServer({
       "/held.csv": (_request, response) => void response.write("amount,label\n"),
@@ -258,7 +258,7 @@ describe("a trainer that dies between two of its decisions", () => {
     await died;
   }
 
-  test("one model a job all the same, whichever decision was its last", async () => {
+  test("registers one model per job, whichever decision was its last", async () => {
     const system = await TrainingSystem.open();
     const { origin } = await staticServer({ "/x.csv": ulbCsv(400) });
     const ids: string[] = [];

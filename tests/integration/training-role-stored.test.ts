@@ -79,7 +79,7 @@ async function deadLetter(clickhouse: ClickHouse, source: number | null): Promis
 const options = { from: START, to: START + 30 * DAY, maturityMs: 10 * DAY, now: START + 100 * DAY, maxRows: 1_000 };
 
 describe("stored transactions as a data set", () => {
-  test("with their last label, each once, in the order of event time, without dead letters", async () => {
+  test("contain each transaction once with its last label, ordered by event time, without dead letters", async () => {
     const clickhouse = await clickhouseDatabase();
     const config = clickhouseConfig(clickhouse.database);
     const rows: Stored[] = [
@@ -178,7 +178,7 @@ describe("stored transactions as a data set", () => {
     });
   });
 
-  test("none that is too young for a missing label to mean something, labelled or not", async () => {
+  test("contain none that is too young for a missing label to mean anything, labelled or not", async () => {
     const clickhouse = await clickhouseDatabase();
     await insertTransactions(
       clickhouse,
@@ -196,7 +196,7 @@ describe("stored transactions as a data set", () => {
     ]);
   });
 
-  test("hundreds of thousands in several slices: each once, in order", async () => {
+  test("contain hundreds of thousands in several slices: each once, in order", async () => {
     const clickhouse = await clickhouseDatabase();
     const count = 250_000;
     await clickhouse.command(
@@ -232,7 +232,7 @@ describe("stored transactions as a data set", () => {
   });
 });
 
-test("a job trains on them as on a file, with the same features", async () => {
+test("a job trains on them as it does on a file, with the same features", async () => {
   const clickhouse = await clickhouseDatabase();
   const random = numbers(3);
   const rows = Array.from({ length: 2_000 }, (_, offset): Stored & { fraud: boolean } => {

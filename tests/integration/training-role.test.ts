@@ -20,7 +20,7 @@ function metricsOf({ metrics }: TrainingJob): JobMetrics {
 }
 
 describe("a job becomes a registered model", () => {
-  test("from a link: claimed, reported, finished; what it downloaded is removed", async () => {
+  test("from a link: claimed, reported, finished; its download is removed", async () => {
     const system = await TrainingSystem.open();
     const { page, release } = heldPage(paysimCsv(4_000));
     const { origin } = await staticServer({ "/files/Pay_Sim.csv?token=1": page });
@@ -156,7 +156,7 @@ describe("a job becomes a registered model", () => {
 });
 
 describe("a job that can't be done ends with a code", () => {
-  test("of the download, the file or the request; the trainer goes on", async () => {
+  test("from the download, the file or the request; the trainer continues", async () => {
     const system = await TrainingSystem.open();
     const { origin, port } = await staticServer({
       "/good.csv": ulbCsv(300),
@@ -208,7 +208,7 @@ describe("a job that can't be done ends with a code", () => {
 });
 
 describe("cancelling", () => {
-  test("while it waits, downloads and trains: the trainer goes on to the next job", async () => {
+  test("while it waits, downloads and trains: the trainer continues with the next job", async () => {
     const system = await TrainingSystem.open();
     let hungUp: () => void = () => {};
     const closed = new Promise<void>((resolve) => (hungUp = resolve));

@@ -89,7 +89,7 @@ async function expectOnce(from: number): Promise<void> {
 
 const letters = async (): Promise<number> => (await system.deadLetters()).length;
 
-test("scoring whose committed offsets Kafka has forgotten goes on behind its own outputs", async () => {
+test("scoring whose committed offsets Kafka has forgotten resumes after its own outputs", async () => {
   await publish(300);
   await expectOnce(0);
   const refused = await letters();
@@ -162,7 +162,7 @@ test(
   },
 );
 
-test("scoring whose committed offset lies behind the log's end scores what comes, and says so", async () => {
+test("scoring whose committed offset is beyond the log's end scores new records, and reports it", async () => {
   const from = published;
   expect(await worker.stop()).toMatchObject({ code: 0 });
   const ends = await admin.fetchTopicOffsets(system.topics.transactions.name);
@@ -180,7 +180,7 @@ test("scoring whose committed offset lies behind the log's end scores what comes
   await expectOnce(from);
 });
 
-test("a topic that is deleted and created again while all runs is read from its beginning", async () => {
+test("a topic that is deleted and created again while everything runs is read from its beginning", async () => {
   const { name } = system.topics.transactions;
   const merchants = new RoleProcess("merchants", system.settings);
   onTestFinished(() => merchants.kill());
@@ -233,7 +233,7 @@ test("a topic that is deleted and created again while all runs is read from its 
   expect(merchants.exit).toBeNull();
 });
 
-test("payments behind a foreign open transaction are reported with its producer and how to end it", async () => {
+test("payments behind a foreign open transaction are reported, with its producer and how to end it", async () => {
   const from = published;
   const { name } = system.topics.transactions;
   const foreign = createKafka(kafkaConfig(), `${system.prefix}foreign`, silent).producer({
@@ -266,7 +266,7 @@ test("payments behind a foreign open transaction are reported with its producer 
   );
 });
 
-test("payments in a partition added while all runs are forwarded to their card's, as every role says", async () => {
+test("payments in a partition added at run time are forwarded to their card's, as every role reports", async () => {
   const { name } = system.topics.transactions;
   const merchants = new RoleProcess("merchants", system.settings);
   onTestFinished(() => merchants.kill());

@@ -7,7 +7,7 @@ import { kafkaConfig, uniquePrefix } from "../support/engines.js";
 import { eventually } from "../support/eventually.js";
 import { TestSystem } from "../support/workers-system.js";
 
-it("shows the latest heartbeat of each worker, by role and age, and wakes who waits", async () => {
+it("shows the latest heartbeat of each worker, by role and age, and wakes callers that wait", async () => {
   const system = await TestSystem.open({ kafka: kafkaConfig(), prefix: uniquePrefix() });
   onTestFinished(() => system.close());
   const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });

@@ -46,7 +46,7 @@ function anchorsOf(path: string): string[] {
   return [...headings, ...[...text.matchAll(/<a id="([^"]+)">/g)].map(([, id]) => id)];
 }
 
-test("each link of a document leads to a file and a heading that exist", () => {
+test("each link in a document leads to an existing file and heading", () => {
   expect(documents.length).toBeGreaterThan(20);
   const broken: string[] = [];
   for (const path of documents) {
@@ -103,7 +103,7 @@ test("each npm script that a document names exists", () => {
   expect(unknown).toEqual([]);
 });
 
-test("the figures of the demo that README gives are those of the code", () => {
+test("the demo figures in README are those in the code", () => {
   const weeks = (days: number): string =>
     ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"][days / 7];
   const readme = read("README.md").replace(/\s+/g, " ");
@@ -116,7 +116,7 @@ test("the figures of the demo that README gives are those of the code", () => {
   expect(read("pipelines/local/README.md")).toContain(`transactions a second; default ${WATCHABLE_RATE},`);
 });
 
-test("a guarantee is named by a link to it, in documents and in code", () => {
+test("a guarantee is cited by a link to it, in documents and in code", () => {
   const loose: string[] = [];
   for (const path of files) {
     if (!/\.(md|ts|mjs|sql|ya?ml)$/.test(path) || path === "ARCHITECTURE.md" || path === "tests/unit/documents.test.ts")

@@ -17,7 +17,7 @@ import { ensureSecrets } from "../../../infra/local/secrets.js";
 import { FraudstreamError, RequestError, UsageError } from "../../../schemas/errors.js";
 import { apiDocument } from "../../support/api-document.js";
 
-test("depthOf looks past strings and escapes", () => {
+test("depthOf skips strings and escapes", () => {
   expect(depthOf("1")).toBe(0);
   expect(depthOf('{"a":[1,{"b":[]}]}')).toBe(4);
   expect(depthOf('"[[[["')).toBe(0);
@@ -27,7 +27,7 @@ test("depthOf looks past strings and escapes", () => {
 });
 
 describe("toProblem", () => {
-  test("errors of the system have their status", () => {
+  test("the system's errors have their status", () => {
     expect(toProblem(new FraudstreamError("conflict", "x"))).toMatchObject({ status: 409, code: "conflict" });
     expect(toProblem(new FraudstreamError("unknown_model", "x"))).toMatchObject({ status: 404 });
     expect(toProblem(new RequestError("weak_password", "x"))).toMatchObject({
@@ -53,7 +53,7 @@ describe("toProblem", () => {
       expect(toProblem(thrown)).toMatchObject({ status: 500, code: "internal" });
   });
 
-  test("5xx hide what happened", async () => {
+  test("5xx answers hide what happened", async () => {
     const app = Fastify();
     problems(app);
     app.get("/error", () => {
@@ -105,7 +105,7 @@ describe("validation", () => {
     return answer.statusCode === 400 ? answer.json<{ errors: unknown }>().errors : answer.json();
   }
 
-  test("every bad field is named, nothing is coerced, and no value is repeated", async () => {
+  test("every invalid field is named, nothing is coerced, and no value is repeated", async () => {
     expect(await errorsOf({ nme: 1, rows: [{ amount: "1" }, { amount: -1, kind: "c", more: 1 }, null, {}] })).toEqual([
       { in: "body", field: "name", code: "required", message: "is missing" },
       { in: "body", field: "nme", code: "additionalProperties", message: "is not a field of this request" },
@@ -120,7 +120,7 @@ describe("validation", () => {
       expect(await errorsOf({ name })).toMatchObject([{ field: "name", code: "type" }]);
   });
 
-  test("queries are read as numbers and booleans, once each", async () => {
+  test("queries are parsed as numbers and booleans, once each", async () => {
     expect(await errorsOf({ name: "a" }, "?limit=5&all=true")).toMatchObject({ query: { limit: 5, all: true } });
     expect(await errorsOf({ name: "a" }, "?limit=5x&all=yes&b=1")).toMatchObject([
       { in: "query", field: "b" },
@@ -133,7 +133,7 @@ describe("validation", () => {
     expect(await errorsOf({ name: "a" }, "?limit=")).toMatchObject([{ field: "limit" }]);
   });
 
-  test("an open schema doesn't start", async () => {
+  test("a route with an open schema doesn't start", async () => {
     const app = Fastify();
     validation(app);
     expect(() =>
@@ -172,7 +172,7 @@ describe("permissions", () => {
     for (const all of Object.values(PERMISSIONS)) expect(PERMISSIONS.admin).toEqual(expect.arrayContaining([...all]));
   });
 
-  test("a route that says nothing doesn't start", async () => {
+  test("a route without a permission doesn't start", async () => {
     const app = Fastify();
     permissions(app);
     expect(() => app.get("/x", () => null)).toThrow(/says in no config.permission/);
@@ -191,7 +191,7 @@ describe("passwords", () => {
     expect(await argon2.verify(hash, "correct horse")).toBe(true);
   });
 
-  test("a few at once, a queue that ends, and nobody forgotten", async () => {
+  test("are hashed a few at a time, with a bounded queue, and no request is forgotten", async () => {
     const passwords = new PasswordHasher();
     const results = await Promise.allSettled(Array.from({ length: 80 }, () => passwords.hash("x")));
     const refused = results.filter(({ status }) => status === "rejected");
@@ -295,7 +295,7 @@ describe("wrong passwords", () => {
     },
   );
 
-  test("are told to every copy that has the secret, and so is who is known, under opaque names", async () => {
+  test("are shared with every copy that has the secret, together with known users, under opaque names", async () => {
     const lines: string[] = [];
     const share = (told: string[]): Promise<void> => Promise.resolve(void lines.splice(0, lines.length, ...told));
     const one = new SignInLocks({ secret: "s", share });
@@ -328,7 +328,7 @@ describe("wrong passwords", () => {
   });
 });
 
-test("secrets are made once, long enough, for their owner only", () => {
+test("secrets are created once, long enough, readable by their owner only", () => {
   const folder = mkdtempSync(join(tmpdir(), "fraudstream-secrets-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const files = ensureSecrets(folder);
@@ -349,7 +349,7 @@ describe("the OpenAPI document", () => {
     }
   });
 
-  test("every request and answer has an example that fits its schema, and every error one of its own", async () => {
+  test("every request and response has an example that fits its schema, and every error has its own", async () => {
     const { Ajv2020 } = createRequire(createRequire(import.meta.url).resolve("@fastify/ajv-compiler"))(
       "ajv/dist/2020.js",
     ) as {
@@ -410,7 +410,7 @@ describe("the OpenAPI document", () => {
     expect(seen).toBeGreaterThan(35);
   });
 
-  test("every operation has its own id and tells of errors, and of the token that it takes", async () => {
+  test("every operation has its own id and documents its errors and the token that it takes", async () => {
     const { paths } = (await apiDocument()) as {
       paths: Record<
         string,

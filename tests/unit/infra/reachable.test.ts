@@ -37,12 +37,12 @@ const http = (status: number, text: string) =>
   createHttp((_request, response) => void response.writeHead(status).end(text));
 const said = (text: RegExp) => ({ code: "unreachable", message: expect.stringMatching(text) as string });
 
-test("one broker that answers is enough, and ClickHouse answers a ping", async () => {
+test("one broker that answers is enough, and a ping to ClickHouse", async () => {
   await checkReachable(kafkaAt("127.0.0.1:1", await listening(broker())), 1_000);
   await checkReachable(clickhouseAt(`http://${await listening(http(200, "Ok.\n"))}`), 1_000);
 });
 
-test("names the address and the setting where nobody answers, at once", async () => {
+test("names the address and the setting at once if nobody answers", async () => {
   await expect(checkReachable(kafkaAt("127.0.0.1:1", "127.0.0.1:2"), 1_000)).rejects.toMatchObject(
     said(
       new RegExp(
@@ -62,7 +62,7 @@ test("names the address and the setting where nobody answers, at once", async ()
   );
 });
 
-test("a server that takes connections and says nothing is not waited for", async () => {
+test("a server that accepts connections and sends nothing is not waited for", async () => {
   const silent = await listening(createServer());
   await expect(checkReachable(kafkaAt(silent), 200)).rejects.toMatchObject(said(/no answer within 0\.2 s/));
   await expect(checkReachable(clickhouseAt(`http://${silent}`), 200)).rejects.toMatchObject(
@@ -70,7 +70,7 @@ test("a server that takes connections and says nothing is not waited for", async
   );
 });
 
-test("says which protocol a port speaks instead", async () => {
+test("says which other protocol a port speaks", async () => {
   await expect(checkReachable(kafkaAt(await listening(http(400, "no"))), 2_000)).rejects.toMatchObject(
     said(/it answers in HTTP: that is no Kafka broker/),
   );
@@ -98,7 +98,7 @@ test("says which protocol a port speaks instead", async () => {
   ).rejects.toMatchObject(said(/it closes the connection; it may be no ClickHouse/));
 });
 
-test("says where TLS is expected, and where it is not", async () => {
+test("says if TLS is expected, and if it is not", async () => {
   await expect(checkReachable(kafkaAt(await listening(createTls({}))), 2_000)).rejects.toMatchObject(
     said(/it (expects TLS: set KAFKA_SSL=true|closes the connection; it may expect TLS)/),
   );
@@ -113,7 +113,7 @@ test("says where TLS is expected, and where it is not", async () => {
   ).rejects.toMatchObject(said(/^CLICKHOUSE_URL is https:.*it does not answer in TLS: write http:\/\//));
 });
 
-test("a role goes on trying, says so now and then, and ends with one line", async () => {
+test("a role keeps trying, reports it periodically, and ends with one line", async () => {
   const lines: string[] = [];
   const log = pino({ level: "warn" }, { write: (line: string) => void lines.push(line) });
   const { signal } = new AbortController();
@@ -130,7 +130,7 @@ test("a role goes on trying, says so now and then, and ends with one line", asyn
   expect(lines[1]).toContain("This role goes on without it for now");
 });
 
-test("a role's wait ends as soon as the server is there, or the role is stopped", async () => {
+test("a role's wait ends as soon as the server is up, or the role is stopped", async () => {
   const log = pino({ level: "silent" });
   const free = createServer();
   const address = await listening(free);

@@ -6,7 +6,7 @@ import { ROLES, ROLE_NAMES } from "../../../infra/roles.js";
 
 const read = (path: string): string => readFileSync(join(packageRoot(), path), "utf8");
 
-test("each role's entry point is there, and is what docker-compose.yml starts under its name", () => {
+test("each role's entry point exists, and docker-compose.yml starts it under the role's name", () => {
   const services = read("docker-compose.yml").split(/^  (?=[\w-]+:$)/m);
   for (const role of ROLE_NAMES) {
     const { module, hasMetricsPort } = ROLES[role];
@@ -18,7 +18,7 @@ test("each role's entry point is there, and is what docker-compose.yml starts un
   }
 });
 
-test("no two roles have a group or a transactional id in common", () => {
+test("no two roles share a group or a transactional id", () => {
   const groups = ROLE_NAMES.flatMap((role) => ROLES[role].group ?? []);
   expect(new Set(groups).size).toBe(groups.length);
   const ids = ROLE_NAMES.flatMap((role) => ROLES[role].transactional?.name ?? []);

@@ -35,7 +35,7 @@ async function openStore(): Promise<{ dir: string; store: SnapshotStore; warning
   return { dir, store: new SnapshotStore(dir, log), warnings };
 }
 
-it("gives back what was saved, the newest that isn't ahead, and keeps two", async () => {
+it("returns what was saved, the newest that isn't ahead, and keeps two", async () => {
   const { dir, store, warnings } = await openStore();
   expect(await store.load(OF, 100, asItIs)).toBeNull();
   for (const offset of [5, 10, 20]) {
@@ -68,7 +68,7 @@ it("gives back what was saved, the newest that isn't ahead, and keeps two", asyn
   expect(warnings).toEqual([expect.stringContaining("it stands at 20, the partition at 19")]);
 });
 
-it("passes over what is corrupt, cut off, of another layout or of something else", async () => {
+it("skips what is corrupt, cut off, of another layout or of something else", async () => {
   const { dir, store, warnings } = await openStore();
   await store.save(OF, 1, sections(1));
   await store.save(OF, 2, sections(2));

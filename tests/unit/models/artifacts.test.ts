@@ -46,7 +46,7 @@ test("what was stored is what is loaded", async () => {
   expect(readdirSync(folder)).toEqual(["fraud@1"]);
 });
 
-test("an artifact is never overwritten, and nothing is left behind by trying", async () => {
+test("an artifact is never overwritten, and an attempt leaves nothing behind", async () => {
   const folder = temporaryFolder();
   const { manifestSha256 } = await saveArtifact(folder, manifestOf("fraud@1"), onnx);
   await expect(saveArtifact(folder, { ...manifestOf("fraud@1"), created_at: "later" }, onnx)).rejects.toEqual(
@@ -56,7 +56,7 @@ test("an artifact is never overwritten, and nothing is left behind by trying", a
   expect(readdirSync(folder)).toEqual(["fraud@1"]);
 });
 
-test("many that store at once get a version each", async () => {
+test("concurrent stores get a version each", async () => {
   const folder = temporaryFolder();
   expect(await nextVersion(folder, "fraud")).toBe(1);
   const built = { manifest: manifestOf("fraud@1"), onnx };
@@ -68,7 +68,7 @@ test("many that store at once get a version each", async () => {
   for (const { manifest, manifestSha256 } of saved) await loadArtifact(folder, manifest.model, manifestSha256);
 });
 
-test("the next version is by number, and by the whole name", async () => {
+test("the next version follows the highest number, among models of exactly that name", async () => {
   const folder = temporaryFolder();
   for (const model of ["fraud@9", "fraud@10", "fraud-eu@12"]) await saveArtifact(folder, manifestOf(model), onnx);
   expect(await nextVersion(folder, "fraud")).toBe(11);
@@ -108,7 +108,7 @@ describe("what is refused on loading", () => {
     };
   }
 
-  test("what isn't there", async () => {
+  test("a missing artifact", async () => {
     const { folder, onnxFile } = await stored();
     await expect(loadArtifact(folder, "fraud@2")).rejects.toEqual(code("artifact_missing"));
     rmSync(onnxFile);
@@ -121,7 +121,7 @@ describe("what is refused on loading", () => {
     await expect(loadArtifact(folder, "fraud@1")).rejects.toEqual(code("artifact_corrupt"));
   });
 
-  test("another manifest than was registered", async () => {
+  test("a manifest other than the registered one", async () => {
     const { folder, manifestFile, hash } = await stored();
     writeFileSync(manifestFile, JSON.stringify({ ...manifestOf("fraud@1"), created_at: "later" }));
     await expect(loadArtifact(folder, "fraud@1", hash)).rejects.toEqual(code("artifact_corrupt"));

@@ -69,7 +69,7 @@ describe("a PaySim-shaped file", () => {
     expect(first.manifest.thresholds).toEqual(second.manifest.thresholds);
   });
 
-  test("the first part by time alone, without a test part, as a replay wants it", async () => {
+  test("is trained on the first part by time alone, without a test part, as a replay needs it", async () => {
     const dataset = await paysim();
     const { before } = splitByTime(dataset, 0.7);
     const { manifest } = await buildModel(sliceDataset(dataset, before), { model: "a@1", params, testFraction: 0 });
@@ -78,7 +78,7 @@ describe("a PaySim-shaped file", () => {
   });
 });
 
-test("drift compares with rows since their windows were full, and with a whole week at least", async () => {
+test("drift compares with rows from when their windows were full, and with at least a whole week", async () => {
   const day = 86_400_000;
   const town = simulateDataset({ seed: 3, customers: 80, terminals: 20, from: 20_000 * day, to: 20_042 * day });
   const first = town.eventTime[0];
@@ -109,7 +109,7 @@ test("a ULB-shaped file, with logistic regression", async () => {
   expect(manifest.test?.roc_auc).toBeGreaterThan(0.85);
 });
 
-test("labels that nothing tells: a model, but none that declines", async () => {
+test("unpredictable labels give a model that declines nothing", async () => {
   const rows = Array.from({ length: 600 }, (_, row) => `1,${Number(row % 10 === 3)}`);
   const { manifest, atDecline } = await buildModel(await readCsv(fileWith(`amount,label\n${rows.join("\n")}\n`)), {
     model: "noise@1",
@@ -125,7 +125,7 @@ test("scores that differ between trainer and ONNX are refused", () => {
     expect(() => refuseDifference(difference)).toThrow(expect.objectContaining({ code: "onnx_differs" }) as Error);
 });
 
-test("what can't be trained is refused with a code", async () => {
+test("data that can't be trained on is refused with a code", async () => {
   const dataset = await paysim();
   await expect(buildModel(dataset, { model: "a@1", params: { num_leafs: 3 } })).rejects.toMatchObject({
     name: "RequestError",

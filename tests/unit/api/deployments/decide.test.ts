@@ -17,7 +17,7 @@ const refused = (code: string): Error => expect.objectContaining({ status: 409, 
 describe("a decision", () => {
   const present = deployment(of("a@1"), [of("b@1"), of("c@1")]);
 
-  it("replaces the champion, who is a shadow no more", () => {
+  it("replaces the champion, which is then no longer a shadow", () => {
     expect(enabled(null, of("a@1"), "champion")).toEqual({ champion: of("a@1"), shadows: [] });
     expect(enabled(present, of("b@1", 0.1, 0.2), "champion")).toEqual({
       champion: of("b@1", 0.1, 0.2),
@@ -26,7 +26,7 @@ describe("a decision", () => {
     expect(enabled(present, of("d@1"), "champion")).toEqual({ champion: of("d@1"), shadows: [of("b@1"), of("c@1")] });
   });
 
-  it("adds shadows beside a champion only", () => {
+  it("adds shadows only beside a champion", () => {
     expect(enabled(present, of("d@1"), "shadow")).toEqual({
       champion: of("a@1"),
       shadows: [of("b@1"), of("c@1"), of("d@1")],
@@ -36,7 +36,7 @@ describe("a decision", () => {
     expect(() => enabled(null, of("a@1"), "shadow")).toThrow(refused("no_champion"));
   });
 
-  it("takes out what is in, in the role that is named", () => {
+  it("takes out an enabled model, in the role that is named", () => {
     expect(disabled(present, "b@1")).toEqual({ champion: of("a@1"), shadows: [of("c@1")] });
     expect(disabled(present, "a@1", "champion")).toEqual({ champion: null, shadows: [of("b@1"), of("c@1")] });
     expect(disabled(present, "a@1", "shadow")).toBeNull();
@@ -44,13 +44,13 @@ describe("a decision", () => {
     expect(disabled(null, "a@1")).toBeNull();
   });
 
-  it("is none when it is so already", () => {
+  it("is not made if nothing would change", () => {
     expect(enabled(present, of("a@1", 0.1, 0.2), "champion")).toBeNull();
     expect(enabled(present, of("c@1"), "shadow")).toBeNull();
     expect(withThresholds(present, "a@1", { review: 0.5, decline: 0.9 })).toBeNull();
   });
 
-  it("sets thresholds of what is enabled, and of nothing else", () => {
+  it("sets thresholds only of enabled models", () => {
     expect(withThresholds(present, "b@1", { review: 0.2, decline: 2 })).toEqual({
       champion: of("a@1"),
       shadows: [of("b@1", 0.2, 2), of("c@1")],
@@ -60,7 +60,7 @@ describe("a decision", () => {
     expect(() => withThresholds(null, "d@1", { review: 0, decline: 1 })).toThrow(refused("not_enabled"));
   });
 
-  it("tells roles", () => {
+  it("distinguishes roles", () => {
     expect(["a@1", "b@1", "d@1"].map((model) => roleOf(present, model))).toEqual(["champion", "shadow", null]);
   });
 });
@@ -169,7 +169,7 @@ describe("liveness", () => {
     ).toBe(true);
   });
 
-  it("is not waited for when every worker refuses the deployment, and says who does and why", async () => {
+  it("is not waited for if every worker refuses the deployment, and says who does and why", async () => {
     const refused = [{ epoch: 5, model: "b@1", reason: "the model gave no answer within 5 s" }];
     let beats = [beat("w1", [[0, 3]], [], refused), beat("w2", [[1, 5]])];
     const board = { alive: () => beats, changed: () => new Promise<void>((resolve) => setTimeout(resolve, 5)) };
@@ -185,7 +185,7 @@ describe("liveness", () => {
     expect((await waitUntilLive(board, 3, { partitions: 2, timeoutMs: 60_000 })).live).toBe(true);
   });
 
-  it("is waited for until it is there, or nobody waits any more", async () => {
+  it("is waited for until it is reached, or nobody waits any more", async () => {
     let beats: WorkerHeartbeat[] = [];
     let wake = (): void => {};
     const board = {

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { lookInProcess } from "../../../../api/looks/look-child.js";
 import { staticServer } from "../../../support/static-server.js";
 
-test("a caller who leaves while the folder is made is not waited for: nothing is fetched", async () => {
+test("if the caller leaves while the folder is created, nothing is fetched", async () => {
   const { origin, asked } = await staticServer({ "/x.csv": "amount,label\n1,0\n2,1\n" });
   const gone = new AbortController();
   const looked = lookInProcess(

@@ -31,7 +31,7 @@ async function post(
   return { status: answer.statusCode, body: answer.json() };
 }
 
-describe("bodies that come packed", () => {
+describe("compressed bodies", () => {
   const text = JSON.stringify({ id: "t-ü", list: Array.from({ length: 1_000 }, (_, i) => i) });
 
   test.each([
@@ -49,7 +49,7 @@ describe("bodies that come packed", () => {
     });
   });
 
-  test("a length of the packed body that isn't its own is noticed", async () => {
+  test("a wrong length of the compressed body is noticed", async () => {
     const packed = gzipSync(text);
     const app = echo();
     await app.listen({ port: 0, host: "127.0.0.1" });
@@ -61,21 +61,24 @@ describe("bodies that come packed", () => {
     expect([answer.status, await answer.json()]).toEqual([200, JSON.parse(text)]);
   });
 
-  test.each(["zstd", "gzip, gzip", "compress", "__proto__"])("%s is refused, with what is taken", async (coding) => {
-    const answer = await echo().inject({
-      method: "POST",
-      url: "/",
-      payload: "{}",
-      headers: { "content-type": "application/json", "content-encoding": coding },
-    });
-    expect([answer.statusCode, answer.json<{ code: string }>().code, answer.headers["accept-encoding"]]).toEqual([
-      415,
-      "unsupported_encoding",
-      "gzip, deflate, br",
-    ]);
-  });
+  test.each(["zstd", "gzip, gzip", "compress", "__proto__"])(
+    "%s is refused, and the answer says what is accepted",
+    async (coding) => {
+      const answer = await echo().inject({
+        method: "POST",
+        url: "/",
+        payload: "{}",
+        headers: { "content-type": "application/json", "content-encoding": coding },
+      });
+      expect([answer.statusCode, answer.json<{ code: string }>().code, answer.headers["accept-encoding"]]).toEqual([
+        415,
+        "unsupported_encoding",
+        "gzip, deflate, br",
+      ]);
+    },
+  );
 
-  test("what unpacks to more than the limit is 413; what is cut off or isn't packed is 400", async () => {
+  test("a body that unpacks beyond the limit is 413; one that is cut off or isn't compressed is 400", async () => {
     expect(await post(gzipSync(Buffer.alloc(50_000_000, " ")), { "content-encoding": "gzip" })).toMatchObject({
       status: 413,
       body: { code: "body_too_large" },
@@ -95,7 +98,7 @@ describe("bodies that come packed", () => {
   });
 });
 
-describe("texts that no UTF-8 stands for", () => {
+describe("text that is not valid Unicode", () => {
   test.each<[string, string, string]>([
     ["half a pair in an id", '{"transaction_id":"\\ud800"}', "transaction_id"],
     ["the other half", '[{"a":1},{"b":{"c":"x\\udc00y"}}]', "[1].b.c"],

@@ -18,7 +18,7 @@ function refusal(admission: Admission, { cost = 1, waits = true } = {}): string 
 beforeEach(() => void vi.useFakeTimers({ toFake: ["performance"] }));
 afterEach(() => void vi.useRealTimers());
 
-test("takes what fits, and what is larger than the limit when it is alone; leaving twice counts once", () => {
+test("admits what fits, and what is larger than the limit if it is alone; leaving twice counts once", () => {
   const admission = new Admission({ most: 10 });
   const leave = admission.enter(25, true);
   expect(refusal(admission)).toBe("1");
@@ -29,7 +29,7 @@ test("takes what fits, and what is larger than the limit when it is alone; leavi
   expect(refusal(admission, { waits: false })).toBe("1");
 });
 
-test("a record counts one, and one more for each KB", () => {
+test("a record counts one, plus one for each KB", () => {
   expect(costOf([{ value: Buffer.alloc(100) }, { value: Buffer.alloc(5_000) }, { value: null }])).toBe(7);
 });
 
@@ -46,7 +46,7 @@ describe("once an outcome is ten seconds late", () => {
     return admission;
   };
 
-  test("one request a second goes through, the others are told to come again; who doesn't wait is served", () => {
+  test("one request a second goes through, the others are told to retry; requests that don't wait are served", () => {
     const admission = behind();
     for (let second = 0; second < 5; second++) {
       expect(refusal(admission)).toBeNull();
@@ -56,7 +56,7 @@ describe("once an outcome is ten seconds late", () => {
     }
   });
 
-  test("it ends when the late outcomes come, and when another comes in time", () => {
+  test("the limit ends when the late outcomes come, and when another comes in time", () => {
     const late = behind();
     refusal(late);
     expect(refusal(late)).toBe("5");
@@ -70,7 +70,7 @@ describe("once an outcome is ten seconds late", () => {
     expect(refusal(late)).toBeNull();
   });
 
-  test("an outcome that never comes is forgotten", () => {
+  test("an outcome that never comes is eventually forgotten", () => {
     const admission = behind();
     vi.advanceTimersByTime(11 * 60 * SECOND);
     for (let i = 0; i < 3; i++) expect(refusal(admission)).toBeNull();

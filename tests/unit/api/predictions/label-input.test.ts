@@ -5,7 +5,7 @@ const LABEL = { transaction_id: "t", card_id: "c" };
 /** 256 and 258 bytes of UTF-8. */
 const [LONGEST, LONG] = ["é".repeat(128), "é".repeat(129)];
 
-test("ids have 256 bytes at most, whatever characters they are of", () => {
+test("ids have at most 256 bytes, whatever their characters", () => {
   const ids = [LONGEST, "x".repeat(256), "𝄞".repeat(64)];
   for (const id of ids) expect(badFieldsOfLabel({ transaction_id: id, card_id: id }, "")).toEqual([]);
   for (const id of [LONG, "x".repeat(257), "𝄞".repeat(65)]) {
@@ -17,7 +17,7 @@ test("ids have 256 bytes at most, whatever characters they are of", () => {
   expect(badFieldsOfLabel({ transaction_id: LONG }, "[3].").map(({ field }) => field)).toEqual(["[3].transaction_id"]);
 });
 
-test("times are some that there are and that the table of labels holds", () => {
+test("times must exist and fit into the table of labels", () => {
   const none = [
     "2016-12-31T23:59:60Z",
     "2026-02-29T00:00:00Z",

@@ -5,7 +5,7 @@ const NOW = Date.UTC(2026, 2, 31, 12, 30);
 const since = (text: string): string => new Date(before(NOW, parseDuration(text)!)).toISOString();
 
 describe("durations", () => {
-  it("reach back in UTC", () => {
+  it("are subtracted in UTC", () => {
     expect(since("P30D")).toBe("2026-03-01T12:30:00.000Z");
     expect(since("P1D")).toBe("2026-03-30T12:30:00.000Z");
     expect(since("P2W")).toBe("2026-03-17T12:30:00.000Z");
@@ -29,7 +29,7 @@ describe("durations", () => {
     expect(since("P999999D")).toBe("1970-01-01T00:00:00.000Z");
   });
 
-  it("are nothing else", () => {
+  it("of any other form are refused", () => {
     for (const text of [
       "",
       "P",
@@ -59,7 +59,7 @@ describe("durations", () => {
 });
 
 describe("the window of a query", () => {
-  it("is thirty days that end now, unless it says otherwise", () => {
+  it("is the thirty days up to now, unless the query says otherwise", () => {
     expect(resolveWindow(askedWindow({}) as never, NOW)).toEqual({ from: NOW - 30 * 86_400_000 + 1, to: NOW + 1 });
     expect(resolveWindow(askedWindow({ window: "PT1H" }) as never, NOW)).toEqual({
       from: NOW - 3_600_000 + 1,

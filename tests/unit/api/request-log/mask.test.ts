@@ -30,14 +30,14 @@ describe("maskCardNumbers", () => {
     expect(maskCardNumbers("0004111111111111111")).not.toContain("4111111111111111");
   });
 
-  test("leaves other numbers", () => {
+  test("leaves other numbers unchanged", () => {
     for (const text of ["4111111111111112", "1234567890", "2027-01-31T10:00:00.000Z", "tx-000000017", "no digits", ""])
       expect(maskCardNumbers(text)).toBe(text);
   });
 });
 
 describe("maskedJson", () => {
-  test("hides secrets by their field's name, at any depth, whatever they are", () => {
+  test("hides secrets by their field's name, at any depth, whatever their type", () => {
     const text = maskedJson(
       {
         password: "hunter2",
@@ -67,7 +67,7 @@ describe("maskedJson", () => {
     expect(JSON.parse(text)).toMatchObject({ card_id: "[card number]", n: "[card number]", at: 1700000000000.5 });
   });
 
-  test("is cut to the limit, is JSON still, and shows no part of a card number at the cut", () => {
+  test("is cut to the limit, is still JSON, and shows no part of a card number at the cut", () => {
     const rows = { rows: Array.from({ length: 10_000 }, (_, i) => ({ i, text: "x".repeat(50) })) };
     const text = maskedJson(rows, 500);
     expect(text.length).toBeLessThan(1_000);
@@ -76,7 +76,7 @@ describe("maskedJson", () => {
       expect(maskedJson(`${"y".repeat(pad)} 4111111111111111`, 40)).not.toMatch(/4111/);
   });
 
-  test("survives what JSON can't say", () => {
+  test("survives what JSON can't represent", () => {
     expect(JSON.parse(maskedJson({ a: undefined, b: NaN, c: null, d: new Date(0), e: () => 1, f: 10n }, 200))).toEqual({
       b: null,
       c: null,

@@ -28,7 +28,7 @@ async function codeOf(token: string | Promise<string>): Promise<string> {
   return (error as TokenRefused).code;
 }
 
-test("a token of ours is taken", async () => {
+test("a token of ours is accepted", async () => {
   const issued = await tokens.issue({ id: "u1", token_version: 3 });
   const verified = await tokens.verify(issued);
   expect(verified).toMatchObject({ subject: "u1", version: 3 });
@@ -37,7 +37,7 @@ test("a token of ours is taken", async () => {
 });
 
 describe("refused", () => {
-  test("none, in any spelling", async () => {
+  test("no algorithm, in any spelling", async () => {
     const claims = {
       sub: "u1",
       ver: 1,
@@ -100,7 +100,7 @@ describe("refused", () => {
     ).toBe("token_expired");
   });
 
-  test("somebody else's: issuer, audience, type, or without a claim", async () => {
+  test("a foreign token: wrong issuer, audience or type, or a missing claim", async () => {
     expect(await codeOf(good().setIssuer("other").sign(key))).toBe("bad_token");
     expect(await codeOf(good().setAudience("other").sign(key))).toBe("bad_token");
     expect(await codeOf(good({ alg: "HS256", typ: "at+jwt" }).sign(key))).toBe("bad_token");
@@ -137,7 +137,7 @@ describe("refused", () => {
     ).toBe("bad_token");
   });
 
-  test("a key that the token brings along, and headers nobody knows", async () => {
+  test("a key that comes with the token, and unknown headers", async () => {
     expect(
       await codeOf(
         good({ alg: "HS256", typ: "JWT", jku: "https://evil.example/keys", kid: "../../dev/null" }).sign(
@@ -153,7 +153,7 @@ describe("refused", () => {
   });
 });
 
-test("algorithm confusion: an HMAC keyed with a public key is refused where the keys are the provider's", async () => {
+test("algorithm confusion: an HMAC keyed with a public key is refused if the keys are the provider's", async () => {
   const { publicKey } = await generateKeyPair("RS256", { extractable: true });
   const pem = await exportSPKI(publicKey);
   const foreign = createTokens({ ...auth, jwtSecret: null, jwksUrl: "http://127.0.0.1:9/keys" });
@@ -188,7 +188,7 @@ describe("a change of secrets", () => {
     },
   );
 
-  test("the token names its key, which tells nothing of the secret; that name decides which key is used", async () => {
+  test("the token names its key, which reveals nothing of the secret; the name decides which key is used", async () => {
     const both = of(NEW, SECRET);
     const head = JSON.parse(Buffer.from((await both.issue(user)).split(".")[0], "base64url").toString()) as object;
     expect(head).toEqual({ alg: "HS256", typ: "JWT", kid: keyId(NEW) });

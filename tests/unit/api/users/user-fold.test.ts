@@ -20,7 +20,7 @@ const user = (id: string, username: string, change: Partial<User> = {}): User =>
 });
 
 describe("names", () => {
-  test("the first claim wins, whatever the case of the second", () => {
+  test("the first claim wins, whatever the letter case of the second", () => {
     const fold = new UserFold();
     expect(fold.apply("a", user("a", "Ann"), 0)).toBe(true);
     expect(fold.apply("b", user("b", "aNN"), 1)).toBe(false);
@@ -31,7 +31,7 @@ describe("names", () => {
     expect(fold.strays.size).toBe(0);
   });
 
-  test("a removed user's name is free, and the id stays removed", () => {
+  test("the name of a removed user is free again, and the id stays removed", () => {
     const fold = new UserFold();
     fold.apply("a", user("a", "ann"), 0);
     fold.apply("a", null, 1);
@@ -40,7 +40,7 @@ describe("names", () => {
     expect(fold.byId("a")).toBeUndefined();
   });
 
-  test("a refused claim's tombstone leaves the winner alone", () => {
+  test("the tombstone of a refused claim leaves the winner alone", () => {
     const fold = new UserFold();
     fold.apply("a", user("a", "ann"), 0);
     fold.apply("b", user("b", "ann"), 1);
@@ -50,7 +50,7 @@ describe("names", () => {
 });
 
 describe("changes", () => {
-  test("only on top of the last accepted record", () => {
+  test("are accepted only on top of the last accepted record", () => {
     const fold = new UserFold();
     fold.apply("a", user("a", "ann"), 0);
     expect(fold.apply("a", user("a", "ann", { base: 0, enabled: false }), 1)).toBe(true);
@@ -72,8 +72,8 @@ describe("changes", () => {
   });
 });
 
-describe("a copy whose offsets closed up", () => {
-  test("has the same users: who was disabled stays so, and goes on from there", () => {
+describe("a copy whose offsets have no gaps", () => {
+  test("has the same users: a disabled one stays disabled, and changes continue from there", () => {
     const fold = new UserFold();
     fold.apply("a", user("a", "ann", { base: 30, claim: 12, created_at: 1 }), 0);
     expect(fold.apply("a", user("a", "ann", { base: 45, claim: 12, enabled: false, created_at: 1 }), 1)).toBe(true);
@@ -83,7 +83,7 @@ describe("a copy whose offsets closed up", () => {
     expect([fold.byId("a")?.enabled, fold.unexplained.size]).toEqual([true, 0]);
   });
 
-  test("leaves a name to who had it first, though claims are offsets of two logs", () => {
+  test("leaves a name to the first user who had it, though claims are offsets of two logs", () => {
     const fold = new UserFold();
     // b's claim (made later, refused, its author died) stands at offset 1 here; a's record states the claim that it
     // had: 10.
@@ -92,7 +92,7 @@ describe("a copy whose offsets closed up", () => {
     expect(fold.byName("ann")?.id).toBe("a");
   });
 
-  test("a refused record that no race explains is reported until it is written over", () => {
+  test("reports a refused record that no race explains until it is overwritten", () => {
     const fold = new UserFold();
     fold.apply("a", user("a", "ann", { base: 9, changed_at: 1_000 }), 0);
     fold.apply("a", user("a", "ann", { base: 3, enabled: false, changed_at: 1_000_000_000 }), 1);
@@ -103,7 +103,7 @@ describe("a copy whose offsets closed up", () => {
 });
 
 describe("a compacted log", () => {
-  test("the older claim holds the name though its newest record comes later", () => {
+  test("the older claim keeps the name though its newest record comes later", () => {
     const fold = new UserFold();
     // Of user a (claim 0) only the change at 7 is left; b's claim at 1 was refused and its author died.
     fold.apply("b", user("b", "ann"), 1);
@@ -113,7 +113,7 @@ describe("a compacted log", () => {
     expect([...fold.strays]).toEqual(["b"]);
   });
 
-  test("says the same as the whole log, once strays were written over", () => {
+  test("has the same state as the whole log once stray records have been overwritten", () => {
     for (let seed = 1; seed <= 200; seed++) {
       const random = generator(seed);
       const log: { id: string; user: User | null }[] = [];

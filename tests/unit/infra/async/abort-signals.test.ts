@@ -8,7 +8,7 @@ setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
 
 describe("withTimeLimit", () => {
-  it("aborts after its time, also when garbage was collected meanwhile, as nested as it may be", async () => {
+  it("aborts after its time, even after garbage collection and however deeply nested", async () => {
     const outer = anySignal(withTimeLimit(new AbortController().signal, 50), new AbortController().signal);
     collectGarbage();
     while (!outer.aborted) {
@@ -29,7 +29,7 @@ describe("withTimeLimit", () => {
 });
 
 describe("anySignal", () => {
-  it("aborts with the reason of the first source that aborts, also of one that has aborted before", () => {
+  it("aborts with the reason of the first source that aborts, even if that had already aborted", () => {
     const [a, b] = [new AbortController(), new AbortController()];
     const any = anySignal(a.signal, b.signal);
     b.abort("second");

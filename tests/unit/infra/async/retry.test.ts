@@ -13,7 +13,7 @@ function failing(...errors: Error[]): () => Promise<string> {
 }
 
 describe("retry", () => {
-  test("what may pass is tried again, and each failure is told with its pause", async () => {
+  test("a transient error is retried, and each failure is reported with its pause", async () => {
     const told: [number, number][] = [];
     const policy = { firstMs: 1, mostMs: 2 };
     const onRetry = (_error: unknown, attempt: number, pause: number): void => void told.push([attempt, pause]);
@@ -25,7 +25,7 @@ describe("retry", () => {
     ]);
   });
 
-  test("what does not pass is thrown at once", async () => {
+  test("any other error is thrown at once", async () => {
     const error = new FraudstreamError("conflict", "no");
     await expect(retry(failing(error), { firstMs: 1, mostMs: 1 })).rejects.toBe(error);
     const other = new TypeError("a mistake");
@@ -38,7 +38,7 @@ describe("retry", () => {
     await expect(retry(failing(error), { firstMs: 60_000, mostMs: 60_000, forMs: 1_000 })).rejects.toBe(error);
   });
 
-  test("an abort ends a pause, and no try follows a failure after it", async () => {
+  test("an abort ends a pause, and no attempt follows a failure after it", async () => {
     const stop = new AbortController();
     const waiting = retry(failing(passing()), { firstMs: 60_000, mostMs: 60_000 }, { signal: stop.signal });
     setTimeout(() => stop.abort(), 5);

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { Turns } from "../../../../infra/async/turns.js";
 
-test("what is asked for is done in that order, one at a time, also after something failed", async () => {
+test("tasks run in the order they were requested, one at a time, also after one has failed", async () => {
   const turns = new Turns();
   const done: string[] = [];
   const step = (name: string, ms: number): Promise<string> =>

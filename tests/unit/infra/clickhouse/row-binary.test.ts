@@ -46,7 +46,7 @@ describe("RowBinaryWriter", () => {
     expect(reader.done).toBe(true);
   });
 
-  it("takes an unfinished row back, and keeps nothing after it is cleared", () => {
+  it("removes an unfinished row, and keeps nothing after it is cleared", () => {
     const out = new RowBinaryWriter(4);
     out.text("kept");
     const { length } = out;

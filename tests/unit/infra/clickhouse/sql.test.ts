@@ -3,7 +3,7 @@ import { readMigrations } from "../../../../infra/clickhouse/migrate.js";
 import { splitStatements } from "../../../../infra/clickhouse/sql.js";
 
 describe("splitStatements", () => {
-  it("splits at semicolons, but not in texts, names, comments and here-documents", () => {
+  it("splits at semicolons, but not inside texts, names, comments and here-documents", () => {
     const file = `
       -- first; not a statement
       SELECT 'a;b', 'it''s; \\'so;', "c;\\"d", \`e;f\` /* ; */ FROM t; ;
@@ -18,13 +18,13 @@ describe("splitStatements", () => {
     ]);
   });
 
-  it("finds nothing in nothing", () => {
+  it("returns nothing for an empty file", () => {
     expect(splitStatements(" \n-- only this\n;;")).toEqual([]);
   });
 });
 
 describe("readMigrations", () => {
-  it("reads ours in order, each statement safe to run again", () => {
+  it("reads our migrations in order, each statement safe to run again", () => {
     const migrations = readMigrations();
     expect(migrations.map(({ version }) => version)).toEqual(migrations.map((_, i) => i + 1));
     // 0005 copies a table: that it may be run again from the top wherever it ended is tested in clickhouse.test.ts.

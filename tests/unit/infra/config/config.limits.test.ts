@@ -73,7 +73,7 @@ function numbersOf(value: unknown, path = "", found = new Map<string, number>())
   return found;
 }
 
-test("all settings that the code reads as numbers and durations are looked at", () => {
+test("the tests cover all settings that the code reads as numbers and durations", () => {
   const folder = join(packageRoot(), "infra/config");
   const code = readdirSync(folder)
     .filter((file) => file.endsWith(".ts"))
@@ -87,7 +87,7 @@ test("all settings that the code reads as numbers and durations are looked at", 
 describe.each(ALL)("$name", (limits) => {
   const { name, kind, least, most, said } = limits;
 
-  test("refuses what is beyond its limits or no number, and says which they are", () => {
+  test("refuses values that are beyond its limits or not numbers, and states the limits", () => {
     const beyond = [written(limits, most + 1n), written(limits, least - 1n)];
     for (const value of [...beyond, ...NO_NUMBERS, ...WRAPPING, ...WRAPPING.map((number) => `PT${number}S`)]) {
       if (kind === "number" && /^\d+$/.test(value) && BigInt(value) >= least && BigInt(value) <= most) continue;
@@ -103,7 +103,7 @@ describe.each(ALL)("$name", (limits) => {
     expect(refusal(name, "")).toBeNull();
   });
 
-  test("takes its least and its greatest as they are, and nothing that is made of them wraps", () => {
+  test("accepts its minimum and maximum as they are, and nothing computed from them wraps around", () => {
     const usual = numbersOf(readConfig(BESIDE));
     // A number between, so that neither limit is the usual one by chance.
     const other = numbersOf(readConfig({ ...BESIDE, [name]: written(limits, (least + most) / 2n) }));
@@ -128,7 +128,7 @@ describe.each(ALL)("$name", (limits) => {
   });
 });
 
-test("the ends of all timers and times at the greatest limits fit their counters", () => {
+test("at the greatest limits, the ends of all timers and times fit their counters", () => {
   const greatest = Object.fromEntries(ALL.map((limits) => [limits.name, written(limits, limits.most)]));
   const { models, history, retention, labelMaturityDays } = readConfig({ ...BESIDE, ...greatest });
   // A transaction of Kafka has an int32 of milliseconds, and brokers allow 15 minutes: 60 s, and five hung runs
@@ -141,7 +141,7 @@ test("the ends of all timers and times at the greatest limits fit their counters
   expect(Date.now() - labelMaturityDays * 86_400_000).toBeGreaterThan(0);
 });
 
-test("an admin's name and password are no longer than what one can sign in with", () => {
+test("an admin's name and password are no longer than sign-in accepts", () => {
   expect(refusal("ADMIN_PASSWORD", "x".repeat(11))).toBe("ADMIN_PASSWORD has 11 characters; it must have at least 12");
   expect(refusal("ADMIN_PASSWORD", "x".repeat(1_001))).toBe(
     "ADMIN_PASSWORD has 1001 characters; nobody can sign in with more than 1000",

@@ -104,7 +104,7 @@ test("every setting", () => {
   });
 });
 
-test("an empty value counts as unset, but for the prefix, which may be empty", () => {
+test("an empty value counts as unset, except for the prefix, which may be empty", () => {
   const names = [
     "KAFKA_BROKERS",
     "KAFKA_SSL",
@@ -134,7 +134,7 @@ test("an empty value counts as unset, but for the prefix, which may be empty", (
   expect(readConfig({ TOPIC_PREFIX: "" }).topicPrefix).toBe("");
 });
 
-test("artifacts lie under the data directory unless they are told where", () => {
+test("artifacts are stored under the data directory unless configured otherwise", () => {
   expect(readConfig({ DATA_DIR: "/data" }).artifacts).toBe("/data/artifacts");
 });
 
@@ -190,7 +190,7 @@ describe("a wrong value names its setting", () => {
     expect(line).toContain("it must be");
   });
 
-  test("that is given twice, or nearly names something", () => {
+  test("that is given twice, or for a misspelt name", () => {
     expect(complaint({ RETENTION_DAYS: "labels=30,predictions=3, labels=30" })).toBe(
       "RETENTION_DAYS gives labels twice: 30 and 30 days",
     );
@@ -248,7 +248,7 @@ describe("secrets", () => {
     ).toBe("top secret");
   });
 
-  test("have a _FILE each: whatever the one says, the other does", () => {
+  test("each have a _FILE variant with the same effect", () => {
     const ca = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----";
     const key = "-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----";
     const secrets: Record<string, string> = {
@@ -303,7 +303,7 @@ describe("secrets", () => {
   });
 });
 
-test("models from an API take its token", () => {
+test("reading models from an API requires its token", () => {
   expect(complaint({ ...BROKERS, ARTIFACTS_URL: "http://api:3000" })).toContain("ARTIFACTS_TOKEN is not");
   expect(complaint({ ...BROKERS, ARTIFACTS_TOKEN: "short" })).toContain("ARTIFACTS_TOKEN");
   expect(complaint({ ...BROKERS, MODEL_TIMEOUT_MS: "0" })).toContain("MODEL_TIMEOUT_MS");

@@ -6,7 +6,7 @@ import { readConfig } from "../../../../infra/config/config.js";
 
 const SECRET = "x".repeat(32);
 
-test("what holds when nothing is set: nobody can sign in, registration and CORS are closed", () => {
+test("defaults: nobody can sign in, registration and CORS are closed", () => {
   const { auth, http } = readConfig({});
   expect(auth).toEqual({
     jwtSecret: null,

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { readConfig } from "../../../../infra/config/config.js";
 import { SETTINGS, unknownSettings } from "../../../../infra/config/unknown-settings.js";
 
-test("names a variable that is nearly a setting, with the one that was meant; leaves others' variables alone", () => {
+test("names a variable that is nearly a setting, with the likely one; ignores others' variables", () => {
   expect(unknownSettings({ MERCHANT_WAITS_MS: "5" })).toEqual([
     "MERCHANT_WAITS_MS is not a setting and has no effect: did you mean MERCHANT_WAIT_MS?",
   ]);

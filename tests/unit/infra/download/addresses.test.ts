@@ -94,12 +94,15 @@ test.each([
   expect(addressPolicy(false)(address, 443)).toBe(true);
 });
 
-test.each(["", "localhost", "999.1.1.1", "127.0.0.1:80", "1.2.3.4/8"])("%j is no address, so it is refused", (text) => {
-  expect(addressPolicy(false)(text, 443)).toBe(false);
-  expect(addressPolicy(["0.0.0.0/0", "::/0"])(text, 443)).toBe(false);
-});
+test.each(["", "localhost", "999.1.1.1", "127.0.0.1:80", "1.2.3.4/8"])(
+  "%j is not an address, so it is refused",
+  (text) => {
+    expect(addressPolicy(false)(text, 443)).toBe(false);
+    expect(addressPolicy(["0.0.0.0/0", "::/0"])(text, 443)).toBe(false);
+  },
+);
 
-test("networks that a setting allows, and nothing beside them", () => {
+test("allows the networks that a setting names, and none beside them", () => {
   const policy = addressPolicy(["10.1.0.0/16", "fd00::/8"]);
   expect(["10.1.2.3", "fd12::1", "8.8.8.8"].map(policy)).toEqual([true, true, true]);
   expect(["10.2.0.1", "127.0.0.1", "169.254.169.254", "fc00::1", "::ffff:10.1.2.3"].map(policy)).toEqual([
@@ -112,7 +115,7 @@ test("networks that a setting allows, and nothing beside them", () => {
   expect(addressPolicy(true)("169.254.169.254", 80)).toBe(true);
 });
 
-test("an address with a port allows that port of that address alone", () => {
+test("an address with a port allows only that port of that address", () => {
   const policy = addressPolicy(["127.0.0.1:8080", "[::1]:9090"]);
   expect([policy("127.0.0.1", 8080), policy("::1", 9090), policy("0:0:0:0:0:0:0:1", 9090)]).toEqual([true, true, true]);
   expect([

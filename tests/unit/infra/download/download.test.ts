@@ -63,7 +63,7 @@ describe("a file arrives as it was sent", () => {
     expect(progress.at(-1)).toEqual([CSV.length, CSV.length]);
   });
 
-  test("gzipped, as a file or by the server, unpacked by neither", async () => {
+  test("gzipped, as a file or by the server, and left compressed in both cases", async () => {
     const packed = gzipSync(CSV);
     const { origin } = await staticServer({
       "/data.csv.gz": packed,
@@ -104,7 +104,7 @@ describe("a file arrives as it was sent", () => {
     ["", Buffer.from("PK\x03\x04 an archive")],
     ["", readFileSync("tests/fixtures/parquet/plain.parquet")],
     ["", Buffer.from(CSV, "utf16le")],
-  ])("is stored packed, by content encoding %j, for its reader to open", async (encoding, body) => {
+  ])("is stored compressed, by content encoding %j, for its reader to unpack", async (encoding, body) => {
     const { origin } = await staticServer({
       "/x.csv.gz": (_request, response) => void response.writeHead(200, { "content-encoding": encoding }).end(body),
     });
@@ -128,7 +128,7 @@ describe("a file arrives as it was sent", () => {
     for (const n of [0, 1, 2]) await expectRefused("download_broken", `${origin}/${n}`);
   });
 
-  test("too many codings, and one that unpacks to much that holds nothing", async () => {
+  test("too many encodings, and one that unpacks to much that holds nothing", async () => {
     const hollow = Buffer.concat(Array.from({ length: 4_000_000 }, () => Buffer.from([0, 0, 0, 0xff, 0xff])));
     const { origin } = await staticServer({
       "/4": (_request, response) => void response.writeHead(200, { "content-encoding": "br, br, br, br" }).end(CSV),
@@ -139,7 +139,7 @@ describe("a file arrives as it was sent", () => {
     await expectRefused("download_too_large", `${origin}/hollow`);
   });
 
-  test("through five redirects, absolute and relative, and not through six", async () => {
+  test("through five redirects, absolute and relative, but not through six", async () => {
     const { origin } = await staticServer({
       "/1": redirect("/2", 301),
       "/2": redirect("./3", 303),
@@ -213,7 +213,7 @@ describe("addresses that are not public", () => {
     expect(asked).toEqual(["/metadata", "/inner", "/v6", "/data.csv"]);
   });
 
-  test("a name that resolves otherwise a moment later is looked up once: connects to what was checked", async () => {
+  test("a name that resolves differently a moment later is looked up once: connects to what was checked", async () => {
     const { port, asked } = await staticServer({ "/data.csv": CSV });
     const answers = ["127.0.0.1", "127.0.0.2"];
     let lookups = 0;
@@ -227,7 +227,7 @@ describe("addresses that are not public", () => {
   });
 });
 
-describe("what is refused by its own code", () => {
+describe("what is refused with a code of its own", () => {
   test.each([
     ["download_bad_url", "ftp://data.example/x.csv"],
     ["download_bad_url", "file:///etc/passwd"],
@@ -248,7 +248,7 @@ describe("what is refused by its own code", () => {
       expect(await expectRefused("download_bad_url", origin + path)).not.toContain("secret");
   });
 
-  test("a server that isn't there; one that answers with an error, or a redirect to nowhere", async () => {
+  test("a server that doesn't exist; one that answers with an error, or a redirect to nowhere", async () => {
     const { origin, port } = await staticServer({
       "/busy": (_request, response) => void response.writeHead(503).end(),
       "/lost": (_request, response) => void response.writeHead(302).end(),
@@ -278,12 +278,12 @@ describe("what is refused by its own code", () => {
       "what the server calls a page",
       (_request, response) => void response.writeHead(200, { "content-type": "text/html; charset=utf-8" }).end(CSV),
     ],
-  ])("no CSV: %s", async (_name, page) => {
+  ])("not a CSV: %s", async (_name, page) => {
     const { origin } = await staticServer({ "/x": page });
     await expectRefused("download_not_csv", `${origin}/x`);
   });
 
-  test("a content encoding that can't be undone, and a body that is not in its own", async () => {
+  test("a content encoding that can't be undone, and a body that is not encoded as stated", async () => {
     const { origin } = await staticServer({
       "/x": (_request, response) => void response.writeHead(200, { "content-encoding": "compress" }).end(CSV),
       "/y": (_request, response) => void response.writeHead(200, { "content-encoding": "br" }).end(CSV),
@@ -292,7 +292,7 @@ describe("what is refused by its own code", () => {
     await expectRefused("download_broken", `${origin}/y`);
   });
 
-  test("too large: by what the server says, before a byte of it, or by what comes", async () => {
+  test("too large: by the stated size, before a byte is read, or by what arrives", async () => {
     let sent = 0;
     const { origin } = await staticServer({
       "/told": (_request, response) => {
@@ -309,7 +309,7 @@ describe("what is refused by its own code", () => {
     expect(sent).toBeLessThanOrEqual(1);
   });
 
-  test("a server that falls silent: before its head, and in the middle", async () => {
+  test("a server that falls silent: before its headers, and midway", async () => {
     const { origin } = await staticServer({
       "/head": () => {},
       "/middle": (_request, response) => void response.write(CSV.slice(0, 5_000)),
@@ -317,7 +317,7 @@ describe("what is refused by its own code", () => {
     for (const path of ["/head", "/middle"]) await expectRefused("download_stalled", origin + path, { stallMs: 150 });
   });
 
-  test("a server that gives a byte now and then", async () => {
+  test("a server that sends a byte now and then", async () => {
     const { origin } = await staticServer({
       "/slow": (_request, response) => {
         const timer = setInterval(() => response.write("1"), 20);
@@ -337,7 +337,7 @@ describe("what is refused by its own code", () => {
     expect(await expectRefused("download_broken", `${origin}/x`)).toContain(`of ${CSV.length}`);
   });
 
-  test("a disk that doesn't take it", async () => {
+  test("a disk that can't store it", async () => {
     const { origin } = await staticServer({ "/x": CSV });
     await expect(download(`${origin}/x`, "/nowhere/data.csv", defaults)).rejects.toMatchObject({
       code: "download_disk",
@@ -346,7 +346,7 @@ describe("what is refused by its own code", () => {
   });
 });
 
-test("a caller who gives up ends it at once, and its connection", async () => {
+test("a caller who gives up ends it and its connection at once", async () => {
   let closed: () => void = () => {};
   const over = new Promise<void>((resolve) => (closed = resolve));
   const stop = new AbortController();

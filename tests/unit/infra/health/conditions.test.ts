@@ -27,7 +27,7 @@ test("a condition is logged once when it is raised and once when it is cleared",
   expect(conditions.list()).toEqual([]);
 });
 
-test("only blocking conditions make a role unready; a change of that is logged again and keeps the time", () => {
+test("only blocking conditions make a role unready; a change to blocking is logged again and keeps the time", () => {
   const { log, lines } = logged();
   const conditions = new Conditions(log);
   conditions.set(true, "kafka_silent", "b1", () => "broker 1", { blocking: false });

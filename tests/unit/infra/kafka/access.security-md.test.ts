@@ -8,7 +8,7 @@ import { unwrapped } from "../../../support/markdown.js";
 
 const text = unwrapped(readFileSync(join(packageRoot(), "SECURITY.md"), "utf8"));
 
-test("the tests that it names are there", () => {
+test("the tests that it names exist", () => {
   const rows = text.split("\n").filter((line) => line.startsWith("- **API"));
   expect(rows).toHaveLength(10);
   for (const row of rows) {
@@ -28,7 +28,7 @@ test("the tests that it names are there", () => {
     expect(existsSync(join(packageRoot(), link)), link).toBe(true);
 });
 
-test("what it says of Kafka is what is granted", () => {
+test("the Kafka permissions that it lists are those granted", () => {
   const topics = topicsFor("fraud.", 4);
   for (const user of KAFKA_USERS) {
     const grants = grantsOf(user, topics, "fraud.");

@@ -63,7 +63,7 @@ const corrupt = expect.objectContaining({ code: "batch_corrupt", retriable: fals
 const unpacked = async (codec: number, packed: Buffer): Promise<Buffer> =>
   (await unpack(codec, packed)) ?? expect.fail("too large");
 
-describe("what was packed comes back", () => {
+describe("compressed data comes back unchanged", () => {
   test.each(CONTENTS.map((content) => [content.length, content] as const))("%i bytes", async (_length, content) => {
     expect((await unpacked(GZIP, gzipSync(content))).equals(content)).toBe(true);
     expect((await unpacked(SNAPPY, snappy.compressSync(content))).equals(content)).toBe(true);
@@ -74,7 +74,7 @@ describe("what was packed comes back", () => {
     expect((await unpacked(LZ4, lz4.compressSync(content))).equals(content)).toBe(true);
   });
 
-  test("of zstd: raw and repeated blocks, one segment, a frame behind another, an oversized window", async () => {
+  test("zstd: raw and repeated blocks, one segment, several frames, an oversized window", async () => {
     const raw = random.bytes(1000);
     const content = Buffer.concat([raw, Buffer.alloc(100_000, 9)]);
     const blocks = [{ raw }, { repeat: [9, 100_000] as [number, number] }];
@@ -91,7 +91,7 @@ describe("what was packed comes back", () => {
   });
 });
 
-describe("what unpacks to more than is asked for is not unpacked at once", () => {
+describe("data that exceeds the limit is not unpacked at once", () => {
   const pieces = async (codec: number, packed: Buffer): Promise<{ total: number; largest: number }> => {
     let total = 0;
     let largest = 0;
@@ -110,7 +110,7 @@ describe("what unpacks to more than is asked for is not unpacked at once", () =>
     expect([total, largest <= 256 * 1024]).toEqual([40 * 1024 * 1024, true]);
   });
 
-  test("snappy, by the length that its blocks claim; a claim beyond what snappy can do is refused", async () => {
+  test("snappy, by the length that its blocks claim; an impossible claim is refused", async () => {
     expect(() => unpackWithin(SNAPPY, Buffer.from([0x80, 0x80, 0x80, 0x80, 0x04, 0, 0]), MOST)).toThrow(corrupt);
     const bomb = xerial(Array.from({ length: 40 }, () => snappy.compressSync(Buffer.alloc(1024 * 1024))));
     expect(unpackWithin(SNAPPY, bomb, MOST)).toBeNull();
@@ -129,7 +129,7 @@ describe("what unpacks to more than is asked for is not unpacked at once", () =>
     expect(await pieces(LZ4, bomb)).toEqual({ total: 700 * 64 * 1024, largest: 64 * 1024 });
   });
 
-  test("zstd, by its blocks; a window or a content larger than it can have is refused", async () => {
+  test("zstd, by its blocks; a window or a content larger than possible is refused", async () => {
     const bomb = zstd(Array.from({ length: 300 }, () => ({ repeat: [0, 128 * 1024] })));
     expect(unpackWithin(ZSTD, bomb, MOST)).toBeNull();
     const { total, largest } = await pieces(ZSTD, bomb);
@@ -142,7 +142,7 @@ describe("what unpacks to more than is asked for is not unpacked at once", () =>
     expect(() => unpackWithin(ZSTD, zstd([{ raw: Buffer.from("a") }], size), MOST)).toThrow(corrupt);
   });
 
-  test("zstd whose blocks are tiny under a large window would take minutes: it is refused", () => {
+  test("zstd with tiny blocks under a large window would take minutes: it is refused", () => {
     // A window of 128 MiB that cannot be made smaller, since the last frames could fill it.
     const frame = zstd(
       [
@@ -157,7 +157,7 @@ describe("what unpacks to more than is asked for is not unpacked at once", () =>
   });
 });
 
-describe("what is broken is refused", () => {
+describe("broken data is refused", () => {
   const content = Buffer.from("transaction ".repeat(5_000));
   const packed: [string, number, Buffer][] = [
     ["gzip", GZIP, gzipSync(content)],

@@ -27,7 +27,7 @@ describe("onceReached", () => {
         type: "UNKNOWN_TOPIC_OR_PARTITION",
       }),
     ],
-  ])("tries again after %s, and says so once", async (_what, error) => {
+  ])("retries after %s, and reports it once", async (_what, error) => {
     const said: string[] = [];
     let tries = 0;
     const work = (): Promise<string> => (++tries < 3 ? Promise.reject(error) : Promise.resolve("done"));

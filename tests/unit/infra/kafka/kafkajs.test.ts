@@ -24,13 +24,13 @@ function openQueue(): Queue {
   });
 }
 
-test("an idle connection of kafkajs keeps no timer", () => {
+test("an idle kafkajs connection keeps no timer", () => {
   const queue = openQueue();
   queue.checkPendingRequests();
   expect(queue.throttleCheckTimeoutId).toBeNull();
 });
 
-test("a request that waits out a broker's throttling is looked at when it is over", () => {
+test("a request delayed by a broker's throttling is checked when the delay is over", () => {
   vi.useFakeTimers();
   try {
     const queue = openQueue();
@@ -93,7 +93,7 @@ function memberOfLostCoordinator(): { member: Member; taken: Coordinator; beats:
   return { member, taken, beats };
 }
 
-test("a member whose coordinator is silent finds the one that has taken its group over", async () => {
+test("a member whose coordinator is silent finds the one that has taken over its group", async () => {
   const { member, taken, beats } = memberOfLostCoordinator();
   await expect(member.heartbeat({ interval: 0 })).rejects.toThrow("did not answer");
   expect(member.coordinator).toBe(taken);
@@ -102,7 +102,7 @@ test("a member whose coordinator is silent finds the one that has taken its grou
   expect(member.memberId).toBe("m");
 });
 
-test("a commit that no coordinator has answered goes to the one that has taken the group over", async () => {
+test("a commit that no coordinator has answered goes to the one that has taken over the group", async () => {
   const { member } = memberOfLostCoordinator();
   await expect(member.commitOffsets({})).rejects.toThrow("did not answer");
   await member.commitOffsets({});

@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import { murmur2, partitionOfKey } from "../../../../infra/kafka/murmur2.js";
 import { RandomSource } from "../../../support/random-source.js";
 
-it("hashes a part of a buffer like another implementation hashes the part alone", () => {
+it("hashes part of a buffer as another implementation hashes that part alone", () => {
   const random = new RandomSource(7);
   for (let round = 0; round < 500; round++) {
     const bytes = random.bytes(40);

@@ -2,10 +2,10 @@ import { describe, expect, test } from "vitest";
 import { decodeMark, encodeMark, formerTopicOf, NO_TOPIC_ID } from "../../../../infra/kafka/offset-mark.js";
 import { hasWaited, isWaiting, waitAfter, type OpenTransactionWait } from "../../../../infra/kafka/open-readers.js";
 
-describe("a committed offset says which topic it is of", () => {
+describe("a committed offset says which topic it belongs to", () => {
   const here = { topicId: "new", cluster: "here", gaps: [] };
 
-  test("one of a topic that had the name before is not of this one", () => {
+  test("an offset of an earlier topic of this name does not belong to the current one", () => {
     expect(formerTopicOf(decodeMark(encodeMark({ topicId: "old", cluster: "here", gaps: [] })), here)).toBe("old");
     // As it was written before the cluster was kept with it.
     expect(formerTopicOf(decodeMark('{"topic_id":"old"}'), here)).toBe("old");
@@ -21,7 +21,7 @@ describe("a committed offset says which topic it is of", () => {
     },
   );
 
-  test("one from before topics had ids counts, and so does one of somebody else", () => {
+  test("an offset from before topics had ids counts, and so does one committed by somebody else", () => {
     expect(formerTopicOf(decodeMark(encodeMark({ topicId: NO_TOPIC_ID, cluster: "here", gaps: [] })), here)).toBeNull();
     expect(formerTopicOf(decodeMark("committed by hand"), here)).toBeNull();
   });
@@ -30,14 +30,14 @@ describe("a committed offset says which topic it is of", () => {
 describe("a reader behind an open transaction", () => {
   const behind = { nextOffset: 10, lastStableOffset: 10, highWatermark: 12 };
 
-  test("that has come to one by chance and reads no further is not taken to stand there", () => {
+  test("that has reached one by chance and reads no further does not count as waiting there", () => {
     const wait = waitAfter(null, behind, 1_000) as OpenTransactionWait;
     expect(hasWaited(wait, 5_000, 1_000)).toBe(false);
     expect(hasWaited(wait, 5_000, 9_000)).toBe(false);
     expect(isWaiting(wait, 3_600_000)).toBe(false);
   });
 
-  test("that meets the same one again and again stands there, until it is over", () => {
+  test("that keeps meeting the same one counts as waiting there, until it is over", () => {
     let wait: OpenTransactionWait | null = null;
     for (let now = 1_000; now <= 6_000; now += 500) wait = waitAfter(wait, behind, now);
     expect(hasWaited(wait as OpenTransactionWait, 5_000, 6_400)).toBe(true);

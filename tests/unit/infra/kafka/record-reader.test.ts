@@ -76,7 +76,7 @@ describe("what the builder writes, the reader reads", () => {
     expect([records.topic, records.partition, records.nextOffset, records.lastStableOffset]).toEqual(["t", 3, 400, 99]);
   });
 
-  test("again after a reset, and with what the producer stamps", () => {
+  test("again after a reset, and with the producer's stamps", () => {
     const builder = new RecordBatchBuilder();
     builder.append(null, Buffer.alloc(200_000), null);
     builder.reset();
@@ -98,7 +98,7 @@ describe("what the builder writes, the reader reads", () => {
     ]).toEqual([2n ** 40n, 32_767, 2_147_483_647, 16, -1]);
   });
 
-  test("are the same bytes that the protocol guide describes", () => {
+  test("with the same bytes as in the protocol guide", () => {
     const builder = new RecordBatchBuilder();
     builder.append(
       Buffer.from("key"),
@@ -139,7 +139,7 @@ describe("reading", () => {
     expect([records.count, records.nextOffset]).toEqual([0, 7]);
   });
 
-  test("leaves out what lies before the offset that was asked for", () => {
+  test("leaves out records before the requested offset", () => {
     const bytes = Buffer.concat([
       handMadeBatch({ baseOffset: 10, records: [record("a"), record("b"), record("c")] }),
       handMadeBatch({ baseOffset: 13, records: [record("d")] }),
@@ -151,7 +151,7 @@ describe("reading", () => {
     expect([fetch(bytes, 14).count, fetch(bytes, 14).nextOffset]).toEqual([0, 14]);
   });
 
-  test("takes offsets and times from the records, and the broker's time where it set it", () => {
+  test("takes offsets and times from the records, or the broker's time if it set it", () => {
     const records = [
       { ...record("a"), offsetDelta: 1, timestampDelta: -5 },
       { ...record("b"), offsetDelta: 90, timestampDelta: 10_000_000_000 },
@@ -173,7 +173,7 @@ describe("reading", () => {
     ]);
   });
 
-  test("moves on over a batch that compaction has emptied", () => {
+  test("moves past a batch that compaction has emptied", () => {
     const records = fetch(handMadeBatch({ baseOffset: 4, lastOffsetDelta: 5 }), 4);
     expect([records.count, records.nextOffset]).toEqual([0, 10]);
   });
@@ -207,7 +207,7 @@ describe("reading", () => {
     }
   });
 
-  test("a batch with a length that is not valid, or that is cut off though it came first, is passed, too", () => {
+  test("a batch with an invalid length, or one that comes first but is cut off, is skipped, too", () => {
     const bytes = handMadeBatch({ baseOffset: 4, records: [record("a"), record("b")] });
     for (const length of [20, -100, 0x7fffffff]) {
       const wrong = Buffer.from(bytes);
@@ -218,7 +218,7 @@ describe("reading", () => {
     expect(unread(fetch(bytes.subarray(0, 30), 4))).toEqual([[4, 4, "batch_unreadable", 30]]);
   });
 
-  test("two that rotted one behind the other are two, each in its fetch", () => {
+  test("two damaged batches in a row are two, each in its own fetch", () => {
     const rotten = [0, 2].map((baseOffset) => {
       const bytes = handMadeBatch({ baseOffset, records: [record("a"), record("b")] });
       bytes[bytes.length - 1] ^= 1;
@@ -229,7 +229,7 @@ describe("reading", () => {
     expect(unread(fetch(rotten[1], 2))).toEqual([[2, 3, "batch_unreadable", rotten[1].length]]);
   });
 
-  test("records that do not fit their batch, though its checksum does, cost the batch", () => {
+  test("records that do not fit their batch, though its checksum matches, cost the batch", () => {
     const hostile = (content: number[], count = 1): Buffer =>
       handMadeBatch({ records: Array.from({ length: count }, () => ({})), pack: () => Buffer.from(content) });
     const fits = [12, 0, 0, 0, 1, 1, 0];
@@ -261,7 +261,7 @@ describe("reading", () => {
     expect(unread(fetch(many))).toEqual([[0, 0, "batch_unreadable", 68]]);
   });
 
-  test("unpacks, beside batches that are not packed", () => {
+  test("unpacks compressed batches, next to batches that are not compressed", () => {
     const bytes = Buffer.concat([
       handMadeBatch({ records: [record("a"), record("b")] }),
       handMadeBatch({
@@ -302,7 +302,7 @@ describe("read_committed", () => {
   const end = (producerId: bigint, baseOffset: number, marker: "commit" | "abort"): Buffer =>
     handMadeBatch({ baseOffset, producerId, marker });
 
-  test("leaves out markers and what was aborted, of that producer only and up to its marker", () => {
+  test("leaves out markers and aborted records, only of that producer and up to its marker", () => {
     const bytes = Buffer.concat([
       of(1n, 0, "a0", "a1"),
       of(2n, 2, "b2"),
@@ -328,7 +328,7 @@ describe("read_committed", () => {
     expect(values(fetch(bytes.subarray(of(1n, 0, "a0", "a1").length), 2, aborted))).toEqual(["b2", "outside", "c6"]);
   });
 
-  test("moves on when there is nothing but a marker or aborted records", () => {
+  test("moves past a fetch with nothing but a marker or aborted records", () => {
     const records = fetch(Buffer.concat([of(1n, 5, "x", "y"), end(1n, 7, "abort")]), 5, [
       { producerId: 1n, firstOffset: 5 },
     ]);
@@ -377,7 +377,7 @@ describe("batches that unpack to too much", () => {
   const MIB = 1024 * 1024;
   const pack = (records: Buffer): Buffer => gzipSync(records, { level: 1 });
 
-  test("a value of 100 MiB costs neither its neighbours nor memory: its length and hash are told", async () => {
+  test("a value of 100 MiB costs neither its neighbours nor memory: its length and hash are reported", async () => {
     const large = Buffer.alloc(100 * MIB, 7);
     const bytes = handMadeBatch({
       records: [record("a"), { key: Buffer.from("k"), value: large, headers: [["h", Buffer.from("x")]] }, record("b")],
@@ -399,7 +399,7 @@ describe("batches that unpack to too much", () => {
     expect(process.memoryUsage().rss - before).toBeLessThan(150 * MIB);
   });
 
-  test("a batch that unpacks to more than 512 MiB is one that can't be read, and the next is read", async () => {
+  test("a batch that unpacks to more than 512 MiB is unreadable, and the next one is read", async () => {
     const member = gzipSync(Buffer.alloc(64 * MIB));
     const bomb = handMadeBatch({
       records: [record("x"), record("y")],
@@ -413,7 +413,7 @@ describe("batches that unpack to too much", () => {
     expect(fetches.flatMap(values)).toEqual([null, "z"]);
   });
 
-  test("many batches in one fetch do not add up: what is too much is the next fetch's", async () => {
+  test("many batches in one fetch do not add up: the excess is left to the next fetch", async () => {
     const each = Buffer.alloc(3 * MIB, "v");
     const bytes = Buffer.concat(
       Array.from({ length: 20 }, (_, i) =>
@@ -429,7 +429,7 @@ describe("batches that unpack to too much", () => {
     expect(fetches.length).toBeLessThan(4);
   });
 
-  test("a larger batch of valid records comes in pieces, from wherever one begins, each record once", async () => {
+  test("a larger batch of valid records comes in parts, from wherever reading begins, each record once", async () => {
     const value = Buffer.alloc(MIB);
     const bytes = handMadeBatch({
       baseOffset: 10,
@@ -449,7 +449,7 @@ describe("batches that unpack to too much", () => {
     }
   });
 
-  test("many tiny records come in pieces, too", async () => {
+  test("many tiny records come in parts, too", async () => {
     const tiny = Array.from({ length: 300_000 }, () => ({ value: null }));
     for (const [codec, packing] of [
       [1, pack],
@@ -460,7 +460,7 @@ describe("batches that unpack to too much", () => {
     }
   });
 
-  test("none of a large batch's records comes before it is known that all of it can be read", async () => {
+  test("no record of a large batch is returned before all of it is known to be readable", async () => {
     const value = Buffer.alloc(MIB);
     for (const spoil of [
       (records: Buffer) => Buffer.concat([records, Buffer.from([0])]),
@@ -509,7 +509,7 @@ describe("partitionOf", () => {
       expect(partitionOf(Buffer.from(key), count)).toBe((murmur2 & 0x7fffffff) % count);
   });
 
-  test("an empty key has a partition, too; no key goes to the first", () => {
+  test("an empty key has a partition, too; a record without a key goes to the first", () => {
     expect(partitionOf(Buffer.alloc(0), 1_000_000)).toBe((275646681 & 0x7fffffff) % 1_000_000);
     expect(partitionOf(null, 5)).toBe(0);
   });

@@ -4,13 +4,13 @@ import { replicationFor, riskOf } from "../../../../infra/kafka/replication.js";
 const unset = { factor: null, minInsync: null };
 
 describe("copies of new topics", () => {
-  test("are three, two of them in sync, where there are three brokers; otherwise the brokers' own default", () => {
+  test("three, two of them in sync, if there are three brokers; otherwise the brokers' own default", () => {
     for (const brokers of [3, 4, 30])
       expect(replicationFor(brokers, unset)).toEqual({ factor: 3, settings: { "min.insync.replicas": "2" } });
     for (const brokers of [1, 2]) expect(replicationFor(brokers, unset)).toEqual({ factor: -1, settings: {} });
   });
 
-  test("are what the settings say", () => {
+  test("follow the settings", () => {
     expect(replicationFor(5, { factor: 5, minInsync: 3 })).toEqual({
       factor: 5,
       settings: { "min.insync.replicas": "3" },
@@ -23,7 +23,7 @@ describe("copies of new topics", () => {
     expect(replicationFor(2, { factor: 2, minInsync: null })).toEqual({ factor: 2, settings: {} });
   });
 
-  test("that the cluster can't have are the user's mistake, in one line", () => {
+  test("more than the cluster can have are a user's mistake, reported in one line", () => {
     expect(() => replicationFor(1, { factor: 3, minInsync: null })).toThrow(
       "KAFKA_REPLICATION_FACTOR is 3, but the cluster has 1 broker",
     );
@@ -33,7 +33,7 @@ describe("copies of new topics", () => {
   });
 });
 
-test("topics that a lost broker takes acknowledged records from are told in one line", () => {
+test("topics from which a lost broker takes acknowledged records are reported in one line", () => {
   const topics = [
     { name: "a", copies: 1, minInsync: 1 },
     { name: "b", copies: 3, minInsync: 1 },

@@ -36,7 +36,7 @@ const PAYMENT = {
 describe("without a registry", () => {
   const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
 
-  test("ours have fixed ids, and come back from their bytes", async () => {
+  test("our schemas have fixed ids, and values come back from their bytes", async () => {
     for (const [id, { subject, schema }] of FIXED_SCHEMAS) {
       // Of several ids of a subject, records are written with the last.
       expect(schemas.idOf(subject)).toBe([...FIXED_SCHEMAS].findLast(([, other]) => other.subject === subject)?.[0]);
@@ -63,7 +63,7 @@ describe("without a registry", () => {
     }
   });
 
-  test("a directory has further ones", async () => {
+  test("a directory holds further schemas", async () => {
     const folder = mkdtempSync(join(tmpdir(), "fraudstream-schemas-"));
     onTestFinished(() => rmSync(folder, { recursive: true }));
     writeFileSync(join(folder, "42.avsc"), JSON.stringify(PAYMENT));
@@ -80,7 +80,7 @@ describe("without a registry", () => {
 const EVENT = { key: "deployment", base: -1, at: 0, who: "x", event: { "fraudstream.JobCancelled": {} } };
 
 describe("with a registry", () => {
-  test("ours are registered under their topics and carry its ids", async () => {
+  test("our schemas are registered under their topics, and records carry the registry's ids", async () => {
     const registry = await registryServer();
     registry.schemas.set(500, { schema: '"string"' });
     const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null });
@@ -113,7 +113,7 @@ describe("with a registry", () => {
     expect(schemas.get(7)).toEqual(PAYMENT);
   });
 
-  test("asked for by many at once, each gets the schema of its id", async () => {
+  test("requested by many at once, each gets the schema of its id", async () => {
     const registry = await registryServer();
     const schemaOf = (id: number): object => ({ ...PAYMENT, name: `P${id}` });
     for (const id of [1, 2, 3]) registry.schemas.set(id, { schema: JSON.stringify(schemaOf(id)) });
@@ -123,7 +123,7 @@ describe("with a registry", () => {
     expect(registry.requests).toHaveLength(3);
   });
 
-  test("an id that it doesn't know is null, and for a while nobody asks again", async () => {
+  test("an unknown id is null, and is not requested again for a while", async () => {
     const registry = await registryServer();
     const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }, { patienceMs: 0 });
     expect(await schemas.load(9)).toBeNull();
@@ -131,7 +131,7 @@ describe("with a registry", () => {
     expect(registry.requests).toEqual(["GET /schemas/ids/9"]);
   });
 
-  test("an id that comes to be known a moment later is waited for; others are not held up by it", async () => {
+  test("an id that becomes known a moment later is waited for; others are not held up by it", async () => {
     const registry = await registryServer();
     registry.schemas.set(8, { schema: JSON.stringify(PAYMENT) });
     const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null });
@@ -154,7 +154,7 @@ describe("with a registry", () => {
     expect(registry.requests).toHaveLength(before);
   });
 
-  test("made-up ids that are asked for one after the other cost a bounded time, too", async () => {
+  test("made-up ids that are requested one after the other cost a bounded time, too", async () => {
     const registry = await registryServer();
     const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }, { patienceMs: 300 });
     const startedAt = performance.now();
@@ -164,7 +164,7 @@ describe("with a registry", () => {
     expect(registry.requests.length).toBeLessThan(200);
   });
 
-  test.each([2 ** 31, 2 ** 32 - 1])("no registry is asked for an id that none can give (%i)", async (id) => {
+  test.each([2 ** 31, 2 ** 32 - 1])("no registry is asked for an id that can't exist (%i)", async (id) => {
     const registry = await registryServer();
     const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }, { patienceMs: 0 });
     expect(await schemas.load(id)).toBeNull();
@@ -188,7 +188,7 @@ describe("with a registry", () => {
   });
 
   test.each([401, 403, 409, 422])(
-    "where it refuses to register (%i), what it has of the same fields serves",
+    "if it refuses to register (%i), its version with the same fields serves",
     async (status) => {
       const registry = await registryServer();
       const options = { schemaRegistryUrl: registry.url, schemasDir: null };
@@ -229,7 +229,7 @@ describe("with a registry", () => {
     },
   );
 
-  test("it is told who asks", async () => {
+  test("it learns who asks", async () => {
     const registry = await registryServer();
     const schemas = new Schemas(
       { schemaRegistryUrl: registry.url, schemaRegistryAuth: { username: "u", password: "p:ß" }, schemasDir: null },
@@ -239,7 +239,7 @@ describe("with a registry", () => {
     expect(Buffer.from(registry.authorization.replace("Basic ", ""), "base64").toString()).toBe("u:p:ß");
   });
 
-  test("one that doesn't answer is trouble that passes, after a bounded time", async () => {
+  test("one that doesn't answer is a transient error, after a bounded time", async () => {
     const registry = await registryServer();
     registry.hangs = true;
     const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }, { answerWithinMs: 500 });
@@ -251,7 +251,7 @@ describe("with a registry", () => {
     expect(await schemas.load(1)).toEqual(PAYMENT);
   }, 20_000);
 
-  test("what it refers to comes along", async () => {
+  test("referenced schemas are loaded as well", async () => {
     const registry = await registryServer();
     const money = {
       type: "record",
@@ -318,14 +318,14 @@ describe("with a registry", () => {
     if (loaded instanceof UnreadableWriter) expect(loaded.reason).toContain(schemaType);
   });
 
-  test("a schema that avsc refuses is handed on", async () => {
+  test("a schema that avsc rejects is passed on", async () => {
     const registry = await registryServer();
     const odd = { type: "record", name: "Odd", fields: [{ name: "a", type: "Nowhere" }] };
     registry.schemas.set(5, { schema: JSON.stringify(odd) });
     expect(await new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }).load(5)).toEqual(odd);
   });
 
-  test("one that is away, or fails, is trouble that passes", async () => {
+  test("one that is away, or fails, is a transient error", async () => {
     const registry = await registryServer();
     registry.schemas.set(7, { schema: JSON.stringify(PAYMENT) });
     const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null });
@@ -345,7 +345,7 @@ describe("with a registry", () => {
     await expect(starting).rejects.toThrow("SCHEMA_REGISTRY_URL");
   });
 
-  test.each([400, 404, 405, 410, 422])("%i to an id that it doesn't know is no such schema", async (status) => {
+  test.each([400, 404, 405, 410, 422])("%i for an unknown id means that there is no such schema", async (status) => {
     const registry = await registryServer();
     registry.statuses.set(9, status);
     const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }, { patienceMs: 0 });
@@ -353,7 +353,7 @@ describe("with a registry", () => {
   });
 
   test.each([401, 403, 429, 500, 503, 0])(
-    "a registry that answers %i to one id and is well otherwise holds nobody up for good",
+    "a registry that answers %i for one id and works otherwise holds nobody up for good",
     async (status) => {
       const registry = await registryServer();
       const conditions = new Conditions(createLogger({ logLevel: "silent" }, "test"));
@@ -384,7 +384,7 @@ describe("with a registry", () => {
     20_000,
   );
 
-  test("a registry that refuses whatever is asked is a condition that says what to do, until it answers", async () => {
+  test("a registry that refuses every request raises a condition that says what to do, until it answers", async () => {
     const registry = await registryServer();
     const conditions = new Conditions(createLogger({ logLevel: "silent" }, "test"));
     const schemas = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null }, { patienceMs: 0, conditions });
@@ -404,7 +404,7 @@ describe("with a registry", () => {
     expect(conditions.list()).toEqual([]);
   });
 
-  test("a value of another, compatible writer is read as ours", async () => {
+  test("a value of another, compatible writer is read like ours", async () => {
     const registry = await registryServer();
     const writer = {
       type: "record",
@@ -429,7 +429,7 @@ describe("with a registry", () => {
   });
 });
 
-test("withReferences fills in each type once, where it is named first", () => {
+test("withReferences inserts each type once, where it is first named", () => {
   const shared = { type: "enum", name: "Kind", symbols: ["a"] };
   const schema: AvroSchema = {
     type: "record",

@@ -30,7 +30,7 @@ const counts = (assignment: Assignment, topic: string): number[] =>
   [...assignment.values()].map((topics) => topics.get(topic)?.length ?? 0).sort();
 
 describe("assignSticky", () => {
-  test("gives each partition to one member, as evenly as they go", () => {
+  test("gives each partition to one member, as evenly as possible", () => {
     const assignment = assignSticky(
       ["a", "b", "c"].map((id) => member(id)),
       TOPICS,
@@ -59,7 +59,7 @@ describe("assignSticky", () => {
     expect(ofB2.length).toBeLessThanOrEqual(6);
   });
 
-  test("nothing moves when nothing has changed, or when only a claim came back", () => {
+  test("nothing moves when nothing has changed, or when only a claim returned", () => {
     const first = assignSticky(
       ["a", "b", "c"].map((id) => member(id)),
       TOPICS,
@@ -67,7 +67,7 @@ describe("assignSticky", () => {
     expect(moved(first, assignSticky(again(first, 1).reverse(), TOPICS))).toEqual([]);
   });
 
-  test("of two that claim a partition, it is the one that was given it later", () => {
+  test("if two claim a partition, it stays with the one that was assigned it later", () => {
     const topics = new Map([["transactions", [0, 1]]]);
     const assignment = assignSticky(
       [
@@ -96,7 +96,7 @@ describe("assignSticky", () => {
     },
   );
 
-  test("whatever happens: every partition once, evenly, and never more moved than had to", () => {
+  test("in any case: every partition once, evenly, and no more moved than necessary", () => {
     const random = new RandomSource(3);
     let members = ["m0", "m1"].map((id) => member(id));
     let before = assignSticky(members, TOPICS);

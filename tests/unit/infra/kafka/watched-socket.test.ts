@@ -35,7 +35,7 @@ function answeredOnce(): { socket: Socket; answer: (bytes: Buffer) => void; hear
   return { socket, answer, heard };
 }
 
-test("a broker that was heard before and is silent now has four seconds for what it can answer at once", () => {
+test("a broker that has answered before and is silent now has four seconds for requests it can answer at once", () => {
   const { socket, heard } = answeredOnce();
   socket.write(request(METADATA));
   vi.advanceTimersByTime(3_999);
@@ -45,7 +45,7 @@ test("a broker that was heard before and is silent now has four seconds for what
   expect(heard.at(-1)).toBe(false);
 });
 
-test("a group may take its time to gather, and what is asked behind it waits as long", () => {
+test("a group may take its time to gather, and requests queued behind it wait as long", () => {
   const { socket, answer } = answeredOnce();
   socket.write(request(JOIN_GROUP));
   vi.advanceTimersByTime(1_000);

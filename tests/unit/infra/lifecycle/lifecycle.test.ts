@@ -13,7 +13,7 @@ import { compiledModule } from "../../../../infra/package-root.js";
 const log = createLogger({ logLevel: "silent" }, "test");
 
 describe("Lifecycle", () => {
-  test("stops its parts once, last started first, past one that fails", async () => {
+  test("stops its parts once, last started first, even if one fails", async () => {
     const lifecycle = new Lifecycle(log);
     const stopped: string[] = [];
     for (const name of ["a", "b", "c"]) {
@@ -29,7 +29,7 @@ describe("Lifecycle", () => {
     expect(lifecycle.failure).toBeNull();
   });
 
-  test("stops a part that comes up while the others are being stopped, or after", async () => {
+  test("stops a part that starts while the others are being stopped, or after", async () => {
     const lifecycle = new Lifecycle(log);
     const stopped: string[] = [];
     let release = (): void => {};
@@ -90,7 +90,7 @@ describe("a process", () => {
     for await (const chunk of child.stdout ?? []) if (String(chunk).includes(text)) return;
   }
 
-  test.each(["SIGINT", "SIGTERM"] as const)("that is a role ends well on %s", async (signal) => {
+  test.each(["SIGINT", "SIGTERM"] as const)("that is a role ends with 0 on %s", async (signal) => {
     const { child, ended } = await start("runRole", `lifecycle.add("part", idle); say("up");`);
     await once(child.stdout as NodeJS.ReadableStream, "data");
     child.kill(signal);
@@ -129,7 +129,7 @@ describe("a process", () => {
     expect(await ended).toMatchObject({ code: 130, err: "stopped" });
   });
 
-  test("that was told to stop while it started ends, with what it had started by then", async () => {
+  test("that is told to stop while it starts ends, with what it had started by then", async () => {
     const { child, ended } = await start(
       "runRole",
       `say("up"); await new Promise((resolve) => lifecycle.signal.addEventListener("abort", resolve)); await ` +
@@ -151,7 +151,7 @@ describe("a process", () => {
     expect(await ended).toMatchObject({ code: 0, out: "up\nstopped\ndone\n" });
   });
 
-  test("whose start hangs when it is told to stop ends all the same", async () => {
+  test("whose start hangs when it is told to stop ends anyway", async () => {
     const { child, ended } = await start(
       "runRole",
       `lifecycle.add("part", idle); say("up"); setInterval(() => {}, 1_000); await new Promise(() => {});`,
@@ -161,7 +161,7 @@ describe("a process", () => {
     expect(await ended).toMatchObject({ code: 0, out: "up\nstopped\n" });
   });
 
-  test("that is a command ends by itself with 0, on a signal with 130", async () => {
+  test("that is a command ends on its own with 0, on a signal with 130", async () => {
     expect(await (await start("runCommand", `lifecycle.add("part", idle);`)).ended).toMatchObject({
       code: 0,
       out: "stopped\ndone\n",

@@ -26,7 +26,7 @@ describe("dataInsert", () => {
     ["INSERT INTO t FORMAT CSV\r\n 1,2\n", "INSERT INTO t", "", "CSV", " 1,2\n"],
     ["INSERT INTO FUNCTION null('a UInt8') FORMAT CSV", "INSERT INTO FUNCTION null('a UInt8')", "", "CSV", ""],
   ];
-  it.each(cases)("takes %j apart", (statement, into, settings, format, inlineData) => {
+  it.each(cases)("parses %j", (statement, into, settings, format, inlineData) => {
     expect(dataInsert(statement)).toEqual({ into, settings, format, inlineData });
   });
 
@@ -38,7 +38,7 @@ describe("dataInsert", () => {
     "INSERT INTO t FROM INFILE 'x' FORMAT CSV",
     "INSERT INTO t",
     "'INSERT INTO t FORMAT CSV'",
-  ])("leaves %j alone", (statement) => {
+  ])("leaves %j unchanged", (statement) => {
     expect(dataInsert(statement)).toBeNull();
   });
 });

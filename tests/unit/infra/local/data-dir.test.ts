@@ -17,7 +17,7 @@ afterEach(async () => {
 });
 
 describe("DataDirLock", () => {
-  it("is held by one at a time", async () => {
+  it("is held by one process at a time", async () => {
     const lock = await DataDirLock.take(dataDir);
     await expect(DataDirLock.take(dataDir)).rejects.toMatchObject({
       code: "stack_running",
@@ -46,7 +46,7 @@ describe("DataDirLock", () => {
     expect(existsSync(join(dataDir, "stack.lock"))).toBe(false);
   });
 
-  it("ends the engines that a dead owner has left, and no other process", async () => {
+  it("stops the engines that a dead owner has left, and no other process", async () => {
     const [engine, stranger] = await Promise.all(
       [1, 2].map(async () => {
         const child = spawn(
@@ -78,7 +78,7 @@ describe("DataDirLock", () => {
 });
 
 describe("writeStackFile", () => {
-  it("replaces the file, for its owner only", async () => {
+  it("replaces the file, readable by its owner only", async () => {
     writeStackFile(join(dataDir, "new"), { kafka: "127.0.0.1:1", clickhouse: "http://127.0.0.1:2" });
     writeStackFile(join(dataDir, "new"), {
       kafka: "127.0.0.1:3",

@@ -18,26 +18,23 @@ import { transaction, TRANSACTION_SCHEMA_ID, wireValue } from "../../../support/
 
 const KEY = "a key of the tests, thirty-two bytes or more";
 
-test.each([1, 2, 4, 7, 64, 1_000])(
-  "a pseudonym is the card id's HMAC, and lies in its partition of %i",
-  (partitions) => {
-    const cards = new CardPseudonyms(KEY, partitions);
-    const seen = new Set<string>();
-    for (let i = 0; i < 200; i++) {
-      const id = i % 2 === 0 ? `card-${i}` : randomBytes(1 + (i % 60)).toString("base64");
-      const pseudonym = cards.ofText(id);
-      expect(pseudonym).toMatch(/^pc1\.[A-Za-z0-9_-]{28}$/);
-      expect(pseudonym.slice(4, 28)).toBe(createHmac("sha256", KEY).update(id).digest("base64url").slice(0, 24));
-      expect(partitionOf(Buffer.from(pseudonym), partitions)).toBe(partitionOf(Buffer.from(id), partitions));
-      expect(cards.ofText(id)).toBe(pseudonym);
-      expect(cards.ofText(pseudonym)).toBe(pseudonym);
-      seen.add(pseudonym);
-    }
-    expect(seen.size).toBe(200);
-  },
-);
+test.each([1, 2, 4, 7, 64, 1_000])("a pseudonym is the card id's HMAC, and keeps its partition of %i", (partitions) => {
+  const cards = new CardPseudonyms(KEY, partitions);
+  const seen = new Set<string>();
+  for (let i = 0; i < 200; i++) {
+    const id = i % 2 === 0 ? `card-${i}` : randomBytes(1 + (i % 60)).toString("base64");
+    const pseudonym = cards.ofText(id);
+    expect(pseudonym).toMatch(/^pc1\.[A-Za-z0-9_-]{28}$/);
+    expect(pseudonym.slice(4, 28)).toBe(createHmac("sha256", KEY).update(id).digest("base64url").slice(0, 24));
+    expect(partitionOf(Buffer.from(pseudonym), partitions)).toBe(partitionOf(Buffer.from(id), partitions));
+    expect(cards.ofText(id)).toBe(pseudonym);
+    expect(cards.ofText(pseudonym)).toBe(pseudonym);
+    seen.add(pseudonym);
+  }
+  expect(seen.size).toBe(200);
+});
 
-test("known ones, so that they stay what they are", () => {
+test("known pseudonyms, so that they never change", () => {
   const cards = new CardPseudonyms(KEY, 4);
   expect(["c-1", "4111111111111111", "карта"].map((id) => cards.ofText(id))).toMatchInlineSnapshot(`
     [
@@ -50,7 +47,7 @@ test("known ones, so that they stay what they are", () => {
   expect(cards.of(bytes, 7, 3).toString()).toBe(cards.ofText("c-1"));
 });
 
-test("another key makes others, and what only looks like a pseudonym is hashed", () => {
+test("another key gives other pseudonyms, and an id that only looks like a pseudonym is hashed", () => {
   const cards = new CardPseudonyms(KEY, 4);
   const others = new CardPseudonyms(`${KEY}!`, 4);
   expect(others.ofText("c-1")).not.toBe(cards.ofText("c-1"));
@@ -68,7 +65,7 @@ test("another key makes others, and what only looks like a pseudonym is hashed",
   expect(cardPseudonyms({ cardIdKey: null, topicPartitions: 4 })).toBeNull();
 });
 
-test("what is sealed is opened by whoever has the key, as it was", () => {
+test("whoever has the key can open what is sealed, unchanged", () => {
   const cards = new CardPseudonyms(KEY, 4);
   for (const bytes of [Buffer.alloc(0), Buffer.from("c-1"), randomBytes(100_000)]) {
     const sealed = cards.seal(bytes);
@@ -90,11 +87,11 @@ test("what is sealed is opened by whoever has the key, as it was", () => {
   }
 });
 
-describe("behind each reader nothing has the card id", () => {
+describe("no card id is left behind any reader", () => {
   const cards = new CardPseudonyms(KEY, 4);
   const CARD = "PLAIN-1";
 
-  test("a transaction's fields stand in bytes without it, Avro or JSON", () => {
+  test("a transaction's bytes hold its fields without the card id, in Avro or JSON", () => {
     const given = transaction(7, { card_id: CARD, merchant_id: "a merchant", currency: "USD" });
     const reader = new TransactionReader(
       { find: () => -1, number: () => {}, boolean: () => {}, text: () => {} },
@@ -116,7 +113,7 @@ describe("behind each reader nothing has the card id", () => {
     }
   });
 
-  test("nor do a label's, nor its row", async () => {
+  test("nor is it in a label's bytes, nor in its row", async () => {
     const { value } = labelRecord({
       transaction_id: "t-1",
       card_id: CARD,

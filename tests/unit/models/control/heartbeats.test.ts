@@ -37,7 +37,7 @@ const read = (value: Buffer | null, headers: [string, Buffer | null][] = [], by 
 const schemaOf = (id: number): object => FIXED_SCHEMAS.get(id)?.schema as object;
 
 test.each([scoring, signIn])(
-  "of this version are read by 0.1.0 without a registry, all of it that it knows, and by this one whole",
+  "of this version are read by 0.1.0 without a registry as far as it knows them, and by this version fully",
   async (beat) => {
     const record = heartbeatRecord(schemas, beat);
     const value = record.value as Buffer;
@@ -80,7 +80,7 @@ test(
   },
 );
 
-test("carry the newest schema alone where a registry has it for every version", async () => {
+test("carry only the newest schema if a registry has it for every version", async () => {
   const registry = await registryServer();
   const registered = new Schemas({ schemaRegistryUrl: registry.url, schemasDir: null });
   await registered.register(subjectTopics(topicsFor("test.", 1)));

@@ -23,7 +23,7 @@ test("a job's reason names fields of the request where a command's would name op
     expect(inRequestWords(other)).toBe(other);
 });
 
-test("a reason of the reader of files, as it is, becomes one of a request", async () => {
+test("the file reader's reasons are translated into those of a request", async () => {
   const folder = mkdtempSync(join(tmpdir(), "fraudstream-words-"));
   try {
     writeFileSync(join(folder, "x.csv"), "when,amount,shop\n2026-01-01T00:00:00Z,5,a\n");

@@ -27,7 +27,7 @@ function fold(): {
   };
 }
 
-test("nothing was decided yet", () => {
+test("the initial state has no decisions", () => {
   const { state } = fold();
   expect([state.deployment, state.deployments, state.models.size, state.baseOf(DEPLOYMENT_KEY)]).toEqual([
     null,
@@ -38,7 +38,7 @@ test("nothing was decided yet", () => {
 });
 
 describe("the base", () => {
-  test("must be newer than that of the key's last accepted event, each key by itself", () => {
+  test("must be newer than that of the key's last accepted event, separately for each key", () => {
     const { state, apply } = fold();
     expect(apply(DEPLOYMENT_KEY, 0, 3, deployed("a@1"))).toBe(false);
     expect(apply(DEPLOYMENT_KEY, -1, 4, deployed("a@1"))).toBe(true);
@@ -57,7 +57,7 @@ describe("the base", () => {
     expect(state.deployment?.epoch).toBe(9);
   });
 
-  test("decides as the original did in a copy whose offsets closed up", () => {
+  test("decides as the original did in a copy whose offsets have no gaps", () => {
     for (let seed = 1; seed <= 100; seed++) {
       const random = new RandomSource(seed);
       const { state, apply } = fold();
@@ -98,7 +98,7 @@ describe("the base", () => {
     }
   });
 
-  test("keeps the epoch that its author gave a deployment, wherever the event stands, and epochs grow", () => {
+  test("keeps the epoch that its author gave a deployment, wherever the event is, and epochs grow", () => {
     const state = new ControlState();
     const at = (base: number, offset: number, sequence: number | null, model: string): boolean =>
       state.apply({ key: DEPLOYMENT_KEY, base, at: 0, who: "ada", event: deployed(model) }, offset, sequence);
@@ -125,7 +125,7 @@ describe("the base", () => {
     expect(state.unexplainedRefusal).toMatchObject({ offset: 100_001 });
   });
 
-  test("that is refused changes nothing", () => {
+  test("if refused, changes nothing", () => {
     const { state, apply } = fold();
     apply(modelKey("a@1"), -1, 0, registered("a@1"));
     const before = structuredClone({ models: state.models, history: state.history });
@@ -152,14 +152,14 @@ describe("the base", () => {
   });
 });
 
-test("a deployment without a champion takes the former one out of force", () => {
+test("a deployment without a champion takes the previous one out of force", () => {
   const { state, apply } = fold();
   apply(DEPLOYMENT_KEY, -1, 0, deployed("a@1"));
   apply(DEPLOYMENT_KEY, 0, 1, deployed(null));
   expect(state.deployment).toEqual({ epoch: 1, champion: null, shadows: [] });
 });
 
-test("a model is known by who registered it when", () => {
+test("a model's record says who registered it and when", () => {
   const { state, apply } = fold();
   apply(modelKey("a@1"), -1, 7, registered("a@1"));
   expect(state.models.get("a@1")).toEqual({
@@ -201,7 +201,7 @@ describe("a job", () => {
   });
 });
 
-test("a dead letter is sent again once", () => {
+test("a dead letter is sent again only once", () => {
   const { state, apply } = fold();
   const key = deadLetterKey("fraud.transactions", 3, 17);
   const event: EventBody = {

@@ -88,7 +88,7 @@ describe("a training request", () => {
     expect(problem({ ...link, params })).toBe("training_params");
   });
 
-  test("event times are read with their zones", () => {
+  test("event times are parsed with their time zones", () => {
     expect(eventTimes({ from: "2018-08-08T02:00:00+02:00", to: "2018-08-08T00:00:00.001Z" }, "test")).toEqual({
       from: Date.UTC(2018, 7, 8),
       to: Date.UTC(2018, 7, 8) + 1,
@@ -96,7 +96,7 @@ describe("a training request", () => {
   });
 });
 
-test("what stands in fraud.control may come from elsewhere", () => {
+test("invalid requests and metrics in fraud.control are handled", () => {
   expect(() => parseTrainingRequest("{")).toThrow(expect.objectContaining({ code: "bad_training_request" }) as Error);
   expect(parseJobMetrics("{}")).toBeNull();
   expect(parseJobMetrics("{")).toBeNull();

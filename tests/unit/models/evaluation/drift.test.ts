@@ -8,12 +8,12 @@ function repeated(...groups: [value: number, times: number][]): Float32Array {
 }
 
 describe("the edges of bins", () => {
-  it("are deciles where values hardly tie", () => {
+  it("are deciles if values hardly tie", () => {
     const values = Float32Array.from({ length: 1_000 }, (_, i) => (i * 617) % 1_000);
     expect(binEdges(values)).toEqual([99, 199, 299, 399, 499, 599, 699, 799, 899]);
   });
 
-  it("leave a frequent value a bin of its own, and the rest to the others", () => {
+  it("give a frequent value its own bin, and the rest to the others", () => {
     const zeros = repeated([0, 600], ...Array.from({ length: 400 }, (_, i): [number, number] => [i + 1, 1]));
     // 400 values on nine bins: 44, since 44.4 are wanted; then 44 of 44.5, 45 of 44.6, and so on.
     expect(binEdges(zeros)).toEqual([0, 44, 88, 133, 177, 222, 266, 311, 355]);
@@ -26,7 +26,7 @@ describe("the edges of bins", () => {
     expect(edges[edges.indexOf(33) - 1]).toBe(19);
   });
 
-  it("give each of a few values a bin, booleans too, and find a constant's neighbours", () => {
+  it("give each of a few values a bin, booleans too, and separate a constant from its neighbours", () => {
     expect(binEdges(repeated([0, 5], [1, 2]))).toEqual([0]);
     expect(binEdges(repeated([3, 1], [5, 99], [NaN, 7]))).toEqual([3]);
     expect(
@@ -44,12 +44,12 @@ describe("the edges of bins", () => {
     expect(binEdges(repeated([-0, 2], [0, 2]))).toEqual(binEdges(repeated([0, 1])));
   });
 
-  it("a bin has its upper edge, not its lower one; missing values have the last", () => {
+  it("a bin includes its upper edge, not its lower one; missing values have the last bin", () => {
     expect([-1, 2, 2.5, 4, 9, Infinity, NaN].map((value) => binOf([2, 4], value))).toEqual([0, 0, 1, 1, 2, 2, 3]);
     expect([0, NaN].map((value) => binOf([], value))).toEqual([0, 1]);
   });
 
-  it("every row of the reference is counted, also where edges are of a sample", () => {
+  it("every row of the reference is counted, also if the edges come from a sample", () => {
     const rows = 450_001;
     const values = Float32Array.from({ length: rows * 2 }, (_, i) => (i % 2 === 0 ? i / 2 : i % 5 === 0 ? NaN : 1));
     const {
@@ -75,7 +75,7 @@ describe("the population stability index", () => {
     expect(driftOf([70, 30], [700, 300])).toMatchObject({ psi: 0 });
   });
 
-  it("takes an empty bin of one side for half a row, and leaves out what is empty on both", () => {
+  it("counts a bin that is empty on one side as half a row, and leaves out bins that are empty on both", () => {
     // (0.0005 − 0.1)·ln(0.0005/0.1) + (1 − 0.9)·ln(1/0.9)
     const psi = -0.0995 * Math.log(0.005) + 0.1 * Math.log(1 / 0.9);
     expect(driftOf([100, 900, 0], [0, 1_000, 0]).psi).toBeCloseTo(psi, 12);
@@ -105,7 +105,7 @@ describe("the population stability index", () => {
     expect(worstVerdict([null])).toBeNull();
   });
 
-  it("has no verdict where chance alone could make one", () => {
+  it("has no verdict if chance alone could explain it", () => {
     const reference = Array.from({ length: 10 }, () => 100_000);
     const live = (rows: number): number[] => reference.map(() => rows / 10);
     // Nine degrees of freedom: (9 + 2.326·√18)·(1/n + 1/1,000,000)
@@ -117,7 +117,7 @@ describe("the population stability index", () => {
     expect(driftOf(reference, live(0))).toEqual({ psi: null, verdict: null, by_chance: null });
   });
 
-  it("of windows without drift passes what it says by chance once in about a hundred", () => {
+  it("exceeds its by_chance value about once in a hundred windows without drift", () => {
     let state = 1;
     const random = (): number => (state = (state * 48_271) % 2_147_483_647) / 2_147_483_647;
     const reference = Array.from({ length: 10 }, () => 5_000);

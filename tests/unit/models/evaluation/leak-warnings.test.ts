@@ -37,12 +37,12 @@ describe("what is too good to be true", () => {
     }
   });
 
-  test("a feature that nearly tells", async () => {
+  test("includes a feature that almost gives the label away", async () => {
     const warnings = await warningsOf(({ fraud, row }) => (fraud && noise(row) > 0.08 ? 1 : 0));
     expect(warnings.join()).toMatch(/feature "flow" by itself/);
   });
 
-  test("is not a feature that tells much", async () => {
+  test("does not include a feature that is merely informative", async () => {
     expect(await warningsOf(({ fraud, row }) => (fraud ? 0.4 : 0) + noise(row))).toEqual([]);
   });
 });

@@ -80,7 +80,7 @@ test("perfect, reversed and useless rankings", () => {
   expect(averagePrecision(rank(labels, Float32Array.of(0.5, 0.5, 0.5, 0.5)))).toBe(0.5);
 });
 
-test("what can't be computed is null", () => {
+test("metrics that can't be computed are null", () => {
   const genuine = evaluate(Uint8Array.of(0, 0), Float32Array.of(0.1, 0.2), 0.5);
   expect(genuine).toEqual({
     rows: 2,

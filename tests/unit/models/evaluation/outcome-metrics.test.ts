@@ -14,7 +14,7 @@ const sum = (cell: number, more: Partial<OutcomeSum>): OutcomeSum => ({
   ...more,
 });
 
-describe("metrics of added-up outcomes", () => {
+describe("metrics of summed outcomes", () => {
   it("add cells up: two frauds at .9 and .4, three genuine ones at .9, .5 and .1", () => {
     // At .9 one fraud and one genuine, at .5 one and two, at .4 two and two, at .1 two and three.
     const metrics = outcomeMetrics(
@@ -63,7 +63,7 @@ describe("metrics of added-up outcomes", () => {
     expect(recall_by_value).toBeNull();
   });
 
-  it("are null where a class, or everything, is missing", () => {
+  it("are null if a class, or everything, is missing", () => {
     expect(outcomeMetrics([], [])).toMatchObject({
       evaluated: 0,
       precision: null,

@@ -12,7 +12,7 @@ function ranked(rows: number, top: number[]) {
 const alerts = ({ labels, scores }: { labels: Uint8Array; scores: Float32Array }, threshold: number): number =>
   Math.round((alertMetrics(labels, scores, threshold).alert_rate ?? 0) * labels.length);
 
-test("review takes as many rows as can be looked at, beside what is declined", () => {
+test("review covers as many rows as can be looked at, besides those that are declined", () => {
   const set = ranked(1000, [1, 0, 1]);
   const { review, decline } = chooseThresholds(set.ranking);
   expect([alerts(set, decline), alerts(set, review)]).toEqual([1, 6]);
@@ -22,7 +22,7 @@ test("review takes as many rows as can be looked at, beside what is declined", (
   expect(alerts(set, chooseThresholds(set.ranking, { reviewCapacity: 1 }).review)).toBe(1000);
 });
 
-test("there is a band to review though frauds fill the capacity by far", () => {
+test("there is a review band even if frauds far exceed the capacity", () => {
   // 22 % frauds, all of them on top: what capacity there is, is not used up by what is declined.
   const set = ranked(1000, Array<number>(220).fill(1));
   const { review, decline, note } = chooseThresholds(set.ranking);
@@ -47,7 +47,7 @@ test("decline is the lowest score of a fraud with the precision", () => {
   expect(at(0.7, 0.05)).toBe(6);
 });
 
-test("where there is nothing to review the note says why", () => {
+test("if there is nothing to review, the note says why", () => {
   const labels = Uint8Array.from({ length: 100 }, (_, row) => Number(row < 3));
   const tied = rank(
     labels,
@@ -66,7 +66,7 @@ test("where there is nothing to review the note says why", () => {
   expect(chooseThresholds(frauds).note).toContain("Nothing is reviewed: every row is declined");
 });
 
-test("where no threshold has the precision, nothing is declined", () => {
+test("if no threshold has the precision, nothing is declined", () => {
   const set = ranked(100, [0, 1, 1]);
   const { review, decline } = chooseThresholds(set.ranking, { reviewCapacity: 0.05 });
   expect(decline).toBe(NEVER);
@@ -94,7 +94,7 @@ test("rows at the threshold stay on their side when scores move by the last bits
     expect(alerts({ ...set, scores: set.scores.map((score) => score + shift) }, review)).toBe(10);
 });
 
-test("shares that are none are refused", () => {
+test("invalid shares are refused", () => {
   const { ranking } = ranked(10, [1]);
   for (const options of [
     { reviewCapacity: 0 },

@@ -42,7 +42,7 @@ it("names the three features that raised the score most, the greatest first", ()
   ]);
 });
 
-it("names fewer where fewer raised it, and the first of equal ones", () => {
+it("names fewer if fewer raised it, and the first of equal ones", () => {
   expect(reasonsOf([-1, 0.5, 0, -0, 0.25], [-1, 0, 0, 0, -5], [1, 1, 1, 1, 2], [Number.NaN, 1, 0, 0, 0])).toEqual([
     [
       ["f1", 0.5],

@@ -98,8 +98,8 @@ function stump(
   });
 }
 
-describe("a tree ensemble of somebody else", () => {
-  it("is explained where it has covers, whatever its nodes are called", () => {
+describe("a tree ensemble from elsewhere", () => {
+  it("is explained if it has covers, whatever its nodes are called", () => {
     const explainer = explainModel(stump(), io);
     const out = new Float64Array(FEATURES);
     explainer.contributions(Float32Array.of(0, 0, 1.75, 0, 0, 0, 0), 0, out);
@@ -141,7 +141,7 @@ describe("a tree ensemble of somebody else", () => {
     );
   });
 
-  it("is not where its scores go on to something else", () => {
+  it("is not if its scores are transformed further", () => {
     const more = stump({}, (trees) => [trees, node("Neg", ["raw"], "negative"), node("Sigmoid", ["negative"], OUTPUT)]);
     for (const onnx of [more, logistic().onnx])
       expect(() => explainModel(onnx, io)).toThrow(

@@ -46,7 +46,7 @@ describe("contributions", () => {
     expect(told).toBeGreaterThan(30 * Math.min(features, 3));
   });
 
-  it("add up to the raw score in trees that are deeper and test more features than one quadrature walk holds", () => {
+  it("add up to the raw score in trees that are deeper and test more features than one quadrature pass holds", () => {
     const features = 40;
     const random = seededRandom(7);
     // A chain: 60 splits one below the other.
@@ -102,7 +102,7 @@ describe("contributions", () => {
     expect(Math.max(...expected) - Math.min(...expected)).toBeGreaterThan(1);
   });
 
-  it("are nothing for features that no tree tests, and for a tree that is one leaf", () => {
+  it("are zero for features that no tree tests, and for a tree with a single leaf", () => {
     const leaf: CoveredTree = {
       feature: Int32Array.of(0),
       threshold: Float32Array.of(0),

@@ -70,7 +70,7 @@ it.each([{ max_depth: 6 }, { grow_policy: "leafwise", boost_from_average: true }
   },
 );
 
-it("so is a classifier that LightGBM's converter wrote", async () => {
+it("so is a classifier written by LightGBM's converter", async () => {
   const file = join(packageRoot(), "tests/bench/peers/model/model.onnx");
   const found = await difference(
     await readFile(file),
@@ -119,7 +119,7 @@ function stump(changed: { mode?: string; aggregate?: string; feature?: number } 
   });
 }
 
-it("a tree by hand: at its threshold a row goes left, a missing value right where it isn't said", async () => {
+it("a tree by hand: at its threshold a row goes left, a missing value right unless stated otherwise", async () => {
   const scorer = await loadScorer(stump(), IO, WARNED);
   expect(scorer.kind).toBe("trees");
   const sigmoid = (x: number): number => Math.fround(1 / (1 + Math.exp(-x)));
@@ -132,7 +132,7 @@ it("a tree by hand: at its threshold a row goes left, a missing value right wher
   await expect(scorer.run(Float32Array.of(0, 0), 1)).rejects.toMatchObject({ code: "model_failed" });
 });
 
-it("what splits or adds up otherwise, or is no tree, stays with onnxruntime", async () => {
+it("models that split or add up differently, or are not trees, stay with onnxruntime", async () => {
   const greater = model({
     name: "test",
     input: { name: "x", features: 2 },
@@ -169,7 +169,7 @@ it("our logistic regressions are computed as onnxruntime does, missing and infin
 /** The square root of 36 × 0.01 in float32. */
 const SIX_TENTHS = 0.5999999642372131;
 
-it("a model that hangs on one row is ended in time; other callers and the next one get their scores", async () => {
+it("a model that hangs on one row is stopped in time; other callers and the next one get their scores", async () => {
   const { onnx } = hangsAbove(1_000);
   const scorer = await loadScorer(onnx, { input: "features", output: "probability", features: 1 }, WARNED, {
     timeoutMs: 500,
@@ -188,7 +188,7 @@ it("a model that hangs on one row is ended in time; other callers and the next o
   ]);
 });
 
-it("a model's process dies alone: of memory, or by whoever kills it", async () => {
+it("a model's process dies alone, whether out of memory or killed", async () => {
   const io = { input: "x", output: "y", features: 2 };
   const scorer = await loadScorer(mean(), io, WARNED);
   onTestFinished(() => scorer.release());
@@ -211,7 +211,7 @@ it("a model's process dies alone: of memory, or by whoever kills it", async () =
   );
 });
 
-it("a model's process that hangs does not outlive whoever started it", async () => {
+it("a hanging model process does not outlive the process that started it", async () => {
   const script = `
     const { GuardedSession } = await import(${JSON.stringify(compiledModule("models/onnx/guarded-session"))});
     const io = { input: "features", output: "probability", features: 1 };

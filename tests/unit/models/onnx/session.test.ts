@@ -26,13 +26,13 @@ it("takes an output of one column, or the second of two", async () => {
   await both.release();
 });
 
-it("refuses an output that isn't one score a row", async () => {
+it("refuses an output that isn't one score per row", async () => {
   const total = await ModelSession.load(graph("ReduceSum"), IO);
   await expect(total.run(Float32Array.of(1, 2, 4, 3), 2)).rejects.toMatchObject({ code: "model_shape" });
   await total.release();
 });
 
-it("refuses what it can't call, with a code", async () => {
+it("refuses a model that it can't call, with a code", async () => {
   await expect(ModelSession.load(Uint8Array.of(1, 2, 3), IO)).rejects.toMatchObject({ code: "model_invalid" });
   await expect(ModelSession.load(new Uint8Array(), IO)).rejects.toMatchObject({ code: "model_invalid" });
   const good = graph("ReduceMax", [attribute.ints("axes", [1])]);

@@ -66,7 +66,7 @@ it("ties with thresholds, signed zeros and missing values go the same way", asyn
   expect(Math.max(...(model.trees?.trees[39].value ?? []).map(Math.abs))).toBeGreaterThan(100 * TOLERANCE);
 });
 
-it("a difference is seen", async () => {
+it("a difference is noticed", async () => {
   const model = await train("gradient-boosted-trees", { num_iterations: 5 });
   const onnx = writeOnnx(model, names);
   model.trees?.trees[0].missingLeft.forEach((left, node, all) => (all[node] = 1 - left));

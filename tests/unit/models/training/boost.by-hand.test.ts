@@ -4,7 +4,7 @@ import { labelled, raw, train } from "./rows.js";
 const ONE = { num_iterations: 1, max_depth: 1, learning_rate: 1, min_child_weight: 0 };
 
 describe("one split, worked out by hand", () => {
-  it("halves what is separable: at even odds each row has gradient ±1/2 and hessian 1/4", () => {
+  it("halves separable data: at even odds each row has gradient ±1/2 and hessian 1/4", () => {
     const part = labelled([[1], [2], [3], [4], [5], [6], [7], [8]], [0, 0, 0, 0, 1, 1, 1, 1]);
     const { trees, baseScore } = train(part, ONE);
     expect(baseScore).toBe(0);
@@ -43,13 +43,13 @@ describe("one split, worked out by hand", () => {
     expect(train(part, ONE).trees[0].feature[0]).toBe(1);
   });
 
-  it("needs the gain that is asked for: here 2 * 1.5² / 1.75 = 2.571", () => {
+  it("needs the requested gain: here 2 * 1.5² / 1.75 = 2.571", () => {
     const part = labelled([[1], [2], [3], [4], [5], [6]], [0, 0, 0, 1, 1, 1]);
     expect(train(part, { ...ONE, min_gain_to_split: 2.57 }).trees[0].left.length).toBe(3);
     expect(train(part, { ...ONE, min_gain_to_split: 2.58 }).trees[0].left.length).toBe(1);
   });
 
-  it("leaves at least the asked sum of hessians on each side", () => {
+  it("leaves at least the requested sum of hessians on each side", () => {
     const part = labelled([[1], [2], [3], [4], [5], [6]], [1, 1, 0, 0, 0, 0]);
     expect(train(part, { ...ONE, min_child_weight: 0.5 }).trees[0].threshold[0]).toBe(2.5);
     // 0.75 is three rows: only the middle is left.
@@ -100,7 +100,7 @@ describe("missing values", () => {
     expect([tree.threshold[0], tree.missingLeft[0], ...tree.cover]).toEqual([1.5, 1, 6, 4, 2]);
   });
 
-  it("are split from all numbers where that is best", () => {
+  it("are split from all numbers if that is best", () => {
     const part = labelled([[1], [2], [1], [2], [NaN], [NaN]], [0, 0, 0, 0, 1, 1]);
     const ensemble = train(part, ONE);
     expect([...ensemble.trees[0].cover]).toEqual([6, 4, 2]);

@@ -41,7 +41,7 @@ describe("LightGBM's parameters", () => {
     expect(leaf(3).map(Math.abs)).toEqual([0]);
   });
 
-  it("a vanishing lambda_l1 gives the trees of none", () => {
+  it("a tiny lambda_l1 gives the same trees as none", () => {
     const params = { num_iterations: 5, max_depth: 4 };
     const structure = (l1: number): unknown =>
       train(part, { ...params, lambda_l1: l1 }).trees.map(({ feature, threshold, left }) => ({
@@ -52,7 +52,7 @@ describe("LightGBM's parameters", () => {
     expect(structure(1e-12)).toEqual(structure(0));
   });
 
-  it("bagging_freq draws rows after so many trees, or never", () => {
+  it("bagging_freq draws rows every so many trees, or never", () => {
     const roots = (freq: number): number[] =>
       train(part, { num_iterations: 6, bagging_fraction: 0.5, bagging_freq: freq }).trees.map(({ cover }) => cover[0]);
     expect(new Set(roots(1)).size).toBe(6);

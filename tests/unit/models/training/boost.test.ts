@@ -50,7 +50,7 @@ describe("boosting", () => {
     expect(new Set(used.flatMap((features) => [...features])).size).toBe(6);
   });
 
-  it("grows depth-wise to the depth, leaf-wise to the leaves", () => {
+  it("grows depth-wise to the depth limit, leaf-wise to the leaf limit", () => {
     const depthwise = train(part, { num_iterations: 5, max_depth: 3, min_child_weight: 0 }).trees;
     expect(depthwise.map((tree) => depthOf(tree))).toEqual([3, 3, 3, 3, 3]);
     const leafwise = train(part, {
@@ -81,7 +81,7 @@ describe("boosting", () => {
     );
   });
 
-  it("stays with constant and empty features", () => {
+  it("tolerates constant and empty features", () => {
     const { rows, features, values } = part.matrix;
     const wide = { matrix: { rows, features: 8, values: new Float32Array(rows * 8) }, labels: part.labels };
     for (let row = 0; row < rows; row++)
@@ -115,7 +115,7 @@ describe("early stopping", () => {
   });
 });
 
-it("tells how far it is, never going back", () => {
+it("reports its progress, never going back", () => {
   const told: number[] = [];
   boost(part, null, resolveTreeParams({ num_iterations: 20 }), (_, percent) => told.push(percent));
   expect(told).toEqual([...told].sort((a, b) => a - b));

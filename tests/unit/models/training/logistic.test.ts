@@ -19,7 +19,7 @@ it("finds the log-odds of a two-by-two table", () => {
   expect(out[7]).toBeCloseTo(Math.log(3), 9);
 });
 
-it("is where the penalised loss has no slope", () => {
+it("finds the point where the penalised loss has zero gradient", () => {
   const part = labelled([[0], [1], [2], [3], [4]], [0, 0, 1, 0, 1]);
   const { weights, intercept, mean, scale } = fit(part, { lambda_l2: 2 });
   const z = [0, 1, 2, 3, 4].map((x) => (x - mean[0]) / scale[0]);
@@ -28,7 +28,7 @@ it("is where the penalised loss has no slope", () => {
   expect(error.reduce((sum, value, row) => sum + value * z[row], 2 * weights[0])).toBeCloseTo(0, 7);
 });
 
-it("takes the mean for what is missing, and stands constant, copied and separating features", () => {
+it("replaces missing values with the mean, and tolerates constant, copied and separating features", () => {
   const part = labelled(
     [
       [1, 7, 1],
@@ -63,7 +63,7 @@ it("takes the mean for what is missing, and stands constant, copied and separati
   ).toBe(true);
 });
 
-it("is not put off by heavy tails or large offsets", () => {
+it("tolerates heavy tails and large offsets", () => {
   const random = seededRandom(5);
   const rows = Array.from({ length: 2000 }, () => {
     const amount = Math.exp(12 * random());

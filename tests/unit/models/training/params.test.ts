@@ -99,13 +99,13 @@ it.each([
   { colsample_bynode: 1 },
   { extra_trees: false },
   { metric: ["auc", "binary_logloss"] },
-])("takes what is done anyway with a note: %j", (given) => {
+])("accepts, with a note, a value that is in effect anyway: %j", (given) => {
   const { params, notes } = readTreeParams(given);
   expect(params).toEqual(resolveTreeParams({}));
   expect(notes).toHaveLength(1);
 });
 
-it("grows leaf by leaf to any depth where the leaves are limited", () => {
+it("grows leaf by leaf to any depth if the leaves are limited", () => {
   const { params, notes } = readTreeParams({ num_leaves: 127 });
   expect(params).toMatchObject({ num_leaves: 127, grow_policy: "leafwise", max_depth: -1 });
   expect(notes).toEqual([expect.stringMatching(/num_leaves=127: with grow_policy=leafwise and max_depth=-1/)]);
@@ -116,24 +116,24 @@ it("grows leaf by leaf to any depth where the leaves are limited", () => {
   expect(readTreeParams({ num_leaves: 127, max_depth: 4 }).notes[1]).toMatch(/max_depth=4 allows 16 leaves, not 127/);
 });
 
-it("reads what it has resolved as the same", () => {
+it("resolving parameters twice changes nothing", () => {
   for (const given of [{}, { num_leaves: 127 }, { is_unbalance: "1" }, { subsample_freq: 3, reg_alpha: 2 }])
     expect(resolveTreeParams(resolveTreeParams(given))).toEqual(resolveTreeParams(given));
 });
 
-it("takes Python's None as if it weren't given, and the same value twice", () => {
+it("takes Python's None as not given, and the same value twice", () => {
   expect(resolveTreeParams({ random_state: null, max_depth: "None" })).toEqual(resolveTreeParams({}));
   expect(readTreeParams({ eta: 0.2, learning_rate: 0.2 }).params.learning_rate).toBe(0.2);
 });
 
-it("says when a seed draws nothing", () => {
+it("says so if a seed draws nothing", () => {
   expect(readTreeParams({ seed: 2 }).notes).toEqual([]);
   expect(readTreeParams({ seed: 2, subsample: 1, colsample_bytree: 1 }).notes).toEqual([
     expect.stringMatching(/seed changes nothing/),
   ]);
 });
 
-it("reads a logistic regression's in scikit-learn's words", () => {
+it("reads a logistic regression's parameters in scikit-learn's terms", () => {
   const given = { C: 0.5, penalty: "l2", solver: "lbfgs", max_iter: 50, n_jobs: -1, random_state: 1, verbose: 0 };
   const { params, notes } = readLogisticParams(given);
   expect(params).toEqual({ lambda_l2: 2, num_iterations: 50 });

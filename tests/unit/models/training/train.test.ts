@@ -79,7 +79,7 @@ describe("training in a thread", () => {
   });
 });
 
-describe("what can't be trained on is refused", () => {
+describe("data that can't be trained on is refused", () => {
   const none: Matrix = { rows: 0, features: 5, values: new Float32Array() };
   const withValue = (value: number): Matrix => ({ ...part.matrix, values: part.matrix.values.with(7, value) });
   it.each<[string, Partial<TrainRequest>, string, RegExp]>([

@@ -31,7 +31,7 @@ function request(
   };
 }
 
-it("takes every exported model, and scores it as its library does", async () => {
+it("accepts every exported model, and scores it as its library does", async () => {
   for (const { name, onnx, manifest, samples } of fixtures()) {
     const columns = uploadedColumns(manifest);
     const checked = await checkInProcess({
@@ -72,7 +72,7 @@ it("refuses a model whose work depends on the payment, though its samples never 
   await expect(checkInProcess(request(endless()))).rejects.toThrow(/operator "Loop" \(node "y"\) is control flow/);
 });
 
-describe("a model without a score for what the stream may bring", () => {
+describe("a model without a score for values that the stream may bring", () => {
   it("is refused where a payment comes without its attributes, and accepted with defaults for them", async () => {
     const { onnx, manifest, samples } = fixture("sklearn-logistic");
     const check = (changed: ModelColumn[]) =>
@@ -132,7 +132,7 @@ describe.runIf(process.platform === "linux")("memory", () => {
     await expect(checkInProcess(request(memoryBomb(4e8)))).rejects.toThrow("Failed to allocate memory");
   });
 
-  it("may end the process, but not whoever asked", async () => {
+  it("may end the process, but not its caller", async () => {
     await expect(checkInProcess(request(mean()), { memoryBytes: 16 * 1024 ** 2 })).rejects.toMatchObject({
       code: "model_died",
     });

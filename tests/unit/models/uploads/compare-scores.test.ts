@@ -39,7 +39,7 @@ describe("a scaled forest with values at its thresholds", () => {
     expect(checked.greatestDifference).toBeLessThan(1e-6);
   });
 
-  it("is accepted where the manifest lets so many rows differ, which is counted", async () => {
+  it("is accepted if the manifest lets that many rows differ, and the rows are counted", async () => {
     const request = scaledForest();
     expect(await checkModel({ ...request, tolerance: { differing_rows: 31 } })).toMatchObject({ differingRows: 31 });
     await expect(checkModel({ ...request, tolerance: { differing_rows: 30 } })).rejects.toThrow(
@@ -47,7 +47,7 @@ describe("a scaled forest with values at its thresholds", () => {
     );
   });
 
-  it("is told to score float32 values where the samples have others", async () => {
+  it("is told to score float32 values if the samples have others", async () => {
     const decimals = scaledForest({ cell: (value) => Number(value.toPrecision(7)) });
     await expect(checkModel(decimals)).rejects.toThrow(/ties at a threshold.*no float32.*X\.astype\(numpy\.float32\)/s);
   });
@@ -124,7 +124,7 @@ it("bounds what a manifest may declare", () => {
   ]);
 });
 
-it("counts a score that is no number as differing", () => {
+it("counts a score that is not a number as differing", () => {
   const samples = { rows: 2, values: new Float32Array(2), scores: Float64Array.of(0.5, 0.5) };
   expect(compareScores(Float32Array.of(Number.NaN, 0.5), samples, {})).toEqual({
     greatestDifference: 0,

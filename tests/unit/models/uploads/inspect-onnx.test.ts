@@ -21,12 +21,12 @@ const tensor = (write: (writer: Parameters<Parameters<typeof message>[0]>[0]) =>
   message((writer) => write(writer.raw(field(8, "w"))));
 
 describe("inspectOnnx", () => {
-  it("takes what exporters and we write", () => {
+  it("accepts what exporters and our own writer produce", () => {
     for (const { name, onnx } of fixtures()) expect([name, refused(() => inspectOnnx(onnx))]).toEqual([name, "taken"]);
     expect(refused(() => inspectOnnx(mean()))).toBe("taken");
   });
 
-  it("finds external data wherever a tensor can stand", () => {
+  it("finds external data wherever a tensor can be", () => {
     const byEntry = tensor((writer) =>
       writer.raw(
         field(
@@ -67,7 +67,7 @@ describe("inspectOnnx", () => {
     expect(refused(() => inspectOnnx(inModel(claims(-1))))).toBe("onnx_malformed");
   });
 
-  it("refuses what isn't protobuf, is cut off, or claims a gigabyte", () => {
+  it("refuses a file that isn't protobuf, is cut off, or claims a gigabyte", () => {
     const { onnx } = fixture("xgboost");
     const claim = message((writer) => writer.tag(7, WireType.LengthDelimited).uint32(2 ** 30));
     const garbage = Buffer.from("PK\u0003\u0004 this is not a model \xff\xff\xff");
@@ -101,7 +101,7 @@ describe("normaliseOnnx", () => {
     return scores;
   };
 
-  it("cuts ZipMap out, tells input and output by itself, and keeps the scores", async () => {
+  it("cuts ZipMap out, finds input and output on its own, and keeps the scores", async () => {
     for (const { name, onnx, manifest, samples } of fixtures()) {
       const normalised = normaliseOnnx(onnx, {}, uploadedColumns(manifest));
       expect([name, normalised.input]).toEqual([name, manifest.input]);
@@ -151,7 +151,7 @@ describe("normaliseOnnx", () => {
     ]);
   });
 
-  it("refuses other inputs and outputs, and names what is there", () => {
+  it("refuses other inputs and outputs, and names those that exist", () => {
     const { onnx, manifest } = fixture("lightgbm-zipmap");
     const columns = uploadedColumns(manifest);
     expect(refused(() => normaliseOnnx(onnx, { input: "features" }, columns))).toBe("onnx_inputs");
@@ -170,7 +170,7 @@ describe("normaliseOnnx", () => {
     expect(refused(() => normaliseOnnx(second, {}, TWO))).toBe("onnx_malformed");
   });
 
-  it("refuses more than two classes unless it is told which is fraud", () => {
+  it("refuses more than two classes unless it is told which one is fraud", () => {
     const zipMap = message((writer) =>
       writer.raw(node("ZipMap", ["x"], "y", [attribute.ints("classlabels_int64s", [0, 1, 2])], "ai.onnx.ml")),
     );

@@ -123,7 +123,7 @@ describe("fraud's class", () => {
     await expect(scoresOf(classes(2, labels), named(2), ROWS, words)).rejects.toThrow(reason);
   });
 
-  it("is a column of a tensor: the second of two, or as it is told", async () => {
+  it("is a column of a tensor: the second of two, or the one stated", async () => {
     expect(await scoresOf(classes(2), named(2), ROWS)).toEqual(SECOND);
     expect(await scoresOf(classes(2), named(2), ROWS, { fraud_column: 0 })).toEqual(FIRST);
     const three = [[0.1, 0.2, 0.7]];
@@ -145,7 +145,7 @@ describe("outputs", () => {
     expect(() => refused({ output: "label" })).toThrow(/labels; it has "label".*predict_proba/);
   });
 
-  it("that are no probabilities are mapped, linearly or by a sigmoid", async () => {
+  it("that are not probabilities are mapped, linearly or by a sigmoid", async () => {
     const onnx = file([value("x", FLOAT, ["N", 1])], [node("Identity", ["x"], "y")], [value("y", FLOAT, ["N", 1])]);
     const rows = [[-1], [-0.3], [0], [0.2], [9]];
     expect(await scoresOf(onnx, named(1), rows, { score_map: { kind: "linear", zero: 0.2, one: -0.3 } })).toEqual([
@@ -160,7 +160,7 @@ describe("outputs", () => {
     expect(middle).toBe(0.5);
   });
 
-  it("of float64 behind a ZipMap are taken, which onnxruntime has only of float32", async () => {
+  it("of float64 behind a ZipMap are accepted, although onnxruntime supports only float32 there", async () => {
     const type = (no: number, inner: Message): Message => field(no, inner);
     const double = message((writer) => writer.tag(1, WireType.Varint).int32(DOUBLE));
     const map = message((writer) =>
@@ -193,7 +193,7 @@ describe("outputs", () => {
     ).toEqual([1, 0, beyond[2], beyond[3]]);
   });
 
-  it("of float64, and of one value a row, are taken", async () => {
+  it("of float64, and of one value per row, are accepted", async () => {
     const onnx = file(
       [value("x", DOUBLE, ["N", 1])],
       [constant("flat", tensor.integers([1], [-1])), node("Reshape", ["x", "flat"], "y")],
@@ -234,7 +234,7 @@ describe("inputs", () => {
     expect(await scoresOf(mixed(), features, [[0, 0, 0, 1e12]])).toEqual([2_147_483_520]);
   });
 
-  it("of one dimension are taken", async () => {
+  it("of one dimension are accepted", async () => {
     expect(
       await scoresOf(mixed({ whole: ["N"], flag: ["N"] }), features, [
         [0.5, 3, 1, -2],
@@ -243,7 +243,7 @@ describe("inputs", () => {
     ).toEqual([2.5, 3]);
   });
 
-  it("of several columns are told which features are theirs", async () => {
+  it("of several columns are told which features they hold", async () => {
     const onnx = file(
       [value("a", FLOAT, ["N", 2]), value("b", FLOAT, ["N", 1]), value("unused", STRING, ["N", 1])],
       [node("Concat", ["a", "b"], "all", [attribute.int("axis", 1)]), node("Softmax", ["all"], "y")],
@@ -272,7 +272,7 @@ describe("inputs", () => {
     );
   });
 
-  it("are refused where a feature can't be what they take", () => {
+  it("are refused if a feature can't have their type", () => {
     const refused = (changed: UploadedFeature[]): void => void normaliseOnnx(mixed(), {}, columnsOf(changed));
     const but = (name: string, changed: Partial<UploadedFeature>): UploadedFeature[] =>
       features.map((each) => (each.name === name ? { ...each, ...changed } : each));
@@ -322,7 +322,7 @@ describe("texts", () => {
     expect((await scoresOf(encoder, [channel], withEmpty)).map(Math.abs)).toEqual([0.25, 0.75, 0, 0.5, 0.5]);
   });
 
-  it("are the declared ones where the attribute is unknown or absent", async () => {
+  it("are the declared ones if the attribute is unknown or absent", async () => {
     const declared = { ...channel, default: "web", unknown: "pos" };
     expect(await scoresOf(encoder, [declared], rows)).toEqual([0.25, 0.75, 0.75, 0.25]);
   });
@@ -359,7 +359,7 @@ describe("texts", () => {
     expect(() => columnsOf([{ name: "a", type: "category" }], () => many)).toThrow(/come to 2002 values/);
   });
 
-  it("that the model's encoder knows and no category names are said", async () => {
+  it("that the model's encoder knows but that are not category names are reported", async () => {
     const columns = columnsOf([{ ...channel, categories: ["web"], default: "" }]);
     const samples = {
       columns: ["channel"],
@@ -391,13 +391,13 @@ describe("a fixed batch", () => {
     return checkModel({ onnx, columns, samples: samplesOf({ columns: ["f0", "f1"], rows, scores }, columns) });
   };
 
-  it.each([1, 4])("of %i is freed where nothing in the graph needs it", async (rows) => {
+  it.each([1, 4])("of %i is removed if nothing in the graph needs it", async (rows) => {
     const checked = await check(mean(rows, false));
     expect(checked.batch).toBeUndefined();
     expect(checked.greatestDifference).toBeLessThan(1e-6);
   });
 
-  it.each([1, 4])("of %i is kept, and filled up, where the graph needs it", async (rows) => {
+  it.each([1, 4])("of %i is kept, and filled up, if the graph needs it", async (rows) => {
     const checked = await check(mean(rows, true));
     expect(checked).toMatchObject({ batch: rows, differingRows: 0 });
     const session = await ModelSession.load(checked.onnx, { ...checked, features: 2 });

@@ -13,7 +13,7 @@ const told = (onnx: Uint8Array, input = "x"): string => {
 };
 const int64 = node("Cast", ["x"], "n", [attribute.int("to", 7)]);
 
-it("takes what exporters write", () => {
+it("accepts what exporters write", () => {
   for (const { name, onnx, manifest } of fixtures())
     expect([name, told(onnx, manifest.input)]).toEqual([name, "taken"]);
   for (const onnx of [mean(), memoryBomb(10)]) expect(told(onnx)).toBe("taken");
@@ -89,7 +89,7 @@ describe("refuses, naming operator and node,", () => {
   });
 });
 
-it("takes sizes that follow from the number of rows", () => {
+it("accepts sizes that follow from the number of rows", () => {
   expect(
     told(
       graphOf([

@@ -26,7 +26,7 @@ const featuresOf = (manifest: UploadedManifest): FeatureSpec[] =>
   uploadedColumns(manifest).flatMap(({ features }) => features);
 
 describe("an uploaded manifest", () => {
-  it("gets sources and defaults where its author leaves them out", () => {
+  it("gets sources and defaults if its author leaves them out", () => {
     expect(featuresOf(upload())).toEqual([
       { name: "amount", type: "number", source: { kind: "amount" }, default: null },
       { name: "distance", type: "number", source: { kind: "attribute", attribute: "distance" }, default: 7 },
@@ -54,7 +54,7 @@ describe("an uploaded manifest", () => {
       expect([each.name, Value.Check(UploadedManifest, each.manifest)]).toEqual([each.name, true]);
   });
 
-  it("is refused with two features of a name, or thresholds the wrong way round", () => {
+  it("is refused if two features have the same name, or thresholds are in the wrong order", () => {
     expect(() =>
       featuresOf(
         upload({
@@ -76,7 +76,7 @@ describe("an uploaded manifest", () => {
 describe("sample rows", () => {
   const columns = uploadedColumns(upload());
 
-  it("are put in the features' order, float32, with defaults where a value is absent", () => {
+  it("are put in the features' order, as float32, with defaults if a value is absent", () => {
     const samples = samplesOf(rows(100), columns);
     expect(samples.rows).toBe(100);
     expect([...samples.values.subarray(0, 9)]).toEqual([0, 7, 1, NaN, Math.fround(0.1), 0, 2, Math.fround(0.1), 1]);

@@ -34,7 +34,7 @@ function read(records: FetchedRecords, schemaId = FIXED): unknown[] {
 describe("records of sealed buckets", () => {
   const longest = "é".repeat(128);
 
-  test("are what their schema says, under the keys of the decision", () => {
+  test("are as their schema says, under the keys of the decision", () => {
     const output = new PartitionOutput("buckets", 3);
     const encoder = new BucketEncoder(3, FIXED);
     encoder.bucket("merchant", Buffer.from("m/1"), 424_000, 70_000, 3, output);
@@ -80,7 +80,7 @@ describe("records of sealed buckets", () => {
     ]);
   });
 
-  test("are read under the id of a registry, and under the fixed one", () => {
+  test("are read under the registry's id, and under the fixed one", () => {
     const output = new PartitionOutput("buckets", 0);
     new BucketEncoder(0, REGISTERED).watermark(5, output);
     new BucketEncoder(0, FIXED).watermark(6, output);
@@ -91,7 +91,7 @@ describe("records of sealed buckets", () => {
     expect(read(fetched(output))).toEqual([[2, "", 6, 0, 0, 0]]);
   });
 
-  test("one that can't be read is counted and said, and the next one is read", () => {
+  test("that can't be read are counted and reported, and the next one is read", () => {
     const good = Buffer.concat([
       Buffer.from([0, 0, 15, 66, 71]),
       type.toBuffer({ entity: "merchant", id: "m", bucket: BUCKET_MS, source_partition: 0, count: 1, frauds: 0 }),

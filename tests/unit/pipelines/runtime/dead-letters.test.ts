@@ -52,7 +52,7 @@ const HEADERS = { ...CAUSE, topic: "fraud.transactions", partition: "3", offset:
 const REDRIVEN: [string, Buffer] = ["fraudstream-redrive-of", Buffer.from("fraud.dead-letters/3/7")];
 
 describe("a dead letter", () => {
-  test("has the untouched key and bytes of its source, its coordinates and the cause", () => {
+  test("has the unchanged key and bytes of its source, its coordinates and the cause", () => {
     const bytes = Buffer.from([0xff, 0, 1, 0x80]);
     expect(letterOf({ key: Buffer.from("card"), value: bytes })).toMatchObject({
       key: Buffer.from("card"),
@@ -98,7 +98,7 @@ describe("a dead letter", () => {
     expect(letterOf({ value: Buffer.from("v"), headers }).headers).toEqual(expected);
   });
 
-  test("of a value at the limit has it whole, of a longer one its length and sha256", () => {
+  test("of a value at the limit has all of it; of a longer one, its length and sha256", () => {
     const most = Buffer.alloc(MAX_TRANSACTION_BYTES, 7);
     expect(letterOf({ value: most }).value?.equals(most)).toBe(true);
     const more = Buffer.alloc(MAX_TRANSACTION_BYTES + 1, 7);
@@ -109,7 +109,7 @@ describe("a dead letter", () => {
     });
   });
 
-  test("fits its topic with the longest key and value, and names a longer key by length and sha256", () => {
+  test("fits its topic with the longest key and value, and describes a longer key by length and sha256", () => {
     const value = Buffer.alloc(MAX_TRANSACTION_BYTES, 7);
     const key = Buffer.alloc(1_000_000, 8);
     const letter = letterOf({ key, value, headers: [["reply-to", Buffer.alloc(256, 97)]] });
@@ -120,7 +120,7 @@ describe("a dead letter", () => {
   });
 });
 
-test("replyToOf finds the header, whatever stands before it", () => {
+test("replyToOf finds the header, whatever comes before it", () => {
   const records = fetchedRecords({ topic: "t" }, [
     {
       value: null,

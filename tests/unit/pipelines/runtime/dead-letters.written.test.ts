@@ -21,7 +21,7 @@ function deadLetter(record: TestRecord): OutputRecord & { text: Record<string, s
 }
 
 describe("a dead letter", () => {
-  it("has the source's key and bytes, untouched, and cause and coordinates in its headers", () => {
+  it("has the source's key and bytes, unchanged, and cause and coordinates in its headers", () => {
     const value = randomBytes(1_000);
     const letter = deadLetter({ key: Buffer.from("karte-ü"), value });
     expect(letter.value?.equals(value)).toBe(true);
@@ -40,7 +40,7 @@ describe("a dead letter", () => {
     [Buffer.alloc(0), Buffer.alloc(0)],
     [null, Buffer.alloc(0)],
     [Buffer.alloc(0), null],
-  ])("keeps no key and no value apart from empty ones (%o, %o)", (key, value) => {
+  ])("distinguishes an absent key or value from an empty one (%o, %o)", (key, value) => {
     const letter = deadLetter({ key, value });
     expect([letter.key, letter.value]).toEqual([key, value]);
   });
@@ -65,7 +65,7 @@ describe("a dead letter", () => {
     ).toBe(told);
   });
 
-  it("copies a reply-to of 256 bytes, binary as it is, and no longer one", () => {
+  it("copies a binary reply-to of 256 bytes unchanged, and no longer one", () => {
     const longest = randomBytes(256);
     expect(
       deadLetter({
@@ -80,7 +80,7 @@ describe("a dead letter", () => {
     expect(replyToOf(fetchedRecords({ topic: "t" }, [{ value: null, headers: [["reply-to", null]] }]), 0)).toBeNull();
   });
 
-  it("names a value over 4 MB by its length and sha256", () => {
+  it("describes a value over 4 MB by its length and sha256", () => {
     const longest = Buffer.alloc(MAX_TRANSACTION_BYTES, 7);
     expect(deadLetter({ value: longest }).value?.equals(longest)).toBe(true);
     const tooLong = Buffer.alloc(MAX_TRANSACTION_BYTES + 1, 7);

@@ -19,8 +19,8 @@ const batchOf = (times: number[]): { eventTime: Float64Array; length: number } =
   length: times.length,
 });
 
-describe("until when lost transactions can have happened", () => {
-  test("is shortly behind the first record that is left, for a stream of the present", () => {
+describe("the bound on when lost transactions can have happened", () => {
+  test("is shortly after the first record that is left, for a stream of current data", () => {
     const bounds = new GapBounds(markOf({ from: 10, to: 20, until: null }));
     expect(bounds.until).toBe(Infinity);
     bounds.meet(stamped(NOW - HOUR), NOW - 14 * 24 * HOUR, NOW);
@@ -30,7 +30,7 @@ describe("until when lost transactions can have happened", () => {
     expect(bounds.until).toBe(NOW - HOUR + CLOCK_SKEW_MS + STAMP_DISORDER_MS);
   });
 
-  test("is at most the present, and at least what the partition has come to, whatever a producer's clock says", () => {
+  test("is at most the present, and at least the partition's own clock, whatever a producer's clock says", () => {
     const ahead = new GapBounds(markOf({ from: 0, to: 1, until: null }));
     ahead.meet(stamped(NOW + 365 * 24 * HOUR), -Infinity, NOW);
     expect(ahead.until).toBe(NOW + CLOCK_SKEW_MS + STAMP_DISORDER_MS);
@@ -39,7 +39,7 @@ describe("until when lost transactions can have happened", () => {
     expect(behind.until).toBe(NOW + LATENESS_MS);
   });
 
-  test("is a day behind what a stream of old data goes on with, whatever strays are among it", () => {
+  test("is a day after what a stream of old data continues with, whatever strays are among it", () => {
     const bounds = new GapBounds(markOf({ from: 10, to: 20, until: null }));
     const old = Date.UTC(2026, 0, 1);
     bounds.meet(stamped(NOW), old - HOUR, NOW);
@@ -62,7 +62,7 @@ describe("until when lost transactions can have happened", () => {
     expect([mark.gaps, bounds.until]).toEqual([[], -Infinity]);
   });
 
-  test("is kept with the committed offset and in snapshots, and what was found out of it stays", () => {
+  test("is kept with the committed offset and in snapshots, and a bound once found stays", () => {
     const gaps = [
       { from: 0, to: 5, until: NOW },
       { from: 10, to: 20, until: null },
@@ -77,7 +77,7 @@ describe("until when lost transactions can have happened", () => {
     expect(encodeMark(restored).length).toBeLessThan(1_000);
   });
 
-  test("what is known to be lost is not looked for when a history is rebuilt", () => {
+  test("transactions known to be lost are not looked for when a history is rebuilt", () => {
     const gaps = [
       { from: 100, to: 200, until: NOW },
       { from: 300, to: 300, until: NOW },

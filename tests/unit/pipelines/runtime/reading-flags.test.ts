@@ -13,7 +13,7 @@ function read(...args: string[]): ReadingRequest {
   return request;
 }
 
-test("options of a command are fields of a training request, and what the reader takes", () => {
+test("options of a command map to fields of a training request, and to what the reader takes", () => {
   expect(read()).toEqual({});
   const request = read(
     ..."--columns card_id=first+last,currency= --time-format %d/%m/%Y --day-first --keep a,b --keep b --drop c".split(
@@ -43,7 +43,7 @@ test("options of a command are fields of a training request, and what the reader
   expect(read("--no-day-first")).toEqual({ day_first: false });
 });
 
-test("what is no option is refused", () => {
+test("unknown options are refused", () => {
   expect(() => read("--labels", "maybe=x")).toThrow(/fraud=WORD/);
   expect(() => read("--columns", "colour=red")).toThrow(/role=column/);
 });

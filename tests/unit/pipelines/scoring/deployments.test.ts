@@ -62,7 +62,7 @@ async function worker(...ids: string[]): Promise<{
 
 const never = new AbortController().signal;
 
-it("keeps a superseded model in memory for those who still score with it", async () => {
+it("keeps a superseded model in memory for batches that still score with it", async () => {
   const { deployments, state, decide } = await worker("a@1", "b@1");
   decide("a@1");
   await deployments.settle(state);
@@ -75,7 +75,7 @@ it("keeps a superseded model in memory for those who still score with it", async
   await expect(held.champion.scorer.run(Float32Array.of(0), 1)).rejects.toThrow();
 });
 
-it("does not free a model that is being deployed again when its last user lets go of it", async () => {
+it("does not free a model that is being deployed again when its last user releases it", async () => {
   const { deployments, state, decide } = await worker("a@1", "b@1", "c@1");
   decide("a@1");
   await deployments.settle(state);
@@ -92,7 +92,7 @@ it("does not free a model that is being deployed again when its last user lets g
   expect(await deployments.current?.champion.scorer.run(Float32Array.of(0), 1)).toEqual(Float32Array.of(0.5));
 });
 
-it("frees a dropped shadow once nobody scores with its deployment", async () => {
+it("frees a dropped shadow once no batch scores with its deployment", async () => {
   const { deployments, state, decide } = await worker("a@1", "b@1");
   decide("a@1", ["b@1"]);
   await deployments.settle(state);
@@ -109,7 +109,7 @@ it("frees a dropped shadow once nobody scores with its deployment", async () => 
   expect(await deployments.current?.champion.scorer.run(Float32Array.of(0), 1)).toEqual(Float32Array.of(0.5));
 });
 
-it("takes the newest deployment that it can load at the start, and keeps what it has later", async () => {
+it("uses the newest deployment that it can load at the start, and later keeps the one it has", async () => {
   const { deployments, state, decide, artifacts } = await worker("a@1", "b@1", "c@1");
   await rm(join(artifacts, "c@1"), { recursive: true });
   const first = decide("a@1");
@@ -125,7 +125,7 @@ it("takes the newest deployment that it can load at the start, and keeps what it
   expect(first).toBeLessThan(second);
 });
 
-it("scores nothing after a champion was withdrawn, also when the next one can't be loaded", async () => {
+it("scores nothing after a champion was withdrawn, even if the next one can't be loaded", async () => {
   const { deployments, state, decide, artifacts } = await worker("a@1", "b@1");
   await rm(join(artifacts, "b@1"), { recursive: true });
   decide("a@1");
@@ -152,7 +152,7 @@ it("loads a deployment without a shadow that can't be loaded, and says so", asyn
   expect(changes()).toBe(1);
 });
 
-it("gives up waiting for a champion when the partition goes", async () => {
+it("stops waiting for a champion when the partition is revoked", async () => {
   const { deployments } = await worker();
   const abort = new AbortController();
   const waiting = deployments.acquire(abort.signal);
@@ -197,7 +197,7 @@ it(
   },
 );
 
-it("keeps a champion that fails where no earlier deployment works, unless it is of no use at all", async () => {
+it("keeps a failing champion if no earlier deployment works, unless it scores nothing at all", async () => {
   const { deployments, state, decide, artifacts, conditions } = await worker("a@1", "b@1", "c@1");
   await rm(join(artifacts, "a@1"), { recursive: true });
   decide("a@1");
@@ -233,7 +233,7 @@ it("does not go back to before a withdrawal", async () => {
   deployments.release(failed);
 });
 
-it("takes files that come later, and says what is missing once", async () => {
+it("loads files that appear later, and reports what is missing once", async () => {
   const { deployments, state, decide, artifacts, conditions } = await worker("a@1", "b@1");
   const kept = join(artifacts, "kept");
   await rename(join(artifacts, "a@1"), kept);
@@ -256,7 +256,7 @@ describe("a champion's health", () => {
     expect(health.fault).toBeNull();
   });
 
-  it("is bad when most of the last payments get none, or more than a tenth of many", () => {
+  it("is bad if most of the last payments get none, or more than a tenth of many", () => {
     const never = new ChampionHealth();
     never.add(0, 8);
     expect(never.fault).toBe("of its last 8 payments 8 got no score");

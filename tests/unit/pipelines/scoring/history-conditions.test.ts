@@ -63,7 +63,7 @@ test(
   },
 );
 
-test("a few late ones among many are no condition, and a clock whose leap was not seen is said to be such", () => {
+test("a few late ones among many raise no condition, and a clock whose jump was not seen is reported as such", () => {
   const { conditions, history, batch } = opened();
   const times = { before: START + 9 * DAY, clock: START + 9 * DAY };
   batch(0, times, { transactions: 100, late: 9, newestLate: START });

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { UnreadableAttributes } from "../../../../pipelines/scoring/unreadable-attributes.js";
 
-test("attributes that can't be read and fields that are not where the settings say are told apart", () => {
+test("distinguishes attributes that can't be read from fields missing where the settings expect them", () => {
   const raised: string[] = [];
   const conditions = {
     raise: (_code: string, _subject: string, message: string) => void raised.push(message),

@@ -86,7 +86,7 @@ async function champion(
 }
 
 describe("a new model beside the champion", () => {
-  test("is better where it ranks the frauds higher, on the rows that neither was made with", async () => {
+  test("is better if it ranks the frauds higher, on the rows that neither was made with", async () => {
     const artifactsDir = temporaryFolder();
     const found = await compareWithChampion(dataset(), built(byRisk, 9 * HOUR), {
       artifactsDir,
@@ -117,7 +117,7 @@ describe("a new model beside the champion", () => {
     });
   });
 
-  test("keeps a champion that can't be judged: one that hangs or scores no rows holds up no job", async () => {
+  test("keeps a champion that can't be judged: one that hangs or scores no rows does not hold up a job", async () => {
     const artifactsDir = temporaryFolder();
     const options = {
       artifactsDir,
@@ -135,7 +135,7 @@ describe("a new model beside the champion", () => {
     });
   });
 
-  test("is not better the other way round, nor when both do equally", async () => {
+  test("is not better if the champion ranks them higher, nor if both do equally well", async () => {
     const artifactsDir = temporaryFolder();
     const incumbent = await champion(artifactsDir, byRisk);
     const options = { artifactsDir, metric: "average_precision", incumbent } as const;
@@ -179,7 +179,7 @@ describe("a new model beside the champion", () => {
     ).toMatchObject({ rows, frauds });
   });
 
-  test("the champion stays where they can't be compared", async () => {
+  test("the champion stays if they can't be compared", async () => {
     const artifactsDir = temporaryFolder();
     const metric = "average_precision";
     const late = await champion(artifactsDir, byAmount, { to: 19 * HOUR });
@@ -209,7 +209,7 @@ describe("a new model beside the champion", () => {
     ).toMatchObject({ better: false, reason: expect.stringContaining("velocity") as string });
   });
 
-  test("is better than none", async () => {
+  test("is better than having none", async () => {
     expect(
       await compareWithChampion(dataset(), built(byRisk, 9 * HOUR), {
         artifactsDir: temporaryFolder(),

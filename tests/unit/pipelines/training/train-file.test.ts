@@ -105,7 +105,7 @@ describe("npm run train", () => {
       () => [fileWith(ulbCsv(100)), "--register"],
       /^--register needs the artifact where the roles look/,
     ],
-  ])("%s is one line and exit code 1", async (_, args, message) => {
+  ])("%s is reported in one line with exit code 1", async (_, args, message) => {
     const folder = temporaryFolder();
     const { code, err } = await train([...args(folder), "--out", folder]);
     expect(err).toMatch(message);
@@ -114,7 +114,7 @@ describe("npm run train", () => {
     expect(readdirSync(folder)).toEqual([]);
   });
 
-  test("a wrong option names it; --help lists them all", async () => {
+  test("a wrong option is named; --help lists them all", async () => {
     const wrong = await train(["x.csv", "--review-capacity", "2"]);
     expect([wrong.code, wrong.err.split("\n")[0]]).toEqual([
       1,
@@ -154,7 +154,7 @@ describe("npm run train", () => {
   });
 });
 
-describe("the public data sets train as they are", () => {
+describe("the public data sets train without preparation", () => {
   test.skipIf(!havePublicFiles("card-transactions.csv.gz", "ulb-creditcard-sample.csv.gz")).each([
     ["card-transactions.csv.gz" as const, /^test +166,714 +1,476 /m, 0.8],
     ["ulb-creditcard-sample.csv.gz" as const, /^test +517 +111 /m, 0.95],

@@ -39,7 +39,7 @@ test(
   },
 );
 
-test("a schema that is known is learnt, whether or not somebody wants to be told", async () => {
+test("a schema that is known is learnt, with or without a listener", async () => {
   const schemas = new Schemas({ schemaRegistryUrl: null, schemasDir: null });
   const reader = new TransactionReader(new TransactionBatch([]), null, schemas.shapes.transactions);
   const records = fetchedRecords({ topic: "fraud.transactions" }, [

@@ -52,11 +52,11 @@ describe("where a transaction counts", () => {
       [header(FORWARDED_FROM, `${TOPIC}/${ELSEWHERE}/5`)],
     ],
     ["the same place twice", [header(FORWARDED_FROM, `${TOPIC}/1/5`), header("forwarded", `${TOPIC}/1/5`)]],
-  ])("in another partition it is sent on, with these headers: %s", (_name, headers) => {
+  ])("in another partition it is forwarded, with these headers: %s", (_name, headers) => {
     expect(placed(ELSEWHERE, headers)).toBe(HOME);
   });
 
-  test("workers that disagree about the partition count do not send it back and forth for ever", () => {
+  test("workers that disagree about the partition count do not forward it back and forth for ever", () => {
     let partition = ELSEWHERE;
     let headers: [string, Buffer | null][] = [header("forwarded", "for=192.0.2.60")];
     let hops = 0;

@@ -36,7 +36,7 @@ function filling(
 const slotsIn = (batch: TransactionBatch): number[] => [...batch.slots.subarray(0, batch.length * batch.slotCount)];
 
 describe("TransactionBatch", () => {
-  it("keeps numbers, booleans and texts in their slots, and NaN where there is none", () => {
+  it("keeps numbers, booleans and texts in their slots, and NaN if there is none", () => {
     const { batch, give } = filling([
       { attribute: "n", type: "number" },
       { attribute: "b", type: "boolean" },
@@ -63,7 +63,7 @@ describe("TransactionBatch", () => {
     expect(slotsIn(batch)).toEqual([1, 0, 0, 0, 0, 1]);
   });
 
-  it("rejects the wrong type, and an attribute of two types takes both", () => {
+  it("rejects the wrong type, and accepts both types of an attribute that has two", () => {
     const { batch, give } = filling([
       { attribute: "n", type: "number" },
       { attribute: "t", type: "boolean", equals: "x" },
@@ -88,7 +88,7 @@ describe("TransactionBatch", () => {
     expect(slotsIn(batch)).toEqual([NaN, 1]);
   });
 
-  it("rejects what a float32 can't hold, and takes NaN for an absent number", () => {
+  it("rejects what a float32 can't hold, and accepts NaN for an absent number", () => {
     const { batch, give } = filling([{ attribute: "n", type: "number" }]);
     const largest = 3.4028234663852886e38;
     expect([largest, -largest, NaN].map((n) => give({ n }))).toEqual(["taken", "taken", "taken"]);

@@ -14,7 +14,7 @@ test("mutated records each have one outcome, in scoring and in the sink", async 
   expect(Object.keys(deadLetters).length).toBeGreaterThan(14);
 });
 
-test("mutated CSV and ONNX files are taken, or refused with a code", async () => {
+test("mutated CSV and ONNX files are accepted, or refused with a code", async () => {
   const findings = new Findings();
   const csv = await fuzzCsv(7, 80, await csvSamples(), findings);
   const onnx = await fuzzOnnx(7, 150, 75, findings);

@@ -144,7 +144,7 @@ describe("card numbers in a text, however they are written", () => {
       expect(maskCardNumbers(text)).toBe(text);
   });
 
-  test("beside broken escapes", () => {
+  test("next to broken escapes", () => {
     for (const broken of ["%", "%4", "%zz", "\\u", "\\u00", "\\", "&#;", "%e2%28"]) {
       for (const text of [
         `${VISA}${broken}`,
@@ -158,7 +158,7 @@ describe("card numbers in a text, however they are written", () => {
     }
   });
 
-  test("with an expiry date or a code behind it, and the order's number before it", () => {
+  test("before an expiry date or a code, and after an order number", () => {
     for (const text of [
       "4111.1111.1111.1111.12.27",
       "4111 1111 1111 1111 12/27 123",
@@ -169,7 +169,7 @@ describe("card numbers in a text, however they are written", () => {
       expect(maskCardNumbers(text), text).not.toMatch(/1111|8224/);
   });
 
-  test("what is no card number stays", () => {
+  test("other numbers stay", () => {
     const texts = [
       "2027-01-31 10:00:00.000",
       "2027-01-31T10:00:00.000Z",
@@ -232,7 +232,7 @@ describe("card numbers in a text, however they are written", () => {
     ).toBeLessThan(0.08);
   });
 
-  test("a megabyte of anything is done in time that grows with its length: otherwise this doesn't end", () => {
+  test("a megabyte of anything is masked in time linear in its length: otherwise this test doesn't end", () => {
     for (const piece of ["4", "4 ", "4.", "%34", "%25", "\\u0034", "\\", "4111.1111.", "٤", "//a:b", "a=", "'a"])
       maskedText(piece.repeat(1_000_000 / piece.length));
     for (const text of [
@@ -247,7 +247,7 @@ describe("card numbers in a text, however they are written", () => {
   });
 });
 
-describe("numbers that are spread", () => {
+describe("numbers that are split", () => {
   test("over an array of texts or numbers, over fields, also at the cut", () => {
     const groups = ["4111", "1111", "1111", "1111"];
     for (const value of [
@@ -336,7 +336,7 @@ describe("numbers that are spread", () => {
     expect(maskedLine(line)).not.toContain("111");
   });
 
-  test("what is no card number stays as it is written, also in texts that are JSON and in tables", () => {
+  test("other numbers stay as they are written, also in texts that are JSON and in tables", () => {
     const plain = [
       '{ "a" : 1.50, "id" : 12345678901234567890 }',
       "[1, 2,3]",
@@ -365,7 +365,7 @@ describe("numbers that are spread", () => {
     }
   });
 
-  test("over a URL's path and parameters", () => {
+  test("in a URL's path and parameters", () => {
     const both = [
       "/cards/41111111?rest=11111111",
       "/cards/41111111/x?rest=11111111",

@@ -12,7 +12,7 @@ import type { Tenure } from "../../../../../pipelines/runtime/partition-consumer
 import { topicsFor } from "../../../../../schemas/topics.js";
 import { planOf, rowOf } from "../../../models/features/card-rows.js";
 
-it("takes dead letters for those of its own transactions only when a batch was committed behind them", () => {
+it("attributes dead letters to its own transactions only if a batch was committed after them", () => {
   const history = new PartitionHistory(0, new CardHistory(), 5, 2);
   history.deadLettersEnded(9);
   expect(history.deadLettersFrom).toBe(2);

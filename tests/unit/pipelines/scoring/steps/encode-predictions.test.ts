@@ -196,7 +196,7 @@ describe("PredictionEncoder", () => {
     });
   });
 
-  it("gives alerts their reasons, of the row's own features, and approvals none", () => {
+  it("gives alerts their reasons, from the row's own features, and approvals none", () => {
     const asked: number[] = [];
     const explainer = {
       expected: 0,

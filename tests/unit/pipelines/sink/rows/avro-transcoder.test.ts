@@ -65,12 +65,12 @@ describe("AvroTranscoder", () => {
     });
   });
 
-  it("reads an older writer: a field with a default is missing, others stand in another order", () => {
+  it("reads an older writer: a field with a default is missing, others are in another order", () => {
     const older = { ...current, fields: current.fields.filter(({ name }) => name !== "reasons").reverse() };
     expect(transcode(older, prediction)).toEqual({ ...stored, reasons: [] });
   });
 
-  it("steps over whatever a newer writer adds, of every type", () => {
+  it("skips whatever a newer writer adds, of every type", () => {
     const added: Field[] = [
       {
         name: "a",
@@ -109,7 +109,7 @@ describe("AvroTranscoder", () => {
     expect(transcodeBytes(newer, type.toBuffer({ ...prediction, ...more, reasons }))).toEqual(stored);
   });
 
-  it("follows Avro's promotions and unions where types differ", () => {
+  it("follows Avro's promotions and unions if types differ", () => {
     const types: Record<string, unknown> = {
       amount: "int",
       score: ["float", "null"],
@@ -150,7 +150,7 @@ describe("AvroTranscoder", () => {
     }
   });
 
-  it("takes a decision that it has never heard of", () => {
+  it("accepts an unknown decision", () => {
     const fields = current.fields.map((field) =>
       field.name === "decision"
         ? { ...field, type: { type: "enum", name: "Decision", symbols: ["hold", "approve"] } }
@@ -200,7 +200,7 @@ describe("AvroTranscoder", () => {
     expect(reader.done).toBe(true);
   });
 
-  it("refuses a record cut anywhere, one with bytes left over, and random bytes", () => {
+  it("refuses a record cut off anywhere, one with bytes left over, and random bytes", () => {
     const transcoder = new AvroTranscoder(current, current);
     const bytes = typeOf(current).toBuffer(prediction);
     const padded = Buffer.concat([bytes, bytes]);
@@ -219,7 +219,7 @@ describe("AvroTranscoder", () => {
     }
   });
 
-  it("refuses times that no partition can hold, and whole numbers beyond 53 bits", () => {
+  it("refuses times that no partition can hold, and integers beyond 53 bits", () => {
     const wide = {
       ...current,
       fields: current.fields.map((field) => (field.name === "epoch" ? { ...field, type: "double" } : field)),
@@ -234,7 +234,7 @@ describe("AvroTranscoder", () => {
     );
   });
 
-  it("does not accept a schema without a field that has no default, nor what is no schema", () => {
+  it("refuses a writer schema that lacks a field without a default, and anything that is not a schema", () => {
     expect(() => new AvroTranscoder({ ...current, fields: current.fields.slice(1) }, current)).toThrow(
       /transaction_id/,
     );
