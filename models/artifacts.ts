@@ -3,7 +3,7 @@ import { mkdir, open, readFile, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Value } from "@sinclair/typebox/value";
 import { FraudstreamError, RequestError, codeOf, messageOf } from "../schemas/errors.js";
-import { featureHash } from "./features/plan.js";
+import { FEATURE_KINDS, featureHash } from "./features/plan.js";
 import { Manifest } from "./manifest.js";
 
 /**
@@ -25,7 +25,7 @@ export type ArtifactFile = (typeof ARTIFACT_FILES)[number];
 /** A stored model can't be used as it is. */
 export class ArtifactError extends FraudstreamError {
   constructor(
-    code: "artifact_missing" | "artifact_corrupt" | "manifest_invalid" | "feature_hash_differs",
+    code: "artifact_missing" | "artifact_corrupt" | "manifest_invalid" | "feature_hash_differs" | "unknown_feature",
     message: string,
     options: { cause?: unknown } = {},
   ) {
@@ -211,7 +211,7 @@ export async function loadManifest(
 /**
  * A manifest from its JSON.
  *
- * @throws FraudstreamError `manifest_invalid`, naming the first field that is wrong
+ * @throws FraudstreamError `manifest_invalid`, naming the first field that is wrong, `unknown_feature`
  */
 function parseManifest(modelId: string, json: Uint8Array): Manifest {
   let value: unknown;
@@ -221,11 +221,26 @@ function parseManifest(modelId: string, json: Uint8Array): Manifest {
     throw new ArtifactError("manifest_invalid", `${modelId}: the manifest is not JSON: ${messageOf(cause)}`, { cause });
   }
   if (Value.Check(Manifest, value)) return value;
+  const unknown = unknownKind(value);
+  if (unknown !== null)
+    throw new ArtifactError("unknown_feature", `${modelId}: ${unknown}, which this version can't compute`);
   const first = Value.Errors(Manifest, value).First();
   throw new ArtifactError(
     "manifest_invalid",
     `${modelId}: the manifest is wrong${first === undefined ? "" : ` at ${first.path || "/"}: ${first.message}`}`,
   );
+}
+
+/** The first feature of a kind that a later version may know; null: there is none. */
+function unknownKind(manifest: unknown): string | null {
+  const { features } = (manifest ?? {}) as { features?: unknown };
+  if (!Array.isArray(features)) return null;
+  for (const [index, feature] of features.entries()) {
+    const { kind } = ((feature as { source?: unknown } | null)?.source ?? {}) as { kind?: unknown };
+    if (typeof kind === "string" && !FEATURE_KINDS.has(kind))
+      return `features[${index}] is of the kind ${JSON.stringify(kind.slice(0, 60))}`;
+  }
+  return null;
 }
 
 /** What the schema can't say: that the parts of an artifact belong together. */

@@ -1,6 +1,6 @@
 import { Type, type Static } from "@sinclair/typebox";
 import type { ClickHouseReader } from "../../infra/clickhouse/client.js";
-import type { FeatureSpec } from "../../models/features/plan.js";
+import { slotsOf, type FeatureSpec } from "../../models/features/plan.js";
 
 /** How many of the last payments are examined for attributes, and how long ClickHouse may take. */
 const LAST_PAYMENTS = 1_000;
@@ -32,10 +32,10 @@ export async function attributeCoverage(
   clickhouse: ClickHouseReader,
   features: readonly FeatureSpec[],
 ): Promise<AttributeCoverage | null> {
-  const attributes = features.flatMap(({ source, default: missing }) =>
-    source.kind === "attribute"
-      ? [{ name: source.attribute, missing: source.equals === undefined && missing === null }]
-      : [],
+  const attributes = features.flatMap((feature) =>
+    slotsOf([[feature]]).flatMap(({ attribute, equals, field }) =>
+      field === true ? [] : [{ name: attribute, missing: equals === undefined && feature.default === null }],
+    ),
   );
   if (attributes.length === 0) return null;
   const names = [...new Set(attributes.map(({ name }) => name))];

@@ -1,5 +1,5 @@
 import { loadArtifact } from "../../models/artifacts.js";
-import type { FeatureSpec } from "../../models/features/plan.js";
+import { slotsOf } from "../../models/features/plan.js";
 import type { ControlLog } from "../../models/control/log.js";
 import type { Config } from "../../infra/config/config.js";
 
@@ -8,7 +8,7 @@ export interface FieldError {
   message: string;
 }
 type AttributeValue = number | string | boolean;
-type AttributeType = "number" | "boolean" | "string";
+type AttributeType = "number" | "boolean" | "string" | "number or a string";
 
 /** What the deployed models take as attributes, so that a request can be told before it is published. */
 export class DeployedFeatures {
@@ -33,7 +33,7 @@ export class DeployedFeatures {
     const errors: FieldError[] = [];
     for (const [name, value] of Object.entries(attributes)) {
       const wanted = types.get(name);
-      if (wanted !== undefined && typeof value !== wanted)
+      if (wanted !== undefined && !wanted.split(" or a ").includes(typeof value))
         errors.push({
           field: `${path}attributes.${name}`,
           message: `must be a ${wanted}: the deployed model takes it as one`,
@@ -53,9 +53,9 @@ export class DeployedFeatures {
         deployed.model,
         models.get(deployed.model)?.manifestSha256,
       ).catch(() => null);
-      for (const { source, type } of artifact?.manifest.features ?? ([] as FeatureSpec[])) {
-        if (source.kind === "attribute" && !types.has(source.attribute))
-          types.set(source.attribute, source.equals === undefined ? type : "string");
+      for (const { attribute, type, equals, field } of slotsOf([artifact?.manifest.features ?? []])) {
+        if (field === true || types.has(attribute)) continue;
+        types.set(attribute, equals !== undefined ? "string" : type === "time" ? "number or a string" : type);
       }
     }
     this.#epoch = deployment.epoch;

@@ -4,6 +4,9 @@ export type AttributeColumn =
   /** `codes[row]` is an index into `categories`; -1: absent. */
   | { type: "text"; codes: Int32Array; categories: string[] };
 
+/** The values of a column that only features from columns read: an attribute's, or moments. */
+export type OperandColumn = AttributeColumn | { type: "time"; values: Float64Array /** Epoch ms; NaN: absent */ };
+
 /** What was made of one column of a file. */
 export interface ColumnReading {
   name: string;
@@ -42,6 +45,11 @@ export interface Dataset {
   hasCards: boolean;
   hasMerchants: boolean;
   attributes: Map<string, AttributeColumn>;
+  /**
+   * Columns that are no features themselves (dates, texts of many values), but that features are made of, or may be:
+   * see models/features/column-sources.ts. Absent: there are none.
+   */
+  operands?: Map<string, OperandColumn>;
   /** What was recognised, made up or left out, a line each, for people. */
   notes: string[];
   /** Of a file: what each column was taken for. */

@@ -1,6 +1,6 @@
 import { RequestError } from "../../schemas/errors.js";
 import { seededRandom } from "../training/random.js";
-import type { AttributeColumn, Dataset } from "./dataset.js";
+import type { Dataset, OperandColumn } from "./dataset.js";
 
 /** Rows from `start` up to, not including, `end`. */
 export interface RowRange {
@@ -16,12 +16,6 @@ export function splitByTime(dataset: Pick<Dataset, "length">, fraction: number):
 
 /** A part of a data set, as one of its own; numbers and codes are views of the same memory. */
 export function sliceDataset(dataset: Dataset, { start, end }: RowRange): Dataset {
-  const attributes = [...dataset.attributes].map(([name, column]): [string, AttributeColumn] => [
-    name,
-    column.type === "text"
-      ? { ...column, codes: column.codes.subarray(start, end) }
-      : { ...column, values: column.values.subarray(start, end) },
-  ]);
   return {
     source: dataset.source,
     length: end - start,
@@ -37,9 +31,18 @@ export function sliceDataset(dataset: Dataset, { start, end }: RowRange): Datase
     historyRows: Math.min(end - start, Math.max(0, dataset.historyRows - start)),
     hasCards: dataset.hasCards,
     hasMerchants: dataset.hasMerchants,
-    attributes: new Map(attributes),
+    attributes: new Map([...dataset.attributes].map(([name, column]) => [name, sliceColumn(column, start, end)])),
+    ...(dataset.operands && {
+      operands: new Map([...dataset.operands].map(([name, column]) => [name, sliceColumn(column, start, end)])),
+    }),
     notes: dataset.notes,
   };
+}
+
+function sliceColumn<T extends OperandColumn>(column: T, start: number, end: number): T {
+  return column.type === "text"
+    ? { ...column, codes: column.codes.subarray(start, end) }
+    : { ...column, values: column.values.subarray(start, end) };
 }
 
 export interface SplitOptions {

@@ -1,8 +1,9 @@
-import type { AttributeColumn, Dataset } from "../datasets/dataset.js";
+import type { Dataset } from "../datasets/dataset.js";
 import { sharedMatrix, type Matrix } from "../training/matrix.js";
 import { DatasetHistory } from "./dataset-history.js";
+import { slotReader } from "./dataset-slots.js";
 import { HistoryPlan, historySlotsOf } from "./history-plan.js";
-import { FeaturePlan, slotsOf, type AttributeSlot, type FeatureSpec } from "./plan.js";
+import { FeaturePlan, slotsOf, type FeatureSpec } from "./plan.js";
 
 /** Rows that are computed at once: the slots of a block stay in the cache. */
 const BLOCK = 4096;
@@ -28,10 +29,11 @@ export function featureMatrices(
   const plan = new FeaturePlan(specs, slots, historySlots);
   const historyPlan = new HistoryPlan(historySlots);
   const history = historyPlan.size === 0 ? null : new BlockHistory(dataset, historyPlan);
+  const readSlot = slotReader(dataset, slots);
   const matrices = sets.map((rows) => sharedMatrix(rows.length, plan.size));
   const eventTime = new Float64Array(BLOCK);
   const amount = new Float64Array(BLOCK);
-  const values = new Float32Array(BLOCK * slots.length);
+  const values = new Float64Array(BLOCK * slots.length);
   const historyValues = new Float64Array(BLOCK * historyPlan.size);
   const vectors = new Float32Array(BLOCK * plan.size);
   for (const { rows, places } of inOrder(sets)) {
@@ -39,9 +41,7 @@ export function featureMatrices(
       eventTime[i] = dataset.eventTime[rows[i]];
       amount[i] = dataset.amount[rows[i]];
     }
-    slots.forEach((slot, index) =>
-      fillSlot(dataset.attributes.get(slot.attribute), slot, rows, values, index, slots.length),
-    );
+    for (let slot = 0; slot < slots.length; slot++) readSlot(slot, rows, values);
     history?.read(rows, historyValues);
     plan.compute(
       {
@@ -131,25 +131,4 @@ function placeOf(sets: readonly Uint32Array[], place: number): [set: number, pla
   let set = 0;
   while (place >= sets[set].length) place -= sets[set++].length;
   return [set, place];
-}
-
-/** What decoding a transaction puts into a slot: NaN where the attribute is absent or, here, where its column is. */
-function fillSlot(
-  column: AttributeColumn | undefined,
-  slot: AttributeSlot,
-  rows: Uint32Array,
-  out: Float32Array,
-  index: number,
-  stride: number,
-): void {
-  if (column?.type === "text") {
-    const wanted = slot.equals === undefined ? -2 : column.categories.indexOf(slot.equals);
-    for (let i = 0, at = index; i < rows.length; i++, at += stride) {
-      const code = column.codes[rows[i]];
-      out[at] = code < 0 ? Number.NaN : Number(code === wanted);
-    }
-    return;
-  }
-  for (let i = 0, at = index; i < rows.length; i++, at += stride)
-    out[at] = column === undefined ? Number.NaN : column.values[rows[i]];
 }

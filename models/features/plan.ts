@@ -1,6 +1,9 @@
 import { createHash } from "node:crypto";
-import { FraudstreamError } from "../../schemas/errors.js";
 import { Type, type Static } from "@sinclair/typebox";
+import { FraudstreamError } from "../../schemas/errors.js";
+import { slotKey, type AttributeSlot } from "./attribute-slots.js";
+import { ColumnSource, columnDefinition, isColumnSource, operandSlots } from "./column-sources.js";
+import { ColumnFeature } from "./column-values.js";
 import { historyKey, type HistorySlot } from "./history-plan.js";
 import { CardSource, HISTORY_TERMS, MerchantSource, historyTerm } from "./history-terms.js";
 
@@ -16,8 +19,17 @@ export const FeatureSource = Type.Union([
   ),
   ...CardSource.anyOf,
   MerchantSource,
+  ...ColumnSource.anyOf,
 ]);
 export type FeatureSource = Static<typeof FeatureSource>;
+export const FEATURE_KINDS: ReadonlySet<string> = new Set(
+  FeatureSource.anyOf.map(({ properties }) => properties.kind.const),
+);
+
+/** Whether a payment may come without a value for such a feature. */
+export function mayBeMissing({ kind }: FeatureSource): boolean {
+  return kind !== "amount" && kind !== "hour" && kind !== "weekend" && kind !== "night";
+}
 
 /** One input of a model. */
 export const FeatureSpec = Type.Object(
@@ -32,13 +44,6 @@ export const FeatureSpec = Type.Object(
 );
 export type FeatureSpec = Static<typeof FeatureSpec>;
 
-/** What a column of attribute values holds: a number, a boolean as 0 and 1, or whether a text equals a value. */
-export interface AttributeSlot {
-  attribute: string;
-  type: "number" | "boolean";
-  equals?: string;
-}
-
 /** Transactions column by column: what features are computed from, in the stream and in training. */
 export interface TransactionColumns {
   readonly length: number;
@@ -47,7 +52,7 @@ export interface TransactionColumns {
   /** Major units. */
   readonly amount: Float64Array;
   /** Attribute values, row by row: `slots[row * slotCount + slot]`; NaN where the attribute is absent. */
-  readonly slots: Float32Array;
+  readonly slots: Float64Array;
   readonly slotCount: number;
   /**
    * What history says, row by row, as a HistoryPlan has written it: `history[row * historyCount + slot]`; NaN: nothing.
@@ -70,34 +75,31 @@ export function featureHash(specs: readonly FeatureSpec[]): string {
 
 function definitionOf(source: FeatureSource): (string | number | null)[] {
   if (source.kind === "attribute") return [source.kind, source.attribute, source.equals ?? null];
+  if (isColumnSource(source)) return columnDefinition(source);
   if (source.kind !== "card" && source.kind !== "merchant") return [source.kind];
   const { aggregate, windowMs } = historyTerm(source);
   return [source.kind, aggregate, windowMs, ...HISTORY_TERMS];
 }
 
-/** The attribute slots that a set of models reads, each once, in a stable order. */
+/** The slots that a set of models reads, each once, in a stable order. */
 export function slotsOf(models: readonly (readonly FeatureSpec[])[]): AttributeSlot[] {
   const slots = new Map<string, AttributeSlot>();
-  for (const specs of models) {
-    for (const { source, type } of specs) {
-      if (source.kind !== "attribute") continue;
-      const slot: AttributeSlot = {
-        attribute: source.attribute,
-        type,
-        ...(source.equals === undefined ? {} : { equals: source.equals }),
-      };
-      slots.set(slotKey(slot), slot);
-    }
-  }
+  for (const specs of models)
+    for (const spec of specs) for (const slot of slotsOfFeature(spec)) slots.set(slotKey(slot), slot);
   return [...slots.values()];
 }
 
-function slotKey(slot: AttributeSlot): string {
-  return JSON.stringify([slot.attribute, slot.type, slot.equals ?? null]);
+function slotsOfFeature({ source, type }: FeatureSpec): AttributeSlot[] {
+  if (isColumnSource(source)) return operandSlots(source).filter((slot) => slot !== null);
+  if (source.kind !== "attribute") return [];
+  const { attribute, equals } = source;
+  return [{ attribute, type, ...(equals === undefined ? {} : { equals }) }];
 }
 
 type Column =
-  { from: "amount" | "hour" | "weekend" | "night" } | { from: "slot" | "history"; slot: number; missing: number };
+  | { from: "amount" | "hour" | "weekend" | "night" }
+  | { from: "slot" | "history"; slot: number; missing: number }
+  | { from: "columns"; feature: ColumnFeature };
 
 /** Computes one model's feature vectors: the single definition of features, for training and for the stream. */
 export class FeaturePlan {
@@ -107,7 +109,7 @@ export class FeaturePlan {
 
   /**
    * @param specs the model's features, in its input's order
-   * @param slots what the columns' slots hold; must include every attribute of `specs`
+   * @param slots what the columns' slots hold; must include every one of `slotsOf([specs])`
    * @param history what the columns' history holds; must include every card's and merchant's value of `specs`
    * @throws FraudstreamError `unknown_feature`
    */
@@ -115,7 +117,18 @@ export class FeaturePlan {
     const index = new Map(slots.map((slot, i) => [slotKey(slot), i]));
     const historyIndex = new Map(history.map((slot, i) => [historyKey(slot), i]));
     this.size = specs.length;
-    this.#columns = specs.map(({ name, type, source, default: missing }) => {
+    this.#columns = specs.map((spec): Column => {
+      const { name, source } = spec;
+      const missing = spec.default ?? Number.NaN;
+      const slotOf = (slot: AttributeSlot): number => {
+        const found = index.get(slotKey(slot));
+        if (found === undefined)
+          throw new FraudstreamError(
+            "unknown_feature",
+            `feature ${name} reads attribute ${slot.attribute}, which has no slot`,
+          );
+        return found;
+      };
       if (source.kind === "card" || source.kind === "merchant") {
         const slot = historyIndex.get(historyKey(source));
         if (slot === undefined)
@@ -123,22 +136,11 @@ export class FeaturePlan {
             "unknown_feature",
             `feature ${name} reads the history of the ${source.kind}, which has no slot`,
           );
-        return { from: "history", slot, missing: missing ?? Number.NaN };
+        return { from: "history", slot, missing };
       }
+      if (isColumnSource(source)) return { from: "columns", feature: new ColumnFeature(source, slotOf, missing) };
       if (source.kind !== "attribute") return { from: source.kind };
-      const slot = index.get(
-        slotKey({
-          attribute: source.attribute,
-          type,
-          ...(source.equals === undefined ? {} : { equals: source.equals }),
-        }),
-      );
-      if (slot === undefined)
-        throw new FraudstreamError(
-          "unknown_feature",
-          `feature ${name} reads attribute ${source.attribute}, which has no slot`,
-        );
-      return { from: "slot", slot, missing: missing ?? Number.NaN };
+      return { from: "slot", slot: slotOf(slotsOfFeature(spec)[0]), missing };
     });
   }
 
@@ -150,6 +152,10 @@ export class FeaturePlan {
     const size = this.size;
     for (let feature = 0; feature < size; feature++) {
       const column = this.#columns[feature];
+      if (column.from === "columns") {
+        column.feature.compute(columns, out, feature, size);
+        continue;
+      }
       if (column.from !== "slot" && column.from !== "history") {
         computeBase(column.from, columns, out, feature, size);
         continue;

@@ -1,4 +1,5 @@
 import { FraudstreamError } from "../../schemas/errors.js";
+import { mayBeMissing } from "../features/plan.js";
 import type { ModelColumn } from "./columns.js";
 import { FLOATS, describeValue, listed, type Element, type GraphValue } from "./graph-parts.js";
 import type { GraphWords } from "./score-map.js";
@@ -131,9 +132,7 @@ function checkType({ name, category, features: [feature] }: ModelColumn, element
         "input of texts",
     );
   if (element === "string" || FLOATS.has(element)) return;
-  const { kind } = feature.source;
-  const optional = kind === "attribute" || kind === "card" || kind === "merchant";
-  if (optional && feature.default === null)
+  if (mayBeMissing(feature.source) && feature.default === null)
     throw refused(`${what}, which can't be missing: give its feature ${quoted(name)} a default in the manifest`);
 }
 

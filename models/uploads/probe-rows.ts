@@ -1,5 +1,5 @@
 import { FraudstreamError } from "../../schemas/errors.js";
-import type { FeatureSpec } from "../features/plan.js";
+import { mayBeMissing, type FeatureSpec } from "../features/plan.js";
 
 /**
  * The largest value, positive or negative, that a model must have a score for. What is beyond is no amount and no
@@ -34,9 +34,9 @@ export function probesOf(features: readonly FeatureSpec[], typical: Float32Array
   const whole = (value: number): Float32Array => new Float32Array(width).fill(value);
   const withOne = (at: number, value: number): Float32Array => typical.with(at, value);
   const probes: Probe[] = [];
-  const optional = [...features.keys()].filter((at) => isOptional(features[at]));
+  const optional = [...features.keys()].filter((at) => mayBeMissing(features[at].source));
   if (optional.length > 0) {
-    const absent = typical.map((value, at) => (isOptional(features[at]) ? missing(features[at]) : value));
+    const absent = typical.map((value, at) => (mayBeMissing(features[at].source) ? missing(features[at]) : value));
     probes.push({
       what: `a payment without ${listed(features, optional)}`,
       values: absent,
@@ -78,11 +78,6 @@ export function noScore({ what, hint }: Probe, score: number | string): Fraudstr
     typeof score === "number" ? `the model gives ${score} instead of a score from 0 to 1` : "the model fails";
   const cause = typeof score === "number" ? "" : ` (${score})`;
   return new FraudstreamError("model_no_score", `${outcome} for ${what}, as the stream may bring it: ${hint}${cause}`);
-}
-
-/** Whether a payment may come without a value for it. */
-function isOptional({ source }: FeatureSpec): boolean {
-  return source.kind === "attribute" || source.kind === "card" || source.kind === "merchant";
 }
 
 function missing({ default: value }: FeatureSpec): number {

@@ -1,4 +1,7 @@
-import type { AttributeSlot, TransactionColumns } from "../../models/features/plan.js";
+import type { AttributeSlot } from "../../models/features/attribute-slots.js";
+import { timeOfNumber, timeOfText } from "../../models/features/date-attributes.js";
+import type { TransactionColumns } from "../../models/features/plan.js";
+import { LONGEST_PART, readPart, type TextPart } from "../../models/features/text-parts.js";
 import type { AttributeTarget, TransactionFields } from "../../schemas/transaction-reader.js";
 import { TransactionRejected } from "../../schemas/transaction-rejected.js";
 
@@ -17,10 +20,24 @@ const INTEGERS = [
 ] as const;
 const NUMBERS = ["eventTime", "amount", "stale", ...INTEGERS] as const;
 
+interface TextSlot {
+  slot: number;
+  equals: Buffer;
+}
+
+/** The slots of one part of a text. */
+interface PartSlots {
+  part: TextPart;
+  slots: TextSlot[];
+}
+
+/** The slots of an attribute; -1: it has none of that type. */
 interface AttributeSlots {
   number: number;
   boolean: number;
-  texts: { slot: number; equals: Buffer }[];
+  time: number;
+  texts: TextSlot[];
+  parts: PartSlots[];
 }
 
 /**
@@ -32,7 +49,7 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
   readonly slotCount: number;
   eventTime = new Float64Array(0);
   amount = new Float64Array(0);
-  slots = new Float32Array(0);
+  slots = new Float64Array(0);
   readonly historyCount: number;
   /** The history values of cards and merchants, in the order of the deployment's HistoryPlan. */
   history = new Float64Array(0);
@@ -54,22 +71,30 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
   currencyAt = new Int32Array(0);
   readonly #attributes: AttributeSlots[] = [];
   readonly #byName = new Map<string, number>();
+  /** Of the transaction's own fields. */
+  readonly #cardParts: PartSlots[] = [];
+  readonly #merchantParts: PartSlots[] = [];
+  readonly #part = Buffer.alloc(LONGEST_PART);
   #row = 0;
 
   constructor(slots: readonly AttributeSlot[], historyCount = 0) {
     this.slotCount = slots.length;
     this.historyCount = historyCount;
     slots.forEach((slot, index) => {
+      if (slot.field === true) {
+        addPart(slot.attribute === "card_id" ? this.#cardParts : this.#merchantParts, slot, index);
+        return;
+      }
       let found = this.#byName.get(slot.attribute);
       if (found === undefined) {
         found = this.#attributes.length;
         this.#byName.set(slot.attribute, found);
-        this.#attributes.push({ number: -1, boolean: -1, texts: [] });
+        this.#attributes.push({ number: -1, boolean: -1, time: -1, texts: [], parts: [] });
       }
       const attribute = this.#attributes[found];
-      if (slot.equals !== undefined) attribute.texts.push({ slot: index, equals: Buffer.from(slot.equals) });
-      else if (slot.type === "number") attribute.number = index;
-      else attribute.boolean = index;
+      if (slot.part !== undefined) addPart(attribute.parts, slot, index);
+      else if (slot.equals !== undefined) attribute.texts.push({ slot: index, equals: Buffer.from(slot.equals) });
+      else attribute[slot.type] = index;
     });
   }
 
@@ -95,6 +120,10 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
     this.merchantIdAt[row] = fields.merchantIdAt;
     this.merchantIdLength[row] = fields.merchantIdLength;
     this.currencyAt[row] = fields.currencyAt;
+    if (this.#cardParts.length > 0)
+      this.#fillParts(this.#cardParts, fields.bytes, fields.cardIdAt, fields.cardIdLength);
+    if (this.#merchantParts.length > 0)
+      this.#fillParts(this.#merchantParts, fields.bytes, fields.merchantIdAt, fields.merchantIdLength);
     this.#beginRow();
   }
 
@@ -125,12 +154,13 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
   }
 
   number(found: number, value: number): void {
-    const slot = this.#attributes[found].number;
-    if (slot < 0) throw this.#wrongType(found, "a number");
+    const { number, time } = this.#attributes[found];
+    if (number < 0 && time < 0) throw this.#wrongType(found, "a number");
     // NaN is how many producers write an absent number.
     if (value > LARGEST_FLOAT32 || value < -LARGEST_FLOAT32)
       throw new TransactionRejected("bad_attribute", `attribute ${this.#nameOf(found)} is too large for a feature`);
-    this.slots[this.#row + slot] = value;
+    if (number >= 0) this.slots[this.#row + number] = value;
+    if (time >= 0) this.slots[this.#row + time] = timeOfNumber(value);
   }
 
   boolean(found: number, value: boolean): void {
@@ -140,10 +170,24 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
   }
 
   text(found: number, bytes: Buffer, at: number, length: number): void {
-    const { texts } = this.#attributes[found];
-    if (texts.length === 0) throw this.#wrongType(found, "a string");
+    const { texts, parts, time } = this.#attributes[found];
+    if (texts.length === 0 && parts.length === 0 && time < 0) throw this.#wrongType(found, "a string");
+    this.#fillTexts(texts, bytes, at, length);
+    if (parts.length > 0) this.#fillParts(parts, bytes, at, length);
+    if (time >= 0) this.slots[this.#row + time] = timeOfText(bytes, at, length);
+  }
+
+  #fillTexts(texts: readonly TextSlot[], bytes: Buffer, at: number, length: number): void {
     for (const { slot, equals } of texts) {
       this.slots[this.#row + slot] = equals.length === length && equals.compare(bytes, at, at + length) === 0 ? 1 : 0;
+    }
+  }
+
+  #fillParts(parts: readonly PartSlots[], bytes: Buffer, at: number, length: number): void {
+    for (const { part, slots } of parts) {
+      const partLength = readPart(part, bytes, at, length, this.#part);
+      if (partLength >= 0) this.#fillTexts(slots, this.#part, 0, partLength);
+      else for (const { slot } of slots) this.slots[this.#row + slot] = Number.NaN;
     }
   }
 
@@ -169,10 +213,17 @@ export class TransactionBatch implements TransactionColumns, AttributeTarget {
     this.eventTime = new Float64Array(capacity);
     this.amount = new Float64Array(capacity);
     // One extra row: the row being read may turn out to be rejected.
-    this.slots = new Float32Array((capacity + 1) * this.slotCount);
+    this.slots = new Float64Array((capacity + 1) * this.slotCount);
     this.history = new Float64Array(capacity * this.historyCount);
     this.stale = new Uint8Array(capacity);
     for (const column of INTEGERS) this[column] = new Int32Array(capacity);
     this.bytes = new Array<Buffer>(capacity);
   }
+}
+
+function addPart(parts: PartSlots[], { part, equals = "" }: AttributeSlot, slot: number): void {
+  if (part === undefined) return;
+  let found = parts.find((known) => known.part === part);
+  if (found === undefined) parts.push((found = { part, slots: [] }));
+  found.slots.push({ slot, equals: Buffer.from(equals) });
 }

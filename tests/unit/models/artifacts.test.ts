@@ -140,8 +140,8 @@ describe("what is refused on loading", () => {
     [
       "a feature's source that is unknown",
       (manifest) => ({ ...manifest, features: [{ ...manifest.features[0], source: { kind: "moon" } }] }),
-      "manifest_invalid",
-      /\/features\/0\/source/,
+      "unknown_feature",
+      /features\[0\] is of the kind "moon", which this version can't compute/,
     ],
     [
       "another model's manifest",

@@ -235,7 +235,7 @@ describe("windowed features", () => {
         length: 1,
         eventTime: new Float64Array(1),
         amount: new Float64Array(1),
-        slots: new Float32Array(0),
+        slots: new Float64Array(0),
         slotCount: 0,
         history: Float64Array.of(3, Number.NaN),
         historyCount: 2,

@@ -29,7 +29,7 @@ function columns(rows: { eventTime?: number; amount?: number; slots?: number[] }
     historyCount: 0,
     eventTime: Float64Array.from(rows, ({ eventTime = 0 }) => eventTime),
     amount: Float64Array.from(rows, ({ amount = 0 }) => amount),
-    slots: Float32Array.from(rows.flatMap(({ slots = [] }) => slots)),
+    slots: Float64Array.from(rows.flatMap(({ slots = [] }) => slots)),
   };
 }
 
@@ -161,6 +161,18 @@ describe("featureHash", () => {
       { source: { kind: "amount" }, name: "amount", default: null, type: "number" },
     ];
     expect(featureHash(rewritten)).toBe(featureHash(base));
+  });
+
+  test("keeps what models of earlier versions have in their manifests", () => {
+    const specs: FeatureSpec[] = [
+      spec("amount", { kind: "amount" }),
+      spec("hour", { kind: "hour" }),
+      spec("x", { kind: "attribute", attribute: "x" }),
+      spec("c=a", { kind: "attribute", attribute: "c", equals: "a" }, { type: "boolean", default: 0 }),
+      spec("card_mean_7d", { kind: "card", aggregate: "mean", window: "P7D" }),
+      spec("m", { kind: "merchant", aggregate: "count", window: "P1D", delay: "P7D", bucket: "PT1H" }),
+    ];
+    expect(featureHash(specs)).toBe("496e08ccd9e87ebb3312d29349205a8de1cda50e256ebfa52e11c04b9a72f2b1");
   });
 
   test("is another one when anything differs", () => {

@@ -277,6 +277,8 @@ describe("inputs", () => {
     const but = (name: string, changed: Partial<UploadedFeature>): UploadedFeature[] =>
       features.map((each) => (each.name === name ? { ...each, ...changed } : each));
     expect(() => refused(but("whole", { default: null }))).toThrow(/int64.*can't be missing: give its feature "whole"/);
+    const source = { kind: "ratio" as const, of: ["amount", "attributes.limit"] };
+    expect(() => refused(but("whole", { source, default: null }))).toThrow(/int64.*can't be missing/);
     expect(() => refused(but("flag", { default: null }))).toThrow(/bool.*can't be missing/);
     expect(() => refused(but("wide", { default: null }))).not.toThrow();
     expect(() => refused(but("wide", { type: "category", categories: ["a"], default: null }))).toThrow(

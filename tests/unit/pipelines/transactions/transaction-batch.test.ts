@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { AttributeSlot } from "../../../../models/features/plan.js";
+import type { AttributeSlot } from "../../../../models/features/attribute-slots.js";
 import { TransactionBatch } from "../../../../pipelines/transactions/transaction-batch.js";
 import { TransactionFields } from "../../../../schemas/transaction-reader.js";
 import { TransactionRejected } from "../../../../schemas/transaction-rejected.js";
@@ -50,6 +50,38 @@ describe("TransactionBatch", () => {
       give({ t: "webs" }),
     ]).toEqual(Array(4).fill("taken"));
     expect(slotsIn(batch)).toEqual([1.5, 1, 0, 1, NaN, NaN, NaN, NaN, -0, 0, 0, 0, NaN, NaN, 0, 0]);
+  });
+
+  it("keeps numbers as they were sent: a cent of ten millions is not lost", () => {
+    const { batch, give } = filling([{ attribute: "n", type: "number" }]);
+    give({ n: 10_000_000.01 });
+    expect(slotsIn(batch)).toEqual([10_000_000.01]);
+  });
+
+  it("reads dates of texts and numbers, and numbers for both", () => {
+    const { batch, give } = filling([
+      { attribute: "d", type: "time" },
+      { attribute: "d", type: "number" },
+    ]);
+    const born = Date.UTC(1988, 2, 9);
+    const given = [{ d: "1988-03-09" }, { d: born }, { d: 6_642 }, { d: "soon" }, {}, { d: true }];
+    expect(given.map(give)).toEqual([...Array<string>(5).fill("taken"), "wrong_attribute_type"]);
+    expect(slotsIn(batch)).toEqual([born, NaN, born, born, born, 6_642, NaN, NaN, NaN, NaN]);
+  });
+
+  it("compares parts of texts, of attributes and of the transaction's own fields", () => {
+    const { batch, give } = filling([
+      { attribute: "mail", type: "boolean", part: "email_domain", equals: "x.org" },
+      { attribute: "mail", type: "boolean", part: "email_domain", equals: "y.org" },
+      { attribute: "mail", type: "boolean", equals: "a@x.org" },
+      { attribute: "merchant_id", type: "boolean", part: "email_domain", equals: "x.org", field: true },
+    ]);
+    expect([give({ mail: "b@X.org" }), give({ mail: "a@x.org" }), give({ mail: "none" }), give({})]).toEqual(
+      Array(4).fill("taken"),
+    );
+    const own = NaN;
+    expect(slotsIn(batch)).toEqual([1, 0, 0, own, 1, 0, 1, own, NaN, NaN, 0, own, NaN, NaN, NaN, own]);
+    expect(give({ mail: 1 })).toBe("wrong_attribute_type");
   });
 
   it("compares texts by their bytes", () => {
