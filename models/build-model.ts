@@ -7,6 +7,7 @@ import { leakWarnings } from "./evaluation/leak-warnings.js";
 import { alertMetrics, evaluate, type AlertMetrics } from "./evaluation/metrics.js";
 import { rank } from "./evaluation/ranking.js";
 import { checkThresholdOptions, chooseThresholds, type ThresholdOptions } from "./evaluation/thresholds.js";
+import type { FeatureEntry } from "./features/features-file.js";
 import { featureHash, type FeatureSpec } from "./features/plan.js";
 import { fillingMs } from "./features/history-plan.js";
 import { featureMatrices, repeatedRows } from "./features/feature-matrix.js";
@@ -30,8 +31,10 @@ export interface BuildOptions extends SplitOptions, ThresholdOptions {
   algorithm?: Algorithm;
   /** The trainer's; see models/training/params.ts. */
   params?: Readonly<Record<string, unknown>>;
-  /** By name: see `featuresNamed`. @default what `selectFeatures` finds */
-  features?: readonly string[];
+  /** By name, or by what they are made of: see `featuresNamed`. @default what `selectFeatures` finds */
+  features?: readonly FeatureEntry[];
+  /** Whether card ids are pseudonyms where the model scores (CARD_ID_KEY). @default false */
+  hidesCards?: boolean;
 }
 
 export interface BuildProgress {
@@ -74,7 +77,9 @@ export async function buildModel(
   const { notes: paramNotes } = readParams(algorithm, params);
 
   enter("features", 0);
-  const features = options.features === undefined ? selectFeatures(dataset) : featuresNamed(dataset, options.features);
+  const offering = { ...dataset, hidesCards: options.hidesCards === true };
+  const features =
+    options.features === undefined ? selectFeatures(offering) : featuresNamed(offering, options.features);
   const { rows, notes } = usableRows(dataset);
   const split = splitDataset(dataset, { ...options, rows });
   const [first, validation, test] = partsOf(dataset, features, split);

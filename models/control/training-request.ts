@@ -2,6 +2,8 @@ import { Type, type Static, type TLiteral } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { FraudstreamError, RequestError, messageOf } from "../../schemas/errors.js";
 import { parseTime } from "../../schemas/time-text.js";
+import { COLUMN_KINDS } from "../features/column-sources.js";
+import { parseFeatures } from "../features/features-file.js";
 import { READING_FIELDS, READING_FIELD_NAMES } from "../datasets/reading-request.js";
 import { parseTimeFormat } from "../datasets/times/time-format.js";
 import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../evaluation/thresholds.js";
@@ -55,16 +57,38 @@ export const TrainingRequest = Type.Object(
       ),
     ),
     features: Type.Optional(
-      Type.Array(Type.String({ minLength: 1, maxLength: 200 }), {
-        minItems: 1,
-        maxItems: 2_000,
-        uniqueItems: true,
-        description:
-          "Names of the features to use; a text attribute's name stands for all of its values. Windowed " +
-          "features have names such as card_count_7d, card_mean_30d, card_seconds_since_last, " +
-          "merchant_count_1d, merchant_fraud_share_30d (models/features/README.md). Default: what the " +
-          "data set offers",
-      }),
+      Type.Array(
+        Type.Union([
+          Type.String({ minLength: 1, maxLength: 200 }),
+          // Its fields are checked by `parseFeatures`, which names a mistake by its path.
+          Type.Record(Type.String(), Type.Unknown(), {
+            description:
+              'A feature from columns: {"name", "kind", ...}, as schemas/features.schema.json says; kind is one of ' +
+              COLUMN_KINDS.join(", "),
+          }),
+        ]),
+        {
+          minItems: 1,
+          maxItems: 2_000,
+          uniqueItems: true,
+          description:
+            "Names of the features to use; a text attribute's name stands for all of its values. Windowed " +
+            "features have names such as card_count_7d, card_mean_30d, card_seconds_since_last, " +
+            "merchant_count_1d, merchant_fraud_share_30d (models/features/README.md). What lies between columns is " +
+            "asked for by what it is made of. Default: what the data set offers",
+          examples: [
+            [
+              "amount",
+              "card_count_7d",
+              {
+                name: "over_limit",
+                kind: "difference",
+                of: ["amount", "attributes.credit_limit"],
+              },
+            ],
+          ],
+        },
+      ),
     ),
     before: Type.Optional(
       Type.String({ ...Time, description: "Rows from this event time on are left out; ISO 8601 with a zone" }),
@@ -226,11 +250,12 @@ export function eventTimes(range: Static<typeof TimeRange>, what: string): Event
 /**
  * Checks what the schema can't, so that errors are reported before anything is fetched.
  *
- * @throws RequestError `bad_training_request`, `bad_time_format`, `training_params`
+ * @throws RequestError `bad_training_request`, `bad_time_format`, `training_params`, `bad_features`
  */
 export function checkTrainingRequest(request: TrainingRequest): void {
   const { algorithm, params = {}, dataset, before, train, test, enable } = request;
   readParams(algorithm, params);
+  if (request.features !== undefined) parseFeatures(request.features);
   if (before !== undefined && Number.isNaN(parseTime(before)))
     throw new RequestError("bad_training_request", "before: it is not a date");
   if (test === null && enable === "if_better")

@@ -3,13 +3,15 @@ import { RequestError } from "../../schemas/errors.js";
 import { isCurrencyCode } from "../../schemas/currencies.js";
 import { currencyOfNumber } from "../../schemas/currency-numbers.js";
 import { MAX_ID_BYTES, isLongId } from "../../schemas/ids.js";
+import { columnDefaults, isPaired } from "../features/column-defaults.js";
+import { addressesOf } from "../features/declared-features.js";
 import { LABEL_DELAY_MS } from "../features/history-terms.js";
 import { AttributeBuilder } from "./attribute-builder.js";
 import type { Role } from "./column-names.js";
 import type { RecordSink } from "./records.js";
-import type { AttributeColumn, Dataset } from "./dataset.js";
+import type { AttributeColumn, Dataset, OperandColumn } from "./dataset.js";
 import { Growing } from "./growing.js";
-import { whyIdentifier } from "./identifiers.js";
+import { whyIdentifier, type Rows } from "./identifiers.js";
 import { badLabel } from "./labels.js";
 import { currencySignOf, readNumber } from "./numbers.js";
 import type { ReadingPlan } from "./reading-plan.js";
@@ -37,7 +39,7 @@ export class DatasetBuilder implements RecordSink {
   readonly #amount = new Growing(Float64Array);
   readonly #label = new Growing(Uint8Array);
   readonly #unlabelled = new Growing(Uint8Array);
-  readonly #attributes: { index: number; builder: AttributeBuilder; kept: boolean }[];
+  readonly #attributes: { index: number; builder: AttributeBuilder; kept: boolean; declared: boolean }[];
   readonly #notes: string[] = [];
   readonly #signs = new Set<string>();
   readonly #leftOut = new Map<string, string>();
@@ -61,7 +63,8 @@ export class DatasetBuilder implements RecordSink {
             {
               index: attribute.index,
               kept: attribute.kept,
-              builder: new AttributeBuilder(attribute.name, attribute.kind),
+              declared: attribute.declared,
+              builder: new AttributeBuilder(attribute.name, attribute.kind, attribute.declared),
             },
           ],
     );
@@ -191,13 +194,16 @@ export class DatasetBuilder implements RecordSink {
   #takeAttributes(dataset: Dataset, order: Uint32Array | null): void {
     const notes = this.#notes;
     const { hasCards, cardId } = dataset;
-    for (const { builder, kept } of this.#attributes) {
-      const column = builder.finish(order);
+    const operands = new Map<string, OperandColumn>();
+    for (const { builder, kept, declared } of this.#attributes) {
+      const { column, leftOut } = builder.finish(order);
       const { name, words } = builder;
-      const reason =
-        typeof column === "string" ? column : kept ? null : whyIdentifier(name, column, { cardId, hasCards, order });
-      if (typeof column === "string" || reason !== null) {
-        notes.push(`left out: column ${JSON.stringify(name)}, ${reason ?? ""}`);
+      const reason = leftOut ?? whyLeftOut(column, kept, name, { cardId, hasCards, order });
+      if (column === null || column.type === "time" || reason !== null) {
+        const isOperand =
+          column !== null && (declared || column.type === "time" || isPaired(name) || addressesOf(column) !== null);
+        if (isOperand) operands.set(name, column);
+        notes.push(`left out: column ${JSON.stringify(name)}, ${reason ?? ""}${isOperand ? ONLY_OPERAND : ""}`);
         this.#leftOut.set(name, reason ?? "");
         continue;
       }
@@ -206,8 +212,11 @@ export class DatasetBuilder implements RecordSink {
       const told = [...words].map(([word, count]) => `${count} of ${quoted(word)}`).join(", ");
       notes.push(`column ${JSON.stringify(name)}: ${told} count as missing values`);
     }
+    if (operands.size > 0) dataset.operands = operands;
     if (this.#leftOut.size > 0) notes.push("to use a column that was left out: --keep NAME");
     notes.push(...describeAttributes(dataset.attributes));
+    const defaults = columnDefaults(dataset).map(({ feature, words }) => `${feature.name} (${words})`);
+    if (defaults.length > 0) notes.push(`features from columns, by default: ${defaults.join(", ")}`);
   }
 
   #takeTimes(length: number): Float64Array {
@@ -288,6 +297,14 @@ export class DatasetBuilder implements RecordSink {
     const columns = indexes.map((index) => JSON.stringify(this.#name(index))).join(" + ");
     return new RequestError("csv_bad_value", `${this.#file} line ${line}, column ${columns}: ${problem}`);
   }
+}
+
+/** Of a column that is left out: it is read, and replayed, since features are made of it. */
+const ONLY_OPERAND = "; features can be made of it";
+
+/** Why a column is no feature, by what it holds; null: it can be one. */
+function whyLeftOut(column: OperandColumn | null, kept: boolean, name: string, rows: Rows): string | null {
+  return column === null || column.type === "time" || kept ? null : whyIdentifier(name, column, rows);
 }
 
 /** Several cells as one id: no two rows whose cells differ get the same. Empty when all are. */

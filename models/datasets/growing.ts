@@ -1,5 +1,5 @@
 /** A typed array that grows by doubling. */
-export class Growing<T extends Float64Array | Int16Array | Uint8Array> {
+export class Growing<T extends Float64Array | Int16Array | Int32Array | Uint8Array> {
   readonly #make: new (length: number) => T;
   #values: T;
   length = 0;

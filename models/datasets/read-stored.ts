@@ -18,6 +18,8 @@ export interface StoredOptions {
   now: number;
   /** Most transactions. */
   maxRows: number;
+  /** Attributes that features are made of: see `operandAttributes`. */
+  operands?: readonly string[];
   onProgress?: (percent: number, rows: number) => void;
   signal?: AbortSignal;
 }
@@ -87,7 +89,7 @@ export async function readStored(config: ClickHouseConfig, options: StoredOption
       "dataset_too_many_rows",
       `${title}: about ${expected} rows; ${options.maxRows} are the most that are taken`,
     );
-  const columns = new StoredColumns();
+  const columns = new StoredColumns(options.operands);
   for (const { from: since, to: until } of slices) {
     const params = { from: since, to: until };
     await streamRows(config, ROWS, (reader) => readRow(reader, columns), {

@@ -15,6 +15,8 @@ export interface ReadingOptions extends FormatOptions {
   keep?: readonly string[];
   /** Columns to leave out. */
   drop?: readonly string[];
+  /** Columns that features are made of, whatever they hold: see `operandAttributes`. */
+  operands?: readonly string[];
   /** What separates decimals. */
   decimal?: DecimalMark;
   /** Of transactions that don't name theirs. @default "XXX" */

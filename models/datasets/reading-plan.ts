@@ -170,6 +170,7 @@ function described(
   const { name, examples, numbers, empty } = column;
   const role = (Object.keys(roles) as (keyof typeof roles)[]).find((candidate) => roles[candidate]?.includes(index));
   const attribute = dataset.attributes.get(name);
+  const operand = dataset.operands?.get(name);
   const reason = leftOut.get(name);
   const [taken_for, because] =
     role !== undefined
@@ -179,6 +180,8 @@ function described(
             `attribute (${attribute.type})`,
             attribute.type === "number" ? "its cells are numbers" : "its cells are a few texts",
           ]
-        : ["left out", reason ?? ""];
+        : operand === undefined
+          ? ["left out", reason ?? ""]
+          : [`for features only (${operand.type === "time" ? "date" : operand.type})`, reason ?? ""];
   return { name, taken_for, why: because, examples: [...examples], missing: Math.max(numbers.missing, empty) };
 }

@@ -1,5 +1,7 @@
-import { MOST_CATEGORIES } from "./attribute-builder.js";
-import type { AttributeColumn, Dataset } from "./dataset.js";
+import { MOST_CATEGORIES, ONLY_DATES } from "./attribute-builder.js";
+import { timeOfText } from "../features/date-attributes.js";
+import { partOfMost } from "../features/text-parts.js";
+import type { AttributeColumn, Dataset, OperandColumn } from "./dataset.js";
 import { Growing } from "./growing.js";
 
 /** A stored transaction with its label; attributes by the type that they were sent with. */
@@ -38,7 +40,13 @@ export class StoredColumns {
   readonly #flags = new Map<string, Growing<Float64Array>>();
   readonly #texts = new Map<string, TextColumn>();
   readonly #surplus = new Set<string>();
+  readonly #operands: ReadonlySet<string>;
   #unusable = 0;
+
+  /** @param operands attributes that features are made of, however many different texts they have */
+  constructor(operands: readonly string[] = []) {
+    this.#operands = new Set(operands);
+  }
 
   get length(): number {
     return this.#label.length;
@@ -64,7 +72,8 @@ export class StoredColumns {
     for (const [name, value] of row.flags) this.#put(this.#flags, name, at, value);
     for (const [name, value] of row.texts) {
       let column = this.#texts.get(name);
-      if (column === undefined && this.#hasRoom(name)) this.#texts.set(name, (column = new TextColumn()));
+      if (column === undefined && this.#hasRoom(name))
+        this.#texts.set(name, (column = new TextColumn(this.#operands.has(name))));
       column?.put(at, value);
     }
   }
@@ -75,6 +84,7 @@ export class StoredColumns {
     const eventTime = this.#eventTime.take(null);
     const first = eventTime.findIndex((time) => time >= from);
     const attributes = new Map<string, AttributeColumn>();
+    const operands = new Map<string, OperandColumn>();
     const left: string[] = [];
     const names = [...new Set([...this.#numbers.keys(), ...this.#flags.keys(), ...this.#texts.keys()])].sort();
     for (const name of names) {
@@ -85,9 +95,13 @@ export class StoredColumns {
       else if (flag !== undefined) attributes.set(name, { type: "boolean", values: filled(flag, length) });
       else {
         const column = text?.finish(length) ?? null;
-        if (column === null)
-          left.push(`left out: attribute ${JSON.stringify(name)}, more than ${MOST_CATEGORIES} different texts`);
-        else attributes.set(name, column);
+        const isDates = column !== null && column.categories.length > 0 && column.categories.every(isDate);
+        const reason = isDates ? ONLY_DATES : `more than ${MOST_CATEGORIES} different texts`;
+        if (column !== null && !isDates && column.categories.length <= MOST_CATEGORIES) attributes.set(name, column);
+        else {
+          if (column !== null) operands.set(name, column);
+          left.push(`left out: attribute ${JSON.stringify(name)}, ${reason}`);
+        }
       }
     }
     if (this.#surplus.size > 0)
@@ -97,6 +111,7 @@ export class StoredColumns {
       source,
       length,
       attributes,
+      ...(operands.size > 0 && { operands }),
       transactionId: this.#transactionId,
       cardId: this.#cardId,
       merchantId: this.#merchantId,
@@ -138,32 +153,48 @@ export class StoredColumns {
   }
 }
 
-/** Codes of a dictionary, until it has too many texts. */
+/** Codes of a dictionary, until it has too many texts, unless features are, or may be, made of them. */
 class TextColumn {
-  #codes: Growing<Int16Array> | null = new Growing(Int16Array);
+  #codes: Growing<Int16Array> | Growing<Int32Array> | null = new Growing(Int16Array);
   readonly #dictionary = new Map<string, number>();
+  readonly #declared: boolean;
+
+  constructor(declared: boolean) {
+    this.#declared = declared;
+  }
 
   put(row: number, text: string): void {
     // A map may hold a name twice; the first counts.
     if (this.#codes === null || this.#codes.length > row) return;
     let code = text === "" ? -1 : this.#dictionary.get(text);
     if (code === undefined) {
-      if (this.#dictionary.size === MOST_CATEGORIES) {
-        this.#codes = null;
-        return;
-      }
+      if (this.#dictionary.size === MOST_CATEGORIES) this.#codes = this.#widened(this.#codes);
+      if (this.#codes === null) return;
       this.#dictionary.set(text, (code = this.#dictionary.size));
     }
     while (this.#codes.length < row) this.#codes.push(-1);
     this.#codes.push(code);
   }
 
-  finish(length: number): AttributeColumn | null {
+  #widened(codes: Growing<Int16Array> | Growing<Int32Array>): Growing<Int32Array> | null {
+    const texts = [...this.#dictionary.keys()];
+    if (!(this.#declared || partOfMost(texts) !== null || texts.every(isDate))) return null;
+    const wider = new Growing(Int32Array);
+    for (let row = 0; row < codes.length; row++) wider.push(codes.at(row));
+    return wider;
+  }
+
+  finish(length: number): (AttributeColumn & { type: "text" }) | null {
     if (this.#codes === null) return null;
     const codes = new Int32Array(length).fill(-1);
     codes.set(this.#codes.take(null));
     return { type: "text", codes, categories: [...this.#dictionary.keys()] };
   }
+}
+
+function isDate(text: string): boolean {
+  const bytes = Buffer.from(text);
+  return !Number.isNaN(timeOfText(bytes, 0, bytes.length));
 }
 
 function filled(column: Growing<Float64Array>, length: number): Float64Array {

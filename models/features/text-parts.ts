@@ -1,6 +1,5 @@
 /** Parts that a feature can take of a text. */
-export const TEXT_PARTS = ["email_domain", "bin", "ipv4_24"] as const;
-export type TextPart = (typeof TEXT_PARTS)[number];
+export type TextPart = "email_domain" | "bin" | "ipv4_24";
 
 /** Bytes of the longest part: a domain's (RFC 1035). */
 export const LONGEST_PART = 253;

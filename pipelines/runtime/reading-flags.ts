@@ -17,13 +17,17 @@ export interface ReadingFlags {
 }
 
 const collect = (value: string, before: string[] = []): string[] => [...before, value];
-const names = (value: string, before: string[] = []): string[] => [
-  ...before,
-  ...value
-    .split(",")
-    .map((name) => name.trim())
-    .filter((name) => name !== ""),
-];
+
+/** Names that an option lists, one after the other or separated by commas. */
+export function names(value: string, before: string[] = []): string[] {
+  return [
+    ...before,
+    ...value
+      .split(",")
+      .map((name) => name.trim())
+      .filter((name) => name !== ""),
+  ];
+}
 
 /** Adds to a command the options that say how to read a file whose content leaves it open. */
 export function addReadingFlags(command: Command): Command {

@@ -2,7 +2,8 @@ import { loadArtifact, type Artifact } from "../../models/artifacts.js";
 import type { BuiltModel } from "../../models/build-model.js";
 import type { Dataset } from "../../models/datasets/dataset.js";
 import { evaluate } from "../../models/evaluation/metrics.js";
-import type { FeatureSource } from "../../models/features/plan.js";
+import { operandColumn } from "../../models/features/dataset-slots.js";
+import { slotsOf, type FeatureSpec } from "../../models/features/plan.js";
 import { featureMatrix } from "../../models/features/feature-matrix.js";
 import { modelIo, type Manifest, type OfflineMetrics } from "../../models/manifest.js";
 import { loadScorer } from "../../models/onnx/scorer.js";
@@ -54,7 +55,7 @@ export async function compareWithChampion(
         "the champion's manifest doesn't say until when it was trained (training.to), so no rows are known " +
         "to be new to it",
     };
-  const missing = artifact.manifest.features.find(({ source }) => !has(dataset, source));
+  const missing = artifact.manifest.features.find((feature) => !has(dataset, feature));
   if (missing !== undefined)
     return {
       ...none,
@@ -103,10 +104,14 @@ export async function compareWithChampion(
 }
 
 /** A card or merchant that was made up, one a row, has no history. */
-function has({ attributes, hasCards, hasMerchants }: Dataset, source: FeatureSource): boolean {
-  if (source.kind === "card") return hasCards;
-  if (source.kind === "merchant") return hasMerchants;
-  return source.kind !== "attribute" || attributes.has(source.attribute);
+function has(dataset: Dataset, feature: FeatureSpec): boolean {
+  const { hasCards, hasMerchants } = dataset;
+  if (feature.source.kind === "card") return hasCards;
+  if (feature.source.kind === "merchant") return hasMerchants;
+  return slotsOf([[feature]]).every(({ attribute, field }) => {
+    if (field === true) return attribute === "card_id" ? hasCards : hasMerchants;
+    return operandColumn(dataset, attribute) !== undefined;
+  });
 }
 
 async function scoresOf(

@@ -14,6 +14,8 @@ export interface JobSpec {
   limits: TrainingConfig;
   /** How old an unlabelled transaction must be to count as genuine, milliseconds. */
   maturityMs: number;
+  /** Whether card ids are pseudonyms where transactions are scored. */
+  hidesCards: boolean;
 }
 
 /** What is deployed: what a new model is compared with. */

@@ -81,10 +81,7 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
     log,
     worker,
     workDir,
-    artifactsDir: config.artifacts,
-    clickhouse: config.clickhouse,
-    limits: config.training,
-    maturityMs: config.labelMaturityDays * DAY_MS,
+    ...settingsOf(config),
     onChange: () => heartbeat.beat(),
   });
   const registry = createRegistry();
@@ -138,6 +135,16 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
     return running;
   });
   log.info({ worker }, "waiting for training jobs");
+}
+
+function settingsOf(config: Config) {
+  return {
+    artifactsDir: config.artifacts,
+    clickhouse: config.clickhouse,
+    limits: config.training,
+    maturityMs: config.labelMaturityDays * DAY_MS,
+    hidesCards: config.cardIdKey !== null,
+  };
 }
 
 const config = configOrExit();

@@ -6,6 +6,7 @@ import type { Dataset } from "../../models/datasets/dataset.js";
 import { readCsv } from "../../models/datasets/read-csv.js";
 import { toReadingOptions } from "../../models/datasets/reading-request.js";
 import { readStored } from "../../models/datasets/read-stored.js";
+import { operandAttributes, parseFeatures } from "../../models/features/features-file.js";
 import { sliceDataset } from "../../models/datasets/split.js";
 import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../../models/evaluation/thresholds.js";
 import {
@@ -48,7 +49,7 @@ export async function runJob(spec: JobSpec, { report, incumbent }: RunJobDeps): 
   const name = request.name ?? (typeof request.dataset === "string" ? modelName(fileName(request.dataset)) : "stored");
   const built = await buildModel(
     dataset,
-    { ...buildOptions(request), model: `${name}@1` },
+    { ...buildOptions(request), hidesCards: spec.hidesCards, model: `${name}@1` },
     {
       onProgress: ({ phase, percent }) =>
         tell({ phase, percent: READ + (percent * (BUILT - READ)) / 100, rows: dataset.length }),
@@ -120,6 +121,7 @@ async function readDataset(spec: JobSpec, tell: (progress: JobProgress) => void)
     maturityMs: spec.maturityMs,
     now: Date.now(),
     maxRows: limits.maxRows,
+    operands: operandsOf(request),
     onProgress: (percent, rows) => tell({ phase: "reading", percent: (percent * READ) / 100, rows }),
   });
 }
@@ -142,6 +144,7 @@ async function readLink(
   try {
     return await readCsv(file, {
       ...toReadingOptions(request),
+      operands: operandsOf(request),
       limits: { bytes: limits.maxUnpackedBytes, rows: limits.maxRows },
       onProgress: (percent, rows) =>
         tell({ phase: "reading", percent: DOWNLOADED + (percent * (READ - DOWNLOADED)) / 100, rows }),
@@ -154,6 +157,11 @@ async function readLink(
   }
 }
 
+/** The columns that the features which were asked for are made of. */
+function operandsOf({ features }: TrainingRequest): string[] {
+  return features === undefined ? [] : operandAttributes(parseFeatures(features));
+}
+
 function buildOptions(request: TrainingRequest): Omit<BuildOptions, "model"> {
   const { algorithm, params = {}, seed, features, train, test, review_capacity, decline_precision } = request;
   const seeded =
@@ -162,7 +170,7 @@ function buildOptions(request: TrainingRequest): Omit<BuildOptions, "model"> {
     algorithm,
     params: seed === undefined || seeded ? params : { ...params, seed },
     ...(seed === undefined ? {} : { seed }),
-    ...(features === undefined ? {} : { features }),
+    ...(features === undefined ? {} : { features: parseFeatures(features) }),
     ...(review_capacity === undefined ? {} : { reviewCapacity: review_capacity }),
     ...(decline_precision === undefined ? {} : { declinePrecision: decline_precision }),
     ...(train === undefined ? {} : { train: eventTimes(train, "train") }),

@@ -11,9 +11,11 @@ import { toReadingOptions } from "../../models/datasets/reading-request.js";
 import { parseDateTime } from "../../models/datasets/times/date-text.js";
 import { parseNumber } from "../../models/datasets/values.js";
 import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../../models/evaluation/thresholds.js";
+import { operandAttributes } from "../../models/features/features-file.js";
 import type { Algorithm } from "../../models/training/train.js";
 import { UsageError } from "../../schemas/errors.js";
-import { addReadingFlags, readingRequestOf, type ReadingFlags } from "../runtime/reading-flags.js";
+import { readFeatures } from "../runtime/features-flag.js";
+import { addReadingFlags, names, readingRequestOf, type ReadingFlags } from "../runtime/reading-flags.js";
 import { registerArtifact } from "./register-artifact.js";
 import { trainFile } from "./train-command.js";
 
@@ -52,8 +54,8 @@ const command = addReadingFlags(new Command("npm run train --"))
   )
   .option(
     "--features <name,...>",
-    "which to use, windowed ones such as card_mean_7d, merchant_fraud_share_30d included (default: what the " +
-      "file offers)",
+    "which to use, windowed ones such as card_mean_7d, merchant_fraud_share_30d included, or a FILE.json that also " +
+      "says what others are made of (default: what the file offers)",
     names,
   )
   .option("--train <from/to>", "event times of the rows to train on; earlier ones are only their history", eventRange)
@@ -85,7 +87,9 @@ await runCommand(log, async (lifecycle) => {
       "--register needs the artifact where the roles look for it (ARTIFACTS): leave out --out",
     );
   const progress = showProgress(process.stderr);
-  const reading = { ...toReadingOptions(readingRequestOf(flags)), currency: flags.currency };
+  const features = flags.features === undefined ? undefined : await readFeatures(flags.features);
+  const operands = operandAttributes(features ?? []);
+  const reading = { operands, ...toReadingOptions(readingRequestOf(flags)), currency: flags.currency };
   try {
     if (flags.look) {
       const onProgress = (percent: number): void => progress.show("reading", percent);
@@ -100,11 +104,12 @@ await runCommand(log, async (lifecycle) => {
         algorithm: flags.algorithm,
         params: flags.param ?? {},
         reading,
+        hidesCards: config.cardIdKey !== null,
         reviewCapacity: flags.reviewCapacity,
         declinePrecision: flags.declinePrecision,
         artifactsDir: flags.out === undefined ? config.artifacts : resolve(flags.out),
         ...(flags.name === undefined ? {} : { name: flags.name }),
-        ...(flags.features === undefined ? {} : { features: flags.features }),
+        ...(features === undefined ? {} : { features }),
         ...(flags.train === undefined ? {} : { train: flags.train }),
         ...(flags.test === undefined ? {} : { test: flags.test }),
       },
@@ -145,16 +150,6 @@ function collectParam(text: string, previous: Record<string, Param> = {}): Recor
     [text.slice(0, equals).trim()]:
       value === "true" || value === "false" ? value === "true" : Number.isNaN(number) ? value : number,
   };
-}
-
-function names(text: string, previous: string[] = []): string[] {
-  return [
-    ...previous,
-    ...text
-      .split(",")
-      .map((name) => name.trim())
-      .filter((name) => name !== ""),
-  ];
 }
 
 interface EventTimes {

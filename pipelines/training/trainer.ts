@@ -40,6 +40,8 @@ export interface TrainerOptions {
   clickhouse: ClickHouseConfig | null;
   limits: TrainingConfig;
   maturityMs: number;
+  /** Whether card ids are pseudonyms where transactions are scored. @default false */
+  hidesCards?: boolean;
   /** What the heartbeats say has changed. */
   onChange: () => void;
 }
@@ -149,7 +151,7 @@ export class Trainer {
 
   async #work(claim: Attempt, signal: AbortSignal): Promise<void> {
     const { job, attempt } = claim;
-    const { control, artifactsDir, clickhouse, limits, maturityMs } = this.#options;
+    const { control, artifactsDir, clickhouse, limits, maturityMs, hidesCards = false } = this.#options;
     const log = this.#log.child({ job: job.id, attempt });
     const folder = join(this.#options.workDir, `${job.id}.${attempt}`);
     const gone = new AbortController();
@@ -162,7 +164,8 @@ export class Trainer {
       if (signal.aborted) gone.abort(signal.reason);
       await rm(folder, { recursive: true, force: true });
       await mkdir(folder, { recursive: true });
-      const spec = { request: parseTrainingRequest(job.request), folder, artifactsDir, clickhouse, limits, maturityMs };
+      const request = parseTrainingRequest(job.request);
+      const spec = { request, folder, artifactsDir, clickhouse, limits, maturityMs, hidesCards };
       const result = await runJobProcess(spec, {
         onProgress: (progress) => this.#setProgress({ id: job.id, attempt, ...progress }),
         incumbent: () => this.#incumbent(),

@@ -24,6 +24,12 @@ export const TRAINING_ERRORS = {
       meaning: "The encoding that was named is not known.",
       remedy: "Correct `encoding` (`--encoding`), or leave it out.",
     },
+    bad_features: {
+      status: 400,
+      places: FROM_A_FILE,
+      meaning: "The features that were asked for are not written as schemas/features.schema.json says.",
+      remedy: "Correct what the message names by its path.",
+    },
     bad_labels: {
       places: FROM_A_FILE,
       meaning:

@@ -3,7 +3,7 @@ import { partitionOf, type OutgoingRecord } from "../../infra/kafka/batch-produc
 import { encodeHeaders } from "../../infra/kafka/record-batch-builder.js";
 import type { AvroSchema } from "../../schemas/avro-cursor.js";
 import { predictionSchema, transactionSchema, type Prediction, type Transaction } from "../../schemas/generated.js";
-import { TransactionReader, type AttributeTarget } from "../../schemas/transaction-reader.js";
+import { TransactionReader, type AttributeTarget, type CardIds } from "../../schemas/transaction-reader.js";
 import { WIRE_HEAD_BYTES, schemaIdOf, writeWireHead } from "../../schemas/wire-format.js";
 
 export const TRANSACTION_SCHEMA_ID = 1_000_001;
@@ -52,8 +52,8 @@ export function transactionRecord(value: Transaction, headers: [name: string, va
 }
 
 /** A reader that knows the schema of `transaction`. */
-export function transactionReader(target: AttributeTarget): TransactionReader {
-  const reader = new TransactionReader(target);
+export function transactionReader(target: AttributeTarget, cards: CardIds | null = null): TransactionReader {
+  const reader = new TransactionReader(target, cards);
   reader.learn(TRANSACTION_SCHEMA_ID, transactionSchema as unknown as AvroSchema);
   return reader;
 }

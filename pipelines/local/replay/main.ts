@@ -10,9 +10,11 @@ import { runCommand } from "../../../infra/lifecycle/lifecycle.js";
 import { createLogger } from "../../../infra/logging.js";
 import { readCsv } from "../../../models/datasets/read-csv.js";
 import { toReadingOptions } from "../../../models/datasets/reading-request.js";
+import { operandAttributes } from "../../../models/features/features-file.js";
 import { UsageError } from "../../../schemas/errors.js";
 import { allTopics, subjectTopics, topicsFor } from "../../../schemas/topics.js";
-import { addReadingFlags, readingRequestOf, type ReadingFlags } from "../../runtime/reading-flags.js";
+import { readFeatures } from "../../runtime/features-flag.js";
+import { addReadingFlags, names, readingRequestOf, type ReadingFlags } from "../../runtime/reading-flags.js";
 import { parseDuration, parseRate } from "./arguments.js";
 import { newestEventTimes, warningsOf } from "./before-replay.js";
 import { LabelSchedule } from "./label-schedule.js";
@@ -21,6 +23,7 @@ import { replayTransactions } from "./replay-transactions.js";
 import { withTimeLimit } from "../../../infra/async/abort-signals.js";
 
 interface Flags extends ReadingFlags {
+  features?: string[];
   rate?: number;
   for?: number;
 }
@@ -32,6 +35,11 @@ const command = addReadingFlags(new Command("npm run replay --"))
   )
   .argument("<file>", "a CSV file with a header (plain, gzipped, zipped or by zstd), or a Parquet file")
   .option("--rate <n>", "transactions a second (default: as fast as possible)", parseRate)
+  .option(
+    "--features <FILE.json>",
+    "features that the model was trained with: columns that they are made of are published, whatever they hold",
+    names,
+  )
   .option("--for <duration>", "end after that time, such as 60s, 5m or 1h", parseDuration)
   .showHelpAfterError("(--help shows what there is)")
   .parse();
@@ -52,7 +60,8 @@ await runCommand(log, async (lifecycle) => {
         "tells its address",
     );
   await checkReachable({ kafka: config.kafka, clickhouse: null });
-  const dataset = await readCsv(file, { ...toReadingOptions(readingRequestOf(flags)), signal });
+  const operands = operandAttributes(flags.features === undefined ? [] : await readFeatures(flags.features));
+  const dataset = await readCsv(file, { ...toReadingOptions(readingRequestOf(flags)), operands, signal });
   for (const note of dataset.notes) process.stderr.write(`${note}\n`);
 
   const topics = topicsFor(config.topicPrefix, config.topicPartitions);

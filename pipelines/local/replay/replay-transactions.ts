@@ -1,5 +1,5 @@
 import type { BatchProducer, OutgoingRecord } from "../../../infra/kafka/batch-producer.js";
-import type { Dataset } from "../../../models/datasets/dataset.js";
+import type { Dataset, OperandColumn } from "../../../models/datasets/dataset.js";
 import { LABEL_DELAY_MS } from "../simulator/simulate.js";
 import type { Label, Transaction } from "../../../schemas/generated.js";
 import type { LabelSchedule, Rows } from "./label-schedule.js";
@@ -133,12 +133,9 @@ async function publishLabels(options: ReplayOptions, time: number): Promise<numb
 /** A row as its payment system would publish it. */
 function transactionOf(dataset: Dataset, row: number): Transaction {
   const attributes: Transaction["attributes"] = {};
-  for (const [name, column] of dataset.attributes) {
-    if (column.type === "text") {
-      if (column.codes[row] >= 0) attributes[name] = column.categories[column.codes[row]];
-    } else if (!Number.isNaN(column.values[row])) {
-      attributes[name] = column.type === "boolean" ? column.values[row] !== 0 : column.values[row];
-    }
+  for (const [name, column] of [...dataset.attributes, ...(dataset.operands ?? [])]) {
+    const value = valueOf(column, row);
+    if (value !== null) attributes[name] = value;
   }
   return {
     transaction_id: dataset.transactionId[row],
@@ -149,6 +146,15 @@ function transactionOf(dataset: Dataset, row: number): Transaction {
     currency: dataset.currency[row],
     attributes,
   };
+}
+
+/** An attribute as its payment system would write it; null: it is absent. */
+function valueOf(column: OperandColumn, row: number): number | string | boolean | null {
+  if (column.type === "text") return column.codes[row] < 0 ? null : column.categories[column.codes[row]];
+  const value = column.values[row];
+  if (Number.isNaN(value)) return null;
+  if (column.type === "time") return new Date(value).toISOString().replace("T00:00:00.000Z", "");
+  return column.type === "boolean" ? value !== 0 : value;
 }
 
 /** What becomes known of a row a week later. */

@@ -4,7 +4,7 @@ import { DEFAULT_CUSTOMERS, DEFAULT_SEED } from "./simulated-rows.js";
 import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../../../models/evaluation/thresholds.js";
 import type { TrainingRequest } from "../../../models/control/training-request.js";
 import type { ReadingRequest } from "../../../models/datasets/reading-request.js";
-import { addReadingFlags, readingRequestOf, type ReadingFlags } from "../../runtime/reading-flags.js";
+import { addReadingFlags, names, readingRequestOf, type ReadingFlags } from "../../runtime/reading-flags.js";
 
 /** What `npm start` was asked for. */
 export interface StartOptions {
@@ -12,6 +12,8 @@ export interface StartOptions {
   dataset: string | null;
   /** How it is to be read. */
   reading: ReadingRequest;
+  /** Names and files of the features to train the first model with; null: the default ones. */
+  features: readonly string[] | null;
   /** Transactions a second; null: as fast as possible. */
   rate: number | null;
   /** Ends the stream after so many milliseconds. */
@@ -33,6 +35,7 @@ export const WATCHABLE_RATE = 300;
 export const ONCE_ROWS = 20_000;
 
 interface Flags extends ReadingFlags {
+  features?: string[];
   dataset?: string;
   rate?: number;
   for?: number;
@@ -55,6 +58,7 @@ export function readStartOptions(argv: readonly string[]): StartOptions {
       "a CSV file with a header (plain, gzipped, zipped or by zstd), or a Parquet file: train on its first 70 % by " +
         "time, replay the rest (default: simulated payments)",
     )
+    .option("--features <name,...>", "of the first model: names, or a FILE.json (default: what the data offers)", names)
     .option(
       "--rate <n>",
       `transactions a second (default: as fast as possible with --dataset or --once, else ${WATCHABLE_RATE})`,
@@ -104,6 +108,7 @@ export function readStartOptions(argv: readonly string[]): StartOptions {
   return {
     dataset,
     reading: readingRequestOf(flags),
+    features: flags.features ?? null,
     rate,
     forMs: flags.for ?? null,
     once,

@@ -5,8 +5,10 @@ import { basename, join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Config } from "../../../infra/config/config.js";
 import { readCsv } from "../../../models/datasets/read-csv.js";
+import { operandAttributes, type FeatureEntry } from "../../../models/features/features-file.js";
 import { toReadingOptions, type ReadingRequest } from "../../../models/datasets/reading-request.js";
 import { splitByTime, type RowRange } from "../../../models/datasets/split.js";
+import { readFeatures } from "../../runtime/features-flag.js";
 import type { TrainingRequest } from "../../../models/control/training-request.js";
 import { LABEL_DELAY_MS, simulate } from "../simulator/simulate.js";
 import { RequestError, UsageError, messageOf } from "../../../schemas/errors.js";
@@ -43,7 +45,10 @@ export interface Source {
 /** A CSV file, and what a training request has to say of it. */
 interface TrainingFile {
   file: string;
-  request: Pick<TrainingRequest, keyof ReadingRequest | "before" | "review_capacity" | "decline_precision">;
+  request: Pick<
+    TrainingRequest,
+    keyof ReadingRequest | "before" | "features" | "review_capacity" | "decline_precision"
+  >;
 }
 
 /** Simulated payments whose labels are still to come, an hour of them: each takes memory until then. */
@@ -64,9 +69,10 @@ export async function prepareSource(
   signal: AbortSignal,
 ): Promise<Source> {
   const state = withKey(await readStartState(dataDir), dataDir, cardIdKey);
+  const features = options.features === null ? null : await readFeatures(options.features);
   return options.dataset === null
-    ? simulatedSource(options, state, dataDir)
-    : datasetSource(options.dataset, options, state, dataDir, progress, signal);
+    ? simulatedSource(options, features, state, dataDir)
+    : datasetSource(options.dataset, { options, features, state, dataDir }, progress, signal);
 }
 
 /** What was stored under one key, or none, isn't found under another. */
@@ -87,7 +93,12 @@ function withKey(state: StartState, dataDir: string, key: string | null): StartS
   return { ...state, card_ids: cardIds };
 }
 
-function simulatedSource(options: StartOptions, state: StartState, dataDir: string): Source {
+function simulatedSource(
+  options: StartOptions,
+  features: FeatureEntry[] | null,
+  state: StartState,
+  dataDir: string,
+): Source {
   const [replayed] = Object.values(state.datasets);
   if ((replayed as typeof replayed | undefined) !== undefined) {
     throw new UsageError(
@@ -115,7 +126,7 @@ function simulatedSource(options: StartOptions, state: StartState, dataDir: stri
         await writeCsv(`${file}.new`, simulate(trainingRange(town)));
         await rename(`${file}.new`, file);
       }
-      return { file, request: options.thresholds };
+      return { file, request: { ...options.thresholds, ...(features && { features }) } };
     },
     schedule,
     history(ended) {
@@ -136,9 +147,12 @@ function simulatedSource(options: StartOptions, state: StartState, dataDir: stri
 
 async function datasetSource(
   path: string,
-  options: StartOptions,
-  state: StartState,
-  dataDir: string,
+  {
+    options,
+    features,
+    state,
+    dataDir,
+  }: { options: StartOptions; features: FeatureEntry[] | null; state: StartState; dataDir: string },
   progress: (line: string) => void,
   signal: AbortSignal,
 ): Promise<Source> {
@@ -160,7 +174,8 @@ async function datasetSource(
         `DATA_DIR=.data-2 npm start -- --dataset ${path}`,
     );
   }
-  const dataset = await readCsv(file, { ...toReadingOptions(options.reading), signal });
+  const operands = operandAttributes(features ?? []);
+  const dataset = await readCsv(file, { ...toReadingOptions(options.reading), operands, signal });
   progress(`${path}: ${count(dataset.length)} transactions`);
   for (const line of dataset.notes) progress(`  ${line}`);
   const rest = restByTime(dataset.eventTime, path);
@@ -174,6 +189,7 @@ async function datasetSource(
         request: {
           ...options.thresholds,
           ...options.reading,
+          ...(features && { features }),
           before: new Date(dataset.eventTime[rest.start]).toISOString(),
         },
       }),

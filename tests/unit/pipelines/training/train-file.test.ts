@@ -52,7 +52,8 @@ describe("npm run train", () => {
     expect(first.out).toContain(`${file}: 4,000 transactions, `);
     expect(first.out).toContain('card_id: column "nameOrig"');
     expect(first.out).toContain('left out: column "isFlaggedFraud", it would tell the label');
-    expect(first.out).toMatch(/^test +1,200 +\d+ +0\.\d{4} +0\.\d{4}$/m);
+    expect(first.out).toMatch(/^test +1,200 +\d+ +[01]\.\d{4} +[01]\.\d{4}$/m);
+    expect(first.out).toContain("features from columns, by default: balance_error_orig (newbalanceOrig + amount - ");
     // The capacity is for what people review, beside what is declined.
     const [review, decline] = ["review", "decline"].map((name) =>
       Number(

@@ -104,6 +104,7 @@ describe("the command line", () => {
     expect(read()).toEqual({
       dataset: null,
       reading: {},
+      features: null,
       rate: 300,
       forMs: null,
       once: false,

@@ -20,6 +20,7 @@ const options: StartOptions = {
   seed: null,
   customers: null,
   thresholds: {},
+  features: null,
 };
 
 /** A file with ten transactions at these hours, prepared: what it is trained before, and which rows are streamed. */
