@@ -48,6 +48,8 @@ export async function readRecords<T extends RecordSink>(
   try {
     await pipeline(text, parser, nowhere, options.signal === undefined ? {} : { signal: options.signal });
   } catch (error) {
+    // Node 24 gathers the aborts of all streams in one error.
+    options.signal?.throwIfAborted();
     throw explained(file, error, read.header, parser);
   } finally {
     source.stream.destroy();
