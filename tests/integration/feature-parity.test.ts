@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { migrate } from "../../infra/clickhouse/migrate.js";
-import type { Dataset } from "../../models/datasets/dataset.js";
+import type { AttributeColumn, Dataset, OperandColumn } from "../../models/datasets/dataset.js";
 import { BUCKET_MS } from "../../models/features/history-terms.js";
 import { PARITY_FEATURES, parityRun } from "../parity/run.js";
 import { clickhouseConfig, kafkaConfig, uniquePrefix } from "../support/engines.js";
@@ -10,6 +10,36 @@ import { RandomSource } from "../support/random-source.js";
 const DAY = 86_400_000;
 const ROWS = 6_000;
 const DAYS = 45;
+
+/** Balances, positions, dates and addresses, of which some are missing: columns that features are made of. */
+function columns(random: RandomSource): Pick<Dataset, "attributes" | "operands"> {
+  const number = (make: () => number): AttributeColumn => {
+    return { type: "number", values: Float64Array.from({ length: ROWS }, () => (random.int(9) === 0 ? NaN : make())) };
+  };
+  const text = (make: () => string): AttributeColumn => {
+    const made = Array.from({ length: ROWS }, make);
+    const categories = [...new Set(made)];
+    const codes = new Map(categories.map((each, code) => [each, code]));
+    return { type: "text", categories, codes: Int32Array.from(made, (each) => codes.get(each) ?? -1) };
+  };
+  const degrees = (most: number) => () => (random.next() * 2 - 1) * most;
+  return {
+    attributes: new Map([
+      ["old", number(() => random.int(1e9) / 100)],
+      ["new", number(() => random.int(3) && random.int(1e9) / 100)],
+      ["lat", number(degrees(90))],
+      ["lon", number(degrees(180))],
+      ["lat2", number(degrees(91))],
+      ["lon2", number(degrees(180))],
+    ]),
+    operands: new Map<string, OperandColumn>([
+      ["born", { type: "time", values: Float64Array.from({ length: ROWS }, () => (random.int(30_000) - 8_000) * DAY) }],
+      ["opened", text(() => new Date(Date.UTC(2010, 0, 1) + random.int(5_000) * DAY).toISOString())],
+      ["mail", text(() => `user${random.int(4_000)}@Host${random.int(9)}.example`)],
+      ["ip", text(() => `10.0.${random.int(4)}.${random.int(256)}`)],
+    ]),
+  };
+}
 
 /**
  * Transactions over 45 days: at full hours, several in one millisecond, fractions of cents, cards that pay once a
@@ -30,7 +60,7 @@ function town(random: RandomSource): Dataset {
     hasMerchants: true,
     labelTime: null,
     notes: [],
-    attributes: new Map(),
+    ...columns(random),
     transactionId: rows((row) => `t${row}`),
     eventTime: Float64Array.from(times),
     currency: rows(() => "EUR"),

@@ -5,6 +5,7 @@ import { Schemas } from "../../infra/kafka/schemas.js";
 import type { Dataset } from "../../models/datasets/dataset.js";
 import { CARD_AGGREGATE_NAMES } from "../../models/features/card-aggregates.js";
 import { historyFeature } from "../../models/features/history-features.js";
+import type { ColumnSource } from "../../models/features/column-sources.js";
 import type { FeatureSpec } from "../../models/features/plan.js";
 import { LabelSchedule, type Rows } from "../../pipelines/local/replay/label-schedule.js";
 import { Pace } from "../../pipelines/local/replay/pace.js";
@@ -17,9 +18,22 @@ import { eventually } from "../support/eventually.js";
 import { RoleProcess } from "../support/workers.js";
 import { TestSystem } from "../support/workers-system.js";
 
+/** Features from columns, of every kind, over attributes that a data set may have. */
+const COLUMN_FEATURES: [string, ColumnSource][] = [
+  ["difference", { kind: "difference", of: ["attributes.old", "attributes.new"] }],
+  ["ratio", { kind: "ratio", of: ["amount", "attributes.old"] }],
+  ["error", { kind: "sum_error", total: "attributes.old", plus: ["attributes.new", "amount"] }],
+  ["km", { kind: "distance", from: ["attributes.lat", "attributes.lon"], to: ["attributes.lat2", "attributes.lon2"] }],
+  ["age", { kind: "age", since: "attributes.born" }],
+  ["days", { kind: "days_since", since: "attributes.opened" }],
+  ["domain", { kind: "text_part", of: "attributes.mail", part: "email_domain", equals: "host3.example" }],
+  ["net", { kind: "text_part", of: "attributes.ip", part: "ipv4_24", equals: "10.0.1" }],
+  ["bin", { kind: "text_part", of: "merchant_id", part: "bin", equals: "411111" }],
+];
+
 /**
- * Every feature over time that there is, over three windows; what is missing is -1, since a linear model gives no score
- * for NaN.
+ * Every feature over time that there is, over three windows, and every kind from columns; what is missing is -1, since
+ * a linear model gives no score for NaN.
  */
 export const PARITY_FEATURES: FeatureSpec[] = [
   amountFeature,
@@ -31,6 +45,9 @@ export const PARITY_FEATURES: FeatureSpec[] = [
   ]),
   "card_count_90m",
   "card_seconds_since_last",
+  ...COLUMN_FEATURES.map(([name, source]): FeatureSpec => {
+    return { name, type: source.kind === "text_part" ? "boolean" : "number", source, default: -1 };
+  }),
 ].map((feature) =>
   typeof feature === "string" ? { ...(historyFeature(feature) as FeatureSpec), default: -1 } : feature,
 );

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { BuiltModel } from "../../../../models/build-model.js";
 import type { AttributeColumn, Dataset } from "../../../../models/datasets/dataset.js";
+import type { FeatureSpec } from "../../../../models/features/plan.js";
 import type { Manifest } from "../../../../models/manifest.js";
 import { compareWithChampion } from "../../../../pipelines/training/compare-with-champion.js";
 import type { Incumbent } from "../../../../pipelines/training/job-messages.js";
@@ -133,6 +134,23 @@ describe("a new model beside the champion", () => {
         "the champion can't be judged on this data set: old@1 gives NaN instead of a score from 0 to 1 for " +
         "one of the rows",
     });
+  });
+
+  test("keeps a champion for whose features from columns the data set has nothing", async () => {
+    const artifactsDir = temporaryFolder();
+    const source: FeatureSpec["source"] = { kind: "difference", of: ["attributes.risk", "attributes.limit"] };
+    const model = weighted([{ name: "over", type: "number", source, default: 0 }], [4]);
+    const options = {
+      artifactsDir,
+      metric: "average_precision",
+      incumbent: await champion(artifactsDir, model),
+    } as const;
+    expect((await compareWithChampion(dataset(), built(byRisk, 9 * HOUR), options)).reason).toBe(
+      "the champion can't be judged on this data set: it has nothing for its feature over",
+    );
+    const limit: AttributeColumn = { type: "number", values: new Float64Array(20) };
+    const withLimit = { ...dataset(), operands: new Map([["limit", limit]]) };
+    expect(await compareWithChampion(withLimit, built(byRisk, 9 * HOUR), options)).toMatchObject({ champion_value: 1 });
   });
 
   test("is not better if the champion ranks them higher, nor if both do equally well", async () => {
