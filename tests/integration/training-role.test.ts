@@ -1,14 +1,22 @@
 import { readFile } from "node:fs/promises";
 import { gzipSync } from "node:zlib";
 import { describe, expect, test, vi } from "vitest";
+import type { OutgoingRecord } from "../../infra/kafka/batch-producer.js";
 import { loadArtifact } from "../../models/artifacts.js";
 import type { TrainingJob } from "../../models/control/state.js";
 import { parseJobMetrics, type JobMetrics } from "../../models/control/training-request.js";
+import type { Dataset } from "../../models/datasets/dataset.js";
+import { readCsv } from "../../models/datasets/read-csv.js";
+import { featureMatrix } from "../../models/features/feature-matrix.js";
+import { LabelSchedule } from "../../pipelines/local/replay/label-schedule.js";
+import { Pace } from "../../pipelines/local/replay/pace.js";
+import { replayTransactions } from "../../pipelines/local/replay/replay-transactions.js";
 import { havePublicFiles, publicFile } from "../support/public-data.js";
 import { heldPage, redirect, staticServer } from "../support/static-server.js";
 import { TrainingSystem } from "../support/training-system.js";
 import { eventually } from "../support/eventually.js";
-import { paysimCsv, ulbCsv } from "../unit/models/datasets/csv-files.js";
+import { wireValue } from "../support/transactions.js";
+import { fileWith, paysimCsv, ulbCsv } from "../unit/models/datasets/csv-files.js";
 
 vi.setConfig({ testTimeout: 150_000 });
 
@@ -17,6 +25,26 @@ const publicFiles = ["ulb-creditcard-sample.csv.gz", "card-transactions.csv.gz"]
 
 function metricsOf({ metrics }: TrainingJob): JobMetrics {
   return parseJobMetrics(metrics) as JobMetrics;
+}
+
+/** The records that a replay of a data set publishes. */
+async function replayed(dataset: Dataset): Promise<OutgoingRecord[]> {
+  const records: OutgoingRecord[] = [];
+  await replayTransactions({
+    rows: [{ dataset, start: 0, end: dataset.length }],
+    schedule: new LabelSchedule(),
+    publisher: {
+      publish: (topic, batch) => {
+        if (topic === "t") records.push(...batch);
+        return Promise.resolve();
+      },
+    },
+    topics: { transactions: "t", labels: "l" },
+    encode: { transaction: wireValue, label: () => Buffer.alloc(0) },
+    pace: new Pace(null),
+    signal: new AbortController().signal,
+  });
+  return records;
 }
 
 describe("a job becomes a registered model", () => {
@@ -136,6 +164,59 @@ describe("a job becomes a registered model", () => {
       expect(asked.length).toBe(8);
     },
   );
+
+  test("from columns: a replay of the file is scored with the features that the model was trained with", async () => {
+    const system = await TrainingSystem.open();
+    const [header, ...lines] = paysimCsv(1_500).trimEnd().split("\n");
+    const born = (row: number): string => new Date(Date.UTC(1950 + (row % 50), row % 12, 1 + (row % 28))).toISOString();
+    const text = [`${header},dob`, ...lines.map((line, row) => `${line},${born(row).slice(0, 10)}`)].join("\n");
+    const { origin } = await staticServer({ "/pay.csv": text });
+    system.startTrainer();
+    const defaults = await system.ended(await system.request({ ...trees, dataset: `${origin}/pay.csv` }));
+    const offered = (await loadArtifact(system.system.artifacts, "pay@1")).manifest.features.map(({ name }) => name);
+    const made = ["balance_error_orig", "balance_error_dest", "age_years"];
+    expect(offered).toEqual(expect.arrayContaining(made));
+    expect(metricsOf(defaults).notes.join("\n")).toContain("features from columns, by default: balance_error_orig (");
+
+    const features = [
+      "amount",
+      ...made,
+      { name: "drained", kind: "ratio", of: ["attributes.newbalanceOrig", "attributes.oldbalanceOrg"], default: -1 },
+      { name: "shop", kind: "text_part", of: "attributes.type", part: "email_domain", equals: "x.org", default: null },
+    ];
+    const id = await system.request({ ...trees, dataset: `${origin}/pay.csv`, features });
+    const job = await system.ended(id);
+    expect(job).toMatchObject({ status: "processed", model: "pay@2" });
+    const { manifest } = await loadArtifact(system.system.artifacts, "pay@2");
+    await system.registered(id);
+    await system.system.deploy("pay@2");
+    system.system.startWorker();
+
+    const dataset = await readCsv(fileWith(text));
+    await system.system.publish(await replayed(dataset));
+    await system.system.consumed();
+    expect(await system.system.deadLetters()).toEqual([]);
+    const rows = Uint32Array.from({ length: dataset.length }, (_, row) => row);
+    const { values } = featureMatrix(dataset, manifest.features, rows);
+    const scored = new Map(
+      (await system.system.predictions()).map(({ prediction }) => [prediction.transaction_id, prediction.features]),
+    );
+    const trained = dataset.transactionId.map((id, row): [string, number[]] => [
+      id,
+      [...values.subarray(row * features.length, (row + 1) * features.length)],
+    ]);
+    expect(scored).toEqual(new Map(trained));
+    expect(new Set(trained.map(([, [, error]]) => error)).size).toBeGreaterThan(50);
+
+    const unknown = [{ name: "x", kind: "age", since: "attributes.dbo" }];
+    const refused = await system.ended(
+      await system.request({ ...trees, dataset: `${origin}/pay.csv`, features: unknown }),
+    );
+    expect(refused).toMatchObject({
+      code: "unknown_feature",
+      reason: expect.stringMatching(/^features\[0\]\.since: .*did you mean "dob"\?$/) as string,
+    });
+  });
 
   test.skipIf(!havePublicFiles(...publicFiles))("from both public data sets", async () => {
     const system = await TrainingSystem.open();
