@@ -39,6 +39,8 @@ const nextType = avro.Type.forSchema(NEXT_TRANSACTION_SCHEMA as unknown as avro.
 const labelType = avro.Type.forSchema(labelSchema as unknown as avro.Schema);
 
 export interface TrafficOptions {
+  /** Whether some records are such that nobody can read them. @default true */
+  unreadable?: boolean;
   seed: number;
   partitions: number;
   /** Event time of the first, epoch milliseconds; the next ones follow in steps. */
@@ -95,9 +97,11 @@ export class Traffic {
       : misplaced;
     const headers = { n: String(n) };
     const key = transaction.card_id;
-    if (kind < 0.005)
+    const { unreadable = true } = this.#options;
+    if (kind < 0.005 && unreadable)
       return { partition, key, headers, value: wire(TRANSACTION_ID, type.toBuffer(transaction)).subarray(0, -1) };
-    if (kind < 0.006) return { partition, key, headers, value: wire(UNKNOWN_ID, type.toBuffer(transaction)) };
+    if (kind < 0.006 && unreadable)
+      return { partition, key, headers, value: wire(UNKNOWN_ID, type.toBuffer(transaction)) };
     if (kind < 0.026) return { partition, key, headers, value: Buffer.from(JSON.stringify(transaction)) };
     if (upgraded && kind < 0.5)
       return {
