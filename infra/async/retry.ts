@@ -58,13 +58,13 @@ export interface Backoff extends RetryPolicy, RetryOptions {
 /** Repeats what fails, after a policy's pauses, for the policy's time. @throws what `work` threw last */
 export async function retry<T>(work: () => Promise<T>, policy: RetryPolicy, options: RetryOptions = {}): Promise<T> {
   const { signal, again = isRetriable, onRetry } = options;
-  const deadline = Date.now() + (policy.forMs ?? Infinity);
+  const deadline = performance.now() + (policy.forMs ?? Infinity);
   for (let attempt = 1; ; attempt++) {
     try {
       return await work();
     } catch (error) {
       const pause = pauseBefore(policy, attempt);
-      if (signal?.aborted === true || !again(error) || Date.now() + pause >= deadline) throw error;
+      if (signal?.aborted === true || !again(error) || performance.now() + pause >= deadline) throw error;
       onRetry?.(error, attempt, pause);
       await sleep(pause, undefined, signal && { signal });
     }

@@ -1,4 +1,4 @@
-import { timeOfNumber } from "../features/date-attributes.js";
+import { plausible } from "../features/date-attributes.js";
 import { partOfMost } from "../features/text-parts.js";
 import type { OperandColumn } from "./dataset.js";
 import { Growing } from "./growing.js";
@@ -55,7 +55,7 @@ export class AttributeBuilder {
     if (this.#kind.type === "time") {
       const time = isMissingMarker(text) || text === "" ? Number.NaN : this.#kind.parse(text);
       if (Number.isNaN(time)) this.missing += 1;
-      this.#numbers.push(timeOfNumber(time));
+      this.#numbers.push(plausible(time));
       return;
     }
     if (text === "") this.missing += 1;

@@ -5,6 +5,7 @@ import { currencyOfNumber } from "../../schemas/currency-numbers.js";
 import { MAX_ID_BYTES, isLongId } from "../../schemas/ids.js";
 import { columnDefaults, isPaired } from "../features/column-defaults.js";
 import { addressesOf } from "../features/declared-features.js";
+import { operandAttributes } from "../features/features-file.js";
 import { LABEL_DELAY_MS } from "../features/history-terms.js";
 import { AttributeBuilder } from "./attribute-builder.js";
 import type { Role } from "./column-names.js";
@@ -194,16 +195,20 @@ export class DatasetBuilder implements RecordSink {
   #takeAttributes(dataset: Dataset, order: Uint32Array | null): void {
     const notes = this.#notes;
     const { hasCards, cardId } = dataset;
+    // Read on for features; kept, and published by a replay, only where one is made of them.
     const operands = new Map<string, OperandColumn>();
+    const asked = new Set<string>();
+    const noted = new Map<string, number>();
     for (const { builder, kept, declared } of this.#attributes) {
       const { column, leftOut } = builder.finish(order);
       const { name, words } = builder;
       const reason = leftOut ?? whyLeftOut(column, kept, name, { cardId, hasCards, order });
       if (column === null || column.type === "time" || reason !== null) {
-        const isOperand =
-          column !== null && (declared || column.type === "time" || isPaired(name) || addressesOf(column) !== null);
-        if (isOperand) operands.set(name, column);
-        notes.push(`left out: column ${JSON.stringify(name)}, ${reason ?? ""}${isOperand ? ONLY_OPERAND : ""}`);
+        if (column !== null && (declared || column.type === "time" || isPaired(name) || addressesOf(column) !== null))
+          operands.set(name, column);
+        if (declared) asked.add(name);
+        noted.set(name, notes.length);
+        notes.push(`left out: column ${JSON.stringify(name)}, ${reason ?? ""}`);
         this.#leftOut.set(name, reason ?? "");
         continue;
       }
@@ -212,10 +217,16 @@ export class DatasetBuilder implements RecordSink {
       const told = [...words].map(([word, count]) => `${count} of ${quoted(word)}`).join(", ");
       notes.push(`column ${JSON.stringify(name)}: ${told} count as missing values`);
     }
-    if (operands.size > 0) dataset.operands = operands;
+    dataset.operands = operands;
+    const made = columnDefaults(dataset);
+    const read = new Set([...asked, ...operandAttributes(made.map(({ feature }) => feature))]);
+    for (const name of [...operands.keys()])
+      if (read.has(name)) notes[noted.get(name) as number] += ONLY_OPERAND;
+      else operands.delete(name);
+    if (operands.size === 0) delete dataset.operands;
     if (this.#leftOut.size > 0) notes.push("to use a column that was left out: --keep NAME");
     notes.push(...describeAttributes(dataset.attributes));
-    const defaults = columnDefaults(dataset).map(({ feature, words }) => `${feature.name} (${words})`);
+    const defaults = made.map(({ feature, words }) => `${feature.name} (${words})`);
     if (defaults.length > 0) notes.push(`features from columns, by default: ${defaults.join(", ")}`);
   }
 

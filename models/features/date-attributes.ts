@@ -9,7 +9,11 @@ const MOST_ZONE_MINUTES = 14 * 60;
 
 /** The moment, in epoch milliseconds, that a number of an attribute is; NaN: none that is plausible. */
 export function timeOfNumber(value: number): number {
-  const time = Math.abs(value) <= MOST_DAYS ? value * DAY_MS : value;
+  return plausible(Math.abs(value) <= MOST_DAYS ? value * DAY_MS : value);
+}
+
+/** A moment, epoch milliseconds; NaN: it is no plausible one. */
+export function plausible(time: number): number {
   return time >= EARLIEST && time < LATEST ? time : Number.NaN;
 }
 
@@ -26,8 +30,7 @@ export function timeOfText(bytes: Uint8Array, at: number, length: number): numbe
   if (!(month >= 1 && month <= 12 && day >= 1 && day <= daysOf(year, month))) return Number.NaN;
   const date = daysSince1970(year, month, day) * DAY_MS;
   const time = length === 10 ? 0 : timeOfDay(bytes, at + 10, end);
-  const moment = date + time;
-  return moment >= EARLIEST && moment < LATEST ? moment : Number.NaN;
+  return plausible(date + time);
 }
 
 const HYPHEN = 0x2d;

@@ -4,6 +4,7 @@ import { MOST_CATEGORIES } from "../datasets/attribute-builder.js";
 import type { Dataset, OperandColumn } from "../datasets/dataset.js";
 import { attributeOf, type ColumnSource } from "./column-sources.js";
 import { operandColumn } from "./dataset-slots.js";
+import { timeOfNumber, timeOfText } from "./date-attributes.js";
 import { operandsOf, type DeclaredFeature, type OperandType } from "./features-file.js";
 import type { FeatureSpec } from "./plan.js";
 import { partCodes, partOfMost, type TextPart } from "./text-parts.js";
@@ -74,9 +75,35 @@ function operandProblem(dataset: Offering, operand: string, type: OperandType): 
   if (column === undefined) return noAttribute(dataset, attribute);
   const fits =
     type === "number" ? column.type === "number" : type === "text" ? column.type === "text" : column.type !== "boolean";
-  if (fits) return null;
+  if (fits) return type === "time" ? dateFault(attribute, column) : null;
   const wanted = type === "number" ? "a number" : type === "text" ? "a text" : "a date";
   return `attribute ${JSON.stringify(attribute)} is ${typeName(column)}, not ${wanted}`;
+}
+
+/** Seconds from 1973 to 2286. */
+const SECONDS = { from: 1e8, to: 1e10 };
+
+/** Why a column makes no dates; null: it does. */
+function dateFault(attribute: string, column: OperandColumn): string | null {
+  const named = `attribute ${JSON.stringify(attribute)}`;
+  const wanted = "a date is ISO 8601, epoch milliseconds, or days since 1970";
+  if (column.type === "text") {
+    const isDate = (text: string): boolean => {
+      const bytes = Buffer.from(text);
+      return !Number.isNaN(timeOfText(bytes, 0, bytes.length));
+    };
+    return column.categories.some(isDate)
+      ? null
+      : `none of the texts of ${named} is a date that the stream reads; ${wanted} (of 3/4/2024: --day-first, or ` +
+          "--no-day-first)";
+  }
+  if (column.type !== "number") return null;
+  const known = column.values.filter((value) => !Number.isNaN(value));
+  if (known.filter((value) => value >= SECONDS.from && value < SECONDS.to).length > known.length / 2)
+    return `the numbers of ${named} look like seconds since 1970; ${wanted}`;
+  return known.some((value) => !Number.isNaN(timeOfNumber(value)))
+    ? null
+    : `no number of ${named} is a date; ${wanted}`;
 }
 
 function typeName({ type }: OperandColumn): string {

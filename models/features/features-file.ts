@@ -1,15 +1,17 @@
 import { Type, type Static, type TObject } from "@sinclair/typebox";
 import { Value, ValueErrorType, type ValueError } from "@sinclair/typebox/value";
+import { maskedText } from "../../infra/privacy/masking/masked-text.js";
 import { closestName } from "../../schemas/closest-name.js";
 import { RequestError, messageOf } from "../../schemas/errors.js";
 import { COLUMN_KINDS, ColumnSource, attributeOf } from "./column-sources.js";
 import { partFault } from "./text-parts.js";
 
 const closed = { additionalProperties: false } as const;
+const LARGEST_FLOAT32 = 3.4028234663852886e38;
 const Name = Type.String({ minLength: 1, maxLength: 200, description: "a text of 1 to 200 characters" });
 const Default = Type.Optional(
-  Type.Union([Type.Number(), Type.Null()], {
-    description: "a number, or null. Where there is no value; unsaid null, of text_part 0",
+  Type.Union([Type.Number({ minimum: -LARGEST_FLOAT32, maximum: LARGEST_FLOAT32 }), Type.Null()], {
+    description: "a number of float32, or null. Where there is no value; unsaid null, of text_part 0",
   }),
 );
 
@@ -130,7 +132,7 @@ function declared(entry: unknown, path: string): DeclaredFeature {
   const feature = entry as DeclaredFeature;
   if (feature.kind === "text_part" && feature.equals !== undefined) {
     const fault = partFault(feature.equals, feature.part);
-    if (fault !== null) throw bad(`${path}.equals`, `${shown(feature.equals)} must be ${fault}`);
+    if (fault !== null) throw bad(`${path}.equals`, `${maskedText(shown(feature.equals))} must be ${fault}`);
   }
   return feature;
 }

@@ -55,7 +55,15 @@ export function featuresNamed(dataset: Offering, entries: readonly FeatureEntry[
   const chosen = new Map<string, FeatureSpec>();
   entries.forEach((entry, index) => {
     if (typeof entry === "string") {
-      for (const spec of featureNamed(offered, entry)) chosen.set(spec.name, spec);
+      for (const spec of featureNamed(offered, entry)) {
+        const other = chosen.get(spec.name);
+        if (other !== undefined && JSON.stringify(other.source) !== JSON.stringify(spec.source))
+          throw new RequestError(
+            "bad_features",
+            `features[${index}]: another feature is called ${JSON.stringify(spec.name)}`,
+          );
+        chosen.set(spec.name, spec);
+      }
       return;
     }
     const path = `features[${index}]`;

@@ -35,6 +35,7 @@ export function limitedProcess(
   };
 }
 
+const MEASURED_WITHIN_MS = 10_000;
 const OWN_DATA = `
   const { readFileSync } = require("node:fs");
   const { Worker } = require("node:worker_threads");
@@ -52,9 +53,12 @@ let reserved: Promise<readonly [alone: number, withThread: number]> | null = nul
  * @param threads of JavaScript, the main one included
  */
 export async function reservedByNode(threads: 1 | 2): Promise<number> {
-  reserved ??= promisify(execFile)(process.execPath, ["-e", OWN_DATA], { env: {} }).then(
+  reserved ??= promisify(execFile)(process.execPath, ["-e", OWN_DATA], { env: {}, timeout: MEASURED_WITHIN_MS }).then(
     ({ stdout }) => JSON.parse(stdout) as [number, number],
-    () => [0, 0],
+    () => {
+      reserved = null; // the next caller tries again
+      return [0, 0];
+    },
   );
   return (await reserved)[threads - 1];
 }

@@ -1,12 +1,14 @@
 import { basename, join } from "node:path";
 import { addressPolicy } from "../../infra/download/addresses.js";
 import { download } from "../../infra/download/download.js";
+import { loadArtifact } from "../../models/artifacts.js";
 import { buildModel, type BuildOptions } from "../../models/build-model.js";
 import type { Dataset } from "../../models/datasets/dataset.js";
 import { readCsv } from "../../models/datasets/read-csv.js";
 import { toReadingOptions } from "../../models/datasets/reading-request.js";
 import { readStored } from "../../models/datasets/read-stored.js";
 import { operandAttributes, parseFeatures } from "../../models/features/features-file.js";
+import { slotsOf } from "../../models/features/plan.js";
 import { sliceDataset } from "../../models/datasets/split.js";
 import { DEFAULT_DECLINE_PRECISION, DEFAULT_REVIEW_CAPACITY } from "../../models/evaluation/thresholds.js";
 import {
@@ -45,7 +47,9 @@ export async function runJob(spec: JobSpec, { report, incumbent }: RunJobDeps): 
   const { request } = spec;
   checkTrainingRequest(request);
   const tell = throttled(report);
-  const dataset = rowsBefore(await readDataset(spec, tell), request.before);
+  const operands = operandsOf(request);
+  if (request.enable === "if_better") operands.push(...(await championOperands(await incumbent(), spec.artifactsDir)));
+  const dataset = rowsBefore(await readDataset(spec, operands, tell), request.before);
   const name = request.name ?? (typeof request.dataset === "string" ? modelName(fileName(request.dataset)) : "stored");
   const built = await buildModel(
     dataset,
@@ -111,9 +115,13 @@ function rowsBefore(dataset: Dataset, before: string | undefined): Dataset {
   return end < 0 ? dataset : sliceDataset(dataset, { start: 0, end });
 }
 
-async function readDataset(spec: JobSpec, tell: (progress: JobProgress) => void): Promise<Dataset> {
+async function readDataset(
+  spec: JobSpec,
+  operands: readonly string[],
+  tell: (progress: JobProgress) => void,
+): Promise<Dataset> {
   const { request, limits } = spec;
-  if (typeof request.dataset === "string") return readLink(request.dataset, spec, tell);
+  if (typeof request.dataset === "string") return readLink(request.dataset, spec, operands, tell);
   if (spec.clickhouse === null)
     throw new UsageError("no_clickhouse", "this trainer has no CLICKHOUSE_URL: it can't read stored transactions");
   return readStored(spec.clickhouse, {
@@ -121,7 +129,7 @@ async function readDataset(spec: JobSpec, tell: (progress: JobProgress) => void)
     maturityMs: spec.maturityMs,
     now: Date.now(),
     maxRows: limits.maxRows,
-    operands: operandsOf(request),
+    operands,
     onProgress: (percent, rows) => tell({ phase: "reading", percent: (percent * READ) / 100, rows }),
   });
 }
@@ -129,6 +137,7 @@ async function readDataset(spec: JobSpec, tell: (progress: JobProgress) => void)
 async function readLink(
   link: string,
   { request, folder, limits }: JobSpec,
+  operands: readonly string[],
   tell: (progress: JobProgress) => void,
 ): Promise<Dataset> {
   const file = join(folder, fileName(link));
@@ -144,7 +153,7 @@ async function readLink(
   try {
     return await readCsv(file, {
       ...toReadingOptions(request),
-      operands: operandsOf(request),
+      operands,
       limits: { bytes: limits.maxUnpackedBytes, rows: limits.maxRows },
       onProgress: (percent, rows) =>
         tell({ phase: "reading", percent: DOWNLOADED + (percent * (READ - DOWNLOADED)) / 100, rows }),
@@ -154,6 +163,17 @@ async function readLink(
     if (error instanceof FraudstreamError)
       throw new RequestError(error.code, messageOf(error).replaceAll(file, basename(file)), { cause: error });
     throw error;
+  }
+}
+
+/** The attributes that the champion's features read: without them it could not be compared. */
+async function championOperands({ champion }: Incumbent, artifactsDir: string): Promise<string[]> {
+  if (champion === null) return [];
+  try {
+    const { manifest } = await loadArtifact(artifactsDir, champion.model, champion.manifestSha256);
+    return slotsOf([manifest.features]).flatMap(({ attribute, field }) => (field === true ? [] : [attribute]));
+  } catch {
+    return []; // the comparison says what is wrong with it
   }
 }
 
@@ -192,7 +212,7 @@ function fileName(link: string): string {
 
 /** `Card_Transactions.csv.gz` → `card-transactions` */
 function modelName(file: string): string {
-  const stem = file.toLowerCase().replace(/(\.(csv|tsv|txt))?(\.(gz|zip|zst))?$/, "");
+  const stem = file.toLowerCase().replace(/(\.(csv|tsv|txt|parquet))?(\.(gz|zip|zst))?$/, "");
   return (
     stem
       .replace(/[^a-z0-9]+/g, "-")

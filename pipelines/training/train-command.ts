@@ -66,7 +66,7 @@ export async function trainFile(file: string, options: TrainFileOptions, deps: T
 function nameOf(file: string): string {
   const stem = basename(file)
     .toLowerCase()
-    .replace(/(\.(csv|tsv|txt))?(\.(gz|zip|zst))?$/, "");
+    .replace(/(\.(csv|tsv|txt|parquet))?(\.(gz|zip|zst))?$/, "");
   return (
     stem
       .replace(/[^a-z0-9]+/g, "-")

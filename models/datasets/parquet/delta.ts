@@ -113,17 +113,23 @@ export function deltaBytes(bytes: Buffer, count: number): Values {
   const shared = deltaIntegers(bytes, count, 32);
   const rest = bytes.subarray(shared.end);
   const suffix = deltaLengthBytes(rest, count);
-  const texts: Buffer[] = [];
-  let before = Buffer.alloc(0);
+  // One buffer for all: a view for each would cost a hundred bytes.
+  let texts = Buffer.alloc(Math.max(1_024, 2 * rest.length));
+  const starts = new Uint32Array(count + 1);
   let sharedBytes = 0;
   for (let index = 0; index < count; index++) {
     const length = Number(shared.values[index]);
-    if (length < 0 || length > before.length) throw new DamagedParquet("a text begins like more than there is before");
+    const at = starts[index];
+    const before = index === 0 ? 0 : starts[index - 1];
+    if (length < 0 || length > at - before) throw new DamagedParquet("a text begins like more than there is before");
     if ((sharedBytes += length) > MOST_SHARED_BYTES)
       throw new DamagedParquet(`a page of ${bytes.length} bytes unpacks to over ${MOST_SHARED_BYTES}`);
     const own = suffix(index) as Buffer;
-    before = length === 0 ? (own as Buffer<ArrayBuffer>) : Buffer.concat([before.subarray(0, length), own]);
-    texts.push(before);
+    const end = at + length + own.length;
+    if (end > texts.length) texts = Buffer.concat([texts], 2 * end);
+    texts.copyWithin(at, before, before + length);
+    texts.set(own, at + length);
+    starts[index + 1] = end;
   }
-  return (index) => texts[index];
+  return (index) => texts.subarray(starts[index], starts[index + 1]);
 }

@@ -240,7 +240,7 @@ async function fileSha256(file: string, signal: AbortSignal): Promise<string> {
 function modelNameOf(file: string): string {
   const stem = basename(file)
     .toLowerCase()
-    .replace(/(\.(csv|tsv|txt))?(\.(gz|zip|zst))?$/, "");
+    .replace(/(\.(csv|tsv|txt|parquet))?(\.(gz|zip|zst))?$/, "");
   return (
     stem
       .replace(/[^a-z0-9]+/g, "-")

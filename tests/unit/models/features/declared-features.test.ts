@@ -13,7 +13,7 @@ const FILE = `event_time,card,amount,credit_limit,town,since,ok,secret,label
 2024-01-04T00:00:00Z,5500000000000004,30,300,,2022-01-01,true,80,0
 `;
 const read = async (more: Partial<Offering> = {}): Promise<Offering> => ({
-  ...(await readCsv(fileWith(FILE), { columns: { card_id: "card" }, drop: ["secret"] })),
+  ...(await readCsv(fileWith(FILE), { columns: { card_id: "card" }, drop: ["secret"], operands: ["since"] })),
   ...more,
 });
 type Nameless<T> = T extends unknown ? Omit<T, "name"> : never;

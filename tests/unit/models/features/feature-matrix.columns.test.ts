@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { CardPseudonyms } from "../../../../infra/privacy/card-pseudonyms.js";
 import type { Dataset, OperandColumn } from "../../../../models/datasets/dataset.js";
 import { readCsv } from "../../../../models/datasets/read-csv.js";
-import { parseFeatures, type FeatureEntry } from "../../../../models/features/features-file.js";
+import { operandAttributes, parseFeatures, type FeatureEntry } from "../../../../models/features/features-file.js";
 import { featureMatrix } from "../../../../models/features/feature-matrix.js";
 import type { FeatureSpec } from "../../../../models/features/plan.js";
 import { featuresNamed } from "../../../../models/features/select.js";
@@ -158,7 +158,9 @@ test("a file's dates and addresses are features' columns, and are replayed", asy
     { name: "net", kind: "text_part", of: "attributes.ip", part: "ipv4_24" },
   ]);
   const file = fileWith(csv());
-  const dataset = await readCsv(file);
+  // Nobody asked for a feature of `opened`, so it isn't read on, nor published.
+  expect([...((await readCsv(file)).operands?.keys() ?? [])]).toEqual(["dob", "email", "ip"]);
+  const dataset = await readCsv(file, { operands: operandAttributes(entries) });
   expect([...dataset.attributes.keys()]).toEqual([]);
   expect([...(dataset.operands?.keys() ?? [])]).toEqual(["dob", "opened", "email", "ip"]);
   const specs = featuresNamed(dataset, entries);
@@ -174,4 +176,26 @@ test("a file's dates and addresses are features' columns, and are replayed", asy
     "features from columns, by default: age_years (years since dob), email domain (the domain of email), " +
       "ip /24 (the /24 of ip)",
   );
+});
+
+test("a declared feature is not replaced by another one of its name", async () => {
+  const dataset = await readCsv(fileWith(csv()));
+  const entries = parseFeatures([{ name: "amount", kind: "ratio", of: ["amount", "amount"] }, "amount"]);
+  expect(() => featuresNamed(dataset, entries)).toThrow('features[1]: another feature is called "amount"');
+});
+
+test("texts and numbers that are no dates are refused, with what a date is", async () => {
+  const rows = Array.from({ length: 40 }, (_, row) => {
+    const time = new Date(Date.UTC(2024, 2, 1) + row * 3_600_000);
+    return `${time.toISOString()},${row},Town ${row % 3},${time.getTime() / 1000},${row % 4 === 0 ? 1 : 0}`;
+  });
+  const dataset = await readCsv(fileWith(["event_time,amount,town,epoch,label", ...rows].join("\n")), {
+    keep: ["epoch"],
+  });
+  const age = (attribute: string): (() => unknown) => {
+    const entries = parseFeatures([{ name: "x", kind: "days_since", since: `attributes.${attribute}` }]);
+    return () => featuresNamed(dataset, entries);
+  };
+  expect(age("town")).toThrow('features[0].since: none of the texts of attribute "town" is a date');
+  expect(age("epoch")).toThrow(/the numbers of attribute "epoch" look like seconds since 1970; a date is ISO 8601/);
 });

@@ -72,7 +72,8 @@ describe("a mistake is named with its path", () => {
       'features[0].defualt: there is no such field (name, kind, of, default); did you mean "default"?',
     ],
     [[{ kind: "ratio", of: of.of }], "features[0].name: it is missing"],
-    [[{ ...of, default: "0" }], 'features[0].default: "0" must be a number, or null'],
+    [[{ ...of, default: 1e300 }], "features[0].default: 1e+300 must be a number of float32, or null"],
+    [[{ ...of, default: "0" }], 'features[0].default: "0" must be a number of float32, or null'],
     [[{ name: "x", kind: "sum_error", total: "amount", plus: [] }], "features[0].plus: it must have 1 to 4 operands"],
     [[{ name: "x", kind: "age", since: "amount" }], 'features[0].since: "amount" must be attributes.NAME of a date'],
     [
@@ -81,7 +82,7 @@ describe("a mistake is named with its path", () => {
     ],
     [
       [{ name: "x", kind: "text_part", of: "card_id", part: "bin", equals: "4111111111111111" }],
-      'features[0].equals: "4111111111111111" must be a BIN: six digits, never a whole card number',
+      'features[0].equals: "[card number]" must be a BIN: six digits, never a whole card number',
     ],
     [[of, "amount", { ...of, kind: "ratio" }], 'features[2].name: "x" is asked for by features[0], too'],
   ])("%j: %s", (features, reason) => {
