@@ -11,7 +11,7 @@ const WITHDRAWN =
   "TPE TRL UAK UGS UGW USS UYN UYP VEB VEF VNC XEU XFO XFU XRE YDD YUD YUM YUN ZAL ZMK ZRN ZRZ ZWC ZWD ZWL " +
   "ZWN ZWR";
 /** Local issues at par, and codes in wide use, that ISO 4217 does not list. */
-const UNLISTED = "CKD CNH CNT FOK GGP IMP JEP KID PRB SLS SPL TVD";
+const UNLISTED = "CKD CNH CNT FOK GGP IMP JEP KID NIS NTD PRB RMB SLS SPL TVD";
 
 /** By the three letters' index: whether the code is, or was, a currency's. */
 const KNOWN = knownCurrencies();

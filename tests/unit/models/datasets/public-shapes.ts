@@ -41,7 +41,7 @@ export const PUBLIC_SHAPES: PublicShape[] = [
         8_516 + number(merchant),
         iso(time),
         Math.round(amount * 100),
-        ["CUC", "MRO", "LTL", "SPL", "GGP", "TVD", "IMP", "EUR", "USD", "ZWD", "XDR"][row % 11],
+        ["CUC", "MRO", "LTL", "SPL", "GGP", "TVD", "IMP", "EUR", "NIS", "ZWD", "XDR"][row % 11],
         row % 3 === 0 ? "True" : "False",
         `0${1 + (row % 9)}/2${row % 9}`,
         ["VISA 16 digit", "JCB 15 digit", "Discover", "Maestro"][row % 4],
