@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { mkdir, open, readFile, readdir, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { Value } from "@sinclair/typebox/value";
 import { FraudstreamError, RequestError, codeOf, messageOf } from "../schemas/errors.js";
 import { FEATURE_KINDS, featureHash } from "./features/plan.js";
@@ -49,6 +49,24 @@ export function artifactFolder(artifactsDir: string, modelId: string): string {
   if (!MODEL_ID.test(modelId))
     throw new FraudstreamError("model_id_invalid", `${JSON.stringify(modelId)} is not a model id (name@version)`);
   return join(artifactsDir, modelId);
+}
+
+/** A table's file name without what says that it is one, in small letters: `Cards.csv.gz` → `cards`. */
+export function tableName(file: string): string {
+  return basename(file)
+    .toLowerCase()
+    .replace(/(\.(csv|tsv|txt|parquet))?(\.(gz|zip|zst))?$/, "");
+}
+
+/** A model's name after its data: `Card Transactions.csv.gz` → `card-transactions`. @param otherwise nothing is left */
+export function modelNameOf(file: string, otherwise: string): string {
+  return (
+    tableName(file)
+      .replace(/[^a-z0-9]+/g, "-")
+      .replace(/^-+/, "")
+      .slice(0, 63)
+      .replace(/-+$/, "") || otherwise
+  );
 }
 
 /** @throws RequestError `model_name_invalid` */

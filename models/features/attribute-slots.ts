@@ -1,5 +1,8 @@
 import type { TextPart } from "./text-parts.js";
 
+/** The largest magnitude that a feature, a float32, can hold. */
+export const LARGEST_FLOAT32 = 3.4028234663852886e38;
+
 /**
  * What a column of values holds that is read from transactions: a number, a boolean as 0 and 1, a date as epoch
  * milliseconds (`time`), or whether a text, or a part of it, equals a value.

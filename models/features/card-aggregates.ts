@@ -10,7 +10,7 @@ interface Aggregate {
   sql: (over: (aggregate: string) => string) => string;
 }
 
-/** What is computed of a card's transactions in a window; `valuesOfWindow` gives each its value. */
+/** What is computed of a card's transactions in a window; `writeWindow` gives each its value. */
 const AGGREGATES = {
   count: {
     formula: "n: the card's transactions in (t − w, t], this one included",
@@ -68,12 +68,16 @@ export function isCardAggregate(name: string): name is CardAggregate {
 const [COUNT, SUM, MEAN, MAX, STD, DISTINCT, OVER_MEAN] = CARD_AGGREGATE_NAMES.map((_, place) => place);
 
 /**
- * The values of all aggregates over a window, by their place in `CARD_AGGREGATE_NAMES`.
+ * Writes the values that a set of models asks of one window.
  *
+ * @param aggregates places in `CARD_AGGREGATE_NAMES`; `slots` has the slot of each
+ * @param values room for the value of every aggregate
  * @param amount of the newest transaction; the others are of all in the window, this one included
  * @param squares sum of squared distances from the mean
+ * @param out slot `i` is written to `out[at + i]`
  */
-export function valuesOfWindow(
+export function writeWindow(
+  { aggregates, slots }: { aggregates: Uint8Array; slots: Uint16Array },
   values: Float64Array,
   amount: number,
   count: number,
@@ -81,6 +85,8 @@ export function valuesOfWindow(
   max: number,
   squares: number,
   distinct: number,
+  out: Float64Array,
+  at: number,
 ): void {
   const mean = sum / count;
   values[COUNT] = count;
@@ -90,4 +96,5 @@ export function valuesOfWindow(
   values[STD] = Math.sqrt(squares / count);
   values[DISTINCT] = distinct;
   values[OVER_MEAN] = sum > 0 ? amount / mean : Number.NaN;
+  for (let i = 0; i < aggregates.length; i++) out[at + slots[i]] = values[aggregates[i]];
 }

@@ -1,5 +1,5 @@
 import type { Section } from "../../infra/snapshots.js";
-import { CARD_AGGREGATE_NAMES, valuesOfWindow } from "./card-aggregates.js";
+import { CARD_AGGREGATE_NAMES, writeWindow } from "./card-aggregates.js";
 import { bytesOf, float64Of, grown, grownCapacity, int32Of } from "./columns.js";
 import { EntityTable, hashOf } from "./entity-table.js";
 import {
@@ -539,23 +539,6 @@ export class CardHistory {
     if (bucket >= end) return;
     for (let i = 0; i < cardShares.length; i++) if (bucket >= end - cardShares[i].buckets) this.#shareCounts[i] += 1;
   }
-}
-
-/** @param values room for those of the window */
-function writeWindow(
-  { aggregates, slots }: CardWindow,
-  values: Float64Array,
-  amount: number,
-  count: number,
-  sum: number,
-  max: number,
-  squares: number,
-  distinct: number,
-  out: Float64Array,
-  at: number,
-): void {
-  valuesOfWindow(values, amount, count, sum, max, squares, distinct);
-  for (let i = 0; i < aggregates.length; i++) out[at + slots[i]] = values[aggregates[i]];
 }
 
 /** A window whose value isn't known. */

@@ -3,11 +3,11 @@ import { Value, ValueErrorType, type ValueError } from "@sinclair/typebox/value"
 import { maskedText } from "../../infra/privacy/masking/masked-text.js";
 import { closestName } from "../../schemas/closest-name.js";
 import { RequestError, messageOf } from "../../schemas/errors.js";
+import { LARGEST_FLOAT32 } from "./attribute-slots.js";
 import { COLUMN_KINDS, ColumnSource, attributeOf } from "./column-sources.js";
 import { partFault } from "./text-parts.js";
 
 const closed = { additionalProperties: false } as const;
-const LARGEST_FLOAT32 = 3.4028234663852886e38;
 const Name = Type.String({ minLength: 1, maxLength: 200, description: "a text of 1 to 200 characters" });
 const Default = Type.Optional(
   Type.Union([Type.Number({ minimum: -LARGEST_FLOAT32, maximum: LARGEST_FLOAT32 }), Type.Null()], {

@@ -1,3 +1,4 @@
+import { LARGEST_FLOAT32 } from "../features/attribute-slots.js";
 import { FraudstreamError } from "../../schemas/errors.js";
 import { mayBeMissing, type FeatureSpec } from "../features/plan.js";
 
@@ -7,7 +8,6 @@ import { mayBeMissing, type FeatureSpec } from "../features/plan.js";
  * for it (score-models.ts).
  */
 const LARGEST_CHECKED = 1e12;
-const FLOAT32_MAX = 3.4028234663852886e38;
 const MOST_NAMED = 5;
 
 /** Rows that the stream may bring, whatever the sample rows of an upload are like. */
@@ -61,7 +61,7 @@ export function probesOf(features: readonly FeatureSpec[], typical: Float32Array
         required: true,
         hint: BOUND,
       });
-    for (const value of [FLOAT32_MAX, -FLOAT32_MAX])
+    for (const value of [LARGEST_FLOAT32, -LARGEST_FLOAT32])
       probes.push({
         what: `a payment whose ${nameOf(feature)} is ${value.toPrecision(2)}`,
         values: withOne(at, value),

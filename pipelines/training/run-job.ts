@@ -1,7 +1,7 @@
 import { basename, join } from "node:path";
 import { addressPolicy } from "../../infra/download/addresses.js";
 import { download } from "../../infra/download/download.js";
-import { loadArtifact } from "../../models/artifacts.js";
+import { loadArtifact, modelNameOf } from "../../models/artifacts.js";
 import { buildModel, type BuildOptions } from "../../models/build-model.js";
 import type { Dataset } from "../../models/datasets/dataset.js";
 import { readCsv } from "../../models/datasets/read-csv.js";
@@ -50,7 +50,8 @@ export async function runJob(spec: JobSpec, { report, incumbent }: RunJobDeps): 
   const operands = operandsOf(request);
   if (request.enable === "if_better") operands.push(...(await championOperands(await incumbent(), spec.artifactsDir)));
   const dataset = rowsBefore(await readDataset(spec, operands, tell), request.before);
-  const name = request.name ?? (typeof request.dataset === "string" ? modelName(fileName(request.dataset)) : "stored");
+  const name =
+    request.name ?? (typeof request.dataset === "string" ? modelNameOf(fileName(request.dataset), "fraud") : "stored");
   const built = await buildModel(
     dataset,
     { ...buildOptions(request), hidesCards: spec.hidesCards, model: `${name}@1` },
@@ -207,18 +208,6 @@ function fileName(link: string): string {
       .replace(/[^A-Za-z0-9._-]/g, "_")
       .replace(/^[.]+/, "")
       .slice(-100) || "dataset.csv"
-  );
-}
-
-/** `Card_Transactions.csv.gz` → `card-transactions` */
-function modelName(file: string): string {
-  const stem = file.toLowerCase().replace(/(\.(csv|tsv|txt|parquet))?(\.(gz|zip|zst))?$/, "");
-  return (
-    stem
-      .replace(/[^a-z0-9]+/g, "-")
-      .replace(/^-+/, "")
-      .slice(0, 63)
-      .replace(/-+$/, "") || "fraud"
   );
 }
 

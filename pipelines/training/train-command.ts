@@ -1,5 +1,4 @@
-import { basename } from "node:path";
-import { checkModelName, saveNextVersion, type Artifact } from "../../models/artifacts.js";
+import { checkModelName, saveNextVersion, tableName, type Artifact } from "../../models/artifacts.js";
 import { buildModel, type BuildOptions, type BuiltModel } from "../../models/build-model.js";
 import type { Dataset } from "../../models/datasets/dataset.js";
 import { readCsv } from "../../models/datasets/read-csv.js";
@@ -64,11 +63,8 @@ export async function trainFile(file: string, options: TrainFileOptions, deps: T
 
 /** `Card Transactions.csv.gz` → `card-transactions` */
 function nameOf(file: string): string {
-  const stem = basename(file)
-    .toLowerCase()
-    .replace(/(\.(csv|tsv|txt|parquet))?(\.(gz|zip|zst))?$/, "");
   return (
-    stem
+    tableName(file)
       .replace(/[^a-z0-9]+/g, "-")
       .replace(/^-+|-+$/g, "")
       .slice(0, 63) || "fraud"

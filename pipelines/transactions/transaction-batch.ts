@@ -1,12 +1,9 @@
-import type { AttributeSlot } from "../../models/features/attribute-slots.js";
+import { LARGEST_FLOAT32, type AttributeSlot } from "../../models/features/attribute-slots.js";
 import { timeOfNumber, timeOfText } from "../../models/features/date-attributes.js";
 import type { TransactionColumns } from "../../models/features/plan.js";
 import { LONGEST_PART, readPart, type TextPart } from "../../models/features/text-parts.js";
 import type { AttributeTarget, TransactionFields } from "../../schemas/transaction-reader.js";
 import { TransactionRejected } from "../../schemas/transaction-rejected.js";
-
-/** The largest magnitude that a feature, a float32, can hold. */
-const LARGEST_FLOAT32 = 3.4028234663852886e38;
 
 const INTEGERS = [
   "record",

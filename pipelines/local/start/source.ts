@@ -4,6 +4,7 @@ import { rename } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Config } from "../../../infra/config/config.js";
+import { modelNameOf } from "../../../models/artifacts.js";
 import { readCsv } from "../../../models/datasets/read-csv.js";
 import { operandAttributes, type FeatureEntry } from "../../../models/features/features-file.js";
 import { toReadingOptions, type ReadingRequest } from "../../../models/datasets/reading-request.js";
@@ -181,7 +182,7 @@ async function datasetSource(
   const rest = restByTime(dataset.eventTime, path);
   return {
     title: `${basename(path)}, the last ${count(rest.end - rest.start)} of ${count(dataset.length)} transactions`,
-    modelName: modelNameOf(path),
+    modelName: modelNameOf(path, "file"),
     alwaysTrain: true,
     trainingFile: () =>
       Promise.resolve({
@@ -234,18 +235,4 @@ async function fileSha256(file: string, signal: AbortSignal): Promise<string> {
     throw new RequestError("file_unreadable", `${file} can't be read: ${messageOf(cause)}`, { cause });
   }
   return hash.digest("hex");
-}
-
-/** `Card Transactions.csv.gz` → `card-transactions` */
-function modelNameOf(file: string): string {
-  const stem = basename(file)
-    .toLowerCase()
-    .replace(/(\.(csv|tsv|txt|parquet))?(\.(gz|zip|zst))?$/, "");
-  return (
-    stem
-      .replace(/[^a-z0-9]+/g, "-")
-      .replace(/^-+/, "")
-      .slice(0, 63)
-      .replace(/-+$/, "") || "file"
-  );
 }

@@ -3,8 +3,8 @@ import { readCsv } from "../../../../models/datasets/read-csv.js";
 import { specsOf, type Offering } from "../../../../models/features/declared-features.js";
 import { parseFeatures, type DeclaredFeature } from "../../../../models/features/features-file.js";
 import { featuresNamed } from "../../../../models/features/select.js";
-import { RequestError } from "../../../../schemas/errors.js";
 import { fileWith } from "../datasets/csv-files.js";
+import { reasonOf } from "./reason-of.js";
 
 const FILE = `event_time,card,amount,credit_limit,town,since,ok,secret,label
 2024-01-01T00:00:00Z,4111111111111111,10,100,a@x.org,2020-01-01,true,77,0
@@ -18,15 +18,6 @@ const read = async (more: Partial<Offering> = {}): Promise<Offering> => ({
 });
 type Nameless<T> = T extends unknown ? Omit<T, "name"> : never;
 const feature = (rest: Nameless<DeclaredFeature>): DeclaredFeature => ({ name: "x", ...rest });
-const reasonOf = (run: () => unknown): [string, string] => {
-  try {
-    run();
-  } catch (error) {
-    if (error instanceof RequestError) return [error.code, error.message];
-    throw error;
-  }
-  return ["", "nothing is wrong"];
-};
 
 test("a text's part without a value is one feature for each that the data set has", async () => {
   const specs = specsOf(await read(), feature({ kind: "text_part", of: "attributes.town", part: "email_domain" }), "f");

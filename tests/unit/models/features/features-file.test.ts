@@ -7,7 +7,7 @@ import {
   parseFeaturesFile,
 } from "../../../../models/features/features-file.js";
 import { packageRoot } from "../../../../infra/package-root.js";
-import { RequestError } from "../../../../schemas/errors.js";
+import { reasonOf } from "./reason-of.js";
 
 /** Features of every kind, as README.md shows them. */
 const ALL = [
@@ -23,16 +23,6 @@ const ALL = [
   { name: "domain", kind: "text_part", of: "attributes.email", part: "email_domain" },
   { name: "visa", kind: "text_part", of: "card_id", part: "bin", equals: "411111" },
 ];
-
-const reasonOf = (run: () => unknown): [string, string] => {
-  try {
-    run();
-  } catch (error) {
-    if (error instanceof RequestError) return [error.code, error.message];
-    throw error;
-  }
-  return ["", "nothing is wrong"];
-};
 
 test("features of every kind are read, and name the attributes that they are made of", () => {
   expect(parseFeaturesFile("f.json", JSON.stringify({ $schema: "x", features: ALL }))).toEqual(ALL);
